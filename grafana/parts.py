@@ -1,0 +1,170 @@
+"""What the panels of a dashboard have in common, as plain dictionaries in Grafana's format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+DATASOURCE = {"type": "prometheus", "uid": "$datasource"}
+
+# Grafana's grid is 24 columns wide.
+WIDTH = 24
+STAT_HEIGHT = 4
+GRAPH_HEIGHT = 8
+
+BLUE, ORANGE, GREEN, RED, GREY = "#3274d9", "#e0752d", "#56a64b", "#c4162a", "#8e8e8e"
+
+
+def target(expr: str, legend: str = "", *, instant: bool = False) -> Json:
+    """One query of a panel."""
+    return {
+        "datasource": DATASOURCE,
+        "editorMode": "code",
+        "expr": expr,
+        "format": "table" if instant and not legend else "time_series",
+        "instant": instant,
+        "legendFormat": legend or "__auto",
+        "range": not instant,
+    }
+
+
+def panel(kind: str, title: str, description: str, unit: str, width: int, targets: list[Json], **more: Any) -> Json:
+    """What all panels have in common; `place` gives it an id and a position later."""
+    defaults = {"unit": unit, "color": {"mode": "palette-classic"}, **more.pop("defaults", {})}
+    return {
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": DATASOURCE,
+        "fieldConfig": {"defaults": defaults, "overrides": more.pop("overrides", [])},
+        "options": more.pop("options", {}),
+        "targets": [{**one, "refId": chr(ord("A") + i)} for i, one in enumerate(targets)],
+        "gridPos": {"w": width, "h": STAT_HEIGHT if kind == "stat" else GRAPH_HEIGHT},
+    }
+
+
+def stat(title: str, description: str, unit: str, expr: str, **defaults: Any) -> Json:
+    """One number, large."""
+    options = {
+        "colorMode": "value",
+        "graphMode": "none",
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "textMode": "value",
+    }
+    plain = {"color": {"mode": "thresholds"}, "thresholds": steps((None, "text"))}
+    return panel(
+        "stat",
+        title,
+        description,
+        unit,
+        4,
+        [target(expr, "{{run}}", instant=True)],
+        options=options,
+        defaults=plain | defaults,
+    )
+
+
+def graph(title: str, description: str, unit: str, targets: list[Json], **more: Any) -> Json:
+    """Curves over time. `custom` and `overrides` go into the field configuration."""
+    custom = {
+        "drawStyle": "line",
+        "lineWidth": 2,
+        "fillOpacity": 0,
+        "showPoints": "never",
+        "spanNulls": False,
+        **more.pop("custom", {}),
+    }
+    return panel(
+        "timeseries",
+        title,
+        description,
+        unit,
+        more.pop("width", WIDTH // 2),
+        targets,
+        defaults={"custom": custom, **more.pop("defaults", {})},
+        options={
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        },
+        overrides=more.pop("overrides", []),
+    )
+
+
+def bars(title: str, description: str, targets: list[Json]) -> Json:
+    """Counts per interval, stacked."""
+    custom = {"drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}
+    return graph(title, description, "short", targets, custom=custom, defaults={"min": 0, "decimals": 0})
+
+
+def steps(*values: tuple[float | None, str]) -> Json:
+    """Colours from these values on; the first value is None, for minus infinity."""
+    return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in values]}
+
+
+def series(name: str, **properties: Any) -> Json:
+    """Field options for the series whose legend matches `name`; `custom.x` is written `custom_x`."""
+    return {
+        "matcher": {"id": "byRegexp", "options": name},
+        "properties": [{"id": k.replace("custom_", "custom.", 1), "value": v} for k, v in properties.items()],
+    }
+
+
+def fixed(color: str) -> Json:
+    """One colour for a series."""
+    return {"mode": "fixed", "fixedColor": color}
+
+
+def place(rows: list[tuple[str, list[Json]]]) -> list[Json]:
+    """The panels with ids and positions: rows from top to bottom, panels from left to right."""
+    placed: list[Json] = []
+    y = 0
+    for title, panels in rows:
+        placed.append({
+            "type": "row", "title": title, "collapsed": False, "panels": [],
+            "gridPos": {"x": 0, "y": y, "w": WIDTH, "h": 1},
+        })  # fmt: skip
+        y += 1
+        x = height = 0
+        for one in panels:
+            grid = one["gridPos"]
+            if x + grid["w"] > WIDTH:
+                x, y, height = 0, y + height, 0
+            placed.append({**one, "gridPos": {"x": x, "y": y, **grid}})
+            x += grid["w"]
+            height = max(height, grid["h"])
+        y += height
+    return [{"id": number, **one} for number, one in enumerate(placed, start=1)]
+
+
+def variable(name: str, label: str, query: str, *, many: bool) -> Json:
+    """A choice above the panels, filled from Prometheus each time the time range changes."""
+    return {
+        "type": "query",
+        "name": name,
+        "label": label,
+        "datasource": DATASOURCE,
+        "definition": query,
+        "query": {"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
+        "refresh": 2,
+        "sort": 1,
+        "multi": many,
+        "includeAll": many,
+        **({"allValue": ".+", "current": {"text": "All", "value": "$__all"}} if many else {"current": {}}),
+    }
+
+
+def annotation(name: str, color: str, expr: str, text: str, **more: Any) -> Json:
+    """Vertical lines in all graphs, from a query."""
+    return {
+        "name": name,
+        "datasource": DATASOURCE,
+        "enable": True,
+        "iconColor": color,
+        "expr": expr,
+        "step": "15s",
+        "titleFormat": name,
+        "textFormat": text,
+        "target": {"expr": expr, "refId": "Anno"},
+        **more,
+    }

@@ -1,0 +1,55 @@
+"""The commands: parsing and printing only. Each command's module imports what it needs when it runs, so that `--help` is fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from lrwatch._version import __version__
+from lrwatch.cli.configure import config
+from lrwatch.cli.demo import demo
+from lrwatch.cli.operate import approve, deny, hold, resume, set_scale, undo
+from lrwatch.cli.read import read
+from lrwatch.cli.replay import replay
+from lrwatch.cli.report import report
+from lrwatch.cli.run import run
+from lrwatch.cli.show import explain, journal, status
+from lrwatch.errors import LrwatchError
+
+# Ctrl-C, as a shell reports it.
+EXIT_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lrwatch")
+def cli() -> None:
+    """The sidecar of a training run: finds loss plateaus with honest statistics and turns down the learning rate of the
+    running job, safely.
+
+    Exit codes: 0 done, 2 usage, 3 configuration, 4 files and runs, 5 refused by a bound, 130 interrupted.
+    """
+
+
+for _command in (run, demo, replay, read, report, config, status, journal, explain, set_scale, undo, hold, resume, approve, deny):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """The `lrwatch` program."""
+    try:
+        code = cli.main(prog_name="lrwatch", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except LrwatchError as error:
+        click.echo(f"lrwatch: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away: `lrwatch journal | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,92 @@
+"""How things are printed: tables for people, JSON for programs, and nothing from outside that could move a cursor."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+# Characters that a terminal acts on, or that turn text around: control characters and the bidirectional marks.
+_UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]} | {
+    c: f"\\u{c:04x}" for c in [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+}
+
+Command = Callable[..., Any]
+
+
+def format_option(command: Command) -> Command:
+    """`--format table|json`, for every verb that prints data."""
+    return click.option(
+        "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
+        help="A table for people, or one JSON object a line.",
+    )(command)  # fmt: skip
+
+
+def safe(text: object) -> str:
+    """`text` with nothing in it that a terminal would act on."""
+    return str(text).translate(_UNSAFE)
+
+
+def number(value: object) -> str:
+    """A number as people read it."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """One JSON object on a line; numbers that JSON does not have are strings."""
+    click.echo(json.dumps(_plain(record)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
+    """A table in plain text; the columns in `right` are set flush right."""
+    lines = [[safe(number(cell)) for cell in row] for row in rows]
+    widths = [max(len(cells[i]) for cells in [list(header), *lines]) for i in range(len(header))]
+    for cells in [list(header), *lines]:
+        text = "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
+        click.echo(text.rstrip())
+
+
+def sentence(event: Mapping[str, Any]) -> str:
+    """One event of the journal in words."""
+    what = event["event"]
+    if what == "finding":
+        return f"{event['kind']}: {event['message']}"
+    if what == "command":
+        state = f" ({event['state']})" if "state" in event else ""
+        return f"scale {event['scale']:g}{state}: {event['reason']}"
+    if what == "acknowledged":
+        return f"acknowledged: scale {event['scale']:g} from step {event['step']} on"
+    if what == "rejected":
+        return f"rejected: {event['code']}"
+    if what == "operator":
+        return f"{event['actor']}: {event['verb']} {event['argument']}: {event['message']}".replace(" : ", ": ")
+    if what == "hello":
+        return f"a trainer listens, at scale {event['scale']:g} ({event['client']})"
+    return f"{what}: {event['message']}"
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """One event as a line of a running log."""
+    step = "" if event.get("step") is None else f" step {event['step']}"
+    return safe(f"{clock(event.get('time'))}{event['run']}{step}  {sentence(event)}")
+
+
+def clock(seconds: float | None) -> str:
+    """Local time, with a blank behind it; nothing for None."""
+    return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S ", time.localtime(seconds))

@@ -1,0 +1,78 @@
+"""`lrwatch replay`: the daemon's decisions on a finished log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrwatch.cli.output import format_option, print_json, print_table, sentence
+from lrwatch.cli.settings import config_option, load_config, metric_option
+
+if TYPE_CHECKING:
+    from lrwatch.store import Entry
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@config_option
+@metric_option
+@format_option
+def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None, form: str) -> int:
+    """Show what the daemon would have found and done on finished logs.
+
+    The same code as `run`, without the waiting and without commands to a trainer.
+    """
+    from lrwatch.daemon.replay import replay_file
+
+    config = load_config(config_file, watch__metric=metric)
+    rows: list[list[Any]] = []
+
+    def told(entry: Entry) -> None:
+        event = {key: value for key, value in entry.event.items() if key not in ("mode", "state")}
+        if form == "json":
+            print_json({**event, "run": entry.run})
+        else:
+            rows.append([entry.run, event.get("step"), sentence(event)])
+
+    for file in files:
+        with _bar(file) as advance:
+            watched = replay_file(file, config, told, advance)
+        status = watched.status(0.0)
+        if form == "table":
+            click.echo(
+                f"{file}: {status.samples} samples of {len(status.metrics)} metrics up to step {status.step}; "
+                f"watched was {status.metric}",
+                err=True,
+            )
+    if form == "table":
+        if rows:
+            print_table(["run", "step", "what"], rows, right=[1])
+        else:
+            click.echo("nothing to report")
+    return 0
+
+
+class _bar:  # noqa: N801  a context manager that reads as a function
+    """A progress bar on standard error, where somebody looks at it and the file is worth one."""
+
+    # Below this a bar would only flash.
+    LEAST_BYTES = 16 * 1024 * 1024
+
+    def __init__(self, file: Path) -> None:
+        size = file.stat().st_size if file.is_file() else 0
+        self._shown = size >= self.LEAST_BYTES and click.get_text_stream("stderr").isatty()
+        self._bar: Any = None
+        if self._shown:
+            self._bar = click.progressbar(length=size, label=file.name, file=click.get_text_stream("stderr"))
+
+    def __enter__(self) -> Any:
+        if self._bar is None:
+            return lambda count: None
+        self._bar.__enter__()
+        return self._bar.update
+
+    def __exit__(self, *about: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*about)

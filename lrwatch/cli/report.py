@@ -1,0 +1,38 @@
+"""`lrwatch report`: one self-contained page of a run or of a finished log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lrwatch.cli.output import safe
+from lrwatch.cli.settings import config_option, known_run, load_config, metric_option, open_store, state_option
+
+
+@click.command()
+@click.argument("run_or_file", metavar="RUN|FILE")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="F.html", help="Where the page goes.")
+@config_option
+@metric_option
+@state_option
+def report(run_or_file: str, output: Path, config_file: Path | None, metric: str | None, state: str | None) -> int:
+    """Write one self-contained HTML page: curve, phases, findings, commands and their effects.
+
+    A file is replayed; a run that the daemon knows is shown with its journal.
+    """
+    from lrwatch.daemon.history import of_file, of_run
+    from lrwatch.report import write
+
+    config = load_config(config_file, watch__metric=metric, daemon__state=state)
+    if Path(run_or_file).exists():
+        data = of_file(Path(run_or_file), config)
+    else:
+        store = open_store(config)
+        try:
+            data = of_run(known_run(store, run_or_file), store, config)
+        finally:
+            store.close()
+    write(data, output)
+    click.echo(safe(f"written to {output}"), err=True)
+    return 0

@@ -1,0 +1,130 @@
+"""`lrwatch run`: the daemon."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrwatch.cli.output import event_line, format_option, print_json, safe
+from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
+
+if TYPE_CHECKING:
+    from lrwatch.daemon.loop import Daemon
+    from lrwatch.store import Entry
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@config_option
+@click.option("--listen", metavar="HOST:PORT", help="Where /metrics is served; port 0 takes a free one.  [default: 127.0.0.1:9767]")
+@click.option("--mode", type=click.Choice(["observe", "suggest", "approve", "auto"]), help="What is done about a plateau.  [default: suggest]")
+@metric_option
+@click.option("--control", metavar="DIR", help="Control directory of the run.  [default: lrwatch beside its logs]")
+@state_option
+@click.option("--poll-seconds", type=float, metavar="S", help="Longest time between two looks.  [default: 1]")
+@click.option("--once", is_flag=True, help="Read what is there and end. A last line without an end is left for the next time.")
+@format_option
+def run(
+    paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
+    control: str | None, state: str | None, poll_seconds: float | None, once: bool, form: str,
+) -> int:  # fmt: skip
+    """Watch log files, directories or globs, and act on what they say.
+
+    A file is a run of its own; a directory with logs is one run; a directory of such directories is one run each.
+    Findings and commands are printed as they come; where everybody stands is served at /metrics.
+    """
+    from lrwatch.daemon.loop import Daemon
+    from lrwatch.errors import UsageError
+    from lrwatch.store import Store
+
+    config = load_config(
+        config_file, watch__paths=paths, watch__metric=metric, watch__control=control, policy__mode=mode,
+        daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
+    )  # fmt: skip
+    if not config.watch.paths:
+        raise UsageError(
+            expected="at least one file, directory or glob", found="none", where="lrwatch run",
+            hint="Try `lrwatch run train.log`, or set [watch] paths in a file given with --config.",
+        )  # fmt: skip
+
+    def told(entry: Entry) -> None:
+        if form == "json":
+            print_json(entry.as_json())
+        else:
+            click.echo(event_line(entry.as_json()))
+        sys.stdout.flush()
+
+    store = Store(state_directory(config), exclusive=True)
+    try:
+        daemon = Daemon(config, store, told)
+        try:
+            if once:
+                _read_once(daemon)
+            else:
+                _serve(daemon, config)
+        finally:
+            daemon.close()
+    finally:
+        store.close()
+    return 0
+
+
+def _read_once(daemon: Daemon) -> None:
+    daemon.discover()
+    daemon.read_all()
+    _tell_problems(daemon, {})
+
+
+def _serve(daemon: Daemon, config: Any) -> None:
+    from lrwatch.daemon.wake import Waker
+    from lrwatch.export.server import Exporter
+
+    exporter = Exporter(config.daemon.listen)
+    host, port = exporter.start()
+    click.echo(f"listening on http://{host}:{port}", err=True)
+    waker = Waker(config.daemon.poll_seconds)
+    interrupted = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal interrupted
+        interrupted = number == signal.SIGINT
+        waker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    told: dict[str, str] = {}
+
+    class Sink:
+        """The exporter, and the problems on standard error as they come and go."""
+
+        def publish(self, snapshot: Any) -> None:
+            _tell_problems(daemon, told)
+            exporter.publish(snapshot)
+
+        def observe_loop(self, seconds: float) -> None:
+            exporter.observe_loop(seconds)
+
+    try:
+        daemon.run(waker, Sink())
+    finally:
+        waker.close()
+        exporter.close()
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _tell_problems(daemon: Daemon, told: dict[str, str]) -> None:
+    """Say once what hinders each run, and once that it is over."""
+    problems = {problem.split(":")[0]: problem for problem in daemon.problems}
+    problems |= {name: f"run {name}: {why}" for name, watched in daemon.runs.items() if (why := watched.why())}
+    for name, problem in problems.items():
+        if told.get(name) != problem:
+            click.echo(safe(f"lrwatch: {problem}"), err=True)
+    for name in told.keys() - problems.keys():
+        click.echo(safe(f"lrwatch: run {name}: can be read now"), err=True)
+    told.clear()
+    told.update(problems)

@@ -1,0 +1,129 @@
+"""`lrwatch status`, `journal` and `explain`: what the daemon knows, did, and why."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lrwatch.cli.output import clock, event_line, format_option, number, print_json, print_table, safe, sentence
+from lrwatch.cli.settings import config_option, known_run, load_config, open_store, state_directory, state_option
+
+
+@click.command()
+@click.argument("run", required=False)
+@config_option
+@state_option
+@format_option
+def status(run: str | None, config_file: Path | None, state: str | None, form: str) -> int:
+    """Show where each run stands."""
+    from lrwatch.store import daemon_is_running
+
+    config = load_config(config_file, daemon__state=state)
+    store = open_store(config)
+    try:
+        if run is not None:
+            known_run(store, run)
+        statuses = {name: s for name, s in store.statuses().items() if run in (None, name)}
+    finally:
+        store.close()
+    if form == "json":
+        for one in statuses.values():
+            print_json(one)
+        return 0
+    rows = []
+    for name, one in statuses.items():
+        watched = next((m for m in one["metrics"] if m["name"] == one["metric"]), None)
+        trend = watched["trend"] if watched else None
+        rows.append([
+            name, one["step"], one["metric"], watched["value"] if watched else None,
+            trend["state"] if trend else "undecided" if one["up"] else "down",
+            f"{100 * trend['improvement']:.2g} % ({100 * trend['lower']:.2g} to {100 * trend['upper']:.2g})" if trend else "",
+            f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
+            one["mode"], _age(one["last_sample_time"]), one["why"],
+        ])  # fmt: skip
+    print_table(
+        ["run", "step", "metric", "value", "state", "per horizon", "scale", "mode", "last sample", "problem"], rows, right=[1, 3]
+    )
+    if not daemon_is_running(state_directory(config)):
+        click.echo("no daemon is running on this state: this is where the runs stood when it ended", err=True)
+    return 0
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "never"
+    age = max(0, int(time.time() - seconds))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if age >= length:
+            return f"{age // length} {unit} ago"
+    return f"{age} s ago"
+
+
+@click.command()
+@click.argument("run", required=False)
+@config_option
+@state_option
+@format_option
+def journal(run: str | None, config_file: Path | None, state: str | None, form: str) -> int:
+    """Show what happened, in order: findings, commands, answers, effects, operators."""
+    store = open_store(load_config(config_file, daemon__state=state))
+    try:
+        if run is not None:
+            known_run(store, run)
+        for entry in store.journal(run):
+            event = entry.as_json()
+            if form == "json":
+                print_json(event)
+            else:
+                click.echo(f"{entry.id:>5}  {event_line(event)}")
+        broken = store.broken_link()
+    finally:
+        store.close()
+    if broken is not None:
+        from lrwatch.errors import InputError
+
+        raise InputError(
+            expected="a journal whose hashes form a chain", found=f"entry {broken} that does not fit", where=str(store.path),
+            hint="Somebody changed the journal after it was written; entries from there on prove nothing.",
+        )  # fmt: skip
+    return 0
+
+
+@click.command()
+@click.argument("run")
+@click.argument("entry_id", metavar="ID", type=int)
+@config_option
+@state_option
+@format_option
+def explain(run: str, entry_id: int, config_file: Path | None, state: str | None, form: str) -> int:
+    """Show one decision with its numbers, and compute them again from the logs."""
+    from lrwatch.daemon.explain import explain as compute
+    from lrwatch.errors import InputError
+
+    config = load_config(config_file, daemon__state=state)
+    store = open_store(config)
+    try:
+        known_run(store, run)
+        entry = next((e for e in store.journal(run) if e.id == entry_id), None)
+        if entry is None:
+            raise InputError(
+                expected="the number of a journal entry of this run", found=str(entry_id), where=f"run {run}",
+                hint=f"`lrwatch journal {run}` lists them.",
+            )  # fmt: skip
+        again, verdict = compute(store, run, entry, config)
+    finally:
+        store.close()
+    if form == "json":
+        print_json({**entry.as_json(), "again": again, "verdict": verdict})
+        return 0
+    click.echo(safe(f"{clock(entry.time)}{run} step {entry.event.get('step')}"))
+    click.echo(safe(sentence(entry.event)))
+    evidence: dict[str, Any] = entry.event.get("evidence", {})
+    if evidence:
+        second = (again or {}).get("evidence", {})
+        print_table(["number", "journalled", "computed again"], [[k, v, number(second.get(k))] for k, v in evidence.items()], right=[1, 2])
+    click.echo(verdict)
+    return 0

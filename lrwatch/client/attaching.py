@@ -1,0 +1,106 @@
+"""`attach`: checks everything that a script can get wrong, at once and in words, and starts a client."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+
+from lrwatch.client import torch
+from lrwatch.client.adapters import Adapter, CallableAdapter
+from lrwatch.client.client import Client
+from lrwatch.client.interlock import Limits
+from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
+
+
+def attach(
+    optimizer: object,
+    control_dir: str | os.PathLike[str],
+    *,
+    run: str | None = None,
+    poll_seconds: float = 1.0,
+    min_scale: float = 1e-3,
+    max_scale: float = 1.0,
+    max_factor_down: float = 0.1,
+    max_factor_up: float = 2.0,
+    min_steps_between: int = 0,
+    warmup_steps: int = 0,
+    max_commands: int = 100,
+    key_file: str | os.PathLike[str] | None = None,
+    metrics_file: bool = True,
+    start_step: int = 0,
+) -> Client:
+    """Let lrwatch scale the learning rate of this training, within bounds.
+
+    Args:
+        optimizer: A torch optimizer, a list or tuple of them, a callable that is given each new scale, or None;
+            with None read `Client.scale`.
+        control_dir: Where the two sides meet. Made (mode 0700) when it is not there; it may also come and go.
+        run: Name of the run; commands for another one are refused. None takes any.
+        poll_seconds: How often a thread looks for a command.
+        min_scale: Lower bound of the multiplier on the learning rate.
+        max_scale: Upper bound.
+        max_factor_down: One command may not multiply the scale by less.
+        max_factor_up: One command may not multiply the scale by more.
+        min_steps_between: Optimizer steps from one change to the next.
+        warmup_steps: The first optimizer steps, in which the scale stays.
+        max_commands: Changes in the whole life of the run.
+        key_file: Commands must be signed with the content of this file.
+        metrics_file: Whether `step` writes its metrics to `metrics.jsonl`.
+        start_step: Optimizer steps done before, where the script knows and has no state to load.
+
+    Returns:
+        The client. From here on nothing is ever raised into the training.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument is out of range, or the optimizer is attached already.
+    """
+    limits = Limits(
+        min_scale, max_scale, max_factor_down, max_factor_up, min_steps_between, warmup_steps, max_commands
+    )  # fmt: skip
+    if run is not None and not isinstance(run, str):
+        raise TypeError(f"run is a name or None, found {run!r}")
+    if run is not None and not 1 <= len(run) <= MAX_NAME:
+        raise ValueError(f"run has 1 to {MAX_NAME} characters, found {len(run)}")
+    if isinstance(poll_seconds, bool) or not isinstance(poll_seconds, (int, float)):
+        raise TypeError(f"poll_seconds is a number, found {poll_seconds!r}")
+    if not (math.isfinite(poll_seconds) and poll_seconds > 0):
+        raise ValueError(f"poll_seconds is finite and greater than 0, found {poll_seconds!r}")
+    if type(start_step) is not int:
+        raise TypeError(f"start_step is a whole number, found {start_step!r}")
+    if not 0 <= start_step <= MAX_INT:
+        raise ValueError(f"start_step is 0 or more, found {start_step}")
+    directory = os.path.abspath(os.fsdecode(os.fspath(control_dir)))  # noqa: PTH100  fixed now: the script may chdir
+    try:
+        key = None if key_file is None else read_key(key_file)
+    except OSError as error:
+        raise ValueError(f"key_file cannot be read: {error}") from error
+    client = Client(
+        _adapter_for(optimizer), directory,
+        run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
+        start_step=start_step,
+    )  # fmt: skip
+    client.start()
+    return client
+
+
+def _adapter_for(optimizer: object) -> Adapter:
+    if optimizer is None:
+        return Adapter()
+    if torch.is_optimizer(optimizer):
+        return torch.TorchAdapter([optimizer])
+    if isinstance(optimizer, (list, tuple)):
+        optimizers: Sequence[object] = optimizer
+        if not optimizers:
+            raise ValueError("the list of optimizers is empty; give at least one, or None")
+        found = [one for one in optimizers if torch.is_optimizer(one)]
+        if len(found) == len(optimizers):
+            return torch.TorchAdapter(found)
+    elif callable(optimizer):
+        function: Callable[[float], object] = optimizer
+        return CallableAdapter(function)
+    raise TypeError(
+        "optimizer is a torch optimizer (with param_groups and step hooks), a list or tuple of them, a callable that "
+        f"is given the scale, or None; found {type(optimizer).__name__}"
+    )

@@ -1,0 +1,122 @@
+"""The last word: which commands the training process takes, as two pure functions.
+
+`misaddressed` asks whether the command is meant for this process at all, and whether its sender may still speak.
+`forbidden` asks whether the change is one that this run allows. A command that changes nothing is never forbidden
+and costs nothing, so that repeating one after a restart is harmless.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+from lrwatch.protocol import Desired, RejectionCode
+
+# Two factors that differ by less are the same; 0.3 / 3 is not 0.1 in binary.
+_FACTOR_TOLERANCE = 1e-9
+
+
+class Standing(NamedTuple):
+    """Where the training thread stands: what a command is measured against, and what a checkpoint keeps.
+
+    Attributes:
+        scale: The multiplier in force.
+        generation: Number of the last command that took effect, 0 for none.
+        commands: Changes of the scale so far.
+        last_step: First optimizer step of the last change, or None.
+    """
+
+    scale: float = 1.0
+    generation: int = 0
+    commands: int = 0
+    last_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of a run.
+
+    Attributes:
+        min_scale, max_scale: The scale stays within, ends included; 1 lies within.
+        max_factor_down, max_factor_up: One command may not multiply the scale by less than the one or more than
+            the other.
+        min_steps_between: Optimizer steps from one change to the next.
+        warmup_steps: The first optimizer steps, in which the scale is locked.
+        max_commands: Changes in the whole life of the run, checkpoints included.
+
+    Raises:
+        TypeError: A bound is not a number.
+        ValueError: The bounds contradict each other.
+    """
+
+    min_scale: float = 1e-3
+    max_scale: float = 1.0
+    max_factor_down: float = 0.1
+    max_factor_up: float = 2.0
+    min_steps_between: int = 0
+    warmup_steps: int = 0
+    max_commands: int = 100
+
+    def __post_init__(self) -> None:
+        for bound in fields(self):
+            value = getattr(self, bound.name)
+            whole = isinstance(bound.default, int)
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                kind = "a whole number" if whole else "a number"
+                raise TypeError(f"{bound.name} is {kind}, found {value!r}")
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"{bound.name} is finite and not negative, found {value!r}")
+        if not 0 < self.min_scale <= 1 <= self.max_scale:
+            raise ValueError(f"0 < min_scale <= 1 <= max_scale must hold, found {self.min_scale} and {self.max_scale}")
+        if not 0 < self.max_factor_down <= 1 <= self.max_factor_up:
+            raise ValueError(
+                "0 < max_factor_down <= 1 <= max_factor_up must hold, "
+                f"found {self.max_factor_down} and {self.max_factor_up}"
+            )
+
+
+def misaddressed(
+    desired: Desired, *, run: str, incarnation: str, generation: int, max_token: int
+) -> RejectionCode | None:
+    """Why this process is not to listen to the command, or None.
+
+    Args:
+        desired: The command.
+        run: Name of this run; "" where it is not known, then every name will do.
+        incarnation: The start of the trainer that is running.
+        generation: Number of the last command that was accepted.
+        max_token: Highest token seen.
+    """
+    if run and desired.run != run:
+        return "wrong_run"
+    if desired.incarnation != incarnation:
+        return "wrong_incarnation"
+    if desired.token < max_token:
+        return "stale_token"
+    if desired.generation <= generation:
+        return "stale_generation"
+    return None
+
+
+def forbidden(desired: Desired, *, step: int, standing: Standing, limits: Limits) -> RejectionCode | None:
+    """Why the command may not change the scale from optimizer step `step` on, or None."""
+    if desired.not_after_step is not None and step > desired.not_after_step:
+        return "expired"
+    if desired.groups:
+        return "unsupported"
+    if not limits.min_scale <= desired.scale <= limits.max_scale:
+        return "out_of_bounds"
+    if desired.scale == standing.scale:
+        return None
+    if step <= limits.warmup_steps:
+        return "warmup"
+    if standing.commands >= limits.max_commands:
+        return "budget"
+    if standing.last_step is not None and 0 <= step - standing.last_step < limits.min_steps_between:
+        return "too_soon"
+    factor = desired.scale / standing.scale
+    lowest, highest = limits.max_factor_down * (1 - _FACTOR_TOLERANCE), limits.max_factor_up * (1 + _FACTOR_TOLERANCE)
+    if not lowest <= factor <= highest:
+        return "factor_too_large"
+    return None

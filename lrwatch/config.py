@@ -1,0 +1,177 @@
+"""All settings, in one place: flags over environment (`LRWATCH_SECTION_KEY`) over the TOML file over defaults.
+
+A key that is unknown, of the wrong kind or out of range is an error that names the file (or the variable, or the flag),
+the key and the nearest known key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.errors import ConfigError
+
+ENV_PREFIX = "LRWATCH_"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """`[watch]`: what is read.
+
+    Attributes:
+        paths: Files, directories or globs. A relative path in a file starts from that file's directory.
+        metric: The metric to watch; "" lets the names decide.
+        control: Control directory; "" means `lrwatch` beside the logs of each run.
+        format: The logs' format; "auto" looks at the content.
+    """
+
+    paths: tuple[str, ...] = ()
+    metric: str = ""
+    control: str = ""
+    format: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """`[daemon]`: how the process runs.
+
+    Attributes:
+        listen: HOST:PORT of /metrics; port 0 takes a free one.
+        poll_seconds: Longest time between two looks at the logs.
+        state: State directory; "" means the XDG one.
+        key_file: File with the key that signs commands; "" signs nothing.
+    """
+
+    listen: str = "127.0.0.1:9767"
+    poll_seconds: float = 1.0
+    state: str = ""
+    key_file: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.poll_seconds <= 3600:
+            raise ValueError(f"poll_seconds must be above 0 and at most 3600, got {self.poll_seconds!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The effective settings. `origins` maps "section.key" to where its value comes from; defaults are not in it."""
+
+    watch: WatchOptions = field(default_factory=WatchOptions)
+    detect: DetectOptions = field(default_factory=DetectOptions)
+    policy: PolicyOptions = field(default_factory=PolicyOptions)
+    daemon: DaemonOptions = field(default_factory=DaemonOptions)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+SECTIONS: dict[str, type] = {
+    "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
+}  # fmt: skip
+
+
+def keys() -> list[str]:
+    """Every "section.key" there is."""
+    return [f"{section}.{f.name}" for section, options in SECTIONS.items() for f in fields(options)]
+
+
+def load(
+    file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> Config:
+    """The effective settings.
+
+    Args:
+        file: The TOML file, or None.
+        environ: The environment; names that begin with LRWATCH_ are settings.
+        flags: "section.key" to a value given on the command line; None values are not given.
+
+    Raises:
+        ConfigError: Anything that is not understood.
+    """
+    config = Config()
+    if file is not None:
+        config = _merge(config, _from_file(file), str(file))
+    for name, text in sorted((environ or {}).items()):
+        if name.startswith(ENV_PREFIX):
+            section, _, key = name[len(ENV_PREFIX) :].lower().partition("_")
+            config = _merge(config, {section: {key: _parse(section, key, text)}}, f"environment variable {name}")
+    for name, value in (flags or {}).items():
+        if value is not None and value != ():
+            section, _, key = name.partition(".")
+            config = _merge(config, {section: {key: value}}, f"option --{key.replace('_', '-')}")
+    return config
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        settings = msgspec.toml.decode(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            expected="a TOML file that can be read",
+            found=error.strerror or str(error),
+            where=str(file),
+            hint="Check the path given with --config.",
+        ) from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(expected="TOML", found=str(error), where=str(file), hint="Mend that line.") from error
+    watch = settings.get("watch")
+    if isinstance(watch, dict) and isinstance(watch.get("paths"), list):
+        watch["paths"] = [str(file.parent / path) if isinstance(path, str) else path for path in watch["paths"]]
+    return dict(settings)
+
+
+def _parse(section: str, key: str, text: str) -> Any:
+    """The value of an environment variable: JSON where the key wants more than a string."""
+    known = SECTIONS.get(section)
+    kind = get_type_hints(known).get(key) if known is not None else None
+    if key == "paths":
+        return [path for path in text.split(":") if path]
+    if kind in (str, str | float):
+        return text
+    try:
+        return msgspec.json.decode(text.encode())
+    except msgspec.DecodeError:
+        return text
+
+
+def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
+    for section, values in settings.items():
+        if section not in SECTIONS:
+            raise _unknown(section, list(SECTIONS), where, "section")
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                expected=f"a table [{section}]", found=repr(values), where=where, hint=f"Write [{section}] and its keys below it."
+            )
+        known = [f.name for f in fields(SECTIONS[section])]
+        if unknown := next((key for key in values if key not in known), None):
+            raise _unknown(unknown, known, f"{where}, [{section}]", "key")
+        options = getattr(config, section)
+        merged = {name: values.get(name, getattr(options, name)) for name in known}
+        origins = {**config.origins, **{f"{section}.{key}": where for key in values}}
+        try:
+            made = msgspec.convert(merged, SECTIONS[section], strict=True)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise ConfigError(
+                expected=f"a valid value in [{section}]",
+                found=str(error),
+                where=where,
+                hint="`lrwatch config show` prints every key with its default.",
+            ) from error
+        config = replace(config, **{section: made, "origins": origins})
+    return config
+
+
+def _unknown(found: str, known: list[str], where: str, what: str) -> ConfigError:
+    near = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
+    return ConfigError(expected=f"a known {what}", found=repr(found), where=where, hint=hint)
+
+
+def default(section: str, key: str) -> Any:
+    """The default of a key."""
+    made = next(f for f in fields(SECTIONS[section]) if f.name == key)
+    return made.default if made.default is not MISSING else None

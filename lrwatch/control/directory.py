@@ -1,0 +1,63 @@
+"""The daemon's side of a run's control directory: reads what the trainer observed, publishes what is desired."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from lrwatch.protocol import (
+    DESIRED_NAME,
+    OBSERVED_NAME,
+    Desired,
+    Observed,
+    ProtocolError,
+    decode_observed,
+    encode,
+    publish,
+    read_control_file,
+    sign,
+)
+
+
+class ControlDirectory:
+    """One run's control directory. Decides nothing.
+
+    Args:
+        path: The directory; it need not exist yet, the trainer makes it.
+        key: Commands are signed with it, if it is given.
+
+    Attributes:
+        path: The directory.
+        errors: Reads that gave nothing although a file was there, by reason; `io` where it could not be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], key: bytes | None = None) -> None:
+        self.path = Path(path)
+        self.errors: Counter[str] = Counter()
+        self._key = key
+
+    @property
+    def exists(self) -> bool:
+        """Whether the directory is there."""
+        return self.path.is_dir()
+
+    def read_observed(self) -> Observed | None:
+        """What the trainer saw last, or None where there is nothing that can be used; that is counted."""
+        try:
+            raw = read_control_file(self.path, OBSERVED_NAME)
+            return None if raw is None else decode_observed(raw)
+        except ProtocolError as error:
+            self.errors[error.code] += 1
+        except OSError:
+            self.errors["io"] += 1
+        return None
+
+    def publish(self, desired: Desired) -> None:
+        """Put the command where the trainer finds it, signed if there is a key.
+
+        Raises:
+            OSError: It could not be written; the command before it still stands.
+            ProtocolError: It is too large, or the key too short.
+        """
+        publish(self.path, DESIRED_NAME, encode(desired if self._key is None else sign(desired, self._key)))

@@ -1,0 +1,137 @@
+"""The same decisions in-process: for a training loop that wants no daemon, and for arrays that lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrwatch.core.detectors.plateau import PlateauDetector
+from lrwatch.core.events import Command, Effect, Finding
+from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.run import Run
+from lrwatch.core.sample import Batch, Column
+
+_ROW = np.zeros(1, np.int64)
+
+
+class Controller:
+    """Watches one metric and says by what to multiply the learning rate.
+
+    Args:
+        **options: The keys of `[detect]` and `[policy]` (`DetectOptions`, `PolicyOptions`). `mode` is "auto" unless given:
+            who asks for a scale in code has opted in. In "observe" and "suggest" the scale stays 1.
+
+    Raises:
+        TypeError: An unknown option.
+        ValueError: An option out of its range.
+
+    >>> controller = Controller(horizon=200, min_improvement=0.01)
+    >>> rng = np.random.default_rng(0)
+    >>> for step in range(3000):
+    ...     scale = controller.update(step, 2.0 + max(0.0, 1 - step / 1000) + 0.01 * rng.standard_normal())
+    >>> scale < 1
+    True
+    >>> controller.findings[0].kind
+    'plateau'
+    """
+
+    def __init__(self, **options: Any) -> None:
+        options = {"mode": "auto", **options}
+        detect = {f.name for f in fields(DetectOptions)}
+        policy = {f.name for f in fields(PolicyOptions)}
+        if unknown := sorted(set(options) - detect - policy):
+            raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(detect | policy))}")
+        self._run = Run(
+            DetectOptions(**{k: v for k, v in options.items() if k in detect}),
+            PolicyOptions(**{k: v for k, v in options.items() if k in policy}),
+        )
+        self._metric: str | None = None
+        self.findings: list[Finding] = []
+        self.commands: list[Command] = []
+        self.effects: list[Effect] = []
+
+    @property
+    def scale(self) -> float:
+        """The multiplier to use now."""
+        return self._run.policy.scale
+
+    def update(self, step: int, value: float, metric: str = "loss") -> float:
+        """Take one value. -> the multiplier to use from now on.
+
+        Decisions are made on the first metric that was given; findings are made on all. A value may be anything a float
+        can be.
+        """
+        if self._metric is None:
+            self._metric = metric
+            self._run.watch(metric)
+        batch = Batch(np.array([step], np.int64), {metric: Column(_ROW, np.array([value], np.float64))})
+        for event in self._run.feed(batch):
+            if isinstance(event, Finding):
+                self.findings.append(event)
+            elif isinstance(event, Effect):
+                self.effects.append(event)
+            elif isinstance(event, Command):
+                self.commands.append(event)
+                if self._run.options.mode == "auto":
+                    self._run.acknowledged(step, event.scale)
+        return self._run.policy.scale
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-plain state, for a checkpoint. Findings, commands and effects that were made are not part of it."""
+        return {"metric": self._metric, "run": self._run.state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, on a controller made with the same options."""
+        self._metric = state["metric"]
+        if self._metric is not None:
+            self._run.watch(self._metric)
+        self._run.restore(state["run"])
+
+
+def find_plateaus(
+    values: Sequence[float] | npt.ArrayLike,
+    steps: Sequence[int] | npt.ArrayLike | None = None,
+    *,
+    horizon: str | float,
+    min_improvement: float,
+    relative: bool = True,
+    mode: str = "min",
+    false_alarms: float = 0.01,
+) -> list[Finding]:
+    """The streaming plateau detector over an array or Series.
+
+    Args:
+        values: The metric, shape (n,). Values that are not finite are left out.
+        steps: The step of each value, shape (n,), not falling; 0, 1, 2, ... when None.
+        horizon: A number of steps, or a fraction of the run so far written "10%".
+        min_improvement: An improvement of less than this per horizon is a plateau.
+        relative: Whether `min_improvement` is relative to the level of the metric or in its own units.
+        mode: "min" for a loss, "max" for a metric that should rise.
+        false_alarms: Probability of any false report in the whole array.
+
+    Returns:
+        One finding for each plateau, with the step at which the evidence was complete.
+
+    Raises:
+        ValueError: Shapes that do not fit, steps that fall, or an option out of its range.
+    """
+    curve = np.asarray(values, np.float64)
+    if curve.ndim != 1:
+        raise ValueError(f"values must have one dimension, got shape {curve.shape}")
+    at = np.arange(len(curve)) if steps is None else np.asarray(steps, np.int64)
+    if at.shape != curve.shape:
+        raise ValueError(f"steps must have the shape of values, {curve.shape}, got {at.shape}")
+    if len(at) and (np.diff(at) < 0).any():
+        raise ValueError(f"steps must not fall, got {at[np.argmin(np.diff(at)) + 1]} after {at[np.argmin(np.diff(at))]}")
+    options = DetectOptions(
+        horizon=horizon,
+        min_improvement=min_improvement,
+        relative=relative,
+        direction=mode,  # type: ignore[arg-type]  # validated there
+        false_alarms=false_alarms,
+    )
+    return PlateauDetector(options).run(at, curve)

@@ -1,0 +1,68 @@
+"""Did the cut help? The level that came, against the level that going on would have given.
+
+The counterfactual is the last phase's fitted line, continued, but never upwards: a cut is decided where noise makes the
+curve look flattest, so a line that seems to rise there is the noise that was selected, and going on must not be blamed
+for it. A falling line is kind to going on (curves flatten). They are compared once, a horizon after the command was
+applied: the noise floor answers a cut fast, the slow directions do not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.events import Effect
+
+# Two-sided 95 % of a Gaussian.
+Z95 = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The line before a command that was applied at `step`; `scale` is the new scale, `sign` +1 for a loss, -1 for a metric to maximise."""
+
+    step: int
+    scale: float
+    sign: float
+    at: int
+    end: float
+    end_error: float
+    per_step: float
+    per_step_error: float
+    level: float
+    horizon: float
+
+    @classmethod
+    def of(cls, trend: Trend, step: int, scale: float, sign: float) -> Before:
+        """What `trend`, the last look before the command, promises for going on."""
+        return cls(
+            step, scale, sign, trend.step, trend.end, trend.end_error, trend.per_step, trend.per_step_error,
+            trend.level, trend.horizon,
+        )  # fmt: skip
+
+
+def measure(before: Before, after: Trend) -> Effect | None:
+    """The effect, once the new phase is a horizon old; None until then. Gains are relative to the level before."""
+    if after.step - before.step < before.horizon:
+        return None
+    ahead = after.step - before.at
+    improving = before.sign * before.per_step < 0
+    expected = before.end + (before.per_step * ahead if improving else 0.0)
+    slope_error = before.per_step_error * ahead if improving else 0.0
+    gain = before.sign * (expected - after.end)
+    margin = Z95 * math.sqrt(before.end_error**2 + slope_error**2 + after.end_error**2)
+    level = before.level or 1.0
+    gain, lower, upper = gain / level, (gain - margin) / level, (gain + margin) / level
+    verdict = "helped" if lower > 0 else "cost progress" if upper < 0 else "no certain gain"
+    return Effect(
+        step=after.step,
+        scale=before.scale,
+        gain=gain,
+        lower=lower,
+        upper=upper,
+        message=(
+            f"{after.step - before.step} steps after scale {before.scale:g}: {after.end:.4g} where going on would have given "
+            f"{expected:.4g}; gain {100 * gain:.2g} % ({100 * lower:.2g} to {100 * upper:.2g} %): {verdict}"
+        ),
+    )

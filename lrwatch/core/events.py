@@ -1,0 +1,90 @@
+"""What the core says to the outside: findings, commands, effects, phases. Frozen, and plain enough for JSON.
+
+`as_json` gives the form of the contract: `replay --format json` prints it, the journal stores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["plateau", "divergence", "nonfinite", "spike", "oscillation", "overfitting", "too_slow", "stalled"]
+Value = float | int | str | bool | None
+Evidence = Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a detector says about one metric at one step, with its evidence in numbers and one sentence of words."""
+
+    kind: Kind
+    metric: str
+    step: int
+    evidence: Evidence
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The wanted scale: an absolute multiplier on the learning rate that the trainer's own schedule gives.
+
+    `scale` is finite and > 0; 1 is untouched. `cause` is one word for counters, `reason` a sentence for people.
+    """
+
+    step: int
+    scale: float
+    reason: str
+    cause: str = "plateau"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A new phase begins: the curve after `step` is no longer comparable with the curve before.
+
+    `cause` is `start`, `lr_change`, `command` or `resume`.
+    """
+
+    step: int
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an acknowledged command did: the level that came against the level that going on would have given.
+
+    `gain` is relative to the level before: positive is better. `lower` and `upper` bound it at 95 %.
+    """
+
+    step: int
+    scale: float
+    gain: float
+    lower: float
+    upper: float
+    message: str
+
+
+Event = Finding | Command | Phase | Effect
+
+
+def as_json(event: Event, run: str) -> dict[str, Any]:
+    """The event as the contract prints it."""
+    match event:
+        case Finding():
+            return {
+                "event": "finding", "run": run, "metric": event.metric, "kind": event.kind, "step": event.step,
+                "evidence": dict(event.evidence), "message": event.message,
+            }
+        case Command():
+            return {
+                "event": "command", "run": run, "step": event.step, "scale": event.scale, "reason": event.reason,
+                "cause": event.cause,
+            }
+        case Phase():
+            return {"event": "phase", "run": run, "step": event.step, "cause": event.cause, "message": event.message}
+        case Effect():
+            return {
+                "event": "effect", "run": run, "step": event.step, "scale": event.scale, "gain": event.gain,
+                "lower": event.lower, "upper": event.upper, "message": event.message,
+            }

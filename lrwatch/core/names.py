@@ -1,0 +1,153 @@
+"""What the name of a logged number means.
+
+Every trainer has its own spelling, so a name is first cut into lower-case words (at ``/ . _ - :`` and spaces, and where
+``camelCase`` changes case) and then looked up. Read the tables from top to bottom; the first one that fits decides:
+
+===========  =====================================================================================================
+step         the words, without what only says *whose* step it is, spell one of `_STEPS`: the whole name counts,
+             because ``total_steps`` and ``step_time`` are not steps
+epoch        likewise, one of `_EPOCHS`
+scale        some word is ``scale``: ``loss_scale`` and ``lr_scale`` are neither a loss nor a learning rate
+time         some word is a duration or a date
+setting      some word says that the number configures something (``val_loss_every``, ``min_lr``, ``loss_weight``): other
+lr           some word is ``lr`` (also ``lr0``), or ``learning rate``
+loss         some word is or ends in ``loss``, or is one of its short names; it is a validation loss when a further word
+             says so
+other        everything else
+===========  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Literal
+
+Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time", "other"]
+
+# Words in front of a step or an epoch that only say whose it is.
+_WHOSE = frozenset({"train", "training", "trainer", "progress", "time", "metadata"})
+
+# Best first: a record that carries several is placed by the first of them. A batch number may begin again each epoch,
+# so it comes last.
+_STEPS = (
+    "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
+    "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
+    "timesteps", "update", "updates", "n iter", "s", "batch", "batch idx",
+)  # fmt: skip
+_STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
+_EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "epoch idx", "ep"})
+
+_SCALE = frozenset({"scale", "scaler", "scaling"})
+_TIME = frozenset({
+    "time", "eta", "elapsed", "duration", "sec", "secs", "seconds", "ms", "runtime", "timestamp", "wall", "walltime",
+    "date", "remaining",
+})  # fmt: skip
+_SETTING = frozenset({
+    "every", "freq", "frequency", "interval", "weight", "weights", "coef", "coeff", "lambda", "fn", "func", "function",
+    "type", "threshold", "tol", "patience", "max", "min", "mult", "multiplier", "factor", "scheduler", "schedule", "decay",
+    "gamma", "power", "warmup", "init", "initial", "final", "base", "count", "num", "ppl", "perplexity", "acc", "accuracy",
+})  # fmt: skip
+_LR = re.compile(r"lr\d*")
+_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel")
+_LOSS_WORDS_OF_A_SETTING = frozenset({"final", "min", "max"})
+_VALIDATION = frozenset(
+    {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout", "tel"}
+)
+_VALIDATION_LOSS = re.compile(r"(val|valid|validation|eval|test|dev|v)loss\d*")
+
+# Words that a total loss may carry beside "loss"; anything else makes it a part, such as `loss_rpn_cls`.
+_TOTAL = frozenset({"loss", "trl", "tel", "total", "overall", "lm", "train", "training", "trainer", "step", "epoch"})
+# Words of a measure of error that is no loss by name but is what boosting libraries minimise.
+_ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape"})
+
+_SEPARATORS = re.compile(r"[/._\-:\s]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
+# Distinct names that are remembered: a run has tens of them, a hostile log any number.
+_REMEMBERED = 8192
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _SEPARATORS.split(_CAMEL.sub(" ", name)) if word]
+
+
+def _position(words: list[str]) -> str:
+    """The words without those that only say whose step it is."""
+    start = 0
+    while start < len(words) - 1 and words[start] in _WHOSE:
+        start += 1
+    return " ".join(words[start:])
+
+
+def _is_validation(words: list[str]) -> bool:
+    return any(word in _VALIDATION or _VALIDATION_LOSS.fullmatch(word) for word in words)
+
+
+@lru_cache(_REMEMBERED)
+def role(name: str) -> Role:
+    """What the number called `name` is.
+
+    >>> [role(name) for name in ("global_step", "train/epoch", "lr/pg0", "lm loss", "eval_loss")]
+    ['step', 'epoch', 'lr', 'train_loss', 'val_loss']
+    >>> [role(name) for name in ("loss scale", "total_steps", "lr_scheduler", "url", "train_time")]
+    ['scale', 'other', 'other', 'other', 'time']
+    """
+    words = _words(name)
+    position = _position(words)
+    if position in _STEP_RANK:
+        return "step"
+    if position in _EPOCHS:
+        return "epoch"
+    if not _SCALE.isdisjoint(words):
+        return "scale"
+    if not _TIME.isdisjoint(words):
+        return "time"
+    is_loss = any(_LOSS.fullmatch(word) for word in words)
+    settings = _SETTING.intersection(words)
+    if settings and not (is_loss and settings <= _LOSS_WORDS_OF_A_SETTING):
+        return "other"
+    if any(_LR.fullmatch(word) for word in words) or "learning rate" in " ".join(words):
+        return "lr"
+    if is_loss:
+        return "val_loss" if _is_validation(words) else "train_loss"
+    return "other"
+
+
+@lru_cache(_REMEMBERED)
+def step_rank(name: str) -> int:
+    """How well the step called `name` places a record among several of its steps; lower is better."""
+    return _STEP_RANK.get(_position(_words(name)), len(_STEPS))
+
+
+def primary(names: Iterable[str]) -> str | None:
+    """The metric to watch when the user names none, or None where nothing looks like a loss.
+
+    A total training loss comes before a part of one, a training loss before a validation loss, and a loss before another
+    measure of error. The answer does not depend on the order of `names`.
+
+    >>> primary(["lr", "loss_rpn_cls", "loss", "val_loss"])
+    'loss'
+    >>> primary(["lr", "grad_norm", "accuracy"]) is None
+    True
+    """
+    ranked = sorted((rank, name) for name in names if (rank := _watch_rank(name)) is not None)
+    return ranked[0][1] if ranked else None
+
+
+def _watch_rank(name: str) -> tuple[int, int, int] | None:
+    """Which of several metrics to watch: (group, order within the group, number of words), lower first."""
+    words = _words(name)
+    match role(name):
+        case "train_loss" if _TOTAL.issuperset(words):
+            # The explicit total, then the bare "loss"; of two lengths of averaging, the shorter.
+            order = 0 if "total" in words else 3 if "epoch" in words else 1 if "step" in words or len(words) == 1 else 2
+            return 0, order, len(words)
+        case "train_loss":
+            return 1, 0, len(words)
+        case "val_loss":
+            return 2, 0 if (_TOTAL | _VALIDATION).issuperset(words) else 1, len(words)
+        case "other" if not _ERRORS.isdisjoint(words):
+            return 3, 1 if _is_validation(words) else 0, len(words)
+        case _:
+            return None

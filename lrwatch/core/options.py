@@ -1,0 +1,123 @@
+"""The settings of the core, with their defaults and their reasons. `config.py` reads them from files and flags."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["observe", "suggest", "approve", "auto"]
+MODES: tuple[Mode, ...] = ("observe", "suggest", "approve", "auto")
+
+
+def _require(ok: bool, key: str, rule: str, value: object) -> None:
+    if not ok:
+        raise ValueError(f"{key} must be {rule}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Over how many steps an improvement is asked for: a number, or a fraction of the run so far.
+
+    >>> Horizon.parse("10%").steps(5000)
+    500.0
+    >>> Horizon.parse(2000).steps(5000)
+    2000.0
+    """
+
+    fixed: float | None
+    fraction: float
+
+    @classmethod
+    def parse(cls, text: str | float) -> Horizon:
+        """A number of steps (2000, "2000") or a fraction ("10%"). Raises ValueError for anything else."""
+        rule = 'a number of steps such as 2000, or a fraction of the run so far such as "10%"'
+        try:
+            if isinstance(text, str) and text.strip().endswith("%"):
+                fraction = float(text.strip()[:-1]) / 100
+                _require(0 < fraction < 1, "horizon", rule, text)
+                return cls(None, fraction)
+            fixed = float(text)
+        except (TypeError, ValueError):
+            raise ValueError(f"horizon must be {rule}, got {text!r}") from None
+        _require(math.isfinite(fixed) and fixed >= 1, "horizon", rule, text)
+        return cls(fixed, 0.0)
+
+    def steps(self, run_steps: float) -> float:
+        """The horizon in steps, when the run is `run_steps` old."""
+        return self.fixed if self.fixed is not None else self.fraction * run_steps
+
+    def __str__(self) -> str:
+        return f"{self.fixed:g} steps" if self.fixed is not None else f"{100 * self.fraction:g}% of the run so far"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """`[detect]`: what counts as a plateau.
+
+    Attributes:
+        horizon: Steps, or a fraction of the run so far ("10%"): scale-free, so that one default serves 1,000 and 10^7 steps.
+        min_improvement: Less than this per horizon is a plateau. Relative to the level of the metric unless `relative` is
+            false. 0.5 % per tenth of the run is reached by no healthy language-model run that was looked at; 1 % by most.
+        relative: Whether `min_improvement` is relative to the level or in the metric's own units.
+        direction: "min" for losses, "max" for metrics that should rise.
+        false_alarms: Probability of any false plateau report in the whole life of a run.
+    """
+
+    horizon: str | float = "10%"
+    min_improvement: float = 0.005
+    relative: bool = True
+    direction: Literal["min", "max"] = "min"
+    false_alarms: float = 0.01
+
+    def __post_init__(self) -> None:
+        Horizon.parse(self.horizon)
+        _require(
+            math.isfinite(self.min_improvement) and self.min_improvement >= 0,
+            "min_improvement", "a finite number of 0 or more", self.min_improvement,
+        )
+        _require(self.direction in ("min", "max"), "direction", '"min" or "max"', self.direction)
+        _require(0 < self.false_alarms < 1, "false_alarms", "a probability between 0 and 1", self.false_alarms)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """`[policy]`: what is done about it.
+
+    Attributes:
+        mode: observe (report only), suggest (say which command would help), approve (ask an operator), auto (command).
+        strategy: "plateau" reduces when going on is worth less than a cut; "observe" never commands.
+        factor: A cut multiplies the scale by this.
+        first_cut: Before the first cut there is no gain to learn from: cut when the improvement per horizon is surely
+            below this fraction of the level. 1 % per tenth of the run is better on noisy quadratic problems (final risk 1.8
+            against 2.1 times that of the best schedule), but cuts real networks too early: they come to it at a tenth of
+            the run, and ended 15 % worse than with 0.5 %.
+        min_scale, max_scale: Bounds of the scale.
+        cooldown: No second command before this fraction of a horizon has passed since the last one was applied.
+        max_commands: Budget of commands in the life of a run.
+        warmup_steps: No command before this step.
+    """
+
+    mode: Mode = "suggest"
+    strategy: Literal["plateau", "observe"] = "plateau"
+    factor: float = 0.5
+    first_cut: float = 0.005
+    min_scale: float = 0.001
+    max_scale: float = 1.0
+    cooldown: float = 1.0
+    max_commands: int = 20
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.mode in MODES, "mode", "one of " + ", ".join(MODES), self.mode)
+        _require(self.strategy in ("plateau", "observe"), "strategy", '"plateau" or "observe"', self.strategy)
+        _require(0 < self.factor < 1, "factor", "between 0 and 1", self.factor)
+        _require(math.isfinite(self.first_cut) and self.first_cut >= 0, "first_cut", "0 or more", self.first_cut)
+        _require(0 < self.min_scale <= 1, "min_scale", "above 0 and at most 1", self.min_scale)
+        _require(
+            math.isfinite(self.max_scale) and self.max_scale >= self.min_scale,
+            "max_scale", "finite and not below min_scale", self.max_scale,
+        )
+        _require(math.isfinite(self.cooldown) and self.cooldown >= 0, "cooldown", "0 or more horizons", self.cooldown)
+        _require(self.max_commands >= 0, "max_commands", "0 or more", self.max_commands)
+        _require(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)

@@ -1,0 +1,136 @@
+"""The value-of-a-cut policy: reduce the learning rate when going on is surely worth less than a cut.
+
+Going on is worth the improvement per horizon; its upper confidence bound, at one look, comes from the plateau detector's looks. A cut
+is worth what the last one brought, halved, since each halving of the noise floor leaves half as much to gain; a quarter
+of that is asked of going on, because a cut that comes too early costs progress that no later cut returns. Before the
+first cut there is nothing to learn from, so `first_cut` per horizon, relative to the level, stands in for it.
+
+A cut that brought nothing for certain is taken back: it slowed a run that was merely slow. It is not tried again before
+the run is twice as old, and after MAX_WITHOUT_GAIN such cuts in a row the policy has nothing more to offer.
+
+`decide` is a pure step over `PolicyState`: a test builds a state and takes one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.effect import Z95
+from lrwatch.core.events import Command, Effect
+from lrwatch.core.options import PolicyOptions
+
+# The next cut should bring this share of what the last one brought (factor 0.5 halves the noise floor).
+NEXT_SHARE = 0.5
+
+# Going on must surely bring less per horizon than this share of the next cut's worth. A quarter was best in closed loop
+# on noisy quadratic problems (geometric mean 1.46 over the best hindsight-tuned schedules).
+PATIENCE_SHARE = 0.25
+
+# A measured gain counts less one standard error, but for no less than this share of it.
+LEAST_SHARE = 0.5
+
+# Cuts in a row without gain until the policy stops.
+MAX_WITHOUT_GAIN = 3
+
+# A cut that was taken back is tried again when the run is older by this factor: the age is the only scale that a run whose
+# end is unknown has.
+PATIENCE_AFTER_RESTORE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyState:
+    """What the policy remembers.
+
+    Attributes:
+        scale: The scale that the trainer is known to use.
+        asked: The scale that was asked for and neither applied nor rejected yet, or None.
+        commands: Commands so far. applied_at: Step of the newest applied one, or None.
+        previous: The scale before the newest cut, while that was not measured, or while it is to be taken back.
+        take_back: The newest cut brought nothing.
+        gain: What the newest cut that helped surely brought: its gain less one standard error, relative to the level before
+            it, or None.
+        without_gain: Cuts in a row that brought nothing for certain.
+        quiet_until: No command before this step (set when one was rejected).
+        schedule_moves: The trainer's own schedule is moving the learning rate: a plateau is advice, no reason to act.
+    """
+
+    scale: float = 1.0
+    asked: float | None = None
+    commands: int = 0
+    applied_at: int | None = None
+    previous: float | None = None
+    take_back: bool = False
+    gain: float | None = None
+    without_gain: int = 0
+    quiet_until: float = 0.0
+    schedule_moves: bool = False
+
+
+def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[PolicyState, Command | None]:
+    """One look: the state after it, and the command that is worth giving now, or None."""
+    if options.mode == "observe" or options.strategy == "observe" or state.schedule_moves:
+        return state, None
+    if state.asked is not None or state.commands >= options.max_commands:
+        return state, None
+    if state.take_back and state.previous is not None:
+        return _take_back(state, state.previous, trend)
+    if state.without_gain >= MAX_WITHOUT_GAIN:
+        return state, None
+    if trend.step < max(options.warmup_steps, state.quiet_until):
+        return state, None
+    if state.applied_at is not None and trend.step - state.applied_at < options.cooldown * trend.horizon:
+        return state, None
+    scale = min(max(state.scale * options.factor, options.min_scale), options.max_scale)
+    worth = going_on_must_bring(state, options)
+    if scale >= state.scale or trend.ratio(trend.upper_now) >= worth:
+        return state, None
+    if state.gain is None:
+        why = f"{_percent(options.first_cut)} is asked before the first cut"
+    else:
+        why = (
+            f"the last cut surely brought {_percent(state.gain)}, the next should bring {_percent(NEXT_SHARE * state.gain)}, "
+            f"and going on must be worth a quarter of that, {_percent(worth)}"
+        )
+    reason = (
+        f"going on brings {_percent(trend.ratio(trend.improvement))} per {trend.horizon:.0f} steps, surely less than "
+        f"{_percent(trend.ratio(trend.upper_now))}; {why}"
+    )
+    asked = replace(state, asked=scale, previous=state.scale, commands=state.commands + 1)
+    return asked, Command(trend.step, scale, reason)
+
+
+def _take_back(state: PolicyState, scale: float, trend: Trend) -> tuple[PolicyState, Command]:
+    quiet = PATIENCE_AFTER_RESTORE * trend.step
+    reason = f"the last cut brought nothing that is certain: it is taken back, and not tried again before step {quiet:.0f}"
+    asked = replace(
+        state, asked=scale, previous=None, take_back=False, quiet_until=quiet, commands=state.commands + 1
+    )
+    return asked, Command(trend.step, scale, reason, cause="restore")
+
+
+def going_on_must_bring(state: PolicyState, options: PolicyOptions) -> float:
+    """The improvement per horizon, relative to the level, below which a cut is worth more."""
+    return options.first_cut if state.gain is None else PATIENCE_SHARE * NEXT_SHARE * state.gain
+
+
+def applied(state: PolicyState, step: int, scale: float) -> PolicyState:
+    """The trainer uses `scale` from `step` on."""
+    return replace(state, scale=scale, asked=None, applied_at=step)
+
+
+def rejected(state: PolicyState, until: float) -> PolicyState:
+    """The trainer refused, or an operator did: keep still until step `until`."""
+    return replace(state, asked=None, quiet_until=until)
+
+
+def learned(state: PolicyState, effect: Effect) -> PolicyState:
+    """The newest cut was measured."""
+    if effect.gain <= 0:
+        return replace(state, take_back=True, without_gain=state.without_gain + 1)
+    error = (effect.gain - effect.lower) / Z95
+    return replace(state, gain=max(effect.gain - error, LEAST_SHARE * effect.gain), previous=None, without_gain=0)
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:.2g} %"

@@ -1,0 +1,341 @@
+"""The pipeline of one run, pure: samples in, events out, and the scale to ask for.
+
+Read it from `feed` downward. What it says depends on the samples and acknowledgements alone, not on how the bytes of the
+log were cut into batches, and not on when an acknowledgement arrives: samples that came after a command are kept until the
+trainer says from which step it applied it, and are then read again as the first of the new phase.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from lrwatch.core import effect
+from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.events import Command, Event, Finding, Phase
+from lrwatch.core.names import primary, role
+from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.policies import reduce
+from lrwatch.core.sample import Batch, Column
+from lrwatch.core.schedule import Jump, LrTrack
+from lrwatch.core.snapshot import MetricStatus, TrendStatus
+from lrwatch.core.tracker import Tracker
+
+# Metrics of a run that detectors watch: total losses of training and validation, and some to spare.
+MAX_WATCHED = 8
+
+# Metrics of a run whose newest value is remembered for the exporter.
+MAX_METRICS = 256
+
+# Samples a metric that are kept while a command is on its way. A trainer that logs 1,000 steps a second and answers
+# within two seconds loses nothing; one that is slower to answer loses only the first samples of the new phase.
+KEPT = 2048
+
+# A jump of the learning rate by this much more or less than what was asked is still what was asked: logs are rounded.
+RATIO_TOLERANCE = 0.02
+
+
+class Run:
+    """Detectors, phases and policy of one run.
+
+    Args:
+        detect: What counts as a plateau.
+        policy: What is done about it.
+        metric: The metric to watch; None lets the names decide.
+
+    Attributes:
+        policy: What the policy remembers: the scale in use, the scale asked for, what the last cut brought.
+        attached: Whether a trainer listens, so that an answer to a command will come.
+        unwatched: Samples of metrics beyond MAX_METRICS, which are counted and not kept.
+    """
+
+    def __init__(self, detect: DetectOptions, policy: PolicyOptions, metric: str | None = None) -> None:
+        self.detect = detect
+        self.options = policy
+        self._wanted_metric = metric
+        self._trackers: dict[str, Tracker] = {}
+        self._values: dict[str, tuple[int, float]] = {}
+        self._lr = LrTrack()
+        self._lr_metric: str | None = None
+        self.policy = reduce.PolicyState()
+        self._asked_trend: Trend | None = None
+        self._before: effect.Before | None = None
+        self._kept: dict[str, deque[tuple[int, float]]] | None = None
+        self._jump_due: float | None = None
+        self.unwatched = 0
+        self.attached = False
+
+    # ---- what it says ---------------------------------------------------------------------------------------------
+
+    @property
+    def metric(self) -> str | None:
+        """The metric that commands are decided on, or None while none was seen."""
+        return primary(self._trackers) if self._wanted_metric is None else self._wanted_metric
+
+    def watch(self, metric: str) -> None:
+        """Decide commands on `metric`, whatever the names say."""
+        self._wanted_metric = metric
+
+    @property
+    def seen(self) -> list[str]:
+        """Names of the metrics seen so far."""
+        return list(self._values)
+
+    @property
+    def trend(self) -> Trend | None:
+        """The newest trend of the watched metric."""
+        tracker = self._trackers.get(self.metric or "")
+        return tracker.trend if tracker else None
+
+    @property
+    def step(self) -> int | None:
+        """The newest step of any metric."""
+        return max((step for step, _ in self._values.values()), default=None)
+
+    def metrics(self) -> tuple[MetricStatus, ...]:
+        """Where every metric stands."""
+        return tuple(
+            MetricStatus(name, step, value, _status(self._trackers[name].trend) if name in self._trackers else None)
+            for name, (step, value) in self._values.items()
+        )
+
+    # ---- state ----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """JSON-plain state: a run restored from it goes on as this one would have."""
+        return {
+            "trackers": {name: tracker.state() for name, tracker in self._trackers.items()},
+            "values": {name: [step, repr(value)] for name, (step, value) in self._values.items()},
+            "lr": self._lr.state(),
+            "lr_metric": self._lr_metric,
+            "policy": asdict(self.policy),
+            "asked_trend": None if self._asked_trend is None else asdict(self._asked_trend),
+            "before": None if self._before is None else asdict(self._before),
+            "kept": None if self._kept is None else {n: [[s, repr(v)] for s, v in k] for n, k in self._kept.items()},
+            "jump_due": self._jump_due,
+            "unwatched": self.unwatched,
+            "attached": self.attached,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        for name, tracker in state["trackers"].items():
+            self._trackers[name] = Tracker(name, self.detect)
+            self._trackers[name].restore(tracker)
+        self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
+        self._lr.restore(state["lr"])
+        self._lr_metric = state["lr_metric"]
+        self.policy = reduce.PolicyState(**state["policy"])
+        self._asked_trend = None if state["asked_trend"] is None else Trend(**state["asked_trend"])
+        self._before = None if state["before"] is None else effect.Before(**state["before"])
+        if state["kept"] is not None:
+            self._kept = {n: deque([(s, float(v)) for s, v in k], maxlen=KEPT) for n, k in state["kept"].items()}
+        self._jump_due = state["jump_due"]
+        self.unwatched, self.attached = state["unwatched"], state["attached"]
+
+    # ---- samples --------------------------------------------------------------------------------------------------
+
+    def feed(self, batch: Batch) -> list[Event]:
+        """Take the samples of `batch`. -> what there is to say, in the order of the log."""
+        jumps = self._feed_lr(batch)
+        edges = [0, *(jump.index for jump in jumps), batch.rows]
+        events: list[Event] = []
+        for start, end, jump in zip(edges[:-1], edges[1:], [None, *jumps], strict=True):
+            part = _part(batch, start, end)
+            if jump is not None:
+                events.extend(self._jumped(int(batch.steps[start]), jump.ratio))
+            events.extend(self._feed_phase(part))
+        return events
+
+    def _feed_phase(self, batch: Batch) -> list[Event]:
+        watched_from = self._meet(batch)
+        said: list[tuple[int, int, str, Finding | Trend | Phase]] = []
+        for order, (name, tracker) in enumerate(self._trackers.items()):
+            column = batch.columns.get(name)
+            if column is None or not len(column.rows):
+                continue
+            steps = batch.steps[column.rows]
+            rewinds = tracker.rewinds(steps)
+            edges = sorted({0, *rewinds, len(steps)})
+            for start, end in zip(edges[:-1], edges[1:], strict=True):
+                if start in rewinds:
+                    tracker.rewind()
+                    message = f"the log goes back to step {steps[start]}: a resume, or another run"
+                    said.append((int(column.rows[start]), -1, name, Phase(int(steps[start]), "resume", message)))
+                found = tracker.feed(steps[start:end], column.values[start:end])
+                said.extend((int(column.rows[start + i]), order, name, what) for i, what in found)
+        events: list[Event] = []
+        asked_row: int | None = None
+        for row, _, name, what in sorted(said, key=lambda s: s[:2]):
+            watched = name == next((metric for since, metric in reversed(watched_from) if since <= row), None)
+            if isinstance(what, Finding):
+                events.append(what)
+            elif isinstance(what, Phase) and watched:
+                events.append(what)
+                self._forget_question()
+            elif isinstance(what, Trend) and watched:
+                said_now = self._look(what)
+                events.extend(said_now)
+                if any(isinstance(event, Command) for event in said_now):
+                    asked_row = row
+        self._keep(batch, asked_row)
+        return events
+
+    def _meet(self, batch: Batch) -> list[tuple[int, str]]:
+        """Remember names and newest values. -> which metric is watched from which row on."""
+        watched_from = [(-1, self.metric)] if self.metric is not None else []
+        for name, column in sorted(batch.columns.items(), key=lambda item: int(item[1].rows[0]) if len(item[1].rows) else 0):
+            if not len(column.rows):
+                continue
+            if name in self._values or len(self._values) < MAX_METRICS:
+                self._values[name] = (int(batch.steps[column.rows[-1]]), float(column.values[-1]))
+            else:
+                self.unwatched += 1
+            if name not in self._trackers and self._is_watched(name):
+                self._trackers[name] = Tracker(name, self.detect)
+                metric = self.metric
+                if metric is not None and (not watched_from or watched_from[-1][1] != metric):
+                    watched_from.append((int(column.rows[0]), metric))
+        return watched_from
+
+    def _is_watched(self, name: str) -> bool:
+        if name == self._wanted_metric:
+            return True
+        return role(name) in ("train_loss", "val_loss") and len(self._trackers) < MAX_WATCHED
+
+    def _feed_lr(self, batch: Batch) -> list[Jump]:
+        if self._lr_metric is None:
+            self._lr_metric = next((name for name in batch.columns if role(name) == "lr"), None)
+        column = batch.columns.get(self._lr_metric or "")
+        if column is None or not len(column.rows):
+            return []
+        finite = np.isfinite(column.values)
+        rows = column.rows[finite]
+        return [Jump(int(rows[i]), ratio) for i, ratio in self._lr.feed(batch.steps[rows], column.values[finite])]
+
+    # ---- phases and decisions -------------------------------------------------------------------------------------
+
+    def _look(self, trend: Trend) -> list[Event]:
+        events: list[Event] = []
+        if self._before is not None and (measured := effect.measure(self._before, trend)) is not None:
+            self.policy = reduce.learned(self.policy, measured)
+            self._before = None
+            events.append(measured)
+        moves = self._lr.moves(trend.step, trend.horizon)
+        self.policy, command = reduce.decide(replace(self.policy, schedule_moves=moves), trend, self.options)
+        if command is not None:
+            self._asked_trend = trend
+            self._jump_due = command.scale / self.policy.scale
+            events.append(command)
+        return events
+
+    def _jumped(self, step: int, ratio: float) -> list[Event]:
+        due, asked = self._jump_due, self.policy.asked
+        expected = due is not None and abs(ratio / due - 1) < RATIO_TOLERANCE
+        if expected and asked is None:  # the acknowledgement came first
+            self._jump_due = None
+            return []
+        for tracker in self._trackers.values():
+            tracker.restart()
+        if expected and asked is not None:
+            return [self._apply(step, asked, "the learning rate in the log follows")]
+        self._forget_question()
+        return [Phase(step, "lr_change", f"the learning rate in the log changes by a factor of {ratio:.3g}")]
+
+    def _forget_question(self) -> None:
+        self.policy = replace(self.policy, asked=None)
+        self._asked_trend = self._before = self._kept = self._jump_due = None
+
+    def _apply(self, step: int, scale: float, how: str) -> Phase:
+        trend = self._asked_trend or self.trend
+        sign = 1.0 if self.detect.direction == "min" else -1.0
+        cut = scale < self.policy.scale  # only cuts are measured; taking one back is not a trial
+        self._before = effect.Before.of(trend, step, scale, sign) if trend is not None and cut else None
+        self.policy = reduce.applied(self.policy, step, scale)
+        self._asked_trend = self._kept = self._jump_due = None
+        return Phase(step, "command", f"scale {scale:g} from step {step} on: {how}")
+
+    def ask(self, scale: float) -> None:
+        """An operator asks for `scale`: from now on samples are kept until the trainer answers."""
+        self.policy = replace(self.policy, asked=scale)
+        self._asked_trend = self.trend
+        self._jump_due = scale / self.policy.scale
+        self._kept = {}
+
+    def acknowledged(self, step: int, scale: float) -> list[Event]:
+        """The trainer used `scale` from `step` on. -> the new phase, and what its first samples say already."""
+        if scale == self.policy.scale and self.policy.asked is None:
+            return []
+        due = scale / self.policy.scale
+        kept = self._kept or {}
+        for tracker in self._trackers.values():
+            tracker.restart(step)
+        events: list[Event] = [self._apply(step, scale, "acknowledged")]
+        if due != 1.0:
+            self._jump_due = due  # the log will show it too, and that is no second change
+        columns = {}
+        steps: list[int] = []
+        for name, samples in kept.items():
+            later = [sample for sample in samples if sample[0] >= step]
+            columns[name] = Column(np.arange(len(steps), len(steps) + len(later)), np.array([v for _, v in later], float))
+            steps.extend(s for s, _ in later)
+        if steps:
+            events.extend(self._feed_phase(Batch(np.array(steps, np.int64), columns)))
+        return events
+
+    def refused(self, until: float | None = None) -> None:
+        """What was asked is not going to happen: keep still until step `until`, or for a horizon."""
+        if until is None:
+            trend = self.trend
+            until = trend.step + trend.horizon if trend is not None else 0.0
+        self.policy = reduce.rejected(self.policy, until)
+        self._asked_trend = self._kept = self._jump_due = None
+
+    def _keep(self, batch: Batch, asked_row: int | None) -> None:
+        """While a command is on its way, keep the samples after it."""
+        if asked_row is not None and self.attached:
+            self._kept = {}
+        if self._kept is None:
+            return
+        after = -1 if asked_row is None else asked_row
+        for name in self._trackers:
+            if (column := batch.columns.get(name)) is not None:
+                later = column.rows > after
+                samples = zip(batch.steps[column.rows[later]].tolist(), column.values[later].tolist(), strict=True)
+                self._kept.setdefault(name, deque(maxlen=KEPT)).extend(samples)
+
+    def joined(self, step: int, scale: float) -> list[Event]:
+        """A trainer began to listen, anew or again, and uses `scale`: what it says is the truth."""
+        changed = scale != self.policy.scale
+        self.attached = True
+        self._forget_question()
+        self.policy = replace(self.policy, scale=scale)
+        if not changed:
+            return []
+        for tracker in self._trackers.values():
+            tracker.restart()
+        return [Phase(step, "resume", f"the trainer starts with scale {scale:g}")]
+
+
+def _part(batch: Batch, start: int, end: int) -> Batch:
+    """The rows from `start` to before `end`."""
+    if (start, end) == (0, batch.rows):
+        return batch
+    columns = {}
+    for name, column in batch.columns.items():
+        low, high = np.searchsorted(column.rows, [start, end])
+        if low < high:
+            columns[name] = Column(column.rows[low:high] - start, column.values[low:high])
+    return Batch(batch.steps[start:end], columns, batch.axis)
+
+
+def _status(trend: Trend | None) -> TrendStatus | None:
+    if trend is None:
+        return None
+    return TrendStatus(
+        trend.state, trend.ratio(trend.improvement), trend.ratio(trend.lower), trend.ratio(trend.upper), trend.horizon
+    )

@@ -1,0 +1,83 @@
+"""What a log says, once it is understood: one `Sample`, or a `Batch` of them in log order.
+
+A batch is column-wise because a log is: a few metrics, many rows. `row` numbers the records of one read, so that
+samples of several metrics can be put back into the order of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Axis = Literal["step", "epoch", "record"]
+"""What `step` counts: optimizer steps, epochs (the log has nothing finer), or records (the log has neither)."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class Sample(NamedTuple):
+    """One value of one metric. `time` is seconds since the epoch, where the log says so."""
+
+    metric: str
+    step: int
+    value: float
+    time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The values of one metric in a batch.
+
+    Attributes:
+        rows: Row numbers within the batch, ascending, shape (n,).
+        values: The values, in the metric's own unit, shape (n,). NaN and infinities are values like any other.
+    """
+
+    rows: Ints
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The samples of one read, in log order.
+
+    Attributes:
+        steps: Step of each row, shape (rows,).
+        columns: Metric name to its values.
+        axis: What `steps` counts.
+        lines: Complete lines that were looked at, with or without samples.
+        errors: Reason to the number of lines that could not be used, for the counters.
+    """
+
+    steps: Ints
+    columns: Mapping[str, Column]
+    axis: Axis = "step"
+    lines: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.steps)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return sum(len(c.values) for c in self.columns.values())
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples one by one, in log order. Slow; for tests and small logs."""
+        found = [
+            (int(row), order, name, float(value))
+            for order, (name, column) in enumerate(self.columns.items())
+            for row, value in zip(column.rows, column.values, strict=True)
+        ]
+        for row, _, name, value in sorted(found, key=lambda f: f[:2]):
+            yield Sample(name, int(self.steps[row]), value)
+
+
+EMPTY_BATCH = Batch(np.empty(0, np.int64), {})

@@ -1,0 +1,84 @@
+"""What the outside may see of the daemon, frozen: the exporter, `status` and the health checks read this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+TrendState = Literal["improving", "plateau", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrendStatus:
+    """Where a watched metric stands. Ratios are improvement per horizon over the level of the metric."""
+
+    state: TrendState
+    improvement: float
+    lower: float
+    upper: float
+    horizon_steps: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricStatus:
+    """The newest value of one metric of a run; `trend` only where a detector watches it and has seen enough."""
+
+    name: str
+    step: int
+    value: float
+    trend: TrendStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """One run.
+
+    Attributes:
+        name: The run's name, unique in the daemon.
+        mode: observe, suggest, approve or auto.
+        metric: The watched metric, or "" while none was seen.
+        up: False while nothing can be read; `why` says what is missing.
+        step: Newest step of any metric, or None.
+        last_sample_time: Seconds since the epoch at which the newest sample arrived, or None.
+        findings: Kind to count. errors: Reason to count of lines that could not be used.
+        scale: The last acknowledged scale. wanted: The scale asked for, if it differs and is on its way.
+        schedule_lr, effective_lr: Parameter group name to learning rate, as the trainer reported it.
+        commands: Cause to count. rejected: Code to count.
+        pending_seconds: Age of the command that is not acknowledged yet, 0 when there is none.
+        applied_time: Seconds since the epoch of the last acknowledged command, or None.
+        token: Fencing number under which this daemon commands the run.
+        lag_bytes: Bytes that lie in the logs and were not read yet.
+    """
+
+    name: str
+    mode: str
+    metric: str = ""
+    up: bool = False
+    why: str = ""
+    step: int | None = None
+    last_sample_time: float | None = None
+    metrics: tuple[MetricStatus, ...] = ()
+    findings: Mapping[str, int] = field(default_factory=dict)
+    scale: float = 1.0
+    wanted: float | None = None
+    schedule_lr: Mapping[str, float] = field(default_factory=dict)
+    effective_lr: Mapping[str, float] = field(default_factory=dict)
+    commands: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    pending_seconds: float = 0.0
+    applied_time: float | None = None
+    token: int = 0
+    bytes: int = 0
+    lines: int = 0
+    samples: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    lag_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All runs at one moment; `time` is seconds since the epoch."""
+
+    time: float
+    runs: tuple[RunStatus, ...] = ()

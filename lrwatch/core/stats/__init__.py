@@ -1,0 +1,1 @@
+"""Streaming statistics that the detectors are made of: one a file, pure, with bounded state."""

@@ -1,0 +1,65 @@
+"""A finished log through the daemon's own path: no waiting, no state kept, no trainer commanded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lrwatch.config import Config
+from lrwatch.daemon.watched import Listener, Watched
+from lrwatch.errors import InputError
+from lrwatch.store import Store
+
+
+def replay_file(
+    file: Path, config: Config, listener: Listener, advance: Callable[[int], None] = lambda count: None
+) -> Watched:
+    """Feed `file` to the pipeline. -> the run as it stands at the end.
+
+    Args:
+        file: The log.
+        config: The settings.
+        listener: Told of every event.
+        advance: Told how many more bytes were read.
+
+    Raises:
+        InputError: The file cannot be read or understood, or the metric is not in it.
+    """
+    _must_be_readable(file)
+    store = Store(None)
+    watched = Watched(file.stem, [file], None, config, store, listener)
+    try:
+        done = 0
+        while watched.turn(0.0, final=True):
+            read = watched.counts["ingest"]["bytes"]
+            advance(read - done)
+            done = read
+    finally:
+        watched.close()
+        store.close()
+    if (why := watched.why()) or not watched.counts["ingest"]["samples"]:
+        raise InputError(
+            expected=f"metric {config.watch.metric!r}" if config.watch.metric else "a training log with a loss",
+            found=why or "nothing that could be understood",
+            where=str(file),
+            hint="`lrwatch read FILE` shows what is in it; name a metric with --metric.",
+        )
+    return watched
+
+
+def _must_be_readable(file: Path) -> None:
+    problem = ""
+    if file.is_dir():
+        problem = "a directory"
+    else:
+        try:
+            with file.open("rb") as opened:
+                os.fstat(opened.fileno())
+        except OSError as error:
+            problem = error.strerror or str(error)
+    if problem:
+        raise InputError(
+            expected="a log file that can be read", found=problem, where=str(file),
+            hint="Check the path and its permissions.",
+        )  # fmt: skip

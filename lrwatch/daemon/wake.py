@@ -1,0 +1,85 @@
+"""When to look again. The clock decides; a file event only shortens the wait.
+
+File events are a hint and no more: network file systems, overlays and full queues lose them, so everything that they
+bring would be found by the next poll too, later.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+# Events come in bursts; reading after each would cost more than it is worth.
+SETTLE_SECONDS = 0.05
+
+# Directories watched at the most: each costs an inotify watch, of which a user has a few thousand.
+MAX_DIRECTORIES = 256
+
+
+class Waker(FileSystemEventHandler):
+    """Waits for the next turn.
+
+    Args:
+        poll_seconds: The longest wait.
+        hints: Whether to listen for file events at all.
+    """
+
+    def __init__(self, poll_seconds: float, *, hints: bool = True) -> None:
+        self._poll_seconds = poll_seconds
+        self._woken = threading.Event()
+        self._stop = threading.Event()
+        self._observer = Observer() if hints else None
+        self._directories: set[Path] = set()
+        if self._observer is not None:
+            self._observer.daemon = True
+            self._observer.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
+
+    def watch(self, directories: Iterable[Path]) -> None:
+        """Listen in `directories` too. One that cannot be listened in is polled like all others."""
+        if self._observer is None:
+            return
+        for directory in directories:
+            if directory in self._directories or len(self._directories) >= MAX_DIRECTORIES or not directory.is_dir():
+                continue
+            try:
+                self._observer.schedule(self, str(directory))
+            except OSError:  # no watches left, or a file system without events: polling finds everything
+                self._observer = self._end(self._observer)
+                return
+            self._directories.add(directory)
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Called in watchdog's thread."""
+        if event.event_type in ("created", "modified", "moved"):
+            self._woken.set()
+
+    def wait(self) -> bool:
+        """Wait for a poll interval or an event. -> whether to go on."""
+        if self._woken.wait(self._poll_seconds) and not self._stop.is_set():
+            self._stop.wait(min(SETTLE_SECONDS, self._poll_seconds))
+        self._woken.clear()
+        return not self._stop.is_set()
+
+    def stop(self) -> None:
+        """End the wait, now and from now on. May be called from a signal handler."""
+        self._stop.set()
+        self._woken.set()
+
+    def close(self) -> None:
+        """End the listening."""
+        self._observer = self._end(self._observer)
+
+    @staticmethod
+    def _end(observer: Observer | None) -> None:  # type: ignore[valid-type]  # watchdog picks the class at import
+        if observer is not None:
+            observer.stop()  # type: ignore[attr-defined]
+            observer.join(1.0)  # type: ignore[attr-defined]

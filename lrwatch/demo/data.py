@@ -1,0 +1,45 @@
+"""The demo's data: a regression problem drawn from a fixed seed, with enough noise that training has a noise floor.
+
+A teacher network of random weights maps 16 inputs to 4 outputs, scaled to unit variance; what the student is shown in
+training is that plus as much noise again. It is validated on what the teacher really says, so the validation loss is the
+squared distance to the truth, and no part of it is beyond reach.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats32 = npt.NDArray[np.float32]
+
+INPUTS, TEACHER_WIDTH, OUTPUTS = 8, 8, 4
+
+# So many that a demo sees each sample a few times only: the question is the noise floor, not overfitting.
+TRAIN_SAMPLES, VALIDATION_SAMPLES = 400_000, 8_000
+
+# Standard deviation of the noise on the training targets, whose own is 1.
+NOISE = 1.0
+
+
+class Data(NamedTuple):
+    """Inputs of shape (n, INPUTS), targets of shape (n, OUTPUTS)."""
+
+    x: Floats32
+    y: Floats32
+    x_validation: Floats32
+    y_validation: Floats32
+
+
+def make(seed: int = 0) -> Data:
+    """The data set of `seed`."""
+    rng = np.random.default_rng([seed, 1])
+    n = TRAIN_SAMPLES
+    x = rng.standard_normal((n + VALIDATION_SAMPLES, INPUTS), dtype=np.float32)
+    first = rng.standard_normal((INPUTS, TEACHER_WIDTH), dtype=np.float32) / np.float32(np.sqrt(INPUTS))
+    second = rng.standard_normal((TEACHER_WIDTH, OUTPUTS), dtype=np.float32)
+    y = np.tanh(np.float32(1.0) * x @ first) @ second
+    y /= y.std()
+    noisy = y[:n] + np.float32(NOISE) * rng.standard_normal((n, OUTPUTS), dtype=np.float32)
+    return Data(x[:n], noisy, x[n:], y[n:])

@@ -1,0 +1,70 @@
+"""The demo's training script: an ordinary training loop, with the lines of lrwatch marked. Runs in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+import lrwatch
+from lrwatch.demo import data
+from lrwatch.demo.network import Network
+
+BATCH = 16
+LOG_EVERY = 10
+VALIDATE_EVERY = 500
+
+# How often the client looks for commands. A demo's run is short; a real one can take the default of a second.
+POLL_SECONDS = 0.1
+
+
+def train(
+    network: Network, steps: int, log: TextIO, *, seed: int = 0, after_step: Callable[[int], None] = lambda step: None
+) -> float:
+    """Train and write a log. -> the final validation loss."""
+    samples = data.make(seed)
+    rng = np.random.default_rng([seed, 3])
+    window = 0.0
+    loss = float("nan")
+    for step in range(1, steps + 1):
+        at = rng.integers(0, data.TRAIN_SAMPLES, BATCH)
+        lr = network.lr
+        window += network.step(samples.x[at], samples.y[at])
+        after_step(step)
+        if step % LOG_EVERY == 0:
+            log.write(f"step={step} loss={window / LOG_EVERY:.5f} lr={lr:.6g}\n")
+            window = 0.0
+        if step % VALIDATE_EVERY == 0 or step == steps:
+            loss = network.loss(samples.x_validation, samples.y_validation)
+            log.write(f"step={step} val_loss={loss:.6f}\n")
+            log.flush()
+    return loss
+
+
+def main() -> None:
+    """`python -m lrwatch.demo.trainer`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--lr", type=float, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--control", type=Path, help="control directory of lrwatch; without it lrwatch is not used at all")
+    given = parser.parse_args()
+    network = Network(given.lr, seed=given.seed)
+    with given.log.open("w", buffering=1) as log:
+        if given.control is None:
+            train(network, given.steps, log, seed=given.seed)
+            return
+
+        def set_scale(scale: float) -> None:
+            network.lr = given.lr * scale
+
+        with lrwatch.attach(set_scale, given.control, poll_seconds=POLL_SECONDS, metrics_file=False) as watch:  # lrwatch
+            train(network, given.steps, log, seed=given.seed, after_step=watch.step)  # lrwatch
+
+
+if __name__ == "__main__":
+    main()

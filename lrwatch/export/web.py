@@ -1,0 +1,159 @@
+"""A small HTTP server for pages that only read: bounded in connections and time, so that no client can hold it up."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+# Prometheus and a few people look at one daemon; each connection is a thread in a machine that has a training to do.
+MAX_CONNECTIONS = 32
+
+# A client that neither sends nor takes a byte for so long is gone; Prometheus itself gives up a scrape after 10 s.
+CONNECTION_TIMEOUT_SECONDS = 5.0
+
+# Connections that wait to be accepted; one beyond it is retried by its client a second later.
+_BACKLOG = 128
+
+# How long `close` may wait for the accepting thread to look up from its selector.
+_POLL_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What the server says: HTTP status, content type, body."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def text(status: int, message: str) -> Answer:
+    """A line of plain text."""
+    return Answer(status, "text/plain; charset=utf-8", f"{message}\n".encode())
+
+
+Responder = Callable[[str, str], Answer]
+"""Path without query, Accept header -> answer. Called from many threads at once."""
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Serves GET and HEAD with `respond`; one thread a connection, one request a connection.
+
+    At the limit of connections the oldest is hung up on, not the newest refused: a scrape takes milliseconds, so the
+    oldest is the one that dawdles.
+
+    Raises:
+        OSError: The address cannot be bound.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = _BACKLOG
+
+    def __init__(self, host: str, port: int, respond: Responder) -> None:
+        self.respond = respond
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, None] = {}
+        self._thread: threading.Thread | None = None
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+        self.only_local = ipaddress.ip_address(str(self.server_address[0])).is_loopback
+
+    def start(self) -> None:
+        """Serve in a thread of its own until `close`."""
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(_POLL_SECONDS,), name="lrwatch-http", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop accepting, hang up on everybody, give the address back."""
+        if self._thread is not None:
+            self.shutdown()
+            self._thread.join()
+        with self._lock:
+            for connection in self._open:
+                _hang_up(connection)
+        self.server_close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Note the connection, making room for it first, and hand it to a thread."""
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                _hang_up(oldest)
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget the connection and close it."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Log what went wrong, unless the client went away: that leaves nobody to tell and nothing to repair."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            _log.exception("a request could not be answered")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = CONNECTION_TIMEOUT_SECONDS
+    server_version = "lrwatch"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        server = cast("Server", self.server)
+        if server.only_local and not _is_local_name(self.headers.get("Host", "")):
+            # A web page can point a name of its own at 127.0.0.1 and let the browser read what is served there.
+            answer = text(403, "this address answers to localhost and IP addresses only")
+        else:
+            answer = server.respond(urlsplit(self.path).path, self.headers.get("Accept", ""))
+        self._send(answer)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name that the library gives it)
+        """Log nothing: a scrape every few seconds is no news."""
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in {
+            "Content-Type": answer.content_type,
+            "Content-Length": str(len(answer.body)),
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+
+def _is_local_name(host_header: str) -> bool:
+    try:
+        host = urlsplit(f"//{host_header}").hostname or "localhost"
+        if host != "localhost":
+            ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _hang_up(connection: socket.socket) -> None:
+    # The connection's own thread may have closed it in the meantime: then there is nothing left to do.
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

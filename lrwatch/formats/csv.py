@@ -1,0 +1,132 @@
+"""CSV: a header and rows, separated by commas, tabs or semicolons.
+
+The header is found by what it says, and so is a later one: a resumed run repeats it, a logger that learns a new metric
+writes another. Padded names, empty cells (Lightning fills only some columns of each row) and blank lines are normal.
+A row with more or fewer cells than the header is counted and left out, because a torn row may end within a number.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lrwatch.core.names import role
+from lrwatch.core.sample import Batch, Ints
+from lrwatch.formats.base import number
+from lrwatch.formats.columns import Columns, StepAxis
+from lrwatch.formats.lines import Lines
+
+_SEPARATORS = (",", "\t", ";")
+# A longer name is a sentence.
+_LONGEST_NAME = 128
+_NAME = re.compile(r"[^\W\d][^{}=\"]*|")  # begins with a letter or an underscore; empty is the index of a data frame
+_KNOWN = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
+
+_NO_HEADER = "line before the header"
+_MISFIT = "row does not fit the header"
+
+
+class Csv:
+    """The format `csv`."""
+
+    name: ClassVar[str] = "csv"
+    evidence: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._axis = StepAxis()
+        self._separator = ""
+        self._header: list[str] = []
+
+    def state(self) -> dict[str, Any]:
+        """JSON-plain state."""
+        return {
+            "skipping": self._lines.skipping, "axis": self._axis.state(),
+            "separator": self._separator, "header": list(self._header),
+        }  # fmt: skip
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> Csv:
+        """The inverse of `state`."""
+        restored = cls()
+        restored._lines = Lines(state["skipping"])
+        restored._axis = StepAxis.restore(state["axis"])
+        restored._separator, restored._header = state["separator"], list(state["header"])
+        return restored
+
+    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
+        """See `Format.feed`."""
+        block = self._lines.cut(data, final=final)
+        errors: Counter[str] = Counter(block.errors)
+        found = Columns()
+        count = 0
+        lines = block.text.decode("utf-8", "replace").split("\n")[:-1]
+        start = 0
+        for i, line in enumerate(lines):
+            # Once there is a header, only a line that begins with a letter can be another.
+            if self._header and not (line[0].isalpha() or line[0] in '"_ #\ufeff'):
+                continue
+            header = line[0] == "#" or self._header_in(line)
+            if not header:
+                continue
+            count += self._read(lines[start:i], found, count, errors)
+            start = i + 1
+            if header is not True:
+                self._separator, self._header = header
+        count += self._read(lines[start:], found, count, errors)
+        return self._axis.batch(count, found, lines=block.lines + block.dropped, errors=errors), block.consumed
+
+    def _header_in(self, line: str) -> tuple[str, list[str]] | None:
+        """Separator and names, if `line` is a header; after the first one only if a name in it is known."""
+        for separator in sorted(_SEPARATORS, key=line.count, reverse=True):
+            names = [name.strip() for name in _cells(line.lstrip("\ufeff"), separator)]
+            if len(names) < 2 or not any(names):
+                continue
+            if all(len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) and number(name) is None for name in names):
+                known = any(role(name) in _KNOWN for name in names)
+                return (separator, names) if known or not self._header else None
+        return None
+
+    def _read(self, lines: Sequence[str], found: Columns, first_row: int, errors: Counter[str]) -> int:
+        """Put the rows in `lines` into `found`. -> how many they were."""
+        if not lines:
+            return 0
+        if not self._header:
+            errors[_NO_HEADER] += len(lines)
+            return 0
+        width = len(self._header)
+        rows = [_cells(line, self._separator) for line in lines]
+        if set(map(len, rows)) != {width}:
+            rows = [row[:width] for row in rows if len(row) >= width and not any(row[width:])]
+            if len(rows) < len(lines):
+                errors[_MISFIT] += len(lines) - len(rows)
+        numbers = np.arange(first_row, first_row + len(rows))
+        for name, cells in zip(self._header, zip(*rows, strict=True), strict=False):
+            if name:
+                _collect(found, name, cells, numbers)
+        return len(rows)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    if '"' not in line:
+        return line.split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator))
+    except csv.Error:  # a cell beyond the library's limit
+        return []
+
+
+def _collect(found: Columns, name: str, cells: Sequence[str], rows: Ints) -> None:
+    """Put the numbers in `cells`, a column of the rows `rows`, into `found`."""
+    try:
+        found.add(name, rows, np.fromiter(map(float, cells), np.float64, len(cells)))
+    except ValueError:
+        values = [number(cell) if cell else None for cell in cells]
+        which = [i for i, value in enumerate(values) if value is not None]
+        if which:
+            found.add(name, rows[which], [value for value in values if value is not None])

@@ -1,0 +1,214 @@
+"""JSON lines: one JSON object a line, of any nesting.
+
+``{"step": 12, "train": {"loss": 2.3}}`` gives the sample ``train.loss``. Booleans and text are no samples, but text that
+spells a number is (``"0.5"``, ``"nan"``). NaN and the infinities are read in any spelling, quoted or bare, although bare
+ones are not JSON: a loss that is not a number is the one that matters most.
+
+A record whose ``mode``, ``phase``, ``split`` or ``stage`` says that it is a validation has that word put in front of its
+names: the ``loss`` of ``{"mode": "val", "loss": 0.5}`` is the metric ``val.loss``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+
+from lrwatch.core.names import role
+from lrwatch.core.sample import Batch, Floats, Ints
+from lrwatch.formats.base import number
+from lrwatch.formats.columns import Columns, StepAxis
+from lrwatch.formats.lines import Lines
+
+# Bytes that are decoded at once: the objects of some 1,500 lines stay in the processor's cache, which doubles the speed.
+_PIECE_BYTES = 1 << 16
+# Deeper nesting, and lists longer than this (histograms, token ids), are no metrics.
+_MAX_DEPTH = 8
+_MAX_LIST = 8
+
+_NOT_AN_OBJECT = "not a JSON object"
+
+# A bare NaN or infinity, where JSON wants a value. Put in quotes it is a string, which `number` reads. Inside a string the
+# same bytes would end that string in front of a letter, which no decoder accepts: so a wrong match is found out.
+_BARE = re.compile(rb"([:\[,][ \t]*)([-+]?(?:nan(?:\(ind\))?|inf(?:inity)?))(?=[ \t]*[,}\]])", re.IGNORECASE)
+_QUOTED = rb'\1"\2"'
+
+_MODES = ("mode", "phase", "split", "stage")
+_MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
+_VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
+
+_decode_lines = msgspec.json.Decoder().decode_lines
+_decode = msgspec.json.Decoder().decode
+
+
+class JsonLines:
+    """The format `jsonl`."""
+
+    name: ClassVar[str] = "jsonl"
+    evidence: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._axis = StepAxis()
+
+    def state(self) -> dict[str, Any]:
+        """JSON-plain state."""
+        return {"skipping": self._lines.skipping, "axis": self._axis.state()}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> JsonLines:
+        """The inverse of `state`."""
+        restored = cls()
+        restored._lines = Lines(state["skipping"])
+        restored._axis = StepAxis.restore(state["axis"])
+        return restored
+
+    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
+        """See `Format.feed`."""
+        block = self._lines.cut(data, final=final)
+        errors: Counter[str] = Counter(block.errors)
+        found = Columns()
+        count = 0
+        for piece in _pieces(block.text):
+            records = _records(piece, errors)
+            if not records:
+                continue
+            if any(key in piece for key in _MODE_KEYS):
+                records = [_named_by_mode(record) for record in records]
+            _collect(found, "", records, np.arange(count, count + len(records)), _MAX_DEPTH)
+            count += len(records)
+        return self._axis.batch(count, found, lines=block.lines + block.dropped, errors=errors), block.consumed
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(text):
+        end = text.find(b"\n", start + _PIECE_BYTES) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _records(piece: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
+    """The objects in the lines of `piece`; whatever else lies there is counted."""
+    records = _at_once(piece)
+    if records is None and _BARE.search(piece):
+        records = _at_once(_BARE.sub(_QUOTED, piece))
+    if records is None:
+        decoded = [_line(line) for line in piece.split(b"\n")[:-1]]
+        records = [record for record in decoded if record is not None]
+        if len(records) < len(decoded):
+            errors[_NOT_AN_OBJECT] += len(decoded) - len(records)
+    return records
+
+
+def _at_once(piece: bytes) -> list[dict[str, Any]] | None:
+    """The objects, if each line of `piece` is one."""
+    # The decoder would also take an object over two lines, or two in one: then the result would depend on the cut.
+    lines = piece.count(b"\n")
+    if piece[:1] != b"{" or piece.count(b"\n{") != lines - 1 or piece.count(b"}\n") != lines:
+        return None
+    try:
+        records: list[dict[str, Any]] = _decode_lines(piece)
+    except (ValueError, RecursionError):
+        return None
+    return records if len(records) == lines else None
+
+
+def _line(line: bytes) -> dict[str, Any] | None:
+    """The object in `line`, or None."""
+    if not line.lstrip().startswith(b"{"):
+        return None
+    decodings: tuple[Callable[[], Any], ...] = (
+        lambda: _decode(line),
+        lambda: _decode(_BARE.sub(_QUOTED, line)),
+        lambda: json.loads(line.decode("utf-8", "replace")),  # also lone surrogates and numbers beyond a double
+    )
+    for decode in decodings:
+        try:
+            record: dict[str, Any] = decode()
+        except (ValueError, RecursionError):
+            continue
+        return record
+    return None
+
+
+def _named_by_mode(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the names of its metrics behind its validation word, where it has one."""
+    word = next((mode for key in _MODES if isinstance(mode := record.get(key), str) and mode in _VALIDATION), None)
+    if word is None:
+        return record
+    # `iter` is the one step that is left out: mmcv counts the batches of the validation with it.
+    return {
+        key if role(key) in ("step", "epoch") else f"{word}.{key}": value
+        for key, value in record.items()
+        if key != "iter"
+    }
+
+
+def _collect(found: Columns, prefix: str, records: Sequence[dict[str, Any]], rows: Ints, depth: int) -> None:
+    """Put the numbers in `records` (not empty) into `found`, those of records of the same shape together."""
+    keys = tuple(records[0])
+    if set(map(len, records)) == {len(keys)}:
+        try:
+            columns = _columns(keys, records)
+        except KeyError:
+            pass
+        else:
+            for key, column in zip(keys, columns, strict=True):
+                _collect_column(found, prefix + key, column, rows, depth)
+            return
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    for i, record in enumerate(records):
+        shapes.setdefault(tuple(record), []).append(i)
+    for which in shapes.values():
+        _collect(found, prefix, [records[i] for i in which], rows[which], depth)
+
+
+def _columns(keys: tuple[str, ...], records: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """The values of each key. Raises KeyError where a record has others."""
+    if len(keys) > 1:
+        return list(zip(*map(itemgetter(*keys), records), strict=True))
+    return [tuple(record[key] for record in records) for key in keys]
+
+
+def _collect_column(found: Columns, name: str, column: Sequence[Any], rows: Ints, depth: int) -> None:
+    """Put the numbers in `column`, values of one key in the records `rows`, into `found`."""
+    kinds = set(map(type, column))
+    if kinds == {float} or kinds == {int, float}:
+        found.add(name, rows, _floats(column))
+        return
+    if len(kinds) > 1:
+        for kind in sorted(kinds, key=lambda kind: kind.__name__):
+            which = [i for i, value in enumerate(column) if type(value) is kind]
+            _collect_column(found, name, [column[i] for i in which], rows[which], depth)
+        return
+    kind = kinds.pop()
+    if kind is int:
+        found.add(name, rows, _floats(column))
+    elif kind is str:
+        spelled = {text: number(text) for text in set(column)}
+        values = [spelled[text] for text in column]
+        which = [i for i, value in enumerate(values) if value is not None]
+        if which:
+            found.add(name, rows[which], [value for value in values if value is not None])
+    elif kind is list and depth:
+        column = [dict(zip(_INDICES, value, strict=False)) if len(value) <= _MAX_LIST else {} for value in column]
+        _collect(found, f"{name}.", column, rows, depth - 1)
+    elif kind is dict and depth:
+        _collect(found, f"{name}.", column, rows, depth - 1)
+
+
+_INDICES = tuple(str(i) for i in range(_MAX_LIST))
+
+
+def _floats(column: Sequence[Any]) -> Floats:
+    try:
+        return np.array(column, np.float64)
+    except OverflowError:  # a whole number beyond a double, which as text is infinite
+        return np.array([float(str(value)) for value in column])

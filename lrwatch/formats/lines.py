@@ -1,0 +1,79 @@
+"""Bytes into complete lines: the part that all formats made of lines share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# A line longer than this is dropped and counted. The longest lines of real logs are configurations of some tens of
+# kilobytes; without a limit a file without line ends would grow the process until it dies.
+MAX_LINE_BYTES = 1 << 20
+
+TOO_LONG = "line too long"
+
+_EMPTY_LINES = re.compile(rb"\n\n+")
+_SEPARATOR = re.compile(rb"[\r\n]")
+
+
+class Block(NamedTuple):
+    """Complete lines.
+
+    Attributes:
+        text: The lines, each ended by one LF, none of them empty, without NUL bytes.
+        lines: How many they are.
+        consumed: How many bytes of the input they took.
+        dropped: Lines that were too long.
+    """
+
+    text: bytes
+    lines: int
+    consumed: int
+    dropped: int
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """The lines that were dropped, for `Batch.errors`."""
+        return {TOO_LONG: self.dropped} if self.dropped else {}
+
+
+@dataclass(slots=True)
+class Lines:
+    """Cuts bytes into complete lines. LF, CR LF and a lone CR (progress bars) end a line.
+
+    Attributes:
+        skipping: The bytes that come next belong to a line that is too long and was dropped.
+    """
+
+    skipping: bool = False
+
+    def cut(self, data: bytes, *, final: bool) -> Block:
+        """The complete lines at the beginning of `data`; with `final` an unterminated one as well."""
+        start, dropped = 0, 0
+        if self.skipping:
+            separator = _SEPARATOR.search(data)
+            self.skipping = separator is None and not final
+            if separator is None:
+                return Block(b"", 0, len(data), 0)
+            start = separator.end()
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        text = data[start:end]
+        if final and end < len(data):
+            text += data[end:] + b"\n"
+            end = len(data)
+        elif len(data) - end > MAX_LINE_BYTES:
+            self.skipping = True
+            dropped = 1
+            end = len(data)
+        if b"\r" in text:
+            text = text.replace(b"\r", b"\n")
+        if len(text) > MAX_LINE_BYTES and (too_long := [n for n in text.split(b"\n") if len(n) > MAX_LINE_BYTES]):
+            dropped += len(too_long)
+            text = b"\n".join([line for line in text.split(b"\n") if len(line) <= MAX_LINE_BYTES])
+        if b"\0" in text:
+            text = text.replace(b"\0", b"")
+        if b"\n\n" in text:
+            text = _EMPTY_LINES.sub(b"\n", text)
+        if text.startswith(b"\n"):
+            text = text[1:]
+        return Block(text, text.count(b"\n"), end, dropped)

@@ -1,0 +1,10 @@
+"""One self-contained page about a run: curve, phases, findings, commands, effects.
+
+`ReportData` says what goes in, `render` gives the page, `write` puts it into a file. Nothing here reads a log or a
+journal; the daemon's side does, and hands over arrays and events.
+"""
+
+from lrwatch.report.data import Curve, ReportData
+from lrwatch.report.page import render, write
+
+__all__ = ["Curve", "ReportData", "render", "write"]

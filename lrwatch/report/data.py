@@ -1,0 +1,62 @@
+"""What a report is made of: curves, events in their JSON form, facts, and possibly another run to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lrwatch.core.sample import Axis, Floats, Ints
+
+Role = Literal["train", "val", "lr", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One metric of a run, in log order.
+
+    Attributes:
+        name: The metric's name, as the log spells it.
+        role: What it is. Curves of the role `lr` go into the lower chart, those of the role `other` are not drawn
+            unless they are the watched metric.
+        steps: Step of each value, shape (n,). May go back, as it does after a resume.
+        values: The values, shape (n,). NaN and infinities are values like any other.
+    """
+
+    name: str
+    role: Role
+    steps: Ints
+    values: Floats
+
+    def __post_init__(self) -> None:
+        """Hold the promise that every value has its step."""
+        if len(self.steps) != len(self.values):
+            raise ValueError(f"curve {self.name!r} has {len(self.steps)} steps and {len(self.values)} values")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """All that `render` needs; it asks nothing else, neither a clock nor a file.
+
+    Attributes:
+        run: The run's name.
+        title: The page's title.
+        metric: Name of the watched metric.
+        axis: What the steps count.
+        curves: The watched metric first, then others, learning rates among them.
+        events: Findings, commands, phases and effects as `lrwatch.core.events.as_json` gives them, and the entries of
+            the journal (`acknowledged`, `rejected`, `operator`), all in the order in which they happened.
+        facts: Label and value, shown as they are: source files, counts, versions.
+        compare: The same metric of another run.
+        comparison_label: Words that follow "against" and the other run's value, e.g. "without lrwatch".
+    """
+
+    run: str
+    title: str
+    metric: str
+    axis: Axis
+    curves: tuple[Curve, ...]
+    events: tuple[Mapping[str, Any], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    compare: tuple[Curve, ...] = ()
+    comparison_label: str = ""

@@ -1,0 +1,273 @@
+"""What must survive a kill: offsets, detector states, the journal and the control state, in one SQLite file.
+
+One transaction holds what one read of a log led to: how far the log was read, what the detectors made of it, what was
+journalled, and which command follows. So a daemon that is killed at any point and started again neither repeats nor
+loses anything. The journal is a hash chain: each entry's hash covers the entry and the hash before it.
+
+The file lies on a local disk (WAL does not work on network file systems); one daemon at a time may hold it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from lrwatch.errors import InputError
+
+# Raised when the tables change; a newer file is refused, not guessed at.
+SCHEMA_VERSION = 1
+
+# Seconds that a reader or writer waits for another's transaction.
+BUSY_SECONDS = 10.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS logs (
+    run TEXT NOT NULL, path TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (run, path)
+);
+CREATE TABLE IF NOT EXISTS journal (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, run TEXT NOT NULL, event TEXT NOT NULL, hash TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS journal_run ON journal (run, id);
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, run TEXT NOT NULL, actor TEXT NOT NULL, verb TEXT NOT NULL,
+    argument TEXT NOT NULL, answer TEXT
+);
+CREATE TABLE IF NOT EXISTS status (run TEXT PRIMARY KEY, status TEXT NOT NULL);
+"""
+
+_GENESIS = "0" * 64
+
+
+def default_directory(environ: Mapping[str, str]) -> Path:
+    """The state directory by the XDG base directory specification: $XDG_STATE_HOME/lrwatch, else ~/.local/state/lrwatch."""
+    base = environ.get("XDG_STATE_HOME", "")
+    if base and Path(base).is_absolute():
+        return Path(base) / "lrwatch"
+    return Path(environ.get("HOME") or "~").expanduser() / ".local" / "state" / "lrwatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal; `event` is in the JSON form of the contract."""
+
+    id: int
+    time: float
+    run: str
+    event: dict[str, Any]
+    hash: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The event with `time`, `id` and `hash` added."""
+        return {**self.event, "run": self.run, "time": self.time, "id": self.id, "hash": self.hash}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something that an operator asked of the daemon."""
+
+    id: int
+    run: str
+    actor: str
+    verb: str
+    argument: str
+
+
+def _digest(previous: str, entry_id: int, time: float, run: str, event: str) -> str:
+    text = json.dumps([previous, entry_id, time, run, event], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """The state of one daemon.
+
+    Args:
+        directory: The state directory, made when missing; None keeps everything in memory (`replay`).
+        exclusive: Take the lock that only one daemon may hold; readers and operators do without.
+
+    Raises:
+        InputError: The directory or the file cannot be used, or another daemon holds it.
+    """
+
+    def __init__(self, directory: Path | None, *, exclusive: bool = False) -> None:
+        self._lock: TextIO | None = None
+        self.path = Path(":memory:") if directory is None else directory / "lrwatch.sqlite"
+        try:
+            if directory is not None:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if exclusive:
+                    self._lock = _take_lock(directory)
+            self._db = sqlite3.connect(
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise InputError(
+                expected="a state directory on a local disk that can be written",
+                found=str(error),
+                where=str(directory),
+                hint="Give another one with --state or LRWATCH_DAEMON_STATE.",
+            ) from error
+
+    def _prepare(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise InputError(
+                expected=f"state of version {SCHEMA_VERSION} or older",
+                found=f"version {version}",
+                where=str(self.path),
+                hint="A newer lrwatch wrote it: use that one, or give another directory with --state.",
+            )
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")  # a journalled command survives a power cut
+        self._db.executescript(_SCHEMA)
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Close the file and give the lock back."""
+        if hasattr(self, "_db"):
+            self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing of it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # ---- runs and their logs --------------------------------------------------------------------------------------
+
+    def runs(self) -> list[str]:
+        """Names of the runs that are known, in order."""
+        return [name for (name,) in self._db.execute("SELECT name FROM runs ORDER BY name")]
+
+    def load_run(self, name: str) -> dict[str, Any] | None:
+        """The state that was saved, or None."""
+        row = self._db.execute("SELECT state FROM runs WHERE name = ?", (name,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def save_run(self, name: str, state: Mapping[str, Any]) -> None:
+        """Replace the state of a run."""
+        self._db.execute("REPLACE INTO runs VALUES (?, ?)", (name, json.dumps(state)))
+
+    def load_log(self, run: str, path: str) -> dict[str, Any] | None:
+        """The state of one log of a run, or None."""
+        row = self._db.execute("SELECT state FROM logs WHERE run = ? AND path = ?", (run, path)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def save_log(self, run: str, path: str, state: Mapping[str, Any]) -> None:
+        """Replace the state of one log of a run."""
+        self._db.execute("REPLACE INTO logs VALUES (?, ?, ?)", (run, path, json.dumps(state)))
+
+    def logs(self, run: str) -> list[str]:
+        """Paths of the logs of a run, in order."""
+        return [path for (path,) in self._db.execute("SELECT path FROM logs WHERE run = ? ORDER BY path", (run,))]
+
+    # ---- journal --------------------------------------------------------------------------------------------------
+
+    def append(self, run: str, event: Mapping[str, Any], time: float) -> Entry:
+        """Add an event to the journal."""
+        last = self._db.execute("SELECT id, hash FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+        entry_id, previous = (1, _GENESIS) if last is None else (last[0] + 1, last[1])
+        text = json.dumps(event)
+        entry = Entry(entry_id, time, run, dict(event), _digest(previous, entry_id, time, run, text))
+        self._db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (entry_id, time, run, text, entry.hash))
+        return entry
+
+    def journal(self, run: str | None = None) -> Iterator[Entry]:
+        """The entries of one run or of all, in order."""
+        query = "SELECT id, time, run, event, hash FROM journal WHERE ?1 IS NULL OR run = ?1 ORDER BY id"
+        for entry_id, time, name, event, digest in self._db.execute(query, (run,)):
+            yield Entry(entry_id, time, name, json.loads(event), digest)
+
+    def broken_link(self) -> int | None:
+        """The first journal entry that does not fit the chain, or None when all do."""
+        previous = _GENESIS
+        for entry_id, time, name, event, digest in self._db.execute(
+            "SELECT id, time, run, event, hash FROM journal ORDER BY id"
+        ):
+            if digest != _digest(previous, entry_id, time, name, event):
+                return int(entry_id)
+            previous = digest
+        return None
+
+    # ---- operators and status -------------------------------------------------------------------------------------
+
+    def request(self, run: str, actor: str, verb: str, argument: str, time: float) -> int:
+        """Leave a request for the daemon. -> its number."""
+        cursor = self._db.execute(
+            "INSERT INTO requests (time, run, actor, verb, argument) VALUES (?, ?, ?, ?, ?)",
+            (time, run, actor, verb, argument),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def requests(self, run: str) -> list[Request]:
+        """What operators asked of a run and was not answered yet."""
+        query = "SELECT id, run, actor, verb, argument FROM requests WHERE run = ? AND answer IS NULL ORDER BY id"
+        return [Request(*row) for row in self._db.execute(query, (run,))]
+
+    def answer(self, request_id: int, answer: Mapping[str, Any]) -> None:
+        """Answer a request."""
+        self._db.execute("UPDATE requests SET answer = ? WHERE id = ?", (json.dumps(answer), request_id))
+
+    def answer_to(self, request_id: int) -> dict[str, Any] | None:
+        """The answer to a request, or None while there is none."""
+        row = self._db.execute("SELECT answer FROM requests WHERE id = ?", (request_id,)).fetchone()
+        return None if row is None or row[0] is None else json.loads(row[0])
+
+    def save_status(self, run: str, status: Mapping[str, Any]) -> None:
+        """Replace what `status` shows of a run."""
+        self._db.execute("REPLACE INTO status VALUES (?, ?)", (run, json.dumps(status)))
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """What `status` shows, by run."""
+        return {run: json.loads(text) for run, text in self._db.execute("SELECT run, status FROM status ORDER BY run")}
+
+
+def daemon_is_running(directory: Path) -> bool:
+    """Whether a daemon holds the lock of `directory`."""
+    try:
+        with (directory / "lock").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _take_lock(directory: Path) -> TextIO:
+    lock = (directory / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise InputError(
+            expected="a state directory that no other daemon uses",
+            found=f"process {holder} holds it",
+            where=str(directory),
+            hint="Stop that daemon, or give this one a directory of its own with --state.",
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock

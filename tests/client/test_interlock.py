@@ -1,0 +1,130 @@
+"""The last word on what may change the learning rate."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lrwatch.client.interlock import Limits, Standing, forbidden, misaddressed
+from lrwatch.protocol import Desired, encode
+
+
+def command(scale: float, **changes: Any) -> Desired:
+    values: dict[str, Any] = {"run": "a", "incarnation": "i", "generation": 5, "token": 2, "scale": scale}
+    return Desired(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, None),
+        ({"run": "b"}, "wrong_run"),
+        ({"incarnation": "j"}, "wrong_incarnation"),
+        ({"token": 1}, "stale_token"),
+        ({"token": 3}, None),
+        ({"generation": 4}, "stale_generation"),
+    ],
+)
+def test_a_command_must_be_meant_for_this_start_and_be_newer_than_the_last(
+    changes: dict[str, Any], code: str | None
+) -> None:
+    assert misaddressed(command(0.5, **changes), run="a", incarnation="i", generation=4, max_token=2) == code
+
+
+def test_a_trainer_without_a_name_listens_to_any() -> None:
+    assert misaddressed(command(0.5, run="b"), run="", incarnation="i", generation=4, max_token=2) is None
+
+
+@pytest.mark.parametrize(
+    ("scale", "changes", "standing", "code"),
+    [
+        (0.1, {}, Standing(), None),
+        (0.0999, {}, Standing(), "factor_too_large"),
+        (0.03, {}, Standing(0.3), None),
+        (0.8, {}, Standing(0.4), None),
+        (0.81, {}, Standing(0.4), "factor_too_large"),
+        (1e-3, {}, Standing(5e-3), None),
+        (9.9e-4, {}, Standing(5e-3), "out_of_bounds"),
+        (1.01, {}, Standing(), "out_of_bounds"),
+        (0.5, {"not_after_step": 100}, Standing(), None),
+        (0.5, {"not_after_step": 99}, Standing(), "expired"),
+        (0.5, {"groups": {"0": 1.0}}, Standing(), "unsupported"),
+        (0.5, {"groups": {}}, Standing(), None),
+        (0.5, {}, Standing(commands=3), "budget"),
+        (0.5, {}, Standing(last_step=80), None),
+        (0.5, {}, Standing(last_step=81), "too_soon"),
+        (0.5, {}, Standing(0.5, commands=3, last_step=99), None),
+    ],
+)
+def test_a_change_must_be_within_the_limits(
+    scale: float, changes: dict[str, Any], standing: Standing, code: str | None
+) -> None:
+    limits = Limits(max_commands=3, min_steps_between=20, warmup_steps=99)
+    assert forbidden(command(scale, **changes), step=100, standing=standing, limits=limits) == code
+
+
+def test_the_scale_is_locked_during_the_warmup() -> None:
+    limits = Limits(warmup_steps=100)
+    assert forbidden(command(0.5), step=100, standing=Standing(), limits=limits) == "warmup"
+    assert forbidden(command(1.0), step=100, standing=Standing(), limits=limits) is None
+    assert forbidden(command(0.5), step=101, standing=Standing(), limits=limits) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        ({"min_scale": 0}, ValueError),
+        ({"min_scale": 2}, ValueError),
+        ({"max_scale": 0.5}, ValueError),
+        ({"max_scale": math.inf}, ValueError),
+        ({"max_factor_down": 1.5}, ValueError),
+        ({"max_factor_up": 0.5}, ValueError),
+        ({"max_factor_up": math.nan}, ValueError),
+        ({"max_commands": -1}, ValueError),
+        ({"max_commands": 1.5}, TypeError),
+        ({"warmup_steps": True}, TypeError),
+        ({"min_scale": "0.1"}, TypeError),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused_in_words(limits: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(limits))):
+        Limits(**limits)
+
+
+numbers = st.floats() | st.integers() | st.sampled_from([0.5, 0.1, 1.0, 1e-3, 5e-324, 1e308, -0.0, 0])
+wild = st.dictionaries(
+    st.sampled_from(
+        ["v", "run", "incarnation", "generation", "token", "scale", "groups", "apply_at_step", "ramp_steps"]
+    ),
+    numbers | st.none() | st.booleans() | st.text(max_size=5) | st.lists(numbers, max_size=2),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(files=st.lists(st.binary(max_size=200) | wild | numbers, max_size=12), ramp=st.integers(0, 4))
+def test_whatever_is_on_disk_the_scale_stays_in_bounds_and_moves_in_steps(
+    pair: Callable[..., Any], files: list[Any], ramp: int
+) -> None:
+    told: list[float] = []
+    ends = pair(told.append, max_commands=5, min_scale=0.01)
+    for content in files:
+        if isinstance(content, bytes):
+            raw = content
+        else:
+            base = json.loads(encode(ends.command(0.5, ramp_steps=ramp)))
+            raw = json.dumps(base | (content if isinstance(content, dict) else {"scale": content})).encode()
+        before = ends.client.scale
+        ends.worker.consider(raw)
+        for _ in range(ramp + 2):
+            ends.client.step(loss=1.0)
+        assert 0.1 - 1e-9 <= ends.client.scale / before <= 2 + 1e-9
+    assert all(0.01 <= scale <= 1.0 for scale in told)
+    assert ends.client.state_dict()["commands"] <= 5
+    assert ends.client._box.errors == {}
+    assert ends.observed.scale == ends.client.scale

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lrwatch.config import load
+from lrwatch.core.snapshot import Snapshot
+from lrwatch.export import Exporter
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
+COMPOSE = ROOT / "deploy/compose/compose.yaml"
+
+
+def instruction(name: str) -> str:
+    """The argument of the last instruction of this name."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    found: list[str] = re.findall(rf"^\s*{name}\s+(.*)$", joined, re.MULTILINE)
+    return found[-1]
+
+
+def service(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"][name]
+    return found
+
+
+def test_the_image_runs_as_a_numeric_user_that_is_not_root() -> None:
+    user, group = instruction("USER").split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+
+
+def test_nothing_at_run_time_needs_a_shell() -> None:
+    for name in ("ENTRYPOINT", "CMD"):
+        assert isinstance(json.loads(instruction(name)), list)
+    assert re.search(r"HEALTHCHECK .*CMD \[", DOCKERFILE.replace("\\\n", " "))
+
+
+def test_what_the_image_copies_exists_and_passes_the_ignore_file() -> None:
+    kept = (ROOT / "deploy/docker/Dockerfile.dockerignore").read_text(encoding="utf-8").split()
+    sources = [word for line in re.findall(r"^COPY (?!--)(.*) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()]
+    assert set(sources) == {"pyproject.toml", "README.md", "LICENSE", "lrwatch"}
+    assert {f"!{source}" for source in sources} <= set(kept)
+    assert all((ROOT / source).exists() for source in sources)
+
+
+@pytest.mark.parametrize(("published", "code"), [(True, 0), (False, 1)])
+def test_the_health_check_asks_the_daemon(published: bool, code: int) -> None:
+    exporter = Exporter("127.0.0.1:0", clock=iter([0.0, *([1e6] * 9)]).__next__)
+    _, port = exporter.start()
+    try:
+        if published:
+            exporter.publish(Snapshot(0.0))
+        _, _, script = json.loads(instruction("HEALTHCHECK").partition("CMD ")[2])
+        assert "9767" in script
+        result = subprocess.run([sys.executable, "-c", script.replace("9767", str(port))], timeout=30)
+        assert result.returncode == code
+    finally:
+        exporter.close()
+
+
+def test_image_compose_and_prometheus_agree_on_the_default_port() -> None:
+    port = load().daemon.listen.rpartition(":")[2]
+    assert instruction("EXPOSE") == port
+    assert json.loads(instruction("CMD"))[-1].endswith(f":{port}")
+    assert service("lrwatch")["ports"] == [f"127.0.0.1:{port}:{port}"]
+    for config in ("deploy/compose/prometheus.yml", "deploy/prometheus/prometheus.yml"):
+        assert f':{port}"]' in (ROOT / config).read_text(encoding="utf-8")
+
+
+def test_the_compose_file_follows_its_specification() -> None:
+    tool = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    result = subprocess.run(tool, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", ["lrwatch", "prometheus", "grafana"])
+def test_every_service_is_locked_down_and_serves_this_machine_only(name: str) -> None:
+    about = service(name)
+    assert about["read_only"] is True
+    assert about["cap_drop"] == ["ALL"]
+    assert about["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in about["ports"])
+
+
+def test_logs_are_mounted_read_only_and_every_mounted_file_exists() -> None:
+    assert "${LOGS:-./logs}:/logs:ro" in service("lrwatch")["volumes"]
+    for name in ("prometheus", "grafana"):
+        for volume in service(name)["volumes"]:
+            source, _, rest = volume.partition(":")
+            if source.startswith("."):
+                assert (COMPOSE.parent / source).exists()
+                assert rest.endswith(":ro")
+
+
+def test_prometheus_starts_with_what_compose_mounts(tmp_path: Path) -> None:
+    for volume in service("prometheus")["volumes"]:
+        source, _, rest = volume.partition(":")
+        if source.startswith("."):
+            shutil.copy(COMPOSE.parent / source, tmp_path / Path(rest.removesuffix(":ro")).name)
+    result = subprocess.run(
+        ["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "11 rules found" in result.stdout

@@ -1,0 +1,80 @@
+"""Snapshots of a made-up run that trains, comes to rest, is given a smaller learning rate and goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+from lrwatch.core.snapshot import MetricStatus, RunStatus, Snapshot, TrendStatus
+
+CALM = RunStatus(
+    name="gpt2",
+    mode="auto",
+    metric="val/loss",
+    up=True,
+    step=12_000,
+    last_sample_time=1_700_000_000.5,
+    metrics=(
+        MetricStatus("train/loss", 12_000, 3.25),
+        MetricStatus("grad_norm", 12_000, math.inf),
+        MetricStatus("val/loss", 12_000, 3.5, TrendStatus("plateau", 0.001, -0.002, 0.004, 1200.0)),
+        MetricStatus("val/accuracy", 11_990, math.nan, TrendStatus("undecided", 0.01, -math.inf, math.inf, 1200.0)),
+    ),
+    findings={"plateau": 2, "nonfinite": 1},
+    scale=0.5,
+    schedule_lr={"decay": 3e-4, "no_decay": 1e-4},
+    effective_lr={"decay": 1.5e-4, "no_decay": 5e-5},
+    commands={"plateau": 1, "operator": 1},
+    rejected={"out_of_bounds": 1},
+    pending_seconds=2.5,
+    applied_time=1_699_999_000.0,
+    token=7,
+    bytes=123_456,
+    lines=1_000,
+    samples=3_000,
+    errors={"undecodable": 4},
+    lag_bytes=17,
+)
+"""One run with a value everywhere, finite or not."""
+
+WAITING = RunStatus(name="resnet", mode="suggest", why="no file matches runs/resnet/*.jsonl")
+"""A run of which nothing was read yet."""
+
+FULL = Snapshot(1_700_000_001.0, (CALM, WAITING))
+
+
+def training(second: int) -> Snapshot:
+    """The run after so many seconds: a plateau from 4 on, a command pending at 5, applied from 6 on."""
+    now = time.time()
+    on_plateau = 4 <= second < 7
+    scale = 0.5 if second >= 6 else 1.0
+    loss = 2.0 + math.exp(-second / 3)
+    ratio = 0.001 if on_plateau else 0.05
+    running = replace(
+        CALM,
+        step=100 * second,
+        last_sample_time=now,
+        metrics=(
+            MetricStatus("train/loss", 100 * second, loss - 0.1),
+            MetricStatus(
+                "val/loss",
+                100 * second,
+                loss,
+                TrendStatus("plateau" if on_plateau else "improving", ratio, ratio - 0.01, ratio + 0.01, 1000.0),
+            ),
+        ),
+        findings={"plateau": int(second >= 4)},
+        scale=scale,
+        effective_lr={"decay": 3e-4 * scale, "no_decay": 1e-4 * scale},
+        commands={"plateau": int(second >= 5)},
+        rejected={"out_of_bounds": int(second >= 8)},
+        pending_seconds=1.0 if second == 5 else 0.0,
+        applied_time=now - (second - 6) if second >= 6 else None,
+        bytes=1_000 * second,
+        lines=10 * second,
+        samples=20 * second,
+        errors={"undecodable": second // 3},
+        lag_bytes=0,
+    )
+    return Snapshot(now, (running, WAITING))

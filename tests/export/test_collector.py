@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+from example_snapshots import CALM, FULL, WAITING
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from lrwatch._version import __version__
+from lrwatch.core.snapshot import MetricStatus, RunStatus, Snapshot, TrendStatus
+from lrwatch.export.collector import MAX_SERIES, MAX_VALUES_PER_RUN, RunCollector
+from lrwatch.export.names import METRICS
+
+GOLDEN = Path(__file__).with_name("golden.prom")
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scrape(collector: RunCollector) -> str:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return generate_latest(registry).decode()
+
+
+def exposition(snapshot: Snapshot) -> str:
+    collector = RunCollector()
+    collector.publish(snapshot)
+    return scrape(collector)
+
+
+def samples(text: str) -> Samples:
+    """Every sample by name and labels; a sample that is served twice fails."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            key = (sample.name, tuple(sorted(sample.labels.items())))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def named(found: Samples, name: str) -> dict[tuple[str, ...], float]:
+    """The samples of one metric, by the label values beside `run`."""
+    return {tuple(v for k, v in key[1] if k != "run"): value for key, value in found.items() if key[0] == name}
+
+
+def dropped(text: str) -> float:
+    return samples(text)["lrwatch_series_dropped_total", ()]
+
+
+def test_the_exposition_of_a_full_snapshot_is_the_golden_one() -> None:
+    golden = GOLDEN.read_text(encoding="utf-8").replace("@VERSION@", __version__)
+    assert repr(samples(exposition(FULL))) == repr(samples(golden))
+    assert exposition(FULL) == golden
+
+
+def test_every_snapshot_metric_is_named_with_help_and_type_even_before_the_first_run() -> None:
+    text = exposition(Snapshot(0.0))
+    for metric in METRICS:
+        if metric.labels:
+            kind = "gauge" if metric.kind == "info" else metric.kind
+            assert f"# TYPE {metric.name} {kind}\n" in text
+            assert f"# HELP {metric.name} {metric.help}\n" in text
+
+
+def test_openmetrics_says_the_same() -> None:
+    collector = RunCollector()
+    collector.publish(FULL)
+    registry = CollectorRegistry()
+    registry.register(collector)
+    found: Samples = {
+        (s.name, tuple(sorted(s.labels.items()))): s.value
+        for family in openmetrics.text_string_to_metric_families(generate_openmetrics(registry).decode())  # type: ignore[no-untyped-call]
+        for s in family.samples
+    }
+    assert sorted(map(repr, found.items())) == sorted(map(repr, samples(exposition(FULL)).items()))
+
+
+def test_promtool_finds_nothing_to_complain_about() -> None:
+    result = subprocess.run(["promtool", "check", "metrics"], input=exposition(FULL), capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_what_a_run_does_not_have_is_not_served() -> None:
+    found = samples(exposition(Snapshot(0.0, (WAITING,))))
+    served = {name for name, labels in found if labels}
+    assert named(found, "lrwatch_run_up") == {(): 0.0}
+    for absent in ("run_step", "run_last_sample_timestamp_seconds", "command_applied_timestamp_seconds"):
+        assert f"lrwatch_{absent}" not in served
+    assert not any("improvement" in name or "plateau" in name or "lr_effective" in name for name in served)
+
+
+def test_not_a_number_and_infinity_are_served_as_such() -> None:
+    found = samples(exposition(FULL))
+    values = named(found, "lrwatch_run_metric_value")
+    assert math.isnan(values["val/accuracy",])
+    assert values["grad_norm",] == math.inf
+    assert named(found, "lrwatch_run_improvement_ratio_lower")["val/accuracy",] == -math.inf
+
+
+def test_only_metrics_with_a_trend_have_a_plateau_series() -> None:
+    assert named(samples(exposition(FULL)), "lrwatch_run_plateau") == {("val/loss",): 1.0, ("val/accuracy",): 0.0}
+
+
+def test_every_kind_of_finding_starts_at_zero_so_that_its_first_step_is_seen() -> None:
+    counts = named(samples(exposition(Snapshot(0.0, (WAITING,)))), "lrwatch_findings_total")
+    assert {kind for (kind,) in counts} >= {"plateau", "divergence", "nonfinite", "stalled"}
+    assert set(counts.values()) == {0.0}
+
+
+def test_a_run_that_is_gone_is_gone_from_the_next_scrape() -> None:
+    collector = RunCollector()
+    collector.publish(FULL)
+    assert 'run="resnet"' in scrape(collector)
+    collector.publish(Snapshot(1.0, (CALM,)))
+    assert 'run="resnet"' not in scrape(collector)
+
+
+def many_metrics(count: int, name: str = "big") -> RunStatus:
+    values = tuple(MetricStatus(f"layer{i}/norm", 1, 1.0) for i in range(count))
+    watched = MetricStatus("loss", 1, 2.0, TrendStatus("improving", 0.1, 0.05, 0.15, 10.0))
+    return RunStatus(name=name, mode="observe", metric="loss", metrics=(*values, watched))
+
+
+def test_a_run_with_too_many_metrics_keeps_the_watched_one_and_the_rest_is_counted() -> None:
+    text = exposition(Snapshot(0.0, (many_metrics(MAX_VALUES_PER_RUN + 49), CALM)))
+    found = samples(text)
+    of_big = [k for k in found if k[0] == "lrwatch_run_metric_value" and dict(k[1])["run"] == "big"]
+    assert len(of_big) == MAX_VALUES_PER_RUN
+    assert ("lrwatch_run_metric_value", (("metric", "loss"), ("run", "big"))) in found
+    assert ("lrwatch_run_metric_value", (("metric", "val/loss"), ("run", "gpt2"))) in found
+    assert dropped(text) == 50
+
+
+def test_a_dropped_series_is_counted_once_a_published_state_however_often_it_is_scraped() -> None:
+    collector = RunCollector()
+    crowded = Snapshot(0.0, (many_metrics(MAX_VALUES_PER_RUN),))
+    collector.publish(crowded)
+    assert [dropped(scrape(collector)) for _ in range(3)] == [1, 1, 1]
+    collector.publish(Snapshot(1.0, crowded.runs))
+    assert dropped(scrape(collector)) == 2
+    collector.publish(FULL)
+    assert dropped(scrape(collector)) == 2
+
+
+def test_the_total_is_bounded_and_no_run_hides_another() -> None:
+    runs = tuple(many_metrics(90, name=f"run{i}") for i in range(100))
+    found = samples(exposition(Snapshot(0.0, runs)))
+    of_runs = [key for key in found if dict(key[1]).get("run")]
+    assert len(of_runs) == MAX_SERIES
+    up = [key for key in of_runs if key[0] == "lrwatch_run_up"]
+    assert len(up) == len(runs)
+
+
+HOSTILE = [
+    'a"}\nlrwatch_run_up{run="b"} 7',
+    "__name__",
+    "x" * 1_000_000,
+    "\ud800\udfff",
+    "\x00\x1b[31m\u202e",
+    "\\",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_name_is_one_label_value_and_nothing_else(name: str) -> None:
+    run = RunStatus(name=name, mode="auto", metric=name, metrics=(MetricStatus(name, 1, 1.0),), errors={name: 3})
+    text = exposition(Snapshot(0.0, (run, CALM)))
+    alone = samples(exposition(Snapshot(0.0, (CALM,))))
+    found = samples(text)
+    assert len(named(found, "lrwatch_run_up")) == 1
+    assert {k: v for k, v in found.items() if dict(k[1]).get("run") == "gpt2"}.keys() == {
+        k for k in alone if dict(k[1]).get("run") == "gpt2"
+    }
+    assert all(len(value) <= 128 for _, labels in found for _, value in labels)
+    check = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True)
+    assert check.returncode == 0, check
+
+
+def test_two_runs_or_metrics_of_one_name_are_served_once_and_counted() -> None:
+    twice = Snapshot(0.0, (WAITING, WAITING))
+    one_run = len(samples(exposition(Snapshot(0.0, (WAITING,))))) - 2
+    assert dropped(exposition(twice)) == one_run
+
+
+texts = st.text(st.characters(codec=None), max_size=200)
+numbers = st.floats() | st.integers(-(2**63), 2**63 - 1).map(float)
+trends = st.builds(
+    TrendStatus, st.sampled_from(["improving", "plateau", "undecided"]), numbers, numbers, numbers, numbers
+)
+metrics = st.builds(MetricStatus, texts, st.integers(0, 2**63 - 1), numbers, st.none() | trends)
+runs = st.builds(
+    RunStatus,
+    name=texts,
+    mode=texts,
+    metric=texts,
+    metrics=st.lists(metrics, max_size=5).map(tuple),
+    findings=st.dictionaries(texts, st.integers(0, 2**63 - 1), max_size=3),
+    schedule_lr=st.dictionaries(texts, numbers, max_size=3),
+    errors=st.dictionaries(texts, st.integers(0, 2**63 - 1), max_size=3),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(runs, max_size=4))
+def test_whatever_the_runs_are_called_the_exposition_can_be_read_back(some: list[RunStatus]) -> None:
+    text = exposition(Snapshot(0.0, tuple(some)))
+    found = samples(text)
+    assert found["lrwatch_build_info", (("version", __version__),)] == 1.0
+    assert {name for name, _ in found} <= {m.name for m in METRICS}

@@ -1,0 +1,101 @@
+"""Small logs of each format, self-made, and how tests feed them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from itertools import pairwise
+
+from lrwatch.core.sample import Batch
+from lrwatch.formats import Format, restore
+
+JSONL = (
+    b'{"config": {"lr": 0.1, "name": "x"}}\n'
+    b'{"step": 1, "loss": 2.5, "lr": 0.001, "ok": true, "note": "a"}\n'
+    b'{"step": 2, "loss": NaN, "lr": "1e-3"}\r\n'
+    b'{"step": 3, "loss": 2.25, "lr": 0.001}\r'
+    b"not json at all\n"
+    b'{"step": 4, "train": {"loss": -Infinity, "parts": [1, 2.5]}}\n'
+    b"\n"
+    b'{"mode": "val", "iter": 9, "loss": 2.125}\n'
+    b'{"step": 5, "loss": "nan", "top5": 0.5}\n'
+    b'{"step": 6, "loss": 2'  # torn
+)
+
+CSV = (
+    b"\xef\xbb\xbf    epoch,  step, train/loss,lr\n"
+    b"0,1,2.5,0.001\n"
+    b"0,2,,\n"
+    b"\n"
+    b"0,3,nan,0.001\r\n"
+    b'0,4,"2.25",0.001\n'
+    b"0,5,2.0\n"  # misfit
+    b"    epoch,  step, train/loss,lr\n"
+    b"1,6,-inf,0.0005\n"
+    b"epoch,step,train/loss,val_loss,lr\n"
+    b"1,7,1.5,1.75,0.0005\n"
+    b"1,8,1.25,1.5,0.00"  # torn
+)
+
+KEYVALUE = (
+    b"config: lr=0.1 batch_size=32\n"
+    b"    for step in range(10): loss = 0.5\n"
+    b"s:1 trl:10.5 lr:0.001 norm:1.5\n"
+    b"\x1b[32mINFO\x1b[0m step: 2 loss: 9.5 top5: 0.25 top1: 0.125\r"
+    b"step:3/6200 train_loss:nan step_avg:nanms train_time:85ms tps: 7,034\n"
+    b"step 4: train loss 2.4989, val loss 2.5072\n"
+    b"iter 5: loss -inf, time 35.78ms, mfu -100.00%\r\n"
+    b" iteration        6/   100 | learning rate: 9.339E-08 | lm loss: 1.078335E+01 | loss scale: 2048.0 |\n"
+    b"the loss is about 3 and nan is inf\n"
+    b"step=7 loss=1."  # torn
+)
+
+HF = (
+    b"Some warning: loss of 3\n"
+    b"  0%|          | 1/10 [00:01<00:09]\r"
+    b"{'loss': 1.416, 'grad_norm': 0.5, 'learning_rate': 9.9e-05, 'epoch': 0.15}\r"
+    b"  0%|          | 2/10 [00:01<00:09] {'loss': nan, 'learning_rate': '9e-05', 'epoch': 1.0}\n"
+    b"A sample: {'content': \"loss: 3\"}\n"
+    b"{'eval_loss': 1.5, 'eval_runtime': 3.0, 'epoch': 1.0}\r\n"
+    b"{'loss': 1.2, 'epo"  # torn
+)
+
+LOGS = {"jsonl": JSONL, "csv": CSV, "keyvalue": KEYVALUE, "hf": HF}
+
+
+def feed(reader: Format, chunks: Iterable[bytes], *, restart: bool = False) -> list[Batch]:
+    """Feed chunks as a tail does, the unconsumed rest again with each next one; with `restart` through the state."""
+    batches = []
+    rest = b""
+    for chunk in chunks:
+        rest += chunk
+        batch, used = reader.feed(rest)
+        rest = rest[used:]
+        batches.append(batch)
+        if restart:
+            reader = restore(reader.name, reader.state())
+    batch, used = reader.feed(rest, final=True)
+    assert used == len(rest)
+    return [*batches, batch]
+
+
+def samples(batches: Iterable[Batch]) -> list[tuple[str, int, str]]:
+    """All samples, with values as text so that NaN equals NaN."""
+    return [(s.metric, s.step, repr(s.value)) for batch in batches for s in batch.samples()]
+
+
+def values(batches: Iterable[Batch], metric: str) -> list[tuple[int, float]]:
+    """Step and value of one metric."""
+    return [(s.step, s.value) for batch in batches for s in batch.samples() if s.metric == metric]
+
+
+def cut(data: bytes, at: Iterable[int]) -> list[bytes]:
+    """`data` cut at the given offsets."""
+    edges = [0, *sorted({min(max(i, 0), len(data)) for i in at}), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+def random_cuts(data: bytes, pieces: int, seed: int) -> list[bytes]:
+    """`data` cut at random, reproducibly."""
+    rng = random.Random(seed)
+    return cut(data, (rng.randrange(len(data) + 1) for _ in range(pieces)))

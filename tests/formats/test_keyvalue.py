@@ -1,0 +1,78 @@
+"""Text with names and numbers."""
+
+from __future__ import annotations
+
+import pytest
+from format_samples import feed, samples
+
+from lrwatch.formats.keyvalue import KeyValue
+
+
+def read(*lines: str) -> list[tuple[str, int, str]]:
+    return samples(feed(KeyValue(), ["".join(f"{line}\n" for line in lines).encode()]))
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("s:699 trl:4.8484 lr:0.000600 norm:0.67", {"trl": 4.8484, "lr": 0.0006, "norm": 0.67}),
+        ("step:1/6200 train_loss:10.9184 train_time:74701ms step_avg:nanms", {"train_loss": 10.9184}),
+        ("step 250: train loss 2.4989, val loss 2.5072", {"train loss": 2.4989, "val loss": 2.5072}),
+        ("iter 10: loss 3.1820, time 35.78ms, mfu 10.41%", {"loss": 3.182}),
+        ("step=3, loss=0.5, lr=1e-05", {"loss": 0.5, "lr": 1e-5}),
+        ("2024-05-06 12:30:01,853 - INFO - step: 4  loss: 12.4153  tps: 7,034", {"loss": 12.4153, "tps": 7034.0}),
+        (
+            "INFO:root:epoch 3 loss=.5 loss_scale=128 top1=9 top5=8",
+            {"loss": 0.5, "loss_scale": 128, "top1": 9, "top5": 8},
+        ),
+        (
+            " iteration   10/  99 | lm loss: 1.078335E+01 | loss scale: 2048.0 |",
+            {"lm loss": 10.78335, "loss scale": 2048.0},
+        ),
+        ("validation loss at iteration 100 | lm loss value: 9.08 |", {"lm loss value": 9.08}),
+        ("\x1b[31mstep:\x1b[0m 1  \x1b[32mloss:\x1b[39m  2.5", {"loss": 2.5}),
+        (
+            "epoch: 1, lr: 1.00e+00 - train loss: 3.96 - valid loss: 3.20",
+            {"lr": 1, "train loss": 3.96, "valid loss": 3.2},
+        ),
+        ("loss: -Infinity", {"loss": float("-inf")}),
+    ],
+)
+def test_real_line_shapes_are_understood(line: str, found: dict[str, float]) -> None:
+    assert {name: value for name, _, value in read(line)} == {name: repr(float(value)) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("nan", ["nan", "NaN", "-nan", "+nan"])
+def test_a_loss_that_is_not_a_number_is_a_sample(nan: str) -> None:
+    assert read(f"step: 3 loss: {nan} lr: 0.1") == [("loss", 3, "nan"), ("lr", 3, "0.1")]
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "learning_rate: 0.0006 batch_size: 32 max_steps: 1000 warmup_steps=10",
+        "Namespace(lr=0.1, epoch=10, loss=1)",
+        "    val_loss_every = 125 # every how many steps to evaluate val loss",
+        "    train_loss = 0.0",
+        "        val_loss += loss.item() / 20",
+        'print(f"step:{step}/{args.num_iterations} train_loss:{train_loss.item():.4f}")',
+        "for step in range(args.num_iterations + 1): loss = 0",
+        "loss_fn = CrossEntropyLoss(weight=1.0)",
+        "def __init__(self, loss: float = 0.5):",
+        "    loss: float = 0.5",
+        "downloading http://host:8080/x.tar at 12:30:45",
+        "the loss was about 3 and the step took 5",
+        "step_avg:nanms",
+        "loss: nano",
+        "trl/trainer/sft_trainer.py:212: UserWarning: 5",
+        "| 0   N/A  N/A    1234      C   python    27MiB |",
+    ],
+)
+def test_noise_gives_no_samples(noise: str) -> None:
+    assert read(noise) == []
+
+
+def test_lines_of_one_shape_are_read_by_their_own_digits() -> None:
+    assert read(*(f"s:{i} acc{i % 2}:{i}.5 loss:{i / 8}" for i in range(10, 99))) == [
+        sample for i in range(10, 99) for sample in ((f"acc{i % 2}", i, f"{i}.5"), ("loss", i, repr(i / 8)))
+    ]

@@ -1,0 +1,103 @@
+"""Paths into runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lrwatch.sources.discover import MAX_LOGS, Discovery, discover
+
+
+def make(root: Path, *files: str) -> None:
+    for name in files:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x\n")
+
+
+def shown(found: Discovery, root: Path) -> list[tuple[str, str, str]]:
+    return [
+        (log.run, log.path.relative_to(root).as_posix(), log.control.relative_to(root).as_posix()) for log in found.logs
+    ]
+
+
+def test_a_file_is_a_run_named_after_it(tmp_path: Path) -> None:
+    make(tmp_path, "runs/a.jsonl")
+    assert shown(discover([tmp_path / "runs/a.jsonl"]), tmp_path) == [("a", "runs/a.jsonl", "runs/lrwatch")]
+
+
+def test_a_missing_file_is_waited_for(tmp_path: Path) -> None:
+    found = discover([tmp_path / "later.log"])
+    assert shown(found, tmp_path) == [("later", "later.log", "lrwatch")]
+    assert found.problems == ()
+
+
+def test_a_directory_with_logs_is_one_run_and_the_clients_log_comes_first(tmp_path: Path) -> None:
+    make(tmp_path, "a/train.log", "a/metrics.csv", "a/model.pt", "a/.hidden.log", "a/old/x.log")
+    make(tmp_path, "a/lrwatch/metrics.jsonl", "a/lrwatch/observed.json", "a/lrwatch/desired.json")
+    assert shown(discover([tmp_path / "a"]), tmp_path) == [
+        ("a", "a/lrwatch/metrics.jsonl", "a/lrwatch"),
+        ("a", "a/metrics.csv", "a/lrwatch"),
+        ("a", "a/train.log", "a/lrwatch"),
+    ]
+
+
+def test_a_directory_without_logs_is_searched_for_runs(tmp_path: Path) -> None:
+    make(tmp_path, "logs/version_1/metrics.csv", "logs/version_0/metrics.csv", "logs/version_0/checkpoints/x.txt")
+    make(tmp_path, "logs/deep/seed/lrwatch/metrics.jsonl")
+    assert shown(discover([tmp_path / "logs"]), tmp_path) == [
+        ("version_0", "logs/version_0/metrics.csv", "logs/version_0/lrwatch"),
+        ("version_1", "logs/version_1/metrics.csv", "logs/version_1/lrwatch"),
+        ("seed", "logs/deep/seed/lrwatch/metrics.jsonl", "logs/deep/seed/lrwatch"),
+    ]
+
+
+@pytest.mark.parametrize("given", ["a/lrwatch", "a/control", "a/control/metrics.jsonl"])
+def test_a_control_directory_belongs_to_the_run_above_it(tmp_path: Path, given: str) -> None:
+    make(tmp_path, "a/lrwatch/metrics.jsonl", "a/control/observed.json", "a/control/metrics.jsonl")
+    assert {log.run for log in discover([tmp_path / given]).logs} == {"a"}
+
+
+def test_a_pattern_stands_for_its_matches_in_order(tmp_path: Path) -> None:
+    make(tmp_path, "b/log.csv", "a/log.csv", "c/other.csv")
+    assert shown(discover([f"{tmp_path}/*/log.csv"]), tmp_path) == [
+        ("a/log", "a/log.csv", "a/lrwatch"),
+        ("b/log", "b/log.csv", "b/lrwatch"),
+    ]
+
+
+def test_a_name_with_magic_characters_that_exists_is_itself(tmp_path: Path) -> None:
+    make(tmp_path, "lr[0.1].csv")
+    assert [log.run for log in discover([tmp_path / "lr[0.1].csv"]).logs] == ["lr[0.1]"]
+
+
+def test_runs_that_share_a_name_get_more_of_their_path(tmp_path: Path) -> None:
+    make(tmp_path, "x/a/log.csv", "y/a/log.csv", "z/log.csv", "z/log.jsonl")
+    found = discover([f"{tmp_path}/*/a/log.csv", f"{tmp_path}/z/log.*"])
+    names = [log.run for log in found.logs]
+    assert names[:2] == ["x/a/log", "y/a/log"]
+    assert len(set(names)) == 4
+
+
+def test_the_same_file_given_twice_is_followed_once(tmp_path: Path) -> None:
+    make(tmp_path, "a/train.log")
+    (tmp_path / "latest.log").symlink_to(tmp_path / "a/train.log")
+    found = discover([tmp_path / "a", tmp_path / "a/train.log", f"{tmp_path}/a/*.log", tmp_path / "latest.log"])
+    assert shown(found, tmp_path) == [("a", "a/train.log", "a/lrwatch")]
+
+
+def test_what_gives_nothing_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    found = discover([tmp_path / "empty", f"{tmp_path}/*.nothing"])
+    assert found.logs == ()
+    assert len(found.problems) == 2
+    assert "no logs (*.csv, " in found.problems[0]
+    assert "no file or directory matches" in found.problems[1]
+
+
+def test_a_collection_of_logs_is_bounded_and_says_so(tmp_path: Path) -> None:
+    make(tmp_path, *(f"a/{i:03}.log" for i in range(MAX_LOGS + 5)))
+    found = discover([tmp_path / "a"])
+    assert len(found.logs) == MAX_LOGS
+    assert f"only the first {MAX_LOGS} of {MAX_LOGS + 5} logs" in found.problems[0]

@@ -1,0 +1,124 @@
+"""Imports go downward only, wherever in a file they stand; DESIGN.md draws the rings."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lrwatch
+
+PACKAGE = Path(lrwatch.__file__).parent
+# Small and pure, so that everybody may use them.
+LEAVES = {"errors", "_version"}
+# Where the edges stand: they touch the world, and never each other.
+EDGES = {"sources", "control", "store", "export", "report"}
+INNER = {"core", "formats", "protocol"}
+# Room -> the rooms of lrwatch that it may import, beside itself and the leaves.
+RINGS: dict[str, set[str]] = {
+    "_version": set(),
+    "errors": set(),
+    "protocol": set(),
+    "client": {"protocol"},
+    "core": set(),
+    "formats": {"core"},
+    **dict.fromkeys(EDGES, INNER),
+    "config": INNER | EDGES,
+    "daemon": INNER | EDGES | {"config"},
+    "testing": INNER | {"client", "control"},
+    "torch": {"core", "client"},
+    "demo": INNER | EDGES | {"config", "daemon", "client", "testing", "__init__"},
+    "cli": INNER | EDGES | {"config", "daemon", "client", "testing", "demo"},
+    "__main__": {"cli"},
+    "__init__": {"client", "core", "formats", "torch"},
+}
+# A clock, a file, a thread, the environment, the log, chance: whatever would make a decision hard to repeat.
+IMPURE = {
+    "asyncio", "concurrent", "ctypes", "datetime", "glob", "http", "io", "logging", "mmap", "multiprocessing", "os",
+    "pathlib", "pickle", "platform", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3",
+    "ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid", "warnings",
+}  # fmt: skip
+PURE_ROOMS = {"core"}
+STDLIB_ONLY = {"protocol", "client", "_version", "errors", "__init__"}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def room_of(path: Path) -> str:
+    """First part of the module's name below `lrwatch`."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import, in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            home = ".".join([*base, *([node.module] if node.module else [])])
+            if home == "lrwatch":  # `from lrwatch import x` reaches the room x
+                yield from ((node.lineno, f"lrwatch.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, home
+
+
+def faults(source: str, path: Path) -> list[str]:
+    """What in this file breaks the rules."""
+    room = room_of(path)
+    package = ("lrwatch", *path.relative_to(PACKAGE).parent.parts)
+    found = []
+    for line, name in imports(ast.parse(source), package):
+        parts = name.split(".")
+        where = f"{path.relative_to(PACKAGE.parent)}:{line}: {name}"
+        if parts[0] == "lrwatch":
+            target = parts[1] if len(parts) > 1 else "__init__"
+            if target != room and target not in RINGS[room] | LEAVES:
+                found.append(f"{where}: {room} may not import {target}")
+        elif room in STDLIB_ONLY and parts[0] not in sys.stdlib_module_names:
+            found.append(f"{where}: {room} is standard library only")
+        elif room in PURE_ROOMS and parts[0] in IMPURE:
+            found.append(f"{where}: {room} is pure")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_downward_only(path: Path) -> None:
+    assert room_of(path) in RINGS, f"{path}: a room that DESIGN.md does not know"
+    assert faults(path.read_text(), path) == []
+
+
+def test_no_chance_without_a_seed_in_the_pure_rooms() -> None:
+    for path in FILES:
+        if room_of(path) in PURE_ROOMS:
+            drawn = [
+                ast.unparse(node)
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("np.random", "numpy.random"))
+            ]
+            allowed = ("np.random", "np.random.Generator", "np.random.default_rng")
+            assert [text for text in drawn if text not in allowed] == [], path
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("core/run.py", "import time"),
+        ("core/run.py", "def f():\n    from pathlib import Path"),
+        ("core/run.py", "from lrwatch.sources import tail"),
+        ("core/run.py", "from ..control import directory"),
+        ("core/run.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from lrwatch import daemon"),
+        ("client/torch.py", "import torch"),
+        ("client/worker.py", "from lrwatch.core import sample"),
+        ("client/worker.py", "import lrwatch"),
+        ("protocol.py", "import msgspec"),
+        ("sources/tail.py", "import lrwatch.store"),
+        ("report/page.py", "from lrwatch.export import collector"),
+        ("daemon/loop.py", "from lrwatch.cli import main"),
+        ("formats/csv.py", "from lrwatch.protocol import Desired"),
+    ],
+)
+def test_the_rules_find_what_they_forbid(file: str, source: str) -> None:
+    assert len(faults(source, PACKAGE / file)) == 1
