@@ -7,6 +7,7 @@ the key and the nearest known key.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,13 +20,20 @@ from lrwatch.errors import ConfigError
 
 ENV_PREFIX = "LRWATCH_"
 
+# Kubernetes puts the address of every Service into the environment of every container of its namespace, in the form of
+# the old container links. A Service called lrwatch gives exactly these; they are nobody's settings.
+_SERVICE_LINK = re.compile(
+    r"LRWATCH_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
     """`[watch]`: what is read.
 
     Attributes:
-        paths: Files, directories or globs. A relative path in a file starts from that file's directory.
+        paths: Files, directories or globs. A relative path in a file starts from that file's directory, here and in
+            every other key that names a path.
         metric: The metric to watch; "" lets the names decide.
         control: Control directory; "" means `lrwatch` beside the logs of each run.
         format: The logs' format; "auto" looks at the content.
@@ -74,6 +82,9 @@ SECTIONS: dict[str, type] = {
 }  # fmt: skip
 
 
+_PATHS = (("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"))
+
+
 def keys() -> list[str]:
     """Every "section.key" there is."""
     return [f"{section}.{f.name}" for section, options in SECTIONS.items() for f in fields(options)]
@@ -96,7 +107,7 @@ def load(
     if file is not None:
         config = _merge(config, _from_file(file), str(file))
     for name, text in sorted((environ or {}).items()):
-        if name.startswith(ENV_PREFIX):
+        if name.startswith(ENV_PREFIX) and not _SERVICE_LINK.fullmatch(name):
             section, _, key = name[len(ENV_PREFIX) :].lower().partition("_")
             config = _merge(config, {section: {key: _parse(section, key, text)}}, f"environment variable {name}")
     for name, value in (flags or {}).items():
@@ -118,10 +129,18 @@ def _from_file(file: Path) -> dict[str, Any]:
         ) from error
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(expected="TOML", found=str(error), where=str(file), hint="Mend that line.") from error
-    watch = settings.get("watch")
-    if isinstance(watch, dict) and isinstance(watch.get("paths"), list):
-        watch["paths"] = [str(file.parent / path) if isinstance(path, str) else path for path in watch["paths"]]
+    for section, key in _PATHS:
+        values = settings.get(section)
+        if isinstance(values, dict) and key in values:
+            values[key] = _beside(file, values[key])
     return dict(settings)
+
+
+def _beside(file: Path, value: Any) -> Any:
+    """A path of the file, or several: relative ones start from the file's directory."""
+    if isinstance(value, list):
+        return [_beside(file, one) for one in value]
+    return str(file.parent / Path(value).expanduser()) if isinstance(value, str) and value else value
 
 
 def _parse(section: str, key: str, text: str) -> Any:
@@ -153,7 +172,7 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
         merged = {name: values.get(name, getattr(options, name)) for name in known}
         origins = {**config.origins, **{f"{section}.{key}": where for key in values}}
         try:
-            made = msgspec.convert(merged, SECTIONS[section], strict=True)
+            made: Any = msgspec.convert(merged, SECTIONS[section], strict=True)
         except (msgspec.ValidationError, ValueError) as error:
             raise ConfigError(
                 expected=f"a valid value in [{section}]",

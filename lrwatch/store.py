@@ -31,7 +31,7 @@ BUSY_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, state TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS logs (
-    run TEXT NOT NULL, path TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (run, path)
+    run TEXT NOT NULL, path BLOB NOT NULL, state TEXT NOT NULL, PRIMARY KEY (run, path)
 );
 CREATE TABLE IF NOT EXISTS journal (
     id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, run TEXT NOT NULL, event TEXT NOT NULL, hash TEXT NOT NULL
@@ -109,8 +109,10 @@ class Store:
                 self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             self._prepare()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, InputError) as error:
             self.close()
+            if isinstance(error, InputError):
+                raise
             raise InputError(
                 expected="a state directory on a local disk that can be written",
                 found=str(error),
@@ -129,8 +131,9 @@ class Store:
             )
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")  # a journalled command survives a power cut
-        self._db.executescript(_SCHEMA)
-        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version < SCHEMA_VERSION:
+            self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Close the file and give the lock back."""
@@ -146,16 +149,17 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite itself rolls back when the disk is full
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     # ---- runs and their logs --------------------------------------------------------------------------------------
 
     def runs(self) -> list[str]:
         """Names of the runs that are known, in order."""
-        return [name for (name,) in self._db.execute("SELECT name FROM runs ORDER BY name")]
+        return [name for (name,) in self._db.execute("SELECT name FROM runs UNION SELECT run FROM status ORDER BY 1")]
 
     def load_run(self, name: str) -> dict[str, Any] | None:
         """The state that was saved, or None."""
@@ -168,16 +172,22 @@ class Store:
 
     def load_log(self, run: str, path: str) -> dict[str, Any] | None:
         """The state of one log of a run, or None."""
-        row = self._db.execute("SELECT state FROM logs WHERE run = ? AND path = ?", (run, path)).fetchone()
+        row = self._db.execute("SELECT state FROM logs WHERE run = ? AND path = ?", (run, os.fsencode(path))).fetchone()
         return None if row is None else json.loads(row[0])
 
     def save_log(self, run: str, path: str, state: Mapping[str, Any]) -> None:
         """Replace the state of one log of a run."""
-        self._db.execute("REPLACE INTO logs VALUES (?, ?, ?)", (run, path, json.dumps(state)))
+        self._db.execute("REPLACE INTO logs VALUES (?, ?, ?)", (run, os.fsencode(path), json.dumps(state)))
 
     def logs(self, run: str) -> list[str]:
         """Paths of the logs of a run, in order."""
-        return [path for (path,) in self._db.execute("SELECT path FROM logs WHERE run = ? ORDER BY path", (run,))]
+        query = "SELECT path FROM logs WHERE run = ? ORDER BY path"
+        return [os.fsdecode(path) for (path,) in self._db.execute(query, (run,))]
+
+    def run_of(self, path: str) -> str | None:
+        """The run that the log at `path` is of, or None where it is not known."""
+        row = self._db.execute("SELECT run FROM logs WHERE path = ?", (os.fsencode(path),)).fetchone()
+        return None if row is None else str(row[0])
 
     # ---- journal --------------------------------------------------------------------------------------------------
 

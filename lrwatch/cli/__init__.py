@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,12 +12,13 @@ from lrwatch._version import __version__
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
 from lrwatch.cli.operate import approve, deny, hold, resume, set_scale, undo
+from lrwatch.cli.output import safe
 from lrwatch.cli.read import read
 from lrwatch.cli.replay import replay
 from lrwatch.cli.report import report
 from lrwatch.cli.run import run
 from lrwatch.cli.show import explain, journal, status
-from lrwatch.errors import LrwatchError
+from lrwatch.errors import InputError, LrwatchError
 
 # Ctrl-C, as a shell reports it.
 EXIT_INTERRUPTED = 130
@@ -38,12 +40,15 @@ for _command in (run, demo, replay, read, report, config, status, journal, expla
 
 def main() -> None:
     """The `lrwatch` program."""
+    for stream in (sys.stdout, sys.stderr):  # the name of a file or a metric may be anything; showing it never fails
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="lrwatch", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except LrwatchError as error:
-        click.echo(f"lrwatch: {error}", err=True)
+        click.echo(safe(f"lrwatch: {error}"), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -51,5 +56,14 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away: `lrwatch journal | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         sys.exit(0)
+    except OSError as error:  # what has no better place: a disk that is full, a directory that may not be written
+        click.echo(safe(f"lrwatch: {error}"), err=True)
+        _give_up_output()
+        sys.exit(InputError.exit_code)
+
+
+def _give_up_output() -> None:
+    """Let what was not written yet go nowhere, so that the interpreter's own flush at the end does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from lrwatch.cli.output import format_option, print_json, print_table
-
+from lrwatch.cli.output import format_option, print_json, print_table, safe
 
 
 @click.command()
@@ -29,13 +28,13 @@ def read(file: Path, output: Path | None, form: str) -> int:
             raise UsageError(
                 expected="a name that ends in .csv or .jsonl", found=str(output), where="--output", hint="Choose one of them."
             )
-        click.echo(f"{len(table)} rows of {len(table.columns) - 1} metrics written to {output}", err=True)
+        click.echo(safe(f"{len(table)} rows of {len(table.columns) - 1} metrics written to {output}"), err=True)
         return 0
     if form == "json":
         for record in table.to_dict("records"):
             print_json({str(key): value for key, value in record.items() if value == value})
         return 0
-    click.echo(f"{file}: format {table.attrs['format']}, {len(table)} rows by {table.attrs['axis']}", err=True)
+    click.echo(safe(f"{file}: format {table.attrs['format']}, {len(table)} rows by {table.attrs['axis']}"), err=True)
     described = []
     for name in table.columns[1:]:
         column = table[name].dropna()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrwatch.cli.output import format_option, print_json, print_table, sentence
+from lrwatch.cli.output import format_option, print_json, print_table, safe, sentence
 from lrwatch.cli.settings import config_option, load_config, metric_option
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
             watched = replay_file(file, config, told, advance)
         status = watched.status(0.0)
         if form == "table":
-            click.echo(
+            summary = (
                 f"{file}: {status.samples} samples of {len(status.metrics)} metrics up to step {status.step}; "
-                f"watched was {status.metric}",
-                err=True,
+                f"watched was {status.metric}"
             )
+            click.echo(safe(summary), err=True)
     if form == "table":
         if rows:
             print_table(["run", "step", "what"], rows, right=[1])

@@ -84,8 +84,6 @@ def _serve(daemon: Daemon, config: Any) -> None:
     from lrwatch.export.server import Exporter
 
     exporter = Exporter(config.daemon.listen)
-    host, port = exporter.start()
-    click.echo(f"listening on http://{host}:{port}", err=True)
     waker = Waker(config.daemon.poll_seconds)
     interrupted = False
 
@@ -109,6 +107,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
             exporter.observe_loop(seconds)
 
     try:
+        host, port = exporter.start()
+        click.echo(f"listening on http://{host}:{port}", err=True)
         daemon.run(waker, Sink())
     finally:
         waker.close()

@@ -125,5 +125,5 @@ def explain(run: str, entry_id: int, config_file: Path | None, state: str | None
     if evidence:
         second = (again or {}).get("evidence", {})
         print_table(["number", "journalled", "computed again"], [[k, v, number(second.get(k))] for k, v in evidence.items()], right=[1, 2])
-    click.echo(verdict)
+    click.echo(safe(verdict))
     return 0

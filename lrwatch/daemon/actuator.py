@@ -59,8 +59,8 @@ class Actuator:
 
     @property
     def attached(self) -> bool:
-        """Whether a trainer has said hello."""
-        return self._incarnation is not None
+        """Whether a trainer has said hello, and this daemon has heard it."""
+        return self._incarnation is not None and self.observed is not None
 
     @property
     def pending(self) -> Desired | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +26,10 @@ from lrwatch.store import Store
 DISCOVER_SECONDS = 5.0
 
 Clock = Callable[[], float]
+
+
+def _never() -> bool:
+    return False
 
 
 class Sink(Protocol):
@@ -62,6 +68,7 @@ class Daemon:
         self._discovered_at = float("-inf")
         self.runs: dict[str, Watched] = {}
         self.problems: list[str] = []
+        self._uncontrolled: dict[str, str] = {}
         self._shown: dict[str, RunStatus] = {}
 
     def discover(self) -> None:
@@ -69,30 +76,58 @@ class Daemon:
         self._discovered_at = self._clock()
         found = discover(self._config.watch.paths)
         self.problems = list(found.problems)
-        for log in found.logs:
-            if (watched := self.runs.get(log.run)) is not None:
-                watched.add_log(log.path)
-            else:
-                same = [other.path for other in found.logs if other.run == log.run]
-                self.runs[log.run] = Watched(
-                    log.run, same, self._control(log), self._config, self._store, self._listener, self._key
+        followed = {reader.path: name for name, watched in self.runs.items() for reader in watched.readers}
+        for _, group in itertools.groupby(found.logs, key=lambda log: log.run):
+            logs = list(group)
+            known = {followed[log.path] for log in logs if log.path in followed}
+            name = min(known) if known else self._name(logs)
+            if name not in self.runs:
+                self.runs[name] = Watched(
+                    name, [], self._control(name, logs[0]), self._config, self._store, self._listener, self._key
                 )
+            for log in logs:
+                self.runs[name].add_log(log.path)
 
-    def _control(self, log: Log) -> Path | None:
+    def _name(self, logs: Sequence[Log]) -> str:
+        """The name that the run of `logs` has had before, or one that no other run has.
+
+        What discovery calls a run depends on the other runs that are there; what it is called in the journal must not.
+        """
+        for log in logs:
+            if (name := self._store.run_of(str(log.path))) is not None:
+                return name
+        name = os.fsencode(logs[0].run).decode("utf-8", "backslashreplace")
+        taken = {*self.runs, *self._store.runs()}
+        for part in reversed(logs[0].control.parent.parts[1:]):
+            if name not in taken:
+                return name
+            if not name.startswith(f"{part}/") and name != part:
+                name = f"{part}/{name}"
+        return name if name not in taken else str(logs[0].path)
+
+    def _control(self, name: str, log: Log) -> Path | None:
+        """The control directory of a new run; one that another run has is left to that."""
         if not self._act:
             return None
-        return Path(self._config.watch.control) if self._config.watch.control else log.control
+        control = Path(self._config.watch.control or log.control)
+        for other, watched in self.runs.items():
+            if watched.actuator is not None and watched.actuator.control.path == control:
+                self._uncontrolled[name] = f"{name}: only watched, because run {other} commands the trainer of {control}"
+                return None
+        return control
 
-    def turn(self, *, final: bool = False) -> bool:
-        """Let every run take its turn. -> whether there was anything to read."""
+    def turn(self, stopped: Callable[[], bool] = _never, *, final: bool = False) -> bool:
+        """Let every run take its turn, unless `stopped` comes true. -> whether there was anything to read."""
         progress = False
-        for name, watched in self.runs.items():
+        for watched in self.runs.values():
+            if stopped():
+                break
             now = self._clock()
-            for request in self._store.requests(name):
-                answer = operator.handle(watched, request, self._config.policy, now)
-                watched.save(now)
-                self._store.answer(request.id, answer)
             progress |= watched.turn(now, final=final)
+            if requests := watched.requests():
+                for request in requests:
+                    operator.handle(watched, request, self._config.policy, now)
+                watched.save(now)
             self._save_status(watched, now)
         return progress
 
@@ -107,9 +142,9 @@ class Daemon:
         else:
             self._shown[watched.name] = status
 
-    def read_all(self, stopped: Callable[[], bool] = lambda: False, *, final: bool = False) -> None:
+    def read_all(self, *, final: bool = False) -> None:
         """Take turns until there is nothing more to read."""
-        while not stopped() and self.turn(final=final):
+        while self.turn(final=final):
             pass
 
     def run(self, waker: Waker, sink: Sink) -> None:
@@ -119,7 +154,7 @@ class Daemon:
             if self._clock() - self._discovered_at >= DISCOVER_SECONDS:
                 self.discover()
                 waker.watch(self._directories())
-            progress = self.turn()
+            progress = self.turn(lambda: waker.stopped)
             sink.publish(self.snapshot())
             sink.observe_loop(time.perf_counter() - began)
             if waker.stopped or not (progress or waker.wait()):

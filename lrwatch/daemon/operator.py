@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from lrwatch.core.options import PolicyOptions
 from lrwatch.daemon.watched import Watched
@@ -13,11 +12,13 @@ from lrwatch.store import Request
 Outcome = tuple[bool, str]
 
 
-def handle(watched: Watched, request: Request, options: PolicyOptions, now: float) -> dict[str, Any]:
-    """Do what was asked. -> the answer: whether it was done, and a sentence. Both are journalled."""
-    done, text = _VERBS[request.verb](watched, request, options, now)
-    watched.note_operator(request, done=done, text=text)
-    return {"done": done, "text": text}
+def handle(watched: Watched, request: Request, options: PolicyOptions, now: float) -> None:
+    """Do what was asked, and answer: whether it was done, and a sentence. Both are journalled."""
+    try:
+        done, text = _VERBS[request.verb](watched, request, options, now)
+    except (KeyError, ValueError):  # the request was left by another version, or by another program
+        done, text = False, f"{request.verb!r} with {request.argument!r} is nothing that this daemon understands"
+    watched.answer(request, done=done, text=text)
 
 
 def _set(watched: Watched, request: Request, options: PolicyOptions, now: float) -> Outcome:

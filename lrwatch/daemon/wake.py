@@ -6,8 +6,10 @@ bring would be found by the next poll too, later.
 
 from __future__ import annotations
 
-import threading
+import queue
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -30,8 +32,10 @@ class Waker(FileSystemEventHandler):
 
     def __init__(self, poll_seconds: float, *, hints: bool = True) -> None:
         self._poll_seconds = poll_seconds
-        self._woken = threading.Event()
-        self._stop = threading.Event()
+        # A signal handler may interrupt the wait anywhere: putting into this kind of queue is the one way to wake a
+        # thread that cannot find its own lock held.
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopped = False
         self._observer = Observer() if hints else None
         self._directories: set[Path] = set()
         if self._observer is not None:
@@ -41,7 +45,7 @@ class Waker(FileSystemEventHandler):
     @property
     def stopped(self) -> bool:
         """Whether `stop` was called."""
-        return self._stop.is_set()
+        return self._stopped
 
     def watch(self, directories: Iterable[Path]) -> None:
         """Listen in `directories` too. One that cannot be listened in is polled like all others."""
@@ -59,20 +63,23 @@ class Waker(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Called in watchdog's thread."""
-        if event.event_type in ("created", "modified", "moved"):
-            self._woken.set()
+        if event.event_type in ("created", "modified", "moved") and self._woken.empty():
+            self._woken.put(None)
 
     def wait(self) -> bool:
         """Wait for a poll interval or an event. -> whether to go on."""
-        if self._woken.wait(self._poll_seconds) and not self._stop.is_set():
-            self._stop.wait(min(SETTLE_SECONDS, self._poll_seconds))
-        self._woken.clear()
-        return not self._stop.is_set()
+        with suppress(queue.Empty):
+            self._woken.get(timeout=self._poll_seconds)
+            if not self._stopped:
+                time.sleep(min(SETTLE_SECONDS, self._poll_seconds))
+            while True:
+                self._woken.get_nowait()
+        return not self._stopped
 
     def stop(self) -> None:
         """End the wait, now and from now on. May be called from a signal handler."""
-        self._stop.set()
-        self._woken.set()
+        self._stopped = True
+        self._woken.put(None)
 
     def close(self) -> None:
         """End the listening."""

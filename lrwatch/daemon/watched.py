@@ -12,9 +12,11 @@ from lrwatch.config import Config
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.core.events import Command, Event, Finding, as_json
 from lrwatch.core.run import Run
+from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
 from lrwatch.daemon.actuator import Actuator, Answer
 from lrwatch.daemon.reader import LogReader
+from lrwatch.protocol import Desired
 from lrwatch.store import Entry, Request, Store
 
 # Reads of one log before the other logs have their turn and the stop is looked at.
@@ -60,6 +62,7 @@ class Watched:
         self._store = store
         self._listener = listener
         self._unsaved: list[dict[str, Any]] = []
+        self._answered: dict[int, dict[str, Any]] = {}
         self._changed = False
         self._problem = ""
         self.counts: dict[str, Counter[str]] = {
@@ -113,15 +116,14 @@ class Watched:
         self._changed = True
         self.counts["ingest"].update(bytes=used, lines=batch.lines, samples=len(batch))
         self.counts["errors"].update(batch.errors)
-        if len(self.readers) > 1:
-            batch = self._own(batch, str(reader.path))
+        batch = self._own(batch, str(reader.path))
         if batch.rows:
             self._axis = batch.axis
             self.last_sample_time = now
             self._said(self.run.feed(batch), now)
         return True
 
-    def _own(self, batch: Any, path: str) -> Any:
+    def _own(self, batch: Batch, path: str) -> Batch:
         """A metric belongs to the first log that has it: two logs of a run must not count its loss twice."""
         columns = {}
         for name, column in batch.columns.items():
@@ -129,7 +131,7 @@ class Watched:
                 columns[name] = column
             else:
                 self.counts["errors"]["in_another_log"] += len(column.values)
-        return type(batch)(batch.steps, columns, batch.axis)
+        return batch if len(columns) == len(batch.columns) else Batch(batch.steps, columns, batch.axis)
 
     def _said(self, events: Sequence[Event], now: float) -> None:
         for event in events:
@@ -160,11 +162,12 @@ class Watched:
             state = "awaits approval"
         elif mode == "auto":
             state = "sent" if self.can_send else "no trainer listens"
-        self._note({**as_json(command, self.name), "mode": mode, "state": state})
+        event = {**as_json(command, self.name), "mode": mode, "state": state}
         if state == "sent":
-            self.send(command.scale, reason=command.reason, actor="lrwatch", now=now)
+            desired = self.send(command.scale, reason=command.reason, actor="lrwatch", now=now)
+            self._note({**event, "generation": desired.generation})
         else:
-            self._unsaved[-1]["proposal"] = True
+            self._note({**event, "proposal": True})
 
     def _trainer_is_ahead(self, command: Command) -> int | None:
         """The trainer's step, where the log is so far behind it that a decision on the log's step is stale."""
@@ -174,8 +177,17 @@ class Watched:
             return None
         return observed.step if observed.step - command.step > max(trend.horizon, MIN_STALE_STEPS) else None
 
-    def note_operator(self, request: Request, *, done: bool, text: str) -> None:
+    def requests(self) -> list[Request]:
+        """What operators ask of this run. A request is answered in the transaction that saves what came of it."""
+        try:
+            return [request for request in self._store.requests(self.name) if request.id not in self._answered]
+        except sqlite3.Error:
+            self.counts["errors"]["not_saved"] += 1
+            return []
+
+    def answer(self, request: Request, *, done: bool, text: str) -> None:
         """Journal what an operator asked, and what came of it."""
+        self._answered[request.id] = {"done": done, "text": text}
         what = {"verb": request.verb, "argument": request.argument, "actor": request.actor, "done": done}
         self._note({"event": "operator", "run": self.name, "step": self.run.step, **what, "message": text})
 
@@ -184,15 +196,16 @@ class Watched:
         """Whether there is a trainer that would take a command of this daemon."""
         return self.actuator is not None and self.actuator.attached and not self.actuator.fenced
 
-    def send(self, scale: float, *, reason: str, actor: str, now: float) -> None:
+    def send(self, scale: float, *, reason: str, actor: str, now: float) -> Desired:
         """Order `scale`; it goes out when it is saved."""
         assert self.actuator is not None
         trend = self.run.trend
         horizon = trend.horizon if trend is not None else 0.0
-        self.actuator.order(scale, reason=reason, actor=actor, horizon=horizon, prev="", now=now)
+        desired = self.actuator.order(scale, reason=reason, actor=actor, horizon=horizon, prev="", now=now)
         if self.run.policy.asked != scale:
             self.run.ask(scale)
         self._changed = True
+        return desired
 
     def _answers(self, now: float) -> None:
         if self.actuator is None or (answer := self.actuator.look(now)) is None:
@@ -251,9 +264,12 @@ class Watched:
                     proposals[entry.id] = event["scale"]
             for reader in self.readers:
                 self._store.save_log(self.name, str(reader.path), reader.state())
+            for request_id, answer in self._answered.items():
+                self._store.answer(request_id, answer)
             self._store.save_run(self.name, self._state(proposals))
         self.proposals = proposals
         self._unsaved.clear()
+        self._answered.clear()
         for entry in entries:
             self._listener(entry)
 

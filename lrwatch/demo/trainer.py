@@ -1,8 +1,9 @@
-"""The demo's training script: an ordinary training loop, with the lines of lrwatch marked. Runs in a process of its own."""
+"""The demo's training script: an ordinary training loop with lrwatch attached, in a process of its own."""
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +20,19 @@ VALIDATE_EVERY = 500
 
 # How often the client looks for commands. A demo's run is short; a real one can take the default of a second.
 POLL_SECONDS = 0.1
+
+
+class Pace:
+    """Holds a loop to so many steps a second, since it was made; 0 holds nothing."""
+
+    def __init__(self, steps_a_second: float) -> None:
+        self._steps_a_second = steps_a_second
+        self._began = time.monotonic()
+
+    def keep(self, step: int) -> None:
+        """Wait until `step` is due."""
+        if self._steps_a_second and step % LOG_EVERY == 0:
+            time.sleep(max(0.0, self._began + step / self._steps_a_second - time.monotonic()))
 
 
 def train(
@@ -49,21 +63,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--lr", type=float, required=True)
+    parser.add_argument("--pace", type=float, default=0.0, help="steps a second at the most, so that a person can watch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--control", type=Path, help="control directory of lrwatch; without it lrwatch is not used at all")
     given = parser.parse_args()
     network = Network(given.lr, seed=given.seed)
+    pace = Pace(given.pace)
     with given.log.open("w", buffering=1) as log:
         if given.control is None:
-            train(network, given.steps, log, seed=given.seed)
+            train(network, given.steps, log, seed=given.seed, after_step=pace.keep)
             return
 
         def set_scale(scale: float) -> None:
             network.lr = given.lr * scale
 
-        with lrwatch.attach(set_scale, given.control, poll_seconds=POLL_SECONDS, metrics_file=False) as watch:  # lrwatch
-            train(network, given.steps, log, seed=given.seed, after_step=watch.step)  # lrwatch
+        def after_step(step: int) -> None:
+            watch.step(step)
+            pace.keep(step)
+
+        with lrwatch.attach(set_scale, given.control, poll_seconds=POLL_SECONDS, metrics_file=False) as watch:
+            train(network, given.steps, log, seed=given.seed, after_step=after_step)
 
 
 if __name__ == "__main__":

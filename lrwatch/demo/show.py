@@ -1,0 +1,172 @@
+"""The demo's course: two trainings, the daemon beside one of them, and at the end what came of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lrwatch.config import Config, DaemonOptions, WatchOptions
+from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.snapshot import Snapshot
+from lrwatch.daemon.history import curves, of_run
+from lrwatch.daemon.loop import Daemon
+from lrwatch.daemon.wake import Waker
+from lrwatch.demo.sweep import LR, STEPS
+from lrwatch.errors import InputError
+from lrwatch.export.server import Exporter
+from lrwatch.report import Curve, write
+from lrwatch.store import Entry, Store
+
+RUN = "demo"
+
+# The learning rate was swept for STEPS steps; a shorter demo makes fewer, but a curve needs some length to be judged.
+FEWEST_STEPS = 6_000
+
+# What is called a plateau here, per tenth of the run. The default of 0.5 % is made for runs that are long enough to tell
+# that little from noise; three thousand noisy values are not. Commands follow the policy's defaults.
+MIN_IMPROVEMENT = 0.02
+
+# Steps a second that are asked of the trainer: a real training takes milliseconds a step, and a person wants to watch.
+PACE = 1_000
+
+# The demo looks more often than a daemon on a real run, whose steps are slower.
+POLL_SECONDS = 0.1
+
+# How long a trainer that is done may take to end.
+END_SECONDS = 30.0
+
+
+def run_demo(seconds: float, listen: str, report: Path | None) -> int:
+    """Run the demo and print it. -> the exit code."""
+    steps = min(STEPS, max(FEWEST_STEPS, round(seconds * PACE)))
+    pace = steps / seconds
+    home = Path(tempfile.mkdtemp(prefix="lrwatch-demo-"))
+    exporter = Exporter(listen)
+    host, port = exporter.start()
+    click.echo(f"listening on http://{host}:{port}", err=True)
+    click.echo(f"two trainings of {steps} steps at a learning rate of {LR:g}, one with lrwatch beside it", err=True)
+    log, plain_log = home / "train.log", home / "without.log"
+    control = home / "lrwatch"
+    config = Config(
+        watch=WatchOptions(paths=(str(log),), control=str(control)),
+        detect=DetectOptions(min_improvement=MIN_IMPROVEMENT),
+        policy=PolicyOptions(mode="auto"),
+        daemon=DaemonOptions(poll_seconds=POLL_SECONDS, state=str(home / "state")),
+    )
+    entries: list[Entry] = []
+    store = Store(home / "state", exclusive=True)
+    daemon = Daemon(config, store, entries.append)
+    trainers = [
+        _start(log, steps, pace, home / "train.err", control),
+        _start(plain_log, steps, pace, home / "without.err", None),
+    ]
+    try:
+        _watch(daemon, exporter, trainers, steps)
+        _check(trainers, home)
+        daemon.read_all()  # what the trainers wrote last
+        exporter.publish(daemon.snapshot())
+        name = next(iter(daemon.runs))
+        data = of_run(name, store, config)
+    finally:
+        for trainer in trainers:
+            trainer.kill()
+            trainer.wait()
+        daemon.close()
+        exporter.close()
+    report = report or home / "report.html"
+    without = tuple(replace(curve, name=curve.name) for curve in curves([plain_log], config)[0] if curve.role == "val")
+    write(replace(data, title="lrwatch demo", compare=without, comparison_label="without lrwatch"), report)
+    code = _print(entries, _final(data.curves), _final(without))
+    click.echo(f"\nlog      {log}\njournal  lrwatch journal --state {home / 'state'}\nreport   {report}")
+    store.close()
+    return code
+
+
+def _start(log: Path, steps: int, pace: float, errors: Path, control: Path | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "lrwatch.demo.trainer", f"--steps={steps}", f"--lr={LR}", f"--pace={pace}", f"--log={log}"]
+    if control is not None:
+        command.append(f"--control={control}")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one core each
+    with errors.open("wb") as stderr:
+        return subprocess.Popen(command, env=environment, stderr=stderr, stdin=subprocess.DEVNULL)
+
+
+def _watch(daemon: Daemon, exporter: Exporter, trainers: Iterable[subprocess.Popen[bytes]], steps: int) -> None:
+    """Let the daemon run until the trainers are done, with a progress bar."""
+    waker = Waker(POLL_SECONDS)
+    ended = threading.Thread(target=lambda: ([trainer.wait() for trainer in trainers], waker.stop()))
+    with click.progressbar(length=steps, label="training", file=sys.stderr) as bar:
+
+        class Sink:
+            """The exporter and the progress bar."""
+
+            def publish(self, snapshot: Snapshot) -> None:
+                exporter.publish(snapshot)
+                bar.update(max((run.step or 0 for run in snapshot.runs), default=0) - bar.pos)
+
+            def observe_loop(self, seconds: float) -> None:
+                exporter.observe_loop(seconds)
+
+        ended.start()
+        try:
+            daemon.run(waker, Sink())
+        finally:
+            waker.close()
+
+
+def _check(trainers: Iterable[subprocess.Popen[bytes]], home: Path) -> None:
+    for trainer in trainers:
+        if trainer.wait(END_SECONDS) != 0:
+            said = "".join(file.read_text(errors="replace") for file in home.glob("*.err")).strip()
+            raise InputError(
+                expected="two trainings that end well", found=said.splitlines()[-1] if said else f"exit code {trainer.returncode}",
+                where=str(home), hint="What the trainers said is in the .err files there.",
+            )  # fmt: skip
+
+
+def _final(found: Iterable[Curve]) -> float:
+    return next(float(curve.values[-1]) for curve in found if curve.role == "val")
+
+
+def _print(entries: Iterable[Entry], with_lrwatch: float, without: float) -> int:
+    rows, unanswered = changes(entries)
+    better = (without - with_lrwatch) / without
+    click.echo(f"\n{'final validation loss':24}{'without lrwatch':>18}{'with lrwatch':>16}")
+    click.echo(f"{'':24}{without:>18.5f}{with_lrwatch:>16.5f}   {100 * abs(better):.1f} % {'lower' if better > 0 else 'higher'}")
+    for row in rows:
+        click.echo(f"\nstep {row['step']}: scale {row['scale']:g}, {row['answer']}")
+        click.echo(f"  why     {row['reason']}")
+        click.echo(f"  effect  {row['effect']}")
+    if not rows:
+        click.echo("\nno plateau was found: the training was too short")
+    if unanswered:
+        click.echo(f"\n{unanswered} of {len(rows)} commands were not acknowledged")
+    return 1 if unanswered or better <= 0 else 0
+
+
+def changes(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], int]:
+    """Every command with its answer and its effect; and how many were not acknowledged."""
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        event = entry.event
+        match event["event"]:
+            case "command":
+                rows.append({**event, "answer": "not acknowledged", "effect": "not measured: no horizon passed since"})
+            case "acknowledged" if rows:
+                rows[-1]["answer"] = f"acknowledged at step {event['step']}"
+            case "rejected" if rows:
+                rows[-1]["answer"] = f"rejected: {event['code']}"
+            case "effect" if rows:
+                rows[-1]["effect"] = event["message"]
+            case _:
+                pass
+    return rows, sum(not row["answer"].startswith("acknowledged") for row in rows)
