@@ -163,7 +163,10 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
             raise _unknown(section, list(SECTIONS), where, "section")
         if not isinstance(values, Mapping):
             raise ConfigError(
-                expected=f"a table [{section}]", found=repr(values), where=where, hint=f"Write [{section}] and its keys below it."
+                expected=f"a table [{section}]",
+                found=repr(values),
+                where=where,
+                hint=f"Write [{section}] and its keys below it.",
             )
         known = [f.name for f in fields(SECTIONS[section])]
         if unknown := next((key for key in values if key not in known), None):

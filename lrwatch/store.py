@@ -105,9 +105,7 @@ class Store:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if exclusive:
                     self._lock = _take_lock(directory)
-            self._db = sqlite3.connect(
-                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._prepare()
         except (OSError, sqlite3.Error, InputError) as error:
             self.close()

@@ -27,14 +27,29 @@ EXIT_INTERRUPTED = 130
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lrwatch")
 def cli() -> None:
-    """The sidecar of a training run: finds loss plateaus with honest statistics and turns down the learning rate of the
-    running job, safely.
+    """Find loss plateaus with honest statistics, and turn down the learning rate of the running job, safely.
 
     Exit codes: 0 done, 2 usage, 3 configuration, 4 files and runs, 5 refused by a bound, 130 interrupted.
     """
 
 
-for _command in (run, demo, replay, read, report, config, status, journal, explain, set_scale, undo, hold, resume, approve, deny):
+for _command in (
+    run,
+    demo,
+    replay,
+    read,
+    report,
+    config,
+    status,
+    journal,
+    explain,
+    set_scale,
+    undo,
+    hold,
+    resume,
+    approve,
+    deny,
+):
     cli.add_command(_command)
 
 

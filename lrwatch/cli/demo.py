@@ -8,9 +8,27 @@ import click
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(min=2.0), default=30.0, show_default=True, metavar="N", help="Length of the training on a machine of two cores, about.")
-@click.option("--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT", help="Where /metrics is served meanwhile; port 0 takes a free one.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="F", help="Where the HTML report goes.  [default: in the demo's own directory]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=2.0),
+    default=30.0,
+    show_default=True,
+    metavar="N",
+    help="Length of the training on a machine of two cores, about.",
+)
+@click.option(
+    "--listen",
+    default="127.0.0.1:0",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where /metrics is served meanwhile; port 0 takes a free one.",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="Where the HTML report goes.  [default: in the demo's own directory]",
+)
 def demo(seconds: float, listen: str, report: Path | None) -> int:
     """Train a small network with lrwatch beside it, and the same network without.
 

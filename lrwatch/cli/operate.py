@@ -30,7 +30,13 @@ def _shared(command: Command) -> Command:
 
 @click.command("set")
 @click.argument("run")
-@click.option("--scale", type=float, required=True, metavar="X", help="Absolute multiplier on the schedule's learning rate; 1 is untouched.")
+@click.option(
+    "--scale",
+    type=float,
+    required=True,
+    metavar="X",
+    help="Absolute multiplier on the schedule's learning rate; 1 is untouched.",
+)
 @_shared
 def set_scale(run: str, scale: float, config_file: Path | None, state: str | None, form: str) -> int:
     """Ask the trainer of RUN for a scale."""

@@ -58,7 +58,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: 
     lines = [[safe(number(cell)) for cell in row] for row in rows]
     widths = [max(len(cells[i]) for cells in [list(header), *lines]) for i in range(len(header))]
     for cells in [list(header), *lines]:
-        text = "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
+        text = "  ".join(
+            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        )
         click.echo(text.rstrip())
 
 

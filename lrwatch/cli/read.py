@@ -11,7 +11,9 @@ from lrwatch.cli.output import format_option, print_json, print_table, safe
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="Write all rows to OUT: .csv or .jsonl.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="Write all rows to OUT: .csv or .jsonl."
+)
 @format_option
 def read(file: Path, output: Path | None, form: str) -> int:
     """Show what lrwatch understands of a log."""
@@ -26,7 +28,10 @@ def read(file: Path, output: Path | None, form: str) -> int:
             table.to_json(output, orient="records", lines=True)
         else:
             raise UsageError(
-                expected="a name that ends in .csv or .jsonl", found=str(output), where="--output", hint="Choose one of them."
+                expected="a name that ends in .csv or .jsonl",
+                found=str(output),
+                where="--output",
+                hint="Choose one of them.",
             )
         click.echo(safe(f"{len(table)} rows of {len(table.columns) - 1} metrics written to {output}"), err=True)
         return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,16 +64,17 @@ class _bar:  # noqa: N801  a context manager that reads as a function
 
     def __init__(self, file: Path) -> None:
         size = file.stat().st_size if file.is_file() else 0
-        self._shown = size >= self.LEAST_BYTES and click.get_text_stream("stderr").isatty()
+        self._shown = size >= self.LEAST_BYTES and sys.stderr.isatty()
         self._bar: Any = None
         if self._shown:
-            self._bar = click.progressbar(length=size, label=file.name, file=click.get_text_stream("stderr"))
+            self._bar = click.progressbar(length=size, label=file.name, file=sys.stderr)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Callable[[int], object]:
         if self._bar is None:
-            return lambda count: None
+            return lambda _: None
         self._bar.__enter__()
-        return self._bar.update
+        advance: Callable[[int], object] = self._bar.update
+        return advance
 
     def __exit__(self, *about: object) -> None:
         if self._bar is not None:

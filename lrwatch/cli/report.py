@@ -12,7 +12,9 @@ from lrwatch.cli.settings import config_option, known_run, load_config, metric_o
 
 @click.command()
 @click.argument("run_or_file", metavar="RUN|FILE")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="F.html", help="Where the page goes.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="F.html", help="Where the page goes."
+)
 @config_option
 @metric_option
 @state_option

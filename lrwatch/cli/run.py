@@ -20,13 +20,23 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @config_option
-@click.option("--listen", metavar="HOST:PORT", help="Where /metrics is served; port 0 takes a free one.  [default: 127.0.0.1:9767]")
-@click.option("--mode", type=click.Choice(["observe", "suggest", "approve", "auto"]), help="What is done about a plateau.  [default: suggest]")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    help="Where /metrics is served; port 0 takes a free one.  [default: 127.0.0.1:9767]",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["observe", "suggest", "approve", "auto"]),
+    help="What is done about a plateau.  [default: suggest]",
+)
 @metric_option
 @click.option("--control", metavar="DIR", help="Control directory of the run.  [default: lrwatch beside its logs]")
 @state_option
 @click.option("--poll-seconds", type=float, metavar="S", help="Longest time between two looks.  [default: 1]")
-@click.option("--once", is_flag=True, help="Read what is there and end. A last line without an end is left for the next time.")
+@click.option(
+    "--once", is_flag=True, help="Read what is there and end. A last line without an end is left for the next time."
+)
 @format_option
 def run(
     paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
@@ -87,7 +97,7 @@ def _serve(daemon: Daemon, config: Any) -> None:
     waker = Waker(config.daemon.poll_seconds)
     interrupted = False
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int, _: object) -> None:
         nonlocal interrupted
         interrupted = number == signal.SIGINT
         waker.stop()

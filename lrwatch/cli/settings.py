@@ -21,7 +21,9 @@ config_option = click.option(
 state_option = click.option(
     "--state", metavar="DIR", help="State directory.  [default: $XDG_STATE_HOME/lrwatch or ~/.local/state/lrwatch]"
 )
-metric_option = click.option("--metric", metavar="NAME", help="The metric to watch.  [default: a training loss, by name]")
+metric_option = click.option(
+    "--metric", metavar="NAME", help="The metric to watch.  [default: a training loss, by name]"
+)
 
 
 def load_config(config_file: Path | None, **flags: Any) -> Config:

@@ -45,7 +45,9 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
             one["mode"], _age(one["last_sample_time"]), one["why"],
         ])  # fmt: skip
     print_table(
-        ["run", "step", "metric", "value", "state", "per horizon", "scale", "mode", "last sample", "problem"], rows, right=[1, 3]
+        ["run", "step", "metric", "value", "state", "per horizon", "scale", "mode", "last sample", "problem"],
+        rows,
+        right=[1, 3],
     )
     if not daemon_is_running(state_directory(config)):
         click.echo("no daemon is running on this state: this is where the runs stood when it ended", err=True)
@@ -124,6 +126,10 @@ def explain(run: str, entry_id: int, config_file: Path | None, state: str | None
     evidence: dict[str, Any] = entry.event.get("evidence", {})
     if evidence:
         second = (again or {}).get("evidence", {})
-        print_table(["number", "journalled", "computed again"], [[k, v, number(second.get(k))] for k, v in evidence.items()], right=[1, 2])
+        print_table(
+            ["number", "journalled", "computed again"],
+            [[k, v, number(second.get(k))] for k, v in evidence.items()],
+            right=[1, 2],
+        )
     click.echo(safe(verdict))
     return 0

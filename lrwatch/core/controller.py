@@ -86,6 +86,7 @@ class Controller:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`, on a controller made with the same options."""
+        self._run = Run(self._run.detect, self._run.options)
         self._metric = state["metric"]
         if self._metric is not None:
             self._run.watch(self._metric)
@@ -122,16 +123,27 @@ def find_plateaus(
     curve = np.asarray(values, np.float64)
     if curve.ndim != 1:
         raise ValueError(f"values must have one dimension, got shape {curve.shape}")
-    at = np.arange(len(curve)) if steps is None else np.asarray(steps, np.int64)
+    at = np.arange(len(curve)) if steps is None else _whole(np.asarray(steps))
     if at.shape != curve.shape:
         raise ValueError(f"steps must have the shape of values, {curve.shape}, got {at.shape}")
-    if len(at) and (np.diff(at) < 0).any():
-        raise ValueError(f"steps must not fall, got {at[np.argmin(np.diff(at)) + 1]} after {at[np.argmin(np.diff(at))]}")
+    falls = np.flatnonzero(np.diff(at) < 0)
+    if len(falls):
+        raise ValueError(f"steps must not fall, got {at[falls[0] + 1]} after {at[falls[0]]}")
+    if mode not in ("min", "max"):
+        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
     options = DetectOptions(
         horizon=horizon,
         min_improvement=min_improvement,
         relative=relative,
-        direction=mode,  # type: ignore[arg-type]  # validated there
+        direction=mode,  # type: ignore[arg-type]  # validated above
         false_alarms=false_alarms,
     )
     return PlateauDetector(options).run(at, curve)
+
+
+def _whole(steps: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    with np.errstate(invalid="ignore"):
+        whole = steps.astype(np.int64)
+    if (whole != steps).any():
+        raise ValueError(f"steps must be whole numbers, got {steps[whole != steps].flat[0]}")
+    return whole

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["plateau", "divergence", "nonfinite", "spike", "oscillation", "overfitting", "too_slow", "stalled"]
+CAUSES = ("plateau", "restore", "operator")
+"""Why there is a command: a plateau, a cut that is taken back, an operator."""
+
 Value = float | int | str | bool | None
 Evidence = Mapping[str, Value]
 
@@ -73,18 +76,33 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
     match event:
         case Finding():
             return {
-                "event": "finding", "run": run, "metric": event.metric, "kind": event.kind, "step": event.step,
-                "evidence": dict(event.evidence), "message": event.message,
+                "event": "finding",
+                "run": run,
+                "metric": event.metric,
+                "kind": event.kind,
+                "step": event.step,
+                "evidence": dict(event.evidence),
+                "message": event.message,
             }
         case Command():
             return {
-                "event": "command", "run": run, "step": event.step, "scale": event.scale, "reason": event.reason,
+                "event": "command",
+                "run": run,
+                "step": event.step,
+                "scale": event.scale,
+                "reason": event.reason,
                 "cause": event.cause,
             }
         case Phase():
             return {"event": "phase", "run": run, "step": event.step, "cause": event.cause, "message": event.message}
         case Effect():
             return {
-                "event": "effect", "run": run, "step": event.step, "scale": event.scale, "gain": event.gain,
-                "lower": event.lower, "upper": event.upper, "message": event.message,
+                "event": "effect",
+                "run": run,
+                "step": event.step,
+                "scale": event.scale,
+                "gain": event.gain,
+                "lower": event.lower,
+                "upper": event.upper,
+                "message": event.message,
             }

@@ -74,7 +74,9 @@ class DetectOptions:
         Horizon.parse(self.horizon)
         _require(
             math.isfinite(self.min_improvement) and self.min_improvement >= 0,
-            "min_improvement", "a finite number of 0 or more", self.min_improvement,
+            "min_improvement",
+            "a finite number of 0 or more",
+            self.min_improvement,
         )
         _require(self.direction in ("min", "max"), "direction", '"min" or "max"', self.direction)
         _require(0 < self.false_alarms < 1, "false_alarms", "a probability between 0 and 1", self.false_alarms)
@@ -116,7 +118,9 @@ class PolicyOptions:
         _require(0 < self.min_scale <= 1, "min_scale", "above 0 and at most 1", self.min_scale)
         _require(
             math.isfinite(self.max_scale) and self.max_scale >= self.min_scale,
-            "max_scale", "finite and not below min_scale", self.max_scale,
+            "max_scale",
+            "finite and not below min_scale",
+            self.max_scale,
         )
         _require(math.isfinite(self.cooldown) and self.cooldown >= 0, "cooldown", "0 or more horizons", self.cooldown)
         _require(self.max_commands >= 0, "max_commands", "0 or more", self.max_commands)

@@ -7,9 +7,9 @@ trainer says from which step it applied it, and are then read again as the first
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,12 @@ import numpy as np
 from lrwatch.core import effect
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Event, Finding, Phase
+from lrwatch.core.kept import Kept
 from lrwatch.core.names import primary, role
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.policies import reduce
 from lrwatch.core.sample import Batch, Column
-from lrwatch.core.schedule import Jump, LrTrack
+from lrwatch.core.schedule import Jump, LrTrack, Move
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
 from lrwatch.core.tracker import Tracker
 
@@ -31,12 +32,11 @@ MAX_WATCHED = 8
 # Metrics of a run whose newest value is remembered for the exporter.
 MAX_METRICS = 256
 
-# Samples a metric that are kept while a command is on its way. A trainer that logs 1,000 steps a second and answers
-# within two seconds loses nothing; one that is slower to answer loses only the first samples of the new phase.
-KEPT = 2048
-
 # A jump of the learning rate by this much more or less than what was asked is still what was asked: logs are rounded.
 RATIO_TOLERANCE = 0.02
+
+# Something said at a row: (row, order within the row, metric, what).
+_Said = tuple[int, int, str, Finding | Trend | Phase | Move]
 
 
 class Run:
@@ -64,7 +64,8 @@ class Run:
         self.policy = reduce.PolicyState()
         self._asked_trend: Trend | None = None
         self._before: effect.Before | None = None
-        self._kept: dict[str, deque[tuple[int, float]]] | None = None
+        self._judged: str | None = None
+        self._kept: Kept | None = None
         self._jump_due: float | None = None
         self.unwatched = 0
         self.attached = False
@@ -115,7 +116,8 @@ class Run:
             "policy": asdict(self.policy),
             "asked_trend": None if self._asked_trend is None else asdict(self._asked_trend),
             "before": None if self._before is None else asdict(self._before),
-            "kept": None if self._kept is None else {n: [[s, repr(v)] for s, v in k] for n, k in self._kept.items()},
+            "judged": self._judged,
+            "kept": None if self._kept is None else self._kept.state(),
             "jump_due": self._jump_due,
             "unwatched": self.unwatched,
             "attached": self.attached,
@@ -123,6 +125,7 @@ class Run:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
+        self._trackers = {}
         for name, tracker in state["trackers"].items():
             self._trackers[name] = Tracker(name, self.detect)
             self._trackers[name].restore(tracker)
@@ -132,8 +135,8 @@ class Run:
         self.policy = reduce.PolicyState(**state["policy"])
         self._asked_trend = None if state["asked_trend"] is None else Trend(**state["asked_trend"])
         self._before = None if state["before"] is None else effect.Before(**state["before"])
-        if state["kept"] is not None:
-            self._kept = {n: deque([(s, float(v)) for s, v in k], maxlen=KEPT) for n, k in state["kept"].items()}
+        self._judged = state["judged"]
+        self._kept = None if state["kept"] is None else Kept.restore(state["kept"])
         self._jump_due = state["jump_due"]
         self.unwatched, self.attached = state["unwatched"], state["attached"]
 
@@ -141,19 +144,22 @@ class Run:
 
     def feed(self, batch: Batch) -> list[Event]:
         """Take the samples of `batch`. -> what there is to say, in the order of the log."""
-        jumps = self._feed_lr(batch)
+        changes = self._feed_lr(batch)
+        jumps = [change for change in changes if isinstance(change, Jump)]
+        moves = [change for change in changes if isinstance(change, Move)]
         edges = [0, *(jump.index for jump in jumps), batch.rows]
         events: list[Event] = []
-        for start, end, jump in zip(edges[:-1], edges[1:], [None, *jumps], strict=True):
-            part = _part(batch, start, end)
+        for (start, end), jump in zip(pairwise(edges), [None, *jumps], strict=True):
             if jump is not None:
+                self._lr.note(jump)
                 events.extend(self._jumped(int(batch.steps[start]), jump.ratio))
-            events.extend(self._feed_phase(part))
+            moved = [Move(move.index - start, move.step) for move in moves if start <= move.index < end]
+            events.extend(self._feed_phase(_part(batch, start, end), moved))
         return events
 
-    def _feed_phase(self, batch: Batch) -> list[Event]:
+    def _feed_phase(self, batch: Batch, moves: list[Move]) -> list[Event]:
         watched_from = self._meet(batch)
-        said: list[tuple[int, int, str, Finding | Trend | Phase]] = []
+        said: list[_Said] = [(move.index, -2, "", move) for move in moves]
         for order, (name, tracker) in enumerate(self._trackers.items()):
             column = batch.columns.get(name)
             if column is None or not len(column.rows):
@@ -161,23 +167,42 @@ class Run:
             steps = batch.steps[column.rows]
             rewinds = tracker.rewinds(steps)
             edges = sorted({0, *rewinds, len(steps)})
-            for start, end in zip(edges[:-1], edges[1:], strict=True):
+            for start, end in pairwise(edges):
                 if start in rewinds:
                     tracker.rewind()
                     message = f"the log goes back to step {steps[start]}: a resume, or another run"
                     said.append((int(column.rows[start]), -1, name, Phase(int(steps[start]), "resume", message)))
                 found = tracker.feed(steps[start:end], column.values[start:end])
                 said.extend((int(column.rows[start + i]), order, name, what) for i, what in found)
+        return self._judge(batch, said, watched_from)
+
+    def _read_again(self, batch: Batch) -> list[Event]:
+        """Feed samples of the new phase that came before it was known."""
+        said: list[_Said] = []
+        for order, (name, tracker) in enumerate(self._trackers.items()):
+            if (column := batch.columns.get(name)) is not None:
+                found = tracker.reread(batch.steps[column.rows], column.values)
+                said.extend((int(column.rows[i]), order, name, what) for i, what in found)
+        return self._judge(batch, said, [] if self.metric is None else [(-1, self.metric)])
+
+    def _judge(self, batch: Batch, said: list[_Said], watched_from: list[tuple[int, str]]) -> list[Event]:
+        """Take what was said in the order of the log, and decide on what the watched metric says."""
         events: list[Event] = []
         asked_row: int | None = None
         for row, _, name, what in sorted(said, key=lambda s: s[:2]):
             watched = name == next((metric for since, metric in reversed(watched_from) if since <= row), None)
-            if isinstance(what, Finding):
+            if isinstance(what, Move):
+                self._lr.note(what)
+            elif isinstance(what, Finding):
                 events.append(what)
             elif isinstance(what, Phase) and watched:
                 events.append(what)
                 self._forget_question()
+                asked_row = None
             elif isinstance(what, Trend) and watched:
+                if name != self._judged:  # another metric: the line before the last cut is not of this one
+                    self._judged = name
+                    self._before = self._asked_trend = None
                 said_now = self._look(what)
                 events.extend(said_now)
                 if any(isinstance(event, Command) for event in said_now):
@@ -188,13 +213,11 @@ class Run:
     def _meet(self, batch: Batch) -> list[tuple[int, str]]:
         """Remember names and newest values. -> which metric is watched from which row on."""
         watched_from = [(-1, self.metric)] if self.metric is not None else []
-        for name, column in sorted(batch.columns.items(), key=lambda item: int(item[1].rows[0]) if len(item[1].rows) else 0):
-            if not len(column.rows):
-                continue
+        for name, column in _by_first_row(batch):
             if name in self._values or len(self._values) < MAX_METRICS:
                 self._values[name] = (int(batch.steps[column.rows[-1]]), float(column.values[-1]))
             else:
-                self.unwatched += 1
+                self.unwatched += len(column.rows)
             if name not in self._trackers and self._is_watched(name):
                 self._trackers[name] = Tracker(name, self.detect)
                 metric = self.metric
@@ -207,15 +230,16 @@ class Run:
             return True
         return role(name) in ("train_loss", "val_loss") and len(self._trackers) < MAX_WATCHED
 
-    def _feed_lr(self, batch: Batch) -> list[Jump]:
+    def _feed_lr(self, batch: Batch) -> list[Jump | Move]:
         if self._lr_metric is None:
-            self._lr_metric = next((name for name in batch.columns if role(name) == "lr"), None)
+            self._lr_metric = next((name for name, _ in _by_first_row(batch) if role(name) == "lr"), None)
         column = batch.columns.get(self._lr_metric or "")
         if column is None or not len(column.rows):
             return []
         finite = np.isfinite(column.values)
         rows = column.rows[finite]
-        return [Jump(int(rows[i]), ratio) for i, ratio in self._lr.feed(batch.steps[rows], column.values[finite])]
+        changes = self._lr.feed(batch.steps[rows], column.values[finite])
+        return [replace(change, index=int(rows[change.index])) for change in changes]
 
     # ---- phases and decisions -------------------------------------------------------------------------------------
 
@@ -225,6 +249,9 @@ class Run:
             self.policy = reduce.learned(self.policy, measured)
             self._before = None
             events.append(measured)
+        since = self.policy.applied_at
+        if self.policy.asked is None and since is not None and trend.step - since >= trend.horizon:
+            self._jump_due = None  # this log does not show our changes: the next jump is not ours
         moves = self._lr.moves(trend.step, trend.horizon)
         self.policy, command = reduce.decide(replace(self.policy, schedule_moves=moves), trend, self.options)
         if command is not None:
@@ -260,32 +287,31 @@ class Run:
         return Phase(step, "command", f"scale {scale:g} from step {step} on: {how}")
 
     def ask(self, scale: float) -> None:
-        """An operator asks for `scale`: from now on samples are kept until the trainer answers."""
-        self.policy = replace(self.policy, asked=scale)
+        """An operator asks for `scale`: from now on samples are kept until the trainer answers.
+
+        What an operator set is not a trial of ours, to be taken back.
+        """
+        self.policy = replace(self.policy, asked=scale, previous=None, take_back=False)
         self._asked_trend = self.trend
         self._jump_due = scale / self.policy.scale
-        self._kept = {}
+        self._kept = Kept()
 
     def acknowledged(self, step: int, scale: float) -> list[Event]:
         """The trainer used `scale` from `step` on. -> the new phase, and what its first samples say already."""
-        if scale == self.policy.scale and self.policy.asked is None:
+        if (
+            scale == self.policy.scale
+        ):  # nothing changes: the log told it already, or the same scale was asked for again
+            if self.policy.asked == scale:
+                self.policy = replace(self.policy, asked=None)
+                self._asked_trend = self._kept = self._jump_due = None
             return []
         due = scale / self.policy.scale
-        kept = self._kept or {}
+        kept = self._kept
         for tracker in self._trackers.values():
             tracker.restart(step)
         events: list[Event] = [self._apply(step, scale, "acknowledged")]
-        if due != 1.0:
-            self._jump_due = due  # the log will show it too, and that is no second change
-        columns = {}
-        steps: list[int] = []
-        for name, samples in kept.items():
-            later = [sample for sample in samples if sample[0] >= step]
-            columns[name] = Column(np.arange(len(steps), len(steps) + len(later)), np.array([v for _, v in later], float))
-            steps.extend(s for s, _ in later)
-        if steps:
-            events.extend(self._feed_phase(Batch(np.array(steps, np.int64), columns)))
-        return events
+        self._jump_due = due  # the log will show it too, and that is no second change
+        return events if kept is None else [*events, *self._read_again(kept.since(step))]
 
     def refused(self, until: float | None = None) -> None:
         """What was asked is not going to happen: keep still until step `until`, or for a horizon."""
@@ -298,27 +324,27 @@ class Run:
     def _keep(self, batch: Batch, asked_row: int | None) -> None:
         """While a command is on its way, keep the samples after it."""
         if asked_row is not None and self.attached:
-            self._kept = {}
-        if self._kept is None:
-            return
-        after = -1 if asked_row is None else asked_row
-        for name in self._trackers:
-            if (column := batch.columns.get(name)) is not None:
-                later = column.rows > after
-                samples = zip(batch.steps[column.rows[later]].tolist(), column.values[later].tolist(), strict=True)
-                self._kept.setdefault(name, deque(maxlen=KEPT)).extend(samples)
+            self._kept = Kept()
+        if self._kept is not None:
+            self._kept.add(batch, self._trackers, -1 if asked_row is None else asked_row)
 
     def joined(self, step: int, scale: float) -> list[Event]:
         """A trainer began to listen, anew or again, and uses `scale`: what it says is the truth."""
         changed = scale != self.policy.scale
         self.attached = True
         self._forget_question()
-        self.policy = replace(self.policy, scale=scale)
         if not changed:
             return []
+        self.policy = replace(self.policy, scale=scale, previous=None, take_back=False)
         for tracker in self._trackers.values():
             tracker.restart()
         return [Phase(step, "resume", f"the trainer starts with scale {scale:g}")]
+
+
+def _by_first_row(batch: Batch) -> list[tuple[str, Column]]:
+    """The columns that have samples, in the order in which they appear in the log."""
+    columns = [(name, column) for name, column in batch.columns.items() if len(column.rows)]
+    return sorted(columns, key=lambda item: int(item[1].rows[0]))
 
 
 def _part(batch: Batch, start: int, end: int) -> Batch:

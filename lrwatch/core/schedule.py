@@ -1,12 +1,16 @@
 """The learning rate as the log tells it: does it rest, does the trainer's own schedule move it, did it jump?
 
 A jump after a rest begins a new phase (a step schedule, a person, a command of ours). A gradual move (warmup, cosine,
-linear decay) does not: the curve stays one curve, but a plateau under a moving schedule is no reason to act.
+linear decay) does not: the curve stays one curve, but a plateau under a moving schedule is no reason to act. A gradual
+move that is logged with few digits looks like stairs; what tells them from a step schedule is that the rests grow slowly
+from one stair to the next, and that no stair but the last few is steep.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +19,15 @@ from lrwatch.core.sample import Floats, Ints
 # Rows at the same rate before a change can be a jump; a schedule that moves every few rows never rests that long.
 REST_ROWS = 16
 
-# ... and the rate must have rested for this share of the run so far: a cosine that is logged with few digits moves in
-# small stairs at its end.
+# ... and the rate must have rested for this share of the run so far.
 REST_SHARE = 0.02
+
+# ... and this much longer than on the last stair. Stairs of a rounded cosine, line or exponential grow by 2 at the most:
+# the first stair of a line is half as long as the others.
+LONGER = 3
+
+# A change by at least this factor, up or down, is no stair, unless it comes on stairs; its rest is not held against the next.
+STEEP = 1.6
 
 # Smallest relative change that is a jump. Step schedules divide by 2 to 10; log rounding stays below a few per cent.
 JUMP = 0.05
@@ -25,57 +35,86 @@ JUMP = 0.05
 # A schedule moves when the rate drifted by this much.
 DRIFT = 0.01
 
+# Moves that are remembered, for looks at samples that were kept: more than a whole cosine makes between two looks.
+MAX_MOVES = 256
+
 # Relative difference below which two logged rates are the same.
 SAME = 1e-6
 
 
-class Jump(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Jump:
     """The rate changed at the row `index` from one rest to another value, by `ratio`."""
 
     index: int
     ratio: float
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The schedule moved the rate at the row `index`, which has step `step`."""
+
+    index: int
+    step: int
+
+
 class LrTrack:
-    """Follows the learning rate column of a log."""
+    """Follows the learning rate column of a log: `feed` finds the changes, `note` takes them in when their row has come."""
 
     def __init__(self) -> None:
         self._rate: float | None = None
         self._anchor = 0.0
-        self._rows = self._rested = 0
-        self.moved_at: int | None = None
+        self._rows = self._rested = self._stair = 0
+        self._moves: list[int] = []
 
-    def feed(self, steps: Ints, rates: Floats) -> list[Jump]:
-        """Take rows (shape (n,) each). -> the jumps among them."""
-        jumps: list[Jump] = []
+    def feed(self, steps: Ints, rates: Floats) -> list[Jump | Move]:
+        """Take rows of finite rates (shape (n,) each). -> the changes among them, to be given to `note` in time."""
+        changes: list[Jump | Move] = []
+        if not len(rates):
+            return changes
         before = np.concatenate([[self._rate if self._rate is not None else rates[0]], rates[:-1]])
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore"):
             changed = np.flatnonzero(np.abs(rates - before) > SAME * np.abs(before)).tolist()
         if self._rate is None:
             self._anchor = float(rates[0])
         rested_from = -self._rested
         for i in changed:
             old, new = float(before[i]), float(rates[i])
-            rested = i - rested_from >= max(REST_ROWS, REST_SHARE * (self._rows + i))
+            rest = i - rested_from
+            rested = rest >= max(REST_ROWS, REST_SHARE * (self._rows + i), LONGER * self._stair)
+            self._stair = rest
             if rested and abs(new - old) > JUMP * abs(old) and old > 0 and new > 0:
-                jumps.append(Jump(i, new / old))
-                self._anchor, self.moved_at = new, None
+                changes.append(Jump(i, new / old))
+                self._anchor = new
+                if max(new / old, old / new) >= STEEP:
+                    self._stair = 0
             elif abs(new - self._anchor) > DRIFT * abs(self._anchor):
-                self._anchor, self.moved_at = new, int(steps[i])
+                changes.append(Move(i, int(steps[i])))
+                self._anchor = new
             rested_from = i
         self._rested = len(rates) - rested_from
         self._rows += len(rates)
         self._rate = float(rates[-1])
-        return jumps
+        return changes
+
+    def note(self, change: Jump | Move) -> None:
+        """From here on `moves` knows of `change`."""
+        if isinstance(change, Jump):
+            self._moves = []
+            return
+        while self._moves and self._moves[-1] > change.step:  # the log went back
+            self._moves.pop()
+        self._moves = [*self._moves[1 - MAX_MOVES :], change.step]
 
     def moves(self, step: int, within: float) -> bool:
         """Whether the schedule moved the rate within the last `within` steps before `step`."""
-        return self.moved_at is not None and step - self.moved_at < within
+        known = bisect_right(self._moves, step)
+        return known > 0 and step - self._moves[known - 1] < within
 
     def state(self) -> list[Any]:
         """JSON-plain state."""
-        return [self._rate, self._anchor, self._rows, self._rested, self.moved_at]
+        return [self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves]
 
     def restore(self, state: list[Any]) -> None:
         """The inverse of `state`."""
-        self._rate, self._anchor, self._rows, self._rested, self.moved_at = state
+        self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves = state

@@ -13,7 +13,6 @@ from lrwatch.core.events import Finding
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Floats, Ints
 
-
 # Samples of the old phase that may still come after the new one is known: what a log buffers, and no more, so that a trainer
 # whose step count is not the log's does not silence its metric.
 MAX_LATE = 2048
@@ -50,15 +49,27 @@ class Tracker:
         index = None if finite.all() else np.flatnonzero(finite)
         if index is not None:
             steps, values = steps[index], values[index]
-        inner: list[tuple[int, Finding | Trend]] = list(self._divergence.feed(steps, values))
+        inner = [*self._divergence.feed(steps, values), *self._trend_of(steps, values)]
+        found.extend(inner if index is None else ((int(index[i]), said) for i, said in inner))
+        return found
+
+    def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Finding | Trend]]:
+        """Samples of the new phase that were fed before it was known (shape (n,) each), once more for the trend alone.
+
+        That they were not finite, or had diverged, was said when they came.
+        """
+        index = np.flatnonzero(np.isfinite(values))
+        return [(int(index[i]), said) for i, said in self._trend_of(steps[index], values[index])]
+
+    def _trend_of(self, steps: Ints, values: Floats) -> list[tuple[int, Finding | Trend]]:
+        found: list[tuple[int, Finding | Trend]] = []
         at = self._skip_late(steps)
         while at < len(values):
             taken, trend = self._plateau.feed(steps[at:], values[at:])
             at += taken
             if trend is not None:
                 finding = self._plateau.finding(trend)
-                inner.extend((at - 1, said) for said in (finding, trend) if said is not None)
-        found.extend(inner if index is None else ((int(index[i]), said) for i, said in inner))
+                found.extend((at - 1, said) for said in (finding, trend) if said is not None)
         return found
 
     def _skip_late(self, steps: Ints) -> int:
@@ -79,7 +90,6 @@ class Tracker:
         """
         self._plateau.restart()
         self._phase_from, self._late = phase_from, 0
-        self._step = None  # samples kept from before the new phase was known are read again
 
     def rewind(self) -> None:
         """The steps went back: the run was resumed, or another began in the same log. Nothing from before compares."""

@@ -58,7 +58,12 @@ def curves(logs: Iterable[Path], config: Config) -> tuple[list[Curve], Axis]:
 
 
 def _data(
-    run: str, logs: Sequence[Path], metric: str, events: Sequence[dict[str, Any]], facts: list[tuple[str, str]], config: Config
+    run: str,
+    logs: Sequence[Path],
+    metric: str,
+    events: Sequence[dict[str, Any]],
+    facts: list[tuple[str, str]],
+    config: Config,
 ) -> ReportData:
     found, axis = curves(logs, config)
     metric = metric or primary(curve.name for curve in found) or ""
@@ -67,7 +72,10 @@ def _data(
     asked = config.detect
     facts += [
         ("Samples", f"{samples:,} of {len(found)} metrics"),
-        ("A plateau is", f"less than {asked.min_improvement:g} better over {asked.horizon} of the run, at {asked.false_alarms:g} false alarms"),
+        (
+            "A plateau is",
+            f"less than {asked.min_improvement:g} better over {asked.horizon} of the run, at {asked.false_alarms:g} false alarms",
+        ),
         ("lrwatch", __version__),
     ]
     return ReportData(run, f"{run}: {metric}", metric, axis, tuple(found), tuple(events), tuple(facts))

@@ -87,6 +87,8 @@ class Daemon:
                 )
             for log in logs:
                 self.runs[name].add_log(log.path)
+        if self._config.policy.mode in ("approve", "auto"):
+            self.problems.extend(self._uncontrolled.values())
 
     def _name(self, logs: Sequence[Log]) -> str:
         """The name that the run of `logs` has had before, or one that no other run has.
@@ -112,7 +114,9 @@ class Daemon:
         control = Path(self._config.watch.control or log.control)
         for other, watched in self.runs.items():
             if watched.actuator is not None and watched.actuator.control.path == control:
-                self._uncontrolled[name] = f"{name}: only watched, because run {other} commands the trainer of {control}"
+                self._uncontrolled[name] = (
+                    f"{name}: only watched, because run {other} commands the trainer of {control}"
+                )
                 return None
         return control
 

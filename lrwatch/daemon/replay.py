@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lrwatch.store import Store
 
 
 def replay_file(
-    file: Path, config: Config, listener: Listener, advance: Callable[[int], None] = lambda count: None
+    file: Path, config: Config, listener: Listener, advance: Callable[[int], object] = lambda _: None
 ) -> Watched:
     """Feed `file` to the pipeline. -> the run as it stands at the end.
 
@@ -50,14 +50,15 @@ def replay_file(
 
 def _must_be_readable(file: Path) -> None:
     problem = ""
-    if file.is_dir():
-        problem = "a directory"
-    else:
-        try:
-            with file.open("rb") as opened:
-                os.fstat(opened.fileno())
-        except OSError as error:
-            problem = error.strerror or str(error)
+    try:
+        if file.is_dir():
+            problem = "a directory"
+        elif not stat.S_ISREG(file.stat().st_mode):  # opening a pipe would wait for its writer
+            problem = "something that is no regular file"
+        else:
+            file.open("rb").close()
+    except OSError as error:
+        problem = error.strerror or str(error)
     if problem:
         raise InputError(
             expected="a log file that can be read", found=problem, where=str(file),

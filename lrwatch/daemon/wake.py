@@ -14,9 +14,13 @@ from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 # Events come in bursts; reading after each would cost more than it is worth.
 SETTLE_SECONDS = 0.05
+
+# The end of the daemon may take two seconds in all.
+JOIN_SECONDS = 1.0
 
 # Directories watched at the most: each costs an inotify watch, of which a user has a few thousand.
 MAX_DIRECTORIES = 256
@@ -36,7 +40,7 @@ class Waker(FileSystemEventHandler):
         # thread that cannot find its own lock held.
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopped = False
-        self._observer = Observer() if hints else None
+        self._observer: BaseObserver | None = Observer() if hints else None
         self._directories: set[Path] = set()
         if self._observer is not None:
             self._observer.daemon = True
@@ -86,7 +90,7 @@ class Waker(FileSystemEventHandler):
         self._observer = self._end(self._observer)
 
     @staticmethod
-    def _end(observer: Observer | None) -> None:  # type: ignore[valid-type]  # watchdog picks the class at import
+    def _end(observer: BaseObserver | None) -> None:
         if observer is not None:
-            observer.stop()  # type: ignore[attr-defined]
-            observer.join(1.0)  # type: ignore[attr-defined]
+            observer.stop()
+            observer.join(JOIN_SECONDS)

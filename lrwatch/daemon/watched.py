@@ -25,6 +25,9 @@ READS_A_TURN = 4
 # A log that lags by fewer steps than this is not behind, it is buffered.
 MIN_STALE_STEPS = 1000
 
+# Who asks for a command that no operator asked for.
+OWN_NAME = "lrwatch"
+
 Listener = Callable[[Entry], None]
 
 
@@ -164,7 +167,7 @@ class Watched:
             state = "sent" if self.can_send else "no trainer listens"
         event = {**as_json(command, self.name), "mode": mode, "state": state}
         if state == "sent":
-            desired = self.send(command.scale, reason=command.reason, actor="lrwatch", now=now)
+            desired = self.send(command.scale, reason=command.reason, actor=OWN_NAME, now=now)
             self._note({**event, "generation": desired.generation})
         else:
             self._note({**event, "proposal": True})
@@ -204,6 +207,8 @@ class Watched:
         desired = self.actuator.order(scale, reason=reason, actor=actor, horizon=horizon, prev="", now=now)
         if self.run.policy.asked != scale:
             self.run.ask(scale)
+        if actor != OWN_NAME:
+            self.counts["commands"]["operator"] += 1
         self._changed = True
         return desired
 
@@ -350,4 +355,3 @@ class Watched:
             errors=dict(errors),
             lag_bytes=sum(reader.tail.lag for reader in self.readers),
         )
-

@@ -14,8 +14,7 @@ from typing import Any
 
 import click
 
-from lrwatch.config import Config, DaemonOptions, WatchOptions
-from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.config import load
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon.history import curves, of_run
 from lrwatch.daemon.loop import Daemon
@@ -31,9 +30,15 @@ RUN = "demo"
 # The learning rate was swept for STEPS steps; a shorter demo makes fewer, but a curve needs some length to be judged.
 FEWEST_STEPS = 6_000
 
-# What is called a plateau here, per tenth of the run. The default of 0.5 % is made for runs that are long enough to tell
-# that little from noise; three thousand noisy values are not. Commands follow the policy's defaults.
-MIN_IMPROVEMENT = 0.02
+SETTINGS = """\
+[detect]
+# Less than this per tenth of the run is called a plateau. The default of 0.005 is made for runs that are long enough to
+# tell that little from noise; three thousand noisy values are not. Commands follow the policy's defaults.
+min_improvement = 0.02
+
+[policy]
+mode = "auto"
+"""
 
 # Steps a second that are asked of the trainer: a real training takes milliseconds a step, and a person wants to watch.
 PACE = 1_000
@@ -56,12 +61,10 @@ def run_demo(seconds: float, listen: str, report: Path | None) -> int:
     click.echo(f"two trainings of {steps} steps at a learning rate of {LR:g}, one with lrwatch beside it", err=True)
     log, plain_log = home / "train.log", home / "without.log"
     control = home / "lrwatch"
-    config = Config(
-        watch=WatchOptions(paths=(str(log),), control=str(control)),
-        detect=DetectOptions(min_improvement=MIN_IMPROVEMENT),
-        policy=PolicyOptions(mode="auto"),
-        daemon=DaemonOptions(poll_seconds=POLL_SECONDS, state=str(home / "state")),
-    )
+    settings = home / "lrwatch.toml"
+    settings.write_text(SETTINGS)
+    own = {"watch.paths": (str(log),), "watch.control": str(control), "daemon.poll_seconds": POLL_SECONDS}
+    config = load(settings, flags=own)
     entries: list[Entry] = []
     store = Store(home / "state", exclusive=True)
     daemon = Daemon(config, store, entries.append)
@@ -86,7 +89,7 @@ def run_demo(seconds: float, listen: str, report: Path | None) -> int:
     without = tuple(replace(curve, name=curve.name) for curve in curves([plain_log], config)[0] if curve.role == "val")
     write(replace(data, title="lrwatch demo", compare=without, comparison_label="without lrwatch"), report)
     code = _print(entries, _final(data.curves), _final(without))
-    click.echo(f"\nlog      {log}\njournal  lrwatch journal --state {home / 'state'}\nreport   {report}")
+    click.echo(f"\nlog      {log}\nconfig   {settings}\njournal  lrwatch journal --state {home / 'state'}\nreport   {report}")
     store.close()
     return code
 

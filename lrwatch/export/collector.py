@@ -16,7 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from lrwatch._version import __version__
-from lrwatch.core.events import Kind
+from lrwatch.core.events import CAUSES, Kind
 from lrwatch.core.snapshot import RunStatus, Snapshot
 from lrwatch.export import names
 from lrwatch.export.labels import label_value
@@ -68,10 +68,10 @@ def one_per_value(run: RunStatus) -> Iterator[Series]:
             yield names.RUN_IMPROVEMENT_LOWER, labels, status.trend.lower
             yield names.RUN_IMPROVEMENT_UPPER, labels, status.trend.upper
     # Known values start at 0: Prometheus' increase() does not see the step of a series that is born at 1. Only a run
-    # whose trainer has reported its learning rate can be given a command and refuse it.
+    # whose trainer has said hello, so that there is a token, can be given a command and refuse it.
     findings = {**dict.fromkeys(get_args(Kind), 0), **run.findings}
-    commands = {**dict.fromkeys(("plateau",) if run.effective_lr else (), 0), **run.commands}
-    rejected = {**dict.fromkeys(get_args(RejectionCode) if run.effective_lr else (), 0), **run.rejected}
+    commands = {**dict.fromkeys(CAUSES if run.token else (), 0), **run.commands}
+    rejected = {**dict.fromkeys(get_args(RejectionCode) if run.token else (), 0), **run.rejected}
     for metric, values in (
         (names.FINDINGS, findings),
         (names.LR_SCHEDULE, run.schedule_lr),

@@ -103,7 +103,7 @@ class PlateauDetector:
     >>> loss = 2 + np.maximum(0, 8_000 - steps) / 2_000 + 0.5 * rng.standard_normal(20_000)
     >>> detector = PlateauDetector(DetectOptions(horizon=2000, min_improvement=0.2, relative=False))
     >>> [finding.step for finding in detector.run(steps, loss)]
-    [10850]
+    [10726]
     """
 
     def __init__(self, options: DetectOptions, metric: str = "") -> None:
@@ -176,7 +176,10 @@ class PlateauDetector:
             return None
         self._reported = True
         relative = self._options.relative
-        unit = (lambda x: f"{100 * trend.ratio(x):.3g} %") if relative else (lambda x: f"{x:.4g}")
+
+        def unit(amount: float) -> str:
+            return f"{100 * trend.ratio(amount):.3g} %" if relative else f"{amount:.4g}"
+
         wanted = f"{100 * self._options.min_improvement:g} %" if relative else f"{self._options.min_improvement:g}"
         message = (
             f"{self._metric or 'the metric'} improves by {unit(trend.improvement)} per {trend.horizon:.0f} steps, surely "

@@ -96,16 +96,16 @@ def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[Po
         f"going on brings {_percent(trend.ratio(trend.improvement))} per {trend.horizon:.0f} steps, surely less than "
         f"{_percent(trend.ratio(trend.upper_now))}; {why}"
     )
-    asked = replace(state, asked=scale, previous=state.scale, commands=state.commands + 1)
+    asked = replace(state, asked=scale, previous=state.scale, take_back=False, commands=state.commands + 1)
     return asked, Command(trend.step, scale, reason)
 
 
 def _take_back(state: PolicyState, scale: float, trend: Trend) -> tuple[PolicyState, Command]:
     quiet = PATIENCE_AFTER_RESTORE * trend.step
-    reason = f"the last cut brought nothing that is certain: it is taken back, and not tried again before step {quiet:.0f}"
-    asked = replace(
-        state, asked=scale, previous=None, take_back=False, quiet_until=quiet, commands=state.commands + 1
+    reason = (
+        f"the last cut brought nothing that is certain: it is taken back, and not tried again before step {quiet:.0f}"
     )
+    asked = replace(state, asked=scale, previous=None, take_back=False, quiet_until=quiet, commands=state.commands + 1)
     return asked, Command(trend.step, scale, reason, cause="restore")
 
 

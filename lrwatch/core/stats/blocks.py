@@ -51,7 +51,7 @@ class Winsor:
 
     def state(self) -> list[float]:
         """JSON-plain state."""
-        return self._ring.tolist()
+        return [float(value) for value in self._ring]
 
     def restore(self, state: list[float]) -> None:
         """The inverse of `state`."""

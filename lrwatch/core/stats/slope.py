@@ -74,10 +74,10 @@ def fit(window: Floats) -> Slope | None:
     n = len(window) // group
     if n < MIN_BLOCKS:
         return None
-    if group > 1:
-        window = window[-n * group :].reshape(n, group).mean(axis=1)
     basis, length = _basis(n)
     with np.errstate(all="ignore"):
+        if group > 1:
+            window = window[-n * group :].reshape(n, group).mean(axis=1)
         origin = window[-1]
         deviations = window - origin
         scale = float(np.abs(deviations).max())

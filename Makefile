@@ -1,0 +1,47 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both build what they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-frameworks lint bench bench-ingest-long clean
+
+demo: $(VENV)/.demo
+	$(BIN)/lrwatch demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+test-frameworks: $(VENV)/.frameworks
+	$(BIN)/python -m pytest tests/frameworks -m frameworks
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	$(BIN)/python bench/start.py
+	$(BIN)/python bench/client_step.py
+	$(BIN)/python bench/ingest_formats.py
+	$(BIN)/python bench/replay.py
+
+# Ten million lines: minutes, and a gigabyte of temporary disk.
+bench-ingest-long: $(VENV)/.test
+	$(BIN)/python bench/replay.py --lines 100000 1000000 10000000
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.test: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $(VENV)/.demo $@
+
+$(VENV)/.frameworks: $(VENV)/.test pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

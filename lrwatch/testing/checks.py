@@ -1,0 +1,145 @@
+"""What every detector promises, as one check: `check_detector` raises AssertionError with the promise that was broken."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise, zip_longest
+from typing import Any, Protocol
+
+import numpy as np
+
+from lrwatch.core.sample import Floats, Ints
+
+# Values of a test input; enough for the detectors' windows to fill, and for the check to take a second or two.
+LENGTH = 2000
+
+# The state of a detector is saved after every read of a log, for every metric.
+MAX_STATE_BYTES = 64 << 10
+
+# A long input, which must not make the state larger than MAX_STATE_BYTES.
+LONG = 50_000
+
+# Cuts of an input into pieces that are tried, each of them with and without a restart at every cut.
+CUTTINGS = 3
+
+
+class Detector(Protocol):
+    """What is checked: samples in, what is said with the index of its sample out, and state that is plain JSON."""
+
+    def feed(self, steps: Ints, values: Floats) -> Sequence[tuple[int, Any]]:
+        """Take samples (shape (n,) each, n >= 1)."""
+
+    def state(self) -> Any:
+        """JSON-plain state."""
+
+    def restore(self, state: Any) -> None:
+        """The inverse of `state`, on a new detector."""
+
+
+def hard_inputs() -> Mapping[str, Floats]:
+    """Finite floats that break naive statistics, by name; shape (LENGTH,) each."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(LENGTH)
+    largest = np.finfo(np.float64).max
+    tiny = 5e-324
+    return {
+        "a falling loss": 4 - np.arange(LENGTH) / LENGTH + 0.1 * noise,
+        "a plateau": 2 + np.maximum(0, 1 - np.arange(LENGTH) / 300) + 0.01 * noise,
+        "a constant": np.full(LENGTH, 0.1),
+        "zeros": np.zeros(LENGTH),
+        "two distinct values": np.where(noise > 0, 1.0, 2.0),
+        "1e300": 1e300 * noise,
+        "the largest floats": np.where(noise > 0, largest, -largest),
+        "subnormals": tiny * np.round(3 * noise),
+        "every magnitude": np.sign(noise) * 10.0 ** rng.uniform(-320, 308, LENGTH),
+        "negative values": -5 + 0.1 * noise,
+    }
+
+
+def inputs_not_finite() -> Mapping[str, Floats]:
+    """The same with NaN and infinities among them, by name; shape (LENGTH,) each."""
+    rng = np.random.default_rng(1)
+    some = np.where(rng.random(LENGTH) < 0.05, np.nan, 2 + rng.standard_normal(LENGTH))
+    return {
+        "NaN among values": some,
+        "infinities among values": np.where(np.isnan(some), np.inf * np.sign(rng.standard_normal(LENGTH)), some),
+        "a burst of NaN": np.where((np.arange(LENGTH) > 500) & (np.arange(LENGTH) < 700), np.nan, some),
+        "NaN alone": np.full(LENGTH, np.nan),
+    }
+
+
+def check_detector(
+    make: Callable[[], Detector], *, finite_only: bool = False, max_state_bytes: int = MAX_STATE_BYTES
+) -> None:
+    """Check what every detector promises.
+
+    1. Any floats survive, without an exception and without a warning.
+    2. The same input gives the same output.
+    3. How the input is cut into pieces changes nothing.
+    4. A new detector restored from the state, gone through JSON, at any cut, goes on as the old one would have.
+    5. The state stays small, however long the input is.
+
+    Args:
+        make: Makes a new detector, always with the same options.
+        finite_only: The detector is given finite values only.
+        max_state_bytes: How large the state may become, as JSON.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which, and on which input.
+    """
+    inputs = {**hard_inputs(), **({} if finite_only else inputs_not_finite())}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, values in inputs.items():
+            _check_input(make, name, values)
+        detector = make()
+        rng = np.random.default_rng(2)
+        for at in range(0, LONG, LENGTH):
+            detector.feed(np.arange(at, at + LENGTH), 3 + rng.standard_normal(LENGTH))
+            size = len(json.dumps(detector.state()))
+            _expect(size <= max_state_bytes, f"the state has {size} bytes after {at + LENGTH} values")
+
+
+def _check_input(make: Callable[[], Detector], name: str, values: Floats) -> None:
+    steps = np.arange(len(values))
+    try:
+        whole = _said(make, steps, values, [], restart=False)
+    except Exception as error:
+        raise AssertionError(f"{name}: {error!r}") from error
+    _expect(_said(make, steps, values, [], restart=False) == whole, f"{name}: the same input gives another output")
+    for cuts in _cuttings(len(values)):
+        for restart in (False, True):
+            said = _said(make, steps, values, cuts, restart=restart)
+            how = "restarted" if restart else "cut"
+            differ = next((pair for pair in zip_longest(said, whole) if pair[0] != pair[1]), None)
+            if differ is not None:
+                raise AssertionError(f"{name}: {how} at {cuts[:5]}... it says {differ[0]}, uncut {differ[1]}")
+
+
+def _cuttings(n: int) -> Iterator[list[int]]:
+    rng = np.random.default_rng(3)
+    yield list(range(1, 200))
+    for count in (10, 50, 100)[:CUTTINGS]:
+        yield sorted(set(rng.integers(1, n, count).tolist()))
+
+
+def _said(
+    make: Callable[[], Detector], steps: Ints, values: Floats, cuts: list[int], *, restart: bool
+) -> list[tuple[int, str]]:
+    detector = make()
+    said: list[tuple[int, str]] = []
+    edges = [0, *cuts, len(values)]
+    for start, end in pairwise(edges):
+        said.extend((start + index, repr(what)) for index, what in detector.feed(steps[start:end], values[start:end]))
+        if restart:
+            state = json.loads(json.dumps(detector.state()))
+            detector = make()
+            detector.restore(state)
+    return sorted(said)
+
+
+def _expect(ok: bool, promise: str) -> None:
+    if not ok:
+        raise AssertionError(promise)

@@ -1,0 +1,62 @@
+"""What holds for every test: an environment of its own, and nothing left running behind it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import eventually
+from hypothesis import settings
+
+# A machine that is busy with other tests is slow; how long an example takes is for the benchmarks.
+settings.register_profile("lrwatch", deadline=None)
+settings.load_profile("lrwatch")
+
+# A thread or process that was told to end needs a moment for it.
+_GRACE_SECONDS = 5.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No setting of whoever runs the tests reaches them, and they write into nobody's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("LRWATCH_")]:
+            patch.delenv(name)
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("HOME", str(home))
+        patch.setenv("XDG_STATE_HOME", str(home / "state"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """A test that leaves a thread or a child process fails."""
+    threads, children = set(threading.enumerate()), _children()
+    yield
+    eventually(
+        lambda: not [thread for thread in threading.enumerate() if thread not in threads],
+        timeout=_GRACE_SECONDS,
+        what="all threads of this test end",
+    )
+    eventually(lambda: not _children() - children, timeout=_GRACE_SECONDS, what="all processes of this test end")
+
+
+def _children() -> set[int]:
+    """Children of this process that run."""
+    pids = {
+        int(pid)
+        for listed in Path("/proc/self/task").glob("*/children")
+        for pid in listed.read_text(encoding="ascii").split()
+    }
+    return {pid for pid in pids if _runs(pid)}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"

@@ -1,0 +1,126 @@
+"""`lrwatch demo` as a user runs it, once, watched by a real Prometheus meanwhile: what it prints, leaves and serves."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import eventually
+from real_prometheus import JOB, Query, Watched, dashboard_queries, prometheus
+
+ROOT = Path(__file__).parents[2]
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "grafana/dashboards/run.json").read_text(encoding="utf-8"))
+QUERIES = dashboard_queries(DASHBOARD)
+
+# The demo's trainer has a callable, which cannot say its rates; nothing is refused and no line is unusable in it.
+MAY_BE_EMPTY = {"Unusable lines A", "Learning rate A", "Learning rate B", "Commands B", "annotation Command refused"}
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that has ended."""
+
+    code: int
+    out: str
+    report: Path
+    queries: dict[str, list[dict[str, Any]]]
+
+    def path(self, name: str) -> str:
+        """What the demo printed behind `name` at its end."""
+        found = re.search(rf"^{name} +(.*)$", self.out, re.MULTILINE)
+        assert found, self.out
+        return found[1]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo at its defaults, scraped until its command is acknowledged and the dashboard was asked."""
+    home = tmp_path_factory.mktemp("demo")
+    report = home / "page.html"
+    command = [sys.executable, "-m", "lrwatch", "demo", "--listen", "127.0.0.1:0", "--report", str(report)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=home)
+    try:
+        assert running.stderr is not None
+        first = running.stderr.readline()
+        address = re.fullmatch(r"listening on http://(127\.0\.0\.1:\d+)\n", first)
+        assert address, first
+        with prometheus(tmp_path_factory.mktemp("prometheus"), [address[1]]) as server:
+            start = time.time()
+            applied = 'lrwatch_command_applied_timestamp_seconds{run="train"} > 0'
+            eventually(partial(server.query, applied), timeout=120, what=applied)
+            moved = 'increase(lrwatch_commands_total{run="train"}[10s]) > 0'
+            eventually(partial(server.query, moved), timeout=30, what=moved)
+            trend = 'lrwatch_run_plateau{run="train",metric="loss"}'  # a new phase has none until its first window is full
+            eventually(partial(server.query, trend), timeout=30, what=trend)
+            choice = {"job": JOB, "instance": ".+", "run": "train", "metric": ".+"}
+            watched = Watched(server, start, time.time(), choice)
+            answers = {query.where: watched.answer(query) for query in QUERIES}
+        out, err = running.communicate(timeout=120)
+        assert "Traceback" not in err
+        yield Demo(running.returncode, out, report, answers)
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_it_improves_on_the_training_without_lrwatch(demo: Demo) -> None:
+    without, with_lrwatch = map(float, re.findall(r"^ +(\d\.\d+) +(\d\.\d+) ", demo.out, re.MULTILINE)[0])
+    assert demo.code == 0
+    assert with_lrwatch < without
+
+
+def test_every_change_is_shown_with_reason_acknowledgement_and_effect(demo: Demo) -> None:
+    changes = re.findall(r"^step (\d+): scale ([\d.]+), acknowledged at step (\d+)$", demo.out, re.MULTILINE)
+    assert changes
+    assert all(int(asked) <= int(applied) for asked, _, applied in changes)
+    assert len(re.findall(r"^  why     going on brings|^  why     the last cut", demo.out, re.MULTILINE)) == len(changes)
+    assert len(re.findall(r"^  effect  \S", demo.out, re.MULTILINE)) == len(changes)
+
+
+def test_the_journal_it_names_tells_the_same(demo: Demo) -> None:
+    state = demo.path("journal").removeprefix("lrwatch journal --state ")
+    command = [sys.executable, "-m", "lrwatch", "journal", "--state", state, "--format", "json"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [e["kind"] for e in events if e["event"] == "finding"][0] == "plateau"
+    assert [e["scale"] for e in events if e["event"] == "acknowledged"] == [
+        e["scale"] for e in events if e["event"] == "command"
+    ]
+
+
+def test_a_replay_of_its_log_finds_what_the_daemon_found(demo: Demo) -> None:
+    state = demo.path("journal").removeprefix("lrwatch journal --state ")
+    live = _events("journal", "--state", state, "--format", "json")
+    replayed = _events("replay", demo.path("log"), "--config", demo.path("config"), "--format", "json")
+    kinds = ("finding", "command", "effect")
+    keys = ("event", "kind", "metric", "scale", "evidence", "reason", "gain")
+    found = [[[e.get(k) for k in keys] for e in events if e["event"] in kinds] for events in (live, replayed)]
+    assert found[0] == found[1]
+
+
+def test_the_report_lies_where_it_was_asked_for(demo: Demo) -> None:
+    page = demo.report.read_text(encoding="utf-8")
+    assert demo.path("report") == str(demo.report)
+    assert "without lrwatch" in page
+    assert "<svg" in page
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)
+def test_the_dashboard_shows_the_live_demo(demo: Demo, query: Query) -> None:
+    assert demo.queries[query.where] or query.where in MAY_BE_EMPTY
+
+
+def _events(*command: str) -> list[dict[str, Any]]:
+    run = subprocess.run(
+        [sys.executable, "-m", "lrwatch", *command], capture_output=True, text=True, check=True
+    )
+    return [json.loads(line) for line in run.stdout.splitlines()]

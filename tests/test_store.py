@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lrwatch.errors import InputError
+from lrwatch.store import SCHEMA_VERSION, Store, daemon_is_running, default_directory
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "state")
+    yield store
+    store.close()
+
+
+def test_what_is_saved_is_there_in_the_next_life(tmp_path: Path) -> None:
+    first = Store(tmp_path)
+    with first.transaction():
+        first.save_run("a", {"x": 1})
+        first.save_log("a", "/logs/b.log", {"offset": 7})
+        first.save_log("a", "/logs/a.log", {"offset": 8})
+        entry = first.append("a", {"event": "finding", "step": 3}, 1.5)
+    first.close()
+    second = Store(tmp_path)
+    assert second.load_run("a") == {"x": 1}
+    assert second.load_log("a", "/logs/b.log") == {"offset": 7}
+    assert second.logs("a") == ["/logs/a.log", "/logs/b.log"]
+    assert second.run_of("/logs/a.log") == "a"
+    assert second.run_of("/logs/c.log") is None
+    assert list(second.journal()) == [entry]
+    assert second.load_run("b") is None
+    assert second.load_log("a", "elsewhere") is None
+    second.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing_at_all(store: Store) -> None:
+    store.append("a", {"event": "first"}, 1.0)
+    with pytest.raises(ZeroDivisionError), store.transaction():
+        store.save_run("a", {})
+        store.save_log("a", "log", {})
+        store.append("a", {"event": "second"}, 2.0)
+        _ = 1 / 0
+    assert store.runs() == []
+    assert store.logs("a") == []
+    assert [entry.event["event"] for entry in store.journal()] == ["first"]
+    with store.transaction():  # and the next one is taken as if nothing had been
+        second = store.append("a", {"event": "third"}, 3.0)
+    assert second.id == 2
+    assert store.broken_link() is None
+
+
+def test_a_disk_that_is_full_breaks_no_later_transaction(tmp_path: Path) -> None:
+    """The limit is hit within the transaction, or when it is committed; SQLite rolls back by itself, or does not."""
+    program = """
+import resource, signal, sqlite3, sys
+from pathlib import Path
+from lrwatch.store import Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = Store(Path(sys.argv[1]), exclusive=True)
+store.append("a", {"event": "before"}, 1.0)
+refused = 0
+for kib in range(40, 400, 8):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, resource.RLIM_INFINITY))
+    try:
+        with store.transaction():
+            for _ in range(4):
+                store.append("a", {"event": "x" * 20_000}, 2.0)
+    except sqlite3.Error:
+        refused += 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with store.transaction():
+        store.append("a", {"event": "fits"}, 3.0)
+assert refused, "the limit was never hit"
+assert store.broken_link() is None
+events = [entry.event["event"][:4] for entry in store.journal()]
+assert events.count("fits") == 45, events
+assert events.count("xxxx") == 4 * (45 - refused), events
+store.close()
+"""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_journal_is_a_chain_of_hashes_and_a_changed_entry_is_found(store: Store) -> None:
+    for i in range(10):
+        store.append("a" if i % 2 else "b", {"event": "finding", "step": i, "value": 0.1 * i}, 1e9 + i / 7)
+    assert store.broken_link() is None
+    assert [entry.event["step"] for entry in store.journal("a")] == [1, 3, 5, 7, 9]
+    other = sqlite3.connect(store.path)
+    other.execute("UPDATE journal SET event = replace(event, '\"step\": 4', '\"step\": 5') WHERE id = 5")
+    other.commit()
+    assert store.broken_link() == 5
+    other.execute("UPDATE journal SET event = replace(event, '\"step\": 5', '\"step\": 4') WHERE id = 5")
+    other.execute("DELETE FROM journal WHERE id = 8")
+    other.commit()
+    other.close()
+    assert store.broken_link() == 9
+
+
+@pytest.mark.parametrize("column", ["time", "run", "event", "hash"])
+def test_every_column_of_an_entry_is_under_the_hash(store: Store, column: str) -> None:
+    for i in range(3):
+        store.append("a", {"event": "phase", "step": i}, float(i))
+    changed = {"time": 9.0, "run": "b", "event": "{}", "hash": "0" * 64}[column]
+    other = sqlite3.connect(store.path)
+    other.execute(f"UPDATE journal SET {column} = ? WHERE id = 2", (changed,))
+    other.commit()
+    other.close()
+    assert store.broken_link() == 2
+
+
+def test_a_second_daemon_on_one_directory_is_refused_in_words(tmp_path: Path) -> None:
+    first = Store(tmp_path, exclusive=True)
+    assert daemon_is_running(tmp_path)
+    with pytest.raises(InputError, match=f"process {os.getpid()} holds it") as refused:
+        Store(tmp_path, exclusive=True)
+    assert refused.value.exit_code == 4
+    assert "--state" in refused.value.hint
+    reader = Store(tmp_path)  # who looks or asks needs no lock
+    reader.close()
+    first.close()
+    assert not daemon_is_running(tmp_path)
+    Store(tmp_path, exclusive=True).close()
+
+
+def test_where_no_daemon_ever_was_none_is_running(tmp_path: Path) -> None:
+    assert not daemon_is_running(tmp_path / "nowhere")
+
+
+def test_state_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    other = sqlite3.connect(tmp_path / "lrwatch.sqlite")
+    other.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    other.commit()
+    other.close()
+    with pytest.raises(InputError, match=f"found version {SCHEMA_VERSION + 1}"):
+        Store(tmp_path, exclusive=True)
+    assert not daemon_is_running(tmp_path), "the lock was kept"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"XDG_STATE_HOME": "/x/state", "HOME": "/h"}, "/x/state/lrwatch"),
+        ({"XDG_STATE_HOME": "relative", "HOME": "/h"}, "/h/.local/state/lrwatch"),  # the specification ignores it
+        ({"XDG_STATE_HOME": "", "HOME": "/h"}, "/h/.local/state/lrwatch"),
+        ({"HOME": "/h"}, "/h/.local/state/lrwatch"),
+    ],
+)
+def test_the_default_directory_is_that_of_the_xdg_specification(environ: dict[str, str], expected: str) -> None:
+    assert default_directory(environ) == Path(expected)
+
+
+def test_the_state_is_for_its_owner_only(tmp_path: Path) -> None:
+    Store(tmp_path / "deep" / "state").close()
+    assert stat.S_IMODE((tmp_path / "deep" / "state").stat().st_mode) == 0o700
+
+
+def test_a_store_in_memory_touches_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(None)
+    with store.transaction():
+        store.save_run("a", {"x": 1})
+        store.append("a", {"event": "phase"}, 0.0)
+    assert store.load_run("a") == {"x": 1}
+    assert store.broken_link() is None
+    store.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_made_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="--state") as refused:
+        Store(tmp_path / "file" / "state")
+    assert refused.value.where == str(tmp_path / "file" / "state")
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lrwatch.sqlite").write_bytes(b"not a database, and longer than a header of one" * 100)
+    with pytest.raises(InputError, match="not a database"):
+        Store(tmp_path)
+
+
+def test_requests_wait_until_they_are_answered_each_for_its_run(store: Store) -> None:
+    first = store.request("a", "anna", "set", "0.5", 1.0)
+    store.request("b", "ben", "hold", "", 2.0)
+    assert [(r.id, r.actor, r.verb, r.argument) for r in store.requests("a")] == [(first, "anna", "set", "0.5")]
+    assert store.answer_to(first) is None
+    store.answer(first, {"done": True, "text": "yes"})
+    assert store.requests("a") == []
+    assert store.answer_to(first) == {"done": True, "text": "yes"}
+    assert store.answer_to(99) is None
+
+
+def test_a_run_that_only_has_a_status_is_known(store: Store) -> None:
+    store.save_run("b", {})
+    store.save_status("a", {"up": False, "value": float("nan")})
+    assert store.runs() == ["a", "b"]
+    status = store.statuses()["a"]
+    assert status["value"] != status["value"], "NaN survives"
+
+
+def test_a_path_of_any_bytes_can_be_kept(store: Store) -> None:
+    path = os.fsdecode(b"/logs/\xff\xfe.log")
+    store.save_log("a", path, {"offset": 1})
+    assert store.logs("a") == [path]
+    assert store.load_log("a", path) == {"offset": 1}
