@@ -25,7 +25,8 @@ def write(path: Path, lines: int) -> None:
             steps = np.arange(start, min(start + 100_000, lines))
             losses = 2 + 8 / (1 + steps / 1000) ** 0.5 + 0.1 * rng.standard_normal(len(steps))
             log.writelines(
-                f'{{"step": {s}, "loss": {v:.4f}, "lr": 0.0003}}\n' for s, v in zip(steps.tolist(), losses.tolist(), strict=True)
+                f'{{"step": {s}, "loss": {v:.4f}, "lr": 0.0003}}\n'
+                for s, v in zip(steps.tolist(), losses.tolist(), strict=True)
             )
 
 
@@ -52,7 +53,9 @@ def main() -> None:
             write(log, lines)
             seconds, peak = measure([sys.executable, "-m", "lrwatch", "replay", str(log), "--format", "json"])
             peer, _ = measure([sys.executable, "-c", PEER, str(log)])
-            print(f"{lines:>18,}{seconds:>9.2f}{lines / seconds:>11,.0f}{peak:>10.0f}{lines / peer:>20,.0f}{peer / seconds:>7.2f}")
+            print(
+                f"{lines:>18,}{seconds:>9.2f}{lines / seconds:>11,.0f}{peak:>10.0f}{lines / peer:>20,.0f}{peer / seconds:>7.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ T = TypeVar("T")
 _LOOK_EVERY_SECONDS = 0.01
 
 
-def eventually(check: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
+def eventually(check: Callable[[], T | None], timeout: float = 20.0, what: str = "") -> T:
     """Poll `check` until it gives something true, and return that; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from lrwatch.demo.data import INPUTS, OUTPUTS, Floats32
@@ -23,8 +25,7 @@ class Network:
         self._momentum = np.float32(momentum)
         self._layers = len(sizes) - 1
         self._weights = [
-            rng.standard_normal((a, b), dtype=np.float32) * np.float32(np.sqrt(2 / a))
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            rng.standard_normal((a, b), dtype=np.float32) * np.float32(np.sqrt(2 / a)) for a, b in pairwise(sizes)
         ]
         self._weights += [np.zeros((1, b), np.float32) for b in sizes[1:]]
         self._velocity = [np.zeros_like(w) for w in self._weights]
@@ -53,5 +54,7 @@ class Network:
     def _forward(self, x: Floats32) -> tuple[list[Floats32], Floats32]:
         activations = [x]
         for layer in range(self._layers - 1):
-            activations.append(np.maximum(activations[-1] @ self._weights[layer] + self._weights[self._layers + layer], 0))
+            activations.append(
+                np.maximum(activations[-1] @ self._weights[layer] + self._weights[self._layers + layer], 0)
+            )
         return activations, activations[-1] @ self._weights[self._layers - 1] + self._weights[-1]

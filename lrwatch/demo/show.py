@@ -89,13 +89,23 @@ def run_demo(seconds: float, listen: str, report: Path | None) -> int:
     without = tuple(replace(curve, name=curve.name) for curve in curves([plain_log], config)[0] if curve.role == "val")
     write(replace(data, title="lrwatch demo", compare=without, comparison_label="without lrwatch"), report)
     code = _print(entries, _final(data.curves), _final(without))
-    click.echo(f"\nlog      {log}\nconfig   {settings}\njournal  lrwatch journal --state {home / 'state'}\nreport   {report}")
+    click.echo(
+        f"\nlog      {log}\nconfig   {settings}\njournal  lrwatch journal --state {home / 'state'}\nreport   {report}"
+    )
     store.close()
     return code
 
 
 def _start(log: Path, steps: int, pace: float, errors: Path, control: Path | None) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "lrwatch.demo.trainer", f"--steps={steps}", f"--lr={LR}", f"--pace={pace}", f"--log={log}"]
+    command = [
+        sys.executable,
+        "-m",
+        "lrwatch.demo.trainer",
+        f"--steps={steps}",
+        f"--lr={LR}",
+        f"--pace={pace}",
+        f"--log={log}",
+    ]
     if control is not None:
         command.append(f"--control={control}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one core each
@@ -106,7 +116,13 @@ def _start(log: Path, steps: int, pace: float, errors: Path, control: Path | Non
 def _watch(daemon: Daemon, exporter: Exporter, trainers: Iterable[subprocess.Popen[bytes]], steps: int) -> None:
     """Let the daemon run until the trainers are done, with a progress bar."""
     waker = Waker(POLL_SECONDS)
-    ended = threading.Thread(target=lambda: ([trainer.wait() for trainer in trainers], waker.stop()))
+
+    def wait_for_the_end() -> None:
+        for trainer in trainers:
+            trainer.wait()
+        waker.stop()
+
+    ended = threading.Thread(target=wait_for_the_end)
     with click.progressbar(length=steps, label="training", file=sys.stderr) as bar:
 
         class Sink:
@@ -144,7 +160,9 @@ def _print(entries: Iterable[Entry], with_lrwatch: float, without: float) -> int
     rows, unanswered = changes(entries)
     better = (without - with_lrwatch) / without
     click.echo(f"\n{'final validation loss':24}{'without lrwatch':>18}{'with lrwatch':>16}")
-    click.echo(f"{'':24}{without:>18.5f}{with_lrwatch:>16.5f}   {100 * abs(better):.1f} % {'lower' if better > 0 else 'higher'}")
+    click.echo(
+        f"{'':24}{without:>18.5f}{with_lrwatch:>16.5f}   {100 * abs(better):.1f} % {'lower' if better > 0 else 'higher'}"
+    )
     for row in rows:
         click.echo(f"\nstep {row['step']}: scale {row['scale']:g}, {row['answer']}")
         click.echo(f"  why     {row['reason']}")

@@ -27,7 +27,10 @@ def main() -> None:
     print("lr        " + "".join(f"seed {seed:<6}" for seed in SEEDS) + "mean")
     for rate in RATES:
         losses = [train(Network(rate, seed=seed), STEPS, io.StringIO(), seed=seed) for seed in SEEDS]
-        print(f"{rate:<10g}" + "".join(f"{loss:<11.4f}" for loss in losses) + f"{sum(losses) / len(losses):.4f}", flush=True)
+        print(
+            f"{rate:<10g}" + "".join(f"{loss:<11.4f}" for loss in losses) + f"{sum(losses) / len(losses):.4f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

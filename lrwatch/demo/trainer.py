@@ -36,7 +36,7 @@ class Pace:
 
 
 def train(
-    network: Network, steps: int, log: TextIO, *, seed: int = 0, after_step: Callable[[int], None] = lambda step: None
+    network: Network, steps: int, log: TextIO, *, seed: int = 0, after_step: Callable[[int], None] | None = None
 ) -> float:
     """Train and write a log. -> the final validation loss."""
     samples = data.make(seed)
@@ -47,7 +47,8 @@ def train(
         at = rng.integers(0, data.TRAIN_SAMPLES, BATCH)
         lr = network.lr
         window += network.step(samples.x[at], samples.y[at])
-        after_step(step)
+        if after_step is not None:
+            after_step(step)
         if step % LOG_EVERY == 0:
             log.write(f"step={step} loss={window / LOG_EVERY:.5f} lr={lr:.6g}\n")
             window = 0.0
@@ -63,10 +64,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--lr", type=float, required=True)
-    parser.add_argument("--pace", type=float, default=0.0, help="steps a second at the most, so that a person can watch")
+    parser.add_argument(
+        "--pace", type=float, default=0.0, help="steps a second at the most, so that a person can watch"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--control", type=Path, help="control directory of lrwatch; without it lrwatch is not used at all")
+    parser.add_argument(
+        "--control", type=Path, help="control directory of lrwatch; without it lrwatch is not used at all"
+    )
     given = parser.parse_args()
     network = Network(given.lr, seed=given.seed)
     pace = Pace(given.pace)

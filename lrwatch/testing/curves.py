@@ -7,7 +7,6 @@ asked. Everything is seeded: the same arguments give the same values.
 from __future__ import annotations
 
 import math
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -60,7 +59,7 @@ def exponential(n: int, decay: float, start: float = 4.0, end: float = 2.0) -> F
 
 def power_law(n: int, exponent: float = 0.1, start: float = 4.0) -> Floats:
     """`start` * (1 + i)^-exponent: falls by the same share in each doubling of the run, and never flattens. Shape (n,)."""
-    return start * np.power(1.0 + np.arange(n), -exponent)
+    return np.asarray(start * (1.0 + np.arange(n)) ** -exponent, np.float64)
 
 
 def line(n: int, per_value: float, start: float = 4.0) -> Floats:
@@ -70,7 +69,7 @@ def line(n: int, per_value: float, start: float = 4.0) -> Floats:
 
 def stairs(n: int, count: int, start: float = 4.0, end: float = 2.0) -> Floats:
     """`count` sudden drops of equal height at equal distance, flat between them. Shape (n,)."""
-    return start - (start - end) * (np.arange(n) * (count + 1) // n) / count
+    return np.asarray(start - (start - end) * (np.arange(n) * (count + 1) // n) / count, np.float64)
 
 
 # ---- noises -------------------------------------------------------------------------------------------------------

@@ -59,7 +59,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             eventually(partial(server.query, applied), timeout=120, what=applied)
             moved = 'increase(lrwatch_commands_total{run="train"}[10s]) > 0'
             eventually(partial(server.query, moved), timeout=30, what=moved)
-            trend = 'lrwatch_run_plateau{run="train",metric="loss"}'  # a new phase has none until its first window is full
+            trend = (
+                'lrwatch_run_plateau{run="train",metric="loss"}'  # a new phase has none until its first window is full
+            )
             eventually(partial(server.query, trend), timeout=30, what=trend)
             choice = {"job": JOB, "instance": ".+", "run": "train", "metric": ".+"}
             watched = Watched(server, start, time.time(), choice)
@@ -82,7 +84,9 @@ def test_every_change_is_shown_with_reason_acknowledgement_and_effect(demo: Demo
     changes = re.findall(r"^step (\d+): scale ([\d.]+), acknowledged at step (\d+)$", demo.out, re.MULTILINE)
     assert changes
     assert all(int(asked) <= int(applied) for asked, _, applied in changes)
-    assert len(re.findall(r"^  why     going on brings|^  why     the last cut", demo.out, re.MULTILINE)) == len(changes)
+    assert len(re.findall(r"^  why     going on brings|^  why     the last cut", demo.out, re.MULTILINE)) == len(
+        changes
+    )
     assert len(re.findall(r"^  effect  \S", demo.out, re.MULTILINE)) == len(changes)
 
 
@@ -120,7 +124,5 @@ def test_the_dashboard_shows_the_live_demo(demo: Demo, query: Query) -> None:
 
 
 def _events(*command: str) -> list[dict[str, Any]]:
-    run = subprocess.run(
-        [sys.executable, "-m", "lrwatch", *command], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-m", "lrwatch", *command], capture_output=True, text=True, check=True)
     return [json.loads(line) for line in run.stdout.splitlines()]

@@ -54,6 +54,9 @@ LOG_SQUARED_SUM = 2.1098
 ONE_LOOK_ALPHA = 0.005
 ONE_LOOK_BLOCKS = 64
 
+# Values of a horizon at the least: over fewer there is nothing to improve. A tenth of the run has as many after thirty.
+MIN_HORIZON_SAMPLES = 3
+
 # Blocks of a horizon: between half of this and this.
 BLOCKS_PER_HORIZON = 128
 
@@ -68,7 +71,8 @@ class Trend:
         horizon: The horizon in steps.
         level: Size of the metric that relative improvements refer to.
         improvement, lower, upper: Estimate and confidence bounds, valid at all looks together.
-        upper_now: Upper bound that is valid at this one look only; never above `upper`.
+        improvement_now, upper_now: Estimate and upper bound in the window that bounds it best at this one look; the bound is
+            valid at this look only, and never above `upper`.
         end, end_error: Height of the fitted line now, and its standard error.
         per_step: Slope of the fitted line, in units of the metric a step (its own sign, not "better").
         per_step_error: Standard error of `per_step`.
@@ -82,6 +86,7 @@ class Trend:
     improvement: float
     lower: float
     upper: float
+    improvement_now: float
     upper_now: float
     end: float
     end_error: float
@@ -213,7 +218,7 @@ class PlateauDetector:
         in_samples = horizon / gap if gap > 0 else 0.0
         stride = max(1.0, in_samples / LOOKS)
         self._bite_size = int(min(stride, RING))
-        if in_samples < 1 or self._unlooked < stride:
+        if in_samples < MIN_HORIZON_SAMPLES or self._unlooked < stride:
             return None
         self._horizons += self._unlooked / in_samples
         self._unlooked = 0
@@ -237,7 +242,7 @@ class PlateauDetector:
 
     def _test(self, per_horizon: float, horizon: float) -> Trend | None:
         best: Trend | None = None
-        upper_now = math.inf
+        now = (math.inf, math.inf)  # upper bound at this look, and the estimate that it bounds
         for window in WINDOWS:
             n = max(MIN_BLOCKS, round(window * per_horizon))
             if n > len(self._blocks):
@@ -252,7 +257,8 @@ class PlateauDetector:
                 continue
             upper, lower = improvement + margin, improvement - margin
             if n >= ONE_LOOK_BLOCKS:
-                upper_now = min(upper_now, improvement + t_quantile(ONE_LOOK_ALPHA, slope.df) * slope.error * per_block)
+                one_look = t_quantile(ONE_LOOK_ALPHA, slope.df) * slope.error * per_block
+                now = min(now, (improvement + one_look, improvement))
             if best is not None and upper >= best.upper:
                 continue
             level = abs(slope.end)
@@ -266,6 +272,7 @@ class PlateauDetector:
                 improvement=improvement,
                 lower=lower,
                 upper=upper,
+                improvement_now=improvement,
                 upper_now=upper,
                 end=slope.end,
                 end_error=slope.end_error,
@@ -273,7 +280,9 @@ class PlateauDetector:
                 per_step_error=slope.error * per_block / horizon,
                 samples=self._samples,
             )
-        return None if best is None else replace(best, upper_now=min(best.upper, upper_now))
+        if best is None or now[0] >= best.upper:
+            return best
+        return replace(best, upper_now=now[0], improvement_now=now[1])
 
     # ---- state ----------------------------------------------------------------------------------------------------
 

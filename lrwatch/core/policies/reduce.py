@@ -93,7 +93,7 @@ def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[Po
             f"and going on must be worth a quarter of that, {_percent(worth)}"
         )
     reason = (
-        f"going on brings {_percent(trend.ratio(trend.improvement))} per {trend.horizon:.0f} steps, surely less than "
+        f"going on brings {_percent(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, surely less than "
         f"{_percent(trend.ratio(trend.upper_now))}; {why}"
     )
     asked = replace(state, asked=scale, previous=state.scale, take_back=False, commands=state.commands + 1)

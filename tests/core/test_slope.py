@@ -1,0 +1,92 @@
+"""The slope and its standard error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lrwatch.core.sample import Floats
+from lrwatch.core.stats.slope import MAX_BLOCKS, MIN_BLOCKS, Slope, fit
+from lrwatch.core.stats.student import t_quantile
+from lrwatch.testing.curves import NOISES
+
+SEEDS = 400
+
+
+def fitted(window: Floats) -> Slope:
+    slope = fit(window)
+    assert slope is not None
+    return slope
+
+
+@pytest.mark.parametrize("n", [MIN_BLOCKS, 21, 64, 127, 128])
+@pytest.mark.parametrize(("level", "per_block"), [(3.0, -0.01), (-5.0, 0.2), (1e-6, -1e-9), (1e9, 1.0), (0.0, -1.0)])
+def test_a_line_without_noise_is_found_exactly(n: int, level: float, per_block: float) -> None:
+    slope = fitted(level + per_block * np.arange(n))
+    assert slope.per_block == pytest.approx(per_block, rel=1e-6)
+    assert slope.end == pytest.approx(level + per_block * (n - 1), rel=1e-9)
+    assert slope.error < 1e-6 * abs(per_block)
+    assert slope.blocks == 1
+
+
+def test_a_long_window_is_averaged_down_and_its_newest_values_count() -> None:
+    n = 5 * MAX_BLOCKS - 3
+    slope = fitted(10 - 0.5 * np.arange(n))
+    assert slope.blocks == 5
+    assert slope.per_block == pytest.approx(5 * -0.5)
+    assert slope.end == pytest.approx(10 - 0.5 * (n - 1 - 2))  # the middle of the last five
+
+
+def test_too_few_values_have_no_slope() -> None:
+    assert fit(np.arange(MIN_BLOCKS - 1, dtype=float)) is None
+    assert fit(np.empty(0)) is None
+
+
+def test_a_constant_has_the_slope_0_for_certain() -> None:
+    slope = fitted(np.full(50, 0.1))
+    assert (slope.per_block, slope.error, slope.end, slope.end_error) == (0.0, 0.0, 0.1, 0.0)
+
+
+@pytest.mark.parametrize("n", [64, 400])
+@pytest.mark.parametrize("size", [1e300, 1e-300, 5e-324, np.finfo(float).max])
+def test_values_of_any_size_give_a_finite_slope_or_none(n: int, size: float) -> None:
+    signs = np.where(np.random.default_rng(0).random(n) < 0.5, -1.0, 1.0)
+    slope = fit(size * signs)
+    if slope is None:
+        assert size == np.finfo(float).max  # differences leave the range of a double
+    else:
+        assert np.isfinite([slope.per_block, slope.error, slope.end, slope.end_error]).all()
+
+
+def simulated(noise: str, n: int, per_block: int) -> tuple[Floats, Floats, Floats, int]:
+    slopes, errors, ends = [], [], []
+    df = 0
+    for seed in range(SEEDS):
+        values = NOISES[noise](np.random.default_rng(seed), n * per_block).reshape(n, per_block).mean(axis=1)
+        slope = fitted(values - 0.05 * np.arange(n))
+        slopes.append(slope.per_block + 0.05)
+        errors.append(slope.error)
+        ends.append((slope.end + 0.05 * (n - 1)) / slope.end_error)
+        df = slope.df
+    return np.array(slopes), np.array(errors), np.array(ends), df
+
+
+@pytest.mark.parametrize(
+    ("noise", "n", "per_block"),
+    [("gauss", 64, 1), ("gauss", 20, 1), ("t3", 64, 1), ("lognormal", 64, 1), ("ar", 64, 20), ("ar", 128, 20)],
+)
+def test_the_standard_error_is_about_that_of_many_simulated_slopes(noise: str, n: int, per_block: int) -> None:
+    slopes, errors, ends, df = simulated(noise, n, per_block)
+    # 400 seeds know a standard deviation to 3.5 %.
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(slopes.std(), rel=0.15)
+    assert abs(slopes.mean()) < 4 * slopes.std() / SEEDS**0.5
+    # 5 % of 400 is 20; a binomial of that mean is beyond 36 once in 2,000.
+    assert np.sum(np.abs(slopes) > t_quantile(0.025, df) * errors) <= 36
+    assert np.sum(np.abs(ends) > t_quantile(0.025, df)) <= 36
+
+
+def test_strong_correlation_between_the_values_of_a_window_still_widens_the_error() -> None:
+    slopes, errors, _, _ = simulated("ar", 128, 1)
+    naive = 1 / np.sqrt(128 * (128**2 - 1) / 12)
+    assert slopes.std() > 3 * naive
+    assert np.sqrt(np.mean(errors**2)) > 2 * naive
