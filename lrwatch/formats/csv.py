@@ -11,15 +11,18 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from lrwatch.core.names import role
-from lrwatch.core.sample import Batch, Ints
+from lrwatch.core.sample import Ints
 from lrwatch.formats.base import number
-from lrwatch.formats.columns import Columns, StepAxis
-from lrwatch.formats.lines import Lines
+from lrwatch.formats.columns import Columns
+from lrwatch.formats.linewise import Linewise
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _SEPARATORS = (",", "\t", ";")
 # A longer name is a sentence.
@@ -31,41 +34,31 @@ _NO_HEADER = "line before the header"
 _MISFIT = "row does not fit the header"
 
 
-class Csv:
+class Csv(Linewise):
     """The format `csv`."""
 
     name: ClassVar[str] = "csv"
     evidence: ClassVar[int] = 1
 
     def __init__(self) -> None:
-        self._lines = Lines()
-        self._axis = StepAxis()
+        super().__init__()
         self._separator = ""
         self._header: list[str] = []
 
     def state(self) -> dict[str, Any]:
         """JSON-plain state."""
-        return {
-            "skipping": self._lines.skipping, "axis": self._axis.state(),
-            "separator": self._separator, "header": list(self._header),
-        }  # fmt: skip
+        return {**super().state(), "separator": self._separator, "header": list(self._header)}
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Csv:
+    def restore(cls, state: Mapping[str, Any]) -> Self:
         """The inverse of `state`."""
-        restored = cls()
-        restored._lines = Lines(state["skipping"])
-        restored._axis = StepAxis.restore(state["axis"])
+        restored = super().restore(state)
         restored._separator, restored._header = state["separator"], list(state["header"])
         return restored
 
-    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`."""
-        block = self._lines.cut(data, final=final)
-        errors: Counter[str] = Counter(block.errors)
-        found = Columns()
+    def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
-        lines = block.text.decode("utf-8", "replace").split("\n")[:-1]
+        lines = text.decode("utf-8", "replace").split("\n")[:-1]
         start = 0
         for i, line in enumerate(lines):
             # Once there is a header, only a line that begins with a letter can be another.
@@ -74,12 +67,12 @@ class Csv:
             header = line[0] == "#" or self._header_in(line)
             if not header:
                 continue
-            count += self._read(lines[start:i], found, count, errors)
+            count += self._rows(lines[start:i], found, count, errors)
             start = i + 1
             if header is not True:
                 self._separator, self._header = header
-        count += self._read(lines[start:], found, count, errors)
-        return self._axis.batch(count, found, lines=block.lines + block.dropped, errors=errors), block.consumed
+        count += self._rows(lines[start:], found, count, errors)
+        return count
 
     def _header_in(self, line: str) -> tuple[str, list[str]] | None:
         """Separator and names, if `line` is a header; after the first one only if a name in it is known."""
@@ -92,7 +85,7 @@ class Csv:
                 return (separator, names) if known or not self._header else None
         return None
 
-    def _read(self, lines: Sequence[str], found: Columns, first_row: int, errors: Counter[str]) -> int:
+    def _rows(self, lines: Sequence[str], found: Columns, first_row: int, errors: Counter[str]) -> int:
         """Put the rows in `lines` into `found`. -> how many they were."""
         if not lines:
             return 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -21,10 +21,10 @@ import msgspec
 import numpy as np
 
 from lrwatch.core.names import role
-from lrwatch.core.sample import Batch, Floats, Ints
+from lrwatch.core.sample import Floats, Ints
 from lrwatch.formats.base import number
-from lrwatch.formats.columns import Columns, StepAxis
-from lrwatch.formats.lines import Lines
+from lrwatch.formats.columns import Columns
+from lrwatch.formats.linewise import Linewise
 
 # Bytes that are decoded at once: the objects of some 1,500 lines stay in the processor's cache, which doubles the speed.
 _PIECE_BYTES = 1 << 16
@@ -47,43 +47,23 @@ _decode_lines = msgspec.json.Decoder().decode_lines
 _decode = msgspec.json.Decoder().decode
 
 
-class JsonLines:
+class JsonLines(Linewise):
     """The format `jsonl`."""
 
     name: ClassVar[str] = "jsonl"
     evidence: ClassVar[int] = 1
 
-    def __init__(self) -> None:
-        self._lines = Lines()
-        self._axis = StepAxis()
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {"skipping": self._lines.skipping, "axis": self._axis.state()}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> JsonLines:
-        """The inverse of `state`."""
-        restored = cls()
-        restored._lines = Lines(state["skipping"])
-        restored._axis = StepAxis.restore(state["axis"])
-        return restored
-
-    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`."""
-        block = self._lines.cut(data, final=final)
-        errors: Counter[str] = Counter(block.errors)
-        found = Columns()
+    def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
-        for piece in _pieces(block.text):
-            records = _records(piece, errors)
+        for piece in _pieces(text):
+            records = _objects(piece, errors)
             if not records:
                 continue
             if any(key in piece for key in _MODE_KEYS):
                 records = [_named_by_mode(record) for record in records]
             _collect(found, "", records, np.arange(count, count + len(records)), _MAX_DEPTH)
             count += len(records)
-        return self._axis.batch(count, found, lines=block.lines + block.dropped, errors=errors), block.consumed
+        return count
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
@@ -94,7 +74,7 @@ def _pieces(text: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _records(piece: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
+def _objects(piece: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
     """The objects in the lines of `piece`; whatever else lies there is counted."""
     records = _at_once(piece)
     if records is None and _BARE.search(piece):

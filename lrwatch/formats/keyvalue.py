@@ -11,13 +11,13 @@ and numbers are in a line depends on its mask alone; the digits of a name (``top
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple
 
 from lrwatch.core.names import role
-from lrwatch.core.sample import Batch
-from lrwatch.formats.columns import Columns, StepAxis
-from lrwatch.formats.lines import Lines
+from lrwatch.formats.columns import Columns
+from lrwatch.formats.linewise import Linewise
 
 # Masks that are remembered. A log has some tens of them for each kind of line, noise any number.
 _REMEMBERED = 8192
@@ -69,45 +69,28 @@ class Slot(NamedTuple):
         return named
 
 
-class KeyValue:
+class KeyValue(Linewise):
     """The format `keyvalue`."""
 
     name: ClassVar[str] = "keyvalue"
     evidence: ClassVar[int] = 2
 
     def __init__(self) -> None:
-        self._lines = Lines()
-        self._axis = StepAxis()
+        super().__init__()
         self._masks: dict[bytes, tuple[Slot, ...]] = {}
 
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {"skipping": self._lines.skipping, "axis": self._axis.state()}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> KeyValue:
-        """The inverse of `state`."""
-        restored = cls()
-        restored._lines = Lines(state["skipping"])
-        restored._axis = StepAxis.restore(state["axis"])
-        return restored
-
-    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`."""
-        block = self._lines.cut(data, final=final)
-        text = _ANSI.sub(b"", block.text) if b"\x1b" in block.text else block.text
+    def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
+        if b"\x1b" in text:
+            text = _ANSI.sub(b"", text)
         alike: dict[bytes, list[int]] = {}
         for i, mask in enumerate(text.translate(_ZEROS).split(b"\n")):
             alike.setdefault(mask, []).append(i)
         lines = text.split(b"\n")
-        found = Columns()
         for mask, which in alike.items():
             for slot in self._slots(mask):
                 for name, rows in slot.by_name(lines, which).items():
                     found.add(name, rows, [slot.read(lines[i][slot.start : slot.end]) for i in rows])
-        return self._axis.batch(
-            len(lines), found, lines=block.lines + block.dropped, errors=block.errors
-        ), block.consumed
+        return len(lines)
 
     def _slots(self, mask: bytes) -> tuple[Slot, ...]:
         slots = self._masks.get(mask)

@@ -54,7 +54,7 @@ def hinge(n: int, at: int, start: float = 4.0, end: float = 2.0) -> Floats:
 
 def exponential(n: int, decay: float, start: float = 4.0, end: float = 2.0) -> Floats:
     """Towards `end`; what is left falls by a factor e in `decay` values. Shape (n,)."""
-    return end + (start - end) * np.exp(-np.arange(n) / decay)
+    return np.asarray(end + (start - end) * np.exp(-np.arange(n) / decay), np.float64)
 
 
 def power_law(n: int, exponent: float = 0.1, start: float = 4.0) -> Floats:

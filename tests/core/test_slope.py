@@ -22,7 +22,7 @@ def fitted(window: Floats) -> Slope:
 @pytest.mark.parametrize("n", [MIN_BLOCKS, 21, 64, 127, 128])
 @pytest.mark.parametrize(("level", "per_block"), [(3.0, -0.01), (-5.0, 0.2), (1e-6, -1e-9), (1e9, 1.0), (0.0, -1.0)])
 def test_a_line_without_noise_is_found_exactly(n: int, level: float, per_block: float) -> None:
-    slope = fitted(level + per_block * np.arange(n))
+    slope = fitted(np.asarray(level + per_block * np.arange(n), np.float64))
     assert slope.per_block == pytest.approx(per_block, rel=1e-6)
     assert slope.end == pytest.approx(level + per_block * (n - 1), rel=1e-9)
     assert slope.error < 1e-6 * abs(per_block)
@@ -31,7 +31,7 @@ def test_a_line_without_noise_is_found_exactly(n: int, level: float, per_block: 
 
 def test_a_long_window_is_averaged_down_and_its_newest_values_count() -> None:
     n = 5 * MAX_BLOCKS - 3
-    slope = fitted(10 - 0.5 * np.arange(n))
+    slope = fitted(np.asarray(10 - 0.5 * np.arange(n), np.float64))
     assert slope.blocks == 5
     assert slope.per_block == pytest.approx(5 * -0.5)
     assert slope.end == pytest.approx(10 - 0.5 * (n - 1 - 2))  # the middle of the last five

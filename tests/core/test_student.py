@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_the_tail_falls_and_its_quantile_inverts_it(df: int) -> None:
     places = [0.0, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0, 1e4]
     tails = [upper_tail(t, df) for t in places]
     assert tails[0] == 0.5
-    assert all(later < earlier for earlier, later in zip(tails[:-1], tails[1:], strict=True))
+    assert all(later < earlier for earlier, later in pairwise(tails))
     for t, tail in zip(places[1:], tails[1:], strict=True):
         if tail > 1e-9:
             assert t_quantile(tail, df) == pytest.approx(t, rel=1e-6)

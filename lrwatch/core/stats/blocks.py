@@ -96,15 +96,15 @@ class Blocks:
                 self._sum += float(np.sum(values[at : at + take] / self.width))
                 self._filled += take
                 if self._filled == self.width:
-                    self._append(self._sum)
-                    self._sum, self._filled = 0.0, 0
+                    mean, self._sum, self._filled = self._sum, 0.0, 0
+                    self._append(mean)
             at += take
 
     def _append(self, mean: float) -> None:
-        if self._count == CAPACITY:
-            self.merge()
         self._means[self._count] = mean
         self._count += 1
+        if self._count == CAPACITY:
+            self.merge()
 
     def merge(self) -> None:
         """Join neighbours: half as many blocks of twice the width. An odd newest block becomes the partial one."""

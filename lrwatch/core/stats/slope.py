@@ -70,10 +70,10 @@ def fit(window: Floats) -> Slope | None:
 
     None means fewer than MIN_BLOCKS blocks, or values whose squares leave the range of a double.
     """
+    if len(window) < MIN_BLOCKS:
+        return None
     group = -(-len(window) // MAX_BLOCKS)
     n = len(window) // group
-    if n < MIN_BLOCKS:
-        return None
     basis, length = _basis(n)
     with np.errstate(all="ignore"):
         if group > 1:

@@ -1,0 +1,64 @@
+"""Did the cut help: literals in, gain out."""
+
+from __future__ import annotations
+
+import pytest
+
+from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.effect import Before, measure
+from lrwatch.core.events import Effect
+
+
+def look(step: int, end: float, *, per_step: float = 0.0, error: float = 0.01, slope_error: float = 0.0) -> Trend:
+    return Trend(
+        step=step, state="undecided", horizon=500.0, level=abs(end), improvement=0.0, lower=0.0, upper=0.0, upper_now=0.0,
+        end=end, end_error=error, per_step=per_step, per_step_error=slope_error, samples=1000,
+    )  # fmt: skip
+
+
+def effect(before: Trend, after: Trend, sign: float = 1.0) -> Effect:
+    measured = measure(Before.of(before, before.step + 10, 0.5, sign), after)
+    assert measured is not None
+    return measured
+
+
+def test_nothing_is_said_before_the_new_phase_is_a_horizon_old() -> None:
+    before = Before.of(look(1000, 2.0), 1010, 0.5, 1.0)
+    assert measure(before, look(1509, 1.0)) is None
+    assert measure(before, look(1510, 1.0)) is not None
+
+
+@pytest.mark.parametrize(
+    ("end", "gain", "verdict"), [(1.8, 0.1, "helped"), (2.0, 0.0, "no certain gain"), (2.2, -0.1, "cost progress")]
+)
+def test_the_gain_is_relative_to_the_level_before(end: float, gain: float, verdict: str) -> None:
+    measured = effect(look(1000, 2.0), look(1600, end))
+    assert (measured.step, measured.scale) == (1600, 0.5)
+    assert measured.gain == pytest.approx(gain)
+    assert measured.upper - measured.gain == pytest.approx(1.96 * 0.01 * 2**0.5 / 2)
+    assert measured.gain - measured.lower == pytest.approx(measured.upper - measured.gain)
+    assert measured.message.endswith(verdict)
+
+
+def test_a_falling_line_would_have_gone_on() -> None:
+    before = look(1000, 2.0, per_step=-0.0005, slope_error=0.0001)
+    measured = effect(before, look(2000, 1.5))
+    assert measured.gain == pytest.approx(0.0)
+    assert measured.upper == pytest.approx(1.96 * (2 * 0.01**2 + 0.1**2) ** 0.5 / 2)
+
+
+def test_a_rising_line_is_the_noise_that_was_selected() -> None:
+    measured = effect(look(1000, 2.0, per_step=0.0005, slope_error=0.0001), look(2000, 2.0))
+    assert measured.gain == 0.0
+    assert measured.upper == pytest.approx(1.96 * 0.01 * 2**0.5 / 2)
+
+
+def test_a_metric_to_maximise_is_the_same_mirrored() -> None:
+    loss = effect(look(1000, -0.8, per_step=-1e-4), look(1600, -0.9))
+    accuracy = effect(look(1000, 0.8, per_step=1e-4), look(1600, 0.9), sign=-1.0)
+    assert (accuracy.gain, accuracy.lower, accuracy.upper) == (loss.gain, loss.lower, loss.upper)
+    assert accuracy.gain == pytest.approx((0.9 - 0.86) / 0.8)
+
+
+def test_a_level_of_0_gives_the_gain_in_units_of_the_metric() -> None:
+    assert effect(look(1000, 0.0), look(1600, -0.5)).gain == 0.5

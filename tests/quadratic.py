@@ -1,0 +1,40 @@
+"""A training whose loss answers to its learning rate at once and exactly: the noise floor is proportional to the scale."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+_NOISE = np.random.default_rng(11).standard_normal(200_000)
+
+# Steps in which the loss goes most of its way to the floor.
+_TIME = 60.0
+
+
+class Training:
+    """Steps that depend on nothing but their number and the scales so far.
+
+    Attributes:
+        scale: The multiplier on the learning rate; whoever tests sets it.
+        done: Steps that were taken.
+    """
+
+    def __init__(self, lr: float = 0.1) -> None:
+        self.scale = 1.0
+        self.done = 0
+        self._lr = lr
+        self._level = 10.0
+
+    def record(self) -> dict[str, float]:
+        """Take one step. -> what a log would say about it."""
+        floor = 1.0 + self.scale
+        self._level += (floor - self._level) / _TIME
+        loss = self._level + 0.01 * float(_NOISE[self.done])
+        self.done += 1
+        return {"step": self.done, "loss": round(loss, 6), "lr": self._lr * self.scale}
+
+    def lines(self, count: int, *keys: str) -> str:
+        """The next `count` steps as JSON lines, with all keys or the ones named."""
+        records = [self.record() for _ in range(count)]
+        return "".join(json.dumps({key: r[key] for key in keys or r}) + "\n" for r in records)
