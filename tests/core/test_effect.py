@@ -11,7 +11,7 @@ from lrwatch.core.events import Effect
 
 def look(step: int, end: float, *, per_step: float = 0.0, error: float = 0.01, slope_error: float = 0.0) -> Trend:
     return Trend(
-        step=step, state="undecided", horizon=500.0, level=abs(end), improvement=0.0, lower=0.0, upper=0.0, upper_now=0.0,
+        step=step, state="undecided", horizon=500.0, level=abs(end), improvement=0.0, lower=0.0, upper=0.0, upper_now=0.0, improvement_now=0.0,
         end=end, end_error=error, per_step=per_step, per_step_error=slope_error, samples=1000,
     )  # fmt: skip
 

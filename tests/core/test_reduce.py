@@ -31,7 +31,7 @@ def trend(step: int = 5000, upper: float = 0.004, level: float = 2.0) -> Trend:
     """A look: going on brings surely less than `upper` of the level per 500 steps."""
     return Trend(
         step=step, state="plateau", horizon=500.0, level=level, improvement=upper * level / 2, lower=-1.0,
-        upper=upper * level * 1.5, upper_now=upper * level, end=level, end_error=0.001, per_step=-1e-6,
+        improvement_now=upper * level / 2, upper=upper * level * 1.5, upper_now=upper * level, end=level, end_error=0.001, per_step=-1e-6,
         per_step_error=1e-7, samples=step,
     )  # fmt: skip
 

@@ -37,7 +37,7 @@ def test_a_constant_rate_rests() -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 0.5, 0.2**0.5, 10.0])
 def test_a_step_schedule_jumps_at_each_step(factor: float) -> None:
-    rates = 0.1 * factor ** (np.arange(N) // 1000)
+    rates = np.asarray(0.1 * factor ** (np.arange(N) // 1000), np.float64)
     assert [at for at, _ in jumps(rates)] == [1000, 2000, 3000, 4000]
     assert [ratio for _, ratio in jumps(rates)] == pytest.approx(4 * [factor])
     assert moves(rates) == []
