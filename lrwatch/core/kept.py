@@ -28,9 +28,11 @@ class Kept:
             if (column := batch.columns.get(name)) is not None:
                 rows = column.rows[column.rows > after]
                 values = column.values[len(column.rows) - len(rows) :]
-                samples = zip((rows + self._rows).tolist(), batch.steps[rows].tolist(), values.tolist(), strict=True)
+                samples = zip(
+                    (rows - after - 1 + self._rows).tolist(), batch.steps[rows].tolist(), values.tolist(), strict=True
+                )
                 self._samples.setdefault(name, deque(maxlen=KEPT)).extend(samples)
-        self._rows += batch.rows
+        self._rows += batch.rows - after - 1
 
     def since(self, step: int) -> Batch:
         """What was kept of step `step` and later."""

@@ -47,7 +47,7 @@ def eventful() -> Batch:
     loss[1600:1750] += 20
     val = noisy(3.0, 1)
     lr = np.minimum(1e-3, 1e-5 * (1 + np.arange(N)))
-    lr[1200:] *= 0.5
+    lr[1200:] *= 0.4
     lr[3000:3100] = np.linspace(5e-4, 3e-4, 100)
     lr[3100:] = 3e-4
     late = noisy(5.0, 2)
@@ -100,17 +100,14 @@ def test_read_line_by_line_the_log_says_the_same() -> None:
 # ---- acknowledgements ---------------------------------------------------------------------------------------------
 
 
-def answered() -> Batch:
-    """A plateau, better after row 1500, with a second loss, NaN, and a burst that looks like divergence."""
-    mean = 2 + np.maximum(0, 1 - np.arange(N) / 500) - np.where(np.arange(N) > 1500, 0.4, 0.0)
+def answered(better_from: int) -> Batch:
+    """A plateau, better from a row on, with a second loss, NaN, and a burst that looks like divergence."""
+    mean = 2 + np.maximum(0, 1 - np.arange(N) / 500) - np.where(np.arange(N) >= better_from, 0.4, 0.0)
     loss = noisy(mean)
     loss[[1300, 1550, 1700]] = np.nan
     loss[1600:1700] += 30
     val = noisy(mean + 1, 1)
     return batch(np.arange(N), {"val_loss": np.where(np.arange(N) % 7 == 0, val, -1.0), "loss": loss}, -1.0)
-
-
-ANSWERED = answered()
 
 
 def first_command(log: Batch) -> int:
@@ -121,8 +118,9 @@ def first_command(log: Batch) -> int:
     raise AssertionError("no command")
 
 
-ASKED_AT = first_command(ANSWERED)
+ASKED_AT = first_command(answered(N))
 APPLIED_AT = ASKED_AT + 30
+ANSWERED = answered(APPLIED_AT)
 
 
 def acknowledged_after(
@@ -145,7 +143,7 @@ def acknowledged_after(
 
 def apart(events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
     """Findings that are made at once whatever the phase is, and the rest."""
-    at_once = [e for e in events if isinstance(e, Finding) and e.kind in ("nonfinite", "divergence")]
+    at_once: list[Event] = [e for e in events if isinstance(e, Finding) and e.kind in ("nonfinite", "divergence")]
     return at_once, [e for e in events if e not in at_once]
 
 
@@ -180,8 +178,8 @@ def test_late_samples_of_the_old_phase_are_skipped() -> None:
     fresh.feed(cut(log, [2000])[1])
     assert watched.trend is not None
     assert fresh.trend is not None
-    assert watched.trend.samples == fresh.trend.samples == 2000
-    assert watched.trend.end == fresh.trend.end
+    assert 1900 < watched.trend.samples <= 2000
+    assert (watched.trend.samples, watched.trend.end) == (fresh.trend.samples, fresh.trend.end)
 
 
 def test_a_second_answer_to_the_same_command_says_nothing() -> None:
@@ -285,7 +283,7 @@ def test_what_an_operator_set_is_not_taken_back() -> None:
     said = [*watched.acknowledged(1000, 0.5), *watched.feed(second)]
     (effect,) = (e for e in said if isinstance(e, Effect))
     assert effect.upper < 0
-    assert of(said, Command) == []
+    assert "restore" not in [e.cause for e in said if isinstance(e, Command)]
 
 
 # ---- which metric -------------------------------------------------------------------------------------------------

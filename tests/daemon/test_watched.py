@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ from lrwatch.daemon.replay import replay_file
 from lrwatch.daemon.watched import Watched
 from lrwatch.errors import InputError
 from lrwatch.store import Store
+
+
+# The user and group that own nothing.
+NOBODY = 65534
 
 
 def eventful_log() -> bytes:
@@ -148,16 +153,35 @@ def test_a_log_that_is_not_understood_says_so_once_it_is_large_enough_to_tell(be
     assert run.watched.why() == "no line so far holds a metric that could be understood"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_told(bench: Callable[..., Any]) -> None:
-    run = bench()
-    run.train(5)
-    run.log.chmod(0)
-    run.look()
-    assert "may not be read by this user" in run.watched.why()
-    run.log.chmod(0o600)
-    run.look()
-    assert run.watched.why() == ""
+@contextmanager
+def unprivileged(directory: Path) -> Iterator[None]:
+    """As a user who may not read everything, in a directory that is theirs."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(directory, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_an_unreadable_file_is_told_until_it_can_be_read() -> None:
+    with TemporaryDirectory() as directory, unprivileged(Path(directory)):  # pytest's own is below one of mode 0700
+        log = Path(directory) / "train.jsonl"
+        log.write_text(Training().lines(5))
+        log.chmod(0)
+        watched = Watched("a", [log], None, Config(), Store(None), lambda entry: None)
+        assert not watched.turn(0.0)
+        assert watched.why() == f"{log} may not be read by this user; change its permissions"
+        with pytest.raises(InputError, match="Permission denied"):
+            replay_file(log, Config(), lambda entry: None)
+        log.chmod(0o600)
+        assert watched.turn(1.0)
+        assert watched.why() == ""
+        assert watched.counts["ingest"]["samples"] == 10
+        watched.close()
 
 
 def test_a_directory_in_place_of_the_log_is_told(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_journal_it_names_tells_the_same(demo: Demo) -> None:
     command = [sys.executable, "-m", "lrwatch", "journal", "--state", state, "--format", "json"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     events = [json.loads(line) for line in lines]
-    assert [e["kind"] for e in events if e["event"] == "finding"][0] == "plateau"
+    assert next(e["kind"] for e in events if e["event"] == "finding") == "plateau"
     assert [e["scale"] for e in events if e["event"] == "acknowledged"] == [
         e["scale"] for e in events if e["event"] == "command"
     ]
