@@ -45,7 +45,6 @@ def test_what_is_saved_is_there_in_the_next_life(tmp_path: Path) -> None:
 def test_a_transaction_that_fails_leaves_nothing_at_all(store: Store) -> None:
     store.append("a", {"event": "first"}, 1.0)
 
-
     def fail_at_the_end() -> None:
         with store.transaction():
             store.save_run("a", {})

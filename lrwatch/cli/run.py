@@ -73,9 +73,8 @@ def run(
         daemon = Daemon(config, store, told)
         try:
             if once:
-                _read_once(daemon)
-            else:
-                _serve(daemon, config)
+                return _read_once(daemon)
+            _serve(daemon, config)
         finally:
             daemon.close()
     finally:
@@ -83,10 +82,14 @@ def run(
     return 0
 
 
-def _read_once(daemon: Daemon) -> None:
+def _read_once(daemon: Daemon) -> int:
+    """Nobody waits for what is not there: that no run could be read is an error here."""
+    from lrwatch.errors import InputError
+
     daemon.discover()
     daemon.read_all()
     _tell_problems(daemon, {})
+    return 0 if any(not watched.why() for watched in daemon.runs.values()) else InputError.exit_code
 
 
 def _serve(daemon: Daemon, config: Any) -> None:

@@ -320,8 +320,8 @@ class Watched:
             return f"no metric {wanted!r} in the logs; seen were {', '.join(seen)}"
         if seen and self.run.metric is None:
             return f"no metric looks like a loss; name one with --metric: {', '.join(seen)}"
-        if not seen and self.counts["ingest"]["bytes"]:
-            return "no line so far holds a metric that could be understood"
+        if not seen and (self.counts["ingest"]["bytes"] or any(reader.tail.lag for reader in self.readers)):
+            return "nothing so far that could be understood as a metric"
         return ""
 
     def status(self, now: float) -> RunStatus:

@@ -64,7 +64,7 @@ def power_law(n: int, exponent: float = 0.1, start: float = 4.0) -> Floats:
 
 def line(n: int, per_value: float, start: float = 4.0) -> Floats:
     """Falls by `per_value` from each value to the next, for ever. Shape (n,)."""
-    return start - per_value * np.arange(n)
+    return np.asarray(start - per_value * np.arange(n), np.float64)
 
 
 def stairs(n: int, count: int, start: float = 4.0, end: float = 2.0) -> Floats:

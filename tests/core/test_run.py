@@ -48,7 +48,7 @@ def eventful() -> Batch:
     val = noisy(3.0, 1)
     lr = np.minimum(1e-3, 1e-5 * (1 + np.arange(N)))
     lr[1200:] *= 0.4
-    lr[3000:3100] = np.linspace(5e-4, 3e-4, 100)
+    lr[3000:3100] = np.linspace(4e-4, 3e-4, 100)
     lr[3100:] = 3e-4
     late = noisy(5.0, 2)
     loss_rows, val_rows, late_rows = np.arange(N) % 10 != 3, np.arange(N) % 5 == 0, np.arange(N) > 1900
@@ -234,7 +234,7 @@ def test_where_the_log_does_not_show_our_change_a_later_step_of_the_schedule_is_
 
 def test_what_is_refused_is_asked_again_only_after_a_horizon() -> None:
     watched = run(attached=True)
-    first, rest = cut(ANSWERED, [ASKED_AT + 1])
+    first, rest = cut(answered(N), [ASKED_AT + 1])
     watched.feed(first)
     watched.refused()
     commands = [e for piece in cut(rest, range(rest.rows)) for e in watched.feed(piece) if isinstance(e, Command)]

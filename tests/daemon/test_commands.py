@@ -46,7 +46,8 @@ def test_a_command_goes_from_hello_over_its_acknowledgement_to_its_effect(bench:
     assert effect["scale"] == 0.5
     assert effect["lower"] > 0
     order = [event["event"] for event in run.events() if event["event"] != "finding"]
-    assert order[:5] == ["hello", "command", "acknowledged", "phase", "effect"]
+    assert order[:2] + order[4:5] == ["hello", "command", "effect"]
+    assert set(order[2:4]) == {"acknowledged", "phase"}, "the log may tell of the new rate before the trainer does"
     phase = run.events("phase")[0]
     assert (phase["cause"], phase["step"]) == ("command", acknowledged["step"])
     status = run.watched.status(run.clock.now)
@@ -55,11 +56,8 @@ def test_a_command_goes_from_hello_over_its_acknowledgement_to_its_effect(bench:
     assert run.told == list(run.store.journal())
 
 
-@pytest.mark.parametrize("restarting", [False, True])
-def test_the_whole_course_of_a_run_is_the_same_when_the_daemon_restarts_at_every_look(
-    bench: Make, restarting: bool
-) -> None:
-    run = bench(policy__mode="auto")
+def course(run: Any, *, restarting: bool) -> list[dict[str, Any]]:
+    """Everything that the journal says of 1,800 steps, with each answer of the trainer at the same step."""
     run.attach()
     run.look()
     for _ in range(90):
@@ -75,17 +73,16 @@ def test_the_whole_course_of_a_run_is_the_same_when_the_daemon_restarts_at_every
             if restarting:
                 run.restart()
             run.look()
-    commands = run.events("command")
+    return list(run.events())
+
+
+def test_the_whole_course_of_a_run_is_the_same_when_the_daemon_restarts_at_every_look(bench: Make) -> None:
+    calm = course(bench(policy__mode="auto"), restarting=False)
+    commands = [event["generation"] for event in calm if event["event"] == "command"]
     assert len(commands) >= 3
-    assert [c["generation"] for c in commands] == list(range(1, len(commands) + 1))
-    assert [a["generation"] for a in run.events("acknowledged")] == [c["generation"] for c in commands]
-    assert [(e["event"], e["step"], e.get("scale")) for e in run.events()] == _COURSE.setdefault(
-        "course", [(e["event"], e["step"], e.get("scale")) for e in run.events()]
-    )
-
-
-# The course of the first of the two runs above, for the second.
-_COURSE: dict[str, list[tuple[str, int, float | None]]] = {}
+    assert commands == list(range(1, len(commands) + 1))
+    assert commands == [event["generation"] for event in calm if event["event"] == "acknowledged"]
+    assert course(bench(policy__mode="auto"), restarting=True) == calm
 
 
 @pytest.mark.parametrize(("mode", "state"), [("suggest", "suggested"), ("approve", "awaits approval")])

@@ -92,9 +92,7 @@ def test_a_growing_log_gives_what_its_replay_gives_however_it_grows_and_whenever
     store.close()
 
 
-def test_a_death_between_any_two_commits_repeats_and_loses_nothing(
-    tmp_path: Path, truth: list[dict[str, Any]]
-) -> None:
+def test_a_death_between_any_two_commits_repeats_and_loses_nothing(tmp_path: Path, truth: list[dict[str, Any]]) -> None:
     """What a reader did after its last commit dies with it: here every second reader commits nothing at all."""
     log, store = tmp_path / "train.jsonl", Store(tmp_path / "state")
     for start in range(0, len(LOG), 3001):
@@ -150,7 +148,7 @@ def test_a_log_that_is_not_understood_says_so_once_it_is_large_enough_to_tell(be
     run = bench()
     run.log.write_bytes(b"nothing of any use\n" * 80_000)
     run.look()
-    assert run.watched.why() == "no line so far holds a metric that could be understood"
+    assert run.watched.why() == "nothing so far that could be understood as a metric"
 
 
 @contextmanager

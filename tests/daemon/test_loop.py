@@ -1,0 +1,310 @@
+"""The daemon over several runs: names that stay, trainers with one commander, waits that end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import eventually
+from quadratic import Training
+
+import lrwatch
+from lrwatch.config import load
+from lrwatch.core.snapshot import Snapshot
+from lrwatch.daemon.explain import explain
+from lrwatch.daemon.history import of_file, of_run
+from lrwatch.daemon.loop import DISCOVER_SECONDS, Daemon
+from lrwatch.daemon.wake import Waker
+from lrwatch.errors import ConfigError
+from lrwatch.store import Store
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "state", exclusive=True)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def start(store: Store) -> Iterator[Start]:
+    """Starts daemons on paths, each on the state of the one before."""
+    daemons: list[Daemon] = []
+
+    def started(*paths: str | Path, **flags: Any) -> Daemon:
+        settings = {key.replace("__", "."): value for key, value in flags.items()}
+        config = load(flags={"watch.paths": tuple(map(str, paths)), **settings})
+        daemons.append(Daemon(config, store, lambda entry: None))
+        daemons[-1].discover()
+        return daemons[-1]
+
+    yield started
+    for daemon in daemons:
+        daemon.close()
+
+
+def write(path: Path, steps: int = 5) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(Training().lines(steps))
+    return path
+
+
+# ---- names --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_its_name_when_another_of_the_same_name_comes(tmp_path: Path, start: Start) -> None:
+    write(tmp_path / "a" / "train.jsonl")
+    daemon = start(f"{tmp_path}/*/train.jsonl")
+    daemon.read_all()
+    assert list(daemon.runs) == ["train"]
+    write(tmp_path / "b" / "train.jsonl")
+    daemon.discover()
+    daemon.read_all()
+    assert list(daemon.runs) == ["train", "b/train"]
+    assert [watched.counts["ingest"]["samples"] for watched in daemon.runs.values()] == [10, 10]
+    daemon.close()
+    again = start(f"{tmp_path}/*/train.jsonl")
+    assert list(again.runs) == ["train", "b/train"]
+    assert not again.turn()
+
+
+def test_logs_of_the_same_name_in_two_projects_are_two_runs_also_one_daemon_after_the_other(
+    tmp_path: Path, start: Start, store: Store
+) -> None:
+    for project in ("one", "two"):
+        write(tmp_path / project / "logs" / "train.jsonl", 5 if project == "one" else 3)
+        daemon = start(tmp_path / project / "logs" / "train.jsonl")
+        daemon.read_all()
+        daemon.close()
+    assert store.runs() == ["logs/train", "train"]
+    (watched,) = daemon.runs.values()
+    assert (watched.name, watched.run.step) == ("logs/train", 3)
+    assert list(store.journal()) == [], "a resume was seen that was none"
+
+
+def test_directories_of_the_same_name_are_told_apart_by_what_is_above_them(tmp_path: Path, start: Start) -> None:
+    for above in ("one", "two"):
+        write(tmp_path / above / "seed0" / "train.jsonl")
+        start(tmp_path / above / "seed0").read_all()
+    assert start(tmp_path / "one").runs.keys() | start(tmp_path / "two").runs.keys() == {"seed0", "two/seed0"}
+
+
+def test_a_directory_without_logs_says_so_until_it_has_one(tmp_path: Path, start: Start) -> None:
+    (tmp_path / "runs").mkdir()
+    daemon = start(tmp_path / "runs")
+    assert not daemon.turn()
+    (problem,) = daemon.problems
+    assert problem.startswith(f"{tmp_path}/runs: no logs (*.csv, ")
+    write(tmp_path / "runs" / "a" / "train.jsonl")
+    daemon.discover()
+    assert daemon.problems == []
+    assert daemon.turn()
+    assert list(daemon.runs) == ["a"]
+
+
+def test_a_name_of_any_bytes_is_watched_and_shown(tmp_path: Path, start: Start, store: Store) -> None:
+    directory = tmp_path / os.fsdecode(b"run\xff\x1b[31m")
+    write(directory / "train.jsonl", 600)
+    daemon = start(directory)
+    daemon.read_all()
+    (name,) = daemon.runs
+    assert name == "run\\xff\x1b[31m"
+    assert store.runs() == [name]
+    assert [entry.run for entry in store.journal()] == [name, name]
+    daemon.close()
+    assert not start(directory).turn()
+
+
+# ---- who commands -------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_in_one_directory_do_not_both_command_its_trainer(tmp_path: Path, start: Start) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.jsonl")
+    daemon = start(tmp_path / "a.jsonl", tmp_path / "b.jsonl", policy__mode="auto")
+    assert [watched.actuator is not None for watched in daemon.runs.values()] == [True, False]
+    assert daemon.problems == [f"b: only watched, because run a commands the trainer of {tmp_path / 'lrwatch'}"]
+    assert start(tmp_path / "a.jsonl", tmp_path / "b.jsonl").problems == [], "who only suggests needs no commander"
+
+
+def test_a_control_directory_can_be_named(tmp_path: Path, start: Start) -> None:
+    write(tmp_path / "a.jsonl")
+    daemon = start(tmp_path / "a.jsonl", watch__control=str(tmp_path / "elsewhere"))
+    with lrwatch.attach(None, tmp_path / "elsewhere", poll_seconds=0.01, metrics_file=False):
+        actuator = daemon.runs["a"].actuator
+        assert actuator is not None
+        eventually(lambda: daemon.turn() or actuator.attached, what="a hello")
+
+
+@pytest.mark.parametrize(("content", "found"), [(None, "No such file"), ("short", "5 bytes, at least 16")])
+def test_a_key_that_cannot_be_used_is_a_configuration_error(
+    tmp_path: Path, start: Start, content: str | None, found: str
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_text(content)
+    with pytest.raises(ConfigError, match=found):
+        start(tmp_path, daemon__key_file=str(tmp_path / "key"))
+
+
+# ---- waiting ------------------------------------------------------------------------------------------------------
+
+
+class Sink:
+    """Keeps the newest snapshot."""
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = None
+        self.loops = 0
+
+    def publish(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+
+    def observe_loop(self, seconds: float) -> None:
+        self.loops += 1
+
+    @property
+    def samples(self) -> int:
+        return sum(run.samples for run in self.snapshot.runs) if self.snapshot is not None else -1
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[[Daemon, Waker], Sink]]:
+    """Runs a daemon in a thread until the test is over."""
+    ended: list[tuple[Waker, threading.Thread]] = []
+
+    def run(daemon: Daemon, waker: Waker) -> Sink:
+        sink = Sink()
+        thread = threading.Thread(target=daemon.run, args=(waker, sink))
+        thread.start()
+        ended.append((waker, thread))
+        return sink
+
+    yield run
+    for waker, thread in ended:
+        waker.stop()
+        thread.join(20)
+        waker.close()
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("poll_seconds", "hints"), [(0.02, False), (3600.0, True), (0.02, True)])
+def test_polling_and_hints_find_the_same(
+    tmp_path: Path, store: Store, running: Any, poll_seconds: float, hints: bool
+) -> None:
+    log = write(tmp_path / "train.jsonl", 0)
+    daemon = Daemon(load(flags={"watch.paths": (str(log),)}), store, lambda entry: None)
+    sink = running(daemon, Waker(poll_seconds, hints=hints))
+    eventually(lambda: sink.loops, what="a first turn")
+    training = Training()
+    for _ in range(20):
+        with log.open("a") as file:
+            file.write(training.lines(30))
+        wanted = 2 * training.done
+        eventually(lambda wanted=wanted: sink.samples == wanted, what=f"{wanted} samples")
+    assert [entry.event["event"] for entry in store.journal()] == ["command", "finding"]
+    daemon.close()
+
+
+def test_new_runs_are_looked_for_from_time_to_time(tmp_path: Path, store: Store, running: Any) -> None:
+    (tmp_path / "runs").mkdir()
+    now = [0.0]
+    config = load(flags={"watch.paths": (str(tmp_path / "runs"),)})
+    daemon = Daemon(config, store, lambda entry: None, clock=lambda: now[0])
+    sink = running(daemon, Waker(0.01, hints=False))
+    eventually(lambda: sink.loops > 2, what="turns without a run")
+    write(tmp_path / "runs" / "a" / "train.jsonl")
+    loops = sink.loops
+    eventually(lambda: sink.loops > loops + 2, what="more turns")
+    assert sink.samples == 0
+    now[0] += DISCOVER_SECONDS
+    eventually(lambda: sink.samples == 10, what="the new run")
+    daemon.close()
+
+
+def test_a_stop_ends_the_longest_wait_at_once() -> None:
+    waker = Waker(3600.0, hints=False)
+    threading.Timer(0.05, waker.stop).start()
+    assert not waker.wait()
+    assert waker.stopped
+
+
+def test_a_stop_out_of_a_signal_handler_cannot_find_a_lock_held() -> None:
+    """With a lock, a signal that comes while it is held would wait for itself for ever."""
+    waker = Waker(0.0005, hints=False)
+    handled = [0]
+
+    def handle(number: int, frame: object) -> None:
+        handled[0] += 1
+        waker._woken.put(None)
+        if handled[0] == 2000:
+            waker.stop()
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+    try:
+        while waker.wait():
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert handled[0] >= 2000
+
+
+def test_directories_that_cannot_be_listened_in_are_polled(tmp_path: Path) -> None:
+    waker = Waker(0.01)
+    waker.watch([tmp_path / "missing", tmp_path])
+    (tmp_path / "file").write_text("")
+    assert waker.wait()
+    waker.close()
+    waker.watch([tmp_path])
+    assert waker.wait()
+
+
+def test_a_stop_is_heard_between_two_runs(tmp_path: Path, start: Start) -> None:
+    for name in "abc":
+        write(tmp_path / name / "train.jsonl")
+    daemon = start(tmp_path)
+    answers = iter([False, True])
+    daemon.turn(lambda: next(answers))
+    assert [watched.counts["ingest"]["samples"] for watched in daemon.runs.values()] == [10, 0, 0]
+
+
+# ---- looking back -------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_is_computed_again_from_the_logs(tmp_path: Path, start: Start, store: Store) -> None:
+    log = write(tmp_path / "train.jsonl", 600)
+    daemon = start(log)
+    daemon.read_all()
+    config = load()
+    command, finding = store.journal()
+    for entry in (command, finding):
+        again, verdict = explain(store, "train", entry, config)
+        assert verdict == "Computed again: the same numbers."
+        assert again is not None
+    write(log, 100)
+    again, verdict = explain(store, "train", finding, config)
+    assert again is None
+    assert "does not come out of the logs alone" in verdict
+    log.unlink()
+    assert explain(store, "train", finding, config)[1] == f"It cannot be computed again: {log} is gone."
+    other = store.append("train", {"event": "hello", "step": 1}, 0.0)
+    assert explain(store, "train", other, config)[0] is None
+
+
+def test_a_report_of_a_run_and_one_of_its_file_show_the_same_curves(tmp_path: Path, start: Start, store: Store) -> None:
+    log = write(tmp_path / "train.jsonl", 600)
+    start(log).read_all()
+    config = load()
+    by_run, by_file = of_run("train", store, config), of_file(log, config)
+    assert [curve.name for curve in by_run.curves] == [curve.name for curve in by_file.curves] == ["loss", "lr"]
+    assert by_run.metric == by_file.metric == "loss"
+    assert [len(curve.values) for curve in by_run.curves] == [600, 600]
+    assert [event["event"] for event in by_run.events] == [event["event"] for event in by_file.events]
