@@ -228,7 +228,10 @@ class Run:
     def _is_watched(self, name: str) -> bool:
         if name == self._wanted_metric:
             return True
-        return role(name) in ("train_loss", "val_loss") and len(self._trackers) < MAX_WATCHED
+        if len(self._trackers) >= MAX_WATCHED:
+            return False
+        # Where nothing is called a loss, a measure of error is what there is to watch.
+        return role(name) in ("train_loss", "val_loss") or (not self._trackers and primary([name]) is not None)
 
     def _feed_lr(self, batch: Batch) -> list[Jump | Move]:
         if self._lr_metric is None:

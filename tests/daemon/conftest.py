@@ -91,6 +91,10 @@ class Bench:
         path = self.control / "observed.json"
         return path.read_text() if path.exists() else ""
 
+    def says(self, text: str) -> bool:
+        """Whether the client says `text`."""
+        return text in self.observed()
+
     def train(self, steps: int, *keys: str) -> None:
         """Take steps and log them; the daemon is not asked to look."""
         with self.log.open("a", encoding="utf-8") as log:

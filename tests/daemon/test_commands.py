@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,8 @@ def course(run: Any, *, restarting: bool) -> list[dict[str, Any]]:
             run.restart()
         run.look()
         if run.watched.actuator.pending is not None:
-            generation = run.watched.actuator.pending.generation
-            eventually(lambda g=generation: f'"observed_generation":{g}' in run.observed(), what="accepted")
+            accepted = f'"observed_generation":{run.watched.actuator.pending.generation}'
+            eventually(partial(run.says, accepted), what="accepted")
             run.train(2)
             eventually(lambda: '"status":"applied"' in run.observed(), what="applied")
             if restarting:
@@ -272,7 +272,7 @@ def test_garbage_in_the_control_directory_is_counted_and_changes_nothing(bench: 
     path = run.control / "observed.json"
     for content, code in ((b"{", "not_json"), (b"\xff", "not_utf8"), (b'{"v":9}', "version"), (b"[]", "wrong_type")):
         path.write_bytes(content)
-        os.chmod(path, 0o600)
+        path.chmod(0o600)
         run.look()
         assert run.watched.status(0.0).errors[code] >= 1
     assert run.watched.status(0.0).scale == scale

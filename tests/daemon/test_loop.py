@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def start(store: Store) -> Iterator[Start]:
     def started(*paths: str | Path, **flags: Any) -> Daemon:
         settings = {key.replace("__", "."): value for key, value in flags.items()}
         config = load(flags={"watch.paths": tuple(map(str, paths)), **settings})
-        daemons.append(Daemon(config, store, lambda entry: None))
+        daemons.append(Daemon(config, store, lambda _: None))
         daemons[-1].discover()
         return daemons[-1]
 
@@ -169,9 +170,8 @@ class Sink:
     def observe_loop(self, seconds: float) -> None:
         self.loops += 1
 
-    @property
-    def samples(self) -> int:
-        return sum(run.samples for run in self.snapshot.runs) if self.snapshot is not None else -1
+    def has(self, samples: int) -> bool:
+        return self.snapshot is not None and sum(run.samples for run in self.snapshot.runs) == samples
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_polling_and_hints_find_the_same(
     tmp_path: Path, store: Store, running: Any, poll_seconds: float, hints: bool
 ) -> None:
     log = write(tmp_path / "train.jsonl", 0)
-    daemon = Daemon(load(flags={"watch.paths": (str(log),)}), store, lambda entry: None)
+    daemon = Daemon(load(flags={"watch.paths": (str(log),)}), store, lambda _: None)
     sink = running(daemon, Waker(poll_seconds, hints=hints))
     eventually(lambda: sink.loops, what="a first turn")
     training = Training()
@@ -207,7 +207,7 @@ def test_polling_and_hints_find_the_same(
         with log.open("a") as file:
             file.write(training.lines(30))
         wanted = 2 * training.done
-        eventually(lambda wanted=wanted: sink.samples == wanted, what=f"{wanted} samples")
+        eventually(partial(sink.has, wanted), what=f"{wanted} samples")
     assert [entry.event["event"] for entry in store.journal()] == ["command", "finding"]
     daemon.close()
 
@@ -216,15 +216,15 @@ def test_new_runs_are_looked_for_from_time_to_time(tmp_path: Path, store: Store,
     (tmp_path / "runs").mkdir()
     now = [0.0]
     config = load(flags={"watch.paths": (str(tmp_path / "runs"),)})
-    daemon = Daemon(config, store, lambda entry: None, clock=lambda: now[0])
+    daemon = Daemon(config, store, lambda _: None, clock=lambda: now[0])
     sink = running(daemon, Waker(0.01, hints=False))
     eventually(lambda: sink.loops > 2, what="turns without a run")
     write(tmp_path / "runs" / "a" / "train.jsonl")
     loops = sink.loops
     eventually(lambda: sink.loops > loops + 2, what="more turns")
-    assert sink.samples == 0
+    assert sink.has(0)
     now[0] += DISCOVER_SECONDS
-    eventually(lambda: sink.samples == 10, what="the new run")
+    eventually(partial(sink.has, 10), what="the new run")
     daemon.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -24,7 +25,6 @@ from lrwatch.daemon.replay import replay_file
 from lrwatch.daemon.watched import Watched
 from lrwatch.errors import InputError
 from lrwatch.store import Store
-
 
 # The user and group that own nothing.
 NOBODY = 65534
@@ -75,16 +75,16 @@ def test_a_growing_log_gives_what_its_replay_gives_however_it_grows_and_whenever
 ) -> None:
     home = tmp_path_factory.mktemp("growing")
     log, store = home / "train.jsonl", Store(home / "state")
-    watched = Watched("train", [log], None, Config(), store, lambda entry: None)
+    watched = Watched("train", [log], None, Config(), store, lambda _: None)
     edges = [0, *sorted(cuts), len(LOG)]
-    for i, (start, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (start, end) in enumerate(itertools.pairwise(edges)):
         with log.open("ab") as file:
             file.write(LOG[start:end])
         while watched.turn(float(i)):
             pass
         if restarts >> i & 1:
             watched.close()
-            watched = Watched("train", [log], None, Config(), store, lambda entry: None)
+            watched = Watched("train", [log], None, Config(), store, lambda _: None)
     watched.close()
     assert [entry.event for entry in store.journal()] == truth
     assert watched.counts["ingest"]["bytes"] == len(LOG)
@@ -98,12 +98,12 @@ def test_a_death_between_any_two_commits_repeats_and_loses_nothing(tmp_path: Pat
     for start in range(0, len(LOG), 3001):
         with log.open("ab") as file:
             file.write(LOG[start : start + 3001])
-        dying = Watched("train", [log], None, Config(), store, lambda entry: None)
+        dying = Watched("train", [log], None, Config(), store, lambda _: None)
         dying._commit = _die  # type: ignore[method-assign]
         with pytest.raises(InterruptedError):
             dying.turn(0.0)
         dying.close()
-        living = Watched("train", [log], None, Config(), store, lambda entry: None)
+        living = Watched("train", [log], None, Config(), store, lambda _: None)
         while living.turn(0.0):
             pass
         living.close()
@@ -170,11 +170,11 @@ def test_an_unreadable_file_is_told_until_it_can_be_read() -> None:
         log = Path(directory) / "train.jsonl"
         log.write_text(Training().lines(5))
         log.chmod(0)
-        watched = Watched("a", [log], None, Config(), Store(None), lambda entry: None)
+        watched = Watched("a", [log], None, Config(), Store(None), lambda _: None)
         assert not watched.turn(0.0)
         assert watched.why() == f"{log} may not be read by this user; change its permissions"
         with pytest.raises(InputError, match="Permission denied"):
-            replay_file(log, Config(), lambda entry: None)
+            replay_file(log, Config(), lambda _: None)
         log.chmod(0o600)
         assert watched.turn(1.0)
         assert watched.why() == ""
@@ -183,7 +183,7 @@ def test_an_unreadable_file_is_told_until_it_can_be_read() -> None:
 
 
 def test_a_directory_in_place_of_the_log_is_told(tmp_path: Path) -> None:
-    watched = Watched("a", [tmp_path], None, Config(), Store(None), lambda entry: None)
+    watched = Watched("a", [tmp_path], None, Config(), Store(None), lambda _: None)
     watched.turn(0.0)
     assert watched.why() == f"{tmp_path} is a directory; a log file was expected"
 
@@ -199,7 +199,7 @@ def test_replay_of_what_is_no_log_is_one_line_with_what_to_do(
     if content is not None:
         log.write_bytes(content)
     with pytest.raises(InputError, match=found) as refused:
-        replay_file(log, Config(), lambda entry: None)
+        replay_file(log, Config(), lambda _: None)
     assert refused.value.where == str(log)
     assert refused.value.hint
 
@@ -208,13 +208,13 @@ def test_replay_of_a_directory_and_of_a_pipe_does_not_wait_for_a_writer(tmp_path
     os.mkfifo(tmp_path / "pipe")
     for path, found in ((tmp_path, "a directory"), (tmp_path / "pipe", "no regular file")):
         with pytest.raises(InputError, match=found):
-            replay_file(path, Config(), lambda entry: None)
+            replay_file(path, Config(), lambda _: None)
 
 
 def test_replay_with_a_wrong_metric_names_those_that_were_seen(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(Training().lines(5))
-    with pytest.raises(InputError, match="expected metric 'los', found .* seen were loss, lr"):
-        replay_file(tmp_path / "train.jsonl", load(flags={"watch.metric": "los"}), lambda entry: None)
+    with pytest.raises(InputError, match=r"expected metric 'los', found .* seen were loss, lr"):
+        replay_file(tmp_path / "train.jsonl", load(flags={"watch.metric": "los"}), lambda _: None)
 
 
 # ---- several logs -------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     first, second = tmp_path / "train.jsonl", tmp_path / "metrics.jsonl"
     store = Store(tmp_path / "state")
     training = Training()
-    watched = Watched("a", [first], None, Config(), store, lambda entry: None)
+    watched = Watched("a", [first], None, Config(), store, lambda _: None)
     first.write_text(training.lines(50))
     watched.turn(0.0)
     second.write_text(Training().lines(50) + '{"step": 51, "val_loss": 3}\n')
@@ -236,7 +236,7 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     assert watched.run.seen == ["loss", "lr", "val_loss"]
     assert list(store.journal()) == [], "a resume was seen where there was none"
     watched.close()
-    again = Watched("a", [second, first], None, Config(), store, lambda entry: None)
+    again = Watched("a", [second, first], None, Config(), store, lambda _: None)
     with first.open("a") as log:
         log.write(training.lines(1))
     with second.open("a") as log:

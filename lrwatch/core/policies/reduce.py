@@ -1,12 +1,13 @@
 """The value-of-a-cut policy: reduce the learning rate when going on is surely worth less than a cut.
 
-Going on is worth the improvement per horizon; its upper confidence bound, at one look, comes from the plateau detector's looks. A cut
-is worth what the last one brought, halved, since each halving of the noise floor leaves half as much to gain; a quarter
-of that is asked of going on, because a cut that comes too early costs progress that no later cut returns. Before the
-first cut there is nothing to learn from, so `first_cut` per horizon, relative to the level, stands in for it.
+Going on is worth the improvement per horizon; its upper confidence bound, at one look, comes from the plateau detector's
+looks. A cut is worth what the last one brought, halved, since each halving of the noise floor leaves half as much to gain;
+a quarter of that is asked of going on, because a cut that comes too early costs progress that no later cut returns. Before
+the first cut there is nothing to learn from, so `first_cut` per horizon, relative to the level, stands in for it.
 
-A cut that brought nothing for certain is taken back: it slowed a run that was merely slow. It is not tried again before
-the run is twice as old, and after MAX_WITHOUT_GAIN such cuts in a row the policy has nothing more to offer.
+A cut after which the metric is no better than going on would have made it is taken back: it slowed a run that was merely
+slow. It is not tried again before the run is twice as old, and after MAX_WITHOUT_GAIN such cuts in a row the policy has
+nothing more to offer.
 
 `decide` is a pure step over `PolicyState`: a test builds a state and takes one step.
 """
@@ -50,7 +51,7 @@ class PolicyState:
         take_back: The newest cut brought nothing.
         gain: What the newest cut that helped surely brought: its gain less one standard error, relative to the level before
             it, or None.
-        without_gain: Cuts in a row that brought nothing for certain.
+        without_gain: Cuts in a row that were taken back.
         quiet_until: No command before this step (set when one was rejected).
         schedule_moves: The trainer's own schedule is moving the learning rate: a plateau is advice, no reason to act.
     """
@@ -102,9 +103,7 @@ def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[Po
 
 def _take_back(state: PolicyState, scale: float, trend: Trend) -> tuple[PolicyState, Command]:
     quiet = PATIENCE_AFTER_RESTORE * trend.step
-    reason = (
-        f"the last cut brought nothing that is certain: it is taken back, and not tried again before step {quiet:.0f}"
-    )
+    reason = f"the last cut brought nothing: it is taken back, and not tried again before step {quiet:.0f}"
     asked = replace(state, asked=scale, previous=None, take_back=False, quiet_until=quiet, commands=state.commands + 1)
     return asked, Command(trend.step, scale, reason, cause="restore")
 
