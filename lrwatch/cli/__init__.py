@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 
 import click
@@ -12,7 +11,7 @@ from lrwatch._version import __version__
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
 from lrwatch.cli.operate import approve, deny, hold, resume, set_scale, undo
-from lrwatch.cli.output import safe
+from lrwatch.cli.output import give_up_output, safe
 from lrwatch.cli.read import read
 from lrwatch.cli.replay import replay
 from lrwatch.cli.report import report
@@ -70,15 +69,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output went away: `lrwatch journal | head`
-        _give_up_output()
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        give_up_output()  # its reader went away, `lrwatch journal | head`, and click would call that a failure
         sys.exit(0)
     except OSError as error:  # what has no better place: a disk that is full, a directory that may not be written
         click.echo(safe(f"lrwatch: {error}"), err=True)
-        _give_up_output()
+        give_up_output()
         sys.exit(InputError.exit_code)
-
-
-def _give_up_output() -> None:
-    """Let what was not written yet go nowhere, so that the interpreter's own flush at the end does not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -29,6 +32,17 @@ def format_option(command: Command) -> Command:
 def safe(text: object) -> str:
     """`text` with nothing in it that a terminal would act on."""
     return str(text).translate(_UNSAFE)
+
+
+def give_up_output() -> None:
+    """Let standard output go nowhere from now on, what is still in its buffer too: it cannot be written any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(text: str) -> None:
+    """One line on standard error, for whoever still reads it: a daemon goes on without."""
+    with contextlib.suppress(OSError):
+        click.echo(safe(text), err=True)
 
 
 def number(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrwatch.cli.output import event_line, format_option, print_json, safe
+from lrwatch.cli.output import event_line, format_option, give_up_output, print_json, tell
 from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
 
 if TYPE_CHECKING:
@@ -62,11 +62,15 @@ def run(
         )  # fmt: skip
 
     def told(entry: Entry) -> None:
-        if form == "json":
-            print_json(entry.as_json())
-        else:
-            click.echo(event_line(entry.as_json()))
-        sys.stdout.flush()
+        try:
+            if form == "json":
+                print_json(entry.as_json())
+            else:
+                click.echo(event_line(entry.as_json()))
+            sys.stdout.flush()
+        except OSError as error:  # a full disk, or a reader that went away, is no reason to leave a training alone
+            give_up_output()
+            tell(f"lrwatch: events are only journalled from here on, standard output failed: {error}")
 
     store = Store(state_directory(config), exclusive=True)
     try:
@@ -121,7 +125,7 @@ def _serve(daemon: Daemon, config: Any) -> None:
 
     try:
         host, port = exporter.start()
-        click.echo(f"listening on http://{host}:{port}", err=True)
+        tell(f"listening on http://{host}:{port}")
         daemon.run(waker, Sink())
     finally:
         waker.close()
@@ -136,8 +140,8 @@ def _tell_problems(daemon: Daemon, told: dict[str, str]) -> None:
     problems |= {name: f"run {name}: {why}" for name, watched in daemon.runs.items() if (why := watched.why())}
     for name, problem in problems.items():
         if told.get(name) != problem:
-            click.echo(safe(f"lrwatch: {problem}"), err=True)
+            tell(f"lrwatch: {problem}")
     for name in told.keys() - problems.keys():
-        click.echo(safe(f"lrwatch: run {name}: can be read now"), err=True)
+        tell(f"lrwatch: run {name}: can be read now")
     told.clear()
     told.update(problems)

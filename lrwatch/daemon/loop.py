@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
+from lrwatch import formats
 from lrwatch.config import Config
 from lrwatch.core.snapshot import RunStatus, Snapshot
 from lrwatch.daemon import operator
@@ -65,6 +66,8 @@ class Daemon:
         self._act = act
         self._clock = clock
         self._key = _read_key(config.daemon.key_file)
+        if config.watch.format != "auto":
+            formats.by_name(config.watch.format)
         self._discovered_at = float("-inf")
         self.runs: dict[str, Watched] = {}
         self.problems: list[str] = []

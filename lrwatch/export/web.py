@@ -102,7 +102,7 @@ class Server(socketserver.ThreadingTCPServer):
             self._open.pop(request, None)
         super().shutdown_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what went wrong, unless the client went away: that leaves nobody to tell and nothing to repair."""
         if not isinstance(sys.exc_info()[1], OSError):
             _log.exception("a request could not be answered")

@@ -1,0 +1,90 @@
+"""`lrwatch` as its users start it: in a process of its own, with files for what it prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import HTTPError
+
+from helpers import eventually
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def lrwatch(
+    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "lrwatch", *map(str, arguments)],
+        cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, timeout=120,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+class DaemonProcess:
+    """`lrwatch run` on a free port, until it is ended.
+
+    Args:
+        home: Where its state and what it prints lie; the same directory again goes on from there.
+        arguments: Further arguments of `lrwatch run`.
+    """
+
+    def __init__(self, home: Path, *arguments: str | Path) -> None:
+        home.mkdir(exist_ok=True)
+        self.state = home / "state"
+        self._out, self._err = home / "stdout", home / "stderr"
+        command = [sys.executable, "-m", "lrwatch", "run", "--listen", "127.0.0.1:0", "--state", str(self.state)]
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [*command, *map(str, arguments)], stdout=out, stderr=err, stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def stdout(self) -> str:
+        """What it printed as data."""
+        return self._out.read_text()
+
+    @property
+    def stderr(self) -> str:
+        """What it printed for people."""
+        return self._err.read_text()
+
+    @property
+    def address(self) -> str:
+        """Where it serves, as its first line says."""
+        line = eventually(
+            lambda: self.stderr.partition("\n")[::2][1:] and self.stderr.partition("\n")[0], what="a line"
+        )
+        found = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)", line)
+        assert found, line
+        return found[1]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of what it serves there."""
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metrics(self) -> dict[tuple[str, str], float]:
+        """(metric, run) to its value, summed over all other labels."""
+        values: dict[tuple[str, str], float] = {}
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                key = (sample.name, sample.labels.get("run", ""))
+                values[key] = values.get(key, 0.0) + sample.value
+        return values
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait. -> the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
