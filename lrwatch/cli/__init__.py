@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import Any
 
 import click
 
@@ -23,7 +24,20 @@ from lrwatch.errors import InputError, LrwatchError
 EXIT_INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Program(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except (
+            BrokenPipeError
+        ):  # the reader of our output went away, `lrwatch journal | head`: no failure, as click has it
+            give_up_output()
+            return 0
+        return result
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lrwatch")
 def cli() -> None:
     """Find loss plateaus with honest statistics, and turn down the learning rate of the running job, safely.
@@ -59,7 +73,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="lrwatch", standalone_mode=False)
-        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except LrwatchError as error:
         click.echo(safe(f"lrwatch: {error}"), err=True)
@@ -69,11 +82,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
-    except SystemExit as ended:
-        if not isinstance(ended.__context__, BrokenPipeError):
-            raise
-        give_up_output()  # its reader went away, `lrwatch journal | head`, and click would call that a failure
-        sys.exit(0)
     except OSError as error:  # what has no better place: a disk that is full, a directory that may not be written
         click.echo(safe(f"lrwatch: {error}"), err=True)
         give_up_output()

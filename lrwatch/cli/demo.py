@@ -14,7 +14,7 @@ import click
     default=30.0,
     show_default=True,
     metavar="N",
-    help="Length of the training on a machine of two cores, about.",
+    help="How long the training shall take; a slow machine takes longer.",
 )
 @click.option(
     "--listen",

@@ -25,11 +25,6 @@ from lrwatch.export.server import Exporter
 from lrwatch.report import Curve, write
 from lrwatch.store import Entry, Store
 
-RUN = "demo"
-
-# The learning rate was swept for STEPS steps; a shorter demo makes fewer, but a curve needs some length to be judged.
-FEWEST_STEPS = 6_000
-
 SETTINGS = """\
 [detect]
 # Less than this per tenth of the run is called a plateau. The default of 0.005 is made for runs that are long enough to
@@ -40,11 +35,8 @@ min_improvement = 0.02
 mode = "auto"
 """
 
-# Steps a second that are asked of the trainer: a real training takes milliseconds a step, and a person wants to watch.
-PACE = 1_000
-
 # The demo looks more often than a daemon on a real run, whose steps are slower.
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 
 # How long a trainer that is done may take to end.
 END_SECONDS = 30.0
@@ -52,8 +44,10 @@ END_SECONDS = 30.0
 
 def run_demo(seconds: float, listen: str, report: Path | None) -> int:
     """Run the demo and print it. -> the exit code."""
-    steps = min(STEPS, max(FEWEST_STEPS, round(seconds * PACE)))
-    pace = steps / seconds
+    steps, pace = (
+        STEPS,
+        STEPS / seconds,
+    )  # the rate was swept for so many steps; a person may watch them faster or slower
     home = Path(tempfile.mkdtemp(prefix="lrwatch-demo-"))
     exporter = Exporter(listen)
     host, port = exporter.start()
@@ -168,7 +162,7 @@ def _print(entries: Iterable[Entry], with_lrwatch: float, without: float) -> int
         click.echo(f"  why     {row['reason']}")
         click.echo(f"  effect  {row['effect']}")
     if not rows:
-        click.echo("\nno plateau was found: the training was too short")
+        click.echo("\nthe learning rate was not changed")
     if unanswered:
         click.echo(f"\n{unanswered} of {len(rows)} commands were not acknowledged")
     return 1 if unanswered or better <= 0 else 0
@@ -181,7 +175,9 @@ def changes(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], int]:
         event = entry.event
         match event["event"]:
             case "command":
-                rows.append({**event, "answer": "not acknowledged", "effect": "not measured: no horizon passed since"})
+                trial = event["scale"] < (rows[-1]["scale"] if rows else 1.0)
+                effect = "not measured: no horizon passed since" if trial else "not measured: it takes a cut back"
+                rows.append({**event, "answer": "not acknowledged", "effect": effect})
             case "acknowledged" if rows:
                 rows[-1]["answer"] = f"acknowledged at step {event['step']}"
             case "rejected" if rows:

@@ -19,7 +19,7 @@ LOG_EVERY = 10
 VALIDATE_EVERY = 500
 
 # How often the client looks for commands. A demo's run is short; a real one can take the default of a second.
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 
 
 class Pace:
