@@ -210,7 +210,7 @@ HEALTH = [
     ),
     graph(
         "Unusable lines",
-        "Log lines per second that could not be used, by reason. `lrwatch read FILE --explain` shows them.",
+        "Log lines per second that could not be used, by reason. `lrwatch read FILE` shows what is understood.",
         "cps",
         [target(f"rate(lrwatch_ingest_errors_total{{{RUN}}}[$__rate_interval])", "{{reason}}")],
         width=8,

@@ -133,7 +133,7 @@ class Watched:
             if self._owners.setdefault(name, path) == path:
                 columns[name] = column
             else:
-                self.counts["errors"]["in_another_log"] += len(column.values)
+                self.counts["ingest"]["in_another_log"] += len(column.values)  # as it should be, and no error
         return batch if len(columns) == len(batch.columns) else Batch(batch.steps, columns, batch.axis)
 
     def _said(self, events: Sequence[Event], now: float) -> None:
