@@ -75,7 +75,9 @@ def _has_read(daemon: DaemonProcess, run: str, size: int) -> bool:
 
 
 def _value(daemon: DaemonProcess, name: str, run: str, metric: str) -> float:
-    found = re.search(rf'^{name}{{metric="{metric}",run="{re.escape(run)}"}} (\S+)$', daemon.get("/metrics")[1], re.MULTILINE)
+    found = re.search(
+        rf'^{name}{{metric="{metric}",run="{re.escape(run)}"}} (\S+)$', daemon.get("/metrics")[1], re.MULTILINE
+    )
     found = found or re.search(
         rf'^{name}{{run="{re.escape(run)}",metric="{metric}"}} (\S+)$', daemon.get("/metrics")[1], re.MULTILINE
     )
