@@ -58,9 +58,8 @@ class DaemonProcess:
     @property
     def address(self) -> str:
         """Where it serves, as its first line says."""
-        line = eventually(
-            lambda: self.stderr.partition("\n")[::2][1:] and self.stderr.partition("\n")[0], what="a line"
-        )
+        eventually(lambda: "\n" in self.stderr, what="a first line")
+        line = self.stderr.partition("\n")[0]
         found = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)", line)
         assert found, line
         return found[1]
@@ -74,14 +73,15 @@ class DaemonProcess:
             with error:
                 return error.code, error.read().decode()
 
-    def metrics(self) -> dict[tuple[str, str], float]:
-        """(metric, run) to its value, summed over all other labels."""
-        values: dict[tuple[str, str], float] = {}
-        for family in text_string_to_metric_families(self.get("/metrics")[1]):
-            for sample in family.samples:
-                key = (sample.name, sample.labels.get("run", ""))
-                values[key] = values.get(key, 0.0) + sample.value
-        return values
+    def value(self, name: str, **labels: str) -> float | None:
+        """What /metrics says under `name` with these labels, summed over all others; None where there is nothing."""
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(self.get("/metrics")[1])
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(found) if found else None
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait. -> the exit code."""

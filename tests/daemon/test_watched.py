@@ -264,6 +264,31 @@ def files_limited_to(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
+@contextmanager
+def read_only(store: Store) -> Iterator[None]:
+    """The database takes nothing, while all other files can be written."""
+    store._db.execute("PRAGMA query_only = ON")
+    try:
+        yield
+    finally:
+        store._db.execute("PRAGMA query_only = OFF")
+
+
+def test_a_command_that_could_not_be_saved_is_not_sent_though_it_could_be(bench: Callable[..., Any]) -> None:
+    run = bench(policy__mode="auto")
+    run.attach()
+    run.look()
+    run.train(600)
+    with read_only(run.store):
+        for _ in range(3):
+            run.daemon.turn()
+    assert run.watched.actuator.pending is not None
+    assert not (run.control / "desired.json").exists()
+    run.look()
+    assert (run.control / "desired.json").exists()
+    assert len(run.events("command")) == 1
+
+
 def test_while_the_disk_is_full_nothing_is_sent_and_afterwards_everything_is_as_if_it_had_not_been(
     bench: Callable[..., Any],
 ) -> None:

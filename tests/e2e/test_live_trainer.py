@@ -49,8 +49,8 @@ def test_a_real_log_gives_the_same_while_it_is_written_as_when_it_is_finished(tm
                 file.write(content[start : start + size])
             before_last_line_end = content.rfind(b"\n", 0, start + size) + 1
             eventually(partial(_has_read, daemon, run, before_last_line_end), what=f"{before_last_line_end} bytes read")
-        assert _value(daemon, "lrwatch_run_metric_value", run, metric) == last_value
-        assert daemon.metrics()["lrwatch_run_up", run] == 1
+        assert daemon.value("lrwatch_run_metric_value", run=run, metric=metric) == last_value
+        assert daemon.value("lrwatch_run_up", run=run) == 1
         assert daemon.end() == 0
     finally:
         daemon.process.kill()
@@ -71,15 +71,4 @@ def test_a_real_log_gives_the_same_while_it_is_written_as_when_it_is_finished(tm
 
 
 def _has_read(daemon: DaemonProcess, run: str, size: int) -> bool:
-    return daemon.metrics().get(("lrwatch_ingest_bytes_total", run), -1.0) >= size
-
-
-def _value(daemon: DaemonProcess, name: str, run: str, metric: str) -> float:
-    found = re.search(
-        rf'^{name}{{metric="{metric}",run="{re.escape(run)}"}} (\S+)$', daemon.get("/metrics")[1], re.MULTILINE
-    )
-    found = found or re.search(
-        rf'^{name}{{run="{re.escape(run)}",metric="{metric}"}} (\S+)$', daemon.get("/metrics")[1], re.MULTILINE
-    )
-    assert found
-    return float(found[1])
+    return (daemon.value("lrwatch_ingest_bytes_total", run=run) or 0) >= size
