@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -15,20 +16,30 @@ from hypothesis import settings
 settings.register_profile("lrwatch", deadline=None)
 settings.load_profile("lrwatch")
 
+_numbers = itertools.count()
+
 # A thread or process that was told to end needs a moment for it.
 _GRACE_SECONDS = 5.0
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No setting of whoever runs the tests reaches them, and they write into nobody's home."""
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the homes of the tests lie; meanwhile no setting of whoever runs the tests reaches them."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("LRWATCH_")]:
             patch.delenv(name)
-        home = tmp_path_factory.mktemp("home")
-        patch.setenv("HOME", str(home))
-        patch.setenv("XDG_STATE_HOME", str(home / "state"))
-        yield
+        homes = tmp_path_factory.mktemp("homes")
+        patch.setenv("HOME", str(homes))  # for what is started by fixtures of a whole module
+        patch.setenv("XDG_STATE_HOME", str(homes / "state"))
+        yield homes
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a home of its own, which is made when it is used."""
+    home = _homes / f"{next(_numbers)}"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
 
 
 @pytest.fixture(autouse=True)
