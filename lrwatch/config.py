@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -191,9 +191,3 @@ def _unknown(found: str, known: list[str], where: str, what: str) -> ConfigError
     near = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
     return ConfigError(expected=f"a known {what}", found=repr(found), where=where, hint=hint)
-
-
-def default(section: str, key: str) -> Any:
-    """The default of a key."""
-    made = next(f for f in fields(SECTIONS[section]) if f.name == key)
-    return made.default if made.default is not MISSING else None

@@ -78,6 +78,3 @@ class Batch:
         ]
         for row, _, name, value in sorted(found, key=lambda f: f[:2]):
             yield Sample(name, int(self.steps[row]), value)
-
-
-EMPTY_BATCH = Batch(np.empty(0, np.int64), {})
