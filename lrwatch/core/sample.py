@@ -16,6 +16,10 @@ import numpy.typing as npt
 Axis = Literal["step", "epoch", "record"]
 """What `step` counts: optimizer steps, epochs (the log has nothing finer), or records (the log has neither)."""
 
+Smoothing = Literal["raw", "window", "running"]
+"""How a trainer smoothed a value before it wrote it: not at all; mean or median over the steps since the last one that was
+written; mean over all steps since the epoch began, which is no new information at each step and jumps at each epoch."""
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -52,6 +56,7 @@ class Batch:
         axis: What `steps` counts.
         lines: Complete lines that were looked at, with or without samples.
         errors: Reason to the number of lines that could not be used, for the counters.
+        smoothing: How the metrics were smoothed that are known not to be raw.
     """
 
     steps: Ints
@@ -59,6 +64,7 @@ class Batch:
     axis: Axis = "step"
     lines: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
+    smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -62,6 +62,9 @@ def detect(head: bytes, *, final: bool = False) -> Format | None:
         A new reader, to be fed `head` again, or None while nothing can be told. After HEAD_BYTES without an answer it is
         the one that finds most numbers; with `final` None says that there are none.
     """
+    for format_ in FORMATS:
+        if format_.claims(head):
+            return format_()
     decided = final or len(head) >= HEAD_BYTES
     head = head[:HEAD_BYTES]
     if (first := _first_to_understand(head, _line_ends(head))) is not None:
@@ -102,7 +105,7 @@ def _first_to_understand(head: bytes, ends: list[int]) -> type[Format] | None:
     too_few, enough = 0, 1
     while too_few < len(ends):
         enough = min(enough, len(ends))
-        candidates = [format_ for format_ in FORMATS if understands(format_, enough)]
+        candidates = [format_ for format_ in FORMATS if not format_.whole and understands(format_, enough)]
         if candidates:
             return min(candidates, key=lines_needed)
         too_few, enough = enough, 2 * enough

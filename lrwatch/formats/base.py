@@ -20,9 +20,16 @@ class Format(Protocol):
     """Bytes in, samples out. One file a format; the table of them is in `lrwatch.formats`."""
 
     name: ClassVar[str]
+    whole: ClassVar[bool]
+    """The log is one document that its writer replaces or patches: `feed` is given all of it each time it changed, and
+    gives all samples each time. It consumes all bytes, or none while they are not a document yet (half written)."""
     evidence: ClassVar[int]
     """Rows with a step or a loss after which a log is taken for this format: 1 where a line can hardly be anything
     else, more where prose may look alike."""
+
+    @classmethod
+    def claims(cls, head: bytes) -> bool:
+        """Whether the first bytes of a log alone prove this format (a magic number, a framing that checks)."""
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
         """Read what is complete. Never raises, whatever the bytes are.
@@ -42,6 +49,9 @@ class Format(Protocol):
     def restore(cls, state: Mapping[str, Any]) -> Self:
         """The inverse of `state`."""
 
+
+UNNAMED = "value"
+"""What the metric of a log is called that does not name it. Where the path does, it is called after that."""
 
 # How C and Windows spell what `float` does not know.
 _ODD = {"nan(ind)": "nan", "1.#nan": "nan", "1.#qnan": "nan", "1.#snan": "nan", "1.#ind": "nan", "1.#inf": "inf"}

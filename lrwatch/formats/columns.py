@@ -46,6 +46,11 @@ class Columns:
         return {name: _joined(self._rows[name], self._values[name]) for name in self._rows}
 
 
+def _in_rows(column: Column, chosen: Bools) -> Column:
+    which = chosen[column.rows]
+    return Column(column.rows[which], column.values[which])
+
+
 def _joined(rows: list[Ints], values: list[Floats]) -> Column:
     all_rows, all_values = (rows[0], values[0]) if len(rows) == 1 else (np.concatenate(rows), np.concatenate(values))
     if (np.diff(all_rows) > 0).all():
@@ -86,7 +91,8 @@ class StepAxis:
 
         Args:
             count: Number of records.
-            found: Their values, steps and epochs among them, which do not become metrics.
+            found: Their values. Steps and epochs among them place them; epochs are metrics too, because an axis of steps or
+                records does not show them.
             lines: For `Batch.lines`.
             errors: For `Batch.errors`.
 
@@ -99,10 +105,11 @@ class StepAxis:
             (name for name in columns if role(name) == "step"), key=lambda name: (step_rank(name), name)
         )
         epoch_names = sorted(name for name in columns if role(name) == "epoch")
-        metrics = {name: columns[name] for name in sorted(columns.keys() - {*step_names, *epoch_names})}
+        metrics = {name: columns[name] for name in sorted(columns.keys() - {*step_names})}
         has_samples = np.zeros(count, np.bool_)
-        for column in metrics.values():
-            has_samples[column.rows] = True
+        for name, column in metrics.items():
+            if name not in epoch_names:
+                has_samples[column.rows] = True
         steps = self._place(
             _first_usable(count, [columns[name] for name in step_names], whole=True),
             _first_usable(count, [columns[name] for name in epoch_names], whole=False),
@@ -111,7 +118,11 @@ class StepAxis:
         if not has_samples.all():
             steps = steps[has_samples]
             new_row = np.cumsum(has_samples) - 1
-            metrics = {name: Column(new_row[column.rows], column.values) for name, column in metrics.items()}
+            metrics = {
+                name: Column(new_row[kept.rows], kept.values)
+                for name, column in metrics.items()
+                if len((kept := _in_rows(column, has_samples)).rows)
+            }
         return Batch(steps, metrics, self.axis, lines, {} if errors is None else errors)
 
     def _place(self, steps: Floats, epochs: Floats, has_samples: Bools) -> Ints:

@@ -19,11 +19,17 @@ class Linewise(ABC):
     """A format that is read line by line; see `lrwatch.formats.base.Format`. A new one says what its records are."""
 
     name: ClassVar[str]
+    whole: ClassVar[bool] = False
     evidence: ClassVar[int]
 
     def __init__(self) -> None:
         self._lines = Lines()
         self._axis = StepAxis()
+
+    @classmethod
+    def claims(cls, head: bytes) -> bool:
+        """See `Format.claims`: a line has to be understood."""
+        return False
 
     @abstractmethod
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:

@@ -42,7 +42,7 @@ def place(axis: StepAxis, *records: Record) -> Batch:
 def test_a_record_is_placed_by_step_then_epoch_then_count(records: list[Record], axis: Axis, steps: list[int]) -> None:
     whole = place(StepAxis(), *records)
     assert (whole.axis, whole.steps.tolist()) == (axis, steps)
-    assert not {"step", "epoch", "iter", "batch"} & set(whole.columns)
+    assert not {"step", "iter", "batch"} & set(whole.columns)
 
     one_by_one = StepAxis()
     places = []
