@@ -41,13 +41,13 @@ LOGS: dict[str, tuple[str, bytes]] = {
         b"epoch,step,loss,val_loss,lr,acc\n"
         + _lines(lambda i: f"0,{i},2.3456,,0.001,\n" if i % 2 else f"0,{i},,2.5,,0.5\n"),
     ),
-    "keyvalue, llm.c": (
-        "keyvalue",
+    "text, llm.c": (
+        "text",
         _lines(lambda i: f"s:{i} trl:{i % 97 / 9:.4f} lr:0.000600 norm:{i % 13 / 9:.2f}\n"),
     ),
-    "keyvalue, full precision": ("keyvalue", _lines(lambda i: f"step={i} loss={i / 977!r} lr={i / 9_999_991!r}\n")),
-    "hf": (
-        "hf",
+    "text, full precision": ("text", _lines(lambda i: f"step={i} loss={i / 977!r} lr={i / 9_999_991!r}\n")),
+    "text": (
+        "text",
         _lines(lambda i: f"{{'loss': 1.416, 'grad_norm': 0.117, 'learning_rate': 9.96e-05, 'epoch': {i / 1000}}}\n"),
     ),
 }

@@ -37,7 +37,7 @@ CSV = (
     b"1,8,1.25,1.5,0.00"  # torn
 )
 
-KEYVALUE = (
+TEXT = (
     b"config: lr=0.1 batch_size=32\n"
     b"    for step in range(10): loss = 0.5\n"
     b"s:1 trl:10.5 lr:0.001 norm:1.5\n"
@@ -47,20 +47,16 @@ KEYVALUE = (
     b"iter 5: loss -inf, time 35.78ms, mfu -100.00%\r\n"
     b" iteration        6/   100 | learning rate: 9.339E-08 | lm loss: 1.078335E+01 | loss scale: 2048.0 |\n"
     b"the loss is about 3 and nan is inf\n"
-    b"step=7 loss=1."  # torn
-)
-
-HF = (
     b"Some warning: loss of 3\n"
     b"  0%|          | 1/10 [00:01<00:09]\r"
     b"{'loss': 1.416, 'grad_norm': 0.5, 'learning_rate': 9.9e-05, 'epoch': 0.15}\r"
     b"  0%|          | 2/10 [00:01<00:09] {'loss': nan, 'learning_rate': '9e-05', 'epoch': 1.0}\n"
     b"A sample: {'content': \"loss: 3\"}\n"
     b"{'eval_loss': 1.5, 'eval_runtime': 3.0, 'epoch': 1.0}\r\n"
-    b"{'loss': 1.2, 'epo"  # torn
+    b"step=7 loss=1."  # torn
 )
 
-LOGS = {"jsonl": JSONL, "csv": CSV, "keyvalue": KEYVALUE, "hf": HF}
+LOGS = {"jsonl": JSONL, "csv": CSV, "text": TEXT}
 
 
 def feed(reader: Format, chunks: Iterable[bytes], *, restart: bool = False) -> list[Batch]:

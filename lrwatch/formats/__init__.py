@@ -11,13 +11,13 @@ from lrwatch.core.sample import Batch
 from lrwatch.errors import ConfigError
 from lrwatch.formats.base import Format
 from lrwatch.formats.csv import Csv
-from lrwatch.formats.hf import HuggingFace
+
 from lrwatch.formats.jsonl import JsonLines
-from lrwatch.formats.keyvalue import KeyValue
+from lrwatch.formats.text import Text
 
 __all__ = ["FORMATS", "HEAD_BYTES", "Format", "by_name", "detect", "restore"]
 
-FORMATS: tuple[type[Format], ...] = (JsonLines, Csv, HuggingFace, KeyValue)
+FORMATS: tuple[type[Format], ...] = (JsonLines, Csv, Text)
 """The strictest first: it wins where two formats understand a line."""
 
 # What is looked at to tell the format. Logs that begin with their own source code have their first loss after some 100 kB.
@@ -74,7 +74,7 @@ def detect(head: bytes, *, final: bool = False) -> Format | None:
     numbers = [len(format_().feed(head, final=final)[0]) for format_ in FORMATS]
     if any(numbers):
         return FORMATS[numbers.index(max(numbers))]()
-    return None if final else KeyValue()
+    return None if final else Text()
 
 
 def _line_ends(head: bytes) -> list[int]:

@@ -13,6 +13,7 @@ MAX_LINE_BYTES = 1 << 20
 TOO_LONG = "line too long"
 
 _EMPTY_LINES = re.compile(rb"\n\n+")
+_BACKSPACES = re.compile(rb"\x08+\r?")  # Keras goes back with a hundred of them
 _SEPARATOR = re.compile(rb"[\r\n]")
 
 
@@ -20,7 +21,7 @@ class Block(NamedTuple):
     """Complete lines.
 
     Attributes:
-        text: The lines, each ended by one LF, none of them empty, without NUL bytes.
+        text: The lines, each ended by one LF, without NUL bytes. None of them is empty, unless `Lines.marks`.
         lines: How many they are.
         consumed: How many bytes of the input they took.
         dropped: Lines that were too long.
@@ -43,9 +44,12 @@ class Lines:
 
     Attributes:
         skipping: The bytes that come next belong to a line that is too long and was dropped.
+        marks: A line that a lone CR ended keeps it, in front of its LF, so that lines which are drawn over can be told;
+            an LF of its own behind it is an empty line.
     """
 
     skipping: bool = False
+    marks: bool = False
 
     def cut(self, data: bytes, *, final: bool) -> Block:
         """The complete lines at the beginning of `data`; with `final` an unterminated one as well."""
@@ -65,13 +69,20 @@ class Lines:
             self.skipping = True
             dropped = 1
             end = len(data)
+        if self.marks and b"\b" in text:
+            text = _BACKSPACES.sub(b"\r", text)
         if b"\r" in text:
-            text = text.replace(b"\r", b"\n")
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\r\n" if self.marks else b"\n")
         if len(text) > MAX_LINE_BYTES and (too_long := [n for n in text.split(b"\n") if len(n) > MAX_LINE_BYTES]):
             dropped += len(too_long)
             text = b"\n".join([line for line in text.split(b"\n") if len(line) <= MAX_LINE_BYTES])
         if b"\0" in text:
             text = text.replace(b"\0", b"")
+        if self.marks:
+            if b"\n\n" in text:
+                text = _EMPTY_LINES.sub(b"\n\n", text)
+            empty = text.count(b"\n\n") + text.startswith(b"\n") + text.count(b"\n\r\n") + text.startswith(b"\r\n")
+            return Block(text, text.count(b"\n") - empty, end, dropped)
         if b"\n\n" in text:
             text = _EMPTY_LINES.sub(b"\n", text)
         if text.startswith(b"\n"):

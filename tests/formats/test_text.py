@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from format_samples import feed, samples
 
-from lrwatch.formats.keyvalue import KeyValue
+from lrwatch.formats.text import Text
 
 
 def read(*lines: str) -> list[tuple[str, int, str]]:
-    return samples(feed(KeyValue(), ["".join(f"{line}\n" for line in lines).encode()]))
+    return samples(feed(Text(), ["".join(f"{line}\n" for line in lines).encode()]))
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def read(*lines: str) -> list[tuple[str, int, str]]:
         ("s:699 trl:4.8484 lr:0.000600 norm:0.67", {"trl": 4.8484, "lr": 0.0006, "norm": 0.67}),
         ("step:1/6200 train_loss:10.9184 train_time:74701ms step_avg:nanms", {"train_loss": 10.9184}),
         ("step 250: train loss 2.4989, val loss 2.5072", {"train loss": 2.4989, "val loss": 2.5072}),
-        ("iter 10: loss 3.1820, time 35.78ms, mfu 10.41%", {"loss": 3.182}),
+        ("iter 10: loss 3.1820, time 35.78ms, mfu 10.41%", {"loss": 3.182, "mfu": 10.41}),
         ("step=3, loss=0.5, lr=1e-05", {"loss": 0.5, "lr": 1e-5}),
         ("2024-05-06 12:30:01,853 - INFO - step: 4  loss: 12.4153  tps: 7,034", {"loss": 12.4153, "tps": 7034.0}),
         (
@@ -29,11 +29,11 @@ def read(*lines: str) -> list[tuple[str, int, str]]:
             " iteration   10/  99 | lm loss: 1.078335E+01 | loss scale: 2048.0 |",
             {"lm loss": 10.78335, "loss scale": 2048.0},
         ),
-        ("validation loss at iteration 100 | lm loss value: 9.08 |", {"lm loss value": 9.08}),
+        ("validation loss at iteration 100 | lm loss value: 9.08 |", {"val.lm loss value": 9.08}),
         ("\x1b[31mstep:\x1b[0m 1  \x1b[32mloss:\x1b[39m  2.5", {"loss": 2.5}),
         (
             "epoch: 1, lr: 1.00e+00 - train loss: 3.96 - valid loss: 3.20",
-            {"lr": 1, "train loss": 3.96, "valid loss": 3.2},
+            {"epoch": 1, "lr": 1, "train loss": 3.96, "valid loss": 3.2},
         ),
         ("loss: -Infinity", {"loss": float("-inf")}),
     ],

@@ -1,0 +1,345 @@
+"""The general extractor: names, numbers and counters in a line of text, from its mask.
+
+A mask is a line with all digits made zeros. Read from left to right, each number is one of
+
+- the value of a name: ``loss=2.5``, ``loss: 2.5``, ``'loss': 2.5``, ``lr=[0.1, ...]``, ``loss: tensor(2.5``, and
+  ``loss 2.5`` where the name is a known one or stands alone between separators;
+- the mean beside a value: ``Loss: 6.94 (6.95)``, the metric ``running.Loss``;
+- a counter: ``step 10/100``, ``[50/489]``, ``200/ 2983 batches``;
+- the place of the line: ``[1000] loss = 2.5``;
+- or nothing: a date, a unit, a number in prose.
+
+Behind a word that says so (``[eval] loss 2.5``, ``Test: [390/390] Loss 2.5``) a metric is one of the validation: ``val.loss``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from lrwatch.core.names import role, step_rank
+from lrwatch.core.sample import Smoothing
+from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
+
+RUNNING = "running."
+"""In front of the name of a metric that is the mean since the epoch began."""
+VALIDATION = "val."
+"""In front of the name of a metric in a line about a validation."""
+
+# Bytes in front of a number in which its name is looked for.
+_LONGEST_NAME = 160
+
+# Not within a word or another number. A number that a word follows at once has a unit (`35ms`) and is no sample.
+NUMBER = (
+    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?![\d,])(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
+    rb"(?:[eE][-+]?\d+)?"
+)
+_NUMBER = re.compile(rb"(?<![\w.])" + NUMBER, re.IGNORECASE)
+_UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
+_KEY = re.compile(
+    rb"([A-Za-z_][\w./*@()'-]*(?: [A-Za-z(][\w./*@()'-]*){0,5})"
+    rb"(\s*[=:]\s*[\[(]?\s*(?:tensor\(|array\()?|\s+\[\s*|\[\s*|\s+)$"
+)
+_QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\"): ?['\"]?$")
+_FLAT_DICTIONARY = re.compile(rb"\{['\"][^{}\n]*\}")
+_WORD = re.compile(rb"[^ ]+")
+# "number of skipped iterations", "time per step": no place.
+_NO_PLACE = frozenset({b"of", b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n"})
+_LEVELS = frozenset({b"DEBUG", b"INFO", b"WARNING", b"ERROR", b"CRITICAL", b"root"})
+_FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is a place in a program
+
+# Program code and configurations. Some trainers write their own source into the log.
+_CODE = re.compile(
+    rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch|for|if|while)\b[ .(]"
+    rb"|[-+*/]=|==|\bprint\(|f[\"']|^\s*(?:#|//)|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = |\w\s*:\s*(?:int|float|str|bool)\s*="
+)
+
+_COUNTER = re.compile(rb"\s*(?:/|\bof\b)\s*(\d+)(?![\d./])")
+_COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
+_OPEN = re.compile(rb"[\[(]\s*$")
+_LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[$")
+_LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
+_MEAN = re.compile(rb"\s*\(\s*$")
+_ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
+_CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
+_CELL_START = re.compile(rb"(?:^|[,|;:>-])\s*$")
+
+_MODE = re.compile(
+    rb"(?:(?<![^\s\[(|:>-])|(?<=\())"
+    rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
+    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|$)",
+    re.IGNORECASE,
+)
+_PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE)
+_SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"})
+_OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
+
+_PLACES = frozenset({"step", "epoch"})
+_LOSSES = frozenset({"train_loss", "val_loss"})
+
+# Trainers that write means over the steps since their last line.
+_WINDOWED = re.compile(rb"elapsed time per iteration|train_inner|\bdata_time\b|\d+epoch:|\{'loss': .*'epoch': ")
+# How Megatron counts the steps whose loss was not a number; of them it leaves the loss out.
+_NOT_A_NUMBER = "number of nan iterations"
+_SKIPPED = "number of skipped iterations"
+
+
+class _Name(NamedTuple):
+    text: str
+    start: int
+    end: int
+    sure: bool
+    """There is a sign between name and number, so it is no prose."""
+
+
+def code(mask: bytes) -> bool:
+    """Whether a line looks like program code or a configuration."""
+    return _CODE.search(mask) is not None
+
+
+def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | None:
+    """How to read the lines with this mask, from byte `start` on; None if they carry no step, epoch or loss."""
+    if code(mask):
+        return None
+    line = _Line(mask, start)
+    return line.recipe(rank)
+
+
+def search_any(mask: bytes, start: int) -> Recipe | None:
+    """All names and numbers from byte `start` on, whatever they are called; None where there are none."""
+    slots = _Line(mask, start).slots
+    return Recipe(tuple(slots)) if slots else None
+
+
+class _Line:
+    """One search."""
+
+    def __init__(self, mask: bytes, start: int) -> None:
+        self._mask = mask
+        self._start = start
+        self.slots: list[Slot] = []
+        self._places: dict[str, Slot] = {}
+        self._place_names: dict[str, str] = {}
+        self._index: Slot | None = None
+        self._total: Slot | None = None
+        self._named = False
+        self._names: list[tuple[int, int]] = []
+        self._means: list[tuple[int, str]] = []
+        self._flat = [match.span() for match in _FLAT_DICTIONARY.finditer(mask)] if b"{" in mask else []
+        self._read()
+
+    # ---- left to right --------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        mask = self._mask
+        before = self._start
+        if (pair := _LEADING_PAIR.match(mask, self._start)) is not None:
+            self._places["epoch"] = Slot(*pair.span(1), "epoch")
+            self._index = Slot(*pair.span(2), "index")
+            before = pair.end(2)
+        last: tuple[int, str] | None = None  # where the last value ended, and what it is called
+        skip_to = before
+        for match in _NUMBER.finditer(mask, self._start):
+            start, end = match.span()
+            if start < skip_to:
+                continue
+            unit = _UNIT.match(mask, end)
+            factor = factor_of(unit.group()) if unit else None
+            counter = _COUNTER.match(mask, end) if unit is None else None
+            name = self._name(max(before, start - _LONGEST_NAME), start)
+            if counter is not None and self._count(name, before, start, end, counter):
+                before = skip_to = counter.end()
+                last = None
+                continue
+            if name is None and last is not None and unit is None and self._is_mean(last, start, end):
+                self._means.append((len(self.slots), last[1]))
+                self.slots.append(Slot(start, end, last[1], self.slots[-1].name_start, self.slots[-1].name_end))
+            elif name is None and unit is None and self._leads(before, start, end):
+                self._places["step"] = Slot(start, end, "step")
+                self._place_names["step"] = "step"
+            elif name is not None and (unit is None or (factor is not None and name.sure)):
+                self._put(name, Slot(start, end, name.text, name.start, name.end, factor=factor or 1.0))
+                last = (end, name.text)
+            elif match.group().lstrip(b"+-")[:1].isalpha():
+                continue  # "number of nan iterations": a word
+            before = unit.end() if unit else end
+            if last is not None and last[0] < end:
+                last = None
+
+    def _put(self, name: _Name, slot: Slot) -> None:
+        self._names.append((name.start, name.end))
+        kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode())
+        followed = self._mask[slot.end : slot.end + 8].lstrip()
+        if name.text.strip("()").lower() in _SPLITS and (followed.startswith(b"[") or kind == "epoch"):
+            kind = "epoch"
+            if name.text.lower() != "epoch":
+                self._names.pop()  # it is the split of the line as well
+        if kind in _PLACES and slot.factor == 1.0:
+            if kind not in self._places or kind == "step":
+                best = self._place_names.get(kind)
+                if best is None or _better(name.text, best):
+                    self._places[kind], self._place_names[kind] = slot, name.text
+            return
+        if name.text and "0" in name.text:
+            slot = Slot(slot.start, slot.end, None, name.start, name.end, "", slot.factor)
+        self.slots.append(slot)
+
+    def _count(self, name: _Name | None, before: int, start: int, end: int, counter: re.Match[bytes]) -> bool:
+        """Take `start` to `end` and what follows as a counter. -> whether it is one."""
+        mask = self._mask
+        kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode()) if name is not None else "other"
+        index, total = Slot(start, end, "index"), Slot(*counter.span(1), "total")
+        if kind == "epoch" and name is not None:
+            self._names.append((name.start, name.end))
+            self._places["epoch"] = index
+            return True
+        after_epoch = "epoch" in self._places and _ONLY_MARKS.match(mask[self._places["epoch"].end : start]) is not None
+        bracketed = _OPEN.search(mask, max(0, start - 8), start) is not None
+        counted = _COUNTED.match(mask, counter.end()) is not None
+        leading = not mask[self._start : start].strip()
+        if kind != "step" and not (after_epoch or bracketed or counted or leading):
+            return False
+        if self._index is None or kind == "step":
+            self._index, self._total = index, total
+            self._named = kind == "step" and name is not None and not _begins_again(name.text)
+            if kind == "step" and name is not None:
+                self._names.append((name.start, name.end))
+        return True
+
+    def _leads(self, before: int, start: int, end: int) -> bool:
+        mask = self._mask
+        return (
+            "step" not in self._places
+            and not self.slots
+            and mask[end : end + 1] == b"]"
+            and _LEADING_PLACE.search(mask, self._start, start) is not None
+        )
+
+    def _is_mean(self, last: tuple[int, str], start: int, end: int) -> bool:
+        mask = self._mask
+        return _MEAN.fullmatch(mask, last[0], start) is not None and mask[end : end + 2].lstrip().startswith(b")")
+
+    def _name(self, start: int, end: int) -> _Name | None:
+        """The name of the number that begins at `end`, if there is one behind `start`."""
+        mask = self._mask
+        if self._flat and (quoted := _QUOTED_KEY.search(mask, start, end)) is not None:
+            if not any(a <= quoted.start() and end < b for a, b in self._flat):
+                return None
+            group = 1 if quoted[1] is not None else 2
+            return _Name(quoted[group].decode("utf-8", "replace"), *quoted.span(group), True)
+        match = _KEY.search(mask, start, end)
+        if match is None:
+            return None
+        words = [word.span() for word in _WORD.finditer(mask, match.start(), match.end(1))]
+        # `step_avg:nanms train_time:`: the first word is a value. `INFO step:`: it says how loud the line is.
+        if mask[start : match.start()].endswith((b":", b"=")):
+            del words[0]
+        loud = max((i for i, (a, b) in enumerate(words) if mask[a:b] in _LEVELS), default=-1)
+        words = words[loud + 1 :]
+        if not words or _FILE.search(mask, *words[-1]):
+            return None
+
+        def last(count: int, *, sure: bool) -> _Name:
+            a, b = words[-count][0], words[-1][1]
+            return _Name(mask[a:b].decode("utf-8", "replace"), a, b, sure)
+
+        def role_of(count: int) -> str:
+            return role(last(count, sure=True).text) if count <= len(words) else "other"
+
+        sign = match[2].strip()
+        of_something = any(mask[a:b].lower() in _NO_PLACE for a, b in words[:-1])
+        if role_of(1) in _PLACES and not of_something:  # "validation loss at iteration"
+            return last(2 if role_of(2) in _PLACES else 1, sure=True)
+        if sign and sign != b"[":
+            return last(len(words), sure=True)
+        if sign == b"[":  # `Epoch [1]` was a place, `Train [` is not a name
+            return last(1, sure=True) if mask[slice(*words[-1])].lower() in (b"epoch", b"epoch(train)", b"epoch(val)") else None
+        # With no sign between them, name and number may be prose: only a known name of one or two words counts ...
+        if role_of(1) in _LOSSES:
+            alone = role(last(1, sure=False).text) if len(words) > 1 else ""
+            first = role(mask[slice(*words[-2])].decode("utf-8", "replace")) if len(words) > 1 else ""
+            two = first == "other" and alone in _LOSSES and role_of(2) in _LOSSES
+            return last(2 if two else 1, sure=False)
+        if (known := next((last(count, sure=False) for count in (2, 1) if role_of(count) == "lr"), None)) is not None:
+            return known
+        # ... or what stands alone between separators.
+        number = _NUMBER.match(mask, end)
+        closed = number is not None and _CELL_END.match(mask, number.end()) is not None
+        opened = _CELL_START.search(mask, start, words[0][0]) is not None
+        return last(len(words), sure=False) if closed and opened and len(words) <= 3 else None
+
+    # ---- the whole ------------------------------------------------------------------------------------------------
+
+    def recipe(self, rank: Slot | None) -> Recipe | None:
+        modes = [
+            (mode.start(), mode[1] is not None)
+            for mode in _MODE.finditer(self._mask, self._start)
+            if not any(a <= mode.start() < b for a, b in self._names)
+        ]
+        running = {i for i, _ in self._means}
+        windowed = _WINDOWED.search(self._mask) is not None
+        slots: list[Slot] = []
+        smoothing: dict[str, Smoothing] = {}
+        validation = False
+        roles: set[str] = set()
+        for i, slot in enumerate(self.slots):
+            called = slot.name if slot.name is not None else self._mask[slot.name_start : slot.name_end].decode(
+                "utf-8", "replace"
+            )
+            kind = role(called)
+            roles.add(kind)
+            mode = [is_validation for at, is_validation in modes if at < slot.name_start]
+            prefix = ""
+            if mode and mode[-1] and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(called):
+                prefix, validation = VALIDATION, True
+            if i in running:
+                prefix = "" if validation and prefix else RUNNING
+                prefix = VALIDATION if validation and not prefix else prefix
+            name = None if slot.name is None else prefix + slot.name
+            if name is not None and (prefix == RUNNING):
+                smoothing[name] = "running"
+            elif name is not None and windowed and kind in _LOSSES and not prefix:
+                smoothing[name] = "window"
+            slots.append(Slot(slot.start, slot.end, name, slot.name_start, slot.name_end, prefix, slot.factor))
+        in_a_pass = validation and self._index is not None and not self._named
+        if in_a_pass:  # of a value and its mean over the pass, the mean counts
+            slots = _last_of_each(slots)
+        missing = None
+        if _NOT_A_NUMBER in (names := {slot.name: slot for slot in slots}) and not roles & _LOSSES:
+            missing = (names.get(_SKIPPED), names[_NOT_A_NUMBER])
+        has_place = bool(self._places) or (self._index is not None and bool(slots))
+        if not has_place and not roles & _LOSSES:
+            return None
+        if not slots and not self._places:
+            return None
+        step, epoch, index, total = self._places.get("step"), self._places.get("epoch"), self._index, self._total
+        if in_a_pass:
+            index = total = None
+        elif index is None and step is not None and epoch is not None and not is_global(self._place_names["step"]):
+            step, index, self._named = None, step, True  # it may begin again with each epoch
+        kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
+        return Recipe(tuple(slots), kind, step, epoch, index, total, self._named, rank, smoothing, missing)
+
+
+def _last_of_each(slots: list[Slot]) -> list[Slot]:
+    named = {slot.name: slot for slot in slots if slot.name is not None}
+    return [slot for slot in slots if slot.name is None or named[slot.name] is slot]
+
+
+# Names of counters that begin again with each epoch.
+_IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
+# Names of counters that never begin again.
+_GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
+
+
+def _begins_again(name: str) -> bool:
+    return name.strip().lower() in _IN_EPOCH
+
+
+def is_global(name: str) -> bool:
+    """Whether a step so called never begins again."""
+    return _GLOBAL.search(name) is not None
+
+
+def _better(name: str, than: str) -> bool:
+    return step_rank(name) < step_rank(than)

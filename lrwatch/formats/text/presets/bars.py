@@ -1,0 +1,61 @@
+"""Progress bars: Keras, and everything that draws with tqdm (also Lightning and the Hugging Face Trainer)."""
+
+from __future__ import annotations
+
+import re
+
+from lrwatch.formats.text import general
+from lrwatch.formats.text.recipe import Recipe, Slot
+
+# `28700/28700 [=====] - 162s 6ms/step - loss: 1.42`, in Keras 3 with a bar of ━; `4096/4096 - 658s - loss: 0.2`; ` - 10s - loss:`
+_KERAS = re.compile(rb"^\s*(?:(\d+)/(\d+|Unknown)\s+(?:\[[=>.]*\]|[\xe2\x94\x81\xb8\xba\x95]+|-)|(?:\d+/\d+ )?- \d+s\b)")
+_KERAS_ITEM = re.compile(rb" - ([A-Za-z_][\w/. ()@-]{0,80}?): (" + general.NUMBER + rb")(?![\w/])", re.IGNORECASE)
+
+_TQDM = re.compile(rb"(?:(?<!\d)(\d+)%\|[^|]*\|\s*(\d+)/(\d+)|(?:^|: )\s*(\d+)it) \[[^\[\]<]*(?:<[^,\[\]]*)?(?:, *\??[^,\[\]]*/[^,\[\]]*)?")
+_EPOCH = re.compile(rb"\bepoch\s*[:\[=#]?\s*(\d+)", re.IGNORECASE)
+
+
+def keras(mask: bytes, start: int) -> Recipe | None:
+    """A line of `keras.callbacks.ProgbarLogger`: its values are means since the epoch began."""
+    if b" - " not in mask or (match := _KERAS.match(mask, start)) is None:
+        return None
+    items = list(_KERAS_ITEM.finditer(mask, match.end() - 2 if mask[match.end() - 1 : match.end()] == b"-" else match.end()))
+    if not items:
+        return None
+    slots = tuple(
+        Slot(*item.span(2), _fixed(item[1]), *item.span(1)) for item in items
+    )
+    names = [item[1].decode() for item in items]
+    counted = match[1] is not None and match[2] != b"Unknown"
+    return Recipe(
+        slots,
+        "epoch bar",
+        index=Slot(*match.span(1), "index") if counted else None,
+        total=Slot(*match.span(2), "total") if counted else None,
+        smoothing={**dict.fromkeys(names, "window"), **{general.RUNNING + name: "running" for name in names}},
+    )
+
+
+def _fixed(name: bytes) -> str | None:
+    return None if b"0" in name else name.decode()
+
+
+def tqdm(mask: bytes, start: int) -> Recipe | None:
+    """A bar of tqdm. Behind its times may stand a postfix, or a record that was printed over it."""
+    if (match := _TQDM.search(mask, start)) is None:
+        return None
+    counter = match.span(2) if match[2] is not None else match.span(4)
+    epoch = _EPOCH.search(mask, start, match.start())
+    inner = general.search(mask, match.end())
+    if inner is None and (b"=" in mask[match.end() :] or b": " in mask[match.end() :]):
+        inner = general.search_any(mask, match.end())
+    slots = inner.slots if inner is not None else ()
+    return Recipe(
+        slots,
+        "log" if inner is not None and inner.kind == "log" else "bar",
+        step=inner.step if inner is not None else None,
+        epoch=Slot(*epoch.span(1), "epoch") if epoch is not None else inner.epoch if inner is not None else None,
+        index=Slot(*counter, "index"),
+        total=Slot(*match.span(3), "total") if match[3] is not None else None,
+        smoothing=inner.smoothing if inner is not None else {},
+    )

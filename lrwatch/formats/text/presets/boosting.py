@@ -1,0 +1,20 @@
+"""Boosting libraries. XGBoost and LightGBM print `[10]` and named values, which the general extractor reads."""
+
+from __future__ import annotations
+
+import re
+
+from lrwatch.formats.text import general
+from lrwatch.formats.text.recipe import Recipe, Slot
+
+_CATBOOST = re.compile(rb"(\d+):\s+(?:learn|test\d*): ")
+_ITEM = re.compile(rb"\t(learn|test\d*): (" + general.NUMBER + rb")", re.IGNORECASE)
+
+
+def catboost(mask: bytes, start: int) -> Recipe | None:
+    """`10:  learn: 0.91  test: 0.93  best: 0.93 (10)  total: 60ms  remaining: 12s`, with tabs between."""
+    if (match := _CATBOOST.match(mask, start)) is None:
+        return None
+    items = _ITEM.finditer(mask, match.end(1) + 1)
+    slots = tuple(Slot(*item.span(2), None if b"0" in item[1] else item[1].decode(), *item.span(1)) for item in items)
+    return Recipe(slots, step=Slot(*match.span(1), "step"))

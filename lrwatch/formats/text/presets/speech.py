@@ -1,0 +1,61 @@
+"""Toolkits of speech and translation: Kaldi, ESPnet, Marian."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lrwatch.formats.text import general
+from lrwatch.formats.text.recipe import Recipe, Slot
+
+_KALDI = re.compile(rb"Overall average (?:objective function|log-prob\w*|[\w-]+) for '([\w.-]+)' is (" + general.NUMBER + rb")")
+_ESPNET = re.compile(rb"(\d+)epoch:(train|valid):\d+-(\d+)batch:(?: ?\d+num_updates:)? ")
+_RESULTS = re.compile(rb"\b(\d+)epoch results: ")
+_SPLIT = re.compile(rb"\[(\w+)\] ")
+_ITEM = re.compile(rb"(?:^|[\s,\]])([A-Za-z_]\w*)=(" + general.NUMBER + rb")(?=,|\s|$)", re.IGNORECASE)
+_MARIAN = re.compile(
+    rb"Ep\. (\d+) : Up\. ([\d,]+) : .*?Cost (" + general.NUMBER + rb")(?:.*? : L\.r\. (" + general.NUMBER + rb"))?"
+)
+
+
+def kaldi(mask: bytes, start: int) -> Recipe | None:
+    """The objective of an iteration, which is maximised. A file has one for each output and no step."""
+    if (match := _KALDI.search(mask, start)) is None:
+        return None
+    name = None if b"0" in match[1] else "objective/" + match[1].decode()
+    return Recipe((Slot(*match.span(2), name, *match.span(1), prefix="objective/"),), smoothing={} if name is None else {name: "window"})
+
+
+def espnet(mask: bytes, start: int) -> Recipe | None:
+    """ESPnet2 counts the batches of an epoch without their number; each value is the mean of the batches named."""
+    if (match := _ESPNET.search(mask, start)) is not None:
+        validation = match[2] == b"valid"
+        slots = tuple(_items(mask, match.end(), len(mask), general.VALIDATION if validation else ""))
+        index = None if validation else Slot(*match.span(3), "index")
+        windowed = {slot.name: "window" for slot in slots if slot.name is not None}
+        return Recipe(slots, epoch=Slot(*match.span(1), "epoch"), index=index, smoothing=windowed)  # type: ignore[arg-type]
+    if (match := _RESULTS.search(mask, start)) is None:
+        return None
+    splits = list(_SPLIT.finditer(mask, match.end()))
+    found: list[Slot] = []
+    for i, split in enumerate(splits):
+        end = splits[i + 1].start() if i + 1 < len(splits) else len(mask)
+        prefix = "epoch." if split[1] == b"train" else general.VALIDATION if split[1] == b"valid" else split[1].decode() + "."
+        found.extend(_items(mask, split.end() - 1, end, prefix))
+    return Recipe(tuple(found), epoch=Slot(*match.span(1), "epoch"))
+
+
+def _items(mask: bytes, start: int, end: int, prefix: str) -> Iterator[Slot]:
+    for item in _ITEM.finditer(mask, start, end):
+        name = None if b"0" in item[1] else prefix + item[1].decode()
+        yield Slot(*item.span(2), name, *item.span(1), prefix=prefix)
+
+
+def marian(mask: bytes, start: int) -> Recipe | None:
+    """`Ep. 1 : Up. 1000 : Sen. 12,345 : Cost 7.2 : Time 10s : 1000 words/s : L.r. 3.0e-4`."""
+    if (match := _MARIAN.search(mask, start)) is None:
+        return None
+    slots = [Slot(*match.span(3), "loss")]
+    if match[4] is not None:
+        slots.append(Slot(*match.span(4), "lr"))
+    return Recipe(tuple(slots), step=Slot(*match.span(2), "step"), smoothing={"loss": "window"})

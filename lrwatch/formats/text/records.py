@@ -1,0 +1,256 @@
+"""Lines into records one by one, where a line belongs to others. What waits for the next line is state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lrwatch.core.names import role
+from lrwatch.formats.base import number
+from lrwatch.formats.columns import Columns
+from lrwatch.formats.text.general import RUNNING
+from lrwatch.formats.text.place import Places
+from lrwatch.formats.text.recipe import Recipe, Slot
+
+# What a loss is called that a log leaves out from its first line on.
+_UNSEEN_LOSS = "lm loss"
+
+Values = dict[str, float]
+
+
+class Records:
+    """Reads lines in order. Of what it remembers, `_waiting` are the values of a record that may not be complete."""
+
+    def __init__(self) -> None:
+        self._places = Places()
+        self._waiting: Values | None = None
+        self._kind = ""
+        self._key: list[Any] = []
+        self._header: list[str] = []
+        self._section = ""
+        self._below = False  # a heading
+        self._done: list[str] = []  # metrics of the present epoch that a complete bar has given
+        self._bar: list[int] | None = None  # index and total of the longest progress bar
+        self._rank: int | None = None
+        self._loss = _UNSEEN_LOSS
+        self._said: Values = {}  # by the first of several processes, of late
+        self._echoes: list[int] = []  # ranks that print what the first one prints
+        self._found = Columns()
+        self._row = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether what was read last may go on in the next line."""
+        return self._waiting is not None
+
+    @property
+    def in_epochs(self) -> bool:
+        """Whether the log has told of an epoch."""
+        return self._places.epoch is not None
+
+    def state(self) -> dict[str, Any]:
+        """JSON-plain state."""
+        waiting = None if self._waiting is None else {name: repr(value) for name, value in self._waiting.items()}
+        return {
+            "places": self._places.state(), "waiting": waiting, "kind": self._kind, "key": self._key,
+            "header": self._header, "section": self._section, "below": self._below, "done": self._done, "bar": self._bar, "rank": self._rank,
+            "loss": self._loss, "said": {name: repr(value) for name, value in self._said.items()}, "echoes": self._echoes,
+        }  # fmt: skip
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> Records:
+        """The inverse of `state`."""
+        records = cls()
+        records._places = Places.restore(state["places"])
+        waiting = state["waiting"]
+        records._waiting = None if waiting is None else {name: float(value) for name, value in waiting.items()}
+        records._kind, records._key = state["kind"], list(state["key"])
+        records._header, records._section = list(state["header"]), state["section"]
+        records._below = state["below"]
+        records._done, records._bar, records._rank = list(state["done"]), state["bar"], state["rank"]
+        records._loss, records._echoes = state["loss"], list(state["echoes"])
+        records._said = {name: float(value) for name, value in state["said"].items()}
+        return records
+
+    def read(
+        self, lines: Sequence[bytes], masks: Sequence[bytes], recipes: Mapping[bytes, Recipe], found: Columns
+    ) -> int:
+        """Put the records of `lines` into `found`. -> how many rows they take."""
+        self._found, self._row = found, 0
+        for line, mask in zip(lines, masks, strict=True):
+            recipe = recipes.get(mask)
+            if recipe is not None:
+                self._take(recipe, line)
+            if not line.endswith(b"\r") and self._kind in ("bar", "epoch bar", "row"):
+                self._flush()
+        return self._row
+
+    def finish(self, found: Columns, row: int) -> int:
+        """Nothing will follow: put what waits into `found`, at row `row`. -> how many rows it takes."""
+        self._found, self._row = found, row
+        self._flush()
+        return self._row - row
+
+    # ---- one line -------------------------------------------------------------------------------------------------
+
+    def _take(self, recipe: Recipe, line: bytes) -> None:
+        values = {slot.called(line): value for slot in recipe.slots if (value := slot.read(line)) is not None}
+        epoch = recipe.epoch.read(line) if recipe.epoch is not None else None
+        if epoch is not None:
+            if self._places.epoch != epoch:
+                self._done = []
+            self._places.note(epoch)
+        index, total = _whole(recipe.index, line), _whole(recipe.total, line)
+        if recipe.kind == "item" and not self._below:
+            return
+        self._below = recipe.kind in ("heading", "item")
+        match recipe.kind:
+            case "header":
+                self._flush()
+                self._header = [line[cell.start : cell.end].decode("utf-8", "replace") for cell in recipe.cells]
+                return
+            case "box":
+                self._box(recipe, line)
+                return
+            case "bar" if not values:
+                self._progress(index, total)
+                return
+            case "epoch bar":
+                self._epoch_bar(values, index, total)
+                return
+            case "row":
+                self._table_row(recipe, line)
+                return
+            case "eval":
+                self._wait("eval", [], values)
+                return
+            case _:
+                pass
+        if recipe.rank is not None:
+            values = self._of_rank(int(recipe.rank.read(line) or 0), values)
+        if recipe.missing is not None:
+            values.update(self._left_out(recipe.missing, line))
+        elif loss := next((name for name in values if role(name) == "train_loss"), None):
+            self._loss = loss
+        if epoch is not None:
+            values["epoch"] = epoch
+        step = recipe.step.read(line) if recipe.step is not None else None
+        if step is None and index is not None:
+            step = float(self._places.step(index, total, named=recipe.named))
+        if recipe.kind == "log" and step is None and self._bar is not None:
+            self._wait("log", [], values)
+            return
+        if step is not None:
+            values["step"] = step
+        if recipe.kind == "bar":
+            self._wait("bar", [self._places.epoch, index, total], values)
+        else:
+            self._flush()
+            self._emit(values)
+
+    def _wait(self, kind: str, key: list[Any], values: Values) -> None:
+        """These values are replaced by those of the next line of the same kind and key."""
+        if (self._kind, self._key) == (kind, key) and self._waiting is not None and kind != "log":
+            self._waiting.update(values)
+        else:
+            self._flush()
+            self._kind, self._key, self._waiting = kind, key, values
+
+    def _flush(self) -> None:
+        """What waits is complete."""
+        if self._waiting is None:
+            return
+        values, kind = self._waiting, self._kind
+        self._waiting, self._kind, self._key = None, "", []
+        if kind == "log" and self._bar is not None:
+            values["step"] = float(self._bar[0])
+        self._emit(values)
+
+    def _emit(self, values: Values) -> None:
+        for name, value in values.items():
+            self._found.add(name, [self._row], [value])
+        self._row += 1
+
+    # ---- kinds of lines -------------------------------------------------------------------------------------------
+
+    def _progress(self, index: int | None, total: int | None) -> None:
+        """A progress bar without metrics. The longest one counts the steps."""
+        if index is None or total is None or (self._bar is not None and total < self._bar[1]):
+            return
+        self._bar = [index, total]
+        if self._kind == "log":  # printed again behind the record that made way for it
+            self._flush()
+
+    def _epoch_bar(self, values: Values, index: int | None, total: int | None) -> None:
+        if index is not None and index != total:
+            self._flush()
+            self._done = []
+            self._emit({**{RUNNING + name: value for name, value in values.items()}, **self._epoch()})
+            return
+        new = {name: value for name, value in values.items() if name not in self._done}
+        if self._kind == "epoch bar" and self._waiting is not None:
+            self._waiting.update(new)
+        elif new:
+            self._flush()
+            self._kind, self._key, self._waiting = "epoch bar", [], {**new, **self._epoch()}
+        self._done = [*self._done, *new]
+
+    def _epoch(self) -> Values:
+        return {} if self._places.epoch is None else {"epoch": float(self._places.epoch)}
+
+    def _table_row(self, recipe: Recipe, line: bytes) -> None:
+        cells = recipe.cells[-len(self._header) :] if self._header else ()
+        if len(cells) < len(self._header) or not cells:
+            return
+        values: Values = {}
+        for name, cell in zip(self._header, cells, strict=True):
+            spelled = line[cell.start : cell.end].decode("utf-8", "replace").rstrip("%")
+            if role(name) in ("epoch", "step"):
+                spelled = spelled.partition("/")[0]
+            if (value := number(spelled)) is not None:
+                values[name] = value
+        place = [value for name, value in values.items() if role(name) in ("epoch", "step")]
+        if recipe.index is not None:
+            self._wait("row", place, values)
+        else:
+            self._flush()
+            self._emit(values)
+
+    def _box(self, recipe: Recipe, line: bytes) -> None:
+        if not recipe.cells:  # a rule
+            self._flush()
+            self._section = ""
+            return
+        name = line[recipe.cells[0].start : recipe.cells[0].end].decode("utf-8", "replace")
+        value = number(line[recipe.cells[1].start : recipe.cells[1].end].decode("utf-8", "replace")) if len(recipe.cells) > 1 else None
+        if len(recipe.cells) == 1:
+            self._section = name.rstrip("/")
+            return
+        indented = line[recipe.cells[0].start - 2 : recipe.cells[0].start] == b"  "
+        if value is not None:
+            called = f"{self._section}/{name}" if self._section and indented else name
+            self._wait("box", [], {called: value})
+
+    def _of_rank(self, rank: int, values: Values) -> Values:
+        """The values of one of several processes. The first that prints any is the one that counts."""
+        if self._rank is None and values:
+            self._rank = rank
+        losses = {name: value for name, value in values.items() if role(name) in ("train_loss", "val_loss")}
+        if rank == self._rank:
+            self._said = losses
+            return values
+        if rank in self._echoes:
+            return {}
+        if losses and losses == self._said:
+            self._echoes.append(rank)
+            return {}
+        return {f"rank{rank}.{name}": value for name, value in values.items()}
+
+    def _left_out(self, counts: tuple[Slot | None, Slot | None], line: bytes) -> Values:
+        skipped, nans = (slot.read(line) or 0.0 if slot is not None else 0.0 for slot in counts)
+        return {self._loss: float("nan")} if nans or not skipped else {}
+
+
+def _whole(slot: Slot | None, line: bytes) -> int | None:
+    value = slot.read(line) if slot is not None else None
+    return int(value) if value is not None and value.is_integer() else None
