@@ -56,6 +56,29 @@ TEXT = (
     b"step=7 loss=1."  # torn
 )
 
+OUTPUT = (
+    b"Epoch 1/2\r\n"
+    b"\b\b\b\r 1/20 [>....] - ETA: 0s - loss: 2.5000\b\b\b\r20/20 [====] - 1s 2ms/step - loss: 2.2500\n"
+    b"20/20 \xe2\x94\x81\xe2\x94\x81 1s 2ms/step - loss: 2.2500 - val_loss: 2.5000\n"
+    b"Epoch 2/2\n"
+    b"20/20 - 3s - loss: nan - val_loss: 1.5\n"
+    b"Epoch 1:   0%|          | 0/10 [00:00<?, ?it/s]\rEpoch 1:  10%|#         | 1/10 [00:01<00:09, 1.2it/s, loss=0.5]\r"
+    b"Epoch 1:  10%|#         | 1/10 [00:01<00:09, 1.2it/s, loss=0.25]\r\n"
+    b"Epoch 2: 100%|##########| 10/10 [00:01<00:00, 1.2it/s, loss=0.125]\n"
+    b"[rank0]: step: 41 loss: 2.5\n[rank1]: step: 41 loss: 2.5\n[rank1]: step: 42 loss: 2.25\n"
+    b"Epoch [2][50/489]\tlr: 4.945e-04, loss_rpn: 0.5, loss: 1.5\nEpoch [3][50/489]\tlr: 4.945e-04, loss: 1.25\n"
+    b"Test: [ 0/39]  Loss: 6.5 (6.5)\nTest: [39/39]  Loss: 6.25 (6.125)\n"
+    b"[2024-04-17 09:42:38] INFO [olmo.train:816, rank=0] [step=2/739328]\n    train/CrossEntropyLoss=10.73\n"
+    b"    train/Perplexity=45,773\nepoch  train_loss  valid_loss  time\n0      0.5         0.75        00:12\n"
+    b"1      0.25        nan         00:12\n"
+    b"-----------------\n| train/    |   |\n|    loss   | 2 |\n| time/     |   |\n|    total_timesteps | 64 |\n-----------------\n"
+    b" iteration 70/ 100 | consumed samples: 256 | lm loss: 1.5E+00 | number of skipped iterations: 0 | "
+    b"number of nan iterations: 0 |\n iteration 80/ 100 | consumed samples: 256 | number of skipped iterations: 0 | "
+    b"number of nan iterations: 1 |\n"
+    b" 10%|#    | 866/8660 [00:01<00:09, 1.2it/s]\r{'loss': 1.5, 'epoch': 0.5}\r 10%|#    | 867/8660 [00:01<00:09, 1.2it/s]\r"
+    b"{'loss': '1.25', 'epoch': '0.6'}\n70: 13.5, -nan avg, 0.001 rate, 0.16 seconds, 70 images\ntrailing loss: 3 step: 9"
+)
+
 LOGS = {"jsonl": JSONL, "csv": CSV, "text": TEXT}
 
 

@@ -7,6 +7,7 @@ Every trainer has its own spelling, so a name is first cut into lower-case words
 step         the words, without what only says *whose* step it is, spell one of `_STEPS`: the whole name counts,
              because ``total_steps`` and ``step_time`` are not steps
 epoch        likewise, one of `_EPOCHS`
+other        some word is the rank of a process: what one of several says is not the metric of the training
 scale        some word is ``scale``: ``loss_scale`` and ``lr_scale`` are neither a loss nor a learning rate
 time         some word is a duration or a date
 setting      some word says that the number configures something (``val_loss_every``, ``min_lr``, ``loss_weight``): other
@@ -48,9 +49,11 @@ _SETTING = frozenset({
     "every", "freq", "frequency", "interval", "weight", "weights", "coef", "coeff", "lambda", "fn", "func", "function",
     "type", "threshold", "tol", "patience", "max", "min", "mult", "multiplier", "factor", "scheduler", "schedule", "decay",
     "gamma", "power", "warmup", "init", "initial", "final", "base", "count", "num", "ppl", "perplexity", "acc", "accuracy",
+    "best",
 })  # fmt: skip
+_RANK = re.compile(r"rank\d+")
 _LR = re.compile(r"lr\d*")
-_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel")
+_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost")
 _LOSS_WORDS_OF_A_SETTING = frozenset({"final", "min", "max"})
 _VALIDATION = frozenset(
     {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout", "tel"}
@@ -58,7 +61,7 @@ _VALIDATION = frozenset(
 _VALIDATION_LOSS = re.compile(r"(val|valid|validation|eval|test|dev|v)loss\d*")
 
 # Words that a total loss may carry beside "loss"; anything else makes it a part, such as `loss_rpn_cls`.
-_TOTAL = frozenset({"loss", "trl", "tel", "total", "overall", "lm", "train", "training", "trainer", "step", "epoch"})
+_TOTAL = frozenset({"loss", "trl", "tel", "cost", "total", "overall", "lm", "train", "training", "trainer", "step", "epoch"})
 # Words of a measure of error that is no loss by name but is what boosting libraries minimise.
 _ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape"})
 
@@ -99,6 +102,8 @@ def role(name: str) -> Role:
         return "step"
     if position in _EPOCHS:
         return "epoch"
+    if any(_RANK.fullmatch(word) for word in words):
+        return "other"
     if not _SCALE.isdisjoint(words):
         return "scale"
     if not _TIME.isdisjoint(words):

@@ -6,6 +6,8 @@ ones are not JSON: a loss that is not a number is the one that matters most.
 
 A record whose ``mode``, ``phase``, ``split`` or ``stage`` says that it is a validation has that word put in front of its
 names: the ``loss`` of ``{"mode": "val", "loss": 0.5}`` is the metric ``val.loss``.
+
+The functions that turn JSON objects into columns serve the other formats that are made of JSON too.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -24,24 +26,29 @@ from lrwatch.core.names import role
 from lrwatch.core.sample import Floats, Ints
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
+from lrwatch.formats.epochs import EpochAxis
 from lrwatch.formats.linewise import Linewise
 
 # Bytes that are decoded at once: the objects of some 1,500 lines stay in the processor's cache, which doubles the speed.
 _PIECE_BYTES = 1 << 16
 # Deeper nesting, and lists longer than this (histograms, token ids), are no metrics.
-_MAX_DEPTH = 8
-_MAX_LIST = 8
+MAX_DEPTH = 8
+MAX_LIST = 8
 
 _NOT_AN_OBJECT = "not a JSON object"
 
 # A bare NaN or infinity, where JSON wants a value. Put in quotes it is a string, which `number` reads. Inside a string the
 # same bytes would end that string in front of a letter, which no decoder accepts: so a wrong match is found out.
-_BARE = re.compile(rb"([:\[,][ \t]*)([-+]?(?:nan(?:\(ind\))?|inf(?:inity)?))(?=[ \t]*[,}\]])", re.IGNORECASE)
+_BARE = re.compile(rb"([:\[,]\s*)([-+]?(?:nan(?:\(ind\))?|inf(?:inity)?))(?=\s*[,}\]])", re.IGNORECASE)
 _QUOTED = rb'\1"\2"'
 
 _MODES = ("mode", "phase", "split", "stage")
 _MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
 _VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
+
+PLACES = frozenset({"step", "epoch"})
+LOSSES = frozenset({"train_loss", "val_loss"})
+PLACES_AND_LOSSES = PLACES | LOSSES
 
 _decode_lines = msgspec.json.Decoder().decode_lines
 _decode = msgspec.json.Decoder().decode
@@ -53,20 +60,25 @@ class JsonLines(Linewise):
     name: ClassVar[str] = "jsonl"
     evidence: ClassVar[int] = 1
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._axis = EpochAxis()
+
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
-        for piece in _pieces(text):
-            records = _objects(piece, errors)
+        for piece in pieces(text):
+            records = objects(piece, errors)
             if not records:
                 continue
             if any(key in piece for key in _MODE_KEYS):
-                records = [_named_by_mode(record) for record in records]
-            _collect(found, "", records, np.arange(count, count + len(records)), _MAX_DEPTH)
+                records = named_by_mode(records)
+            collect(found, "", records, np.arange(count, count + len(records)))
             count += len(records)
         return count
 
 
-def _pieces(text: bytes) -> Iterator[bytes]:
+def pieces(text: bytes) -> Iterator[bytes]:
+    """Some lines of `text` at a time, so many that their objects stay in the processor's cache."""
     start = 0
     while start < len(text):
         end = text.find(b"\n", start + _PIECE_BYTES) + 1 or len(text)
@@ -74,7 +86,7 @@ def _pieces(text: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _objects(piece: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
+def objects(piece: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
     """The objects in the lines of `piece`; whatever else lies there is counted."""
     records = _at_once(piece)
     if records is None and _BARE.search(piece):
@@ -104,22 +116,43 @@ def _line(line: bytes) -> dict[str, Any] | None:
     """The object in `line`, or None."""
     if not line.lstrip().startswith(b"{"):
         return None
+    record: dict[str, Any] | None = decoded(line)
+    return record
+
+
+def decoded(text: bytes) -> Any:
+    """What the JSON in `text` says, with NaN and infinities in any spelling, or None where it is none."""
     decodings: tuple[Callable[[], Any], ...] = (
-        lambda: _decode(line),
-        lambda: _decode(_BARE.sub(_QUOTED, line)),
-        lambda: json.loads(line.decode("utf-8", "replace")),  # also lone surrogates and numbers beyond a double
+        lambda: _decode(text),
+        lambda: _decode(_BARE.sub(_QUOTED, text)),
+        lambda: json.loads(text.decode("utf-8", "replace")),  # also lone surrogates and numbers beyond a double
     )
     for decode in decodings:
         try:
-            record: dict[str, Any] = decode()
+            return decode()
         except (ValueError, RecursionError):
             continue
-        return record
     return None
 
 
+def tells(record: Mapping[str, Any], roles: Container[str] = PLACES_AND_LOSSES, depth: int = 2) -> bool:
+    """Whether a record has a number that is a step, an epoch or a loss (or of other `roles`), by its name."""
+    return any(
+        role(key) in roles
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        else role(key) in roles and number(value) is not None
+        if isinstance(value, str)
+        else depth > 1 and isinstance(value, dict) and tells(value, roles, depth - 1)
+        for key, value in record.items()
+    )
+
+
+def named_by_mode(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records with the names of their metrics behind their validation word, where they have one."""
+    return list(map(_named_by_mode, records))
+
+
 def _named_by_mode(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the names of its metrics behind its validation word, where it has one."""
     word = next((mode for key in _MODES if isinstance(mode := record.get(key), str) and mode in _VALIDATION), None)
     if word is None:
         return record
@@ -131,8 +164,16 @@ def _named_by_mode(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _collect(found: Columns, prefix: str, records: Sequence[dict[str, Any]], rows: Ints, depth: int) -> None:
-    """Put the numbers in `records` (not empty) into `found`, those of records of the same shape together."""
+def collect(found: Columns, prefix: str, records: Sequence[dict[str, Any]], rows: Ints, depth: int = MAX_DEPTH) -> None:
+    """Put the numbers in `records` into `found`, those of records of the same shape together.
+
+    Args:
+        found: Where to.
+        prefix: Of their names.
+        records: Not empty.
+        rows: The number of each record, shape (len(records),).
+        depth: How much deeper a record may be nested.
+    """
     keys = tuple(records[0])
     if set(map(len, records)) == {len(keys)}:
         try:
@@ -147,7 +188,7 @@ def _collect(found: Columns, prefix: str, records: Sequence[dict[str, Any]], row
     for i, record in enumerate(records):
         shapes.setdefault(tuple(record), []).append(i)
     for which in shapes.values():
-        _collect(found, prefix, [records[i] for i in which], rows[which], depth)
+        collect(found, prefix, [records[i] for i in which], rows[which], depth)
 
 
 def _columns(keys: tuple[str, ...], records: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -178,13 +219,13 @@ def _collect_column(found: Columns, name: str, column: Sequence[Any], rows: Ints
         if which:
             found.add(name, rows[which], [value for value in values if value is not None])
     elif kind is list and depth:
-        column = [dict(zip(_INDICES, value, strict=False)) if len(value) <= _MAX_LIST else {} for value in column]
-        _collect(found, f"{name}.", column, rows, depth - 1)
+        column = [dict(zip(_INDICES, value, strict=False)) if len(value) <= MAX_LIST else {} for value in column]
+        collect(found, f"{name}.", column, rows, depth - 1)
     elif kind is dict and depth:
-        _collect(found, f"{name}.", column, rows, depth - 1)
+        collect(found, f"{name}.", column, rows, depth - 1)
 
 
-_INDICES = tuple(str(i) for i in range(_MAX_LIST))
+_INDICES = tuple(str(i) for i in range(MAX_LIST))
 
 
 def _floats(column: Sequence[Any]) -> Floats:

@@ -52,5 +52,5 @@ class Linewise(ABC):
         """The inverse of `state`."""
         restored = cls()
         restored._lines = Lines(state["skipping"])
-        restored._axis = StepAxis.restore(state["axis"])
+        restored._axis = restored._axis.restore(state["axis"])
         return restored

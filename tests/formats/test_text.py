@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from format_samples import feed, samples
 
+from format_samples import OUTPUT, cut
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from lrwatch.formats.text import Text
 
 
@@ -23,7 +27,7 @@ def read(*lines: str) -> list[tuple[str, int, str]]:
         ("2024-05-06 12:30:01,853 - INFO - step: 4  loss: 12.4153  tps: 7,034", {"loss": 12.4153, "tps": 7034.0}),
         (
             "INFO:root:epoch 3 loss=.5 loss_scale=128 top1=9 top5=8",
-            {"loss": 0.5, "loss_scale": 128, "top1": 9, "top5": 8},
+            {"epoch": 3, "loss": 0.5, "loss_scale": 128, "top1": 9, "top5": 8},
         ),
         (
             " iteration   10/  99 | lm loss: 1.078335E+01 | loss scale: 2048.0 |",
@@ -76,3 +80,25 @@ def test_lines_of_one_shape_are_read_by_their_own_digits() -> None:
     assert read(*(f"s:{i} acc{i % 2}:{i}.5 loss:{i / 8}" for i in range(10, 99))) == [
         sample for i in range(10, 99) for sample in ((f"acc{i % 2}", i, f"{i}.5"), ("loss", i, repr(i / 8)))
     ]
+
+
+def test_output_of_many_trainers_fed_byte_by_byte_with_a_restart_each_time_gives_the_same_samples() -> None:
+    whole = samples(feed(Text(), [OUTPUT]))
+    assert len(whole) > 40
+    assert samples(feed(Text(), [OUTPUT[i : i + 1] for i in range(len(OUTPUT))], restart=True)) == whole
+
+
+@given(at=st.lists(st.integers(0, len(OUTPUT)), max_size=12))
+@settings(deadline=None)
+def test_output_of_many_trainers_in_any_chunking_gives_the_same_samples(at: list[int]) -> None:
+    assert samples(feed(Text(), cut(OUTPUT, at))) == samples(feed(Text(), [OUTPUT]))
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=200)
+def test_lines_of_many_trainers_in_any_order_and_chunking_give_the_same_samples(data: st.DataObject) -> None:
+    lines = OUTPUT.splitlines(keepends=True)
+    log = b"".join(data.draw(st.lists(st.sampled_from([*lines, b"\r", b"\n", b"\b"]), max_size=40)))
+    at = data.draw(st.lists(st.integers(0, len(log)), max_size=8))
+    restart = data.draw(st.booleans())
+    assert samples(feed(Text(), cut(log, at), restart=restart)) == samples(feed(Text(), [log]))

@@ -109,6 +109,8 @@ class Text:
         starts = np.concatenate([[0], starts[:-1] + 1])
         for mask, recipe in recipes.items():
             _read_alike(recipe, mask, lines, alike[mask], array, starts, found)
+        last = sorted(recipes, key=lambda mask: alike[mask][-1])
+        self._records.passed([recipes[mask] for mask in last], _epochs(recipes, alike, lines))
         return len(masks)
 
     def _counts(self, recipes: Mapping[bytes, Recipe]) -> bool:
@@ -127,6 +129,14 @@ class Text:
                 for name, kind in recipe.smoothing.items():
                     self._smoothing.setdefault(name, kind)
             return recipe
+
+
+def _epochs(
+    recipes: Mapping[bytes, Recipe], alike: Mapping[bytes, list[int]], lines: Sequence[bytes]
+) -> list[float]:
+    """The epochs that `lines` tell, in order."""
+    told = [(i, _value(recipe.epoch, lines[i])) for m, recipe in recipes.items() if recipe.epoch for i in alike[m]]
+    return [epoch for _, epoch in sorted(told)]
 
 
 def _read_alike(

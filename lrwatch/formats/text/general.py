@@ -37,20 +37,21 @@ NUMBER = (
 _NUMBER = re.compile(rb"(?<![\w.])" + NUMBER, re.IGNORECASE)
 _UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
 _KEY = re.compile(
-    rb"([A-Za-z_][\w./*@()'-]*(?: [A-Za-z(][\w./*@()'-]*){0,5})"
+    rb"([A-Za-z_][\w./*@()-]*(?:'s)?(?: [A-Za-z(][\w./*@()-]*){0,5})"
     rb"(\s*[=:]\s*[\[(]?\s*(?:tensor\(|array\()?|\s+\[\s*|\[\s*|\s+)$"
 )
 _QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\"): ?['\"]?$")
 _FLAT_DICTIONARY = re.compile(rb"\{['\"][^{}\n]*\}")
 _WORD = re.compile(rb"[^ ]+")
 # "number of skipped iterations", "time per step": no place.
-_NO_PLACE = frozenset({b"of", b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n"})
+_NO_PLACE = frozenset({b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n"})
 _LEVELS = frozenset({b"DEBUG", b"INFO", b"WARNING", b"ERROR", b"CRITICAL", b"root"})
 _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is a place in a program
 
 # Program code and configurations. Some trainers write their own source into the log.
 _CODE = re.compile(
-    rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch|for|if|while)\b[ .(]"
+    rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch)\b[ .(]"
+    rb"|\b(?:for \w+(?:, \w+)* in|if|while)\b[ (].*:\s*(?:#|$|\w+ =)"
     rb"|[-+*/]=|==|\bprint\(|f[\"']|^\s*(?:#|//)|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = |\w\s*:\s*(?:int|float|str|bool)\s*="
 )
 
@@ -73,6 +74,11 @@ _MODE = re.compile(
 _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE)
 _SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"})
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
+
+# `*** Best metric: 78.1 (epoch 3)` says again what was said.
+_SAID_BEFORE = re.compile(rb"\D*\bbest\b", re.IGNORECASE)
+# `[olmo.util:159, rank=3]` is a place in a program.
+_MODULE = re.compile(rb"\[[A-Za-z_][\w.]*:$")
 
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
@@ -99,7 +105,7 @@ def code(mask: bytes) -> bool:
 
 def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | None:
     """How to read the lines with this mask, from byte `start` on; None if they carry no step, epoch or loss."""
-    if code(mask):
+    if code(mask) or _SAID_BEFORE.match(mask, start):
         return None
     line = _Line(mask, start)
     return line.recipe(rank)
@@ -125,7 +131,11 @@ class _Line:
         self._named = False
         self._names: list[tuple[int, int]] = []
         self._means: list[tuple[int, str]] = []
-        self._flat = [match.span() for match in _FLAT_DICTIONARY.finditer(mask)] if b"{" in mask else []
+        self._flat = [
+            match.span()
+            for match in (_FLAT_DICTIONARY.finditer(mask) if b"{" in mask else ())
+            if mask.count(b"{", 0, match.start()) == mask.count(b"}", 0, match.start())
+        ]
         self._read()
 
     # ---- left to right --------------------------------------------------------------------------------------------
@@ -232,10 +242,12 @@ class _Line:
             return None
         words = [word.span() for word in _WORD.finditer(mask, match.start(), match.end(1))]
         # `step_avg:nanms train_time:`: the first word is a value. `INFO step:`: it says how loud the line is.
-        if mask[start : match.start()].endswith((b":", b"=")):
+        if len(words) > 1 and mask[start : match.start()].endswith((b":", b"=")):
             del words[0]
         loud = max((i for i, (a, b) in enumerate(words) if mask[a:b] in _LEVELS), default=-1)
         words = words[loud + 1 :]
+        if _MODULE.search(mask, start, end) or mask[match.start() : match.end(1)].lower().endswith(b"rank"):
+            return None
         if not words or _FILE.search(mask, *words[-1]):
             return None
 

@@ -85,6 +85,20 @@ class Records:
                 self._flush()
         return self._row
 
+    def passed(self, recipes: Sequence[Recipe], epochs: Sequence[float]) -> None:
+        """Lines were read that stand alone; remember what those that do not will want to know.
+
+        Args:
+            recipes: Theirs, in the order of their last lines.
+            epochs: What they told, in order.
+        """
+        for epoch in epochs:
+            self._in_epoch(epoch)
+        for recipe in recipes:
+            if recipe.step is not None or recipe.index is not None:
+                self._below = False
+            self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
+
     def finish(self, found: Columns, row: int) -> int:
         """Nothing will follow: put what waits into `found`, at row `row`. -> how many rows it takes."""
         self._found, self._row = found, row
@@ -97,13 +111,14 @@ class Records:
         values = {slot.called(line): value for slot in recipe.slots if (value := slot.read(line)) is not None}
         epoch = recipe.epoch.read(line) if recipe.epoch is not None else None
         if epoch is not None:
-            if self._places.epoch != epoch:
-                self._done = []
-            self._places.note(epoch)
+            self._in_epoch(epoch)
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
         if recipe.kind == "item" and not self._below:
             return
-        self._below = recipe.kind in ("heading", "item")
+        if recipe.kind == "item":
+            values = {name: value for name, value in values.items() if role(name) not in ("step", "epoch")}
+        elif recipe.kind == "heading" or recipe.step is not None or recipe.index is not None:
+            self._below = recipe.kind == "heading"
         match recipe.kind:
             case "header":
                 self._flush()
@@ -112,7 +127,7 @@ class Records:
             case "box":
                 self._box(recipe, line)
                 return
-            case "bar" if not values:
+            case "bar" if not values or index == 0:  # at 0 it still shows the values of the bar before
                 self._progress(index, total)
                 return
             case "epoch bar":
@@ -130,8 +145,8 @@ class Records:
             values = self._of_rank(int(recipe.rank.read(line) or 0), values)
         if recipe.missing is not None:
             values.update(self._left_out(recipe.missing, line))
-        elif loss := next((name for name in values if role(name) == "train_loss"), None):
-            self._loss = loss
+        else:
+            self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
         if epoch is not None:
             values["epoch"] = epoch
         step = recipe.step.read(line) if recipe.step is not None else None
@@ -147,6 +162,11 @@ class Records:
         else:
             self._flush()
             self._emit(values)
+
+    def _in_epoch(self, epoch: float) -> None:
+        if self._places.epoch != epoch:
+            self._done = []
+        self._places.note(epoch)
 
     def _wait(self, kind: str, key: list[Any], values: Values) -> None:
         """These values are replaced by those of the next line of the same kind and key."""

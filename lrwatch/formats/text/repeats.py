@@ -7,28 +7,34 @@ from typing import Any
 
 import numpy as np
 
+from lrwatch.core.names import role
 from lrwatch.core.sample import Batch, Column
 
 
 class Repeats:
-    """Drops a value that its metric already had at the same step."""
+    """Drops a value that its metric already had at the same step, while no other step came between."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[int, float]] = {}
+        self._step = -1  # of the last row
+        self._stretch = 0  # how often the step changed from one row to the next
+        self._last: dict[str, tuple[int, float]] = {}  # metric -> stretch and value
 
     def dropped(self, batch: Batch) -> Batch:
         """The batch without what is said again. Only steps tell: an epoch has many lines, and a count of records grows."""
         if batch.axis != "step" or not batch.rows:
             return batch
+        stretches = self._stretch + np.cumsum(np.diff(batch.steps, prepend=self._step) != 0)
+        self._step, self._stretch = int(batch.steps[-1]), int(stretches[-1])
         columns: dict[str, Column] = {}
         changed = False
         for name, column in batch.columns.items():
-            if not len(column.rows):
+            if role(name) == "epoch":
+                columns[name] = column
                 continue
-            steps, values = batch.steps[column.rows], column.values
+            places, values = stretches[column.rows], column.values
             before = self._last.get(name, (-1, 0.0))
-            again = steps == np.concatenate([[before[0]], steps[:-1]])
-            self._last[name] = int(steps[-1]), float(values[-1])
+            again = np.diff(places, prepend=before[0]) == 0
+            self._last[name] = int(places[-1]), float(values[-1])
             if again.any():
                 earlier = np.concatenate([[before[1]], values[:-1]])
                 again &= (values == earlier) | (np.isnan(values) & np.isnan(earlier))
@@ -42,11 +48,13 @@ class Repeats:
 
     def state(self) -> dict[str, Any]:
         """JSON-plain state."""
-        return {name: [step, repr(value)] for name, (step, value) in self._last.items()}
+        last = {name: [stretch, repr(value)] for name, (stretch, value) in self._last.items()}
+        return {"step": self._step, "stretch": self._stretch, "last": last}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Repeats:
         """The inverse of `state`."""
         repeats = cls()
-        repeats._last = {name: (step, float(value)) for name, (step, value) in state.items()}
+        repeats._step, repeats._stretch = state["step"], state["stretch"]
+        repeats._last = {name: (stretch, float(value)) for name, (stretch, value) in state["last"].items()}
         return repeats

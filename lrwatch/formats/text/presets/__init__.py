@@ -12,7 +12,7 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
     vision.yolo, bars.keras, bars.tqdm, boxes.box, blocks.open_block, blocks.line_of_block, boosting.catboost,
-    vision.darknet, vision.caffe_train_output, speech.kaldi, speech.espnet, speech.marian, tables.header, tables.row,
+    vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet, speech.marian, tables.header, tables.row,
 )  # fmt: skip
 
 # The longest lines of metrics of real logs are of some kilobytes; longer ones are configurations.
@@ -20,7 +20,7 @@ _LONGEST_LINE = 1 << 14
 
 # What launchers and collectors put in front of a line: torchrun, DeepSpeed, srun, Ray, ClearML.
 _RANK = re.compile(
-    rb"^(?:\[(?:rank|default)?(\d+)\]: ?|(\d+): (?=\D)|\([\w.]+ pid=\d+[^)]*\) |\d{13} \S+ \w+ )+"
+    rb"^(?:\[(?:rank|default)?(\d+)\]: ?|(\d+): (?=\D)(?!-?(?:nan|inf)\b)|\([\w.]+ pid=\d+[^)]*\) |\d{13} \S+ \w+ )+"
 )
 _RANK_WITHIN = re.compile(rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)")
 

@@ -1,9 +1,10 @@
-"""Toolkits of speech and translation: Kaldi, ESPnet, Marian."""
+"""Toolkits of speech and translation: Kaldi, ESPnet, wenet, fairseq, Marian."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lrwatch.formats.text import general
 from lrwatch.formats.text.recipe import Recipe, Slot
@@ -13,6 +14,9 @@ _ESPNET = re.compile(rb"(\d+)epoch:(train|valid):\d+-(\d+)batch:(?: ?\d+num_upda
 _RESULTS = re.compile(rb"\b(\d+)epoch results: ")
 _SPLIT = re.compile(rb"\[(\w+)\] ")
 _ITEM = re.compile(rb"(?:^|[\s,\]])([A-Za-z_]\w*)=(" + general.NUMBER + rb")(?=,|\s|$)", re.IGNORECASE)
+_WENET = re.compile(rb"\b(TRAIN|CV) Batch (\d+)/(\d+) ")
+_PAIR = re.compile(rb" ((?:history )?[A-Za-z_]\w*) (" + general.NUMBER + rb")(?= |$)", re.IGNORECASE)
+_FAIRSEQ_EPOCH = re.compile(rb"\| INFO \| train \| epoch \d+ \| ")
 _MARIAN = re.compile(
     rb"Ep\. (\d+) : Up\. ([\d,]+) : .*?Cost (" + general.NUMBER + rb")(?:.*? : L\.r\. (" + general.NUMBER + rb"))?"
 )
@@ -51,11 +55,35 @@ def _items(mask: bytes, start: int, end: int, prefix: str) -> Iterator[Slot]:
         yield Slot(*item.span(2), name, *item.span(1), prefix=prefix)
 
 
+def wenet(mask: bytes, start: int) -> Recipe | None:
+    """`DEBUG TRAIN Batch 1/200 loss 45.1 loss_att 50.2 lr 0.00002 rank 0`: epoch and batch."""
+    if (match := _WENET.search(mask, start)) is None:
+        return None
+    prefix = general.VALIDATION if match[1] != b"TRAIN" else ""
+    slots = tuple(
+        Slot(*item.span(2), prefix + item[1].decode(), *item.span(1))
+        for item in _PAIR.finditer(mask, match.end() - 1)
+        if item[1] != b"rank" and b"0" not in item[1]
+    )
+    index = None if prefix else Slot(*match.span(3), "index")
+    return Recipe(slots, "eval" if prefix else "record", epoch=Slot(*match.span(2), "epoch"), index=index)
+
+
+def fairseq_epoch(mask: bytes, start: int) -> Recipe | None:
+    """`| INFO | train | epoch 001 | loss 9.1 | ... | num_updates 500`: the means of an epoch, beside those of `train_inner`."""
+    if _FAIRSEQ_EPOCH.search(mask, start) is None or (found := general.search(mask, start)) is None:
+        return None
+    slots = tuple(
+        replace(slot, name=None if slot.name is None else f"epoch.{slot.name}", prefix="epoch.") for slot in found.slots
+    )
+    return replace(found, slots=slots)
+
+
 def marian(mask: bytes, start: int) -> Recipe | None:
     """`Ep. 1 : Up. 1000 : Sen. 12,345 : Cost 7.2 : Time 10s : 1000 words/s : L.r. 3.0e-4`."""
     if (match := _MARIAN.search(mask, start)) is None:
         return None
-    slots = [Slot(*match.span(3), "loss")]
+    slots = [Slot(*match.span(3), "Cost")]
     if match[4] is not None:
         slots.append(Slot(*match.span(4), "lr"))
-    return Recipe(tuple(slots), step=Slot(*match.span(2), "step"), smoothing={"loss": "window"})
+    return Recipe(tuple(slots), step=Slot(*match.span(2), "step"), smoothing={"Cost": "window"})
