@@ -11,7 +11,6 @@ from lrwatch.core.sample import Batch
 from lrwatch.errors import ConfigError
 from lrwatch.formats.base import Format
 from lrwatch.formats.csv import Csv
-
 from lrwatch.formats.jsonl import JsonLines
 from lrwatch.formats.text import Text
 

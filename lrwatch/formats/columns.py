@@ -8,7 +8,7 @@ numbers, and otherwise by counting its records.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -70,12 +70,14 @@ class StepAxis:
         last: The last step or epoch that the log gave.
         records: How many records with samples there were.
         fractional: Epochs with a fraction were seen, so epochs cannot be the axis.
+        said: Which rows of the last batch the log itself gave a step, shape (rows,); no state.
     """
 
     axis: Axis = "record"
     last: int = 0
     records: int = 0
     fractional: bool = False
+    said: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> StepAxis:
@@ -84,7 +86,7 @@ class StepAxis:
 
     def state(self) -> dict[str, Any]:
         """JSON-plain state."""
-        return asdict(self)
+        return {"axis": self.axis, "last": self.last, "records": self.records, "fractional": self.fractional}
 
     def batch(self, count: int, found: Columns, *, lines: int = 0, errors: Mapping[str, int] | None = None) -> Batch:
         """Place `count` records.
@@ -110,13 +112,15 @@ class StepAxis:
         for name, column in metrics.items():
             if name not in epoch_names:
                 has_samples[column.rows] = True
+        said = _first_usable(count, [columns[name] for name in step_names], whole=True)
+        self.said = ~np.isnan(said)
         steps = self._place(
-            _first_usable(count, [columns[name] for name in step_names], whole=True),
+            said,
             _first_usable(count, [columns[name] for name in epoch_names], whole=False),
             has_samples,
         )
         if not has_samples.all():
-            steps = steps[has_samples]
+            steps, self.said = steps[has_samples], self.said[has_samples]
             new_row = np.cumsum(has_samples) - 1
             metrics = {
                 name: Column(new_row[kept.rows], kept.values)

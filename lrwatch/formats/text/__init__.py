@@ -1,4 +1,6 @@
-"""Text that trainers print: a general extractor, and presets for what it cannot know. The way of a line::
+"""Text that trainers print: a general extractor, and presets for what it cannot know.
+
+The way of a line::
 
     bytes -> lines -> mask (all digits are 0) -> recipe: by a preset, or the general extractor -> records -> samples
 

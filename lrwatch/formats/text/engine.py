@@ -8,18 +8,19 @@ ways give the same samples.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from lrwatch.core.sample import Batch, Smoothing
+from lrwatch.core.sample import Batch, Floats, Ints, Smoothing
 from lrwatch.formats.columns import Columns, StepAxis
 from lrwatch.formats.lines import Lines
 from lrwatch.formats.text import numerals
 from lrwatch.formats.text.presets import search
 from lrwatch.formats.text.recipe import Recipe, Slot
-from lrwatch.formats.text.records import Records
+from lrwatch.formats.text.records import Records, Told
 from lrwatch.formats.text.repeats import Repeats
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _AT_ONCE = 8
 _ZEROS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))  # fmt: skip
 _ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[@-_]")
 _LF = ord("\n")
+
+Digits = npt.NDArray[np.uint8]
 
 
 class Text:
@@ -66,7 +69,7 @@ class Text:
         if final:
             count += self._records.finish(found, count)
         batch = self._axis.batch(count, found, lines=block.lines + block.dropped, errors=block.errors)
-        batch = self._repeats.dropped(batch)
+        batch = self._repeats.dropped(batch, self._axis.said)
         smoothing = {name: self._smoothing[name] for name in batch.columns if name in self._smoothing}
         return (Batch(batch.steps, batch.columns, batch.axis, batch.lines, batch.errors, smoothing), block.consumed)
 
@@ -102,21 +105,42 @@ class Text:
         if not recipes and not self._records.waiting:
             return 0
         lines = text.split(b"\n")
-        if self._records.waiting or not all(recipe.stands_alone for recipe in recipes.values()) or self._counts(recipes):
+        if self._records.waiting or self._records.has_bar or not all(r.stands_alone for r in recipes.values()):
             return self._records.read(lines[:-1], masks, recipes, found)
-        starts = np.flatnonzero(np.frombuffer(text, np.uint8) == _LF)
-        array = np.frombuffer(text, np.uint8) - np.uint8(ord("0"))
-        starts = np.concatenate([[0], starts[:-1] + 1])
-        for mask, recipe in recipes.items():
-            _read_alike(recipe, mask, lines, alike[mask], array, starts, found)
-        last = sorted(recipes, key=lambda mask: alike[mask][-1])
-        self._records.passed([recipes[mask] for mask in last], _epochs(recipes, alike, lines))
+        self._read_columns(text, lines, alike, recipes, found)
         return len(masks)
 
-    def _counts(self, recipes: Mapping[bytes, Recipe]) -> bool:
-        """Whether an epoch may say what a counter counts."""
-        counters = any(recipe.index is not None for recipe in recipes.values())
-        return counters and (self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values()))
+    def _read_columns(
+        self,
+        text: bytes,
+        lines: Sequence[bytes],
+        alike: Mapping[bytes, list[int]],
+        recipes: Mapping[bytes, Recipe],
+        found: Columns,
+    ) -> None:
+        """Put the records of lines that stand alone into `found`, all that are alike at once."""
+        characters = np.frombuffer(text, np.uint8)
+        starts = np.concatenate([[0], np.flatnonzero(characters == _LF)[:-1] + 1])
+        digits = characters - np.uint8(ord("0"))
+        told: list[Told] = []
+        counts = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
+        for mask, recipe in recipes.items():
+            group = _Alike(mask, lines, np.array(alike[mask], np.int64), digits, starts)
+            for slot in recipe.slots:
+                group.put(slot, found)
+            if recipe.step is not None:
+                found.add("step", group.rows, group.values(recipe.step))
+            if recipe.epoch is not None:
+                found.add("epoch", group.rows, group.values(recipe.epoch))
+            if recipe.step is None and recipe.index is not None and not counts and recipe.named:
+                found.add("step", group.rows, group.values(recipe.index))
+            elif recipe.epoch is not None or recipe.index is not None:
+                told.extend(group.told(recipe))
+        told.sort()
+        rows, steps = self._records.place(told)
+        if rows:
+            found.add("step", rows, steps)
+        self._records.passed([recipes[mask] for mask in sorted(recipes, key=lambda mask: alike[mask][-1])])
 
     def _recipe(self, mask: bytes) -> Recipe | None:
         try:
@@ -131,44 +155,45 @@ class Text:
             return recipe
 
 
-def _epochs(
-    recipes: Mapping[bytes, Recipe], alike: Mapping[bytes, list[int]], lines: Sequence[bytes]
-) -> list[float]:
-    """The epochs that `lines` tell, in order."""
-    told = [(i, _value(recipe.epoch, lines[i])) for m, recipe in recipes.items() if recipe.epoch for i in alike[m]]
-    return [epoch for _, epoch in sorted(told)]
+class _Alike:
+    """The lines of one mask in a text.
 
+    `rows` are their numbers, `digits` the characters of the text less the character 0, `starts` the offsets of all its lines.
+    """
 
-def _read_alike(
-    recipe: Recipe, mask: bytes, lines: Sequence[bytes], which: list[int], array: Any, starts: Any, found: Columns
-) -> None:
-    """Put the values of the lines `which`, which all have the same mask, into `found`."""
-    slots = list(recipe.slots)
-    if (step := recipe.step or recipe.index) is not None:
-        slots.append(Slot(step.start, step.end, "step"))
-    if recipe.epoch is not None:
-        slots.append(Slot(recipe.epoch.start, recipe.epoch.end, "epoch"))
-    rows = np.array(which, np.int64)
-    matrix = None
-    for slot in slots:
+    def __init__(self, mask: bytes, lines: Sequence[bytes], rows: Ints, digits: Digits, starts: Ints) -> None:
+        self.rows = rows
+        self._mask = mask
+        self._lines = lines
+        self._matrix = digits[starts[rows][:, None] + np.arange(len(mask))] if len(rows) >= _AT_ONCE else None
+
+    def values(self, slot: Slot) -> Floats:
+        """What is in `slot`, shape (rows,)."""
         values = None
-        if len(which) >= _AT_ONCE and slot.factor == 1.0:
-            if matrix is None:
-                matrix = array[starts[rows][:, None] + np.arange(len(mask))]
-            values = numerals.read(matrix[:, slot.start : slot.end], mask[slot.start : slot.end])
+        if self._matrix is not None and slot.factor == 1.0:
+            values = numerals.read(self._matrix[:, slot.start : slot.end], self._mask[slot.start : slot.end])
         if values is None:
-            values = np.array([_value(slot, lines[i]) for i in which])
+            read = [slot.read(self._lines[i]) for i in self.rows]
+            values = np.array([np.nan if value is None else value for value in read])
+        return values
+
+    def put(self, slot: Slot, found: Columns) -> None:
+        """Put the metric in `slot` into `found`."""
+        values = self.values(slot)
         if slot.name is not None:
-            found.add(slot.name, rows, values)
-            continue
+            found.add(slot.name, self.rows, values)
+            return
         named: dict[str, list[int]] = {}
-        for at, i in enumerate(which):
-            named.setdefault(slot.called(lines[i]), []).append(at)
+        for at, i in enumerate(self.rows):
+            named.setdefault(slot.called(self._lines[i]), []).append(at)
         for name, places in named.items():
-            found.add(name, rows[places], values[places])
+            found.add(name, self.rows[places], values[places])
 
-
-def _value(slot: Slot, line: bytes) -> float:
-    value = slot.read(line)
-    assert value is not None  # what a recipe calls a number is one
-    return value
+    def told(self, recipe: Recipe) -> Iterator[Told]:
+        """What the lines tell of epochs and counters."""
+        nothing = [np.nan] * len(self.rows)
+        columns = (
+            nothing if slot is None else self.values(slot).tolist()
+            for slot in (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
+        )
+        return ((*told, recipe.named) for told in zip(self.rows.tolist(), *columns, strict=True))

@@ -72,7 +72,9 @@ _MODE = re.compile(
     re.IGNORECASE,
 )
 _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE)
-_SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"})
+_SPLITS = frozenset(
+    {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
+)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
 # `*** Best metric: 78.1 (epoch 3)` says again what was said.
@@ -265,7 +267,11 @@ class _Line:
         if sign and sign != b"[":
             return last(len(words), sure=True)
         if sign == b"[":  # `Epoch [1]` was a place, `Train [` is not a name
-            return last(1, sure=True) if mask[slice(*words[-1])].lower() in (b"epoch", b"epoch(train)", b"epoch(val)") else None
+            return (
+                last(1, sure=True)
+                if mask[slice(*words[-1])].lower() in (b"epoch", b"epoch(train)", b"epoch(val)")
+                else None
+            )
         # With no sign between them, name and number may be prose: only a known name of one or two words counts ...
         if role_of(1) in _LOSSES:
             alone = role(last(1, sure=False).text) if len(words) > 1 else ""
@@ -295,8 +301,10 @@ class _Line:
         validation = False
         roles: set[str] = set()
         for i, slot in enumerate(self.slots):
-            called = slot.name if slot.name is not None else self._mask[slot.name_start : slot.name_end].decode(
-                "utf-8", "replace"
+            called = (
+                slot.name
+                if slot.name is not None
+                else self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace")
             )
             kind = role(called)
             roles.add(kind)
@@ -329,8 +337,8 @@ class _Line:
             index = total = None
         elif index is None and step is not None and epoch is not None and not is_global(self._place_names["step"]):
             step, index, self._named = None, step, True  # it may begin again with each epoch
-        kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
-        return Recipe(tuple(slots), kind, step, epoch, index, total, self._named, rank, smoothing, missing)
+        becomes: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
+        return Recipe(tuple(slots), becomes, step, epoch, index, total, self._named, rank, smoothing, missing)
 
 
 def _last_of_each(slots: list[Slot]) -> list[Slot]:

@@ -98,10 +98,5 @@ class Recipe:
 
     @property
     def stands_alone(self) -> bool:
-        """Whether the values and the place are in the line itself, so that lines can be read in any order."""
-        return (
-            self.kind == "record"
-            and self.rank is None
-            and self.missing is None
-            and (self.index is None or (self.named and self.epoch is None and self.total is not None))
-        )
+        """Whether the values are in the line itself; a `log` stands alone where there are no progress bars."""
+        return self.kind in ("record", "log") and self.rank is None and self.missing is None

@@ -16,6 +16,8 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 _UNSEEN_LOSS = "lm loss"
 
 Values = dict[str, float]
+Told = tuple[int, float, float, float, bool]
+"""What a line tells of its place: row, epoch, index and total of a counter (NaN where there is none), whether it is named."""
 
 
 class Records:
@@ -35,13 +37,18 @@ class Records:
         self._loss = _UNSEEN_LOSS
         self._said: Values = {}  # by the first of several processes, of late
         self._echoes: list[int] = []  # ranks that print what the first one prints
-        self._found = Columns()
+        self._found: dict[str, tuple[list[int], list[float]]] = {}  # rows and values of this read
         self._row = 0
 
     @property
     def waiting(self) -> bool:
         """Whether what was read last may go on in the next line."""
         return self._waiting is not None
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether there was a progress bar, which may place the records between its lines."""
+        return self._bar is not None
 
     @property
     def in_epochs(self) -> bool:
@@ -76,24 +83,33 @@ class Records:
         self, lines: Sequence[bytes], masks: Sequence[bytes], recipes: Mapping[bytes, Recipe], found: Columns
     ) -> int:
         """Put the records of `lines` into `found`. -> how many rows they take."""
-        self._found, self._row = found, 0
+        self._found, self._row = {}, 0
         for line, mask in zip(lines, masks, strict=True):
             recipe = recipes.get(mask)
             if recipe is not None:
                 self._take(recipe, line)
             if not line.endswith(b"\r") and self._kind in ("bar", "epoch bar", "row"):
                 self._flush()
+        self._put(found)
         return self._row
 
-    def passed(self, recipes: Sequence[Recipe], epochs: Sequence[float]) -> None:
-        """Lines were read that stand alone; remember what those that do not will want to know.
+    def place(self, told: Sequence[Told]) -> tuple[list[int], list[float]]:
+        """Lines that stand alone told of epochs and counters, in this order. -> rows that have a step by that, and the steps."""
+        rows, steps = [], []
+        for row, epoch, index, total, named in told:
+            if epoch == epoch:
+                self._in_epoch(epoch)
+            if index.is_integer():
+                rows.append(row)
+                steps.append(float(self._places.step(int(index), int(total) if total == total else None, named=named)))
+        return rows, steps
+
+    def passed(self, recipes: Sequence[Recipe]) -> None:
+        """Remember what lines that do not stand alone will want to know of those that do.
 
         Args:
-            recipes: Theirs, in the order of their last lines.
-            epochs: What they told, in order.
+            recipes: Of the lines that were read, in the order of the last line of each.
         """
-        for epoch in epochs:
-            self._in_epoch(epoch)
         for recipe in recipes:
             if recipe.step is not None or recipe.index is not None:
                 self._below = False
@@ -101,9 +117,14 @@ class Records:
 
     def finish(self, found: Columns, row: int) -> int:
         """Nothing will follow: put what waits into `found`, at row `row`. -> how many rows it takes."""
-        self._found, self._row = found, row
+        self._found, self._row = {}, row
         self._flush()
+        self._put(found)
         return self._row - row
+
+    def _put(self, found: Columns) -> None:
+        for name, (rows, values) in self._found.items():
+            found.add(name, rows, values)
 
     # ---- one line -------------------------------------------------------------------------------------------------
 
@@ -188,7 +209,9 @@ class Records:
 
     def _emit(self, values: Values) -> None:
         for name, value in values.items():
-            self._found.add(name, [self._row], [value])
+            rows, values_so_far = self._found.setdefault(name, ([], []))
+            rows.append(self._row)
+            values_so_far.append(value)
         self._row += 1
 
     # ---- kinds of lines -------------------------------------------------------------------------------------------
@@ -242,7 +265,11 @@ class Records:
             self._section = ""
             return
         name = line[recipe.cells[0].start : recipe.cells[0].end].decode("utf-8", "replace")
-        value = number(line[recipe.cells[1].start : recipe.cells[1].end].decode("utf-8", "replace")) if len(recipe.cells) > 1 else None
+        value = (
+            number(line[recipe.cells[1].start : recipe.cells[1].end].decode("utf-8", "replace"))
+            if len(recipe.cells) > 1
+            else None
+        )
         if len(recipe.cells) == 1:
             self._section = name.rstrip("/")
             return

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lrwatch.core.names import role
 from lrwatch.core.sample import Batch, Column
+
+Bools = npt.NDArray[np.bool_]
 
 
 class Repeats:
@@ -19,9 +22,14 @@ class Repeats:
         self._stretch = 0  # how often the step changed from one row to the next
         self._last: dict[str, tuple[int, float]] = {}  # metric -> stretch and value
 
-    def dropped(self, batch: Batch) -> Batch:
-        """The batch without what is said again. Only steps tell: an epoch has many lines, and a count of records grows."""
-        if batch.axis != "step" or not batch.rows:
+    def dropped(self, batch: Batch, said: Bools) -> Batch:
+        """The batch without what is said again.
+
+        Args:
+            batch: The batch.
+            said: Which of its rows the log itself gave a step, shape (rows,). Only those can tell.
+        """
+        if not batch.rows:
             return batch
         stretches = self._stretch + np.cumsum(np.diff(batch.steps, prepend=self._step) != 0)
         self._step, self._stretch = int(batch.steps[-1]), int(stretches[-1])
@@ -33,7 +41,7 @@ class Repeats:
                 continue
             places, values = stretches[column.rows], column.values
             before = self._last.get(name, (-1, 0.0))
-            again = np.diff(places, prepend=before[0]) == 0
+            again = (np.diff(places, prepend=before[0]) == 0) & said[column.rows]
             self._last[name] = int(places[-1]), float(values[-1])
             if again.any():
                 earlier = np.concatenate([[before[1]], values[:-1]])

@@ -1,5 +1,8 @@
-"""Lines that the general extractor cannot know, a file a trainer or a kind of line. Each preset looks at a mask (digits are
-zeros) and says how to read it, or None. The first that knows a line reads it; what none knows is the general extractor's."""
+"""Lines that the general extractor cannot know, a file a trainer or a kind of line.
+
+Each preset looks at a mask (digits are zeros) and says how to read it, or None. The first that knows a line reads it; what
+none knows is the general extractor's.
+"""
 
 from __future__ import annotations
 

@@ -8,10 +8,14 @@ from lrwatch.formats.text import general
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 # `28700/28700 [=====] - 162s 6ms/step - loss: 1.42`, in Keras 3 with a bar of ━; `4096/4096 - 658s - loss: 0.2`; ` - 10s - loss:`
-_KERAS = re.compile(rb"^\s*(?:(\d+)/(\d+|Unknown)\s+(?:\[[=>.]*\]|[\xe2\x94\x81\xb8\xba\x95]+|-)|(?:\d+/\d+ )?- \d+s\b)")
+_KERAS = re.compile(
+    rb"^\s*(?:(\d+)/(\d+|Unknown)\s+(?:\[[=>.]*\]|[\xe2\x94\x81\xb8\xba\x95]+|-)|(?:\d+/\d+ )?- \d+s\b)"
+)
 _KERAS_ITEM = re.compile(rb" - ([A-Za-z_][\w/. ()@-]{0,80}?): (" + general.NUMBER + rb")(?![\w/])", re.IGNORECASE)
 
-_TQDM = re.compile(rb"(?:(?<!\d)(\d+)%\|[^|]*\|\s*(\d+)/(\d+)|(?:^|: )\s*(\d+)it) \[[^\[\]<]*(?:<[^,\[\]]*)?(?:, *\??[^,\[\]]*/[^,\[\]]*)?")
+_TQDM = re.compile(
+    rb"(?:(?<!\d)(\d+)%\|[^|]*\|\s*(\d+)/(\d+)|(?:^|: )\s*(\d+)it) \[[^\[\]<]*(?:<[^,\[\]]*)?(?:, *\??[^,\[\]]*/[^,\[\]]*)?"
+)
 _EPOCH = re.compile(rb"\bepoch\s*[:\[=#]?\s*(\d+)", re.IGNORECASE)
 
 
@@ -19,12 +23,12 @@ def keras(mask: bytes, start: int) -> Recipe | None:
     """A line of `keras.callbacks.ProgbarLogger`: its values are means since the epoch began."""
     if b" - " not in mask or (match := _KERAS.match(mask, start)) is None:
         return None
-    items = list(_KERAS_ITEM.finditer(mask, match.end() - 2 if mask[match.end() - 1 : match.end()] == b"-" else match.end()))
+    items = list(
+        _KERAS_ITEM.finditer(mask, match.end() - 2 if mask[match.end() - 1 : match.end()] == b"-" else match.end())
+    )
     if not items:
         return None
-    slots = tuple(
-        Slot(*item.span(2), _fixed(item[1]), *item.span(1)) for item in items
-    )
+    slots = tuple(Slot(*item.span(2), _fixed(item[1]), *item.span(1)) for item in items)
     names = [item[1].decode() for item in items]
     counted = match[1] is not None and match[2] != b"Unknown"
     return Recipe(

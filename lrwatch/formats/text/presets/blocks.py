@@ -9,7 +9,9 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 
 # `... [olmo.train:816, rank=0] [step=2/739328]`, `[step=2/1000,epoch=1,eta=1:02]`, `[trace][batch=10/1875]:`
 _HEADING = re.compile(rb"\[(?:step|batch)=(\d+)(?:/\d+)?(?:,epoch=(\d+)[^\]]*)?[^\]]*\]:?\s*$")
-_ITEM = re.compile(rb"^(?:\s{2,}|\t\s*)([A-Za-z_][\w/. @()*-]{0,120}?)(?:=|: )\s*(" + general.NUMBER + rb")\s*$", re.IGNORECASE)
+_ITEM = re.compile(
+    rb"^(?:\s{2,}|\t\s*)([A-Za-z_][\w/. @()*-]{0,120}?)(?:=|: )\s*(" + general.NUMBER + rb")\s*$", re.IGNORECASE
+)
 
 
 def open_block(mask: bytes, start: int) -> Recipe | None:

@@ -9,7 +9,9 @@ from dataclasses import replace
 from lrwatch.formats.text import general
 from lrwatch.formats.text.recipe import Recipe, Slot
 
-_KALDI = re.compile(rb"Overall average (?:objective function|log-prob\w*|[\w-]+) for '([\w.-]+)' is (" + general.NUMBER + rb")")
+_KALDI = re.compile(
+    rb"Overall average (?:objective function|log-prob\w*|[\w-]+) for '([\w.-]+)' is (" + general.NUMBER + rb")"
+)
 _ESPNET = re.compile(rb"(\d+)epoch:(train|valid):\d+-(\d+)batch:(?: ?\d+num_updates:)? ")
 _RESULTS = re.compile(rb"\b(\d+)epoch results: ")
 _SPLIT = re.compile(rb"\[(\w+)\] ")
@@ -27,7 +29,10 @@ def kaldi(mask: bytes, start: int) -> Recipe | None:
     if (match := _KALDI.search(mask, start)) is None:
         return None
     name = None if b"0" in match[1] else "objective/" + match[1].decode()
-    return Recipe((Slot(*match.span(2), name, *match.span(1), prefix="objective/"),), smoothing={} if name is None else {name: "window"})
+    return Recipe(
+        (Slot(*match.span(2), name, *match.span(1), prefix="objective/"),),
+        smoothing={} if name is None else {name: "window"},
+    )
 
 
 def espnet(mask: bytes, start: int) -> Recipe | None:
@@ -44,7 +49,13 @@ def espnet(mask: bytes, start: int) -> Recipe | None:
     found: list[Slot] = []
     for i, split in enumerate(splits):
         end = splits[i + 1].start() if i + 1 < len(splits) else len(mask)
-        prefix = "epoch." if split[1] == b"train" else general.VALIDATION if split[1] == b"valid" else split[1].decode() + "."
+        prefix = (
+            "epoch."
+            if split[1] == b"train"
+            else general.VALIDATION
+            if split[1] == b"valid"
+            else split[1].decode() + "."
+        )
         found.extend(_items(mask, split.end() - 1, end, prefix))
     return Recipe(tuple(found), epoch=Slot(*match.span(1), "epoch"))
 

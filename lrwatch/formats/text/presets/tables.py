@@ -20,7 +20,9 @@ _RULE = re.compile(rb"[\s|+=:-]*$")
 def header(mask: bytes, start: int) -> Recipe | None:
     """A line of names alone, one of them a place and one a loss (or two losses)."""
     cells = list(_CELL.finditer(mask, start))
-    if len(cells) < _LEAST_CELLS or not all(_NAME.match(cell.group()) and not cell.group().endswith(b":") for cell in cells):
+    if len(cells) < _LEAST_CELLS or not all(
+        _NAME.match(cell.group()) and not cell.group().endswith(b":") for cell in cells
+    ):
         return None
     roles = [role(cell.group().decode("utf-8", "replace")) for cell in cells]
     places = sum(kind in ("step", "epoch") for kind in roles)
