@@ -73,18 +73,27 @@ class Lines:
             text = _BACKSPACES.sub(b"\r", text)
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\r\n" if self.marks else b"\n")
-        if len(text) > MAX_LINE_BYTES and (too_long := [n for n in text.split(b"\n") if len(n) > MAX_LINE_BYTES]):
-            dropped += len(too_long)
-            text = b"\n".join([line for line in text.split(b"\n") if len(line) <= MAX_LINE_BYTES])
+        if _may_be_too_long(text):
+            kept = [line for line in text.split(b"\n") if len(line) <= MAX_LINE_BYTES]
+            dropped += text.count(b"\n") + 1 - len(kept)
+            text = b"\n".join(kept)
         if b"\0" in text:
             text = text.replace(b"\0", b"")
         if self.marks:
             if b"\n\n" in text:
                 text = _EMPTY_LINES.sub(b"\n\n", text)
-            empty = text.count(b"\n\n") + text.startswith(b"\n") + text.count(b"\n\r\n") + text.startswith(b"\r\n")
+            empty = text.count(b"\n\n") + text.startswith(b"\n")
+            if b"\r" in text:
+                empty += text.count(b"\n\r\n") + text.startswith(b"\r\n")
             return Block(text, text.count(b"\n") - empty, end, dropped)
         if b"\n\n" in text:
             text = _EMPTY_LINES.sub(b"\n", text)
         if text.startswith(b"\n"):
             text = text[1:]
         return Block(text, text.count(b"\n"), end, dropped)
+
+
+def _may_be_too_long(text: bytes) -> bool:
+    """Whether a line of `text` may be longer than MAX_LINE_BYTES: it would fill one of these windows."""
+    window = MAX_LINE_BYTES // 2
+    return any(text.find(b"\n", at, at + window) < 0 for at in range(0, len(text) - window, window))

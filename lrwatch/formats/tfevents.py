@@ -219,7 +219,9 @@ class _Events:
                 rows = words[chosen].view(np.uint8)
                 for scalar, (at, code) in zip(event.scalars, layout.values, strict=True):
                     part = np.ascontiguousarray(rows[:, at : at + struct.calcsize(code)])
-                    self.found.add(scalar.tag, records[chosen], part.view(code)[:, 0].astype(np.float64))
+                    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+                        values = part.view(code)[:, 0].astype(np.float64)
+                    self.found.add(scalar.tag, records[chosen], values)
         self.steps[records[done]] = layout.steps(words[done].view(np.uint8))
         self.has_scalars[records[done]] = True
         return done

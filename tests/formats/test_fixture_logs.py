@@ -8,7 +8,7 @@ count (null: not asked for).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -55,14 +55,34 @@ def test_every_log_is_in_the_index() -> None:
     assert {path.name for path in LOGS.iterdir()} - {"INDEX.json"} == TRUTHS.keys()
 
 
-@pytest.mark.parametrize("pieces", [0, 7, 200])
+def whole(data: bytes) -> list[bytes]:
+    return [data]
+
+
+def a_few_chunks(data: bytes) -> list[bytes]:
+    return random_cuts(data, 7, seed=7)
+
+
+def many_chunks(data: bytes) -> list[bytes]:
+    return random_cuts(data, 200, seed=200)
+
+
+def lines(data: bytes) -> list[bytes]:
+    return data.splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restarted"])
+@pytest.mark.parametrize("cut", [whole, a_few_chunks, many_chunks, lines])
 @pytest.mark.parametrize("file", TRUTHS)
-def test_a_log_gives_what_a_correct_reader_returns(file: str, pieces: int) -> None:
+def test_a_log_gives_what_a_correct_reader_returns(
+    file: str, cut: Callable[[bytes], list[bytes]], restart: bool
+) -> None:
     data = (LOGS / file).read_bytes()
     told = detect(data, final=True)
     assert told is not None
-    chunks = [data] if told.whole else random_cuts(data, pieces, seed=pieces)
-    batches = feed(by_name(told.name), chunks)
+    if told.whole:  # such a document is always presented as a whole
+        cut = whole
+    batches = feed(by_name(told.name), cut(data), restart=restart)
     wrong = [text for truth in TRUTHS[file] if (text := _differs(batches, truth))]
     assert not wrong, "\n".join([f"{file} read as {told.name}:", *wrong])
 

@@ -8,7 +8,7 @@ ways give the same samples.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -104,19 +104,13 @@ class Text:
         recipes = {mask: recipe for mask in alike if (recipe := self._recipe(mask)) is not None}
         if not recipes and not self._records.waiting:
             return 0
-        lines = text.split(b"\n")
         if self._records.waiting or self._records.has_bar or not all(r.stands_alone for r in recipes.values()):
-            return self._records.read(lines[:-1], masks, recipes, found)
-        self._read_columns(text, lines, alike, recipes, found)
+            return self._records.read(text.split(b"\n")[:-1], masks, recipes, found)
+        self._read_columns(text, alike, recipes, found)
         return len(masks)
 
     def _read_columns(
-        self,
-        text: bytes,
-        lines: Sequence[bytes],
-        alike: Mapping[bytes, list[int]],
-        recipes: Mapping[bytes, Recipe],
-        found: Columns,
+        self, text: bytes, alike: Mapping[bytes, list[int]], recipes: Mapping[bytes, Recipe], found: Columns
     ) -> None:
         """Put the records of lines that stand alone into `found`, all that are alike at once."""
         characters = np.frombuffer(text, np.uint8)
@@ -125,7 +119,7 @@ class Text:
         told: list[Told] = []
         counts = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
         for mask, recipe in recipes.items():
-            group = _Alike(mask, lines, np.array(alike[mask], np.int64), digits, starts)
+            group = _Alike(mask, text, np.array(alike[mask], np.int64), digits, starts)
             for slot in recipe.slots:
                 group.put(slot, found)
             if recipe.step is not None:
@@ -161,21 +155,26 @@ class _Alike:
     `rows` are their numbers, `digits` the characters of the text less the character 0, `starts` the offsets of all its lines.
     """
 
-    def __init__(self, mask: bytes, lines: Sequence[bytes], rows: Ints, digits: Digits, starts: Ints) -> None:
+    def __init__(self, mask: bytes, text: bytes, rows: Ints, digits: Digits, starts: Ints) -> None:
         self.rows = rows
         self._mask = mask
-        self._lines = lines
-        self._matrix = digits[starts[rows][:, None] + np.arange(len(mask))] if len(rows) >= _AT_ONCE else None
+        self._text = text
+        self._digits = digits
+        self._starts = starts[rows][:, None]
 
     def values(self, slot: Slot) -> Floats:
         """What is in `slot`, shape (rows,)."""
         values = None
-        if self._matrix is not None and slot.factor == 1.0:
-            values = numerals.read(self._matrix[:, slot.start : slot.end], self._mask[slot.start : slot.end])
+        if len(self.rows) >= _AT_ONCE and slot.factor == 1.0:
+            spelled = self._digits[self._starts + np.arange(slot.start, slot.end)]
+            values = numerals.read(spelled, self._mask[slot.start : slot.end])
         if values is None:
-            read = [slot.read(self._lines[i]) for i in self.rows]
+            read = [slot.read(line) for line in self._lines()]
             values = np.array([np.nan if value is None else value for value in read])
         return values
+
+    def _lines(self) -> Iterator[bytes]:
+        return (self._text[start : start + len(self._mask)] for start in self._starts[:, 0].tolist())
 
     def put(self, slot: Slot, found: Columns) -> None:
         """Put the metric in `slot` into `found`."""
@@ -184,8 +183,8 @@ class _Alike:
             found.add(slot.name, self.rows, values)
             return
         named: dict[str, list[int]] = {}
-        for at, i in enumerate(self.rows):
-            named.setdefault(slot.called(self._lines[i]), []).append(at)
+        for at, line in enumerate(self._lines()):
+            named.setdefault(slot.called(line), []).append(at)
         for name, places in named.items():
             found.add(name, self.rows[places], values[places])
 
