@@ -75,10 +75,11 @@ _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE
 _SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
 )
+_VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\b", re.IGNORECASE)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
 # `*** Best metric: 78.1 (epoch 3)` says again what was said.
-_SAID_BEFORE = re.compile(rb"\D*\bbest\b", re.IGNORECASE)
+_SAID_BEFORE = re.compile(rb"\D*\b(?:best|saving(?! dict)|saved|early stopping)\b", re.IGNORECASE)
 # `[olmo.util:159, rank=3]` is a place in a program.
 _MODULE = re.compile(rb"\[[A-Za-z_][\w.]*:$")
 
@@ -250,6 +251,8 @@ class _Line:
         words = words[loud + 1 :]
         if _MODULE.search(mask, start, end) or mask[match.start() : match.end(1)].lower().endswith(b"rank"):
             return None
+        while words and mask[slice(*words[-1])] in (b"is", b"was"):
+            del words[-1]
         if not words or _FILE.search(mask, *words[-1]):
             return None
 
@@ -299,6 +302,8 @@ class _Line:
         slots: list[Slot] = []
         smoothing: dict[str, Smoothing] = {}
         validation = False
+        if self.slots and (first := self.slots[0]).name_end and _VALIDATED.match(self._mask, first.name_start):
+            modes.insert(0, (first.name_start, True))  # `val Loss: 0.2 Acc: 0.9`
         roles: set[str] = set()
         for i, slot in enumerate(self.slots):
             called = (

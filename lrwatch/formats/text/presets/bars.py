@@ -53,7 +53,8 @@ def tqdm(mask: bytes, start: int) -> Recipe | None:
     inner = general.search(mask, match.end())
     if inner is None and (b"=" in mask[match.end() :] or b": " in mask[match.end() :]):
         inner = general.search_any(mask, match.end())
-    slots = inner.slots if inner is not None else ()
+    in_front = general.search_any(mask[: match.start()], start)  # `loss: 0.43:  45%|`
+    slots = (inner.slots if inner is not None else ()) + (in_front.slots if in_front is not None else ())
     return Recipe(
         slots,
         "log" if inner is not None and inner.kind == "log" else "bar",
