@@ -37,12 +37,19 @@ class WatchOptions:
         metric: The metric to watch; "" lets the names decide.
         control: Control directory; "" means `lrwatch` beside the logs of each run.
         format: The logs' format; "auto" looks at the content.
+        pattern: Regular expressions with named groups, searched in each line, in the place of a format; the groups are the
+            metrics. In the environment a JSON list, or one expression as it is.
     """
 
     paths: tuple[str, ...] = ()
     metric: str = ""
     control: str = ""
     format: str = "auto"
+    pattern: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pattern and self.format != "auto":
+            raise ValueError(f"format must be auto where there is a pattern, got {self.format!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,20 @@ def load(
         if value is not None and value != ():
             section, _, key = name.partition(".")
             config = _merge(config, {section: {key: value}}, f"option --{key.replace('_', '-')}")
+    if config.watch.pattern:
+        _check_patterns(config.watch.pattern, config.origins["watch.pattern"])
     return config
+
+
+def _check_patterns(patterns: tuple[str, ...], where: str) -> None:
+    from lrwatch.formats.pattern import Pattern
+
+    try:
+        Pattern(patterns)
+    except ConfigError as error:
+        raise ConfigError(
+            expected=error.expected, found=error.found, where=f"{where}, [watch] {error.where}", hint=error.hint
+        ) from error
 
 
 def _from_file(file: Path) -> dict[str, Any]:
@@ -151,10 +171,21 @@ def _parse(section: str, key: str, text: str) -> Any:
         return [path for path in text.split(":") if path]
     if kind in (str, str | float):
         return text
+    if key == "pattern" and not _is_list(text):
+        return [text]
     try:
         return msgspec.json.decode(text.encode())
     except msgspec.DecodeError:
         return text
+
+
+def _is_list(text: str) -> bool:
+    """Whether this is JSON that lists strings; a regular expression may begin with a bracket too."""
+    try:
+        msgspec.json.decode(text.encode(), type=list[str])
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:

@@ -6,6 +6,9 @@ import random
 from collections.abc import Iterable
 from itertools import pairwise
 
+from event_files import TFEVENTS
+from wandb_files import framed, history
+
 from lrwatch.core.sample import Batch
 from lrwatch.formats import Format, restore
 
@@ -79,11 +82,37 @@ OUTPUT = (
     b"{'loss': '1.25', 'epoch': '0.6'}\n70: 13.5, -nan avg, 0.001 rate, 0.16 seconds, 70 images\ntrailing loss: 3 step: 9"
 )
 
-LOGS = {"jsonl": JSONL, "csv": CSV, "text": TEXT}
+NUMBERS = (
+    b"# step loss\n1 2.5\n2 2.25\r\n3 nan\n4\t2.0\n5 -inf\nnot a row\n6 1.75\n7 1.5 9\n8 1.25\n\n9 1."  # torn
+)
+
+PREFIXED = (
+    b"Using config with lr 0.1\n"
+    b':::MLLOG {"key": "global_batch_size", "value": 64, "metadata": {"lineno": 3}}\n'
+    b'0: :::MLLOG {"key": "train_loss", "value": 0.75, "metadata": {"epoch_num": 1, "step_num": 10}}\n'
+    b'1: :::MLLOG {"key": "train_loss", "value": 0.75, "metadata": {"epoch_num": 1, "step_num": 10}}\r\n'
+    b'2021-07-01 | INFO | train_inner | {"epoch": 1, "loss": "11.2", "num_updates": "100", "lr": "1e-5"}\n'
+    b'json_stats: {"lr":0.1,"epoch":2,"loss":NaN,"path":"a\\/b"}\r'
+    b"loss 0.5 in prose {not json}\n"
+    b'x {"step": 200, "loss": -Infinity}\n'
+    b'x {"step": 300, "train": {"loss": 2.5, "parts": [1, 2]}}\n'
+    b'x {"step": 400, "loss": 2'  # torn
+)
+
+WANDB = framed(
+    [history({"_step": str(i), "loss": value, "lr": "0.001"}) for i, value in enumerate(["2.5", '"NaN"', "2.25", "2.0"])]
+)
+
+LOGS = {"wandb": WANDB, "numbers": NUMBERS, "prefixed": PREFIXED, "tfevents": TFEVENTS, "jsonl": JSONL, "csv": CSV, "text": TEXT}
 
 
 def feed(reader: Format, chunks: Iterable[bytes], *, restart: bool = False) -> list[Batch]:
-    """Feed chunks as a tail does, the unconsumed rest again with each next one; with `restart` through the state."""
+    """Feed chunks as a tail does, the unconsumed rest again with each next one; with `restart` through the state.
+
+    A document is given as a whole, and gives all its samples each time: the last time counts.
+    """
+    if reader.whole:
+        return [reader.feed(b"".join(chunks), final=True)[0]]
     batches = []
     rest = b""
     for chunk in chunks:

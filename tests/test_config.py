@@ -93,6 +93,24 @@ def test_a_bad_file_is_told_with_file_key_and_what_would_be_right(tmp_path: Path
         assert word in line
 
 
+def test_patterns_are_checked_when_they_are_loaded(tmp_path: Path) -> None:
+    good = r"step (?P<step>\d+) loss (?P<loss>\S+)"
+    assert load(written(tmp_path, f"[watch]\npattern = ['{good}', 'lr (?P<lr>.+)']\n")).watch.pattern == (
+        good, "lr (?P<lr>.+)",
+    )  # fmt: skip
+    for text in (good, json.dumps([good])):
+        assert load(None, {"LRWATCH_WATCH_PATTERN": text}).watch.pattern == (good,)
+    assert load(None, {"LRWATCH_WATCH_PATTERN": "[0-9](?P<x>a)"}).watch.pattern == ("[0-9](?P<x>a)",)
+    file = written(tmp_path, "[watch]\npattern = ['loss (']\n")
+    line = refused(file)
+    for word in (str(file), "[watch] pattern 'loss ('", "a regular expression"):
+        assert word in line
+    assert "environment variable LRWATCH_WATCH_PATTERN" in refused(None, {"LRWATCH_WATCH_PATTERN": "loss"})
+    assert "`array`" in refused(written(tmp_path, "[watch]\npattern = 'loss'\n"))
+    both = f"[watch]\nformat = 'csv'\npattern = ['{good}']\n"
+    assert "format must be auto where there is a pattern, got 'csv'" in refused(written(tmp_path, both))
+
+
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert "No such file" in refused(tmp_path / "none.toml")
     assert "directory" in refused(tmp_path)

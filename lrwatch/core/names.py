@@ -63,7 +63,7 @@ _VALIDATION_LOSS = re.compile(r"(val|valid|validation|eval|test|dev|v)loss\d*")
 # Words that a total loss may carry beside "loss"; anything else makes it a part, such as `loss_rpn_cls`.
 _TOTAL = frozenset({"loss", "trl", "tel", "cost", "total", "overall", "lm", "train", "training", "trainer", "step", "epoch"})
 # Words of a measure of error that is no loss by name but is what boosting libraries minimise.
-_ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape"})
+_ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn"})
 
 _SEPARATORS = re.compile(r"[/._\-:\s]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
@@ -154,5 +154,7 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
             return 2, 0 if (_TOTAL | _VALIDATION).issuperset(words) else 1, len(words)
         case "other" if not _ERRORS.isdisjoint(words):
             return 3, 1 if _is_validation(words) else 0, len(words)
+        case "other" if words == ["value"]:  # the only metric of a log that names none
+            return 4, 0, 1
         case _:
             return None

@@ -7,35 +7,48 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrwatch.core.names import role
-from lrwatch.core.sample import Batch
 from lrwatch.errors import ConfigError
 from lrwatch.formats.base import Format
 from lrwatch.formats.csv import Csv
+from lrwatch.formats.document import JsonDocument
 from lrwatch.formats.jsonl import JsonLines
+from lrwatch.formats.numbers import Numbers
+from lrwatch.formats.pattern import Pattern
+from lrwatch.formats.prefixed import Prefixed
 from lrwatch.formats.text import Text
+from lrwatch.formats.tfevents import TfEvents
+from lrwatch.formats.wandb import Wandb
 
 __all__ = ["FORMATS", "HEAD_BYTES", "Format", "by_name", "detect", "restore"]
 
-FORMATS: tuple[type[Format], ...] = (JsonLines, Csv, Text)
+FORMATS: tuple[type[Format], ...] = (TfEvents, Wandb, JsonDocument, JsonLines, Csv, Numbers, Prefixed, Text)
 """The strictest first: it wins where two formats understand a line."""
 
 # What is looked at to tell the format. Logs that begin with their own source code have their first loss after some 100 kB.
 HEAD_BYTES = 1 << 20
 
+# Lines that are looked at together when the format is told.
+_PIECE_LINES = 64
+
 
 def by_name(name: str) -> Format:
     """A new reader of the format called `name`.
 
+    `pattern:` and a regular expression is a format too (`lrwatch.formats.pattern`); several stand on a line each.
+
     Raises:
-        ConfigError: There is no such format.
+        ConfigError: There is no such format, or the pattern cannot be used.
     """
+    kind, colon, patterns = name.partition(":")
+    if kind == Pattern.name and colon:
+        return Pattern(patterns.split("\n"))
     for format_ in FORMATS:
         if format_.name == name:
             return format_()
     names = [format_.name for format_ in FORMATS]
     nearest = difflib.get_close_matches(name, names, 1)
     raise ConfigError(
-        expected=f"auto or one of {', '.join(names)}",
+        expected=f"auto, one of {', '.join(names)}, or {Pattern.name}:REGEX",
         found=repr(name),
         where="format",
         hint=f"Did you mean {nearest[0]}?" if nearest else "With auto the content decides.",
@@ -44,7 +57,7 @@ def by_name(name: str) -> Format:
 
 def restore(name: str, state: Mapping[str, Any]) -> Format:
     """The reader called `name` as it was when it gave `state`."""
-    return type(by_name(name)).restore(state)
+    return Pattern.restore(state) if name == Pattern.name else type(by_name(name)).restore(state)
 
 
 def detect(head: bytes, *, final: bool = False) -> Format | None:
@@ -70,9 +83,10 @@ def detect(head: bytes, *, final: bool = False) -> Format | None:
         return first()
     if not decided:
         return None
-    numbers = [len(format_().feed(head, final=final)[0]) for format_ in FORMATS]
+    by_lines = [format_ for format_ in FORMATS if not format_.binary]
+    numbers = [len(format_().feed(head, final=final)[0]) for format_ in by_lines]
     if any(numbers):
-        return FORMATS[numbers.index(max(numbers))]()
+        return by_lines[numbers.index(max(numbers))]()
     return None if final else Text()
 
 
@@ -88,31 +102,43 @@ def _line_ends(head: bytes) -> list[int]:
     return ends
 
 
+class _Candidate:
+    """A format that reads the head, piece by piece, until it understands enough of it."""
+
+    def __init__(self, format_: type[Format], head: bytes) -> None:
+        self.format = format_
+        self._head = head
+        self._reader = format_()
+        self._at = self._rows = 0
+        self._has_loss = False
+
+    def understands(self, end: int) -> bool:
+        """Whether the head up to `end` is enough."""
+        batch, used = self._reader.feed(self._head[self._at : end])
+        self._at += used
+        self._rows += batch.rows
+        self._has_loss |= any(role(name) in ("train_loss", "val_loss") for name in batch.columns)
+        return self._rows >= self.format.evidence and (batch.axis != "record" or self._has_loss)
+
+    def copy(self) -> _Candidate:
+        """The same, to go on on its own."""
+        copied = _Candidate(self.format, self._head)
+        copied._reader = self.format.restore(self._reader.state())
+        copied._at, copied._rows, copied._has_loss = self._at, self._rows, self._has_loss
+        return copied
+
+
 def _first_to_understand(head: bytes, ends: list[int]) -> type[Format] | None:
     """The format that needs the fewest lines of `head`; of several the first in the table."""
 
-    def understands(format_: type[Format], lines: int) -> bool:
-        return _evidence(format_().feed(head[: ends[lines - 1]])[0]) >= format_.evidence
+    def lines_needed(before: _Candidate, lines: list[int]) -> int:
+        return next(i for i, end in enumerate(lines) if before.understands(end))
 
-    def lines_needed(format_: type[Format]) -> int:
-        low, high = too_few, enough
-        while low + 1 < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if understands(format_, middle) else (middle, high)
-        return high
-
-    too_few, enough = 0, 1
-    while too_few < len(ends):
-        enough = min(enough, len(ends))
-        candidates = [format_ for format_ in FORMATS if not format_.whole and understands(format_, enough)]
-        if candidates:
-            return min(candidates, key=lines_needed)
-        too_few, enough = enough, 2 * enough
+    candidates = [_Candidate(format_, head) for format_ in FORMATS if not format_.binary]
+    for start in range(0, len(ends), _PIECE_LINES):
+        lines = ends[start : start + _PIECE_LINES]
+        before = [candidate.copy() for candidate in candidates]
+        enough = [b for b, c in zip(before, candidates, strict=True) if c.understands(lines[-1])]
+        if enough:
+            return min(enough, key=lambda candidate: lines_needed(candidate, lines)).format
     return None
-
-
-def _evidence(batch: Batch) -> int:
-    """Number of records, where they have a step, an epoch or a loss."""
-    has_place = batch.axis != "record"
-    has_loss = any(role(name) in ("train_loss", "val_loss") for name in batch.columns)
-    return batch.rows if has_place or has_loss else 0

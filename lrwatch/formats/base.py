@@ -23,6 +23,8 @@ class Format(Protocol):
     whole: ClassVar[bool]
     """The log is one document that its writer replaces or patches: `feed` is given all of it each time it changed, and
     gives all samples each time. It consumes all bytes, or none while they are not a document yet (half written)."""
+    binary: ClassVar[bool]
+    """Not made of lines: only `claims` can tell it."""
     evidence: ClassVar[int]
     """Rows with a step or a loss after which a log is taken for this format: 1 where a line can hardly be anything
     else, more where prose may look alike."""

@@ -42,13 +42,10 @@ _PART = re.compile(r"[./]")
 _MAX_PARTS = 3
 _MONTHS = frozenset({"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"})
 
-# What begins with these bytes is no log that is read. gzip is opened, so it is not among them.
+# What begins with these bytes is no log that is read. What can be decompressed is, so it is not among them.
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "Decompress it first: zstd -d FILE."),
-    (b"\xfd7zXZ\0", "compressed with xz", "Decompress it first: xz -dk FILE."),
-    (b"BZh", "compressed with bzip2", "Decompress it first: bzip2 -dk FILE."),
     (b"PK\x03\x04", "a zip archive, such as a checkpoint", "Give the log itself; a checkpoint holds weights."),
-    (b"SQLite format 3\0", "an SQLite database that is none of MLflow or Trackio", "Export its metrics as CSV."),
     (b"\x89HDF", "an HDF5 file", "Give the log that was written beside it."),
     (b"\x93NUMPY", "a numpy array", "Give a log, which has a step or a loss by name; save the array as CSV."),
     (b"PAR1", "a Parquet file", "Save it as CSV."),
@@ -57,7 +54,6 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x7fELF", "a program", "Give the log that it writes."),
     (b"\xff\xfe", "text in UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8 FILE."),
     (b"\xfe\xff", "text in UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8 FILE."),
-    (b"\x1f\x8b", "compressed with gzip", "Decompress it first: gunzip -k FILE."),
 )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lrwatch.core.sample import Batch
 from lrwatch.formats.histories import EMPTY, history, is_history
 from lrwatch.formats.jsonl import decoded
+from lrwatch.formats.lines import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,6 +38,7 @@ class JsonDocument:
 
     name: ClassVar[str] = "json"
     whole: ClassVar[bool] = True
+    binary: ClassVar[bool] = True
     evidence: ClassVar[int] = 1
 
     @classmethod
@@ -45,14 +47,16 @@ class JsonDocument:
         text = _stripped(head)
         if not _BEGINNING.match(text):
             return False
-        first, line_end, rest = text.partition(b"\n")
+        first, line_end, _ = text.partition(b"\n")
         if line_end and first.rstrip().endswith(b"}") and first.startswith(b"{") and decoded(first) is not None:
             return False  # whatever follows: a document would have ended with that line
         document = decoded(text)
         if document is None:
+            if not line_end and first.startswith(b"{") and len(head) < MAX_LINE_BYTES:
+                return False  # it may become a line of JSON; longer ones are dropped
             document = decoded(_completed(text))
-        ended = not line_end and head.rstrip(b"\0").endswith((b"\n", b"\r"))
-        return is_history(document, one_line=not rest, ended=ended)
+        ended = head.rstrip(b"\0").endswith((b"\n", b"\r"))
+        return is_history(document, one_line=not line_end, ended=ended)
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
         """See `Format.feed`: `data` is the whole document."""
@@ -83,12 +87,18 @@ def _stripped(data: bytes) -> bytes:
 
 
 def _completed(text: bytes) -> bytes:
-    """What is complete in the beginning of a document, closed; empty where there is nothing, or more than one document."""
+    """What is complete in the beginning of a document, closed; empty where there is nothing, or more than one document.
+
+    Of a record in a list nothing counts until it has its end: its step may be what is missing.
+    """
     opened: list[bytes] = []
+    record = _MAX_DEPTH  # how deep the record lies that is open
     end, missing = 0, b""
     for token in _TOKEN.finditer(text):
         match mark := token[0]:
             case b"{" | b"[":
+                if mark == b"{" and opened and opened[-1] == b"]":
+                    record = min(record, len(opened))
                 opened.append(_CLOSING[mark])
                 if len(opened) > _MAX_DEPTH:
                     return b""
@@ -96,12 +106,15 @@ def _completed(text: bytes) -> bytes:
             case b"}" | b"]":
                 if not opened or opened.pop() != mark:
                     return b""
-                end = token.end()
+                if len(opened) == record:
+                    record = _MAX_DEPTH
+                cut = token.end()
             case b",":
-                end = token.start()
+                cut = token.start()
             case _:
                 continue
         if not opened:
-            return text if end == len(text) else b""
-        missing = b"".join(reversed(opened))
+            return text if cut == len(text) else b""
+        if record == _MAX_DEPTH:
+            end, missing = cut, b"".join(reversed(opened))
     return text[:end] + missing

@@ -11,6 +11,7 @@ mmengine writes an evaluation with the epoch in the place of the step; it is pla
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +37,21 @@ class EpochAxis(StepAxis):
     first: int = 1
     continuous: bool = False
 
+    def state(self) -> dict[str, Any]:
+        """JSON-plain state."""
+        return {
+            **StepAxis.state(self),  # `super()` does not work in a class with slots
+            "epoch": self.epoch,
+            "largest": self.largest,
+            "length": self.length,
+            "first": self.first,
+            "continuous": self.continuous,
+        }
+
     def _place(self, steps: Floats, epochs: Floats, has_samples: Bools) -> Ints:
         if not self.continuous and not (np.isnan(epochs).all() and (self.epoch < 0 or np.isnan(steps).all())):
             steps = self._of_the_run(steps, epochs)
-        return StepAxis._place(self, steps, epochs, has_samples)  # `super()` does not work in a class with slots
+        return StepAxis._place(self, steps, epochs, has_samples)
 
     def _of_the_run(self, steps: Floats, epochs: Floats) -> Floats:
         """The steps as the run counts them; NaN stays NaN."""

@@ -15,6 +15,7 @@ order of their steps.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from lrwatch.core.sample import Batch
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.epochs import EpochAxis
-from lrwatch.formats.jsonl import LOSSES, MAX_LIST, PLACES, PLACES_AND_LOSSES, collect, named_by_mode, tells
+from lrwatch.formats.jsonl import LOSSES, MAX_LIST, PLACES, by_mode, collect, tells
 
 # How deep in a document its history is looked for: what lies deeper is a configuration.
 _DEPTH = 2
@@ -111,7 +112,7 @@ def _is_one_record(document: Any) -> bool:
 
 def _table(name: str, values: Sequence[Any]) -> Batch:
     """The samples of a list of records; `name` comes in front of the names of their metrics."""
-    records = named_by_mode([value for value in values if isinstance(value, dict)])
+    records = [by_mode(value) for value in values if isinstance(value, dict)]
     if name:
         records = [
             {key if role(key) in PLACES else _joined(name, key): value for key, value in record.items()}
@@ -173,7 +174,7 @@ def _number(value: Any) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        return number(str(value)[:1] + "1e999" if value < 0 else "1e999")
+        return math.inf if value > 0 else -math.inf
 
 
 def _series(document: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -70,9 +70,7 @@ class JsonLines(Linewise):
             records = objects(piece, errors)
             if not records:
                 continue
-            if any(key in piece for key in _MODE_KEYS):
-                records = named_by_mode(records)
-            collect(found, "", records, np.arange(count, count + len(records)))
+            collect(found, "", named_by_mode(piece, records), np.arange(count, count + len(records)))
             count += len(records)
         return count
 
@@ -129,9 +127,10 @@ def decoded(text: bytes) -> Any:
     )
     for decode in decodings:
         try:
-            return decode()
+            value = decode()
         except (ValueError, RecursionError):
             continue
+        return value
     return None
 
 
@@ -147,12 +146,13 @@ def tells(record: Mapping[str, Any], roles: Container[str] = PLACES_AND_LOSSES, 
     )
 
 
-def named_by_mode(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records with the names of their metrics behind their validation word, where they have one."""
-    return list(map(_named_by_mode, records))
+def named_by_mode(text: bytes, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records in `text` with the names of their metrics behind their validation word, where they have one."""
+    return list(map(by_mode, records)) if any(key in text for key in _MODE_KEYS) else records
 
 
-def _named_by_mode(record: dict[str, Any]) -> dict[str, Any]:
+def by_mode(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the names of its metrics behind its validation word, where it has one."""
     word = next((mode for key in _MODES if isinstance(mode := record.get(key), str) and mode in _VALIDATION), None)
     if word is None:
         return record

@@ -20,6 +20,7 @@ class Linewise(ABC):
 
     name: ClassVar[str]
     whole: ClassVar[bool] = False
+    binary: ClassVar[bool] = False
     evidence: ClassVar[int]
 
     def __init__(self) -> None:

@@ -50,6 +50,7 @@ class TfEvents:
 
     name: ClassVar[str] = "tfevents"
     whole: ClassVar[bool] = False
+    binary: ClassVar[bool] = True
     evidence: ClassVar[int] = 1
 
     def __init__(self) -> None:

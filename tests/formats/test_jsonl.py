@@ -87,3 +87,41 @@ def test_a_validation_record_does_not_mix_with_the_training() -> None:
 
 def test_a_whole_number_beyond_a_double_is_infinite() -> None:
     assert read(b'{"step": 1, "loss": 1%s}\n' % (b"0" * 400)) == [("loss", 1, "inf")]
+
+
+def test_the_iterations_of_mmcv_that_begin_again_with_each_epoch_count_the_run() -> None:
+    line = b'{"mode": "train", "epoch": %d, "iter": %d, "loss": %d}\n'
+    lines = b"".join(line % (epoch, i, epoch) for epoch in (1, 2, 3) for i in (50, 100, 150)) + (
+        b'{"mode": "val", "epoch": 3, "iter": 7, "mAP": 0.5}\n'
+    )
+    batches = feed(JsonLines(), [lines])
+    assert [step for step, _ in values(batches, "loss")] == [50, 100, 150, 200, 250, 300, 350, 400, 450]
+    assert values(batches, "val.mAP") == [(450, 0.5)]
+    bytewise = feed(JsonLines(), [lines[i : i + 1] for i in range(len(lines))], restart=True)
+    assert samples(bytewise) == samples(batches)
+
+
+def test_an_evaluation_of_mmengine_that_counts_epochs_stays_at_its_step() -> None:
+    lines = (
+        b'{"lr": 0.02, "loss": 2.5, "epoch": 1, "iter": 50, "step": 50}\n{"coco/bbox_mAP": 0.25, "step": 1}\n'
+        b'{"lr": 0.02, "loss": 2.25, "epoch": 2, "iter": 100, "step": 100}\n'
+    )
+    batches = feed(JsonLines(), [lines])
+    assert values(batches, "coco/bbox_mAP") == [(50, 0.25)]
+    assert values(batches, "loss") == [(50, 2.5), (100, 2.25)]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            b'{"iteration": 19, "total_loss": NaN, "bbox/AP": 1.5}',
+            [("bbox/AP", 19, "1.5"), ("total_loss", 19, "nan")],
+        ),
+        (b'{"current_steps": 10, "total_steps": 90, "loss": 2.5}', [("loss", 10, "2.5"), ("total_steps", 10, "90.0")]),
+        (b'{"train_loss": 6.5, "test_loss": 6.25, "epoch": 4}', [("epoch", 4, "4.0"), ("test_loss", 4, "6.25"), ("train_loss", 4, "6.5")]),
+        (b'{"step": 7, "loss": 2.5, "lr": 2e-05}', [("loss", 7, "2.5"), ("lr", 7, "2e-05")]),
+    ],
+)  # fmt: skip
+def test_the_records_of_known_trainers_are_placed(line: bytes, expected: list[tuple[str, int, str]]) -> None:
+    assert read(line + b"\n") == expected

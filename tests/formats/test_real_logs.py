@@ -28,6 +28,11 @@ COVERED: dict[str, tuple[str, dict[str, str]]] = {
     "csv_algoperf": ("csv", {"train": "loss", "val": "validation/loss"}),
     "csv_keras": ("csv", {"train": "loss", "val": "val_loss"}),
     "tsv_catboost": ("csv", {"train": "RMSE"}),
+    "json_catboost": ("json", {"train": "learn.RMSE", "val": "test.RMSE"}),
+    "json_hf_trainer_state": ("json", {"train": "loss", "lr": "learning_rate"}),
+    "text_torch7": ("prefixed", {"train": "loss", "val": "test_acc", "lr": "lr"}),
+    "mlflow": ("numbers", {"train": "value"}),
+    "text_two_columns": ("numbers", {"train": "value"}),
     "text_hf_trainer": ("text", {"train": "loss", "lr": "learning_rate"}),
 }
 

@@ -43,6 +43,7 @@ class Text:
 
     name: ClassVar[str] = "text"
     whole: ClassVar[bool] = False
+    binary: ClassVar[bool] = False
     evidence: ClassVar[int] = 2
 
     def __init__(self) -> None:
