@@ -1,25 +1,57 @@
 """Paths as the user gives them into runs, their logs and their control directories.
 
-A file is a run of its own. A directory that has logs in it is one run with all of them; one that has none is searched for
-such directories, each a run. A pattern stands for each of its matches. Looking again later finds what has come.
+A file is a run of its own, whatever it is called; its content says later what it is. A directory that has logs in it is one
+run with all of them; one that has none is searched for such directories, each a run. A pattern stands for each of its
+matches, and `-` for standard input. Looking again later finds what has come.
+
+In a directory only names are looked at, because a run's directory is full of other files:
+
+==========================================  =========================================================================
+is a log                                    `*.jsonl *.json *.csv *.tsv *.log *.txt *.out`, databases (`*.db *.sqlite
+                                            *.sqlite3`), `*.wandb`, and event files (`*tfevents*`, whatever follows)
+is none                                     what begins with a dot, the files of lrwatch, and by their names
+                                            configurations, vocabularies, summaries, wandb's own logs
+a directory with `meta.yaml` and `metrics`  a run of MLflow: its logs are the files below `metrics`, which have no ending
+==========================================  =========================================================================
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from lrwatch.core.names import role
 from lrwatch.protocol import DESIRED_NAME, METRICS_NAME, OBSERVED_NAME
+from lrwatch.sources.stdin import STDIN
 
 CONTROL_NAME = "lrwatch"
 """Name of a run's control directory within the run's directory."""
 
-_LOG_ENDINGS = frozenset({".jsonl", ".json", ".csv", ".tsv", ".log", ".txt", ".out"})
-_OWN_NAMES = frozenset({DESIRED_NAME, OBSERVED_NAME})
+STDIN_RUN = "stdin"
+"""What the run of standard input is called; its control directory lies in the working directory."""
+
+_LOG_ENDINGS = frozenset({
+    ".jsonl", ".json", ".csv", ".tsv", ".log", ".txt", ".out", ".db", ".sqlite", ".sqlite3", ".wandb",
+})  # fmt: skip
+_EVENTS = "tfevents"
+_OWN_NAMES = frozenset({DESIRED_NAME, OBSERVED_NAME, "lrwatch.sqlite"})
+# Files with the ending of a log that have no history in them, by the names that frameworks give them.
+_NO_LOG = re.compile(
+    r"(package(-lock)?|.*config.*|.*tokens?_map.*|.*token(s|izer).*|vocab|merges|.*\.index|args|.*params|(.*[-_])?meta(data)?"
+    r"|.*[-_]summary|manifest|settings|.*_results|(dataset|run)_?info|run)\.json"
+    r"|(requirements.*|readme|licen[cs]e|notice|merges|vocab|labels|classes)\.txt"
+    r"|debug(-internal|-core|-cli\..*)?\.log|.*\.profile-empty",
+    re.IGNORECASE,
+)
+# What a run is watched for: the rest of its metrics can be left out where there are too many.
+_WANTED = frozenset({"train_loss", "val_loss", "lr"})
+_MLFLOW_MARK, _MLFLOW_METRICS = "meta.yaml", "metrics"
 
 # Logs of one run. A run writes a handful; a directory with more of them is a collection, and each is read to no use.
 MAX_LOGS = 32
@@ -61,119 +93,186 @@ class Discovery:
 class _Run:
     """A run that has no name yet: the file or directory that it is named after, its logs, its control directory."""
 
-    home: Path
-    logs: tuple[Path, ...]
+    home: str
+    logs: tuple[str, ...]
     control: Path
 
 
 def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
-    """The runs that `paths` (files, directories, patterns) stand for.
+    """The runs that `paths` (files, directories, patterns, `-`) stand for.
 
     A file that does not exist is no error: it is waited for.
     """
-    runs: list[_Run] = []
-    problems: list[str] = []
-    for given in paths:
-        for path in _matches(os.fspath(given), problems):
-            runs.extend(_runs(path, problems))
-    unique: dict[Path, _Run] = {}
-    for run in runs:
-        unique.setdefault(run.home, run)
-    names = _names([run.home for run in unique.values()])
+    search = _Search()
+    stdin: list[Log] = []
+    for path_or_pattern in paths:
+        given = os.fspath(path_or_pattern)
+        if given == str(STDIN):
+            stdin = [Log(STDIN_RUN, STDIN, Path.cwd() / CONTROL_NAME)]
+            continue
+        for path in search.matches(given):
+            search.look(path)
     logs: dict[str, Log] = {}
-    for name, run in zip(names, unique.values(), strict=True):
+    for name, run in zip(_names([*search.runs]), search.runs.values(), strict=True):
         for path in run.logs:
-            logs.setdefault(os.path.realpath(path), Log(name, path, run.control))
-    return Discovery(tuple(logs.values()), tuple(problems))
+            logs.setdefault(search.real(path), Log(name, Path(path), run.control))
+    return Discovery((*stdin, *logs.values()), tuple(search.problems))
 
 
-def _matches(given: str, problems: list[str]) -> list[Path]:
-    absolute = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - a symbolic link stays one
-    if os.path.lexists(absolute) or not glob.has_magic(given):
-        return [Path(absolute)]
-    found = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 - patterns may be absolute
-    if not found:
-        problems.append(f"{given}: no file or directory matches this pattern yet")
-    return [Path(path) for path in found]
+class _Search:
+    """One search. Ten thousand files lie in few directories, so what is known of a directory is looked up once.
 
+    Attributes:
+        runs: What was found, by the file or directory that it is named after.
+        problems: What gave nothing, a sentence each.
+    """
 
-def _runs(path: Path, problems: list[str]) -> list[_Run]:
-    """The runs that one existing or missing path stands for."""
-    if path.is_dir():
+    def __init__(self) -> None:
+        self.runs: dict[str, _Run] = {}
+        self.problems: list[str] = []
+        self._beside = cache(_beside)
+        self._real_directory = cache(os.path.realpath)
+
+    def real(self, path: str) -> str:
+        """The path without symbolic links."""
+        if os.path.islink(path):  # noqa: PTH114 - paths are strings here, for there are many
+            return os.path.realpath(path)
+        directory, name = os.path.split(path)
+        return os.path.join(self._real_directory(directory), name)  # noqa: PTH118
+
+    def matches(self, given: str) -> list[str]:
+        """What a path or a pattern stands for."""
+        absolute = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - a symbolic link stays one
+        if os.path.lexists(absolute) or not glob.has_magic(given):
+            return [absolute]
+        found = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 - patterns may be absolute
+        if not found:
+            self.problems.append(f"{given}: no file or directory matches this pattern yet")
+        return found
+
+    def look(self, path: str) -> None:
+        """Find the runs that one existing or missing path stands for."""
+        if os.path.isdir(path):  # noqa: PTH112
+            self._look_into(Path(path))
+            return
+        parent = os.path.dirname(path)  # noqa: PTH120
+        is_control, control, client_log = self._beside(parent)
+        if is_control:
+            self._add(_Run(os.path.dirname(parent), (path,), Path(parent)))  # noqa: PTH120
+        else:
+            self._add(_Run(path, (*client_log, path), control))
+
+    def _look_into(self, path: Path) -> None:
         home = path.parent if path.name == CONTROL_NAME or _is_control(path) else path
-        found = list(_search(home, problems))
+        found = list(self._below(home))
+        for run in found:
+            self._add(run)
         if not found:
             endings = ", ".join(f"*{ending}" for ending in sorted(_LOG_ENDINGS))
-            problems.append(f"{path}: no logs ({endings}) in this directory or {MAX_DEPTH} levels below it yet")
-        return found
-    if _is_control(path.parent):
-        home = path.parent.parent
-        return [_Run(home, (path,), path.parent)]
-    control = path.parent / CONTROL_NAME
-    return [_Run(path, (*_client_log(control), path), control)]
+            self.problems.append(
+                f"{path}: no logs ({endings}, *{_EVENTS}*) in this directory or {MAX_DEPTH} levels below it yet"
+            )
+
+    def _add(self, run: _Run) -> None:
+        self.runs.setdefault(run.home, run)
+
+    def _below(self, top: Path) -> Iterator[_Run]:
+        """The directories with logs at or below `top`; what lies below such a directory is part of its run."""
+        level = [top]
+        looked = 0
+        for _ in range(MAX_DEPTH + 1):
+            below: list[Path] = []
+            for directory in level:
+                looked += 1
+                if looked > MAX_DIRECTORIES:
+                    self.problems.append(f"{top}: only the first {MAX_DIRECTORIES} directories were searched")
+                    return
+                try:
+                    entries = _visible(directory)
+                except OSError as error:
+                    self.problems.append(f"{directory}: cannot be listed ({error.strerror})")
+                    continue
+                names = {entry.name for entry in entries}
+                mlflow = {_MLFLOW_MARK, _MLFLOW_METRICS} <= names
+                logs = self._mlflow_logs(directory / _MLFLOW_METRICS) if mlflow else _logs(entries)
+                if len(logs) > MAX_LOGS:
+                    self.problems.append(f"{directory}: only the first {MAX_LOGS} of {len(logs)} logs are followed")
+                _, control, client_log = _beside(str(directory))
+                if of_run := (*client_log, *logs[:MAX_LOGS]):
+                    yield _Run(str(directory), of_run, control)
+                elif not mlflow:
+                    below.extend(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+            level = below
+
+    def _mlflow_logs(self, metrics: Path) -> list[str]:
+        """A file each metric, in directories where its name has slashes; losses and learning rates first."""
+        found: list[str] = []
+        level = [metrics]
+        for _ in range(MAX_DEPTH):
+            try:
+                entries = [entry for directory in level for entry in _visible(directory)]
+            except OSError as error:
+                self.problems.append(f"{metrics}: cannot be listed ({error.strerror})")
+                break
+            found += [entry.path for entry in entries if entry.is_file()]
+            level = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return sorted(found, key=lambda path: (role(os.path.relpath(path, metrics)) not in _WANTED, path))
+
+
+def _beside(directory: str) -> tuple[bool, Path, list[str]]:
+    """Whether `directory` is a control directory; of a run in it the control directory and the client's log there."""
+    control = Path(directory, CONTROL_NAME)
+    log = control / METRICS_NAME
+    return _is_control(Path(directory)), control, [str(log)] if log.is_file() else []
 
 
 def _is_control(directory: Path) -> bool:
-    return any((directory / name).is_file() for name in _OWN_NAMES)
+    return any((directory / name).is_file() for name in (DESIRED_NAME, OBSERVED_NAME))
 
 
-def _client_log(control: Path) -> list[Path]:
-    log = control / METRICS_NAME
-    return [log] if log.is_file() else []
+def _visible(directory: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _search(top: Path, problems: list[str]) -> Iterator[_Run]:
-    """The directories with logs at or below `top`; what lies below such a directory is part of its run."""
-    level = [top]
-    looked = 0
-    for _ in range(MAX_DEPTH + 1):
-        below: list[Path] = []
-        for directory in level:
-            looked += 1
-            if looked > MAX_DIRECTORIES:
-                problems.append(f"{top}: only the first {MAX_DIRECTORIES} directories were searched")
-                return
-            try:
-                entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-            except OSError as error:
-                problems.append(f"{directory}: cannot be listed ({error.strerror})")
-                continue
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
-            logs = [Path(entry.path) for entry in visible if _is_log(entry)]
-            if len(logs) > MAX_LOGS:
-                problems.append(f"{directory}: only the first {MAX_LOGS} of {len(logs)} logs are followed")
-            control = directory / CONTROL_NAME
-            if of_run := (*_client_log(control), *logs[:MAX_LOGS]):
-                yield _Run(directory, of_run, control)
-            else:
-                below.extend(Path(entry.path) for entry in visible if entry.is_dir(follow_symlinks=False))
-        level = below
+def _logs(entries: Iterable[os.DirEntry[str]]) -> list[str]:
+    """The logs among the files of a directory. Of event files a restarted run begins another: the newest come first."""
+    logs = [entry for entry in entries if _is_log(entry)]
+    events = [entry.path for entry in logs if _EVENTS in entry.name]
+    others = [entry.path for entry in logs if _EVENTS not in entry.name]
+    return others + events[::-1]
 
 
 def _is_log(entry: os.DirEntry[str]) -> bool:
-    return Path(entry.name).suffix.lower() in _LOG_ENDINGS and entry.name not in _OWN_NAMES and entry.is_file()
+    name = entry.name
+    named = _EVENTS in name or os.path.splitext(name)[1].lower() in _LOG_ENDINGS  # noqa: PTH122
+    return named and name not in _OWN_NAMES and not _NO_LOG.fullmatch(name) and entry.is_file()
 
 
-def _names(homes: Sequence[Path]) -> list[str]:
+def _names(homes: Sequence[str]) -> list[str]:
     """A name for each run: as short as possible, and each only once.
 
     A file is called by its name without the ending, and with as many directories in front as it takes; two files that
     differ in their ending only keep it.
     """
-    spellings = [[_spelled(home, parts) for parts in range(1, len(home.parts) + 1)] for home in homes]
-    for home, spelled in zip(homes, spellings, strict=True):
-        spelled.append(str(home))
-    chosen = [0] * len(homes)
-    while True:
-        names = [spelled[i] for spelled, i in zip(spellings, chosen, strict=True)]
-        uses = Counter(names)
-        clashing = [i for i, name in enumerate(names) if uses[name] > 1]
-        if not clashing:
-            return names
+    names = [_spelled(home, 1) for home in homes]
+    parts = [1] * len(homes)
+    clashing = _doubles(names)
+    while clashing:
         for i in clashing:
-            chosen[i] = min(chosen[i] + 1, len(spellings[i]) - 1)
+            parts[i] += 1
+            names[i] = _spelled(homes[i], parts[i])
+        clashing = [i for i in _doubles(names) if names[i] != homes[i]]
+    return names
 
 
-def _spelled(home: Path, parts: int) -> str:
-    bare = home.with_suffix("") if home.suffix.lower() in _LOG_ENDINGS else home
-    return "/".join(part for part in bare.parts[-parts:] if part != home.anchor) or str(home)
+def _doubles(names: Sequence[str]) -> list[int]:
+    uses = Counter(names)
+    return [i for i, name in enumerate(names) if uses[name] > 1]
+
+
+def _spelled(home: str, parts: int) -> str:
+    """The last `parts` parts of a path, without the ending of a log; all of it, as it is, if it has no more."""
+    bare, ending = os.path.splitext(home)  # noqa: PTH122
+    split = (bare if ending.lower() in _LOG_ENDINGS else home).split(os.sep)  # noqa: PTH206
+    return "/".join(split[-parts:]) if parts < len(split) and split[-1] else home

@@ -1,9 +1,9 @@
 """What happened to a followed file since it was last looked at: a pure table, tested as one.
 
-A file is the same as before if device, inode, the hash of its head and the hash of what lay in front of the offset are
-all the same, and the offset is not beyond its end. Device and inode alone are not enough (inodes are used again, a file
-can be rewritten in place), and neither are hashes (the logs of two runs begin alike). The head grows with what was read
-up to HEAD_BYTES, so that a file is recognised from its first line on.
+A file is the same as before if device, inode, its head and what lay in front of the offset are all the same, and the
+offset is not beyond its end. Device and inode alone are not enough (inodes are used again, a file can be rewritten in
+place), and neither is the content (the logs of two runs begin alike). The head grows with what was read up to HEAD_BYTES,
+so that a file is recognised from its first line on. Between two lives the hashes of head and trail are kept.
 
 ==============================  ==================================================  =================================
 now                             against before                                      action
@@ -21,10 +21,9 @@ the same, longer                same content                                    
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from enum import Enum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 # Longest head that identifies a file: one page, of which a read costs nothing. Logs of two runs that are alike for longer
 # (they may begin with their own source code) differ in front of the offset.
@@ -44,9 +43,25 @@ class Action(Enum):
     REWRITTEN = "rewritten"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How far a file was read, and how it is known again. JSON-plain by `as_json`.
+class Place(NamedTuple):
+    """How far a file was read: its device and inode, and the bytes of it that were understood."""
+
+    device: int
+    inode: int
+    offset: int
+
+
+class Look(NamedTuple):
+    """A file now. `alike`: its head and what lies in front of the offset are what they were."""
+
+    device: int
+    inode: int
+    size: int
+    alike: bool
+
+
+class Mark(NamedTuple):
+    """How far a file was read, and how it is known again in another life. JSON-plain by `as_json`.
 
     Attributes:
         device, inode: Of the file.
@@ -65,18 +80,7 @@ class Mark:
 
     def as_json(self) -> dict[str, Any]:
         """The mark for the database."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A file now. The hashes are of the same stretches as those of the mark it is compared with."""
-
-    device: int
-    inode: int
-    size: int
-    head_hash: str
-    trail_hash: str
+        return self._asdict()
 
 
 def fingerprint(data: bytes) -> str:
@@ -84,14 +88,14 @@ def fingerprint(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def decide(before: Mark | None, now: Look | None) -> Action:
+def decide(before: Place | None, now: Look | None) -> Action:
     """What happened between `before` (None: nothing was read yet) and `now` (None: no file has the name)."""
     if now is None:
         return Action.GONE
     if before is None:
         return Action.READ
     complete = now.size >= before.offset
-    alike = complete and (now.head_hash, now.trail_hash) == (before.head_hash, before.trail_hash)
+    alike = complete and now.alike
     if (now.device, now.inode) != (before.device, before.inode):
         # A head shorter than HEAD_BYTES may be no more than a header that the logs of two runs share.
         return Action.READ if alike and before.offset > HEAD_BYTES else Action.REPLACED

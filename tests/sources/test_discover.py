@@ -101,3 +101,89 @@ def test_a_collection_of_logs_is_bounded_and_says_so(tmp_path: Path) -> None:
     found = discover([tmp_path / "a"])
     assert len(found.logs) == MAX_LOGS
     assert f"only the first {MAX_LOGS} of {MAX_LOGS + 5} logs" in found.problems[0]
+
+
+def names_in(found: Discovery) -> list[str]:
+    return sorted(log.path.name for log in found.logs)
+
+
+def test_logs_without_an_ending_of_their_own_are_found_by_their_names(tmp_path: Path) -> None:
+    logs = [
+        "events.out.tfevents.1700000000.host.1.0", "events.out.tfevents.1700000001.host.2.0.v2", "run-1.wandb",
+        "mlflow.db", "trackio.sqlite3", "nohup.out",
+    ]  # fmt: skip
+    make(tmp_path, *(f"a/{name}" for name in logs))
+    make(tmp_path, "a/x.log.gz", "a/events.out.tfevents.1.h.profile-empty", "a/mlflow.db-wal", "a/lrwatch.sqlite")
+    assert names_in(discover([tmp_path / "a"])) == sorted(logs)
+
+
+def test_configurations_and_summaries_are_no_logs(tmp_path: Path) -> None:
+    make(tmp_path, *(f"a/{name}" for name in [
+        "package.json", "config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "vocab.json", "model.safetensors.index.json", "wandb-metadata.json",
+        "wandb-summary.json", "run.json", "args.json", "hparams.json", "all_results.json", "requirements.txt", "README.txt",
+        "debug.log", "debug-internal.log",
+    ]))  # fmt: skip
+    logs = ["metrics.json", "trainer_state.json", "trainer_log.jsonl", "log.txt", "debugging.log", "runs.json"]
+    make(tmp_path, *(f"a/{name}" for name in logs))
+    assert names_in(discover([tmp_path / "a"])) == sorted(logs)
+
+
+def test_a_run_of_mlflow_has_a_log_for_each_metric_losses_first(tmp_path: Path) -> None:
+    make(tmp_path, "mlruns/0/meta.yaml", "mlruns/0/abc/meta.yaml", "mlruns/0/abc/artifacts/history.json")
+    make(tmp_path, *(f"mlruns/0/abc/metrics/{name}" for name in ["accuracy", "val/loss", "loss"]))
+    make(tmp_path, "mlruns/0/def/meta.yaml", "mlruns/0/def/artifacts/history.json")
+    (tmp_path / "mlruns/0/def/metrics").mkdir()
+    found = discover([tmp_path / "mlruns"])
+    assert shown(found, tmp_path) == [
+        ("abc", f"mlruns/0/abc/metrics/{name}", "mlruns/0/abc/lrwatch") for name in ["loss", "val/loss", "accuracy"]
+    ]
+
+
+def test_the_directories_of_wandb_and_lightning_are_runs(tmp_path: Path) -> None:
+    make(tmp_path, "wandb/debug.log", "wandb/offline-run-1-a/run-a.wandb", "wandb/offline-run-1-a/logs/debug.log")
+    make(tmp_path, "wandb/run-2-b/run-b.wandb", "wandb/run-2-b/files/output.log")
+    make(tmp_path, "lightning_logs/version_0/metrics.csv", "lightning_logs/version_0/hparams.yaml")
+    (tmp_path / "wandb/latest-run").symlink_to(tmp_path / "wandb/run-2-b")
+    assert [(log.run, log.path.name) for log in discover([tmp_path]).logs] == [
+        ("version_0", "metrics.csv"), ("offline-run-1-a", "run-a.wandb"), ("run-2-b", "run-b.wandb")
+    ]  # fmt: skip
+
+
+def test_of_many_event_files_the_newest_are_followed(tmp_path: Path) -> None:
+    make(tmp_path, *(f"a/events.out.tfevents.{i:03}.host" for i in range(MAX_LOGS + 3)))
+    assert names_in(discover([tmp_path / "a"]))[0] == "events.out.tfevents.003.host"
+
+
+def test_a_linked_file_is_a_log(tmp_path: Path) -> None:
+    make(tmp_path, "elsewhere/deep/train.log")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/latest.log").symlink_to(tmp_path / "elsewhere/deep/train.log")
+    assert shown(discover([tmp_path / "a"]), tmp_path) == [("a", "a/latest.log", "a/lrwatch")]
+
+
+def test_a_dash_is_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path, "train.log")
+    assert [(log.run, str(log.path), log.control) for log in discover(["-", "train.log"]).logs] == [
+        ("stdin", "-", tmp_path / "lrwatch"), ("train", str(tmp_path / "train.log"), tmp_path / "lrwatch")
+    ]  # fmt: skip
+
+
+def test_a_directory_that_appears_later_is_found_then(tmp_path: Path) -> None:
+    assert names_in(discover([tmp_path / "later/*"])) == []
+    assert len(discover([f"{tmp_path}/later/*.log"]).problems) == 1
+    make(tmp_path, "later/train.log")
+    assert names_in(discover([f"{tmp_path}/later/*.log"])) == ["train.log"]
+    assert names_in(discover([tmp_path / "later"])) == ["train.log"]
+
+
+def test_ten_thousand_files_are_found_by_one_pattern_each_with_its_own_name(tmp_path: Path) -> None:
+    for i in range(100):
+        folder = tmp_path / f"exp{i}"
+        folder.mkdir()
+        for j in range(100):
+            (folder / f"run{j}.log").touch()
+    found = discover([f"{tmp_path}/*/*.log"])
+    assert len({log.run for log in found.logs}) == 10_000
+    assert {log.run for log in found.logs} >= {"exp0/run0", "exp99/run99"}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lrwatch.sources.tail
+from lrwatch.formats.lines import Lines
+from lrwatch.sources.openfiles import OpenFiles
 from lrwatch.sources.tail import Tail
 from lrwatch.sources.tailstate import HEAD_BYTES
 
@@ -291,13 +296,15 @@ def test_a_pipe_is_no_log_and_does_not_block(log: Path, follower: Follower) -> N
     assert "not a regular file" in follower.tail.problem
 
 
-def test_a_symbolic_link_that_is_turned_is_a_rotation(log: Path, follower: Follower) -> None:
+def test_a_symbolic_link_that_is_turned_is_a_rotation(log: Path, follower: Follower, meanwhile: bool) -> None:
     first, second = log.with_suffix(".a"), log.with_suffix(".b")
     first.write_text(lines(0, 5))
     second.write_text(lines(100, 105))
     log.symlink_to(first)
     follower.read()
     append(first, lines(5, 6))
+    if meanwhile:
+        follower = follower.restart()
     turned = log.with_suffix(".tmp")
     turned.symlink_to(second)
     turned.replace(log)
@@ -326,6 +333,179 @@ def test_a_hole_of_any_size_is_passed_over_once_something_follows_it(log: Path, 
     assert follower.read() == [listed(0, 100), listed(100, 103)]
     assert follower.tail.truncations == 1
     assert follower.tail.errors == {"hole of NUL bytes passed over": 1}
+
+
+def test_a_line_of_a_gibibyte_without_an_end_is_passed_in_pieces_and_what_follows_it_is_read(
+    log: Path, follower: Follower
+) -> None:
+    log.write_bytes(b"step 1\n" + b"x" * 5000)
+    with log.open("r+b") as same_file:
+        same_file.seek(1 << 30)
+        same_file.write(b"x\nstep 2\n")
+    cutter, read, most, dropped = Lines(), b"", 0, 0
+    while (chunk := follower.tail.read(2 << 20)).data:
+        most = max(most, len(chunk.data))
+        block = cutter.cut(chunk.data, final=chunk.last)
+        read += block.text
+        dropped += block.dropped
+        follower.tail.consume(block.consumed)
+    assert read == b"step 1\nstep 2\n"
+    assert most <= 2 << 20
+    assert (dropped, follower.tail.lag) == (1, 0)
+    assert follower.tail.errors == {"hole of NUL bytes passed over": 1}
+
+
+def test_the_end_of_a_binary_record_is_no_hole(log: Path, follower: Follower) -> None:
+    record = b"\x18" + b"\0" * 7 + b"record" + b"\0" * 300
+    log.write_bytes(record)
+    chunk = follower.tail.read()
+    assert chunk.data == record
+    assert follower.tail.at_end
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_line_ends_and_bytes_that_are_no_text_come_as_they_are(log: Path, follower: Follower, line_end: str) -> None:
+    written = f"loss 1{line_end}loss \N{GREEK SMALL LETTER ALPHA}".encode() + b"\xff\xfe" + line_end.encode()
+    read = b""
+    with log.open("wb") as writer:  # each byte alone, so also in the middle of a character
+        for byte in written:
+            writer.write(bytes([byte]))
+            writer.flush()
+            chunk = follower.tail.read()
+            read += chunk.data
+            follower.tail.consume(len(chunk.data))
+    assert read == written
+    assert (follower.tail.offset, follower.tail.opens) == (len(written), 1)
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO])
+def test_a_file_system_that_fails_for_a_while_costs_no_line(
+    log: Path, follower: Follower, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """No file system at hand fails so at will, so the system call is made to."""
+    log.write_text(lines(0, 10))
+    follower.read()
+    append(log, lines(10, 12))
+
+    def failing(*_: object) -> bytes:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pread", failing)
+        for _ in range(3):
+            assert follower.read() == [listed(0, 10)]
+        assert "it is tried again" in follower.tail.problem
+    assert follower.read() == [listed(0, 12)]
+    assert follower.tail.errors == {errno.errorcode[code]: 3}
+    assert (follower.tail.problem, follower.tail.truncations, follower.tail.rotations) == ("", 0, 0)
+
+
+def test_an_inode_that_is_used_again_is_another_stream(log: Path, follower: Follower) -> None:
+    log.write_text(lines(0, 10))
+    follower.read()
+    inode = log.stat().st_ino
+    follower = follower.restart()  # an open file keeps its inode
+    log.unlink()
+    for attempt in range(50):
+        log.with_suffix(f".{attempt}").write_text(lines(100, 130))
+        if log.with_suffix(f".{attempt}").stat().st_ino == inode:
+            break
+    else:
+        pytest.skip("this file system does not use an inode again at once")
+    log.with_suffix(f".{attempt}").rename(log)
+    assert follower.read() == [listed(0, 10), listed(100, 130)]
+    assert follower.tail.truncations + follower.tail.rotations == 1
+    follower.tail.close()
+
+
+def test_a_directory_that_appears_later(tmp_path: Path) -> None:
+    log = tmp_path / "later" / "deep" / "train.log"
+    follower = Follower(Tail(log))
+    assert follower.read() == [[]]
+    assert not follower.tail.errors
+    log.parent.mkdir(parents=True)
+    assert follower.read() == [[]]
+    log.write_text(lines(0, 3))
+    assert follower.read() == [listed(0, 3)]
+    follower.tail.close()
+
+
+# ---- many files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_open(monkeypatch: pytest.MonkeyPatch) -> OpenFiles:
+    """At most four files open."""
+    few = OpenFiles(4)
+    monkeypatch.setattr(lrwatch.sources.tail, "OPEN_FILES", few)
+    return few
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_of_many_files_few_are_open_and_all_are_followed(tmp_path: Path, few_open: OpenFiles) -> None:
+    logs = [tmp_path / f"{i}.log" for i in range(30)]
+    followers = [Follower(Tail(log)) for log in logs]
+    before = open_files()
+    for turn in range(3):
+        for log, follower in zip(logs, followers, strict=True):
+            append(log, lines(10 * turn, 10 * turn + 10) + "half")
+            follower.read()
+            append(log, " a line\n")
+            follower.read()
+        assert len(few_open) == 4
+        assert open_files() <= before + 4
+    expected = [line for turn in range(3) for line in [*listed(10 * turn, 10 * turn + 10), "half a line"]]
+    for follower in followers:
+        assert follower.stories == [expected]
+        assert (follower.tail.truncations, follower.tail.rotations) == (0, 0)
+        follower.tail.close()
+    assert len(few_open) == 0
+
+
+def test_a_file_that_was_closed_because_of_others_is_finished_after_it_was_renamed(
+    log: Path, follower: Follower, few_open: OpenFiles
+) -> None:
+    log.write_text(lines(0, 200))
+    follower.read()
+    others = [Follower(Tail(log.with_suffix(f".{i}"))) for i in range(4)]
+    for i, other in enumerate(others):
+        log.with_suffix(f".{i}").write_text(lines(i, i + 1))
+        other.read()
+    assert few_open.closed == 1
+    append(log, lines(200, 210))
+    log.rename(log.with_suffix(".old"))
+    log.write_text(lines(500, 510))
+    assert follower.read() == [listed(0, 210), listed(500, 510)]
+    assert (follower.tail.rotations, follower.tail.truncations) == (1, 0)
+    for other in others:
+        other.tail.close()
+
+
+def test_an_unchanged_file_costs_one_call_of_the_system(
+    log: Path, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.write_text(lines(0, 10) + "half a line")
+    follower.read()
+    calls: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls.append(name)
+            return real(*arguments, **options)
+
+        return call
+
+    for name in ("stat", "fstat", "open", "pread", "lseek"):
+        monkeypatch.setattr(os, name, counted(name))
+    assert follower.tail.read().data == b""
+    assert calls == ["stat"]
+    follower.tail.again()
+    assert follower.tail.read().data == b"half a line"
 
 
 def test_what_was_not_told_before_a_restart_is_told_after_it(log: Path, follower: Follower) -> None:
