@@ -11,6 +11,7 @@ import click
 from lrwatch._version import __version__
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
+from lrwatch.cli.init import init
 from lrwatch.cli.operate import approve, deny, hold, resume, set_scale, undo
 from lrwatch.cli.output import give_up_output, safe
 from lrwatch.cli.read import read
@@ -51,6 +52,7 @@ for _command in (
     demo,
     replay,
     read,
+    init,
     report,
     config,
     status,

@@ -1,51 +1,210 @@
-"""`lrwatch read`: any supported log as one table."""
+"""`lrwatch read`: any supported log as one table, and why it gives what it gives."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lrwatch.cli.output import format_option, print_json, print_table, safe
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lrwatch.formats.why import Explanation
+
+AXES = {
+    "step": "steps are optimizer steps",
+    "epoch": "steps are epochs",
+    "record": "the log has no steps, its records are counted",
+}
+"""What the steps of a log count, in words."""
+_SMOOTHING = {"raw": "", "window": "mean since the last one", "running": "mean since the epoch began"}
+_ROLES = {
+    "train_loss": "training loss", "val_loss": "validation loss", "lr": "learning rate", "scale": "scale", "time": "time",
+    "step": "step", "epoch": "epoch", "other": "",
+}  # fmt: skip
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--explain", "explained", is_flag=True, help="Say why each kind of line gives samples, or none.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="OUT", help="Write all rows to OUT: .csv or .jsonl."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="Write all rows to OUT: .csv, .parquet or .jsonl.",
 )
 @format_option
-def read(file: Path, output: Path | None, form: str) -> int:
-    """Show what lrwatch understands of a log."""
+def read(file: Path, explained: bool, output: Path | None, form: str) -> int:
+    """Show what lrwatch understands of a log: text, documents, event files, databases, also in gzip."""
     from lrwatch.errors import UsageError
     from lrwatch.sources.table import read_log
 
+    if explained:
+        if output is not None:
+            raise UsageError(
+                expected="either --explain or --output", found="both", where="lrwatch read", hint="Leave one out."
+            )
+        _show(file, _explain(file), form)
+        return 0
+    if output is not None and output.suffix not in (".csv", ".parquet", ".jsonl"):
+        raise UsageError(
+            expected="a name that ends in .csv, .parquet or .jsonl",
+            found=str(output),
+            where="--output",
+            hint="Choose one of them.",
+        )
     table = read_log(file)
     if output is not None:
-        if output.suffix == ".csv":
-            table.to_csv(output, index=False)
-        elif output.suffix == ".jsonl":
-            table.to_json(output, orient="records", lines=True)
-        else:
-            raise UsageError(
-                expected="a name that ends in .csv or .jsonl",
-                found=str(output),
-                where="--output",
-                hint="Choose one of them.",
-            )
+        _write(table, output)
         click.echo(safe(f"{len(table)} rows of {len(table.columns) - 1} metrics written to {output}"), err=True)
-        return 0
-    if form == "json":
+    elif form == "json":
         for record in table.to_dict("records"):
             print_json({str(key): value for key, value in record.items() if value == value})
-        return 0
-    click.echo(safe(f"{file}: format {table.attrs['format']}, {len(table)} rows by {table.attrs['axis']}"), err=True)
+    else:
+        _describe(file, table)
+    return 0
+
+
+def _write(table: pd.DataFrame, output: Path) -> None:
+    from lrwatch.errors import UsageError
+
+    if output.suffix == ".csv":
+        table.to_csv(output, index=False)
+    elif output.suffix == ".jsonl":
+        table.to_json(output, orient="records", lines=True)
+    else:
+        try:
+            table.to_parquet(output, index=False)
+        except ImportError:
+            raise UsageError(
+                expected="pyarrow, which writes Parquet",
+                found="that it is not installed",
+                where="--output",
+                hint="Install it with `pip install 'lrwatch[parquet]'`, or write .csv or .jsonl.",
+            ) from None
+
+
+def _describe(file: Path, table: pd.DataFrame) -> None:
+    """The metrics of a log, one a row."""
+    from lrwatch.sources.table import LEFT_OUT
+
+    attrs = table.attrs
+    segments = attrs["segments"]
+    more = f", in {len(segments)} segments (steps go back: a resume or another run)" if len(segments) > 1 else ""
+    click.echo(safe(f"{file}: format {attrs['format']}, {len(table)} rows{more}; {AXES[attrs['axis']]}"), err=True)
+    if left_out := attrs["errors"].get(LEFT_OUT):
+        click.echo(f"{left_out} metrics are left out: more than a table holds", err=True)
     described = []
     for name in table.columns[1:]:
         column = table[name].dropna()
         at = table["step"][column.index]
         if len(column):
             ends = [at.iloc[0], column.iloc[0], at.iloc[-1], column.iloc[-1]]
-            described.append([name, len(column), *[v.item() for v in ends]])
-    print_table(["metric", "values", "first step", "first", "last step", "last"], described, right=[1, 2, 3, 4, 5])
-    return 0
+            smoothing = _SMOOTHING[attrs["smoothing"].get(name, "raw")]
+            described.append([name, len(column), *[v.item() for v in ends], smoothing])
+    header = ["metric", "values", "first step", "first", "last step", "last", "smoothing"]
+    print_table(header, described, right=[1, 2, 3, 4, 5])
+
+
+# ---- why ------------------------------------------------------------------------------------------------------------
+
+# Bytes at the beginning and at the end of a log that an explanation looks at, so that it takes seconds for any log.
+_HEAD_BYTES = 4 << 20
+_TAIL_BYTES = 1 << 20
+# Characters of the line that is shown beside a metric.
+_SHORT = 50
+
+
+def _explain(file: Path) -> Explanation:
+    """Read what an explanation needs of `file`, and explain it."""
+    from lrwatch.errors import InputError
+    from lrwatch.sources.table import must_be_regular
+
+    try:
+        must_be_regular(file)
+        return _explained(file)
+    except OSError as error:
+        raise InputError(
+            expected="a log file that can be read",
+            found=error.strerror or str(error),
+            where=str(file),
+            hint="Check the path and its permissions.",
+        ) from None
+
+
+def _explained(file: Path) -> Explanation:
+    from lrwatch.formats import HEAD_BYTES, detect
+    from lrwatch.formats.why import explain, explain_batches
+    from lrwatch.sources.compressed import is_compressed, open_log
+    from lrwatch.sources.database import is_database
+    from lrwatch.sources.document import MAX_DOCUMENT_BYTES
+    from lrwatch.sources.table import read as read_all
+
+    packed = is_compressed(file)
+    tail = b""
+    with file.open("rb") as raw:
+        size = raw.seek(0, os.SEEK_END)
+        if not packed and size > _HEAD_BYTES:
+            raw.seek(max(_HEAD_BYTES, size - _TAIL_BYTES))
+            tail = raw.read(_TAIL_BYTES)
+    with open_log(file) as log:
+        head = log.read(HEAD_BYTES)
+        if is_database(head):
+            reading = read_all(file)
+            return explain_batches(reading.format, reading.batches, reading.errors, reading.problem)
+        reader = detect(head, final=len(head) < HEAD_BYTES)
+        whole = reader is not None and reader.whole
+        head += log.read((MAX_DOCUMENT_BYTES if whole else _HEAD_BYTES) - len(head))
+        complete = not log.read(1)
+        damage = [f"{reason}; what lies in front of that was read" for reason in log.errors]
+    explanation = explain(head, tail, complete=complete, reader=reader)
+    if packed:
+        explanation.notes.append("it is compressed, and was decompressed for this")
+    explanation.notes.extend(damage)
+    return explanation
+
+
+def _show(file: Path, found: Explanation, form: str) -> None:
+    if form == "json":
+        print_json({"file": str(file), **asdict(found)})
+        return
+    how = f"format {found.format}: {found.chosen}" if found.format else "no format understands it"
+    unit = found.unit
+    part = "" if found.complete else " looked at, at the beginning and the end of the log,"
+    gave = f"{found.gave} of" if found.gave else "none of"
+    what = f"samples; {AXES[found.axis]}" if found.gave else "a sample"
+    click.echo(safe(f"{file}: {how}"))
+    click.echo(f"{gave} {found.looked} {unit}s{part} gave {what}")
+    if found.metrics:
+        click.echo()
+        rows = [
+            [m.name, _ROLES[m.role], _SMOOTHING[m.smoothing], m.samples, _place(m.line, m.example[:_SHORT])]
+            for m in found.metrics
+        ]
+        print_table(["metric", "what it is", "smoothing", "samples", "first in"], rows, right=[3])
+    if found.reasons:
+        click.echo()
+        table: list[list[Any]] = []
+        for reason in found.reasons:
+            table.append([reason.lines, reason.text, _place(reason.line, reason.example)])
+            if reason.hint:
+                table.append(["", f"  {reason.hint}", ""])
+        print_table([f"{unit}s", "why they gave nothing", "for example"], table, right=[0])
+    click.echo()
+    for note in found.notes:
+        click.echo(safe(f"note: {note}"))
+    for name, made in found.others.items():
+        click.echo(safe(f"as {name}: {made}"))
+    click.echo(
+        safe(f"watched would be: {found.watched}" if found.watched else f"watched would be: nothing. {found.advice}")
+    )
+
+
+def _place(line: int | None, example: str) -> str:
+    return f"line {line}: {example}" if line is not None else example

@@ -13,6 +13,7 @@ from daemon_process import lrwatch
 from quadratic import Training
 
 VERBS = [
+    "init",
     "run", "demo", "replay", "read", "report", "config", "status", "journal", "explain", "set", "undo", "hold", "resume",
     "approve", "deny",
 ]  # fmt: skip
@@ -65,7 +66,7 @@ def test_help_of_a_verb_goes_to_standard_output_and_names_its_exit(verb: str) ->
     assert ended.returncode == 0
     assert ended.stdout.startswith(f"Usage: lrwatch {verb} ")
     assert ended.stderr == ""
-    data = {"replay", "read", "status", "journal", "explain", "config show", "set"}
+    data = {"replay", "read", "init", "status", "journal", "explain", "config show", "set"}
     assert ("--format" in ended.stdout) >= (verb in data)
 
 
@@ -92,7 +93,7 @@ def test_a_command_line_that_cannot_be_understood_ends_with_2(arguments: list[st
 def test_usage_that_only_the_program_can_judge_ends_with_2_and_one_line(log: Path, tmp_path: Path) -> None:
     one_line(lrwatch("run", "--state", tmp_path), 2, "at least one file, directory or glob")
     one_line(lrwatch("run", "--state", tmp_path, "--listen", "nowhere", log), 2, "HOST:PORT")
-    one_line(lrwatch("read", log, "-o", tmp_path / "out.xls"), 2, ".csv or .jsonl")
+    one_line(lrwatch("read", log, "-o", tmp_path / "out.xls"), 2, ".parquet or .jsonl")
 
 
 def test_a_setting_that_is_not_understood_ends_with_3_whatever_the_verb(log: Path, tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_replay_takes_several_files_and_numbers_json_does_not_have(log: Path, tm
 
 def test_read_shows_counts_and_ends_and_gives_every_row_as_json_or_csv(log: Path, tmp_path: Path) -> None:
     ended = lrwatch("read", log)
-    assert ended.stderr == f"{log}: format jsonl, 700 rows by step\n"
+    assert ended.stderr == f"{log}: format jsonl, 700 rows; steps are optimizer steps\n"
     assert [line.split()[:3] for line in ended.stdout.splitlines()[1:]] == [["loss", "700", "1"], ["lr", "700", "1"]]
     rows = [json.loads(line) for line in lrwatch("read", log, "--format", "json").stdout.splitlines()]
     assert rows == [json.loads(line) for line in log.read_text().splitlines()]
