@@ -29,7 +29,7 @@ _CODE = re.compile(
     rb"\b(?:def|import|return|class|lambda|elif|self|assert)\b[ .(]|\bfor \w+ in |\bif __|[-+*/]=|==|\bprint\(|^\s*#"
     rb"|\w\([\w ]*=|^\s+[\w.]+ = |Namespace\(|\w\s*:\s*(?:int|float|str|bool)\s*="
 )
-_ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
+
 _TEXT = bytes({7, 8, 9, 10, 12, 13, 27} | set(range(0x20, 0x100)) - {0x7F})
 _WELL_KNOWN = (
     "loss", "train_loss", "val_loss", "eval_loss", "step", "global_step", "epoch", "iteration", "iter", "lr",
@@ -77,7 +77,7 @@ def reason(line: bytes) -> str:
     >>> reason(b"Loading data"), reason(b"los: 2.5"), reason(b"    loss = model(x, 2)")
     ('no number in it', 'numbers, but no name that is a step, an epoch or a loss', 'looks like program code or a configuration')
     """
-    line = _ANSI.sub(b"", line[:_LOOKED])
+    line = ANSI.sub(b"", line[:_LOOKED])
     control = len(line.translate(None, _TEXT))
     if control * 10 > len(line):
         return BINARY
@@ -97,7 +97,7 @@ def names(line: bytes) -> list[str]:
     >>> names(b"los: 2.5 foo 3 note=x")
     ['los', 'foo']
     """
-    return [name.decode("utf-8", "replace") for name in _NAMED.findall(_ANSI.sub(b"", line[:_LOOKED]))]
+    return [name.decode("utf-8", "replace") for name in _NAMED.findall(ANSI.sub(b"", line[:_LOOKED]))]
 
 
 def meant(name: str) -> str | None:

@@ -13,6 +13,9 @@ MAX_LINE_BYTES = 1 << 20
 TOO_LONG = "line too long"
 
 _EMPTY_LINES = re.compile(rb"\n\n+")
+ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[@-_]")
+"""Colours and movements of the cursor."""
+
 _BACKSPACES = re.compile(rb"\x08+\r?")  # Keras goes back with a hundred of them
 _SEPARATOR = re.compile(rb"[\r\n]")
 

@@ -28,10 +28,9 @@ from lrwatch.errors import ConfigError
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.epochs import EpochAxis
-from lrwatch.formats.lines import Lines
+from lrwatch.formats.lines import ANSI, Lines
 from lrwatch.formats.linewise import Linewise
 from lrwatch.formats.pump import parsed, required, slow
-from lrwatch.formats.text.engine import _ANSI
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -96,7 +95,7 @@ class Pattern(Linewise):
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         if b"\x1b" in text:
-            text = _ANSI.sub(b"", text)
+            text = ANSI.sub(b"", text)
         lines = text.decode("utf-8", "replace").split("\n")[:-1]
         short = [(i, line) for i, line in enumerate(lines) if len(line) <= self._longest]
         if len(short) < len(lines):

@@ -7,7 +7,6 @@ ways give the same samples.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from lrwatch.core.sample import Batch, Floats, Ints, Smoothing
 from lrwatch.formats.columns import Columns, StepAxis
-from lrwatch.formats.lines import Lines
+from lrwatch.formats.lines import ANSI, Lines
 from lrwatch.formats.text import numerals
 from lrwatch.formats.text.presets import search
 from lrwatch.formats.text.recipe import Recipe, Slot
@@ -32,7 +31,6 @@ _REMEMBERED = 8192
 _AT_ONCE = 8
 
 _ZEROS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))  # fmt: skip
-_ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[@-_]")
 _LF = ord("\n")
 
 Digits = npt.NDArray[np.uint8]
@@ -64,7 +62,7 @@ class Text:
         block = self._lines.cut(data, final=final)
         text = block.text
         if b"\x1b" in text:
-            text = _ANSI.sub(b"", text)
+            text = ANSI.sub(b"", text)
         found = Columns()
         count = self._read(text, found)
         if final:
