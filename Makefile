@@ -23,7 +23,10 @@ bench: $(VENV)/.test
 	$(BIN)/python bench/start.py
 	$(BIN)/python bench/client_step.py
 	$(BIN)/python bench/ingest_formats.py
+	$(BIN)/python bench/events.py
+	$(BIN)/python bench/text_and_mtail.py
 	$(BIN)/python bench/replay.py
+	$(BIN)/python bench/thousand_files.py
 
 # Ten million lines: minutes, and a gigabyte of temporary disk.
 bench-ingest-long: $(VENV)/.test

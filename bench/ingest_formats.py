@@ -41,12 +41,25 @@ LOGS: dict[str, tuple[str, bytes]] = {
         b"epoch,step,loss,val_loss,lr,acc\n"
         + _lines(lambda i: f"0,{i},2.3456,,0.001,\n" if i % 2 else f"0,{i},,2.5,,0.5\n"),
     ),
+    "numbers": ("numbers", _lines(lambda i: f"{i} {i / 977:.6f}\n")),
+    "prefixed": (
+        "prefixed",
+        _lines(lambda i: f'2021-07-01 | INFO | train | {{"loss": "11.2", "num_updates": "{i}"}}\n'),
+    ),
     "text, llm.c": (
         "text",
         _lines(lambda i: f"s:{i} trl:{i % 97 / 9:.4f} lr:0.000600 norm:{i % 13 / 9:.2f}\n"),
     ),
     "text, full precision": ("text", _lines(lambda i: f"step={i} loss={i / 977!r} lr={i / 9_999_991!r}\n")),
-    "text": (
+    "text, epoch and a counter in it": (
+        "text",
+        _lines(
+            lambda i: (
+                f"Epoch [{i // 500 + 1}][{i % 500}/500]\tlr: 1.0e-04, time: 0.25, loss_cls: 0.5245, loss: 1.6494\n"
+            )
+        ),
+    ),
+    "text, Hugging Face": (
         "text",
         _lines(lambda i: f"{{'loss': 1.416, 'grad_norm': 0.117, 'learning_rate': 9.96e-05, 'epoch': {i / 1000}}}\n"),
     ),

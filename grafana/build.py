@@ -210,7 +210,7 @@ HEALTH = [
     ),
     graph(
         "Unusable lines",
-        "Log lines per second that could not be used, by reason. `lrwatch read FILE` shows what is understood.",
+        "Log lines per second that could not be used, by reason. `lrwatch read --explain FILE` says why.",
         "cps",
         [target(f"rate(lrwatch_ingest_errors_total{{{RUN}}}[$__rate_interval])", "{{reason}}")],
         width=8,

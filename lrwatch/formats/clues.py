@@ -6,6 +6,7 @@ import difflib
 import re
 
 from lrwatch.core.names import role
+from lrwatch.formats.lines import ANSI
 
 NO_NUMBER = "no number in it"
 CODE = "looks like program code or a configuration"
