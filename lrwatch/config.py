@@ -51,6 +51,11 @@ class WatchOptions:
         if self.pattern and self.format != "auto":
             raise ValueError(f"format must be auto where there is a pattern, got {self.format!r}")
 
+    @property
+    def reading(self) -> str:
+        """The name of the format for `lrwatch.formats.by_name`, or "auto"."""
+        return "pattern:" + "\n".join(self.pattern) if self.pattern else self.format
+
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:

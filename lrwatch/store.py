@@ -2,7 +2,7 @@
 
 One transaction holds what one read of a log led to: how far the log was read, what the detectors made of it, what was
 journalled, and which command follows. So a daemon that is killed at any point and started again neither repeats nor
-loses anything. The journal is a hash chain: each entry's hash covers the entry and the hash before it.
+loses anything: what it had read since the last transaction led to nothing yet, and is read again. The journal is a hash chain: each entry's hash covers the entry and the hash before it.
 
 The file lies on a local disk (WAL does not work on network file systems); one daemon at a time may hold it.
 """
@@ -226,10 +226,14 @@ class Store:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def requests(self, run: str) -> list[Request]:
-        """What operators asked of a run and was not answered yet."""
-        query = "SELECT id, run, actor, verb, argument FROM requests WHERE run = ? AND answer IS NULL ORDER BY id"
-        return [Request(*row) for row in self._db.execute(query, (run,))]
+    def requests(self) -> dict[str, list[Request]]:
+        """What operators asked and was not answered yet, by run."""
+        open_ones: dict[str, list[Request]] = {}
+        query = "SELECT id, run, actor, verb, argument FROM requests WHERE answer IS NULL ORDER BY id"
+        for row in self._db.execute(query):
+            request = Request(*row)
+            open_ones.setdefault(request.run, []).append(request)
+        return open_ones
 
     def answer(self, request_id: int, answer: Mapping[str, Any]) -> None:
         """Answer a request."""

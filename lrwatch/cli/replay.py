@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lrwatch.cli.output import format_option, print_json, print_table, safe, sentence
+from lrwatch.cli.progress import Progress
 from lrwatch.cli.settings import config_option, load_config, metric_option
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
             rows.append([entry.run, event.get("step"), sentence(event)])
 
     for file in files:
-        with _bar(file) as advance:
-            watched = replay_file(file, config, told, advance)
+        with closing(Progress(file.name)) as progress:
+            watched = replay_file(file, config, told, progress.show)
         status = watched.status(0.0)
         if form == "table":
             summary = (
@@ -54,28 +54,3 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
         else:
             click.echo("nothing to report")
     return 0
-
-
-class _bar:  # noqa: N801  a context manager that reads as a function
-    """A progress bar on standard error, where somebody looks at it and the file is worth one."""
-
-    # Below this a bar would only flash.
-    LEAST_BYTES = 16 * 1024 * 1024
-
-    def __init__(self, file: Path) -> None:
-        size = file.stat().st_size if file.is_file() else 0
-        self._shown = size >= self.LEAST_BYTES and sys.stderr.isatty()
-        self._bar: Any = None
-        if self._shown:
-            self._bar = click.progressbar(length=size, label=file.name, file=sys.stderr)
-
-    def __enter__(self) -> Callable[[int], object]:
-        if self._bar is None:
-            return lambda _: None
-        self._bar.__enter__()
-        advance: Callable[[int], object] = self._bar.update
-        return advance
-
-    def __exit__(self, *about: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*about)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lrwatch.cli.output import event_line, format_option, give_up_output, print_json, tell
+from lrwatch.cli.progress import Progress
 from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
 
 if TYPE_CHECKING:
+    from lrwatch.core.snapshot import Snapshot
     from lrwatch.daemon.loop import Daemon
     from lrwatch.store import Entry
 
@@ -91,9 +95,16 @@ def _read_once(daemon: Daemon) -> int:
     from lrwatch.errors import InputError
 
     daemon.discover()
-    daemon.read_all()
-    _tell_problems(daemon, {})
+    with closing(Progress("reading")) as progress:
+        daemon.read_all(tell=lambda: _show(progress, daemon.snapshot()))
+        while daemon.wait_for_input():
+            daemon.read_all(tell=lambda: _show(progress, daemon.snapshot()))
+    _tell_problems(daemon.problems, daemon.snapshot(), {})
     return 0 if any(not watched.why() for watched in daemon.runs.values()) else InputError.exit_code
+
+
+def _show(progress: Progress, snapshot: Snapshot) -> None:
+    progress.show(sum(run.bytes for run in snapshot.runs), sum(run.lag_bytes for run in snapshot.runs))
 
 
 def _serve(daemon: Daemon, config: Any) -> None:
@@ -112,13 +123,15 @@ def _serve(daemon: Daemon, config: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     told: dict[str, str] = {}
+    progress = Progress("reading")
 
     class Sink:
-        """The exporter, and the problems on standard error as they come and go."""
+        """The exporter, and on standard error the problems as they come and go, and how far a backlog is read."""
 
-        def publish(self, snapshot: Any) -> None:
-            _tell_problems(daemon, told)
+        def publish(self, snapshot: Snapshot) -> None:
             exporter.publish(snapshot)
+            _tell_problems(daemon.problems, snapshot, told)
+            _show(progress, snapshot)
 
         def observe_loop(self, seconds: float) -> None:
             exporter.observe_loop(seconds)
@@ -128,16 +141,17 @@ def _serve(daemon: Daemon, config: Any) -> None:
         tell(f"listening on http://{host}:{port}")
         daemon.run(waker, Sink())
     finally:
+        progress.close()
         waker.close()
         exporter.close()
     if interrupted:
         raise KeyboardInterrupt
 
 
-def _tell_problems(daemon: Daemon, told: dict[str, str]) -> None:
+def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, told: dict[str, str]) -> None:
     """Say once what hinders each run, and once that it is over."""
-    problems = {problem.split(":")[0]: problem for problem in daemon.problems}
-    problems |= {name: f"run {name}: {why}" for name, watched in daemon.runs.items() if (why := watched.why())}
+    problems = {problem.split(":")[0]: problem for problem in of_all}
+    problems |= {run.name: f"run {run.name}: {run.why}" for run in snapshot.runs if run.why}
     for name, problem in problems.items():
         if told.get(name) != problem:
             tell(f"lrwatch: {problem}")

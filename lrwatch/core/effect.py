@@ -51,7 +51,7 @@ def measure(before: Before, after: Trend) -> Effect | None:
     expected = before.end + (before.per_step * ahead if improving else 0.0)
     slope_error = before.per_step_error * ahead if improving else 0.0
     gain = before.sign * (expected - after.end)
-    margin = Z95 * math.sqrt(before.end_error**2 + slope_error**2 + after.end_error**2)
+    margin = Z95 * math.hypot(before.end_error, slope_error, after.end_error)
     level = before.level or 1.0
     gain, lower, upper = gain / level, (gain - margin) / level, (gain + margin) / level
     verdict = "helped" if lower > 0 else "cost progress" if upper < 0 else "no certain gain"

@@ -21,7 +21,7 @@ from lrwatch.core.kept import Kept
 from lrwatch.core.names import primary, role
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.policies import reduce
-from lrwatch.core.sample import Batch, Column
+from lrwatch.core.sample import Batch, Column, Ints
 from lrwatch.core.schedule import Jump, LrTrack, Move
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
 from lrwatch.core.tracker import Tracker
@@ -69,13 +69,14 @@ class Run:
         self._jump_due: float | None = None
         self.unwatched = 0
         self.attached = False
+        self._primary: str | None = None
 
     # ---- what it says ---------------------------------------------------------------------------------------------
 
     @property
     def metric(self) -> str | None:
         """The metric that commands are decided on, or None while none was seen."""
-        return primary(self._trackers) if self._wanted_metric is None else self._wanted_metric
+        return self._primary if self._wanted_metric is None else self._wanted_metric
 
     def watch(self, metric: str) -> None:
         """Decide commands on `metric`, whatever the names say."""
@@ -97,17 +98,18 @@ class Run:
         """The newest step of any metric."""
         return max((step for step, _ in self._values.values()), default=None)
 
-    def metrics(self) -> tuple[MetricStatus, ...]:
-        """Where every metric stands."""
+    def metrics(self, *, at_no_cost: bool = False) -> tuple[MetricStatus, ...]:
+        """Where every metric stands; `at_no_cost` with trends as they were last worked out, which may be a while ago."""
+        trends = {name: tracker.last_trend if at_no_cost else tracker.trend for name, tracker in self._trackers.items()}
         return tuple(
-            MetricStatus(name, step, value, _status(self._trackers[name].trend) if name in self._trackers else None)
-            for name, (step, value) in self._values.items()
+            MetricStatus(name, step, value, _status(trends.get(name))) for name, (step, value) in self._values.items()
         )
 
     # ---- state ----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """JSON-plain state: a run restored from it goes on as this one would have."""
+        self._note_judged()
         return {
             "trackers": {name: tracker.state() for name, tracker in self._trackers.items()},
             "values": {name: [step, repr(value)] for name, (step, value) in self._values.items()},
@@ -129,6 +131,7 @@ class Run:
         for name, tracker in state["trackers"].items():
             self._trackers[name] = Tracker(name, self.detect)
             self._trackers[name].restore(tracker)
+        self._primary = self._best()
         self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
         self._lr.restore(state["lr"])
         self._lr_metric = state["lr_metric"]
@@ -145,6 +148,8 @@ class Run:
     def feed(self, batch: Batch) -> list[Event]:
         """Take the samples of `batch`. -> what there is to say, in the order of the log."""
         changes = self._feed_lr(batch)
+        if not changes:
+            return self._feed_phase(batch, [])
         jumps = [change for change in changes if isinstance(change, Jump)]
         moves = [change for change in changes if isinstance(change, Move)]
         edges = [0, *(jump.index for jump in jumps), batch.rows]
@@ -159,20 +164,23 @@ class Run:
 
     def _feed_phase(self, batch: Batch, moves: list[Move]) -> list[Event]:
         watched_from = self._meet(batch)
+        worth = self._worth(watched_from)
         said: list[_Said] = [(move.index, -2, "", move) for move in moves]
         for order, (name, tracker) in enumerate(self._trackers.items()):
             column = batch.columns.get(name)
             if column is None or not len(column.rows):
                 continue
-            steps = batch.steps[column.rows]
+            steps = _at(batch.steps, column.rows)
             rewinds = tracker.rewinds(steps)
-            edges = sorted({0, *rewinds, len(steps)})
+            if rewinds:  # what was asked for is forgotten there
+                worth = None
+            edges = sorted({0, *rewinds, len(steps)}) if rewinds else (0, len(steps))
             for start, end in pairwise(edges):
                 if start in rewinds:
                     tracker.rewind()
                     message = f"the log goes back to step {steps[start]}: a resume, or another run"
                     said.append((int(column.rows[start]), -1, name, Phase(int(steps[start]), "resume", message)))
-                found = tracker.feed(steps[start:end], column.values[start:end])
+                found = tracker.feed(steps[start:end], column.values[start:end], worth)
                 said.extend((int(column.rows[start + i]), order, name, what) for i, what in found)
         return self._judge(batch, said, watched_from)
 
@@ -187,6 +195,8 @@ class Run:
 
     def _judge(self, batch: Batch, said: list[_Said], watched_from: list[tuple[int, str]]) -> list[Event]:
         """Take what was said in the order of the log, and decide on what the watched metric says."""
+        if not said and self._kept is None:
+            return []
         events: list[Event] = []
         asked_row: int | None = None
         for row, _, name, what in sorted(said, key=lambda s: s[:2]):
@@ -219,11 +229,16 @@ class Run:
             else:
                 self.unwatched += len(column.rows)
             if name not in self._trackers and self._is_watched(name):
-                self._trackers[name] = Tracker(name, self.detect)
+                judged = batch.smoothing.get(name) != "running" or name == self._wanted_metric
+                self._trackers[name] = Tracker(name, self.detect, judged=judged)
+                self._primary = self._best()
                 metric = self.metric
                 if metric is not None and (not watched_from or watched_from[-1][1] != metric):
                     watched_from.append((int(column.rows[0]), metric))
         return watched_from
+
+    def _best(self) -> str | None:
+        return primary(name for name, tracker in self._trackers.items() if tracker.judged)
 
     def _is_watched(self, name: str) -> bool:
         if name == self._wanted_metric:
@@ -233,15 +248,26 @@ class Run:
         # Where nothing is called a loss, a measure of error is what there is to watch.
         return role(name) in ("train_loss", "val_loss") or (not self._trackers and primary([name]) is not None)
 
+    def _worth(self, watched_from: list[tuple[int, str]]) -> float | None:
+        """What the bounds of a look must lie below, relative to the level, to lead to a command; None if all looks matter."""
+        state = self.policy
+        measuring = self._before is not None or state.take_back
+        waiting_for_jump = self._jump_due is not None and state.asked is None
+        changes = len(watched_from) != 1 or self._judged not in (None, watched_from[0][1])
+        if measuring or waiting_for_jump or changes:
+            return None
+        return reduce.worth_looking_for(state, self.options)
+
     def _feed_lr(self, batch: Batch) -> list[Jump | Move]:
         if self._lr_metric is None:
             self._lr_metric = next((name for name, _ in _by_first_row(batch) if role(name) == "lr"), None)
         column = batch.columns.get(self._lr_metric or "")
         if column is None or not len(column.rows):
             return []
-        finite = np.isfinite(column.values)
-        rows = column.rows[finite]
-        changes = self._lr.feed(batch.steps[rows], column.values[finite])
+        rows, values = column.rows, column.values
+        if not (finite := np.isfinite(values)).all():
+            rows, values = rows[finite], values[finite]
+        changes = self._lr.feed(_at(batch.steps, rows), values)
         return [replace(change, index=int(rows[change.index])) for change in changes]
 
     # ---- phases and decisions -------------------------------------------------------------------------------------
@@ -255,8 +281,11 @@ class Run:
         since = self.policy.applied_at
         if self.policy.asked is None and since is not None and trend.step - since >= trend.horizon:
             self._jump_due = None  # this log does not show our changes: the next jump is not ours
-        moves = self._lr.moves(trend.step, trend.horizon)
-        self.policy, command = reduce.decide(replace(self.policy, schedule_moves=moves), trend, self.options)
+        if self._lr.moves(trend.step, trend.horizon):
+            moving, command = reduce.decide(replace(self.policy, schedule_moves=True), trend, self.options)
+            self.policy = replace(moving, schedule_moves=False)
+        else:
+            self.policy, command = reduce.decide(self.policy, trend, self.options)
         if command is not None:
             self._asked_trend = trend
             self._jump_due = command.scale / self.policy.scale
@@ -282,12 +311,18 @@ class Run:
 
     def _apply(self, step: int, scale: float, how: str) -> Phase:
         trend = self._asked_trend or self.trend
+        self._note_judged()
         sign = 1.0 if self.detect.direction == "min" else -1.0
         cut = scale < self.policy.scale  # only cuts are measured; taking one back is not a trial
         self._before = effect.Before.of(trend, step, scale, sign) if trend is not None and cut else None
         self.policy = reduce.applied(self.policy, step, scale)
         self._asked_trend = self._kept = self._jump_due = None
         return Phase(step, "command", f"scale {scale:g} from step {step} on: {how}")
+
+    def _note_judged(self) -> None:
+        """A trend that no look told of is one that the metric was judged by all the same."""
+        if self._judged is None and self.trend is not None:
+            self._judged = self.metric
 
     def ask(self, scale: float) -> None:
         """An operator asks for `scale`: from now on samples are kept until the trainer answers.
@@ -296,6 +331,7 @@ class Run:
         """
         self.policy = replace(self.policy, asked=scale, previous=None, take_back=False)
         self._asked_trend = self.trend
+        self._note_judged()
         self._jump_due = scale / self.policy.scale
         self._kept = Kept()
 
@@ -344,9 +380,16 @@ class Run:
         return [Phase(step, "resume", f"the trainer starts with scale {scale:g}")]
 
 
+def _at(steps: Ints, rows: Ints) -> Ints:
+    """The steps of `rows`, which ascend."""
+    return steps if len(rows) == len(steps) else steps[rows]
+
+
 def _by_first_row(batch: Batch) -> list[tuple[str, Column]]:
     """The columns that have samples, in the order in which they appear in the log."""
     columns = [(name, column) for name, column in batch.columns.items() if len(column.rows)]
+    if all(len(column.rows) == batch.rows for _, column in columns):
+        return columns
     return sorted(columns, key=lambda item: int(item[1].rows[0]))
 
 
@@ -359,7 +402,7 @@ def _part(batch: Batch, start: int, end: int) -> Batch:
         low, high = np.searchsorted(column.rows, [start, end])
         if low < high:
             columns[name] = Column(column.rows[low:high] - start, column.values[low:high])
-    return Batch(batch.steps[start:end], columns, batch.axis)
+    return replace(batch, steps=batch.steps[start:end], columns=columns)
 
 
 def _status(trend: Trend | None) -> TrendStatus | None:

@@ -72,6 +72,10 @@ class LrTrack:
         changes: list[Jump | Move] = []
         if not len(rates):
             return changes
+        if self._rate is not None and (rates == self._rate).all():  # it rests, as it does nearly always
+            self._rested += len(rates)
+            self._rows += len(rates)
+            return changes
         before = np.concatenate([[self._rate if self._rate is not None else rates[0]], rates[:-1]])
         with np.errstate(over="ignore"):
             changed = np.flatnonzero(np.abs(rates - before) > SAME * np.abs(before)).tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,23 @@ from lrwatch.core.sample import Floats, Ints
 # whose step count is not the log's does not silence its metric.
 MAX_LATE = 2048
 
+# Fewer values than this are looked at one by one: it costs less than to call numpy.
+FEW = 32
+
 
 class Tracker:
-    """The detectors of one metric of one run."""
+    """The detectors of one metric of one run.
 
-    def __init__(self, metric: str, options: DetectOptions) -> None:
+    Args:
+        metric: Its name.
+        options: What counts as a plateau.
+        judged: Whether there is more to say of it than that it is not finite. A mean since the epoch began is not judged: one
+            value is hardly news to the one before, and where an epoch begins it jumps.
+    """
+
+    def __init__(self, metric: str, options: DetectOptions, *, judged: bool = True) -> None:
         self.metric = metric
+        self.judged = judged
         self._options = options
         self._nonfinite = NonFiniteDetector(metric)
         self._divergence = DivergenceDetector(metric, options.direction)
@@ -36,47 +49,70 @@ class Tracker:
         """The newest trend of this phase."""
         return self._plateau.trend
 
+    @property
+    def last_trend(self) -> Trend | None:
+        """`trend`, or one from before, at no cost."""
+        return self._plateau.last_trend
+
     def rewinds(self, steps: Ints) -> list[int]:
         """Indices of `steps` (shape (n,), n >= 1) that lie before the step in front of them."""
-        back = (np.flatnonzero(np.diff(steps) < 0) + 1).tolist()
+        back = []
+        if len(steps) > 1 and (falls := steps[1:] < steps[:-1]).any():
+            back = (np.flatnonzero(falls) + 1).tolist()
         return [0, *back] if self._step is not None and steps[0] < self._step else back
 
-    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding | Trend]]:
-        """Take samples of one phase (shape (n,) each). -> findings and looks, each with the index of its sample."""
-        self._step = int(steps[-1])
+    def feed(self, steps: Ints, values: Floats, worth: float | None = None) -> list[tuple[int, Finding | Trend]]:
+        """Take samples of one phase (shape (n,) each). -> findings and looks, each with the index of its sample.
+
+        With `worth`, only those looks that may matter: see `PlateauDetector.feed_from`.
+        """
+        places, plain = steps.tolist(), values.tolist()
+        self._step = places[-1]
+        if all(map(math.isfinite, plain)) if len(plain) < FEW else np.isfinite(values).all():
+            self._nonfinite.feed_finite(len(plain))
+            return self._feed_finite(places, plain, worth)
         found: list[tuple[int, Finding | Trend]] = list(self._nonfinite.feed(steps, values))
-        finite = np.isfinite(values)
-        index = None if finite.all() else np.flatnonzero(finite)
-        if index is not None:
-            steps, values = steps[index], values[index]
-        inner = [*self._divergence.feed(steps, values), *self._trend_of(steps, values)]
-        found.extend(inner if index is None else ((int(index[i]), said) for i, said in inner))
-        return found
+        index = np.flatnonzero(np.isfinite(values))
+        inner = self._feed_finite(steps[index].tolist(), values[index].tolist(), worth)
+        return [*found, *((int(index[i]), said) for i, said in inner)]
+
+    def _feed_finite(
+        self, steps: list[int], values: list[float], worth: float | None
+    ) -> list[tuple[int, Finding | Trend]]:
+        if not self.judged:
+            return []
+        return [*self._divergence.feed_lists(steps, values), *self._trend_of(steps, values, worth)]
 
     def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Finding | Trend]]:
         """Samples of the new phase that were fed before it was known (shape (n,) each), once more for the trend alone.
 
         That they were not finite, or had diverged, was said when they came.
         """
+        if not self.judged:
+            return []
         index = np.flatnonzero(np.isfinite(values))
-        return [(int(index[i]), said) for i, said in self._trend_of(steps[index], values[index])]
+        return [
+            (int(index[i]), said) for i, said in self._trend_of(steps[index].tolist(), values[index].tolist(), None)
+        ]
 
-    def _trend_of(self, steps: Ints, values: Floats) -> list[tuple[int, Finding | Trend]]:
+    def _trend_of(
+        self, steps: list[int], values: list[float], worth: float | None
+    ) -> list[tuple[int, Finding | Trend]]:
         found: list[tuple[int, Finding | Trend]] = []
         at = self._skip_late(steps)
         while at < len(values):
-            taken, trend = self._plateau.feed(steps[at:], values[at:])
+            taken, trend = self._plateau.feed_from(steps, values, at, worth)
             at += taken
             if trend is not None:
                 finding = self._plateau.finding(trend)
                 found.extend((at - 1, said) for said in (finding, trend) if said is not None)
         return found
 
-    def _skip_late(self, steps: Ints) -> int:
+    def _skip_late(self, steps: list[int]) -> int:
         """How many of the first samples still belong to the phase before."""
         if self._phase_from is None:
             return 0
-        late = min(int(np.searchsorted(steps, self._phase_from)), MAX_LATE - self._late)
+        late = min(bisect_left(steps, self._phase_from), MAX_LATE - self._late)
         self._late += late
         if late < len(steps):
             self._phase_from = None
@@ -106,6 +142,7 @@ class Tracker:
             "step": self._step,
             "phase_from": self._phase_from,
             "late": self._late,
+            "judged": self.judged,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -113,4 +150,5 @@ class Tracker:
         self._nonfinite.restore(state["nonfinite"])
         self._divergence.restore(state["divergence"])
         self._plateau.restore(state["plateau"])
+        self.judged = state.get("judged", True)
         self._step, self._phase_from, self._late = state["step"], state["phase_from"], state["late"]

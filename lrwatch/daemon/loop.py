@@ -7,24 +7,44 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
 from lrwatch import formats
 from lrwatch.config import Config
-from lrwatch.core.snapshot import RunStatus, Snapshot
+from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon import operator
 from lrwatch.daemon.wake import Waker
-from lrwatch.daemon.watched import Listener, Watched
+from lrwatch.daemon.watched import Listener, Watched, save_together
 from lrwatch.errors import ConfigError
 from lrwatch.protocol import ProtocolError, read_key
 from lrwatch.sources.discover import Log, discover
-from lrwatch.store import Store
+from lrwatch.sources.stdin import STDIN, Stdin
+from lrwatch.store import Request, Store
 
 # How often new files and directories are looked for; a new run is worth a short wait, a directory of 10,000 files is
 # not worth a scan a second.
 DISCOVER_SECONDS = 5.0
+
+# A turn over all runs is broken off after this, and goes on after what was seen is published: a backlog of hours must not hide
+# where the daemon stands, nor make it deaf to a stop.
+TURN_SECONDS = 0.5
+
+# Share of the time that may go into saving what need not be saved at once. A run alone is saved at every turn; a thousand,
+# one after the other, every half minute. What a kill finds unsaved is read again.
+SAVE_SHARE = 0.02
+
+# Runs saved in one transaction: so many that the disk's confirmation costs little beside the writing.
+SAVED_TOGETHER = 32
+
+# The time for saving that may be put by: no turn takes much longer for it.
+MAX_SAVE_SECONDS = 0.25
+
+# The end of the daemon may take two seconds in all.
+LAST_SAVE_SECONDS = 1.0
+
+# Share of the time that may go into looking for new files: ten thousand directories are looked through less often.
+DISCOVER_SHARE = 0.01
 
 Clock = Callable[[], float]
 
@@ -50,29 +70,34 @@ class Daemon:
         config: The settings; `config.watch.paths` says what is read.
         store: Where the state is kept.
         listener: Told of every journal entry after it was saved.
-        act: Whether trainers are commanded; `replay` only reads.
         clock: Seconds since the epoch.
+
+    Attributes:
+        runs: The runs, by name.
+        problems: What hinders the daemon as a whole, a sentence each.
+        behind: The last turn ended before all was read.
 
     Raises:
         ConfigError: The key file cannot be used, or a format is not known.
     """
 
-    def __init__(
-        self, config: Config, store: Store, listener: Listener, *, act: bool = True, clock: Clock = time.time
-    ) -> None:
+    def __init__(self, config: Config, store: Store, listener: Listener, *, clock: Clock = time.time) -> None:
         self._config = config
         self._store = store
         self._listener = listener
-        self._act = act
         self._clock = clock
         self._key = _read_key(config.daemon.key_file)
-        if config.watch.format != "auto":
-            formats.by_name(config.watch.format)
+        if config.watch.reading != "auto":
+            formats.by_name(config.watch.reading)
         self._discovered_at = float("-inf")
         self.runs: dict[str, Watched] = {}
         self.problems: list[str] = []
         self._uncontrolled: dict[str, str] = {}
-        self._shown: dict[str, RunStatus] = {}
+        self._unsaved: dict[str, Watched] = {}
+        self._saved_at = time.perf_counter()
+        self._save_seconds = 0.0
+        self._next = 0
+        self.behind = False
 
     def discover(self) -> None:
         """Look for runs and logs that are new."""
@@ -112,8 +137,6 @@ class Daemon:
 
     def _control(self, name: str, log: Log) -> Path | None:
         """The control directory of a new run; one that another run has is left to that."""
-        if not self._act:
-            return None
         control = Path(self._config.watch.control or log.control)
         for other, watched in self.runs.items():
             if watched.actuator is not None and watched.actuator.control.path == control:
@@ -124,51 +147,104 @@ class Daemon:
         return control
 
     def turn(self, stopped: Callable[[], bool] = _never, *, final: bool = False) -> bool:
-        """Let every run take its turn, unless `stopped` comes true. -> whether there was anything to read."""
-        progress = False
-        for watched in self.runs.values():
+        """Let runs take their turn, until all had it, TURN_SECONDS are over or `stopped` comes true.
+
+        Returns:
+            Whether there was anything to read, or is anything that was not looked at.
+        """
+        progress = self.behind = False
+        requests = self._requests()
+        ends = time.perf_counter() + TURN_SECONDS
+        runs = list(self.runs.values())
+        runs = runs[self._next :] + runs[: self._next]
+        for taken, watched in enumerate(runs):
             if stopped():
                 break
+            if taken and time.perf_counter() > ends:
+                self._next = (self._next + taken) % len(runs)
+                progress = self.behind = True
+                break
             now = self._clock()
+            asked = [request for request in requests.get(watched.name, ()) if not watched.is_answered(request)]
             progress |= watched.turn(now, final=final)
-            if requests := watched.requests():
-                for request in requests:
-                    operator.handle(watched, request, self._config.policy, now)
+            self.behind |= watched.behind
+            for request in asked:
+                operator.handle(watched, request, self._config.policy, now)
+            if asked:
                 watched.save(now)
-            self._save_status(watched, now)
+            if watched.unsaved:
+                self._unsaved.setdefault(watched.name, watched)
+        self._save_some()
         return progress
 
-    def _save_status(self, watched: Watched, now: float) -> None:
-        status = replace(watched.status(now), pending_seconds=0.0)  # an age is not news
-        if not self._act or status == self._shown.get(watched.name):
-            return
+    def _requests(self) -> dict[str, list[Request]]:
         try:
-            self._store.save_status(watched.name, asdict(status))
+            return self._store.requests()
         except sqlite3.Error:
-            watched.counts["errors"]["not_saved"] += 1
-        else:
-            self._shown[watched.name] = status
+            for watched in self.runs.values():
+                watched.counts["errors"]["not_saved"] += 1
+            return {}
 
-    def read_all(self, *, final: bool = False) -> None:
-        """Take turns until there is nothing more to read."""
+    def _save_some(self) -> None:
+        """Save the runs that were not saved for longest, as many as there is time for, and those that are pressing."""
+        now = time.perf_counter()
+        self._save_seconds = min(MAX_SAVE_SECONDS, self._save_seconds + SAVE_SHARE * (now - self._saved_at))
+        self._saved_at = now
+        self._save(self._save_seconds)
+        self._save_seconds -= time.perf_counter() - now
+
+    def _save(self, seconds: float) -> None:
+        ends = time.perf_counter() + seconds
+        waiting = sorted(self._unsaved.values(), key=lambda watched: not watched.pressing)
+        for at in range(0, len(waiting), SAVED_TOGETHER):
+            together = waiting[at : at + SAVED_TOGETHER]
+            if not together[0].pressing and (seconds <= 0 or time.perf_counter() > ends):
+                break
+            save_together(self._store, together, self._clock())
+            if together[0].unsaved:  # the disk refuses
+                break
+        self._unsaved = {name: watched for name, watched in self._unsaved.items() if watched.unsaved}
+
+    def save(self) -> None:
+        """Save all that is not saved."""
+        self._save(float("inf"))
+
+    def read_all(self, *, final: bool = False, tell: Callable[[], object] = lambda: None) -> None:
+        """Take turns until there is nothing more to read, and save; `tell` is called after each."""
         while self.turn(final=final):
-            pass
+            tell()
+        self.save()
 
     def run(self, waker: Waker, sink: Sink) -> None:
         """Take turns until the waker is stopped."""
+        unheard, discovering = False, 0.0
         while True:
             began = time.perf_counter()
-            if self._clock() - self._discovered_at >= DISCOVER_SECONDS:
+            if self._clock() - self._discovered_at >= max(DISCOVER_SECONDS, discovering / DISCOVER_SHARE):
                 self.discover()
+                discovering = time.perf_counter() - began
+                unheard = True
+            self.turn(lambda: waker.stopped)
+            if unheard and not self.behind:  # who is behind needs no hint
                 waker.watch(self._directories())
-            progress = self.turn(lambda: waker.stopped)
+                unheard = False
             sink.publish(self.snapshot())
             sink.observe_loop(time.perf_counter() - began)
-            if waker.stopped or not (progress or waker.wait()):
-                return
+            if waker.stopped or not (self.behind or waker.wait()):
+                break
+        self._save(LAST_SAVE_SECONDS)
+
+    def wait_for_input(self) -> bool:
+        """Wait for more of standard input. -> whether it is read and has not ended."""
+        tails = (reader.tail for watched in self.runs.values() for reader in watched.readers)
+        open_input = next((tail for tail in tails if isinstance(tail, Stdin) and not tail.ended), None)
+        if open_input is not None:
+            open_input.wait(self._config.daemon.poll_seconds)
+        return open_input is not None
 
     def _directories(self) -> set[Path]:
         logs = {reader.path.parent for watched in self.runs.values() for reader in watched.readers}
+        logs.discard(STDIN.parent)
         controls = {w.actuator.control.path for w in self.runs.values() if w.actuator is not None}
         return logs | controls
 

@@ -13,7 +13,7 @@ from lrwatch.store import Store
 
 
 def replay_file(
-    file: Path, config: Config, listener: Listener, advance: Callable[[int], object] = lambda _: None
+    file: Path, config: Config, listener: Listener, show: Callable[[int, int], object] = lambda _done, _left: None
 ) -> Watched:
     """Feed `file` to the pipeline. -> the run as it stands at the end.
 
@@ -21,7 +21,7 @@ def replay_file(
         file: The log.
         config: The settings.
         listener: Told of every event.
-        advance: Told how many more bytes were read.
+        show: Told, from time to time, how many bytes were read and how many are left.
 
     Raises:
         InputError: The file cannot be read or understood, or the metric is not in it.
@@ -30,11 +30,9 @@ def replay_file(
     store = Store(None)
     watched = Watched(file.stem, [file], None, config, store, listener)
     try:
-        done = 0
         while watched.turn(0.0, final=True):
-            read = watched.counts["ingest"]["bytes"]
-            advance(read - done)
-            done = read
+            status = watched.status(0.0)
+            show(status.bytes, status.lag_bytes)
     finally:
         watched.close()
         store.close()

@@ -12,18 +12,40 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)  # fmt: skip
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 # Events come in bursts; reading after each would cost more than it is worth.
 SETTLE_SECONDS = 0.05
 
+# Hints may bring turns forward until they take this share of the time. A turn over one run takes a millisecond and may come
+# at once; one over a thousand takes so long that the poll comes first.
+TURN_SHARE = 0.02
+
+# Events a second above which listening rests: each costs about 0.1 ms in watchdog's threads, whether it is used or not, and
+# when so much happens there is something to read at every poll.
+MAX_HINTS_A_SECOND = 200
+
+# Seconds that listening rests for. Trying again costs a second's events.
+REST_SECONDS = 60.0
+
 # The end of the daemon may take two seconds in all.
 JOIN_SECONDS = 1.0
 
-# Directories watched at the most: each costs an inotify watch, of which a user has a few thousand.
-MAX_DIRECTORIES = 256
+# Directories watched at the most: each is a thread of watchdog's, and where there are many runs, there is something to read at
+# every poll.
+MAX_DIRECTORIES = 64
+
+# What may be something to read: also a log that another took the place of.
+_HEARD: list[type[FileSystemEvent]] = [FileCreatedEvent, FileModifiedEvent, FileMovedEvent, DirCreatedEvent]
 
 
 class Waker(FileSystemEventHandler):
@@ -42,6 +64,9 @@ class Waker(FileSystemEventHandler):
         self._stopped = False
         self._observer: BaseObserver | None = Observer() if hints else None
         self._directories: set[Path] = set()
+        self._hints = 0
+        self._counted_from = self._turn_from = time.monotonic()
+        self._rests_until = float("-inf")
         if self._observer is not None:
             self._observer.daemon = True
             self._observer.start()
@@ -53,13 +78,15 @@ class Waker(FileSystemEventHandler):
 
     def watch(self, directories: Iterable[Path]) -> None:
         """Listen in `directories` too. One that cannot be listened in is polled like all others."""
-        if self._observer is None:
+        now = time.monotonic()
+        self._rest_if_flooded(now)
+        if self._observer is None or now < self._rests_until:
             return
         for directory in directories:
             if directory in self._directories or len(self._directories) >= MAX_DIRECTORIES or not directory.is_dir():
                 continue
             try:
-                self._observer.schedule(self, str(directory))
+                self._observer.schedule(self, str(directory), event_filter=_HEARD)
             except OSError:  # no watches left, or a file system without events: polling finds everything
                 self._observer = self._end(self._observer)
                 return
@@ -67,18 +94,36 @@ class Waker(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Called in watchdog's thread."""
-        if event.event_type in ("created", "modified", "moved") and self._woken.empty():
+        self._hints += 1
+        if self._woken.empty():
             self._woken.put(None)
 
     def wait(self) -> bool:
-        """Wait for a poll interval or an event. -> whether to go on."""
+        """Wait until a poll interval after the last look, or for less if there is an event. -> whether to go on.
+
+        A turn that takes longer than half the interval is followed by a wait as long as it, and no longer than the interval.
+        """
+        now = time.monotonic()
+        turn = now - self._turn_from
+        longest = max(self._poll_seconds - turn, min(turn, self._poll_seconds))
+        settled = now + min(longest, max(SETTLE_SECONDS, turn / TURN_SHARE - turn))
         with suppress(queue.Empty):
-            self._woken.get(timeout=self._poll_seconds)
-            if not self._stopped:
-                time.sleep(min(SETTLE_SECONDS, self._poll_seconds))
-            while True:
-                self._woken.get_nowait()
+            self._woken.get(timeout=longest)
+            while not self._stopped:
+                self._woken.get(timeout=max(0.0, settled - time.monotonic()))
+        self._turn_from = time.monotonic()
+        self._rest_if_flooded(self._turn_from)
         return not self._stopped
+
+    def _rest_if_flooded(self, now: float) -> None:
+        elapsed = now - self._counted_from
+        if self._observer is None or elapsed < 1.0:
+            return
+        if self._hints > MAX_HINTS_A_SECOND * elapsed:
+            self._observer.unschedule_all()
+            self._directories.clear()
+            self._rests_until = now + REST_SECONDS
+        self._hints, self._counted_from = 0, now
 
     def stop(self) -> None:
         """End the wait, now and from now on. May be called from a signal handler."""

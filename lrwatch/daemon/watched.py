@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from lrwatch.core.snapshot import RunStatus
 from lrwatch.daemon.actuator import Actuator, Answer
 from lrwatch.daemon.reader import LogReader
 from lrwatch.protocol import Desired
+from lrwatch.sources.discover import log_of
 from lrwatch.store import Entry, Request, Store
 
 # Reads of one log before the other logs have their turn and the stop is looked at.
@@ -30,6 +33,9 @@ OWN_NAME = "lrwatch"
 
 Listener = Callable[[Entry], None]
 
+Written = tuple[list[Entry], dict[int, float]]
+"""What is true once a transaction is committed: its journal entries, and the proposals that are open then."""
+
 
 class Watched:
     """A run under watch.
@@ -42,6 +48,12 @@ class Watched:
         store: Where its state is kept.
         listener: Told of every journal entry, after it was saved.
         key: Key that signs commands.
+
+    Attributes:
+        unsaved: There is something that the store does not have yet. What led to an event is saved with it at once; the rest
+            may wait, because it would be read again and come to the same.
+        pressing: It should not wait long, because it may not be read again in the same way.
+        behind: The last turn ended before all was read.
     """
 
     def __init__(
@@ -64,9 +76,14 @@ class Watched:
         self._config = config
         self._store = store
         self._listener = listener
-        self._unsaved: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
         self._answered: dict[int, dict[str, Any]] = {}
-        self._changed = False
+        self._must_save = False
+        self.unsaved = self.pressing = self.behind = False
+        self._status: RunStatus | None = None
+        self._outside: tuple[Any, ...] = ()
+        self._begun = 0
+        self._survived: dict[Path, Counter[str]] = {}
         self._problem = ""
         self.counts: dict[str, Counter[str]] = {
             key: Counter() for key in ("findings", "commands", "rejected", "errors", "ingest")
@@ -88,53 +105,96 @@ class Watched:
         """Read one more log, unless it is read already."""
         if all(reader.path != path for reader in self.readers):
             state = self._store.load_log(self.name, str(path))
-            self.readers.append(LogReader(path, self._config.watch.format, state))
+            self.readers.append(LogReader(path, self._config.watch.reading, state))
 
     # ---- one turn -------------------------------------------------------------------------------------------------
 
     def turn(self, now: float, *, final: bool = False) -> bool:
-        """Read, decide, save, act. -> whether there was anything to read.
+        """Read, decide, save what must be saved, act. -> whether there was anything to read.
 
         Args:
             now: Seconds since the epoch.
             final: The logs are complete.
         """
         self._answers(now)
-        progress = False
+        progress = self.behind = False
+        unfinished: set[str] = set()
         for reader in self.readers:
+            log = log_of(reader.path)
+            if log in unfinished:  # what goes on with it comes later
+                continue
             for _ in range(READS_A_TURN):
                 if not self._read(reader, now, final=final):
                     break
                 progress = True
-        self.save(now)
+                if not reader.tail.lag:
+                    break
+            else:
+                self.behind = True
+                unfinished.add(log)
+        begun = sum(reader.tail.rotations + reader.tail.truncations for reader in self.readers)
+        if begun != self._begun:  # what was read before cannot be read again
+            self._begun, self.pressing = begun, True
+        if (outside := self._seen_outside()) != self._outside:
+            self._outside = outside
+            self._touch()
+        if self._must_save:
+            self.save(now)
+        elif self.actuator is not None:
+            self.actuator.publish()
         return progress
 
     def _read(self, reader: LogReader, now: float, *, final: bool) -> bool:
-        survived = Counter(reader.tail.errors)
         read = reader.read(final=final)
-        self.counts["errors"] += reader.tail.errors - survived
+        if reader.tail.errors and reader.tail.errors != (survived := self._survived.get(reader.path, Counter())):
+            self.counts["errors"] += reader.tail.errors - survived
+            self._survived[reader.path] = reader.tail.errors.copy()
+            self._touch()
         if read is None:
             return False
         batch, used = read
-        self._changed = True
-        self.counts["ingest"].update(bytes=used, lines=batch.lines, samples=len(batch))
-        self.counts["errors"].update(batch.errors)
-        batch = self._own(batch, str(reader.path))
+        self._touch()
+        ingest = self.counts["ingest"]
+        ingest["bytes"] += used
+        ingest["lines"] += batch.lines
+        ingest["samples"] += len(batch)
+        if batch.errors:
+            self.counts["errors"].update(batch.errors)
+        batch = self._own(batch, log_of(reader.path))
         if batch.rows:
             self._axis = batch.axis
             self.last_sample_time = now
             self._said(self.run.feed(batch), now)
         return True
 
+    def _touch(self) -> None:
+        """Something is not as it was saved and shown."""
+        self.unsaved = True
+        self._status = None
+
+    def _seen_outside(self) -> tuple[Any, ...]:
+        """What else the status tells of, and changes without a sample or an event."""
+        tails = [(reader.tail.problem, reader.tail.lag) for reader in self.readers]
+        actuator = self.actuator
+        if actuator is None:
+            return (tails,)
+        errors = actuator.control.errors
+        return tails, actuator.observed, actuator.problem, actuator.token, sum(errors.values()) if errors else 0
+
     def _own(self, batch: Batch, path: str) -> Batch:
-        """A metric belongs to the first log that has it: two logs of a run must not count its loss twice."""
+        """A metric belongs to the first log that has it: two logs of a run must not count its loss twice.
+
+        A training that is resumed begins another event file; all of a directory are one log.
+        """
         columns = {}
+        known = len(self._owners)
         for name, column in batch.columns.items():
             if self._owners.setdefault(name, path) == path:
                 columns[name] = column
             else:
                 self.counts["ingest"]["in_another_log"] += len(column.values)  # as it should be, and no error
-        return batch if len(columns) == len(batch.columns) else Batch(batch.steps, columns, batch.axis)
+        self.pressing |= len(self._owners) > known  # read again, the logs may come in another order
+        return batch if len(columns) == len(batch.columns) else replace(batch, columns=columns)
 
     def _said(self, events: Sequence[Event], now: float) -> None:
         for event in events:
@@ -146,8 +206,9 @@ class Watched:
                 self._note(as_json(event, self.name))
 
     def _note(self, event: dict[str, Any]) -> None:
-        self._changed = True
-        self._unsaved.append(event)
+        self._must_save = True
+        self._touch()
+        self._events.append(event)
 
     # ---- commands -------------------------------------------------------------------------------------------------
 
@@ -180,16 +241,12 @@ class Watched:
             return None
         return observed.step if observed.step - command.step > max(trend.horizon, MIN_STALE_STEPS) else None
 
-    def requests(self) -> list[Request]:
-        """What operators ask of this run. A request is answered in the transaction that saves what came of it."""
-        try:
-            return [request for request in self._store.requests(self.name) if request.id not in self._answered]
-        except sqlite3.Error:
-            self.counts["errors"]["not_saved"] += 1
-            return []
+    def is_answered(self, request: Request) -> bool:
+        """Whether `request` was carried out, though the answer could not be saved yet."""
+        return request.id in self._answered
 
     def answer(self, request: Request, *, done: bool, text: str) -> None:
-        """Journal what an operator asked, and what came of it."""
+        """Journal what an operator asked, and what came of it, in the transaction that saves what came of it."""
         self._answered[request.id] = {"done": done, "text": text}
         what = {"verb": request.verb, "argument": request.argument, "actor": request.actor, "done": done}
         self._note({"event": "operator", "run": self.name, "step": self.run.step, **what, "message": text})
@@ -209,11 +266,14 @@ class Watched:
             self.run.ask(scale)
         if actor != OWN_NAME:
             self.counts["commands"]["operator"] += 1
-        self._changed = True
+        self._must_save = True
+        self._touch()
         return desired
 
     def _answers(self, now: float) -> None:
-        if self.actuator is None or (answer := self.actuator.look(now)) is None:
+        if self.actuator is None or (self.actuator.observed is None and not _may_exist(self.actuator.control.path)):
+            return
+        if (answer := self.actuator.look(now)) is None:
             return
         observed = answer.observed
         common = {"run": self.name, "scale": observed.scale, "generation": answer.generation}
@@ -245,38 +305,45 @@ class Watched:
 
         When the disk refuses, nothing is sent and all of it is tried again at the next turn.
         """
-        if self._changed:
-            try:
-                self._commit(now)
-            except sqlite3.Error as error:
-                self._problem = f"cannot save to {self._store.path}: {error}"
-                self.counts["errors"]["not_saved"] += 1
-                return
-            self._problem = ""
-            self._changed = False
+        save_together(self._store, [self], now)
+
+    def write(self, now: float) -> Written:
+        """Put everything into the transaction of the store that is open; `written` or `not_written` must follow it."""
+        if self._problem:  # over, if the transaction succeeds
+            self._problem, self._status = "", None
+        entries = []
+        proposals = dict(self.proposals)
+        for event in self._events:
+            plain = {key: value for key, value in event.items() if key != "proposal"}
+            entry = self._store.append(self.name, plain, now)
+            entries.append(entry)
+            if "proposal" in event:
+                proposals[entry.id] = event["scale"]
+        for reader in self.readers:
+            self._store.save_log(self.name, str(reader.path), reader.state())
+        for request_id, answer in self._answered.items():
+            self._store.answer(request_id, answer)
+        self._store.save_run(self.name, self._state(proposals))
+        self._status = None  # with the state the trends were worked out
+        self._store.save_status(self.name, asdict(replace(self.status(now), pending_seconds=0.0)))
+        return entries, proposals
+
+    def written(self, written: Written) -> None:
+        """The transaction was committed."""
+        entries, self.proposals = written
+        self._events.clear()
+        self._answered.clear()
+        self.unsaved = self.pressing = self._must_save = False
+        for entry in entries:
+            self._listener(entry)
         if self.actuator is not None:
             self.actuator.publish()
 
-    def _commit(self, now: float) -> None:
-        entries = []
-        proposals = dict(self.proposals)
-        with self._store.transaction():
-            for event in self._unsaved:
-                plain = {key: value for key, value in event.items() if key != "proposal"}
-                entry = self._store.append(self.name, plain, now)
-                entries.append(entry)
-                if "proposal" in event:
-                    proposals[entry.id] = event["scale"]
-            for reader in self.readers:
-                self._store.save_log(self.name, str(reader.path), reader.state())
-            for request_id, answer in self._answered.items():
-                self._store.answer(request_id, answer)
-            self._store.save_run(self.name, self._state(proposals))
-        self.proposals = proposals
-        self._unsaved.clear()
-        self._answered.clear()
-        for entry in entries:
-            self._listener(entry)
+    def not_written(self, error: sqlite3.Error) -> None:
+        """The transaction failed."""
+        self._problem = f"cannot save to {self._store.path}: {error}"
+        self.counts["errors"]["not_saved"] += 1
+        self._status = None
 
     def _state(self, proposals: Mapping[int, float]) -> dict[str, Any]:
         return {
@@ -326,10 +393,18 @@ class Watched:
 
     def status(self, now: float) -> RunStatus:
         """What the outside may see."""
+        waits = self.actuator is not None and self.actuator.pending_since is not None
+        if self._status is None or waits:
+            self._status = self._stand(now)
+        return self._status
+
+    def _stand(self, now: float) -> RunStatus:
         why = self.why()
         actuator = self.actuator
         observed = actuator.observed if actuator is not None else None
-        errors = self.counts["errors"] + (actuator.control.errors if actuator is not None else Counter())
+        errors = self.counts["errors"]
+        if actuator is not None and actuator.control.errors:
+            errors = errors + actuator.control.errors
         return RunStatus(
             name=self.name,
             mode=self._config.policy.mode,
@@ -338,7 +413,7 @@ class Watched:
             why=why,
             step=self.run.step,
             last_sample_time=self.last_sample_time,
-            metrics=self.run.metrics(),
+            metrics=self.run.metrics(at_no_cost=True),
             findings=dict(self.counts["findings"]),
             scale=observed.scale if observed is not None else 1.0,
             wanted=actuator.pending.scale if actuator is not None and actuator.pending is not None else None,
@@ -355,3 +430,27 @@ class Watched:
             errors=dict(errors),
             lag_bytes=sum(reader.tail.lag for reader in self.readers),
         )
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether to look closer. Most runs have no trainer that listens, and it is asked at every turn."""
+    try:
+        os.lstat(path)  # Path.lstat costs five times as much
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def save_together(store: Store, runs: Sequence[Watched], now: float) -> None:
+    """Save runs in one transaction: what costs is the disk's confirmation, however much it confirms."""
+    try:
+        with store.transaction():
+            written = [watched.write(now) for watched in runs]
+    except sqlite3.Error as error:
+        for watched in runs:
+            watched.not_written(error)
+        return
+    for watched, what in zip(runs, written, strict=True):
+        watched.written(what)

@@ -198,7 +198,7 @@ class _Search:
                 if len(logs) > MAX_LOGS:
                     self.problems.append(f"{directory}: only the first {MAX_LOGS} of {len(logs)} logs are followed")
                 _, control, client_log = _beside(str(directory))
-                if of_run := (*client_log, *logs[:MAX_LOGS]):
+                if of_run := (*client_log, *_in_order(logs[:MAX_LOGS])):
                     yield _Run(str(directory), of_run, control)
                 elif not mlflow:
                     below.extend(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -236,11 +236,25 @@ def _visible(directory: Path) -> list[os.DirEntry[str]]:
 
 
 def _logs(entries: Iterable[os.DirEntry[str]]) -> list[str]:
-    """The logs among the files of a directory. Of event files a restarted run begins another: the newest come first."""
+    """The logs among the files of a directory. Of event files a restarted run begins another: of too many the newest count."""
     logs = [entry for entry in entries if _is_log(entry)]
     events = [entry.path for entry in logs if _EVENTS in entry.name]
     others = [entry.path for entry in logs if _EVENTS not in entry.name]
     return others + events[::-1]
+
+
+def _in_order(logs: Iterable[str]) -> list[str]:
+    """The event files of a directory go on with each other, the oldest first."""
+    return sorted(logs, key=lambda path: (log_of(path) != path, path if log_of(path) != path else ""))
+
+
+def log_of(path: str | os.PathLike[str]) -> str:
+    """What tells a log from others: its path.
+
+    All event files of a directory are one log, that a training began anew whenever it was resumed; so TensorBoard has it.
+    """
+    directory, name = os.path.split(os.fspath(path))
+    return os.path.join(directory, _EVENTS) if _EVENTS in name else os.fspath(path)  # noqa: PTH118
 
 
 def _is_log(entry: os.DirEntry[str]) -> bool:

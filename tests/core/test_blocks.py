@@ -15,7 +15,7 @@ from lrwatch.core.stats.blocks import CAPACITY, RING, Blocks, Winsor
 
 def clipped(values: Floats, winsor: Winsor | None = None) -> Floats:
     winsor = winsor or Winsor()
-    return np.concatenate([winsor.clip(values[i : i + 8]) for i in range(0, len(values), 8)])
+    return np.concatenate([winsor.clip(values[i : i + 8].tolist()) for i in range(0, len(values), 8)])
 
 
 def whole_mean(blocks: Blocks) -> float:

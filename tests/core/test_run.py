@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from lrwatch.core.events import Command, Effect, Event, Finding, Phase
 from lrwatch.core.kept import KEPT
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.run import MAX_METRICS, Run
-from lrwatch.core.sample import Batch
+from lrwatch.core.sample import Batch, Column
 
 DETECT = DetectOptions(horizon=300, min_improvement=0.02)
 AUTO = PolicyOptions(mode="auto", first_cut=0.02)
@@ -360,3 +361,17 @@ def test_where_a_metric_stands() -> None:
     assert loss.trend is not None
     assert loss.trend.state == "plateau"
     assert loss.trend.lower < loss.trend.improvement < loss.trend.upper < 0.02
+
+
+def test_a_mean_since_the_epoch_began_is_shown_and_its_nan_is_found_but_it_is_not_judged() -> None:
+    run = Run(DetectOptions(horizon=50, min_improvement=0.01), PolicyOptions(mode="auto"))
+    values = np.concatenate([np.full(600, 2.0), [np.nan], np.full(99, 2.0)])
+    column = Column(np.arange(700), values)
+    events = run.feed(Batch(np.arange(700), {"running.loss": column}, smoothing={"running.loss": "running"}))
+    assert [event.kind for event in events if isinstance(event, Finding)] == ["nonfinite"]
+    assert run.metric is None
+    assert run.seen == ["running.loss"]
+    restored = Run(run.detect, run.options)
+    restored.restore(json.loads(json.dumps(run.state())))
+    column = Column(np.arange(100), np.full(100, 2.0))
+    assert restored.feed(Batch(np.arange(700, 800), {"running.loss": column})) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon.explain import explain
 from lrwatch.daemon.history import of_file, of_run
 from lrwatch.daemon.loop import DISCOVER_SECONDS, Daemon
-from lrwatch.daemon.wake import Waker
+from lrwatch.daemon.wake import MAX_HINTS_A_SECOND, REST_SECONDS, Waker
 from lrwatch.errors import ConfigError
 from lrwatch.store import Store
 
@@ -274,6 +276,84 @@ def test_a_stop_is_heard_between_two_runs(tmp_path: Path, start: Start) -> None:
     answers = iter([False, True])
     daemon.turn(lambda: next(answers))
     assert [watched.counts["ingest"]["samples"] for watched in daemon.runs.values()] == [10, 0, 0]
+
+
+def test_a_hint_does_not_bring_a_turn_forward_that_takes_long() -> None:
+    waker = Waker(0.2, hints=False)
+    waker._turn_from -= 10.0  # the turn before took ten seconds
+    waker._woken.put(None)
+    began = time.monotonic()
+    assert waker.wait()
+    assert time.monotonic() - began >= 0.2
+    waker = Waker(3600.0, hints=False)
+    waker._woken.put(None)
+    assert waker.wait(), "a short turn is worth it"
+
+
+def test_where_too_much_happens_nobody_listens_for_a_while(tmp_path: Path) -> None:
+    waker = Waker(0.01)
+    waker.watch([tmp_path])
+    assert waker._directories == {tmp_path}
+    waker._hints, waker._counted_from = 10 * MAX_HINTS_A_SECOND, waker._counted_from - 1.0
+    assert waker.wait()
+    waker.watch([tmp_path])
+    assert waker._directories == set()
+    waker._rests_until -= REST_SECONDS
+    waker.watch([tmp_path])
+    assert waker._directories == {tmp_path}
+    waker.close()
+
+
+def test_a_turn_that_takes_too_long_goes_on_after_the_others_were_told(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write(tmp_path / name / "train.jsonl")
+    daemon = start(tmp_path)
+    monkeypatch.setattr("lrwatch.daemon.loop.TURN_SECONDS", -1.0)
+    told = []
+    for _ in range(3):
+        assert daemon.turn()
+        assert daemon.behind
+        told.append([run.samples for run in daemon.snapshot().runs])
+    assert told == [[10, 0, 0], [10, 10, 0], [10, 10, 10]]
+
+
+def test_what_led_to_nothing_is_saved_when_there_is_time_and_what_led_to_an_event_at_once(
+    tmp_path: Path, start: Start, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lrwatch.daemon.loop.SAVE_SHARE", 0.0)
+    log = write(tmp_path / "train.jsonl", 0)
+    daemon, training = start(log), Training()
+    saved = []
+    for _ in range(12):
+        with log.open("a") as file:
+            file.write(training.lines(50))
+        assert daemon.turn()
+        state = store.load_log("train", str(log))
+        assert state is not None
+        saved.append((state["tail"]["mark"]["offset"] == log.stat().st_size, len(list(store.journal()))))
+    assert saved[0] == (True, 0), "whose the metrics are is settled at once"
+    assert (False, 0) in saved
+    for (_, before), (is_saved, after) in itertools.pairwise(saved):
+        assert is_saved == (after > before)
+    daemon.save()
+    state = store.load_log("train", str(log))
+    assert state is not None
+    assert state["tail"]["mark"]["offset"] == log.stat().st_size
+
+
+def test_many_runs_are_saved_in_few_transactions(tmp_path: Path, start: Start, store: Store) -> None:
+    for i in range(100):
+        write(tmp_path / f"run{i}" / "train.jsonl")
+    daemon = start(tmp_path)
+    commits: list[str] = []
+    store._db.set_trace_callback(lambda statement: commits.append(statement) if statement == "COMMIT" else None)
+    daemon.read_all()
+    store._db.set_trace_callback(None)
+    assert len(store.runs()) == 100
+    assert len(store.statuses()) == 100
+    assert 0 < len(commits) <= 10
 
 
 # ---- looking back -------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ import resource
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -85,6 +85,8 @@ def test_a_growing_log_gives_what_its_replay_gives_however_it_grows_and_whenever
         if restarts >> i & 1:
             watched.close()
             watched = Watched("train", [log], None, Config(), store, lambda _: None)
+    while watched.turn(99.0):
+        pass
     watched.close()
     assert [entry.event for entry in store.journal()] == truth
     assert watched.counts["ingest"]["bytes"] == len(LOG)
@@ -93,25 +95,26 @@ def test_a_growing_log_gives_what_its_replay_gives_however_it_grows_and_whenever
 
 
 def test_a_death_between_any_two_commits_repeats_and_loses_nothing(tmp_path: Path, truth: list[dict[str, Any]]) -> None:
-    """What a reader did after its last commit dies with it: here every second reader commits nothing at all."""
+    """What a reader did after its last commit dies with it: here every second reader commits nothing, and the others all."""
     log, store = tmp_path / "train.jsonl", Store(tmp_path / "state")
     for start in range(0, len(LOG), 3001):
         with log.open("ab") as file:
             file.write(LOG[start : start + 3001])
         dying = Watched("train", [log], None, Config(), store, lambda _: None)
-        dying._commit = _die  # type: ignore[method-assign]
-        with pytest.raises(InterruptedError):
+        dying.write = _die  # type: ignore[method-assign]
+        with suppress(InterruptedError):
             dying.turn(0.0)
         dying.close()
         living = Watched("train", [log], None, Config(), store, lambda _: None)
         while living.turn(0.0):
             pass
+        living.save(0.0)
         living.close()
     assert [entry.event for entry in store.journal()] == truth
     store.close()
 
 
-def _die(now: float) -> None:
+def _die(now: float) -> NoReturn:
     raise InterruptedError
 
 
@@ -236,6 +239,7 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     assert not watched.counts["errors"]
     assert watched.run.seen == ["loss", "lr", "val_loss"]
     assert list(store.journal()) == [], "a resume was seen where there was none"
+    watched.save(1.0)
     watched.close()
     again = Watched("a", [second, first], None, Config(), store, lambda _: None)
     with first.open("a") as log:
@@ -321,7 +325,7 @@ def test_a_daemon_that_dies_while_the_disk_is_full_decides_the_same_again(bench:
     run.train(600)
     with files_limited_to(0):
         run.daemon.turn()
-        (lost,) = [event for event in run.watched._unsaved if event["event"] == "command"]
+        (lost,) = [event for event in run.watched._events if event["event"] == "command"]
     run.restart()
     run.look()
     assert run.events("command") == [lost]

@@ -55,14 +55,18 @@ class DivergenceDetector:
 
     def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
         """Take finite samples (shape (n,) each). -> what is new, each with the index of the sample that showed it."""
+        return self.feed_lists(steps.tolist(), values.tolist())
+
+    def feed_lists(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
+        """`feed`, of lists."""
         found: list[tuple[int, Finding]] = []
         at = 0
         while at < len(values):
             take = min(GROUP - len(self._group), len(values) - at)
-            self._group.extend(values[at : at + take].tolist())
+            self._group.extend(values[at : at + take])
             at += take
             if len(self._group) == GROUP:
-                finding = self._judge(int(steps[at - 1]))
+                finding = self._judge(steps[at - 1])
                 self._group = []
                 if finding is not None:
                     found.append((at - 1, finding))

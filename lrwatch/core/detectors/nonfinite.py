@@ -48,6 +48,10 @@ class NonFiniteDetector:
         self._finite_since = min(REARM, self._finite_since + len(values) - previous - 1)
         return found
 
+    def feed_finite(self, count: int) -> None:
+        """Take so many samples that are all finite."""
+        self._finite_since = min(REARM, self._finite_since + count)
+
     def _finding(self, step: int, value: float) -> Finding:
         spelled = "NaN" if np.isnan(value) else "infinite"
         return Finding(

@@ -14,8 +14,9 @@ horizons after the truth where the noise is small against an improvement worth h
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +24,8 @@ from lrwatch.core.events import Finding
 from lrwatch.core.options import DetectOptions, Horizon
 from lrwatch.core.sample import Floats, Ints
 from lrwatch.core.snapshot import TrendState
-from lrwatch.core.stats.blocks import RING, Blocks, Winsor
-from lrwatch.core.stats.slope import MIN_BLOCKS, fit
+from lrwatch.core.stats.blocks import CAPACITY, RING, Blocks, Winsor
+from lrwatch.core.stats.slope import MIN_BLOCKS, Outline, Slope, fit_quietly
 from lrwatch.core.stats.student import t_quantile
 
 # Windows in horizons. The short ones answer fast where noise is small, the long ones at all where it is large.
@@ -100,6 +101,35 @@ class Trend:
         return amount / self.level if self.level > 0 else math.copysign(math.inf, amount) if amount else 0.0
 
 
+class _Look(NamedTuple):
+    """What a look is about: what is needed to work it out later.
+
+    Attributes:
+        step, samples: Step, and samples of the phase.
+        horizons: Horizons that the phase has lasted.
+        per_horizon: Blocks of a horizon. horizon: In steps.
+        blocks: How many blocks there were.
+    """
+
+    step: int
+    samples: int
+    horizons: float
+    per_horizon: float
+    horizon: float
+    blocks: int
+
+
+def _margin_now(look: _Look, slope: Slope) -> float:
+    """How far the upper bound that is valid at this one look lies above the improvement per horizon."""
+    return t_quantile(ONE_LOOK_ALPHA, slope.df) * slope.error * (look.per_horizon / slope.blocks)
+
+
+@lru_cache(maxsize=4096)
+def _share(false_alarms: float, phase: int, m: int) -> float:
+    share = false_alarms / INDEPENDENT_WINDOWS / INDEPENDENT_LOOKS / EQUAL_HORIZONS
+    return share / (phase * (phase + 1)) / (m * math.log(m) ** 2 * LOG_SQUARED_SUM)
+
+
 class PlateauDetector:
     """Watches one metric of one run.
 
@@ -117,6 +147,8 @@ class PlateauDetector:
         self._metric = metric
         self._horizon = Horizon.parse(options.horizon)
         self._sign = 1.0 if options.direction == "min" else -1.0
+        # No bound lies nearer to its estimate than at this probability.
+        self._loosest = max(ONE_LOOK_ALPHA, _share(options.false_alarms, 1, 2))
         self._run_first: int | None = None
         self._phases = 0
         self._start_phase()
@@ -133,7 +165,24 @@ class PlateauDetector:
         self._unlooked = 0
         self._horizons = 0.0
         self._reported = False
-        self.trend: Trend | None = None
+        self._trend: Trend | None = None
+        self._unfinished: _Look | None = None
+
+    @property
+    def trend(self) -> Trend | None:
+        """The trend of the newest look, or None where that could not tell one."""
+        self._finish()
+        return self._trend
+
+    def _finish(self) -> None:
+        if self._unfinished is not None:
+            self._trend = self._test(self._unfinished)
+            self._unfinished = None
+
+    @property
+    def last_trend(self) -> Trend | None:
+        """The newest trend that was worked out: `trend`, or one from before, at no cost."""
+        return self._trend
 
     def restart(self) -> None:
         """A new phase begins: what was seen before is not comparable. The age of the run and the budget go on."""
@@ -144,31 +193,46 @@ class PlateauDetector:
 
         `steps` and `values` have shape (n,), n >= 1; values are finite, steps do not fall.
         """
-        take = min(self._bite_size - len(self._bite), len(values))
-        if take == 1:
-            self._bite.append(float(values[0]))
-        else:
-            self._bite.extend(values[:take].tolist())
+        return self.feed_from(steps.tolist(), values.tolist(), 0, None)
+
+    def feed_from(
+        self, steps: list[int], values: list[float], at: int, worth: float | None
+    ) -> tuple[int, Trend | None]:
+        """`feed`, of the samples from index `at` on.
+
+        Args:
+            steps: All steps.
+            values: All values.
+            at: Where to go on.
+            worth: None, or an improvement per horizon, relative to the level. Then a look is not told, and hardly costs
+                anything, if it surely is the evidence neither of a plateau or its end, nor of an improvement whose upper
+                bound now lies below `worth`.
+        """
+        take = min(self._bite_size - len(self._bite), len(values) - at)
+        end = at + take
+        self._bite.extend(values[at:end])
         if self._first is None:
-            self._first = int(steps[0])
+            self._first = steps[at]
             self._run_first = self._first if self._run_first is None else min(self._run_first, self._first)
-        self._last = int(steps[take - 1])
+        self._last = steps[end - 1]
         if len(self._bite) < self._bite_size:
             return take, None
-        self._blocks.extend(self._winsor.clip(np.array(self._bite)))
+        if self._unfinished is not None and len(self._blocks) + len(self._bite) >= CAPACITY:
+            self._finish()  # the blocks that it is about may be merged
+        self._blocks.extend(self._winsor.clip(self._bite))
         self._samples += len(self._bite)
         self._unlooked += len(self._bite)
         self._bite = []
-        return take, self._look()
+        return take, self._look(worth)
 
     def run(self, steps: Ints, values: Floats) -> list[Finding]:
         """Feed a whole array (shape (n,)) and return the plateaus found. Values that are not finite are left out."""
         keep = np.isfinite(values)
-        steps, values = steps[keep], values[keep]
+        places, kept = steps[keep].tolist(), values[keep].tolist()
         found = []
         at = 0
-        while at < len(values):
-            taken, trend = self.feed(steps[at:], values[at:])
+        while at < len(kept):
+            taken, trend = self.feed_from(places, kept, at, -math.inf)
             at += taken
             if trend is not None and (finding := self.finding(trend)):
                 found.append(finding)
@@ -211,7 +275,7 @@ class PlateauDetector:
 
     # ---- one look -------------------------------------------------------------------------------------------------
 
-    def _look(self) -> Trend | None:
+    def _look(self, worth: float | None) -> Trend | None:
         assert self._first is not None
         assert self._run_first is not None
         gap = (self._last - self._first) / (self._samples - 1) if self._samples > 1 else 1.0
@@ -229,62 +293,113 @@ class PlateauDetector:
         per_horizon = in_samples / self._blocks.width
         if self._horizon.fixed is not None:  # a fraction of the run grows into old blocks; a fixed horizon never does
             self._blocks.forget(int(per_horizon * WINDOWS[-1]) + 1)
-        self.trend = self._test(per_horizon, horizon)
-        return self.trend
+        look = _Look(self._last, self._samples, self._horizons, per_horizon, horizon, len(self._blocks))
+        if worth is not None and self._is_no_news(look, worth):
+            self._unfinished = look
+            return None
+        self._unfinished = None
+        self._trend = self._test(look)
+        return self._trend
 
-    def _alpha(self, window: float) -> float:
+    def _is_no_news(self, look: _Look, worth: float) -> bool:
+        """Whether the look surely leads to no finding, to no end of one, and to no upper bound below `worth`.
+
+        An upper bound lies above the estimate. So it is enough to know the estimates, and the bounds where those are too low.
+        """
+        lines = []
+        for window in WINDOWS:
+            n = max(MIN_BLOCKS, round(window * look.per_horizon))
+            if n > look.blocks:
+                break
+            lines.append((window, n, Outline(self._blocks.last(n))))
+        if not lines:
+            return False
+        # Which window gives the level that the bound is relative to is not known: the highest is the safe one.
+        needed = worth * max([abs(line.end) for _, _, line in lines]) if worth > -math.inf else -math.inf
+        for window, n, line in lines:
+            per_block = look.per_horizon / line.blocks
+            improvement = -self._sign * line.per_block * per_block
+            low = improvement - line.rounding
+            asked, over = self._asked(abs(line.end)), math.inf
+            if self._reported:  # news is that it improves, and no longer that it does not
+                asked, over = -math.inf, asked - line.rounding
+            floor = max(asked, needed)
+            if low > floor and improvement < over:
+                continue
+            error = line.error * per_block
+            loose = t_quantile(self._loosest, line.df) * error
+            if low + loose > floor and improvement - loose < over and error < math.inf:
+                continue
+            margin = t_quantile(self._alpha(window, look.horizons), line.df) * error
+            margin_now = loose if n >= ONE_LOOK_BLOCKS else margin
+            if not (
+                low + margin > asked and low + margin_now > needed and improvement - margin < over and error < math.inf
+            ):
+                return False
+        return True
+
+    def _asked(self, level: float) -> float:
+        """The improvement that is asked for, in units of the metric."""
+        return self._options.min_improvement * (level if self._options.relative else 1.0)
+
+    def _alpha(self, window: float, horizons: float) -> float:
         """The share of the error budget for one independent look at one window, now.
 
         1/(p(p+1)) for the p-th phase. Within it, looks come in groups of EQUAL_HORIZONS window lengths, which share alike;
         the m-th group, m = 2, 3, ..., has 1/(m ln^2 m), which falls little faster than it must to have a sum.
         """
-        m = 2 + int(self._horizons / window / EQUAL_HORIZONS)
-        share = self._options.false_alarms / INDEPENDENT_WINDOWS / INDEPENDENT_LOOKS / EQUAL_HORIZONS
-        return share / (self._phases * (self._phases + 1)) / (m * math.log(m) ** 2 * LOG_SQUARED_SUM)
+        m = 2 + int(horizons / window / EQUAL_HORIZONS)
+        return _share(self._options.false_alarms, self._phases, m)
 
-    def _test(self, per_horizon: float, horizon: float) -> Trend | None:
-        best: Trend | None = None
+    def _bounds(self, look: _Look, window: float, slope: Slope) -> tuple[float, float]:
+        """Improvement per horizon that `slope` is, and how far its confidence bounds are from it."""
+        per_block = look.per_horizon / slope.blocks  # blocks of the window in a horizon
+        margin = t_quantile(self._alpha(window, look.horizons), slope.df) * slope.error * per_block
+        return -self._sign * slope.per_block * per_block, margin
+
+    def _test(self, look: _Look) -> Trend | None:
+        best: tuple[float, float, float, Slope] | None = None  # upper bound, improvement, margin, line
         now = (math.inf, math.inf)  # upper bound at this look, and the estimate that it bounds
-        for window in WINDOWS:
-            n = max(MIN_BLOCKS, round(window * per_horizon))
-            if n > len(self._blocks):
-                break
-            slope = fit(self._blocks.last(n))
-            if slope is None:
-                continue
-            per_block = per_horizon / slope.blocks  # blocks of the window in a horizon
-            improvement = -self._sign * slope.per_block * per_block
-            margin = t_quantile(self._alpha(window), slope.df) * slope.error * per_block
-            if not math.isfinite(improvement) or not math.isfinite(margin):
-                continue
-            upper, lower = improvement + margin, improvement - margin
-            if n >= ONE_LOOK_BLOCKS:
-                one_look = t_quantile(ONE_LOOK_ALPHA, slope.df) * slope.error * per_block
-                now = min(now, (improvement + one_look, improvement))
-            if best is not None and upper >= best.upper:
-                continue
-            level = abs(slope.end)
-            asked = self._options.min_improvement * (level if self._options.relative else 1.0)
-            state: TrendState = "plateau" if upper < asked else "improving" if lower > asked else "undecided"
-            best = Trend(
-                step=self._last,
-                state=state,
-                horizon=horizon,
-                level=level,
-                improvement=improvement,
-                lower=lower,
-                upper=upper,
-                improvement_now=improvement,
-                upper_now=upper,
-                end=slope.end,
-                end_error=slope.end_error,
-                per_step=slope.per_block * per_block / horizon,
-                per_step_error=slope.error * per_block / horizon,
-                samples=self._samples,
-            )
-        if best is None or now[0] >= best.upper:
-            return best
-        return replace(best, upper_now=now[0], improvement_now=now[1])
+        with np.errstate(all="ignore"):
+            for window in WINDOWS:
+                n = max(MIN_BLOCKS, round(window * look.per_horizon))
+                if n > look.blocks:
+                    break
+                slope = fit_quietly(self._blocks.before(look.blocks, n))
+                if slope is None:
+                    continue
+                improvement, margin = self._bounds(look, window, slope)
+                if not math.isfinite(improvement) or not math.isfinite(margin):
+                    continue
+                if n >= ONE_LOOK_BLOCKS:
+                    now = min(now, (improvement + _margin_now(look, slope), improvement))
+                upper = improvement + margin
+                if best is None or upper < best[0]:
+                    best = upper, improvement, margin, slope
+        if best is None:
+            return None
+        upper, improvement, margin, slope = best
+        lower = improvement - margin
+        level = abs(slope.end)
+        asked = self._asked(level)
+        per_block = look.per_horizon / slope.blocks
+        upper_now, improvement_now = (upper, improvement) if now[0] >= upper else now
+        return Trend(
+            step=look.step,
+            state="plateau" if upper < asked else "improving" if lower > asked else "undecided",
+            horizon=look.horizon,
+            level=level,
+            improvement=improvement,
+            lower=lower,
+            upper=upper,
+            improvement_now=improvement_now,
+            upper_now=upper_now,
+            end=slope.end,
+            end_error=slope.end_error,
+            per_step=slope.per_block * per_block / look.horizon,
+            per_step_error=slope.error * per_block / look.horizon,
+            samples=look.samples,
+        )
 
     # ---- state ----------------------------------------------------------------------------------------------------
 
@@ -296,7 +411,8 @@ class PlateauDetector:
     def state(self) -> dict[str, Any]:
         """JSON-plain state: a detector restored from it goes on as this one would have."""
         plain = {name[1:]: getattr(self, name) for name in self._PLAIN}
-        trend = None if self.trend is None else [getattr(self.trend, f) for f in Trend.__dataclass_fields__]
+        newest = self.trend
+        trend = None if newest is None else [getattr(newest, f) for f in Trend.__dataclass_fields__]
         return {**plain, "winsor": self._winsor.state(), "blocks": self._blocks.state(), "trend": trend}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -306,4 +422,5 @@ class PlateauDetector:
         self._bite = list(self._bite)
         self._winsor.restore(state["winsor"])
         self._blocks.restore(state["blocks"])
-        self.trend = None if state["trend"] is None else Trend(*state["trend"])
+        self._unfinished = None
+        self._trend = None if state["trend"] is None else Trend(*state["trend"])

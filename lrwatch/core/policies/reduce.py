@@ -14,6 +14,7 @@ nothing more to offer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from lrwatch.core.detectors.plateau import Trend
@@ -111,6 +112,21 @@ def _take_back(state: PolicyState, scale: float, trend: Trend) -> tuple[PolicySt
 def going_on_must_bring(state: PolicyState, options: PolicyOptions) -> float:
     """The improvement per horizon, relative to the level, below which a cut is worth more."""
     return options.first_cut if state.gain is None else PATIENCE_SHARE * NEXT_SHARE * state.gain
+
+
+def worth_looking_for(state: PolicyState, options: PolicyOptions) -> float:
+    """`decide` has nothing to say to a look whose `upper_now` ratio is not below this; -inf where it has not to any.
+
+    But for a cut that is to be taken back.
+    """
+    silent = (
+        options.mode == "observe"
+        or options.strategy == "observe"
+        or state.asked is not None
+        or state.commands >= options.max_commands
+        or state.without_gain >= MAX_WITHOUT_GAIN
+    )
+    return -math.inf if silent else going_on_must_bring(state, options)
 
 
 def applied(state: PolicyState, step: int, scale: float) -> PolicyState:

@@ -7,7 +7,10 @@ passes after a few dozen values.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import math
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +21,9 @@ RING = 64
 
 # No clipping before this many values: a median of fewer says little.
 MIN_RING = 16
+
+# Fewer values than this are dealt with one by one: it costs less than to call numpy, or to sort 64 values anew.
+FEW = 8
 
 # Distance in robust standard deviations beyond which a value is a spike; real step losses have 0.1 to 0.4 % of their
 # values beyond 5.
@@ -34,33 +40,57 @@ class Winsor:
     """Clips spikes, judged by the values before them."""
 
     def __init__(self) -> None:
-        self._ring = np.empty(0, np.float64)
+        self._ring: list[float] = []
+        self._ordered: list[float] = []
 
-    def clip(self, values: Floats) -> Floats:
-        """`values` (shape (n,), at most RING of them, finite), with spikes pulled back."""
-        ring = self._ring
-        self._ring = np.concatenate([ring, values])[-RING:]
-        if len(ring) < MIN_RING:
+    def clip(self, values: list[float]) -> list[float]:
+        """`values` (at most RING of them, finite), with spikes pulled back."""
+        if len(self._ring) < MIN_RING:
+            self._add(values)
             return values
-        with np.errstate(over="ignore"):
-            centre = _median(np.sort(ring))
-            spread = CLIP * MAD_TO_SD * _median(np.sort(np.abs(ring - centre)))
-            if spread == 0.0 or not np.isfinite(spread):
-                return values  # a quantised or constant metric: nothing to judge by
-            return cast("Floats", np.clip(values, centre - spread, centre + spread))
+        ordered = self._ordered
+        centre = _median(ordered)
+        low, high = min(values), max(values)
+        # At least half of the ring is not nearer to the centre than the nearer one of its quartiles is. So what lies within
+        # the distance that this allows is no spike, and the deviations need not be sorted, which costs most.
+        quartile = (len(ordered) - len(ordered) // 2) // 2
+        least = CLIP * MAD_TO_SD * min(centre - ordered[quartile], ordered[-1 - quartile] - centre)
+        if centre - least <= low and high <= centre + least:
+            self._add(values)
+            return values
+        spread = CLIP * MAD_TO_SD * _median(sorted([abs(value - centre) for value in ordered]))
+        self._add(values)
+        if spread == 0.0 or not math.isfinite(spread):
+            return values  # a quantised or constant metric: nothing to judge by
+        low, high = centre - spread, centre + spread
+        return [min(max(value, low), high) for value in values]
+
+    def _add(self, values: list[float]) -> None:
+        ring, ordered = self._ring, self._ordered
+        ring.extend(values)
+        gone = ring[: max(0, len(ring) - RING)]
+        del ring[: len(gone)]
+        if len(values) >= FEW:
+            self._ordered = sorted(ring)
+            return
+        for value in values:
+            insort(ordered, value)
+        for value in gone:
+            del ordered[bisect_left(ordered, value)]
 
     def state(self) -> list[float]:
         """JSON-plain state."""
-        return [float(value) for value in self._ring]
+        return list(self._ring)
 
     def restore(self, state: list[float]) -> None:
         """The inverse of `state`."""
-        self._ring = np.array(state, np.float64)
+        self._ring = list(state)
+        self._ordered = sorted(state)
 
 
-def _median(ordered: Floats) -> float:
+def _median(ordered: list[float]) -> float:
     half = len(ordered) // 2
-    return float(ordered[half] if len(ordered) % 2 else ordered[half - 1] / 2 + ordered[half] / 2)
+    return ordered[half] if len(ordered) % 2 else ordered[half - 1] / 2 + ordered[half] / 2
 
 
 class Blocks:
@@ -84,8 +114,12 @@ class Blocks:
         """The newest `n` block means (a view, shape (n,))."""
         return self._means[self._count - n : self._count]
 
-    def extend(self, values: Floats) -> None:
-        """Append finite values, shape (n,)."""
+    def before(self, end: int, n: int) -> Floats:
+        """The `n` block means in front of the one with index `end` (a view, shape (n,))."""
+        return self._means[end - n : end]
+
+    def extend(self, values: Sequence[float]) -> None:
+        """Append finite values."""
         at = 0
         while at < len(values):
             take = min(self.width - self._filled, len(values) - at)
@@ -93,7 +127,13 @@ class Blocks:
                 self._append(float(values[at]))
             else:
                 # Divide first: a sum of huge values overflows, their mean does not.
-                self._sum += float(np.sum(values[at : at + take] / self.width))
+                if take < FEW:
+                    part = 0.0
+                    for value in values[at : at + take]:
+                        part += value / self.width
+                else:
+                    part = float(np.sum(np.asarray(values[at : at + take]) / self.width))
+                self._sum += part
                 self._filled += take
                 if self._filled == self.width:
                     mean, self._sum, self._filled = self._sum, 0.0, 0
