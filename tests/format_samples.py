@@ -82,9 +82,7 @@ OUTPUT = (
     b"{'loss': '1.25', 'epoch': '0.6'}\n70: 13.5, -nan avg, 0.001 rate, 0.16 seconds, 70 images\ntrailing loss: 3 step: 9"
 )
 
-NUMBERS = (
-    b"# step loss\n1 2.5\n2 2.25\r\n3 nan\n4\t2.0\n5 -inf\nnot a row\n6 1.75\n7 1.5 9\n8 1.25\n\n9 1."  # torn
-)
+NUMBERS = b"# step loss\n1 2.5\n2 2.25\r\n3 nan\n4\t2.0\n5 -inf\nnot a row\n6 1.75\n7 1.5 9\n8 1.25\n\n9 1."  # torn
 
 PREFIXED = (
     b"Using config with lr 0.1\n"
@@ -100,10 +98,21 @@ PREFIXED = (
 )
 
 WANDB = framed(
-    [history({"_step": str(i), "loss": value, "lr": "0.001"}) for i, value in enumerate(["2.5", '"NaN"', "2.25", "2.0"])]
+    [
+        history({"_step": str(i), "loss": value, "lr": "0.001"})
+        for i, value in enumerate(["2.5", '"NaN"', "2.25", "2.0"])
+    ]
 )
 
-LOGS = {"wandb": WANDB, "numbers": NUMBERS, "prefixed": PREFIXED, "tfevents": TFEVENTS, "jsonl": JSONL, "csv": CSV, "text": TEXT}
+LOGS = {
+    "wandb": WANDB,
+    "numbers": NUMBERS,
+    "prefixed": PREFIXED,
+    "tfevents": TFEVENTS,
+    "jsonl": JSONL,
+    "csv": CSV,
+    "text": TEXT,
+}
 
 
 def feed(reader: Format, chunks: Iterable[bytes], *, restart: bool = False) -> list[Batch]:

@@ -61,7 +61,9 @@ _VALIDATION = frozenset(
 _VALIDATION_LOSS = re.compile(r"(val|valid|validation|eval|test|dev|v)loss\d*")
 
 # Words that a total loss may carry beside "loss"; anything else makes it a part, such as `loss_rpn_cls`.
-_TOTAL = frozenset({"loss", "trl", "tel", "cost", "total", "overall", "lm", "train", "training", "trainer", "step", "epoch"})
+_TOTAL = frozenset(
+    {"loss", "trl", "tel", "cost", "total", "overall", "lm", "train", "training", "trainer", "step", "epoch"}
+)
 # Words of a measure of error that is no loss by name but is what boosting libraries minimise.
 _ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn"})
 

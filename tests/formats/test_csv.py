@@ -21,7 +21,10 @@ def test_the_separator_is_found(separator: bytes) -> None:
 
 
 def test_padded_names_and_cells_are_stripped() -> None:
-    assert read(b"     epoch,   train/box_loss\n         0,       1.5\n") == [("epoch", 0, "0.0"), ("train/box_loss", 0, "1.5")]
+    assert read(b"     epoch,   train/box_loss\n         0,       1.5\n") == [
+        ("epoch", 0, "0.0"),
+        ("train/box_loss", 0, "1.5"),
+    ]
 
 
 def test_empty_cells_words_and_na_are_no_samples_but_nan_is() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from format_samples import feed, samples
-
-from format_samples import OUTPUT, cut
+from format_samples import OUTPUT, cut, feed, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,3 +100,14 @@ def test_lines_of_many_trainers_in_any_order_and_chunking_give_the_same_samples(
     at = data.draw(st.lists(st.integers(0, len(log)), max_size=8))
     restart = data.draw(st.booleans())
     assert samples(feed(Text(), cut(log, at), restart=restart)) == samples(feed(Text(), [log]))
+
+
+def test_of_an_epoch_that_is_drawn_over_several_lines_the_last_one_counts() -> None:
+    header = "     Epoch   gpu_mem       box       obj       cls    labels  img_size"
+    drawn = [
+        f"1667892746{i:03} vm error       {i // 3}/9     10.9G    0.{9 - i}     0.05     0.01       602       640: "
+        f" {i % 3 * 50}%|###| {i % 3 * 13}/26 [00:10<00:22,  1.15s/it]"
+        for i in range(6)
+    ]
+    lines = [f"1667892745000 vm error {header}", *drawn[:3], "1667892745000 vm info saved", *drawn[3:]]
+    assert [(step, value) for name, step, value in read(*lines) if name == "box_loss"] == [(0, "0.7"), (1, "0.4")]

@@ -118,7 +118,7 @@ class Blocks:
         """The `n` block means in front of the one with index `end` (a view, shape (n,))."""
         return self._means[end - n : end]
 
-    def extend(self, values: Sequence[float]) -> None:
+    def extend(self, values: Sequence[float] | Floats) -> None:
         """Append finite values."""
         at = 0
         while at < len(values):

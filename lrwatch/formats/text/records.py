@@ -15,6 +15,9 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 # What a loss is called that a log leaves out from its first line on.
 _UNSEEN_LOSS = "lm loss"
 
+# What early versions of YOLOv5 call the parts of the loss.
+_YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
+
 Values = dict[str, float]
 Told = tuple[int, float, float, float, bool]
 """What a line tells of its place: row, epoch, index and total of a counter (NaN where there is none), whether it is named."""
@@ -88,7 +91,7 @@ class Records:
             recipe = recipes.get(mask)
             if recipe is not None:
                 self._take(recipe, line)
-            if not line.endswith(b"\r") and self._kind in ("bar", "epoch bar", "row"):
+            if not line.endswith(b"\r") and self._kind in ("bar", "epoch bar"):
                 self._flush()
         self._put(found)
         return self._row
@@ -143,7 +146,9 @@ class Records:
         match recipe.kind:
             case "header":
                 self._flush()
-                self._header = [line[cell.start : cell.end].decode("utf-8", "replace") for cell in recipe.cells]
+                names = [line[cell.start : cell.end].decode("utf-8", "replace") for cell in recipe.cells]
+                parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
+                self._header = [f"{name}_loss" if name in parts else name for name in names]
                 return
             case "box":
                 self._box(recipe, line)

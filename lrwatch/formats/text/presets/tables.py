@@ -14,6 +14,7 @@ _VALUE = re.compile(
     re.IGNORECASE,
 )
 _LEAST_CELLS = 2
+_GAP = re.compile(rb"\S\s{2,}(?=\S)")
 _RULE = re.compile(rb"[\s|+=:-]*$")
 
 
@@ -29,7 +30,8 @@ def header(mask: bytes, start: int) -> Recipe | None:
     losses = sum(kind in ("train_loss", "val_loss") for kind in roles)
     # Prose may have these words too: columns are set apart, or begin with the place.
     apart = roles[0] in ("step", "epoch") or b"|" in mask or b"  " in mask.strip() or b"\t" in mask.strip()
-    if not apart or not (places and losses):
+    spread = len(_GAP.findall(mask, start)) >= len(cells) - 2 > 1 and roles[0] in ("step", "epoch")
+    if not (apart and places and losses) and not spread:
         return None
     return Recipe(kind="header", cells=tuple(Slot(*cell.span()) for cell in cells))
 
