@@ -15,10 +15,10 @@ Behind a word that says so (``[eval] loss 2.5``, ``Test: [390/390] Loss 2.5``) a
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from lrwatch.core.names import role, step_rank
 from lrwatch.core.sample import Smoothing
+from lrwatch.formats.text.naming import NUMBER_HERE, Name, code, name_of
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
 
 RUNNING = "running."
@@ -26,35 +26,8 @@ RUNNING = "running."
 VALIDATION = "val."
 """In front of the name of a metric in a line about a validation."""
 
-# Bytes in front of a number in which its name is looked for.
-_LONGEST_NAME = 160
-
-# Not within a word or another number. A number that a word follows at once has a unit (`35ms`) and is no sample.
-NUMBER = (
-    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?![\d,])(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
-    rb"(?:[eE][-+]?\d+)?"
-)
-_NUMBER = re.compile(rb"(?<![\w.])" + NUMBER, re.IGNORECASE)
-_UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
-_KEY = re.compile(
-    rb"([A-Za-z_][\w./*@()-]*(?:'s)?(?: [A-Za-z(][\w./*@()-]*){0,5})"
-    rb"(\s*[=:]\s*[\[(]?\s*(?:tensor\(|array\()?|\s+\[\s*|\[\s*|\s+)$"
-)
-_QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\"): ?['\"]?$")
 _FLAT_DICTIONARY = re.compile(rb"\{['\"][^{}\n]*\}")
-_WORD = re.compile(rb"[^ ]+")
-# "number of skipped iterations", "time per step": no place.
-_NO_PLACE = frozenset({b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n"})
-_LEVELS = frozenset({b"DEBUG", b"INFO", b"WARNING", b"ERROR", b"CRITICAL", b"root"})
-_FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is a place in a program
-
-# Program code and configurations. Some trainers write their own source into the log.
-_CODE = re.compile(
-    rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch)\b[ .(]"
-    rb"|\b(?:for \w+(?:, \w+)* in|if|while)\b[ (].*:\s*(?:#|$|\w+ =)"
-    rb"|[-+*/]=|==|\bprint\(|f[\"']|^\s*(?:#|//)|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = |\w\s*:\s*(?:int|float|str|bool)\s*="
-)
-
+_UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
 _COUNTER = re.compile(rb"\s*(?:/|\bof\b)\s*(\d+)(?![\d./])")
 _COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
 _OPEN = re.compile(rb"[\[(]\s*$")
@@ -62,9 +35,6 @@ _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[$")
 _LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
 _MEAN = re.compile(rb"\s*\(\s*$")
 _ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
-_CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
-_CELL_START = re.compile(rb"(?:^|[,|;:>-])\s*$")
-
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\())"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
@@ -80,9 +50,6 @@ _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eva
 
 # `*** Best metric: 78.1 (epoch 3)` says again what was said.
 _SAID_BEFORE = re.compile(rb"\D*\b(?:best|saving(?! dict)|saved|early stopping)\b", re.IGNORECASE)
-# `[olmo.util:159, rank=3]` is a place in a program.
-_MODULE = re.compile(rb"\[[A-Za-z_][\w.]*:$")
-
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
 
@@ -91,19 +58,6 @@ _WINDOWED = re.compile(rb"elapsed time per iteration|train_inner|\bdata_time\b|\
 # How Megatron counts the steps whose loss was not a number; of them it leaves the loss out.
 _NOT_A_NUMBER = "number of nan iterations"
 _SKIPPED = "number of skipped iterations"
-
-
-class _Name(NamedTuple):
-    text: str
-    start: int
-    end: int
-    sure: bool
-    """There is a sign between name and number, so it is no prose."""
-
-
-def code(mask: bytes) -> bool:
-    """Whether a line looks like program code or a configuration."""
-    return _CODE.search(mask) is not None
 
 
 def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | None:
@@ -152,14 +106,14 @@ class _Line:
             before = pair.end(2)
         last: tuple[int, str] | None = None  # where the last value ended, and what it is called
         skip_to = before
-        for match in _NUMBER.finditer(mask, self._start):
+        for match in NUMBER_HERE.finditer(mask, self._start):
             start, end = match.span()
             if start < skip_to:
                 continue
             unit = _UNIT.match(mask, end)
             factor = factor_of(unit.group()) if unit else None
             counter = _COUNTER.match(mask, end) if unit is None else None
-            name = self._name(max(before, start - _LONGEST_NAME), start)
+            name = name_of(mask, before, start, self._flat)
             if counter is not None and self._count(name, before, start, end, counter):
                 before = skip_to = counter.end()
                 last = None
@@ -179,7 +133,7 @@ class _Line:
             if last is not None and last[0] < end:
                 last = None
 
-    def _put(self, name: _Name, slot: Slot) -> None:
+    def _put(self, name: Name, slot: Slot) -> None:
         self._names.append((name.start, name.end))
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode())
         followed = self._mask[slot.end : slot.end + 8].lstrip()
@@ -197,7 +151,7 @@ class _Line:
             slot = Slot(slot.start, slot.end, None, name.start, name.end, "", slot.factor)
         self.slots.append(slot)
 
-    def _count(self, name: _Name | None, before: int, start: int, end: int, counter: re.Match[bytes]) -> bool:
+    def _count(self, name: Name | None, before: int, start: int, end: int, counter: re.Match[bytes]) -> bool:
         """Take `start` to `end` and what follows as a counter. -> whether it is one."""
         mask = self._mask
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode()) if name is not None else "other"
@@ -231,63 +185,6 @@ class _Line:
     def _is_mean(self, last: tuple[int, str], start: int, end: int) -> bool:
         mask = self._mask
         return _MEAN.fullmatch(mask, last[0], start) is not None and mask[end : end + 2].lstrip().startswith(b")")
-
-    def _name(self, start: int, end: int) -> _Name | None:
-        """The name of the number that begins at `end`, if there is one behind `start`."""
-        mask = self._mask
-        if self._flat and (quoted := _QUOTED_KEY.search(mask, start, end)) is not None:
-            if not any(a <= quoted.start() and end < b for a, b in self._flat):
-                return None
-            group = 1 if quoted[1] is not None else 2
-            return _Name(quoted[group].decode("utf-8", "replace"), *quoted.span(group), True)
-        match = _KEY.search(mask, start, end)
-        if match is None:
-            return None
-        words = [word.span() for word in _WORD.finditer(mask, match.start(), match.end(1))]
-        # `step_avg:nanms train_time:`: the first word is a value. `INFO step:`: it says how loud the line is.
-        if len(words) > 1 and mask[start : match.start()].endswith((b":", b"=")):
-            del words[0]
-        loud = max((i for i, (a, b) in enumerate(words) if mask[a:b] in _LEVELS), default=-1)
-        words = words[loud + 1 :]
-        if _MODULE.search(mask, start, end) or mask[match.start() : match.end(1)].lower().endswith(b"rank"):
-            return None
-        while words and mask[slice(*words[-1])] in (b"is", b"was"):
-            del words[-1]
-        if not words or _FILE.search(mask, *words[-1]):
-            return None
-
-        def last(count: int, *, sure: bool) -> _Name:
-            a, b = words[-count][0], words[-1][1]
-            return _Name(mask[a:b].decode("utf-8", "replace"), a, b, sure)
-
-        def role_of(count: int) -> str:
-            return role(last(count, sure=True).text) if count <= len(words) else "other"
-
-        sign = match[2].strip()
-        of_something = any(mask[a:b].lower() in _NO_PLACE for a, b in words[:-1])
-        if role_of(1) in _PLACES and not of_something:  # "validation loss at iteration"
-            return last(2 if role_of(2) in _PLACES else 1, sure=True)
-        if sign and sign != b"[":
-            return last(len(words), sure=True)
-        if sign == b"[":  # `Epoch [1]` was a place, `Train [` is not a name
-            return (
-                last(1, sure=True)
-                if mask[slice(*words[-1])].lower() in (b"epoch", b"epoch(train)", b"epoch(val)")
-                else None
-            )
-        # With no sign between them, name and number may be prose: only a known name of one or two words counts ...
-        if role_of(1) in _LOSSES:
-            alone = role(last(1, sure=False).text) if len(words) > 1 else ""
-            first = role(mask[slice(*words[-2])].decode("utf-8", "replace")) if len(words) > 1 else ""
-            two = first == "other" and alone in _LOSSES and role_of(2) in _LOSSES
-            return last(2 if two else 1, sure=False)
-        if (known := next((last(count, sure=False) for count in (2, 1) if role_of(count) == "lr"), None)) is not None:
-            return known
-        # ... or what stands alone between separators.
-        number = _NUMBER.match(mask, end)
-        closed = number is not None and _CELL_END.match(mask, number.end()) is not None
-        opened = _CELL_START.search(mask, start, words[0][0]) is not None
-        return last(len(words), sure=False) if closed and opened and len(words) <= 3 else None
 
     # ---- the whole ------------------------------------------------------------------------------------------------
 

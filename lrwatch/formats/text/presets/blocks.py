@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from lrwatch.formats.text import general
+from lrwatch.formats.text import naming
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 # `... [olmo.train:816, rank=0] [step=2/739328]`, `[step=2/1000,epoch=1,eta=1:02]`, `[trace][batch=10/1875]:`
 _HEADING = re.compile(rb"\[(?:step|batch)=(\d+)(?:/\d+)?(?:,epoch=(\d+)[^\]]*)?[^\]]*\]:?\s*$")
 _ITEM = re.compile(
-    rb"^(?:\s{2,}|\t\s*)([A-Za-z_][\w/. @()*-]{0,120}?)(?:=|: )\s*(" + general.NUMBER + rb")\s*$", re.IGNORECASE
+    rb"^(?:\s{2,}|\t\s*)([A-Za-z_][\w/. @()*-]{0,120}?)(?:=|: )\s*(" + naming.NUMBER + rb")\s*$", re.IGNORECASE
 )
 
 
@@ -24,7 +24,7 @@ def open_block(mask: bytes, start: int) -> Recipe | None:
 
 def line_of_block(mask: bytes, start: int) -> Recipe | None:
     """An indented name and its value, at the step of the heading above."""
-    if (match := _ITEM.match(mask, start)) is None or general.code(mask.replace(b" = ", b"=")):
+    if (match := _ITEM.match(mask, start)) is None or naming.code(mask.replace(b" = ", b"=")):
         return None
     name = None if b"0" in match[1] else match[1].decode()
     return Recipe((Slot(*match.span(2), name, *match.span(1)),), "item")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from lrwatch.formats.text import general
+from lrwatch.formats.text import naming
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 _CATBOOST = re.compile(rb"(\d+):\s+(?:learn|test\d*): ")
-_ITEM = re.compile(rb"\t(learn|test\d*): (" + general.NUMBER + rb")", re.IGNORECASE)
+_ITEM = re.compile(rb"\t(learn|test\d*): (" + naming.NUMBER + rb")", re.IGNORECASE)
 
 
 def catboost(mask: bytes, start: int) -> Recipe | None:

@@ -6,21 +6,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lrwatch.formats.text import general
+from lrwatch.formats.text import general, naming
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 _KALDI = re.compile(
-    rb"Overall average (?:objective function|log-prob\w*|[\w-]+) for '([\w.-]+)' is (" + general.NUMBER + rb")"
+    rb"Overall average (?:objective function|log-prob\w*|[\w-]+) for '([\w.-]+)' is (" + naming.NUMBER + rb")"
 )
 _ESPNET = re.compile(rb"(\d+)epoch:(train|valid):\d+-(\d+)batch:(?: ?\d+num_updates:)? ")
 _RESULTS = re.compile(rb"\b(\d+)epoch results: ")
 _SPLIT = re.compile(rb"\[(\w+)\] ")
-_ITEM = re.compile(rb"(?:^|[\s,\]])([A-Za-z_]\w*)=(" + general.NUMBER + rb")(?=,|\s|$)", re.IGNORECASE)
+_ITEM = re.compile(rb"(?:^|[\s,\]])([A-Za-z_]\w*)=(" + naming.NUMBER + rb")(?=,|\s|$)", re.IGNORECASE)
 _WENET = re.compile(rb"\b(TRAIN|CV) Batch (\d+)/(\d+) ")
-_PAIR = re.compile(rb" ((?:history )?[A-Za-z_]\w*) (" + general.NUMBER + rb")(?= |$)", re.IGNORECASE)
+_PAIR = re.compile(rb" ((?:history )?[A-Za-z_]\w*) (" + naming.NUMBER + rb")(?= |$)", re.IGNORECASE)
 _FAIRSEQ_EPOCH = re.compile(rb"\| INFO \| train \| epoch \d+ \| ")
 _MARIAN = re.compile(
-    rb"Ep\. (\d+) : Up\. ([\d,]+) : .*?Cost (" + general.NUMBER + rb")(?:.*? : L\.r\. (" + general.NUMBER + rb"))?"
+    rb"Ep\. (\d+) : Up\. ([\d,]+) : .*?Cost (" + naming.NUMBER + rb")(?:.*? : L\.r\. (" + naming.NUMBER + rb"))?"
 )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-from lrwatch.formats.text import general
+from lrwatch.formats.text import naming
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 _YOLO = re.compile(rb"\s*(\d+/\d+)\s+(\d+(?:\.\d+)?[GM]B?)\s+((?:[-+.\w]+\s+)+?[-+.\w]+):\s*\d+%\s*\S.*?(\d+)/(\d+)")
 _CELL = re.compile(rb"[^\s:]+")
 _DARKNET = re.compile(
-    rb"\s*(\d+): (NUM), (NUM) avg(?: loss)?, (NUM) rate, NUM seconds, \d+ images".replace(b"NUM", general.NUMBER),
+    rb"\s*(\d+): (NUM), (NUM) avg(?: loss)?, (NUM) rate, NUM seconds, \d+ images".replace(b"NUM", naming.NUMBER),
     re.IGNORECASE,
 )
-_CAFFE = re.compile(rb"Train net output #\d+: ([\w/-]+) = (" + general.NUMBER + rb")", re.IGNORECASE)
+_CAFFE = re.compile(rb"Train net output #\d+: ([\w/-]+) = (" + naming.NUMBER + rb")", re.IGNORECASE)
 
 
 def yolo(mask: bytes, start: int) -> Recipe | None:
