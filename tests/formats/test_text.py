@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
-from format_samples import OUTPUT, cut, feed, samples
+from format_samples import OUTPUT, cut, feed, random_cuts, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,3 +114,34 @@ def test_of_an_epoch_that_is_drawn_over_several_lines_the_last_one_counts() -> N
     ]
     lines = [f"1667892745000 vm error {header}", *drawn[:3], "1667892745000 vm info saved", *drawn[3:]]
     assert [(step, value) for name, step, value in read(*lines) if name == "box_loss"] == [(0, "0.7"), (1, "0.4")]
+
+
+LOGS_OF_TRAINERS = sorted((Path(__file__).parents[1] / "data" / "logs").glob("*.log"))
+DAMAGE = [
+    b"\r",
+    b"\n",
+    b"\b\b",
+    b"nan",
+    b"e999",
+    b"1" * 40,
+    b"/",
+    b"[",
+    b"{'",
+    b"epoch 99999999999999999999 ",
+    b"\x1b[0m",
+    b"0/0",
+]
+
+
+@pytest.mark.parametrize("log", LOGS_OF_TRAINERS, ids=lambda log: log.stem)
+def test_a_damaged_log_gives_the_same_samples_in_any_chunking(log: Path) -> None:
+    rng = random.Random(log.name)
+    whole = log.read_bytes()
+    for _ in range(20):
+        start = rng.randrange(max(1, len(whole) - 4000))
+        data = bytearray(whole[start : start + 4000])
+        for _ in range(rng.randrange(1, 40)):
+            at = rng.randrange(len(data) + 1)
+            data[at : at + rng.choice([0, 1, 9])] = rng.choice([*DAMAGE, rng.randbytes(1), b""])
+        chunks = random_cuts(bytes(data), 6, rng.randrange(1000))
+        assert samples(feed(Text(), chunks, restart=rng.random() < 0.5)) == samples(feed(Text(), [bytes(data)]))

@@ -126,7 +126,7 @@ class _Line:
                 self._place_names["step"] = "step"
             elif name is not None and (unit is None or (factor is not None and name.sure)):
                 self._put(name, Slot(start, end, name.text, name.start, name.end, factor=factor or 1.0))
-                last = (end, name.text)
+                last = (end, name.text) if self.slots and self.slots[-1].start == start else None
             elif match.group().lstrip(b"+-")[:1].isalpha():
                 continue  # "number of nan iterations": a word
             before = unit.end() if unit else end
