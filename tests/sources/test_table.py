@@ -76,7 +76,7 @@ def test_a_named_format_that_does_not_fit_says_why(tmp_path: Path) -> None:
 def test_a_directory_and_an_unknown_format_are_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="directory"):
         read_log(tmp_path)
-    with pytest.raises(ConfigError, match="auto or one of"):
+    with pytest.raises(ConfigError, match="auto, one of"):
         read_log(tmp_path, format="xml")
 
 
