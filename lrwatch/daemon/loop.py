@@ -96,7 +96,8 @@ class Daemon:
         self._unsaved: dict[str, Watched] = {}
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
-        self._next = 0
+        self._next = 0  # the run that a broken-off turn goes on with
+        self._round = (False, False)  # what it had found: anything to read, a run that is behind
         self.behind = False
 
     def discover(self) -> None:
@@ -149,25 +150,28 @@ class Daemon:
     def turn(self, stopped: Callable[[], bool] = _never, *, final: bool = False) -> bool:
         """Let runs take their turn, until all had it, TURN_SECONDS are over or `stopped` comes true.
 
+        What was broken off is finished by the next call, which does not begin anew: where turns take long, runs that were
+        just looked at must not be looked at again before the wait.
+
         Returns:
             Whether there was anything to read, or is anything that was not looked at.
         """
-        progress = self.behind = False
+        progress, behind = self._round
         requests = self._requests()
         ends = time.perf_counter() + TURN_SECONDS
-        runs = list(self.runs.values())
-        runs = runs[self._next :] + runs[: self._next]
+        runs = list(self.runs.values())[self._next :]
+        self._next, self._round = 0, (False, False)
         for taken, watched in enumerate(runs):
             if stopped():
                 break
             if taken and time.perf_counter() > ends:
-                self._next = (self._next + taken) % len(runs)
-                progress = self.behind = True
+                self._next, self._round = len(self.runs) - len(runs) + taken, (progress, behind)
+                progress = behind = True
                 break
             now = self._clock()
             asked = [request for request in requests.get(watched.name, ()) if not watched.is_answered(request)]
             progress |= watched.turn(now, final=final)
-            self.behind |= watched.behind
+            behind |= watched.behind
             for request in asked:
                 operator.handle(watched, request, self._config.policy, now)
             if asked:
@@ -175,6 +179,7 @@ class Daemon:
             if watched.unsaved:
                 self._unsaved.setdefault(watched.name, watched)
         self._save_some()
+        self.behind = behind
         return progress
 
     def _requests(self) -> dict[str, list[Request]]:

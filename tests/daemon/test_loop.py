@@ -311,12 +311,13 @@ def test_a_turn_that_takes_too_long_goes_on_after_the_others_were_told(
         write(tmp_path / name / "train.jsonl")
     daemon = start(tmp_path)
     monkeypatch.setattr("lrwatch.daemon.loop.TURN_SECONDS", -1.0)
-    told = []
+    told, behind = [], []
     for _ in range(3):
-        assert daemon.turn()
-        assert daemon.behind
+        assert daemon.turn(), "there was something to read"
         told.append([run.samples for run in daemon.snapshot().runs])
+        behind.append(daemon.behind)
     assert told == [[10, 0, 0], [10, 10, 0], [10, 10, 10]]
+    assert behind == [True, True, False], "once all had their turn, the next one waits"
 
 
 def test_what_led_to_nothing_is_saved_when_there_is_time_and_what_led_to_an_event_at_once(
