@@ -31,6 +31,7 @@ COVERED: dict[str, tuple[str, dict[str, str]]] = {
     "json_catboost": ("json", {"train": "learn.RMSE", "val": "test.RMSE"}),
     "json_hf_trainer_state": ("json", {"train": "loss", "lr": "learning_rate"}),
     "text_torch7": ("prefixed", {"train": "loss", "val": "test_acc", "lr": "lr"}),
+    "text_mlperf": ("prefixed", {"train": "train_loss", "lr": "learning_rate"}),
     "mlflow": ("numbers", {"train": "value"}),
     "text_two_columns": ("numbers", {"train": "value"}),
     "text_hf_trainer": ("text", {"train": "loss", "lr": "learning_rate"}),
