@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrwatch.core.sample import Floats
-from lrwatch.core.stats.slope import MAX_BLOCKS, MIN_BLOCKS, Slope, fit
+from lrwatch.core.stats.slope import MAX_BLOCKS, MIN_BLOCKS, Outline, Slope, fit
 from lrwatch.core.stats.student import t_quantile
 from lrwatch.testing.curves import NOISES
 
@@ -77,8 +77,8 @@ def simulated(noise: str, n: int, per_block: int) -> tuple[Floats, Floats, Float
 )
 def test_the_standard_error_is_about_that_of_many_simulated_slopes(noise: str, n: int, per_block: int) -> None:
     slopes, errors, ends, df = simulated(noise, n, per_block)
-    # 400 seeds know a standard deviation to 3.5 %.
-    assert np.sqrt(np.mean(errors**2)) == pytest.approx(slopes.std(), rel=0.15)
+    # 400 seeds know a standard deviation to 3.5 %. A few large values towards the ends pass for more noise there.
+    assert 0.9 < np.sqrt(np.mean(errors**2)) / slopes.std() < 1.2
     assert abs(slopes.mean()) < 4 * slopes.std() / SEEDS**0.5
     # 5 % of 400 is 20; a binomial of that mean is beyond 36 once in 2,000.
     assert np.sum(np.abs(slopes) > t_quantile(0.025, df) * errors) <= 36
@@ -90,3 +90,60 @@ def test_strong_correlation_between_the_values_of_a_window_still_widens_the_erro
     naive = 1 / np.sqrt(128 * (128**2 - 1) / 12)
     assert slopes.std() > 3 * naive
     assert np.sqrt(np.mean(errors**2)) > 2 * naive
+
+
+def margins(kind: str, n: int, per_block: int, before: bool) -> tuple[Floats, list[Slope]]:
+    """Slopes of noise without a trend, with the window in front of it or without."""
+    slopes = []
+    for seed in range(SEEDS):
+        values = NOISES[kind](np.random.default_rng(seed), 2 * n * per_block).reshape(2 * n, per_block).mean(axis=1)
+        slope = fit(values[n:], values[:n] if before else None)
+        assert slope is not None
+        slopes.append(slope)
+    return np.array([slope.per_block for slope in slopes]), slopes
+
+
+@pytest.mark.parametrize(("noise", "per_block"), [("gauss", 1), ("t3", 4), ("lognormal", 4), ("ar", 16), ("ema", 16)])
+@pytest.mark.parametrize("before", [False, True])
+def test_the_sharp_reading_has_more_degrees_of_freedom_and_errs_hardly_more_often(
+    noise: str, per_block: int, before: bool
+) -> None:
+    estimates, slopes = margins(noise, 125, per_block, before)
+    assert (slopes[0].df, slopes[0].sharp_df) == (12, 40)
+    sharp = np.array([slope.sharp_error for slope in slopes])
+    assert 0.75 < np.sqrt(np.mean(sharp**2)) / estimates.std() < 1.4
+    # 5 % of 400 is 20; a binomial of that mean is beyond 36 once in 2,000.
+    assert np.sum(np.abs(estimates) > [slope.margin(0.025) for slope in slopes]) <= 36
+
+
+def test_where_little_may_go_wrong_the_sharp_reading_bounds_tighter_and_is_absent_in_short_windows() -> None:
+    _, slopes = margins("gauss", 125, 1, True)
+    ratios = [slope.margin(1e-5) / (t_quantile(0.3e-5, slope.df) * slope.error) for slope in slopes]
+    assert np.median(ratios) < 0.8
+    short = fitted(np.random.default_rng(0).standard_normal(40))
+    assert (short.sharp_error, short.sharp_df) == (np.inf, 0)
+    assert short.margin(0.01) == t_quantile(0.01, short.df) * short.error
+
+
+def test_noise_that_grows_towards_the_ends_widens_the_error() -> None:
+    n = 125
+    ends = np.abs(np.arange(n) - n // 2) > n // 3
+    errors, slopes = [], []
+    for seed in range(SEEDS):
+        slope = fitted(np.random.default_rng(seed).standard_normal(n) * np.where(ends, 3.0, 0.3))
+        errors.append(slope.error)
+        slopes.append(slope.per_block)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(slopes), rel=0.15)
+
+
+@pytest.mark.parametrize("n", [20, 64, 128, 500])
+def test_an_outline_never_claims_a_larger_margin_than_the_fit_has(n: int) -> None:
+    rng = np.random.default_rng(n)
+    for _ in range(50):
+        window = np.cumsum(rng.standard_normal(n)) * rng.choice([0.0, 1.0]) + rng.standard_normal(n)
+        outline, slope = Outline(window), fitted(window)
+        assert outline.per_block == pytest.approx(slope.per_block)
+        assert outline.df == slope.df
+        for alpha in (0.01, 1e-6):
+            assert outline.margin_at_least(alpha) <= slope.margin(alpha) * (1 + 1e-9)
+        assert outline.error_at_least() <= slope.error * (1 + 1e-9)

@@ -1,11 +1,21 @@
-"""The slope of a noisy curve, with an honest standard error under autocorrelated noise.
+"""The slope of a noisy curve, with honest standard errors under autocorrelated noise.
 
 An ordinary least-squares slope is easy; its error is not, because training noise is correlated (smoothing in the
-logger, epochs, data order). The equal-weighted cosine (EWC) estimator takes the long-run variance from the
-projections of the window on B low-frequency cosines: what the noise does at low frequencies is what moves a slope.
-The slope over its standard error is then Student's t with B degrees of freedom (Lazarus, Lewis, Stock & Watson 2018,
-"HAR Inference: Recommendations for Practice", J. Business & Economic Statistics 36). The cosines are made orthogonal
-to the constant and the trend, and the curvature is left out, so that a bent curve does not pass for noise.
+logger, epochs, data order). What the noise does at low frequencies is what moves a slope, and it is read from the
+projections of the window on cosines, made orthogonal to the constant and the trend; the curvature is left out, so that a
+bent curve does not pass for noise. There are two readings, and a bound takes the tighter one, each at its share of the
+probability (`Slope.margin`):
+
+- *low*: the mean square over the LOW_COSINES lowest, the equal-weighted cosine estimator. It assumes nothing of the
+  noise, and the slope over it is Student's t with few degrees of freedom, whose tails are long (Lazarus, Lewis, Stock &
+  Watson 2018, "HAR Inference: Recommendations for Practice", J. Business & Economic Statistics 36).
+- *sharp*: the mean square over five times as many, after dividing by the spectrum of a first-order autoregression that is
+  fitted to them and to those of the window before (Whittle likelihood; prewhitening after Andrews & Monahan 1992,
+  Econometrica 60). Three times the degrees of freedom; where the lowest cosines still have more than their share, the
+  error is widened by what they have.
+
+Both are widened where the noise is larger towards the ends of the window, which is where it turns a line most (White 1980,
+Econometrica 48).
 """
 
 from __future__ import annotations
@@ -17,10 +27,26 @@ from typing import NamedTuple
 import numpy as np
 
 from lrwatch.core.sample import Floats
+from lrwatch.core.stats.student import t_quantile
 
-# Cosines at the most. More give a sharper t and a worse picture of the lowest frequencies; 12 is where the two meet
-# on autocorrelated curves of 64 blocks.
-MAX_COSINES = 12
+# Cosines of the low reading. More give a shorter tail and a worse picture of the lowest frequencies; 12 is where the two
+# meet on autocorrelated curves of 64 blocks.
+LOW_COSINES = 12
+
+# Cosines of the sharp reading, at the most: half of those that a window has, the smooth half.
+SHARP_COSINES = 64
+
+# Fewer blocks than this have too few cosines for a sharp reading.
+MIN_SHARP_BLOCKS = 64
+
+# Degrees of freedom for a cosine of the sharp reading: some are lost to the fit of the spectrum. By simulation.
+SHARP_DF_SHARE = 2 / 3
+
+# Share of the probability that the sharp reading gets; the low one has the rest. By simulation: 0.5 and 0.8 are as good.
+SHARP_SHARE = 0.7
+
+# Correlations of neighbouring blocks that are tried: none, and so dense towards 1 that the spectrum changes evenly.
+CORRELATIONS = (0.0, *(1 - np.geomspace(0.9, 0.03, 20)).tolist())
 
 # Fewer blocks than this leave too few cosines for a useful t.
 MIN_BLOCKS = 20
@@ -37,8 +63,9 @@ class Slope(NamedTuple):
 
     Attributes:
         per_block: Change of the mean from one block of the window to the next, in units of the metric.
-        error: Standard error of `per_block`.
+        error: Standard error of `per_block`, low reading.
         df: Degrees of freedom of `per_block / error`.
+        sharp_error, sharp_df: The same, sharp reading; infinite where there is none.
         end: Height of the line at the last block.
         end_error: Standard error of `end`.
         blocks: How many blocks of the caller one block of the window averages.
@@ -47,31 +74,71 @@ class Slope(NamedTuple):
     per_block: float
     error: float
     df: int
+    sharp_error: float
+    sharp_df: int
     end: float
     end_error: float
     blocks: int
 
+    def margin(self, alpha: float) -> float:
+        """How far a one-sided bound of `per_block` lies from it, if it may err with probability `alpha`."""
+        return _margin(alpha, self.error, self.df, self.sharp_error, self.sharp_df)
+
+
+def _margin(alpha: float, error: float, df: int, sharp_error: float, sharp_df: int) -> float:
+    if sharp_df == 0:
+        return t_quantile(alpha, df) * error
+    low = t_quantile((1 - SHARP_SHARE) * alpha, df) * error
+    return min(low, t_quantile(SHARP_SHARE * alpha, sharp_df) * sharp_error)
+
+
+class _Basis(NamedTuple):
+    """What a window of n blocks is multiplied with.
+
+    Attributes:
+        rows: Unit trend (row 0) and cosines (other rows), all orthogonal to the constant, shape (1 + cosines, n).
+        length: Length of 0..n-1 centred.
+        low: How many cosines are low.
+        sharp_df: Degrees of freedom of the sharp reading, 0 where there is none.
+        whiten: One over the spectrum at each cosine, relative to that at 0, for each correlation.
+        shape: Mean logarithm of the spectrum for each correlation.
+    """
+
+    rows: Floats
+    length: float
+    low: int
+    sharp_df: int
+    whiten: Floats
+    shape: Floats
+
 
 @lru_cache(maxsize=MAX_BLOCKS)
-def _basis(n: int) -> tuple[Floats, float]:
-    """Unit trend (row 0) and cosines (other rows), all orthogonal to the constant; and the length of 0..n-1 centred."""
+def _basis(n: int) -> _Basis:
     t = np.arange(n, dtype=np.float64)
     centred = t - t.mean()
-    cosines = min(MAX_COSINES, n // 2 - 2)
-    order = [2, 1, *range(3, cosines + 2)]  # the curvature first, so that all others are orthogonal to it
+    low = min(LOW_COSINES, n // 2 - 2)
+    count = min(SHARP_COSINES, n // 2 - 2) if n >= MIN_SHARP_BLOCKS else low
+    order = [2, 1, *range(3, count + 2)]  # the curvature first, so that all others are orthogonal to it
     columns = [np.ones(n), centred, *(np.cos(np.pi * j * (t + 0.5) / n) for j in order)]
     q, _ = np.linalg.qr(np.stack(columns, axis=1))
     rows = np.concatenate([q[:, 1:2], q[:, 3:]], axis=1).T
     length = float(np.linalg.norm(centred))
     rows[0] = centred / length
-    return np.ascontiguousarray(rows), length
+    rho = np.array(CORRELATIONS)[:, None]
+    # The first cosine that is kept has one period in two windows: the trend and the curvature take what is lower.
+    angle = np.pi * np.arange(2, len(rows) + 1) / n
+    spectrum = (1 - rho) ** 2 / (1 + rho**2 - 2 * rho * np.cos(angle))
+    sharp_df = round(SHARP_DF_SHARE * count) if count > low else 0
+    return _Basis(
+        np.ascontiguousarray(rows), length, low, sharp_df, 1 / spectrum, np.log(spectrum).mean(axis=1)
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=MAX_BLOCKS)
-def _weights(n: int) -> tuple[Floats, float]:
-    """What `n` values are multiplied with to give their slope, their mean and the cosines; and the length of `_basis`."""
-    basis, length = _basis(n)
-    return np.ascontiguousarray(np.vstack([basis[:1] / length, np.full((1, n), 1 / n), basis[1:]])), length
+def _weights(n: int) -> Floats:
+    """What `n` values are multiplied with to give their slope, their mean and the cosines."""
+    rows, length = _basis(n)[:2]
+    return np.ascontiguousarray(np.vstack([rows[:1] / length, np.full((1, n), 1 / n), rows[1:]]))
 
 
 class Outline:
@@ -84,7 +151,7 @@ class Outline:
         rounding: A thousand times the difference that rounding makes to the metric's level, or more.
     """
 
-    __slots__ = ("_length", "_noise", "blocks", "end", "per_block", "rounding")
+    __slots__ = ("_basis", "_noise", "blocks", "end", "per_block", "rounding")
 
     def __init__(self, window: Floats) -> None:
         n = len(window)
@@ -93,33 +160,44 @@ class Outline:
             self.blocks = -(-n // MAX_BLOCKS)
             n //= self.blocks
             window = window[-n * self.blocks :].reshape(n, self.blocks).dot(np.full(self.blocks, 1 / self.blocks))
-        weights, self._length = _weights(n)
-        self.per_block, mean, *self._noise = weights.dot(window).tolist()
+        self._basis = _basis(n)
+        self.per_block, mean, *self._noise = _weights(n).dot(window).tolist()
         reach = (n - 1) / 2 * self.per_block
         self.end = mean + reach
         self.rounding = ROUNDING * (abs(mean) + abs(reach)) + math.ulp(0.0)
 
+    def margin_at_least(self, alpha: float) -> float:
+        """No more than `Slope.margin` is: what widens an error is left out."""
+        error, sharp_error = self._errors()
+        return _margin(alpha, error, self._basis.low, sharp_error, self._basis.sharp_df)
+
+    def error_at_least(self) -> float:
+        """No more than `Slope.error` is."""
+        return self._errors()[0]
+
     @property
     def df(self) -> int:
         """As in `Slope`."""
-        return len(self._noise)
+        return self._basis.low
 
-    @property
-    def error(self) -> float:
-        """As in `Slope`."""
-        return math.sqrt(sum([noise * noise for noise in self._noise]) / len(self._noise)) / self._length
+    def _errors(self) -> tuple[float, float]:
+        noise, length = self._noise, self._basis.length
+        low = math.hypot(*noise[: self._basis.low]) / math.sqrt(self._basis.low) / length
+        # An autoregression has no more at any frequency than at 0, so to divide by its spectrum makes nothing smaller.
+        return low, math.hypot(*noise) / math.sqrt(len(noise)) / length
 
 
-def fit(window: Floats) -> Slope | None:
+def fit(window: Floats, before: Floats | None = None) -> Slope | None:
     """The slope over `window` (shape (n,), oldest first), or None when it cannot be told.
 
-    None means fewer than MIN_BLOCKS blocks, or values whose squares leave the range of a double.
+    None means fewer than MIN_BLOCKS blocks, or values whose squares leave the range of a double. `before`, the same number
+    of blocks in front of it, helps to know how its noise is correlated.
     """
     with np.errstate(all="ignore"):
-        return fit_quietly(window)
+        return fit_quietly(window, before)
 
 
-def fit_quietly(window: Floats) -> Slope | None:
+def fit_quietly(window: Floats, before: Floats | None = None) -> Slope | None:
     """`fit` for a caller that has told numpy not to warn: doing so costs as much as half of what is done here."""
     n = len(window)
     if n < MIN_BLOCKS:
@@ -128,8 +206,9 @@ def fit_quietly(window: Floats) -> Slope | None:
     if n > MAX_BLOCKS:
         group = -(-n // MAX_BLOCKS)
         n //= group
-        window = np.add.reduce(window[-n * group :].reshape(n, group), axis=1) / group
-    basis, length = _basis(n)
+        window = _averaged(window, n, group)
+        before = None if before is None else _averaged(before, n, group)
+    basis = _basis(n)
     origin = window[-1]
     deviations = window - origin
     # Reductions by name of the ufunc: the methods of an array cost twice as much on so few values.
@@ -137,19 +216,61 @@ def fit_quietly(window: Floats) -> Slope | None:
     if not math.isfinite(scale):
         return None
     if scale == 0.0:
-        return Slope(0.0, 0.0, len(basis) - 1, float(origin), 0.0, group)
+        return Slope(0.0, 0.0, basis.low, math.inf, basis.sharp_df, float(origin), 0.0, group)
     deviations /= scale
-    projections = basis.dot(deviations)
+    projections = basis.rows.dot(deviations)
     noise = projections[1:]
-    sd = scale * math.sqrt(float(noise.dot(noise)) / len(noise))  # long-run standard deviation of one block
-    per_block = scale * float(projections[0]) / length
-    mean = float(origin) + scale * float(np.add.reduce(deviations)) / n
+    low = noise[: basis.low]
+    # Long-run standard deviation of one block.
+    sd = scale * math.sqrt(float(low.dot(low)) / len(low))
+    along, level = float(projections[0]), float(np.add.reduce(deviations)) / n
+    widened = _widened(deviations - level - along * basis.rows[0], basis.rows[0])
+    sharp_error = math.inf
+    if basis.sharp_df:
+        other = None if before is None else basis.rows[1:].dot((before - origin) / scale)
+        sharp_error = scale * _sharp_sd(noise, other, basis) * widened / basis.length
+    per_block = scale * along / basis.length
     half = (n - 1) / 2
     return Slope(
         per_block=per_block,
-        error=sd / length,
-        df=len(basis) - 1,
-        end=mean + half * per_block,
-        end_error=sd * math.sqrt(1 / n + (half / length) ** 2),
+        error=sd * widened / basis.length,
+        df=basis.low,
+        sharp_error=sharp_error if sharp_error == sharp_error else math.inf,
+        sharp_df=basis.sharp_df,
+        end=float(origin) + scale * level + half * per_block,
+        end_error=sd * math.sqrt(1 / n + (half / basis.length) ** 2),
         blocks=group,
     )
+
+
+def _averaged(window: Floats, n: int, group: int) -> Floats:
+    return np.asarray(np.add.reduce(window[-n * group :].reshape(n, group), axis=1) / group)
+
+
+def _widened(residual: Floats, trend: Floats) -> float:
+    """By how much noise that is larger towards the ends makes the error of a slope larger; 1 at the least."""
+    squares = residual * residual
+    total = float(np.add.reduce(squares))
+    if total == 0.0:
+        return 1.0
+    return math.sqrt(max(1.0, len(trend) * float(squares.dot(trend * trend)) / total))
+
+
+def _sharp_sd(noise: Floats, before: Floats | None, basis: _Basis) -> float:
+    """Long-run standard deviation of one block by the sharp reading; NaN where there is no noise at all."""
+    squares = noise * noise
+    pooled = squares * (1 / float(np.add.reduce(squares)))
+    windows = 1
+    if before is not None:
+        others = before * before
+        total = float(np.add.reduce(others))
+        if 0.0 < total < math.inf:
+            pooled = pooled + others * (1 / total)
+            windows = 2
+    fitted = int(np.argmin(np.log(basis.whiten.dot(pooled)) + basis.shape))
+    whiten = basis.whiten[fitted]
+    white = pooled * whiten
+    excess = float(np.add.reduce(white[: basis.low]) / basis.low / np.add.reduce(white) * len(white))
+    # One standard deviation of the excess that chance gives.
+    chance = 1 + math.sqrt(2 / (basis.low * windows))
+    return math.sqrt(float(squares.dot(whiten)) / len(squares) * max(1.0, excess / chance))
