@@ -45,7 +45,7 @@ class Command:
 class Phase:
     """A new phase begins: the curve after `step` is no longer comparable with the curve before.
 
-    `cause` is `start`, `lr_change`, `command` or `resume`.
+    `cause` is `start`, `warmup_end`, `lr_change`, `command`, `resume` or `level_shift`.
     """
 
     step: int

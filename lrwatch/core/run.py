@@ -22,7 +22,7 @@ from lrwatch.core.names import primary, role
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.policies import reduce
 from lrwatch.core.sample import Batch, Column, Ints
-from lrwatch.core.schedule import Jump, LrTrack, Move
+from lrwatch.core.schedule import Change, Jump, LrTrack, Move, WarmupEnd
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
 from lrwatch.core.tracker import Tracker
 
@@ -150,14 +150,14 @@ class Run:
         changes = self._feed_lr(batch)
         if not changes:
             return self._feed_phase(batch, [])
-        jumps = [change for change in changes if isinstance(change, Jump)]
+        breaks = [change for change in changes if not isinstance(change, Move)]
         moves = [change for change in changes if isinstance(change, Move)]
-        edges = [0, *(jump.index for jump in jumps), batch.rows]
+        edges = [0, *(change.index for change in breaks), batch.rows]
         events: list[Event] = []
-        for (start, end), jump in zip(pairwise(edges), [None, *jumps], strict=True):
-            if jump is not None:
-                self._lr.note(jump)
-                events.extend(self._jumped(int(batch.steps[start]), jump.ratio))
+        for (start, end), change in zip(pairwise(edges), [None, *breaks], strict=True):
+            if change is not None:
+                self._lr.note(change)
+                events.extend(self._broken(int(batch.steps[start]), change))
             moved = [Move(move.index - start, move.step) for move in moves if start <= move.index < end]
             events.extend(self._feed_phase(_part(batch, start, end), moved))
         return events
@@ -207,8 +207,11 @@ class Run:
                 events.append(what)
             elif isinstance(what, Phase) and watched:
                 events.append(what)
-                self._forget_question()
-                asked_row = None
+                if what.cause == "level_shift":  # nothing was done to the run; what the last cut brought cannot be told
+                    self._before = None
+                else:
+                    self._forget_question()
+                    asked_row = None
             elif isinstance(what, Trend) and watched:
                 if name != self._judged:  # another metric: the line before the last cut is not of this one
                     self._judged = name
@@ -258,7 +261,7 @@ class Run:
             return None
         return reduce.worth_looking_for(state, self.options)
 
-    def _feed_lr(self, batch: Batch) -> list[Jump | Move]:
+    def _feed_lr(self, batch: Batch) -> list[Change]:
         if self._lr_metric is None:
             self._lr_metric = next((name for name, _ in _by_first_row(batch) if role(name) == "lr"), None)
         column = batch.columns.get(self._lr_metric or "")
@@ -291,6 +294,14 @@ class Run:
             self._jump_due = command.scale / self.policy.scale
             events.append(command)
         return events
+
+    def _broken(self, step: int, change: Jump | WarmupEnd) -> list[Event]:
+        if isinstance(change, Jump):
+            return self._jumped(step, change.ratio)
+        for tracker in self._trackers.values():
+            tracker.restart()
+        self._forget_question()
+        return [Phase(step, "warmup_end", f"the warmup is over: the learning rate has reached {change.rate:.3g}")]
 
     def _jumped(self, step: int, ratio: float) -> list[Event]:
         due, asked = self._jump_due, self.policy.asked

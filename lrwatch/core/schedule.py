@@ -4,6 +4,9 @@ A jump after a rest begins a new phase (a step schedule, a person, a command of 
 linear decay) does not: the curve stays one curve, but a plateau under a moving schedule is no reason to act. A gradual
 move that is logged with few digits looks like stairs; what tells them from a step schedule is that the rests grow slowly
 from one stair to the next, and that no stair but the last few is steep.
+
+A warmup is a gradual move upwards from the first row on. It ends where the rate falls, or has rested; the curve before is
+not comparable with the curve behind it.
 """
 
 from __future__ import annotations
@@ -38,6 +41,9 @@ DRIFT = 0.01
 # Moves that are remembered, for looks at samples that were kept: more than a whole cosine makes between two looks.
 MAX_MOVES = 256
 
+# Moves upwards from the first row on that make a warmup; a rate that is raised once or twice is not warming up.
+WARMUP_MOVES = 4
+
 # Relative difference below which two logged rates are the same.
 SAME = 1e-6
 
@@ -58,6 +64,18 @@ class Move:
     step: int
 
 
+@dataclass(frozen=True, slots=True)
+class WarmupEnd:
+    """By the row `index`, which has step `step`, the warmup is over: at `rate` the learning rate rests, or begins to fall."""
+
+    index: int
+    step: int
+    rate: float
+
+
+Change = Jump | Move | WarmupEnd
+
+
 class LrTrack:
     """Follows the learning rate column of a log: `feed` finds the changes, `note` takes them in when their row has come."""
 
@@ -65,14 +83,17 @@ class LrTrack:
         self._rate: float | None = None
         self._anchor = 0.0
         self._rows = self._rested = self._stair = 0
+        # Moves upwards since the first row and the longest rest among them, or None once it is known that they are over.
+        self._warmup: list[int] | None = [0, 0]
         self._moves: list[int] = []
 
-    def feed(self, steps: Ints, rates: Floats) -> list[Jump | Move]:
+    def feed(self, steps: Ints, rates: Floats) -> list[Change]:
         """Take rows of finite rates (shape (n,) each). -> the changes among them, to be given to `note` in time."""
-        changes: list[Jump | Move] = []
+        changes: list[Change] = []
         if not len(rates):
             return changes
         if self._rate is not None and (rates == self._rate).all():  # it rests, as it does nearly always
+            self._warmup_rests(-self._rested, len(rates), steps, self._rate, changes)
             self._rested += len(rates)
             self._rows += len(rates)
             return changes
@@ -85,6 +106,8 @@ class LrTrack:
         for i in changed:
             old, new = float(before[i]), float(rates[i])
             rest = i - rested_from
+            self._warmup_rests(rested_from, i, steps, old, changes)
+            self._warmup_moves(i, int(steps[i]), rest, old, new, changes)
             rested = rest >= max(REST_ROWS, REST_SHARE * (self._rows + i), LONGER * self._stair)
             self._stair = rest
             if rested and abs(new - old) > JUMP * abs(old) and old > 0 and new > 0:
@@ -96,14 +119,34 @@ class LrTrack:
                 changes.append(Move(i, int(steps[i])))
                 self._anchor = new
             rested_from = i
+        self._warmup_rests(rested_from, len(rates), steps, float(rates[-1]), changes)
         self._rested = len(rates) - rested_from
         self._rows += len(rates)
         self._rate = float(rates[-1])
         return changes
 
-    def note(self, change: Jump | Move) -> None:
+    def _warmup_rests(self, rested_from: int, end: int, steps: Ints, rate: float, changes: list[Change]) -> None:
+        """The rate has been the same from row `rested_from` to before row `end`."""
+        if self._warmup is None or self._warmup[0] < WARMUP_MOVES:
+            return
+        over = rested_from + max(REST_ROWS, LONGER * self._warmup[1])
+        if over < end:
+            changes.append(WarmupEnd(max(over, 0), int(steps[max(over, 0)]), rate))
+            self._warmup = None
+
+    def _warmup_moves(self, i: int, step: int, rest: int, old: float, new: float, changes: list[Change]) -> None:
+        if self._warmup is None:
+            return
+        if new > old:
+            self._warmup = [self._warmup[0] + 1, max(self._warmup[1], rest)]
+            return
+        if self._warmup[0] >= WARMUP_MOVES:
+            changes.append(WarmupEnd(i, step, old))
+        self._warmup = None
+
+    def note(self, change: Change) -> None:
         """From here on `moves` knows of `change`."""
-        if isinstance(change, Jump):
+        if isinstance(change, (Jump, WarmupEnd)):
             self._moves = []
             return
         while self._moves and self._moves[-1] > change.step:  # the log went back
@@ -117,8 +160,9 @@ class LrTrack:
 
     def state(self) -> list[Any]:
         """JSON-plain state."""
-        return [self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves]
+        return [self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves, self._warmup]
 
     def restore(self, state: list[Any]) -> None:
         """The inverse of `state`."""
-        self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves = state
+        self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves, warmup = state
+        self._warmup = None if warmup is None else list(warmup)

@@ -10,8 +10,8 @@ import numpy as np
 
 from lrwatch.core.detectors.divergence import DivergenceDetector
 from lrwatch.core.detectors.nonfinite import NonFiniteDetector
-from lrwatch.core.detectors.plateau import PlateauDetector, Trend
-from lrwatch.core.events import Finding
+from lrwatch.core.detectors.plateau import PlateauDetector, Shift, Trend
+from lrwatch.core.events import Finding, Phase
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Floats, Ints
 
@@ -21,6 +21,9 @@ MAX_LATE = 2048
 
 # Fewer values than this are looked at one by one: it costs less than to call numpy.
 FEW = 32
+
+
+Said = Finding | Trend | Phase
 
 
 class Tracker:
@@ -61,8 +64,8 @@ class Tracker:
             back = (np.flatnonzero(falls) + 1).tolist()
         return [0, *back] if self._step is not None and steps[0] < self._step else back
 
-    def feed(self, steps: Ints, values: Floats, worth: float | None = None) -> list[tuple[int, Finding | Trend]]:
-        """Take samples of one phase (shape (n,) each). -> findings and looks, each with the index of its sample.
+    def feed(self, steps: Ints, values: Floats, worth: float | None = None) -> list[tuple[int, Said]]:
+        """Take samples of one phase (shape (n,) each). -> findings, looks and phases, each with the index of its sample.
 
         With `worth`, only those looks that may matter: see `PlateauDetector.feed_from`.
         """
@@ -71,19 +74,19 @@ class Tracker:
         if all(map(math.isfinite, plain)) if len(plain) < FEW else np.isfinite(values).all():
             self._nonfinite.feed_finite(len(plain))
             return self._feed_finite(places, plain, worth)
-        found: list[tuple[int, Finding | Trend]] = list(self._nonfinite.feed(steps, values))
+        found: list[tuple[int, Said]] = list(self._nonfinite.feed(steps, values))
         index = np.flatnonzero(np.isfinite(values))
         inner = self._feed_finite(steps[index].tolist(), values[index].tolist(), worth)
         return [*found, *((int(index[i]), said) for i, said in inner)]
 
     def _feed_finite(
         self, steps: list[int], values: list[float], worth: float | None
-    ) -> list[tuple[int, Finding | Trend]]:
+    ) -> list[tuple[int, Said]]:
         if not self.judged:
             return []
         return [*self._divergence.feed_lists(steps, values), *self._trend_of(steps, values, worth)]
 
-    def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Finding | Trend]]:
+    def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Said]]:
         """Samples of the new phase that were fed before it was known (shape (n,) each), once more for the trend alone.
 
         That they were not finite, or had diverged, was said when they came.
@@ -97,16 +100,22 @@ class Tracker:
 
     def _trend_of(
         self, steps: list[int], values: list[float], worth: float | None
-    ) -> list[tuple[int, Finding | Trend]]:
-        found: list[tuple[int, Finding | Trend]] = []
+    ) -> list[tuple[int, Said]]:
+        found: list[tuple[int, Said]] = []
         at = self._skip_late(steps)
         while at < len(values):
             taken, trend = self._plateau.feed_from(steps, values, at, worth)
             at += taken
-            if trend is not None:
+            if isinstance(trend, Shift):
+                found.append((at - 1, self._shifted(trend)))
+            elif trend is not None:
                 finding = self._plateau.finding(trend)
                 found.extend((at - 1, said) for said in (finding, trend) if said is not None)
         return found
+
+    def _shifted(self, shift: Shift) -> Phase:
+        message = f"the level of {self.metric} went from {shift.before:.4g} to {shift.after:.4g} at once and stays there"
+        return Phase(shift.step, "level_shift", message)
 
     def _skip_late(self, steps: list[int]) -> int:
         """How many of the first samples still belong to the phase before."""

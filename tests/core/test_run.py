@@ -74,7 +74,12 @@ WHOLE = {attached: feed(run(attached=attached), [EVENTFUL]) for attached in (Fal
 def test_the_eventful_log_has_events_of_every_kind_that_samples_can_cause() -> None:
     said = kinds(WHOLE[False])
     assert {"plateau", "nonfinite", "divergence", "command", "phase"} <= set(said)
-    assert [e.cause for e in WHOLE[False] if isinstance(e, Phase)] == ["lr_change", "resume"]
+    assert [e.cause for e in WHOLE[False] if isinstance(e, Phase)] == [
+        "warmup_end",
+        "lr_change",
+        "level_shift",
+        "resume",
+    ]
 
 
 @given(st.lists(st.integers(1, N - 1), max_size=40), st.booleans(), st.booleans())

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrwatch.core.sample import Floats
-from lrwatch.core.schedule import MAX_MOVES, Jump, LrTrack, Move
+from lrwatch.core.schedule import MAX_MOVES, Change, Jump, LrTrack, Move, WarmupEnd
 
 N = 5000
 X = np.arange(N) / N
 COSINE = (1 + np.cos(np.pi * X)) / 2
 
 
-def changes(rates: Floats, track: LrTrack | None = None) -> list[Jump | Move]:
+def changes(rates: Floats, track: LrTrack | None = None) -> list[Change]:
     return (track or LrTrack()).feed(np.arange(len(rates)), rates)
 
 
@@ -130,3 +130,51 @@ def test_how_the_log_is_cut_changes_nothing(cuts: list[int], restart: bool) -> N
             track.restore(state)
     assert said == [plain(change) for change in changes(MIXED)]
     assert len(jumps(MIXED)) == 2
+
+
+def warmup_ends(rates: Floats) -> list[tuple[int, float]]:
+    return [(change.index, change.rate) for change in changes(rates) if isinstance(change, WarmupEnd)]
+
+
+@pytest.mark.parametrize("length", [10, 100, 1000])
+def test_a_warmup_ends_where_the_rate_begins_to_fall_or_has_rested(length: int) -> None:
+    up = np.minimum(1e-3, 1e-3 * (1 + np.arange(N)) / length)
+    ((rested, rate),) = warmup_ends(up)
+    assert length <= rested <= length + 20
+    assert rate == 1e-3
+    ((falls, peak),) = warmup_ends(np.where(np.arange(N) < length, up, 1e-3 * COSINE))
+    assert falls == length
+    assert peak == 1e-3
+
+
+def test_a_warmup_on_stairs_ends_after_its_last_stair() -> None:
+    stairs = np.minimum(10, 1 + np.arange(N) // 50) * 1e-4
+    ((at, _),) = warmup_ends(stairs)
+    assert 500 <= at <= 650
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "one step up", "step schedule", "restarts"])
+def test_what_did_not_begin_with_a_warmup_has_no_end_of_one(name: str) -> None:
+    rates = {
+        "constant": np.full(N, 1.0),
+        "cosine": COSINE + 0.01,
+        "one step up": np.where(X < 0.1, 0.5, 1.0),
+        "step schedule": 0.1 ** (np.arange(N) // 1000),
+        "restarts": (1 + np.cos(np.pi * (4 * X % 1))) / 2 + 0.01,
+    }[name]
+    assert warmup_ends(np.asarray(rates, np.float64)) == []
+
+
+@given(st.lists(st.integers(1, N - 1), max_size=20))
+@settings(max_examples=20, deadline=None)
+def test_the_end_of_a_warmup_is_where_it_is_however_the_log_is_cut(cuts: list[int]) -> None:
+    rates = np.minimum(1e-3, 1e-6 * (1 + np.arange(N)))
+    track, found = LrTrack(), []
+    for start, end in pairwise(sorted({0, *cuts, N})):
+        fresh = LrTrack()
+        fresh.restore(json.loads(json.dumps(track.state())))
+        track = fresh
+        found += [
+            start + c.index for c in track.feed(np.arange(start, end), rates[start:end]) if isinstance(c, WarmupEnd)
+        ]
+    assert found == [at for at, _ in warmup_ends(rates)]

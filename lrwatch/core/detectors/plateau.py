@@ -33,6 +33,7 @@ from lrwatch.core.options import DetectOptions, Horizon
 from lrwatch.core.sample import Floats, Ints
 from lrwatch.core.snapshot import TrendState
 from lrwatch.core.stats.blocks import BITE, CAPACITY, Blocks, Winsor
+from lrwatch.core.stats.shift import LevelShift
 from lrwatch.core.stats.slope import MIN_BLOCKS, Outline, Slope, fit_quietly
 from lrwatch.core.stats.student import t_quantile
 
@@ -110,6 +111,20 @@ class Trend:
         return amount / self.level if self.level > 0 else math.copysign(math.inf, amount) if amount else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """The metric was worse from one value to the next and stayed there: the windows have begun anew.
+
+    Attributes:
+        step: The step at which that was sure.
+        before, after: The levels.
+    """
+
+    step: int
+    before: float
+    after: float
+
+
 class _Look(NamedTuple):
     """What a look is about: what is needed to work it out later.
 
@@ -158,7 +173,7 @@ class PlateauDetector:
     >>> loss = 2 + np.maximum(0, 8_000 - steps) / 2_000 + 0.5 * rng.standard_normal(20_000)
     >>> detector = PlateauDetector(DetectOptions(horizon=2000, min_improvement=0.2, relative=False))
     >>> [finding.step for finding in detector.run(steps, loss)]
-    [10726]
+    [10624]
     """
 
     def __init__(self, options: DetectOptions, metric: str = "") -> None:
@@ -173,6 +188,7 @@ class PlateauDetector:
         self._start_phase()
 
     def _start_phase(self) -> None:
+        self._shift = LevelShift(self._sign)
         self._winsor = Winsor()
         self._blocks = Blocks()
         self._bite: list[float] = []
@@ -205,8 +221,10 @@ class PlateauDetector:
         """A new phase begins: what was seen before is not comparable. The age of the run and the budget go on."""
         self._start_phase()
 
-    def feed(self, steps: Ints, values: Floats) -> tuple[int, Trend | None]:
+    def feed(self, steps: Ints, values: Floats) -> tuple[int, Trend | Shift | None]:
         """Take samples up to the next look. -> how many were taken, and the trend if that look could tell one.
+
+        Or up to where the level has shifted for the worse: behind it a new phase has begun.
 
         `steps` and `values` have shape (n,), n >= 1; values are finite, steps do not fall.
         """
@@ -214,7 +232,7 @@ class PlateauDetector:
 
     def feed_from(
         self, steps: list[int], values: list[float], at: int, worth: float | None
-    ) -> tuple[int, Trend | None]:
+    ) -> tuple[int, Trend | Shift | None]:
         """`feed`, of the samples from index `at` on.
 
         Args:
@@ -227,6 +245,10 @@ class PlateauDetector:
         """
         take = min(self._bite_size - len(self._bite), len(values) - at)
         end = at + take
+        if shifted := self._shift.feed(values, at, end):
+            before, after = self._shift.levels
+            self.restart()
+            return shifted - at, Shift(steps[shifted - 1], before, after)
         self._bite.extend(values[at:end])
         if self._first is None:
             self._first = steps[at]
@@ -251,7 +273,7 @@ class PlateauDetector:
         while at < len(kept):
             taken, trend = self.feed_from(places, kept, at, -math.inf)
             at += taken
-            if trend is not None and (finding := self.finding(trend)):
+            if isinstance(trend, Trend) and (finding := self.finding(trend)):
                 found.append(finding)
         return found
 
@@ -301,7 +323,7 @@ class PlateauDetector:
         stride = max(1.0, in_samples / LOOKS)
         self._bite_size = int(min(stride, BITE))
         least = 1 if self._horizon.fixed is not None else MIN_HORIZON_SAMPLES
-        if in_samples < least or self._unlooked < stride:
+        if in_samples < least or self._unlooked < stride or self._shift.pending:
             return None
         self._horizons += self._unlooked / in_samples
         self._unlooked = 0
@@ -421,13 +443,14 @@ class PlateauDetector:
         plain = {name[1:]: getattr(self, name) for name in self._PLAIN}
         newest = self.trend
         trend = None if newest is None else [getattr(newest, f) for f in Trend.__dataclass_fields__]
-        return {**plain, "winsor": self._winsor.state(), "blocks": self._blocks.state(), "trend": trend}
+        return {**plain, "shift": self._shift.state(), "winsor": self._winsor.state(), "blocks": self._blocks.state(), "trend": trend}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
         for name in self._PLAIN:
             setattr(self, name, state[name[1:]])
         self._bite = list(self._bite)
+        self._shift.restore(state["shift"])
         self._winsor.restore(state["winsor"])
         self._blocks.restore(state["blocks"])
         self._unfinished = None

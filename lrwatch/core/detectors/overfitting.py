@@ -1,0 +1,227 @@
+"""Overfitting: the validation metric gets worse while the training metric still improves.
+
+What it accumulates: pairs of a validation value and the mean of the training values since the one before; and over the
+pairs, for each of under 50 starts, the evidence that validation rises from there on and the evidence that training falls
+(`stats.eprocess`). The null hypothesis is "validation does not rise, or training does not fall"; the smaller of two
+e-values is an e-value for that. A finding is made when the sum of these, each times the weight of its start, reaches
+1 over `false_alarms`: while the null hypothesis holds, that happens in the whole life of a run with a probability of at
+most `false_alarms`, however often it is looked at. Besides, validation must have lost at least MIN_LOST of what it had
+gained, as a mean over SMOOTH pairs, so that what is certain and without meaning is not said.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lrwatch.core.events import Finding
+from lrwatch.core.sample import Floats, Ints
+from lrwatch.core.stats.eprocess import RiseDetector, log_sum, log_weight
+
+# Pairs that a level is the mean of: one validation value alone is too noisy to be the best.
+SMOOTH = 5
+
+# The first pairs are left out: the loss of a net that has hardly begun may do anything.
+SKIP = 4
+
+# A run whose best lies within its first EARLY pairs may be in a warmup; it is believed to overfit after FROM_START pairs.
+EARLY = 8
+FROM_START = 24
+
+# Share of what validation had gained that it must have lost for overfitting to matter.
+MIN_LOST = 0.02
+
+# As many pairs are looked at one by one; beyond, as many for each doubling of the run, each a mean over several pairs. So the
+# work for one value does not grow.
+FINE = 256
+
+
+class OverfittingDetector:
+    """Watches a validation and a training metric of one run.
+
+    >>> import random
+    >>> noise = random.Random(0)
+    >>> detector = OverfittingDetector()
+    >>> for i in range(100):
+    ...     detector.feed_train([3 - 0.01 * i + noise.gauss(0, 0.1) for _ in range(50)])
+    ...     val = 3 - 0.01 * i + 0.0004 * max(0, i - 40) ** 2 + noise.gauss(0, 0.02)
+    ...     for _, finding in detector.feed_lists([50 * i], [val]):
+    ...         print(finding.message)
+    val_loss has got worse by 2.4 % since step 2550 while loss got better by 7.9 %: the run overfits; the checkpoint of about step 2550 is the one to keep
+
+    Args:
+        metric: Name of the validation metric.
+        train_metric: Name of the training metric.
+        direction: `min` or `max`, of both.
+        false_alarms: Probability of a finding in a whole run that does not overfit.
+    """
+
+    def __init__(
+        self,
+        metric: str = "val_loss",
+        train_metric: str = "loss",
+        direction: str = "min",
+        false_alarms: float = 0.01,
+    ) -> None:
+        self._metric = metric
+        self._train_metric = train_metric
+        self._sign = 1.0 if direction == "min" else -1.0
+        self._threshold = -math.log(false_alarms)
+        self._val = RiseDetector()
+        self._train = RiseDetector()
+        self._pairs = 0
+        self._first: float | None = None
+        self._best: list[float] | None = None
+        self._reported = False
+        self._start_phase()
+
+    def _start_phase(self) -> None:
+        self._train_sum, self._train_count = 0.0, 0
+        self._val_sum, self._val_count = 0.0, 0
+        self._block: list[float] = []
+        self._blocks = 0
+        self._recent: list[list[float]] = []
+
+    def restart(self) -> None:
+        """A new phase: evidence begins anew. What validation had reached stays, and the budget of false alarms."""
+        self._start_phase()
+        self._val.restart()
+        self._train.restart()
+
+    def feed_train(self, values: list[float]) -> None:
+        """Take finite training values, all of them later than the last validation value."""
+        total = self._train_sum
+        for value in values:  # `sum` rounds otherwise, so that the result would depend on how the values are cut
+            total += value
+        self._train_sum = total
+        self._train_count += len(values)
+
+    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
+        """Take finite validation values (shape (n,) each). -> what is new, each with the index of the value that showed it.
+
+        A value with no training value since the one before makes a pair together with the next.
+        """
+        return self.feed_lists(steps.tolist(), values.tolist())
+
+    def feed_lists(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
+        """`feed`, of lists."""
+        found: list[tuple[int, Finding]] = []
+        for at, value in enumerate(values):
+            self._val_sum += value
+            self._val_count += 1
+            if not self._train_count:
+                continue
+            pair = [steps[at], self._sign * self._val_sum / self._val_count]
+            pair.append(self._sign * self._train_sum / self._train_count)
+            self._val_sum, self._val_count = 0.0, 0
+            self._train_sum, self._train_count = 0.0, 0
+            if math.isfinite(pair[1]) and math.isfinite(pair[2]):  # a sum of the largest floats is not
+                finding = self._take(pair)
+                if finding is not None:
+                    found.append((at, finding))
+        return found
+
+    def _take(self, pair: list[float]) -> Finding | None:
+        self._pairs += 1
+        step, val, train = pair
+        if not self._block:
+            self._block = [0, _width(self._pairs), 0.0, 0.0]
+        count, width, vals, trains = self._block
+        self._block = [count + 1, width, vals + val / width, trains + train / width]
+        if count + 1 < width:
+            return None
+        val, train = self._block[2:]
+        self._block = []
+        self._blocks += 1
+        if self._blocks <= SKIP:
+            return None
+        self._val.add(val)
+        self._train.add(-train)
+        self._recent = [*self._recent[-SMOOTH + 1 :], [step, val, train]]
+        return self._judge() if len(self._recent) == SMOOTH else None
+
+    def _judge(self) -> Finding | None:
+        now = self._level()
+        if self._first is None:
+            self._first = now[1]
+        if self._best is None or now[1] < self._best[1]:
+            self._best = [*now, self._val.blocks]
+            if self._reported:
+                self._reported = False
+                self._val.restart()
+                self._train.restart()
+            return None
+        best_step, best, best_train, best_block = self._best
+        lost, gained = now[1] / 2 - best / 2, best_train / 2 - now[2] / 2  # halves, so that nothing overflows
+        if self._reported or gained <= 0.0 or lost <= MIN_LOST * (self._first / 2 - best / 2):
+            return None
+        if best_block <= EARLY and self._val.blocks < FROM_START:
+            return None
+        log_e = self._log_e()
+        if log_e < self._threshold:
+            return None
+        self._reported = True
+        return self._finding(int(self._recent[-1][0]), log_e, int(best_step), best, best_train, now)
+
+    def _level(self) -> list[float]:
+        """Step, validation and training in the middle of the newest SMOOTH blocks."""
+        val, train = (sum([block[i] / SMOOTH for block in self._recent]) for i in (1, 2))
+        return [self._recent[SMOOTH // 2][0], val, train]
+
+    def _log_e(self) -> float:
+        # Validation values are few and each is the net at one moment, so neighbours are alike. The means of training are
+        # over so many values that they hardly have noise: what its differences show is the curve.
+        pairs = zip(self._val.starts, self._val.log_es(), self._train.log_es(1.0), strict=True)
+        return log_sum([log_weight(start.start) + min(val, train) for start, val, train in pairs])
+
+    def _finding(
+        self, step: int, log_e: float, best_step: int, best: float, best_train: float, now: list[float]
+    ) -> Finding:
+        metric, train_metric = self._metric or "validation", self._train_metric or "training"
+        return Finding(
+            "overfitting",
+            self._metric,
+            step,
+            {
+                "best": self._sign * best,
+                "best_step": best_step,
+                "now": self._sign * now[1],
+                "train_at_best": self._sign * best_train,
+                "train_now": self._sign * now[2],
+                "train_metric": self._train_metric,
+                "log_e": log_e,
+                "asked": self._threshold,
+                "pairs": self._pairs,
+            },
+            f"{metric} has got worse by {_change(best, now[1])} since step {best_step} while {train_metric} got better by "
+            f"{_change(best_train, now[2])}: the run overfits; the checkpoint of about step {best_step} is the one to keep",
+        )
+
+    _PLAIN = (
+        "_train_sum", "_train_count", "_val_sum", "_val_count", "_block", "_blocks", "_recent", "_pairs", "_first", "_best",
+        "_reported",
+    )  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """JSON-plain state: 10 kB at the most."""
+        plain = {name[1:]: getattr(self, name) for name in self._PLAIN}
+        return {**plain, "val": self._val.state(), "train": self._train.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        for name in self._PLAIN:
+            setattr(self, name, state[name[1:]])
+        self._val.restore(state["val"])
+        self._train.restore(state["train"])
+
+
+def _width(pairs: int) -> int:
+    """Pairs a block: 1 for the first 2 * FINE pairs, twice as many for each doubling from there."""
+    return 1 << max(0, (pairs // FINE).bit_length() - 1)
+
+
+def _change(before: float, after: float) -> str:
+    """The size of the change: in percent, or as it is where the level is no base for that."""
+    size = abs(after / 2 - before / 2)
+    relative = size / abs(before / 2) if before / 2 else math.inf
+    return f"{100 * relative:.3g} %" if relative < 1 else f"{2 * size:.4g}"
