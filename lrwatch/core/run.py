@@ -20,6 +20,7 @@ from lrwatch.core.events import Command, Event, Finding, Phase
 from lrwatch.core.kept import Kept
 from lrwatch.core.names import primary, role
 from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.pair import Pair
 from lrwatch.core.policies import reduce
 from lrwatch.core.sample import Batch, Column, Ints
 from lrwatch.core.schedule import Change, Jump, LrTrack, Move, WarmupEnd
@@ -58,6 +59,8 @@ class Run:
         self.options = policy
         self._wanted_metric = metric
         self._trackers: dict[str, Tracker] = {}
+        self._pair: Pair | None = None
+        self._unpaired = 0
         self._values: dict[str, tuple[int, float]] = {}
         self._lr = LrTrack()
         self._lr_metric: str | None = None
@@ -112,6 +115,7 @@ class Run:
         self._note_judged()
         return {
             "trackers": {name: tracker.state() for name, tracker in self._trackers.items()},
+            "pair": None if self._pair is None else self._pair.state(),
             "values": {name: [step, repr(value)] for name, (step, value) in self._values.items()},
             "lr": self._lr.state(),
             "lr_metric": self._lr_metric,
@@ -132,6 +136,7 @@ class Run:
             self._trackers[name] = Tracker(name, self.detect)
             self._trackers[name].restore(tracker)
         self._primary = self._best()
+        self._pair = None if state["pair"] is None else Pair.restore(state["pair"], self.detect)
         self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
         self._lr.restore(state["lr"])
         self._lr_metric = state["lr_metric"]
@@ -182,7 +187,24 @@ class Run:
                     said.append((int(column.rows[start]), -1, name, Phase(int(steps[start]), "resume", message)))
                 found = tracker.feed(steps[start:end], column.values[start:end], worth)
                 said.extend((int(column.rows[start + i]), order, name, what) for i, what in found)
+        said.extend((row, len(self._trackers), finding.metric, finding) for row, finding in self._feed_pair(batch))
         return self._judge(batch, said, watched_from)
+
+    def _feed_pair(self, batch: Batch) -> list[tuple[int, Finding]]:
+        since = 0
+        if self._pair is None:
+            if len(self._trackers) == self._unpaired:  # known to have none
+                return []
+            self._unpaired = len(self._trackers)
+            judged = [name for name, tracker in self._trackers.items() if tracker.judged]
+            train = primary(name for name in judged if role(name) == "train_loss")
+            val = next((name for name in judged if role(name) == "val_loss"), None)
+            if train is None or val is None:
+                return []
+            self._pair = Pair(train, val, self.detect)
+            # Both are known from the row on in which the later one is seen first.
+            since = max(int(batch.columns[name].rows[0]) for name in (train, val) if name in batch.columns)
+        return self._pair.feed(batch, since)
 
     def _read_again(self, batch: Batch) -> list[Event]:
         """Feed samples of the new phase that came before it was known."""
@@ -204,7 +226,7 @@ class Run:
             if isinstance(what, Move):
                 self._lr.note(what)
             elif isinstance(what, Finding):
-                events.append(what)
+                events.extend(self._under_schedule(what))
             elif isinstance(what, Phase) and watched:
                 events.append(what)
                 if what.cause == "level_shift":  # nothing was done to the run; what the last cut brought cannot be told
@@ -222,6 +244,17 @@ class Run:
                     asked_row = row
         self._keep(batch, asked_row)
         return events
+
+    def _under_schedule(self, finding: Finding) -> list[Finding]:
+        """What a finding is worth while the trainer's own schedule moves the learning rate."""
+        if finding.kind == "too_slow":  # a line has other reasons then
+            return [] if self._lr.moves(finding.step, float(finding.evidence["steps"] or 0)) else [finding]
+        if finding.kind != "plateau" or not self._lr.moves(finding.step, float(finding.evidence["horizon_steps"] or 0)):
+            return [finding]
+        message = (
+            f"{finding.message}; the learning rate is moved by its own schedule, so this is advice and no reason to act"
+        )
+        return [replace(finding, evidence={**finding.evidence, "advice": True}, message=message)]
 
     def _meet(self, batch: Batch) -> list[tuple[int, str]]:
         """Remember names and newest values. -> which metric is watched from which row on."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from lrwatch.core.detectors.divergence import DivergenceDetector
 from lrwatch.core.detectors.nonfinite import NonFiniteDetector
+from lrwatch.core.detectors.oscillation import OscillationDetector
 from lrwatch.core.detectors.plateau import PlateauDetector, Shift, Trend
+from lrwatch.core.detectors.spike import SpikeDetector
+from lrwatch.core.detectors.too_slow import TooSlowDetector
 from lrwatch.core.events import Finding, Phase
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Floats, Ints
@@ -23,7 +27,38 @@ MAX_LATE = 2048
 FEW = 32
 
 
+# Values that are handed on together to the detectors that judge groups of values anyway.
+GROUP = 16
+
 Said = Finding | Trend | Phase
+
+
+class _Groups:
+    """Collects samples until there are GROUP of them: a call for each sample would cost more than what is done there."""
+
+    def __init__(self) -> None:
+        self._steps: list[int] = []
+        self._values: list[float] = []
+
+    def feed(self, steps: list[int], values: list[float], at: int) -> Iterator[tuple[int, list[int], list[float]]]:
+        """Take samples from index `at` on. -> whole groups, each with the index of its last sample."""
+        while at < len(values):
+            end = min(at + GROUP - len(self._values), len(values))
+            self._steps += steps[at:end]
+            self._values += values[at:end]
+            at = end
+            if len(self._values) == GROUP:
+                group = self._steps, self._values
+                self._steps, self._values = [], []
+                yield at - 1, *group
+
+    def state(self) -> list[list[Any]]:
+        """JSON-plain state."""
+        return [self._steps, self._values]
+
+    def restore(self, state: list[list[Any]]) -> None:
+        """The inverse of `state`."""
+        self._steps, self._values = (list(part) for part in state)
 
 
 class Tracker:
@@ -41,11 +76,24 @@ class Tracker:
         self.judged = judged
         self._options = options
         self._nonfinite = NonFiniteDetector(metric)
-        self._divergence = DivergenceDetector(metric, options.direction)
         self._plateau = PlateauDetector(options, metric)
+        self._start_run()
+        self._start_phase()
         self._step: int | None = None
         self._phase_from: int | None = None
         self._late = 0
+
+    def _start_run(self) -> None:
+        """What is judged by the whole run, whatever its phases."""
+        self._groups = _Groups()
+        self._divergence = DivergenceDetector(self.metric, self._options.direction)
+        self._spike = SpikeDetector(self.metric, self._options.direction)
+
+    def _start_phase(self) -> None:
+        """What is judged by a phase alone, beside the trend."""
+        self._phase_groups = _Groups()
+        self._oscillation = OscillationDetector(self.metric, self._options.direction)
+        self._too_slow = TooSlowDetector(self.metric, self._options.direction)
 
     @property
     def trend(self) -> Trend | None:
@@ -79,30 +127,33 @@ class Tracker:
         inner = self._feed_finite(steps[index].tolist(), values[index].tolist(), worth)
         return [*found, *((int(index[i]), said) for i, said in inner)]
 
-    def _feed_finite(
-        self, steps: list[int], values: list[float], worth: float | None
-    ) -> list[tuple[int, Said]]:
+    def _feed_finite(self, steps: list[int], values: list[float], worth: float | None) -> list[tuple[int, Said]]:
         if not self.judged:
             return []
-        return [*self._divergence.feed_lists(steps, values), *self._trend_of(steps, values, worth)]
+        found: list[tuple[int, Said]] = []
+        for last, places, group in self._groups.feed(steps, values, 0):
+            found.extend((last, finding) for _, finding in self._divergence.feed_lists(places, group))
+            found.extend((last, finding) for _, finding in self._spike.feed_lists(places, group))
+        return [*found, *self._of_phase(steps, values, worth)]
 
     def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Said]]:
-        """Samples of the new phase that were fed before it was known (shape (n,) each), once more for the trend alone.
+        """Samples of the new phase that were fed before it was known (shape (n,) each), once more for what a phase says.
 
-        That they were not finite, or had diverged, was said when they came.
+        That they were not finite, or had diverged, or spiked, was said when they came.
         """
         if not self.judged:
             return []
         index = np.flatnonzero(np.isfinite(values))
         return [
-            (int(index[i]), said) for i, said in self._trend_of(steps[index].tolist(), values[index].tolist(), None)
+            (int(index[i]), said) for i, said in self._of_phase(steps[index].tolist(), values[index].tolist(), None)
         ]
 
-    def _trend_of(
-        self, steps: list[int], values: list[float], worth: float | None
-    ) -> list[tuple[int, Said]]:
+    def _of_phase(self, steps: list[int], values: list[float], worth: float | None) -> list[tuple[int, Said]]:
         found: list[tuple[int, Said]] = []
         at = self._skip_late(steps)
+        for last, places, group in self._phase_groups.feed(steps, values, at):
+            found.extend((last, finding) for _, finding in self._oscillation.feed_lists(places, group))
+            found.extend((last, finding) for _, finding in self._too_slow.feed_lists(places, group))
         while at < len(values):
             taken, trend = self._plateau.feed_from(steps, values, at, worth)
             at += taken
@@ -114,7 +165,9 @@ class Tracker:
         return found
 
     def _shifted(self, shift: Shift) -> Phase:
-        message = f"the level of {self.metric} went from {shift.before:.4g} to {shift.after:.4g} at once and stays there"
+        message = (
+            f"the level of {self.metric} went from {shift.before:.4g} to {shift.after:.4g} at once and stays there"
+        )
         return Phase(shift.step, "level_shift", message)
 
     def _skip_late(self, steps: list[int]) -> int:
@@ -134,20 +187,32 @@ class Tracker:
             phase_from: First step of the new phase, where it is known; samples before it may still come.
         """
         self._plateau.restart()
+        self._start_phase()
         self._phase_from, self._late = phase_from, 0
 
     def rewind(self) -> None:
         """The steps went back: the run was resumed, or another began in the same log. Nothing from before compares."""
         self._plateau.restart()
-        self._divergence = DivergenceDetector(self.metric, self._options.direction)
+        self._start_run()
+        self._start_phase()
         self._step = self._phase_from = None
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "nonfinite": self._nonfinite,
+            "groups": self._groups,
+            "divergence": self._divergence,
+            "spike": self._spike,
+            "phase_groups": self._phase_groups,
+            "oscillation": self._oscillation,
+            "too_slow": self._too_slow,
+            "plateau": self._plateau,
+        }
 
     def state(self) -> dict[str, Any]:
         """JSON-plain state."""
         return {
-            "nonfinite": self._nonfinite.state(),
-            "divergence": self._divergence.state(),
-            "plateau": self._plateau.state(),
+            **{name: part.state() for name, part in self._parts().items()},
             "step": self._step,
             "phase_from": self._phase_from,
             "late": self._late,
@@ -156,8 +221,7 @@ class Tracker:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
-        self._nonfinite.restore(state["nonfinite"])
-        self._divergence.restore(state["divergence"])
-        self._plateau.restore(state["plateau"])
+        for name, part in self._parts().items():
+            part.restore(state[name])
         self.judged = state.get("judged", True)
         self._step, self._phase_from, self._late = state["step"], state["phase_from"], state["late"]

@@ -49,7 +49,7 @@ def test_the_first_metric_decides_and_findings_are_made_on_all_losses() -> None:
     for step in range(3000):
         controller.update(step, 9 - step / 1000, "loss")
         controller.update(step, 2.0, "val_loss")
-    assert [finding.metric for finding in controller.findings] == ["val_loss"]
+    assert [(f.metric, f.kind) for f in controller.findings] == [("val_loss", "plateau"), ("loss", "too_slow")]
     assert controller.scale == 1.0
 
 

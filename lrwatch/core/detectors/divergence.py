@@ -1,18 +1,24 @@
 """Divergence: the metric has left the level that it had reached, and stays away.
 
-What it accumulates: the medians of groups of GROUP values, the first, the best, and the noise at the best. A group is
-*away* when its median is worse than the best by more than LOST of everything that the run had gained, and by more than
-NOISES standard deviations of the noise. After PATIENCE groups away without a break the finding is made; it is made
-again only after the metric came back.
+What it accumulates: the medians of groups of GROUP values, the first, the best, the noise at the best, and the newest
+WANDERED. A group is *away* when its median is worse than the best by more than LOST of everything that the run had
+gained, by more than NOISES standard deviations of the noise within a group, and by more than WANDERS of the noise from
+group to group. After PATIENCE groups away without a break the finding is made; it is made again only after the metric
+came back.
 
 Scale-free, and blind on purpose to what is not divergence: single spikes (a median of 16 does not see them), the slow
-rise of a training loss after a learning-rate cut (a few per cent of what was gained), and noise. On noise around a
-level it has no false alarms that a simulation of 10^6 groups could find: 8 standard deviations of single values are
-over 25 of a median of 16. Runs that start at their best level (fine-tuning) are judged by the noise alone.
+rise of a training loss after a learning-rate cut (a few per cent of what was gained), a curriculum that gets harder, and
+noise. By simulation of 20 runs a cell of 8000 values (falling, flat, a cut, a slow rise by 12 % of the gain, a step or a
+bump of 20 %; noise of 1, 10 and 30 % of the gain), none is called divergent under white, sawtooth and AR(0.9) noise, about
+1 % under a logger's smoothing of 0.98, 5 % under AR(0.99), which in 8000 values is hardly told from a rise. A loss that
+gives back 60 % of its gain in 800 values is found after about 390 values with noise of 1 % of the gain, 1000 with 10 %,
+2000 to 3400 with 30 %. A slow rise that is small against the noise is not found at all: what is less than a quarter of the
+gain is what healthy runs do, too. Runs that start at their best level (fine-tuning) are judged by the noise alone.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lrwatch.core.events import Finding
@@ -32,6 +38,18 @@ LOST = 0.25
 # In standard deviations of single values.
 NOISES = 8.0
 
+# Newest medians that tell how far the metric wanders by itself: a thousand values.
+WANDERED = 64
+
+# With fewer medians nothing can be told.
+MIN_WANDERED = 6
+
+# Groups between two medians whose difference is a step of that, at the most: 128 values, longer than the memory of noise that a
+# logger smooths with 0.98. And how many standard deviations of a median are allowed: the best of many lies three or four
+# below the mean, a bad one as far above. White noise hardly wanders, so there NOISES decides.
+STRIDE = 8
+WANDERS = 10.0
+
 
 class DivergenceDetector:
     """Watches one metric of one run.
@@ -50,6 +68,7 @@ class DivergenceDetector:
         self._first: float | None = None
         self._best = 0.0
         self._noise = 0.0
+        self._medians: list[float] = []
         self._away = 0
         self._reported = False
 
@@ -77,12 +96,17 @@ class DivergenceDetector:
         ordered = sorted(self._sign * value for value in self._group)
         median = ordered[GROUP // 2]
         noise = MAD_TO_SD * sorted(abs(value - median) for value in ordered)[GROUP // 2]
+        self._medians.append(median)
+        if len(self._medians) > WANDERED:
+            del self._medians[0]
         if self._first is None:
             self._first, self._best, self._noise = median, median, noise
             return None
         if median < self._best:
             self._best, self._noise = median, noise
         allowed = max(LOST * (self._first - self._best), NOISES * self._noise)
+        if median - self._best > allowed and not self._reported:
+            allowed = max(allowed, WANDERS * self._wander())
         if median - self._best <= allowed:
             self._away, self._reported = 0, False
             return None
@@ -100,7 +124,17 @@ class DivergenceDetector:
             f"{self._noise:.2g}",
         )
 
-    _PLAIN = ("_group", "_first", "_best", "_noise", "_away", "_reported")
+    def _wander(self) -> float:
+        """Standard deviation of medians around their trend, from the steps between them; infinite where they are few."""
+        medians = self._medians
+        if len(medians) < MIN_WANDERED:
+            return math.inf
+        stride = min(STRIDE, len(medians) // 3)
+        steps = sorted([after / 2 - before / 2 for before, after in zip(medians, medians[stride:], strict=False)])
+        trend = steps[len(steps) // 2]
+        return 2**0.5 * MAD_TO_SD * sorted([abs(step - trend) for step in steps])[len(steps) // 2]
+
+    _PLAIN = ("_group", "_first", "_best", "_noise", "_medians", "_away", "_reported")
 
     def state(self) -> dict[str, Any]:
         """JSON-plain state."""
@@ -110,4 +144,4 @@ class DivergenceDetector:
         """The inverse of `state`."""
         for name in self._PLAIN:
             setattr(self, name, state[name[1:]])
-        self._group = list(self._group)
+        self._group, self._medians = list(self._group), list(self._medians)

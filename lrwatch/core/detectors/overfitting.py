@@ -7,16 +7,23 @@ e-values is an e-value for that. A finding is made when the sum of these, each t
 1 over `false_alarms`: while the null hypothesis holds, that happens in the whole life of a run with a probability of at
 most `false_alarms`, however often it is looked at. Besides, validation must have lost at least MIN_LOST of what it had
 gained, as a mean over SMOOTH pairs, so that what is certain and without meaning is not said.
+
+By simulation of healthy runs of 30, 100 and 400 pairs (validation that falls, flattens or never falls, with noise of 3 %), a
+finding is made in 0.2 % to 0.4 % of the runs; nearly all of those have noise that wanders over ten pairs (AR(0.9)), where
+it is 2 % to 5 %. Validation that rises by 0.5 % of its level a pair with noise of 3 % is found after about 40 pairs, by 2 %
+after 17; a run of 30 pairs overfits unnoticed unless it loses far more than its noise.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 from lrwatch.core.events import Finding
 from lrwatch.core.sample import Floats, Ints
-from lrwatch.core.stats.eprocess import RiseDetector, log_sum, log_weight
+from lrwatch.core.stats.blocks import MAD_TO_SD
+from lrwatch.core.stats.eprocess import Dependence, RiseDetector, log_sum, log_weight
 
 # Pairs that a level is the mean of: one validation value alone is too noisy to be the best.
 SMOOTH = 5
@@ -29,11 +36,26 @@ EARLY = 8
 FROM_START = 24
 
 # Share of what validation had gained that it must have lost for overfitting to matter.
-MIN_LOST = 0.02
+MIN_LOST = 0.01
+
+# It must also have lost this many times more than ever before on the way to a new best: validation that wanders does so again.
+HEALED = 1.5
+
+# Validation that has gained less than LEARNED times its noise from one block to the next may have learned nothing, and wander; or
+# it overfits from the first on. So much more evidence, in logarithms, is asked there.
+LEARNED = 10.0
+UNLEARNED = 2.0
 
 # As many pairs are looked at one by one; beyond, as many for each doubling of the run, each a mean over several pairs. So the
 # work for one value does not grow.
 FINE = 256
+
+
+# Blocks that are kept, to see how alike neighbours are; a rise that takes longer is seen from its later half.
+HISTORY = 256
+
+# Starts that are looked at with care, those with the most evidence; to leave out others makes a sum smaller.
+CAREFUL = 3
 
 
 class OverfittingDetector:
@@ -47,7 +69,7 @@ class OverfittingDetector:
     ...     val = 3 - 0.01 * i + 0.0004 * max(0, i - 40) ** 2 + noise.gauss(0, 0.02)
     ...     for _, finding in detector.feed_lists([50 * i], [val]):
     ...         print(finding.message)
-    val_loss has got worse by 2.4 % since step 2550 while loss got better by 7.9 %: the run overfits; the checkpoint of about step 2550 is the one to keep
+    val_loss has got worse by 4.67 % since step 2750 while loss got better by 5.62 %: the run overfits; the checkpoint of about step 2750 is the one to keep
 
     Args:
         metric: Name of the validation metric.
@@ -70,8 +92,10 @@ class OverfittingDetector:
         self._val = RiseDetector()
         self._train = RiseDetector()
         self._pairs = 0
-        self._first: float | None = None
+        self._first = 0.0  # mean of the first SKIP blocks of the run
         self._best: list[float] | None = None
+        self._lost = 0.0
+        self._healed = 0.0
         self._reported = False
         self._start_phase()
 
@@ -81,6 +105,7 @@ class OverfittingDetector:
         self._block: list[float] = []
         self._blocks = 0
         self._recent: list[list[float]] = []
+        self._history: list[float] = []
 
     def restart(self) -> None:
         """A new phase: evidence begins anew. What validation had reached stays, and the budget of false alarms."""
@@ -134,18 +159,23 @@ class OverfittingDetector:
         self._block = []
         self._blocks += 1
         if self._blocks <= SKIP:
+            if self._best is None:
+                self._first += val / SKIP
             return None
         self._val.add(val)
         self._train.add(-train)
         self._recent = [*self._recent[-SMOOTH + 1 :], [step, val, train]]
+        self._history.append(val)
+        if len(self._history) > HISTORY:
+            del self._history[: -HISTORY // 2]
         return self._judge() if len(self._recent) == SMOOTH else None
 
     def _judge(self) -> Finding | None:
         now = self._level()
-        if self._first is None:
-            self._first = now[1]
         if self._best is None or now[1] < self._best[1]:
             self._best = [*now, self._val.blocks]
+            self._healed = max(self._healed, self._lost)
+            self._lost = 0.0
             if self._reported:
                 self._reported = False
                 self._val.restart()
@@ -153,12 +183,15 @@ class OverfittingDetector:
             return None
         best_step, best, best_train, best_block = self._best
         lost, gained = now[1] / 2 - best / 2, best_train / 2 - now[2] / 2  # halves, so that nothing overflows
-        if self._reported or gained <= 0.0 or lost <= MIN_LOST * (self._first / 2 - best / 2):
+        self._lost = max(self._lost, lost)
+        learned = max(0.0, self._first / 2 - best / 2)
+        asked = max(MIN_LOST * learned, HEALED * self._healed)
+        if self._reported or gained <= 0.0 or lost <= asked:
             return None
         if best_block <= EARLY and self._val.blocks < FROM_START:
             return None
         log_e = self._log_e()
-        if log_e < self._threshold:
+        if log_e < self._threshold * (UNLEARNED if learned < LEARNED * self._noise() else 1):
             return None
         self._reported = True
         return self._finding(int(self._recent[-1][0]), log_e, int(best_step), best, best_train, now)
@@ -168,11 +201,33 @@ class OverfittingDetector:
         val, train = (sum([block[i] / SMOOTH for block in self._recent]) for i in (1, 2))
         return [self._recent[SMOOTH // 2][0], val, train]
 
+    def _noise(self) -> float:
+        """Half the standard deviation of validation from one block to the next, robust; as all levels here are halves."""
+        steps = sorted([after / 2 - before / 2 for before, after in pairwise(self._history)])
+        trend = steps[len(steps) // 2]
+        return MAD_TO_SD / 2**0.5 * sorted([abs(step - trend) for step in steps])[len(steps) // 2]
+
     def _log_e(self) -> float:
-        # Validation values are few and each is the net at one moment, so neighbours are alike. The means of training are
-        # over so many values that they hardly have noise: what its differences show is the curve.
-        pairs = zip(self._val.starts, self._val.log_es(), self._train.log_es(1.0), strict=True)
-        return log_sum([log_weight(start.start) + min(val, train) for start, val, train in pairs])
+        vals, trains = self._val.log_es(), self._train.log_es()
+        oldest = self._val.blocks - len(self._history)
+        logs = [
+            (log_weight(start.start) + min(val, train), start, train)
+            for start, val, train in zip(self._val.starts, vals, trains, strict=True)
+            if start.start >= oldest
+        ]
+        log_e = log_sum([log for log, _, _ in logs])
+        if log_e < self._threshold:
+            return log_e
+        # Each validation value is the net at one moment, so neighbours are alike, and noise wanders as a rise does. The means
+        # of training are over so many values that they hardly have noise.
+        logs.sort(key=lambda known: known[0], reverse=True)
+        careful = []
+        for _, start, train in logs[:CAREFUL]:
+            noise = Dependence()
+            for i, val in enumerate(self._history[start.start - oldest :]):
+                noise.add(val / 2 - start.slope * i)
+            careful.append(log_weight(start.start) + min(start.log_e(noise.variance_factor), train))
+        return log_sum(careful)
 
     def _finding(
         self, step: int, log_e: float, best_step: int, best: float, best_train: float, now: list[float]
@@ -198,8 +253,8 @@ class OverfittingDetector:
         )
 
     _PLAIN = (
-        "_train_sum", "_train_count", "_val_sum", "_val_count", "_block", "_blocks", "_recent", "_pairs", "_first", "_best",
-        "_reported",
+        "_train_sum", "_train_count", "_val_sum", "_val_count", "_block", "_blocks", "_recent", "_history", "_pairs",
+        "_first", "_best", "_lost", "_healed", "_reported",
     )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
