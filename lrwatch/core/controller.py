@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -14,8 +15,6 @@ from lrwatch.core.events import Command, Effect, Finding
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.run import Run
 from lrwatch.core.sample import Batch, Column
-
-_ROW = np.zeros(1, np.int64)
 
 
 class Controller:
@@ -50,6 +49,11 @@ class Controller:
             PolicyOptions(**{k: v for k, v in options.items() if k in policy}),
         )
         self._metric: str | None = None
+        # Samples that wait until something may be said of them, and of how many that is surely nothing.
+        self._steps: list[int] = []
+        self._values: list[float] = []
+        self._waiting_for = ""
+        self._silent = 0
         self.findings: list[Finding] = []
         self.commands: list[Command] = []
         self.effects: list[Effect] = []
@@ -68,7 +72,27 @@ class Controller:
         if self._metric is None:
             self._metric = metric
             self._run.watch(metric)
-        batch = Batch(np.array([step], np.int64), {metric: Column(_ROW, np.array([value], np.float64))})
+        steps, values = self._steps, self._values
+        if metric != self._waiting_for or (steps and step < steps[-1]):
+            self._feed()
+            self._waiting_for = metric
+        steps.append(step)
+        values.append(value)
+        # What is one batch to the run says the same as its samples one by one.
+        if len(steps) > self._silent or not math.isfinite(value):
+            self._feed()
+        return self._run.policy.scale
+
+    def _feed(self) -> None:
+        """Give the run the samples that wait."""
+        steps, values = self._steps, self._values
+        if not steps:
+            return
+        batch = Batch(
+            np.array(steps, np.int64), {self._waiting_for: Column(np.arange(len(steps)), np.array(values, np.float64))}
+        )
+        steps.clear()
+        values.clear()
         for event in self._run.feed(batch):
             if isinstance(event, Finding):
                 self.findings.append(event)
@@ -77,16 +101,18 @@ class Controller:
             elif isinstance(event, Command):
                 self.commands.append(event)
                 if self._run.options.mode == "auto":
-                    self._run.acknowledged(step, event.scale)
-        return self._run.policy.scale
+                    self._run.acknowledged(event.step, event.scale)
+        self._silent = self._run.silent(self._waiting_for)
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-plain state, for a checkpoint. Findings, commands and effects that were made are not part of it."""
+        self._feed()
         return {"metric": self._metric, "run": self._run.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`, on a controller made with the same options."""
         self._run = Run(self._run.detect, self._run.options)
+        self._steps, self._values, self._waiting_for, self._silent = [], [], "", 0
         self._metric = state["metric"]
         if self._metric is not None:
             self._run.watch(self._metric)

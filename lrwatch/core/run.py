@@ -96,6 +96,11 @@ class Run:
         tracker = self._trackers.get(self.metric or "")
         return tracker.trend if tracker else None
 
+    def silent(self, metric: str) -> int:
+        """So many further samples of `metric`, if finite and in order, surely lead to nothing being said."""
+        tracker = self._trackers.get(metric)
+        return tracker.silent if tracker else 0
+
     @property
     def step(self) -> int | None:
         """The newest step of any metric."""
@@ -136,7 +141,8 @@ class Run:
             self._trackers[name] = Tracker(name, self.detect)
             self._trackers[name].restore(tracker)
         self._primary = self._best()
-        self._pair = None if state["pair"] is None else Pair.restore(state["pair"], self.detect)
+        pair = state.get("pair")  # a state of version 0.1 has none
+        self._pair = None if pair is None else Pair.restore(pair, self.detect)
         self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
         self._lr.restore(state["lr"])
         self._lr_metric = state["lr_metric"]

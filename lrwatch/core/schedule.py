@@ -164,5 +164,6 @@ class LrTrack:
 
     def restore(self, state: list[Any]) -> None:
         """The inverse of `state`."""
-        self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves, warmup = state
-        self._warmup = None if warmup is None else list(warmup)
+        self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves, *later = state
+        # A state of version 0.1 knows of no warmup.
+        self._warmup = list(later[0]) if later and later[0] is not None else None

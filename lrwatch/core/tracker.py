@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,20 @@ class _Groups:
         self._steps: list[int] = []
         self._values: list[float] = []
 
-    def feed(self, steps: list[int], values: list[float], at: int) -> Iterator[tuple[int, list[int], list[float]]]:
+    def feed(self, steps: list[int], values: list[float], at: int) -> Iterable[tuple[int, list[int], list[float]]]:
         """Take samples from index `at` on. -> whole groups, each with the index of its last sample."""
+        if len(self._values) + len(values) - at >= GROUP:
+            return self._whole(steps, values, at)
+        self._steps += steps[at:]
+        self._values += values[at:]
+        return ()
+
+    @property
+    def room(self) -> int:
+        """How many more samples make a whole group."""
+        return GROUP - len(self._values)
+
+    def _whole(self, steps: list[int], values: list[float], at: int) -> Iterator[tuple[int, list[int], list[float]]]:
         while at < len(values):
             end = min(at + GROUP - len(self._values), len(values))
             self._steps += steps[at:end]
@@ -104,6 +116,11 @@ class Tracker:
     def last_trend(self) -> Trend | None:
         """`trend`, or one from before, at no cost."""
         return self._plateau.last_trend
+
+    @property
+    def silent(self) -> int:
+        """So many further samples, if finite and in order, surely lead to nothing being said."""
+        return min(self._groups.room, self._phase_groups.room, self._plateau.room) - 1
 
     def rewinds(self, steps: Ints) -> list[int]:
         """Indices of `steps` (shape (n,), n >= 1) that lie before the step in front of them."""
@@ -222,6 +239,7 @@ class Tracker:
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
         for name, part in self._parts().items():
-            part.restore(state[name])
+            if name in state:  # in a state of version 0.1 not all are; those begin anew
+                part.restore(state[name])
         self.judged = state.get("judged", True)
         self._step, self._phase_from, self._late = state["step"], state["phase_from"], state["late"]

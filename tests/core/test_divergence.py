@@ -50,6 +50,18 @@ def test_noise_of_any_kind_around_a_healthy_curve_stays_silent(noise: str) -> No
         assert found(FALLING + 0.1 * NOISES[noise](np.random.default_rng(seed), N)) == []
 
 
+@pytest.mark.parametrize("noise", ["ar", "ema"])
+def test_noise_that_wanders_around_a_level_is_not_divergence(noise: str) -> None:
+    for seed in range(10):
+        assert found(3 + 0.1 * NOISES[noise](np.random.default_rng(seed), N)) == []
+
+
+def test_a_loss_that_diverges_within_its_first_values_is_found() -> None:
+    values = 3 + NOISE + from_index(30, 0.05 * np.arange(N))
+    (at,) = found(values)
+    assert at < 200
+
+
 def test_a_loss_that_leaves_its_level_and_stays_away_is_found_within_five_groups() -> None:
     (at,) = found(FALLING + NOISE + from_index(2000, np.full(N, 3.0)))
     assert 2000 + (PATIENCE - 1) * GROUP <= at < 2000 + (PATIENCE + 1) * GROUP
@@ -92,4 +104,4 @@ def test_the_evidence_is_in_the_finding() -> None:
 
 
 def test_it_keeps_the_promises_of_a_detector() -> None:
-    check_detector(DivergenceDetector, finite_only=True, max_state_bytes=1000)
+    check_detector(DivergenceDetector, finite_only=True, max_state_bytes=3000)

@@ -141,7 +141,7 @@ class DivergenceDetector:
         return {name[1:]: getattr(self, name) for name in self._PLAIN}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`. One of version 0.1 has no medians yet."""
         for name in self._PLAIN:
-            setattr(self, name, state[name[1:]])
+            setattr(self, name, state.get(name[1:], getattr(self, name)))
         self._group, self._medians = list(self._group), list(self._medians)

@@ -19,7 +19,6 @@ settings: none in 200 runs of 20,000 values for each of ten kinds of noise, arou
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,9 @@ LEAST = 0.3
 
 # The scatter of the second sign.
 NOISIER = 2.0
+
+# Below this, a division by the largest value loses digits.
+SMALLEST = float(np.finfo(np.float64).tiny)
 
 # Median of the absolute difference of two Gaussian values of standard deviation 1.
 MEDIAN_CHANGE = 0.9539
@@ -88,7 +90,7 @@ class OscillationDetector:
         values = self._sign * np.array(self._segment)
         # What is relative to the largest value can be squared, whatever its size.
         size = float(np.abs(values).max())
-        if size < sys.float_info.min:
+        if size < SMALLEST:
             return []
         values /= size
         changes = np.diff(values)

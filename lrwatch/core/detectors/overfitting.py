@@ -9,9 +9,9 @@ most `false_alarms`, however often it is looked at. Besides, validation must hav
 gained, as a mean over SMOOTH pairs, so that what is certain and without meaning is not said.
 
 By simulation of healthy runs of 30, 100 and 400 pairs (validation that falls, flattens or never falls, with noise of 3 %), a
-finding is made in 0.2 % to 0.4 % of the runs; nearly all of those have noise that wanders over ten pairs (AR(0.9)), where
-it is 2 % to 5 %. Validation that rises by 0.5 % of its level a pair with noise of 3 % is found after about 40 pairs, by 2 %
-after 17; a run of 30 pairs overfits unnoticed unless it loses far more than its noise.
+finding is made in 0.2 % to 0.4 % of the runs. Nearly all of those have noise that wanders over ten pairs (AR(0.9)); there it
+is 2 % to 7 %, and `false_alarms` is no bound. Validation that rises by 0.5 % of its level a pair with white noise of 3 % is
+found after about 40 pairs, by 2 % after 17; a run of 30 pairs overfits unnoticed unless it loses far more than its noise.
 """
 
 from __future__ import annotations

@@ -217,6 +217,11 @@ class PlateauDetector:
         """The newest trend that was worked out: `trend`, or one from before, at no cost."""
         return self._trend
 
+    @property
+    def room(self) -> int:
+        """How many more samples there are until the next thing may be said."""
+        return min(self._bite_size - len(self._bite), self._shift.room)
+
     def restart(self) -> None:
         """A new phase begins: what was seen before is not comparable. The age of the run and the budget go on."""
         self._start_phase()
@@ -453,6 +458,9 @@ class PlateauDetector:
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
+        if "shift" not in state:  # of version 0.1, whose blocks were winsorised otherwise: the windows begin anew
+            self._run_first, self._horizons, self._reported = state["run_first"], state["horizons"], state["reported"]
+            return
         for name in self._PLAIN:
             setattr(self, name, state[name[1:]])
         self._bite = list(self._bite)

@@ -19,8 +19,9 @@ values, or after WINDOW values without any. Severity is the height in scales. Fa
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
+
+import numpy as np
 
 from lrwatch.core.events import Finding
 from lrwatch.core.sample import Floats, Ints
@@ -61,6 +62,9 @@ LARGEST_RATIO = 100.0
 BACK = 3
 LONGEST = 64
 
+# What stands for infinity in a state that is plain JSON.
+LARGEST = float(np.finfo(np.float64).max)
+
 # Spikes in the last WINDOW values that are recurring.
 WINDOW = 10_000
 RECURRING = 5
@@ -92,7 +96,7 @@ class SpikeDetector:
         self._scales: list[float] = []
         self._tops: list[float] = []
         self._centre = self._scale = self._usual = 0.0
-        self._single = self._tail = sys.float_info.max
+        self._single = self._tail = LARGEST
         self._highs: list[int] = []
         self._first: list[int] | None = None
         self._peak = 0.0
@@ -146,8 +150,8 @@ class SpikeDetector:
             return None
         self._said_at, self._said_recurring = place, recurring or self._said_recurring
         lasted = self._highs[-1] - first + 1
-        height = min(self._peak - self._centre, sys.float_info.max)
-        severity = min(height / self._scale, sys.float_info.max)
+        height = min(self._peak - self._centre, LARGEST)
+        severity = min(height / self._scale, LARGEST)
         name = self._metric or "the metric"
         where = (
             f"{name} was {height:.3g} ({severity:.0f} deviations) off its level at step {since}, for {lasted} values"
@@ -181,7 +185,7 @@ class SpikeDetector:
                 return
             top = max(group)
             if self._first is None:
-                self._tops.append(min((top - self._centre) / self._scale, sys.float_info.max))
+                self._tops.append(min((top - self._centre) / self._scale, LARGEST))
             bound = self._centre + HIGH * self._scale
             if top > bound:
                 group = [value if value < bound else self._centre for value in group]
@@ -197,16 +201,16 @@ class SpikeDetector:
             self._scales, self._tops = self._scales[-GROUPS:], self._tops[-GROUPS:]
             self._usual, self._tail = sorted(self._scales)[len(self._scales) // 2], self._single_bound()
         scale = max(scale, self._usual)
-        self._scale = scale if scale < sys.float_info.max / HIGH else 0.0  # nothing lies that far off
-        self._single = min(self._centre + self._scale * self._tail, sys.float_info.max)
+        self._scale = scale if scale < LARGEST / HIGH else 0.0  # nothing lies that far off
+        self._single = min(self._centre + self._scale * self._tail, LARGEST)
 
     def _single_bound(self) -> float:
         tops = sorted(self._tops)
         if len(tops) < MIN_GROUPS:
-            return sys.float_info.max
+            return LARGEST
         middle, large = tops[len(tops) // 2], tops[len(tops) * 9 // 10]
         if not 0.0 < middle < large < LARGEST_RATIO * middle:
-            return sys.float_info.max
+            return LARGEST
         return max(HIGH, middle * math.pow(large / middle, POWER))
 
     def state(self) -> dict[str, Any]:

@@ -73,6 +73,11 @@ class LevelShift:
         return 0
 
     @property
+    def room(self) -> int:
+        """How many more values make a whole group."""
+        return GROUP - len(self._group)
+
+    @property
     def pending(self) -> bool:
         """Whether there may have been a shift that is not confirmed yet: a slope over it tells nothing."""
         return bool(self._candidate)
