@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-frameworks lint bench bench-ingest-long clean
+.PHONY: demo test test-frameworks lint bench bench-detect bench-detect-long bench-ingest-long clean
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -12,7 +12,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 test-frameworks: $(VENV)/.frameworks
-	$(BIN)/python -m pytest tests/frameworks -m frameworks
+	$(BIN)/python -m pytest tests/frameworks tests/test_bench_detect.py -m frameworks
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -27,6 +27,13 @@ bench: $(VENV)/.test
 	$(BIN)/python bench/text_and_mtail.py
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/thousand_files.py
+
+# Plateau rules on curves of known truth, false alarms against delay: a minute; the long one takes a quarter of an hour.
+bench-detect: $(VENV)/.bench
+	$(BIN)/python bench/detect --short
+
+bench-detect-long: $(VENV)/.bench
+	$(BIN)/python bench/detect --long
 
 # Ten million lines: minutes, and a gigabyte of temporary disk.
 bench-ingest-long: $(VENV)/.test
@@ -43,7 +50,11 @@ $(VENV)/.test: pyproject.toml
 	touch $(VENV)/.demo $@
 
 $(VENV)/.frameworks: $(VENV)/.test pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,frameworks]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,frameworks,bench]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
 	touch $@
 
 clean:

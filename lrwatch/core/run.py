@@ -109,8 +109,10 @@ class Run:
     def metrics(self, *, at_no_cost: bool = False) -> tuple[MetricStatus, ...]:
         """Where every metric stands; `at_no_cost` with trends as they were last worked out, which may be a while ago."""
         trends = {name: tracker.last_trend if at_no_cost else tracker.trend for name, tracker in self._trackers.items()}
+        judged = {name for name, tracker in self._trackers.items() if tracker.judged}
         return tuple(
-            MetricStatus(name, step, value, _status(trends.get(name))) for name, (step, value) in self._values.items()
+            MetricStatus(name, step, value, _status(trends.get(name)), judged=name in judged)
+            for name, (step, value) in self._values.items()
         )
 
     # ---- state ----------------------------------------------------------------------------------------------------
@@ -459,5 +461,10 @@ def _status(trend: Trend | None) -> TrendStatus | None:
     if trend is None:
         return None
     return TrendStatus(
-        trend.state, trend.ratio(trend.improvement), trend.ratio(trend.lower), trend.ratio(trend.upper), trend.horizon
+        trend.state,
+        trend.ratio(trend.improvement),
+        trend.ratio(trend.lower),
+        trend.ratio(trend.upper),
+        trend.horizon,
+        trend.ratio(trend.detectable),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,23 +12,39 @@ TrendState = Literal["improving", "plateau", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class TrendStatus:
-    """Where a watched metric stands. Ratios are improvement per horizon over the level of the metric."""
+    """Where a watched metric stands. Ratios are improvement per horizon over the level of the metric.
+
+    `detectable` is the smallest `min_improvement` by which a metric that does not improve could be told by now, as a ratio.
+    """
 
     state: TrendState
     improvement: float
     lower: float
     upper: float
     horizon_steps: float
+    detectable: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class MetricStatus:
-    """The newest value of one metric of a run; `trend` only where a detector watches it and has seen enough."""
+    """The newest value of one metric of a run; `trend` only where a detector watches it and has seen enough.
+
+    Attributes:
+        judged: Whether a detector watches it.
+    """
 
     name: str
     step: int
     value: float
     trend: TrendStatus | None = None
+    judged: bool = False
+
+    @property
+    def state(self) -> TrendState | None:
+        """The state of the trend; undecided where too little was seen yet, None where nobody watches."""
+        if self.trend is not None:
+            return self.trend.state
+        return "undecided" if self.judged else None
 
 
 @dataclass(frozen=True, slots=True)

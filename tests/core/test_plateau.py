@@ -30,7 +30,7 @@ def trends(detector: PlateauDetector, steps: Ints, values: Floats) -> list[Trend
     while at < len(values):
         taken, trend = detector.feed(steps[at:], values[at:])
         at += taken
-        if trend is not None:
+        if isinstance(trend, Trend):
             seen.append(trend)
     return seen
 
@@ -193,7 +193,7 @@ class Feeding:
             at += taken
             if trend is not None:
                 said.append((at - 1, trend))
-                if (finding := self._detector.finding(trend)) is not None:
+                if isinstance(trend, Trend) and (finding := self._detector.finding(trend)) is not None:
                     said.append((at - 1, finding))
         return said
 

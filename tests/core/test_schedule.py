@@ -111,7 +111,7 @@ MIXED = np.concatenate([
 ])  # fmt: skip
 
 
-def plain(change: Jump | Move, start: int = 0) -> tuple[int, object]:
+def plain(change: Change, start: int = 0) -> tuple[int, object]:
     return start + change.index, change.ratio if isinstance(change, Jump) else change.step
 
 

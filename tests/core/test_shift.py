@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ AT = 2000
 
 
 def noise(seed: int = 0, n: int = N) -> Floats:
-    return 2 + 0.1 * np.random.default_rng(seed).standard_normal(n)
+    return 2.0 + 0.1 * np.random.default_rng(seed).standard_normal(n)
 
 
 def accepted(values: Floats, sign: float = 1.0) -> list[int]:
@@ -30,9 +31,9 @@ def accepted(values: Floats, sign: float = 1.0) -> list[int]:
     return found
 
 
-def later(amount: Floats | float) -> Floats:
+def later(amount: Any) -> Floats:
     """Zeros, and `amount` from AT on."""
-    return np.where(np.arange(N) >= AT, amount, 0.0)
+    return np.asarray(np.where(np.arange(N) >= AT, amount, 0.0), np.float64)
 
 
 @pytest.mark.parametrize("size", [0.5, 1.0, 30.0])
@@ -48,7 +49,7 @@ def test_noise_of_any_kind_has_none(kind: str) -> None:
         assert accepted(2 + 0.1 * NOISES[kind](np.random.default_rng(seed), 50_000)) == []
 
 
-NONE = {
+NONE: dict[str, Any] = {
     "an improvement": noise() - later(1.0),
     "a rise": noise() + later(0.002 * (np.arange(N) - AT)),
     "a spike that recovers": noise() + later(5 * np.exp(-(np.arange(N) - AT) / 20)),

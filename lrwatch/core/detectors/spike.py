@@ -13,7 +13,8 @@ to those.
 An isolated spike is no reason to act: PaLM's did not come back when the same batches were seen again from an earlier
 checkpoint (Chowdhery et al. 2022, section 5.1). So one is said, and the next ones not before they are RECURRING in WINDOW
 values, or after WINDOW values without any. Severity is the height in scales. False findings at these settings, 200 runs of
-20,000 values for each noise: FALSE.
+20,000 values for each of nine kinds of noise, falling: none with white, autocorrelated, smoothed and random-walk noise and
+under sawtooths and changing variance; 1 % with Student t of 3 degrees of freedom and log-normal of deviation 0.8, 1.5 % with t of 2.2.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ surely more than STRAIGHT of that of the first, by DEVIATIONS standard errors, a
 level in the phase, so that going on in a line for as long again would bring as much. The errors come from the scatter around the
 two lines, whose correlation is not looked at: what must be small here is the noise.
 
-False findings at these settings, 200 runs for each of ten kinds of noise: none on power laws with exponents of 0.05 to 0.5,
-approaches that are exponential, and levels. A curve under a warmup or a schedule that falls is straight for other reasons: the
-caller does not ask then. Raising a learning rate is never done for this alone.
+False findings at these settings: none in 1,120 runs of 20,000 values, ten kinds of noise at two sizes on power laws with
+exponents of 0.05 to 0.5, an exponential approach and a level. A curve under a warmup or a schedule that falls is straight for
+other reasons: the caller does not ask then. Raising a learning rate is never done for this alone.
 """
 
 from __future__ import annotations

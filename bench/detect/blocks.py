@@ -1,0 +1,52 @@
+"""Means of neighbouring values, and the windows of them that rules look at."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lrwatch.core.sample import Floats, Ints
+
+NEVER = int(np.iinfo(np.int64).max)
+"""The index of a report that did not come."""
+
+# Block means of a horizon, for the rules that are fed with means, as users do against noise.
+A_HORIZON = 100
+
+# Block means of a window, and looks a horizon, of the rules that test a whole window.
+A_WINDOW = 64
+LOOKS = 4
+
+# Windows in horizons.
+WINDOWS = (1, 3)
+
+
+def means(values: Floats, size: int) -> Floats:
+    """Means of `size` neighbours each, shape (runs, n) -> (runs, n // size)."""
+    runs, n = values.shape
+    return np.asarray(values[:, : n // size * size].reshape(runs, -1, size).mean(axis=2))
+
+
+class Windows(NamedTuple):
+    """What a rule sees at its looks.
+
+    Attributes:
+        ends: Index of the newest value at each look, shape (looks,).
+        blocks: Shape (runs, looks, A_WINDOW).
+        ramp: The loss, per block, of a metric that falls by 1 per horizon.
+    """
+
+    ends: Ints
+    blocks: Floats
+    ramp: float
+
+
+def windows(values: Floats, horizon: int, length: float) -> Windows:
+    """The last `length` horizons, at `LOOKS` looks a horizon, as block means."""
+    size = max(1, round(length * horizon) // A_WINDOW)
+    span = size * A_WINDOW
+    ends = np.arange(span, values.shape[1] + 1, max(1, horizon // LOOKS))
+    sums = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
+    edges = ends[:, None] - span + size * np.arange(A_WINDOW + 1)
+    return Windows(ends - 1, np.diff(sums[:, edges], axis=2) / size, size / horizon)

@@ -1,0 +1,75 @@
+"""Rules that test a window: Mann-Kendall with the correction of Hamed and Rao, and Welch's t-test of the two halves.
+
+Both in two readings. As they are used: a plateau is a window in which no decrease could be shown (p > alpha). Turned
+round: a plateau is a window in which it could be shown (p < alpha) that the metric, with the asked improvement added to
+it, rises. Strict is a large alpha in the first, a small one in the second.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.detect import blocks
+from bench.detect.blocks import NEVER
+from lrwatch.core.sample import Floats, Ints
+
+NOT_SHOWN = (0.025, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
+SHOWN = (0.05, 0.01, 0.001, 0.0001, 0.00001)
+
+Test = Callable[[Floats], Floats]
+"""Block means of shape (looks, blocks) -> P of as small a rise as this where there is none, shape (looks,)."""
+
+
+def mann_kendall_p(seen: Floats) -> Floats:
+    """By pymannkendall.hamed_rao_modification_test."""
+    import pymannkendall
+    from scipy.special import ndtr
+
+    with warnings.catch_warnings():  # the corrected variance can be negative: no verdict then
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(ndtr([pymannkendall.hamed_rao_modification_test(window).z for window in seen]))
+
+
+def welch_p(seen: Floats) -> Floats:
+    """By scipy.stats.ttest_ind of the two halves."""
+    from scipy.stats import ttest_ind
+
+    half = seen.shape[1] // 2
+    return np.asarray(ttest_ind(seen[:, half:], seen[:, :half], axis=1, equal_var=False, alternative="less").pvalue)
+
+
+def _looks(values: Floats, horizon: int, test: Test, turned: bool) -> dict[str, Ints]:
+    found = {}
+    for length in blocks.WINDOWS:
+        ends, seen, ramp = blocks.windows(values, horizon, length)
+        if turned:
+            seen = seen + ramp * np.arange(blocks.A_WINDOW)
+        p = np.array([test(run) for run in seen])
+        for alpha in SHOWN if turned else NOT_SHOWN:
+            reports = (1 - p < alpha) if turned else (p > alpha)
+            first = np.where(reports.any(axis=1), ends[reports.argmax(axis=1)], NEVER)
+            found[f"alpha {alpha:g}, window {length}"] = first
+    return found
+
+
+def mann_kendall(values: Floats, horizon: int) -> dict[str, Ints]:
+    """pymannkendall.hamed_rao_modification_test: no decrease shown."""
+    return _looks(values, horizon, mann_kendall_p, turned=False)
+
+
+def mann_kendall_turned(values: Floats, horizon: int) -> dict[str, Ints]:
+    """pymannkendall.hamed_rao_modification_test: shown to improve by less than asked."""
+    return _looks(values, horizon, mann_kendall_p, turned=True)
+
+
+def welch(values: Floats, horizon: int) -> dict[str, Ints]:
+    """scipy.stats.ttest_ind of the halves: no decrease shown."""
+    return _looks(values, horizon, welch_p, turned=False)
+
+
+def welch_turned(values: Floats, horizon: int) -> dict[str, Ints]:
+    """scipy.stats.ttest_ind of the halves: shown to improve by less than asked."""
+    return _looks(values, horizon, welch_p, turned=True)
