@@ -12,6 +12,7 @@ from typing import Any
 
 from lrwatch.config import Config
 from lrwatch.control.directory import ControlDirectory
+from lrwatch.core.detectors.stalled import StalledDetector
 from lrwatch.core.events import Command, Event, Finding, as_json
 from lrwatch.core.run import Run
 from lrwatch.core.sample import Batch
@@ -68,6 +69,7 @@ class Watched:
     ) -> None:
         self.name = name
         self.run = Run(config.detect, config.policy, config.watch.metric or None)
+        self.stalled = StalledDetector()
         self.last_sample_time: float | None = None
         self.applied_time: float | None = None
         self.held = False
@@ -132,6 +134,10 @@ class Watched:
             else:
                 self.behind = True
                 unfinished.add(log)
+        if progress:
+            self.stalled.arrived(now)
+        elif not self.held and (stalled := self.stalled.ask(now, self.run.step or 0)) is not None:
+            self._said([stalled], now)
         begun = sum(reader.tail.rotations + reader.tail.truncations for reader in self.readers)
         if begun != self._begun:  # what was read before cannot be read again
             self._begun, self.pressing = begun, True
@@ -351,6 +357,7 @@ class Watched:
             "actuator": None if self.actuator is None else self.actuator.state(),
             "counts": self.counts,
             "last_sample_time": self.last_sample_time,
+            "stalled": self.stalled.state(),
             "applied_time": self.applied_time,
             "held": self.held,
             "proposals": list(proposals.items()),
@@ -362,6 +369,9 @@ class Watched:
         self.run.restore(saved["run"])
         self.counts = {key: Counter(counts) for key, counts in saved["counts"].items()}
         self.last_sample_time, self.applied_time = saved["last_sample_time"], saved["applied_time"]
+        if "stalled" in saved:  # a state of version 0.1 has none
+            self.stalled.restore(saved["stalled"])
+            self.stalled.paused()
         self.held, self.scales, self._owners = saved["held"], saved["scales"], saved["owners"]
         self.proposals = dict(saved["proposals"])
 

@@ -59,6 +59,18 @@ RUN_IMPROVEMENT_UPPER = Metric(
     "Upper confidence bound of the improvement per horizon.",
     ("run", "metric"),
 )
+RUN_DETECTABLE = Metric(
+    "lrwatch_run_detectable_improvement_ratio",
+    "gauge",
+    "Smallest improvement per horizon whose absence could be told by now, relative to the level.",
+    ("run", "metric"),
+)
+RUN_TREND = Metric(
+    "lrwatch_run_trend",
+    "gauge",
+    "1 for the state that the metric is in (improving, plateau, undecided), 0 for the others.",
+    ("run", "metric", "state"),
+)
 FINDINGS = Metric("lrwatch_findings_total", "counter", "Findings of the detectors, by kind.", ("run", "kind"))
 
 LR_SCHEDULE = Metric(
