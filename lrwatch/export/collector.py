@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from lrwatch._version import __version__
 from lrwatch.core.events import CAUSES, Kind
-from lrwatch.core.snapshot import RunStatus, Snapshot
+from lrwatch.core.snapshot import RunStatus, Snapshot, TrendState
 from lrwatch.export import names
 from lrwatch.export.labels import label_value
 from lrwatch.export.names import Metric
@@ -67,6 +67,10 @@ def one_per_value(run: RunStatus) -> Iterator[Series]:
             yield names.RUN_IMPROVEMENT, labels, status.trend.improvement
             yield names.RUN_IMPROVEMENT_LOWER, labels, status.trend.lower
             yield names.RUN_IMPROVEMENT_UPPER, labels, status.trend.upper
+            yield names.RUN_DETECTABLE, labels, status.trend.detectable
+        if status.state is not None:
+            for state in get_args(TrendState):
+                yield names.RUN_TREND, (*labels, state), float(status.state == state)
     # Known values start at 0: Prometheus' increase() does not see the step of a series that is born at 1. Only a run
     # whose trainer has said hello, so that there is a token, can be given a command and refuse it.
     findings = {**dict.fromkeys(get_args(Kind), 0), **run.findings}

@@ -85,7 +85,7 @@ def test_a_growing_log_gives_what_its_replay_gives_however_it_grows_and_whenever
         if restarts >> i & 1:
             watched.close()
             watched = Watched("train", [log], None, Config(), store, lambda _: None)
-    while watched.turn(99.0):
+    while watched.turn(float(len(edges))):
         pass
     watched.close()
     assert [entry.event for entry in store.journal()] == truth
@@ -145,6 +145,38 @@ def test_a_log_without_a_loss_says_what_could_be_watched(bench: Callable[..., An
     run.train(5, "step", "lr")
     run.look()
     assert run.watched.why() == "no metric looks like a loss; name one with --metric: lr"
+
+
+def test_a_run_that_falls_silent_is_found_stalled_once_and_again_after_it_went_on(tmp_path: Path) -> None:
+    log, store = tmp_path / "train.jsonl", Store(tmp_path / "state")
+    watched = Watched("train", [log], None, Config(), store, lambda _: None)
+    step = 0
+
+    def train(until: float) -> None:
+        nonlocal step
+        step += 1
+        with log.open("a") as file:
+            file.write(json.dumps({"step": step, "loss": 2.0}) + "\n")
+        watched.turn(until)
+
+    for second in range(10):
+        train(float(second))
+    for second in (20.0, 69.0, 70.0, 71.0, 500.0):
+        watched.turn(second)
+    train(501.0)
+    for second in (700.0, 1500.0, 1600.0):
+        watched.turn(second)
+    said = [entry.event for entry in store.journal()]
+    assert [(event["kind"], event["step"]) for event in said] == [("stalled", 10), ("stalled", 11)]
+    assert watched.counts["findings"]["stalled"] == 2
+    assert said[0]["evidence"] == {"silent_seconds": 61.0, "usual_seconds": 1.0, "longest_seconds": 1.0}
+    watched.close()
+    restarted = Watched("train", [log], None, Config(), store, lambda _: None)
+    assert restarted.stalled.patience == watched.stalled.patience
+    restarted.turn(9999.0)  # nobody read in the meantime: that is no silence of the run
+    assert restarted.counts["findings"]["stalled"] == 2
+    restarted.close()
+    store.close()
 
 
 def test_a_log_that_is_not_understood_says_so_once_it_is_large_enough_to_tell(bench: Callable[..., Any]) -> None:

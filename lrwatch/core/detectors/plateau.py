@@ -46,7 +46,7 @@ LOOKS = 16
 # By how many independent looks at one window all looks of a horizon at all windows err as often. By simulation, at exactly
 # the rate that is asked for, over eight kinds of noise: the slope of a window that slides is as rough as a random walk,
 # since values enter and leave it with the largest weights, so this is more than one or two.
-INDEPENDENT_LOOKS = 9
+INDEPENDENT_LOOKS = 8
 
 # Share of the budget of the first bound; the second has the rest.
 PLAIN_SHARE = 0.15

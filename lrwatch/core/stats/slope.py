@@ -3,16 +3,16 @@
 An ordinary least-squares slope is easy; its error is not, because training noise is correlated (smoothing in the
 logger, epochs, data order). What the noise does at low frequencies is what moves a slope, and it is read from the
 projections of the window on cosines, made orthogonal to the constant and the trend; the curvature is left out, so that a
-bent curve does not pass for noise. There are two readings, and a bound takes the tighter one, each at its share of the
+bent curve does not pass for noise. They are divided by the spectrum of a first-order autoregression, where one is clearly
+more likely than none, fitted to them and to those of the window before (Whittle likelihood; prewhitening after Andrews &
+Monahan 1992, Econometrica 60). There are two readings, and a bound takes the tighter one, each at its share of the
 probability (`Slope.margin`):
 
-- *low*: the mean square over the LOW_COSINES lowest, the equal-weighted cosine estimator. It assumes nothing of the
+- *low*: the mean square over the LOW_COSINES lowest, the equal-weighted cosine estimator. It assumes least of the
   noise, and the slope over it is Student's t with few degrees of freedom, whose tails are long (Lazarus, Lewis, Stock &
   Watson 2018, "HAR Inference: Recommendations for Practice", J. Business & Economic Statistics 36).
-- *sharp*: the mean square over five times as many, after dividing by the spectrum of a first-order autoregression that is
-  fitted to them and to those of the window before (Whittle likelihood; prewhitening after Andrews & Monahan 1992,
-  Econometrica 60). Three times the degrees of freedom; where the lowest cosines still have more than their share, the
-  error is widened by what they have.
+- *sharp*: the mean square over five times as many. Three times the degrees of freedom; where the lowest cosines still have
+  more than their share, the error is widened by what they have.
 
 Both are widened where the noise is larger towards the ends of the window, which is where it turns a line most (White 1980,
 Econometrica 48).
@@ -44,6 +44,17 @@ SHARP_DF_SHARE = 2 / 3
 
 # Share of the probability that the sharp reading gets; the low one has the rest. By simulation: 0.5 and 0.8 are as good.
 SHARP_SHARE = 0.7
+
+# A cosine that holds this many times the median of those beside it, as many on either side as LINE_REACH, is a line: the
+# period of an epoch. It does not tell how neighbouring blocks are correlated.
+LINE = 10.0
+LINE_REACH = 4
+
+# Twice the logarithm of the likelihood that one more parameter must bring (Akaike 1974, IEEE Trans. Automatic Control 19).
+AKAIKE = 2.0
+
+# A spectrum is not fitted to fewer cosines, those of both windows together.
+MIN_FITTED = 30
 
 # Correlations of neighbouring blocks that are tried: none, and so dense towards 1 that the spectrum changes evenly.
 CORRELATIONS = (0.0, *(1 - np.geomspace(0.9, 0.03, 20)).tolist())
@@ -117,7 +128,7 @@ def _basis(n: int) -> _Basis:
     t = np.arange(n, dtype=np.float64)
     centred = t - t.mean()
     low = min(LOW_COSINES, n // 2 - 2)
-    count = min(SHARP_COSINES, n // 2 - 2) if n >= MIN_SHARP_BLOCKS else low
+    count = min(SHARP_COSINES, n // 2 - 2)
     order = [2, 1, *range(3, count + 2)]  # the curvature first, so that all others are orthogonal to it
     columns = [np.ones(n), centred, *(np.cos(np.pi * j * (t + 0.5) / n) for j in order)]
     q, _ = np.linalg.qr(np.stack(columns, axis=1))
@@ -128,7 +139,7 @@ def _basis(n: int) -> _Basis:
     # The first cosine that is kept has one period in two windows: the trend and the curvature take what is lower.
     angle = np.pi * np.arange(2, len(rows) + 1) / n
     spectrum = (1 - rho) ** 2 / (1 + rho**2 - 2 * rho * np.cos(angle))
-    sharp_df = round(SHARP_DF_SHARE * count) if count > low else 0
+    sharp_df = round(SHARP_DF_SHARE * count) if n >= MIN_SHARP_BLOCKS else 0
     return _Basis(
         np.ascontiguousarray(rows), length, low, sharp_df, 1 / spectrum, np.log(spectrum).mean(axis=1)
     )  # fmt: skip
@@ -219,23 +230,18 @@ def fit_quietly(window: Floats, before: Floats | None = None) -> Slope | None:
         return Slope(0.0, 0.0, basis.low, math.inf, basis.sharp_df, float(origin), 0.0, group)
     deviations /= scale
     projections = basis.rows.dot(deviations)
-    noise = projections[1:]
-    low = noise[: basis.low]
-    # Long-run standard deviation of one block.
-    sd = scale * math.sqrt(float(low.dot(low)) / len(low))
+    other = None if before is None else basis.rows[1:].dot((before - origin) / scale)
+    low, sharp = _noise(projections[1:], other, basis)
     along, level = float(projections[0]), float(np.add.reduce(deviations)) / n
     widened = _widened(deviations - level - along * basis.rows[0], basis.rows[0])
-    sharp_error = math.inf
-    if basis.sharp_df:
-        other = None if before is None else basis.rows[1:].dot((before - origin) / scale)
-        sharp_error = scale * _sharp_sd(noise, other, basis) * widened / basis.length
+    sd = scale * low  # of one block, in the long run
     per_block = scale * along / basis.length
     half = (n - 1) / 2
     return Slope(
         per_block=per_block,
         error=sd * widened / basis.length,
         df=basis.low,
-        sharp_error=sharp_error if sharp_error == sharp_error else math.inf,
+        sharp_error=scale * sharp * widened / basis.length,
         sharp_df=basis.sharp_df,
         end=float(origin) + scale * level + half * per_block,
         end_error=sd * math.sqrt(1 / n + (half / basis.length) ** 2),
@@ -256,21 +262,38 @@ def _widened(residual: Floats, trend: Floats) -> float:
     return math.sqrt(max(1.0, len(trend) * float(squares.dot(trend * trend)) / total))
 
 
-def _sharp_sd(noise: Floats, before: Floats | None, basis: _Basis) -> float:
-    """Long-run standard deviation of one block by the sharp reading; NaN where there is no noise at all."""
+def _noise(noise: Floats, before: Floats | None, basis: _Basis) -> tuple[float, float]:
+    """Long-run standard deviation of one block by the low and by the sharp reading (infinite where there is none)."""
     squares = noise * noise
-    pooled = squares * (1 / float(np.add.reduce(squares)))
-    windows = 1
+    total = float(np.add.reduce(squares))
+    if total == 0.0:
+        return 0.0, 0.0 if basis.sharp_df else math.inf
+    pooled, windows = squares / total, 1
     if before is not None:
         others = before * before
         total = float(np.add.reduce(others))
         if 0.0 < total < math.inf:
-            pooled = pooled + others * (1 / total)
-            windows = 2
-    fitted = int(np.argmin(np.log(basis.whiten.dot(pooled)) + basis.shape))
-    whiten = basis.whiten[fitted]
-    white = pooled * whiten
-    excess = float(np.add.reduce(white[: basis.low]) / basis.low / np.add.reduce(white) * len(white))
+            pooled, windows = pooled + others / total, 2
+    whiten = basis.whiten[_autoregression(pooled, windows, basis)]
+    white = squares * whiten
+    low = math.sqrt(float(np.add.reduce(white[: basis.low])) / basis.low)
+    if not basis.sharp_df:
+        return low, math.inf
+    pooled = pooled * whiten
+    excess = float(np.add.reduce(pooled[: basis.low]) / basis.low / np.add.reduce(pooled) * len(pooled))
     # One standard deviation of the excess that chance gives.
     chance = 1 + math.sqrt(2 / (basis.low * windows))
-    return math.sqrt(float(squares.dot(whiten)) / len(squares) * max(1.0, excess / chance))
+    return low, math.sqrt(float(np.add.reduce(white)) / len(white) * max(1.0, excess / chance))
+
+
+def _autoregression(pooled: Floats, windows: int, basis: _Basis) -> int:
+    """Which of CORRELATIONS the spectrum `pooled` of so many windows has: none, unless another is clearly more likely."""
+    if len(pooled) * windows < MIN_FITTED:
+        return 0
+    beside = np.median(
+        np.lib.stride_tricks.sliding_window_view(np.pad(pooled, LINE_REACH, mode="reflect"), 2 * LINE_REACH + 1), axis=1
+    )
+    likelihood = np.log(basis.whiten.dot(np.minimum(pooled, LINE * beside))) + basis.shape
+    best = int(np.argmin(likelihood))
+    gain = (float(likelihood[0]) - float(likelihood[best])) * len(pooled) * windows
+    return best if gain > AKAIKE else 0
