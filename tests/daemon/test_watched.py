@@ -159,8 +159,8 @@ def test_a_run_that_falls_silent_is_found_stalled_once_and_again_after_it_went_o
             file.write(json.dumps({"step": step, "loss": 2.0}) + "\n")
         watched.turn(until)
 
-    for second in range(10):
-        train(float(second))
+    for beat in range(10):
+        train(float(beat))
     for second in (20.0, 69.0, 70.0, 71.0, 500.0):
         watched.turn(second)
     train(501.0)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lrwatch.core.sample import Floats
+from lrwatch.core.sample import Floats, Ints
 from lrwatch.core.stats.student import t_quantile
 
 # Cosines of the low reading. More give a shorter tail and a worse picture of the lowest frequencies; 12 is where the two
@@ -113,6 +113,7 @@ class _Basis(NamedTuple):
         sharp_df: Degrees of freedom of the sharp reading, 0 where there is none.
         whiten: One over the spectrum at each cosine, relative to that at 0, for each correlation.
         shape: Mean logarithm of the spectrum for each correlation.
+        beside: For each cosine, the indices of those around it, shape (cosines, 2 LINE_REACH + 1).
     """
 
     rows: Floats
@@ -121,6 +122,7 @@ class _Basis(NamedTuple):
     sharp_df: int
     whiten: Floats
     shape: Floats
+    beside: Ints
 
 
 @lru_cache(maxsize=MAX_BLOCKS)
@@ -140,9 +142,17 @@ def _basis(n: int) -> _Basis:
     angle = np.pi * np.arange(2, len(rows) + 1) / n
     spectrum = (1 - rho) ** 2 / (1 + rho**2 - 2 * rho * np.cos(angle))
     sharp_df = round(SHARP_DF_SHARE * count) if n >= MIN_SHARP_BLOCKS else 0
+    around = np.abs(np.arange(count)[:, None] + np.arange(-LINE_REACH, LINE_REACH + 1))
+    beside = np.minimum(around, 2 * (count - 1) - around)  # mirrored at both ends
     return _Basis(
-        np.ascontiguousarray(rows), length, low, sharp_df, 1 / spectrum, np.log(spectrum).mean(axis=1)
-    )  # fmt: skip
+        rows=np.ascontiguousarray(rows),
+        length=length,
+        low=low,
+        sharp_df=sharp_df,
+        whiten=1 / spectrum,
+        shape=np.log(spectrum).mean(axis=1),
+        beside=beside,
+    )
 
 
 @lru_cache(maxsize=MAX_BLOCKS)
@@ -290,9 +300,7 @@ def _autoregression(pooled: Floats, windows: int, basis: _Basis) -> int:
     """Which of CORRELATIONS the spectrum `pooled` of so many windows has: none, unless another is clearly more likely."""
     if len(pooled) * windows < MIN_FITTED:
         return 0
-    beside = np.median(
-        np.lib.stride_tricks.sliding_window_view(np.pad(pooled, LINE_REACH, mode="reflect"), 2 * LINE_REACH + 1), axis=1
-    )
+    beside = np.partition(pooled[basis.beside], LINE_REACH, axis=1)[:, LINE_REACH]
     likelihood = np.log(basis.whiten.dot(np.minimum(pooled, LINE * beside))) + basis.shape
     best = int(np.argmin(likelihood))
     gain = (float(likelihood[0]) - float(likelihood[best])) * len(pooled) * windows
