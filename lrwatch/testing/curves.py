@@ -29,6 +29,9 @@ EPOCH = 250
 BURN_IN = 1000
 
 
+Noise = Callable[[np.random.Generator, int], Floats]
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """A curve.
@@ -90,6 +93,16 @@ def _recursive(rng: np.random.Generator, n: int, correlation: float) -> Floats:
     return noise[BURN_IN:]
 
 
+def autoregression(correlation: float) -> Noise:
+    """Gaussian noise with that correlation from each value to the next, stationary from index 0 on."""
+    return lambda rng, n: _recursive(rng, n, correlation)
+
+
+def student(df: float) -> Noise:
+    """Student's t with `df` > 2 degrees of freedom, scaled to a standard deviation of 1."""
+    return lambda rng, n: rng.standard_t(df, n) / (df / (df - 2)) ** 0.5
+
+
 def autoregressive(rng: np.random.Generator, n: int) -> Floats:
     """Gaussian, with a correlation of AR from each value to the next: data order, momentum."""
     return _recursive(rng, n, AR)
@@ -121,8 +134,6 @@ def sawtooth(rng: np.random.Generator, n: int) -> Floats:
     ramp = 0.5 - (np.arange(n) % EPOCH + 0.5) / EPOCH
     return (12**0.5 * ramp + rng.standard_normal(n)) / 2**0.5
 
-
-Noise = Callable[[np.random.Generator, int], Floats]
 
 NOISES: Mapping[str, Noise] = {
     "gauss": gauss, "ar": autoregressive, "t3": heavy, "lognormal": lognormal, "spikes": spikes, "sawtooth": sawtooth,

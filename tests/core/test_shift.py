@@ -103,3 +103,8 @@ def test_a_plateau_behind_a_shift_is_found() -> None:
     )
     (finding,) = PlateauDetector(options).run(np.arange(N), values)
     assert AT + 500 < finding.step < AT + 1200
+
+
+def test_a_shift_behind_a_spike_is_one_too() -> None:
+    (at,) = accepted(noise() + later(0.8) + later(5.0 * (np.arange(N) < AT + 20)))
+    assert AT + CONFIRM * GROUP <= at < AT + (CONFIRM + 4) * GROUP

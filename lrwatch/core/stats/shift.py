@@ -87,13 +87,16 @@ class LevelShift:
         if self._candidate:
             old, new = self._candidate[:2]
             self._candidate.append(median)
-            if abs(median - new) > (new - old) / 2:
-                self._take(self._candidate[1:])
-            elif len(self._candidate) == CONFIRM + 2:
+            if abs(median - new) <= (new - old) / 2:
+                if len(self._candidate) < CONFIRM + 2:
+                    return False
                 self._medians, self._candidate = self._candidate[1:], []
                 self.levels = (self._sign * old, self._sign * new)
                 return True
-            return False
+            if median > new:  # a rise
+                self._take(self._candidate[1:])
+                return False
+            self._candidate = []  # a spike, which says nothing of the level; behind it there may be a shift all the same
         if len(medians) >= MIN_RING and median - max(medians) > (median - medians[-1]) / 2:
             changes = sorted([abs(after - before) for before, after in pairwise(medians)])
             if median - medians[-1] > SIZE * MAD_TO_SD * changes[len(changes) // 2] > 0:
