@@ -149,7 +149,9 @@ def acknowledged_after(
 
 def apart(events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
     """Findings that are made at once whatever the phase is, and the rest."""
-    at_once: list[Event] = [e for e in events if isinstance(e, Finding) and e.kind in ("nonfinite", "divergence", "spike")]
+    at_once: list[Event] = [
+        e for e in events if isinstance(e, Finding) and e.kind in ("nonfinite", "divergence", "spike")
+    ]
     return at_once, [e for e in events if e not in at_once]
 
 

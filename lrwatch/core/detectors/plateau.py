@@ -14,9 +14,10 @@ far less often, so it may have a smaller margin (Wald 1945, Ann. Math. Statist. 
 
 The error budget `false_alarms` is for the whole life of a run. It is spent over its horizons, looks and windows, so it holds
 however often the detector looks, also where the mean improves by exactly what is asked for, the hardest case: measured there
-over ten horizons, FALSE_THERE of the runs had a report, of the 0.7 % that are allowed by then (eight kinds of noise, white to
-smoothed with 0.98). The price: a report comes, in the median, DELAY horizons after the truth where the noise is small against
-an improvement worth having, later where it is not.
+over ten horizons, 0.7 % of 2,000 runs had a report, as many as are allowed by then; 2.4 % of those smoothed with 0.98, 1.2 % at
+the most under seven other kinds of noise. It does not hold where noise is correlated over a twentieth of a horizon or more. The
+price: a report comes, in the median, 1.1 horizons after the truth where the noise is small against an improvement worth
+having, later where it is not.
 """
 
 from __future__ import annotations
