@@ -163,7 +163,7 @@ def _phases(scene: Scene, labels_y: float) -> tuple[list[str], str]:
     for i, (_, event) in enumerate(events):
         begin, end = shares[i], shares[i + 1] if i + 1 < len(shares) else 1.0
         cause = text(event, "cause")
-        cause = _CAUSES.get(cause, cause)
+        cause = _CAUSES.get(cause, cause.replace("_", " "))
         if i % 2:
             left, right = round(begin * WIDTH), round(end * WIDTH)
             title = f"<title>{esc(text(event, 'message') or cause)}</title>"

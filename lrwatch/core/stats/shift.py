@@ -66,7 +66,7 @@ class LevelShift:
             self._group.extend(values[at : at + take])
             at += take
             if len(self._group) == GROUP:
-                median = self._sign * sorted(self._group)[GROUP // 2]
+                median = sorted([self._sign * value for value in self._group])[GROUP // 2]
                 self._group = []
                 if self._judge(median):
                     return at
