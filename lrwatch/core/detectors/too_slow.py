@@ -5,8 +5,8 @@ so the curve is looked at when the age of the phase has doubled, and not in betw
 
 A healthy curve bends: it falls fast and then slower. One that falls in a straight line has not come to where progress gets
 hard, and would be there sooner with a higher rate. It is said when, at two looks running, (1) the slope of the second half is
-surely more than STRAIGHT of that of the first, by DEVIATIONS standard errors, and no more than 1/STRAIGHT of it, and (2) the metric has improved by GAIN of its
-level in the phase, so that going on in a line for as long again would bring as much. The errors come from the scatter around the
+surely more than STRAIGHT of that of the first, by DEVIATIONS standard errors, and no more than 1/STRAIGHT of it, and (2) the
+metric has improved by GAIN of its level in the phase, so that going on in a line for as long again would bring as much. The errors come from the scatter around the
 two lines, whose correlation is not looked at: what must be small here is the noise.
 
 False findings at these settings: none in 1,120 runs of 20,000 values, ten kinds of noise at two sizes on power laws with
@@ -22,13 +22,9 @@ from typing import Any
 from lrwatch.core.events import Finding
 from lrwatch.core.sample import Floats, Ints
 
-# Values that are dealt with together.
-GROUP = 16
-
-# Blocks of a whole window, and values of the first ones (a divisor of GROUP): the first look comes after 256 values. What a run
-# shows before is too little to say that its rate is too low.
+# Blocks of a whole window, and values of the first ones: the first look comes after 1,024 values.
 BLOCKS = 64
-FIRST_WIDTH = 4
+FIRST_WIDTH = 16
 
 # The second half falls at least this much as steeply as the first.
 STRAIGHT = 0.9
@@ -60,7 +56,6 @@ class TooSlowDetector:
     def restart(self) -> None:
         """A new phase: what was seen before is not comparable."""
         self._width = FIRST_WIDTH
-        self._group: list[float] = []
         self._means: list[float] = []
         self._sum = 0.0
         self._filled = 0
@@ -73,40 +68,27 @@ class TooSlowDetector:
 
     def feed_lists(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
         """`feed`, of lists."""
-        if self._first is None and steps:
-            self._first = steps[0]
-        if len(self._group) + len(values) < GROUP:
-            self._group += values
-            return []
         found: list[tuple[int, Finding]] = []
+        if values and self._first is None:
+            self._first = steps[0]
         at = 0
-        while len(self._group) + len(values) - at >= GROUP:
-            end = at + GROUP - len(self._group)
-            self._group += values[at:end]
+        while at < len(values):
+            end = at + min(self._width - self._filled, len(values) - at)
+            total = self._sum
+            for value in values[at:end]:
+                total += value / self._width
+            self._sum = total
+            self._filled += end - at
             at = end
-            if (finding := self._take_group(steps[at - 1])) is not None:
-                found.append((at - 1, finding))
-        self._group += values[at:]
-        return found
-
-    def _take_group(self, step: int) -> Finding | None:
-        group, self._group = self._group, []
-        size = min(self._width, GROUP)
-        for at in range(0, GROUP, size):
-            part = group[at : at + size]
-            mean = sum(part) / self._width
-            # A sum of huge values overflows, their mean does not.
-            self._sum += mean if math.isfinite(mean) else sum([value / self._width for value in part])
-            self._filled += size
             if self._filled == self._width:
-                self._means.append(self._sign * self._sum)
+                self._means.append(self._sign * total)
                 self._sum, self._filled = 0.0, 0
-        if len(self._means) < BLOCKS:
-            return None
-        finding = self._judge(step)
-        self._means = [a / 2 + b / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
-        self._width *= 2
-        return finding
+                if len(self._means) == BLOCKS:
+                    if (finding := self._judge(steps[at - 1])) is not None:
+                        found.append((at - 1, finding))
+                    self._means = [a / 2 + b / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
+                    self._width *= 2
+        return found
 
     def _judge(self, step: int) -> Finding | None:
         half = BLOCKS // 2
@@ -135,12 +117,11 @@ class TooSlowDetector:
             f"{late / early:.2f} times as steep as the first): a suspicion, no more, that the learning rate is too low",
         )
 
-    _PLAIN = ("_width", "_group", "_means", "_sum", "_filled", "_straight", "_first")
+    _PLAIN = ("_width", "_means", "_sum", "_filled", "_straight", "_first")
 
     def state(self) -> dict[str, Any]:
         """JSON-plain state."""
-        parts = ((name[1:], getattr(self, name)) for name in self._PLAIN)
-        return {name: list(part) if isinstance(part, list) else part for name, part in parts}
+        return {name[1:]: getattr(self, name) for name in self._PLAIN}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
