@@ -100,7 +100,7 @@ def test_sigterm_in_the_middle_of_a_long_backlog_is_heard_and_what_was_read_is_s
     log = tmp_path / "train.jsonl"
     log.write_text(Training().lines(150_000))
     daemon = start(log)
-    assert daemon.address
+    eventually(lambda: daemon.value("lrwatch_ingest_bytes_total", run="train"), what="it has begun to read")
     began = time.monotonic()
     assert daemon.end(signal.SIGTERM) == 0
     assert time.monotonic() - began < END_SECONDS
