@@ -40,6 +40,7 @@ STAYS_SILENT: dict[str, Any] = {
     "a line that brings little": line(N, 1e-5) + noise(sd=0.001),
     "a line upwards": line(N, -2e-4) + noise(),
     "an exponential": exponential(N, 3000) + noise(),
+    "faster and faster": 4 - 2 * (np.arange(N) / N) ** 2 + noise(),
     "stairs": stairs(N, 6) + noise(),
     "a constant": np.full(N, 2.0),
     "zeros": np.zeros(N),
