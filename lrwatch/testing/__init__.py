@@ -1,12 +1,13 @@
 """Helpers for the tests of those who build on lrwatch: curves with known truth, conformance checks, a clock to turn by hand."""
 
-from lrwatch.testing.cases import CASES, Case, Log, Series
+from lrwatch.testing.cases import CASES, Case, Log, Series, Span
 from lrwatch.testing.checks import check_detector
 from lrwatch.testing.clock import FakeClock
+from lrwatch.testing.closed import PROBLEMS, PowerLaw, final_risk, hindsight, play
 from lrwatch.testing.curves import NOISES, Curve, curve, flat_from
-from lrwatch.testing.quadratic import NoisyQuadratic, final_risk
+from lrwatch.testing.quadratic import NoisyQuadratic
 
 __all__ = [
-    "CASES", "NOISES", "Case", "Curve", "FakeClock", "Log", "NoisyQuadratic", "Series", "check_detector", "curve",
-    "final_risk", "flat_from",
+    "CASES", "NOISES", "PROBLEMS", "Case", "Curve", "FakeClock", "Log", "NoisyQuadratic", "PowerLaw", "Series", "Span",
+    "check_detector", "curve", "final_risk", "flat_from", "hindsight", "play",
 ]  # fmt: skip

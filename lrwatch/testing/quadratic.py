@@ -1,4 +1,4 @@
-"""Closed loop: a training whose loss answers to its learning rate, so that a command changes the data.
+"""A training whose loss answers to its learning rate, so that a command changes the data; played in `lrwatch.testing.closed`.
 
 The noisy quadratic model (Zhang et al. 2019, "Which Algorithmic Choices Matter at Which Batch Sizes?", arXiv 1907.04164): many
 independent directions with curvature h, each with gradient noise. The expected squared distance v of each follows its recursion
@@ -9,7 +9,6 @@ decides where training blows up, low curvature how long it takes, and the noise 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -64,32 +63,3 @@ class NoisyQuadratic:
         """The loss of one batch, as a log shows it."""
         scale = math.sqrt(0.2 * self.risk + 0.02)
         return self._floor + self.risk + self._scatter * scale * float(self._rng.standard_normal())
-
-
-def final_risk(rate: Callable[[int], float], steps: int, training: NoisyQuadratic | None = None) -> float:
-    """The risk after `steps` steps under a schedule: step to learning rate.
-
-    >>> constant, cosine = final_risk(lambda _: 1.0, 4000), final_risk(lambda i: 0.5 + 0.5 * math.cos(math.pi * i / 4000), 4000)
-    >>> cosine < constant / 5
-    True
-    """
-    training = NoisyQuadratic() if training is None else training
-    for i in range(steps):
-        training.step(rate(i))
-    return training.risk
-
-
-def hindsight(
-    steps: int, rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 1.6), decay: float = 1.0, noise: float = 0.03
-) -> float:
-    """The best final risk of cosine, linear and late linear decay from any of `rates`: what an oracle schedule reaches."""
-    shapes: tuple[Callable[[float], float], ...] = (
-        lambda x: 0.5 + 0.5 * math.cos(math.pi * x),
-        lambda x: 1 - x,
-        lambda x: min(1.0, (1 - x) / 0.2),
-    )
-    return min(
-        final_risk(lambda i, r=rate, s=shape: r * s(i / steps), steps, NoisyQuadratic(decay=decay, noise=noise))  # type: ignore[misc]
-        for rate in rates
-        for shape in shapes
-    )

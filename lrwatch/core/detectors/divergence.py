@@ -1,7 +1,7 @@
 """Divergence: the metric has left the level that it had reached, and stays away.
 
-What it accumulates: the medians of groups of GROUP values, the first, the best, the noise at the best, and the newest
-WANDERED. A group is *away* when its median is worse than the best by more than LOST of everything that the run had
+What it accumulates: the medians of groups of GROUP values, the first, the best, the noise at the best (no less than one digit
+of a log that rounds), and the newest WANDERED. A group is *away* when its median is worse than the best by more than LOST of everything that the run had
 gained, by more than NOISES standard deviations of the noise within a group, and by more than WANDERS of the noise from
 group to group. After PATIENCE groups away without a break the finding is made; it is made again only after the metric
 came back.
@@ -19,6 +19,7 @@ gain is what healthy runs do, too. Runs that start at their best level (fine-tun
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 from lrwatch.core.events import Finding
@@ -69,6 +70,7 @@ class DivergenceDetector:
         self._best = 0.0
         self._noise = 0.0
         self._medians: list[float] = []
+        self._digit = 0.0
         self._away = 0
         self._reported = False
 
@@ -96,6 +98,10 @@ class DivergenceDetector:
         ordered = sorted(self._sign * value for value in self._group)
         median = ordered[GROUP // 2]
         noise = MAD_TO_SD * sorted(abs(value - median) for value in ordered)[GROUP // 2]
+        if len(set(ordered)) < GROUP:  # ties: the log rounds, and of noise less than a digit nothing is seen
+            gaps = [after - before for before, after in pairwise(ordered) if after > before]
+            self._digit = min([self._digit or math.inf, *gaps]) if gaps else self._digit
+            noise = max(noise, self._digit)
         self._medians.append(median)
         if len(self._medians) > WANDERED:
             del self._medians[0]
@@ -134,7 +140,7 @@ class DivergenceDetector:
         trend = steps[len(steps) // 2]
         return 2**0.5 * MAD_TO_SD * sorted([abs(step - trend) for step in steps])[len(steps) // 2]
 
-    _PLAIN = ("_group", "_first", "_best", "_noise", "_medians", "_away", "_reported")
+    _PLAIN = ("_group", "_first", "_best", "_noise", "_medians", "_digit", "_away", "_reported")
 
     def state(self) -> dict[str, Any]:
         """JSON-plain state."""

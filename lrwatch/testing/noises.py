@@ -1,0 +1,128 @@
+"""Noise of known kind: mean 0 and standard deviation 1, stationary from index 0 on, of any length.
+
+A noise is a function of a generator and a length, so that a seed decides all of it. `NOISES` names the usual ones; the
+functions with other parameters make more of them. A million values of any kind take well below a second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from lrwatch.core.sample import Floats
+
+# Correlation of neighbours of the AR noise; smoothing of the EMA noise, as loggers do it.
+AR = 0.9
+EMA = 0.98
+
+# One value in this many is a spike, and so large, in standard deviations.
+SPIKE_EVERY = 200
+SPIKE_SIZE = 20.0
+
+# Values an epoch of the sawtooth.
+EPOCH = 250
+
+# First values of a recursion, which are thrown away: it starts with the variance that it keeps, and has by then the
+# distribution, too, that it keeps.
+BURN_IN = 1000
+
+Noise = Callable[[np.random.Generator, int], Floats]
+
+
+def recursion(shocks: Floats, correlation: float) -> Floats:
+    """x[i] = c x[i-1] + sqrt(1 - c^2) shocks[i] with x[0] = shocks[0], shape (n,): of variance 1 if the shocks are.
+
+    Worked in columns of about sqrt(n) stretches side by side; what each stretch got from the one before is added at the end.
+    """
+    n = len(shocks)
+    length = max(1, math.isqrt(n))
+    stretches = -(-n // length)
+    padded = np.zeros(stretches * length)
+    padded[:n] = shocks * (1 - correlation**2) ** 0.5
+    padded[:1] = shocks[:1]
+    parts = np.ascontiguousarray(padded.reshape(stretches, length).T)
+    for i in range(1, length):
+        parts[i] += correlation * parts[i - 1]
+    carried = np.zeros(stretches)
+    decay = correlation**length
+    for k in range(1, stretches):
+        carried[k] = parts[-1, k - 1] + decay * carried[k - 1]
+    parts += correlation ** np.arange(1, length + 1)[:, None] * carried
+    return np.asarray(parts.T.reshape(-1)[:n], np.float64)
+
+
+def gauss(rng: np.random.Generator, n: int) -> Floats:
+    """Independent Gaussian noise."""
+    return rng.standard_normal(n)
+
+
+def averaged(noise: Noise, beta: float) -> Noise:
+    """`noise` (independent values) behind an exponential moving average, scaled back to a standard deviation of 1.
+
+    The correlation of neighbours is `beta`. Of Gaussian noise this is an autoregression.
+    """
+    return lambda rng, n: recursion(noise(rng, n + BURN_IN), beta)[BURN_IN:]
+
+
+def autoregression(correlation: float) -> Noise:
+    """Gaussian noise with that correlation from each value to the next, -1 < correlation < 1."""
+    return averaged(gauss, correlation)
+
+
+autoregressive = autoregression(AR)
+"""Gaussian, with a correlation of AR from each value to the next: data order, momentum."""
+
+smoothed = averaged(gauss, EMA)
+"""White noise behind an exponential moving average: what a logger smooths."""
+
+
+def student(df: float) -> Noise:
+    """Student's t with `df` > 2 degrees of freedom: symmetric; the heavier the tails, the smaller `df`."""
+    return lambda rng, n: rng.standard_t(df, n) / (df / (df - 2)) ** 0.5
+
+
+heavy = student(3.0)
+"""Student's t with 3 degrees of freedom: its fourth moment is infinite."""
+
+
+def lognormal(rng: np.random.Generator, n: int) -> Floats:
+    """A centred log-normal: skewed upwards, as losses of small batches are."""
+    variance = math.log((1 + 5**0.5) / 2)  # solves (e^v - 1) e^v = 1
+    return rng.lognormal(0.0, variance**0.5, n) - math.exp(variance / 2)
+
+
+def mirrored(noise: Noise) -> Noise:
+    """`noise` with the other sign: skewed downwards where it was skewed upwards."""
+    return lambda rng, n: -noise(rng, n)
+
+
+def spikes(rng: np.random.Generator, n: int) -> Floats:
+    """Gaussian, with single spikes upwards; mean and deviation are those of the values without them."""
+    return rng.standard_normal(n) + SPIKE_SIZE * (rng.random(n) < 1 / SPIKE_EVERY)
+
+
+def sawtooth(rng: np.random.Generator, n: int) -> Floats:
+    """Gaussian around a ramp that falls through each epoch and starts again, of the same standard deviation as the noise."""
+    ramp = 0.5 - (np.arange(n) % EPOCH + 0.5) / EPOCH
+    return (12**0.5 * ramp + rng.standard_normal(n)) / 2**0.5
+
+
+def periodic(period: int, share: float = 0.5) -> Noise:
+    """Gaussian; `share` of the variance comes back every `period` values: data that is seen in the same order each epoch."""
+
+    def noise(rng: np.random.Generator, n: int) -> Floats:
+        order = rng.standard_normal(period)
+        order = (order - order.mean()) / order.std()
+        own = (1 - share) ** 0.5 * rng.standard_normal(n)
+        return np.asarray(share**0.5 * order[np.arange(n) % period] + own, np.float64)
+
+    return noise
+
+
+NOISES: Mapping[str, Noise] = {
+    "gauss": gauss, "ar": autoregressive, "t3": heavy, "lognormal": lognormal, "spikes": spikes, "sawtooth": sawtooth,
+    "ema": smoothed,
+}  # fmt: skip
+"""Every kind of noise by name: generator and length to values of mean 0 and standard deviation 1 (without the spikes)."""
