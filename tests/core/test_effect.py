@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.effect import Before, measure
+from lrwatch.core.effect import MAX_HORIZONS, Before, measure
 from lrwatch.core.events import Effect
 
 
@@ -28,12 +28,23 @@ def test_nothing_is_said_before_the_new_phase_is_a_horizon_old() -> None:
     assert measure(before, look(1510, 1.0)) is not None
 
 
+def test_an_effect_that_noise_hides_is_measured_for_longer_but_not_for_ever() -> None:
+    before = Before.of(look(1000, 2.0), 1010, 0.5, 1.0)
+    assert measure(before, look(1510, 1.99)) is None
+    assert measure(before, look(1510, 1.99, error=0.0001)) is None  # the line before is as uncertain
+    assert measure(before, look(1010 + int(MAX_HORIZONS * 500) - 1, 1.99)) is None
+    late = measure(before, look(1010 + int(MAX_HORIZONS * 500), 1.99))
+    assert late is not None
+    assert late.message.endswith("no certain gain")
+
+
 @pytest.mark.parametrize(
-    ("end", "gain", "verdict"), [(1.8, 0.1, "helped"), (2.0, 0.0, "no certain gain"), (2.2, -0.1, "cost progress")]
+    ("step", "end", "gain", "verdict"),
+    [(1600, 1.8, 0.1, "helped"), (2600, 2.0, 0.0, "no certain gain"), (1600, 2.2, -0.1, "cost progress")],
 )
-def test_the_gain_is_relative_to_the_level_before(end: float, gain: float, verdict: str) -> None:
-    measured = effect(look(1000, 2.0), look(1600, end))
-    assert (measured.step, measured.scale) == (1600, 0.5)
+def test_the_gain_is_relative_to_the_level_before(step: int, end: float, gain: float, verdict: str) -> None:
+    measured = effect(look(1000, 2.0), look(step, end))
+    assert (measured.step, measured.scale) == (step, 0.5)
     assert measured.gain == pytest.approx(gain)
     assert measured.upper - measured.gain == pytest.approx(1.96 * 0.01 * 2**0.5 / 2)
     assert measured.gain - measured.lower == pytest.approx(measured.upper - measured.gain)
@@ -42,13 +53,13 @@ def test_the_gain_is_relative_to_the_level_before(end: float, gain: float, verdi
 
 def test_a_falling_line_would_have_gone_on() -> None:
     before = look(1000, 2.0, per_step=-0.0005, slope_error=0.0001)
-    measured = effect(before, look(2000, 1.5))
+    measured = effect(before, look(3000, 1.0))
     assert measured.gain == pytest.approx(0.0)
-    assert measured.upper == pytest.approx(1.96 * (2 * 0.01**2 + 0.1**2) ** 0.5 / 2)
+    assert measured.upper == pytest.approx(1.96 * (2 * 0.01**2 + 0.2**2) ** 0.5 / 2)
 
 
 def test_a_rising_line_is_the_noise_that_was_selected() -> None:
-    measured = effect(look(1000, 2.0, per_step=0.0005, slope_error=0.0001), look(2000, 2.0))
+    measured = effect(look(1000, 2.0, per_step=0.0005, slope_error=0.0001), look(3000, 2.0))
     assert measured.gain == 0.0
     assert measured.upper == pytest.approx(1.96 * 0.01 * 2**0.5 / 2)
 

@@ -12,9 +12,11 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Effect
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.policies.reduce import (
-    LEAST_SHARE,
+    KEEP_SHARE,
     MAX_WITHOUT_GAIN,
     PATIENCE_AFTER_RESTORE,
+    PATIENCE_AFTER_TRIAL,
+    PATIENCE_SHARE,
     PolicyState,
     applied,
     decide,
@@ -115,22 +117,35 @@ def test_a_cut_is_the_factor_within_the_bounds(now: float, options: PolicyOption
 
 def test_what_a_cut_is_worth_is_learned_from_the_last_one() -> None:
     assert going_on_must_bring(FRESH, AUTO) == 0.005
-    helped = learned(replace(FRESH, scale=0.5, previous=1.0, without_gain=2), effect(0.4, error=0.1))
-    assert helped.gain == pytest.approx(0.3)
+    helped = learned(replace(FRESH, scale=0.5, previous=1.0, without_gain=1, going=0.02), effect(0.4, error=0.1))
+    assert helped.gain == 0.4
     assert (helped.previous, helped.without_gain, helped.take_back) == (None, 0, False)
-    assert going_on_must_bring(helped, AUTO) == pytest.approx(0.3 / 8)
-    assert scale(helped, trend(upper=0.037)) == 0.25
-    assert scale(helped, trend(upper=0.038)) is None
-    _, command = decide(helped, trend(upper=0.037), AUTO)
+    assert going_on_must_bring(helped, AUTO) == PATIENCE_SHARE * 0.2
+    assert going_on_must_bring(helped, replace(AUTO, factor=0.25)) == PATIENCE_SHARE * 0.1
+    assert scale(helped, trend(upper=0.079)) == 0.25
+    assert scale(helped, trend(upper=0.081)) is None
+    _, command = decide(helped, trend(upper=0.079), AUTO)
     assert command is not None
-    assert "the last cut surely brought 30 %" in command.reason
+    assert "going on brings 4 % per 500 steps, surely less than 7.9 %" in command.reason
+    assert "the last cut brought 40 %, the next should bring 20 %" in command.reason
 
 
-def test_an_uncertain_gain_counts_for_no_less_than_its_least_share() -> None:
-    assert learned(FRESH, effect(0.1, error=1.0)).gain == pytest.approx(LEAST_SHARE * 0.1)
+def test_a_cut_that_brought_less_than_going_on_is_taken_back_and_made_again_when_that_is_over() -> None:
+    after_cut = PolicyState(scale=0.5, previous=1.0, commands=1, applied_at=5900, going=0.03)
+    assert not learned(after_cut, effect(0.03 / KEEP_SHARE)).take_back
+    early = learned(after_cut, effect(0.02))
+    assert (early.take_back, early.without_gain, early.gain) == (True, 0, 0.02)
+    asked, command = decide(early, trend(6000), AUTO)
+    assert command is not None
+    assert (command.scale, command.cause) == (1.0, "restore")
+    assert "brought 2 %, while going on is worth 3 % per horizon" in command.reason
+    restored = applied(asked, 6001, 1.0)
+    assert going_on_must_bring(restored, AUTO) == PATIENCE_SHARE * 0.02  # the same cut brings the same
+    assert scale(restored, trend(int(PATIENCE_AFTER_TRIAL * 6000) - 1)) is None
+    assert scale(restored, trend(int(PATIENCE_AFTER_TRIAL * 6000))) == 0.5
 
 
-def test_a_cut_without_gain_is_taken_back_and_not_tried_again_before_the_run_is_twice_as_old() -> None:
+def test_a_cut_without_gain_is_taken_back_and_not_tried_again_before_the_run_is_older() -> None:
     after_cut = PolicyState(scale=0.5, previous=1.0, commands=1, applied_at=5900)
     to_take_back = learned(after_cut, effect(-0.01))
     assert (to_take_back.take_back, to_take_back.without_gain) == (True, 1)
@@ -140,8 +155,8 @@ def test_a_cut_without_gain_is_taken_back_and_not_tried_again_before_the_run_is_
     assert asked.quiet_until == PATIENCE_AFTER_RESTORE * 6000
     restored = applied(asked, 6001, 1.0)
     assert (restored.scale, restored.take_back, restored.previous) == (1.0, False, None)
-    assert scale(restored, trend(11_999)) is None
-    assert scale(restored, trend(12_000)) == 0.5
+    assert scale(restored, trend(8999)) is None
+    assert scale(restored, trend(9000)) == 0.5
 
 
 def test_while_the_schedule_moves_even_a_cut_without_gain_stays() -> None:

@@ -1,13 +1,15 @@
 """The value-of-a-cut policy: reduce the learning rate when going on is surely worth less than a cut.
 
 Going on is worth the improvement per horizon; its upper confidence bound, at one look, comes from the plateau detector's
-looks. A cut is worth what the last one brought, halved, since each halving of the noise floor leaves half as much to gain;
-a quarter of that is asked of going on, because a cut that comes too early costs progress that no later cut returns. Before
-the first cut there is nothing to learn from, so `first_cut` per horizon, relative to the level, stands in for it.
+looks. A cut is worth what the last one brought, times `factor`: each cut leaves so much of the noise floor. PATIENCE_SHARE of
+that is asked of going on, because a cut that comes too early costs progress that no later cut returns. Before the first cut
+there is nothing to learn from, so `first_cut` per horizon, relative to the level, stands in for it.
 
-A cut after which the metric is no better than going on would have made it is taken back: it slowed a run that was merely
-slow. It is not tried again before the run is twice as old, and after MAX_WITHOUT_GAIN such cuts in a row the policy has
-nothing more to offer.
+Every cut is a trial, measured against going on. It is taken back in two cases. Where the metric is no better than going on
+would have made it, it slowed a run that was merely slow; it is not tried again before the run is older by
+PATIENCE_AFTER_RESTORE, and after MAX_WITHOUT_GAIN such cuts in a row the policy has nothing more to offer. Where it brought
+something, but less than going on is worth, it came too early; what it brought is known from then on, and the same cut is
+made again when going on is worth less than that.
 
 `decide` is a pure step over `PolicyState`: a test builds a state and takes one step.
 """
@@ -18,26 +20,25 @@ import math
 from dataclasses import dataclass, replace
 
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Effect
 from lrwatch.core.options import PolicyOptions
 
-# The next cut should bring this share of what the last one brought (factor 0.5 halves the noise floor).
-NEXT_SHARE = 0.5
+# Going on must surely bring less per horizon than this share of what the next cut should bring. In closed loop on noisy
+# quadratic problems 0.3 comes too late (geometric mean 2.0 over the best hindsight-tuned schedules, against 1.8), 0.8 too
+# early (2.0); a controller that knows the true risk does best between 0.2 and 0.3.
+PATIENCE_SHARE = 0.4
 
-# Going on must surely bring less per horizon than this share of the next cut's worth. A quarter was best in closed loop
-# on noisy quadratic problems (geometric mean 1.46 over the best hindsight-tuned schedules).
-PATIENCE_SHARE = 0.25
-
-# A measured gain counts less one standard error, but for no less than this share of it.
-LEAST_SHARE = 0.5
+# A cut is kept if going on was worth less per horizon than this share of what it brought: a little more than was asked for
+# before it, so that noise does not undo what it has done.
+KEEP_SHARE = 0.5
 
 # Cuts in a row without gain until the policy stops.
-MAX_WITHOUT_GAIN = 3
+MAX_WITHOUT_GAIN = 2
 
 # A cut that was taken back is tried again when the run is older by this factor: the age is the only scale that a run whose
-# end is unknown has.
-PATIENCE_AFTER_RESTORE = 2.0
+# end is unknown has. Sooner, where the cut brought something and was only too early.
+PATIENCE_AFTER_RESTORE = 1.5
+PATIENCE_AFTER_TRIAL = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,10 @@ class PolicyState:
         asked: The scale that was asked for and neither applied nor rejected yet, or None.
         commands: Commands so far. applied_at: Step of the newest applied one, or None.
         previous: The scale before the newest cut, while that was not measured, or while it is to be taken back.
-        take_back: The newest cut brought nothing.
-        gain: What the newest cut that helped surely brought: its gain less one standard error, relative to the level before
-            it, or None.
+        take_back: The newest cut brought nothing, or less than going on is worth.
+        gain: What the newest cut that helped brought, relative to the level before it, or None.
+        going: What going on was worth per horizon, relative to the level, when the newest cut was asked for.
+        tried: The cut that brought `gain` was taken back, so the next one is the same cut again.
         without_gain: Cuts in a row that were taken back.
         quiet_until: No command before this step (set when one was rejected).
         schedule_moves: The trainer's own schedule is moving the learning rate: a plateau is advice, no reason to act.
@@ -64,6 +66,8 @@ class PolicyState:
     previous: float | None = None
     take_back: bool = False
     gain: float | None = None
+    going: float = 0.0
+    tried: bool = False
     without_gain: int = 0
     quiet_until: float = 0.0
     schedule_moves: bool = False
@@ -91,27 +95,45 @@ def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[Po
         why = f"{_percent(options.first_cut)} is asked before the first cut"
     else:
         why = (
-            f"the last cut surely brought {_percent(state.gain)}, the next should bring {_percent(NEXT_SHARE * state.gain)}, "
-            f"and going on must be worth a quarter of that, {_percent(worth)}"
+            f"the last cut brought {_percent(state.gain)}, the next should bring {_percent(_next_gain(state, options))}, and "
+            f"going on must be worth {PATIENCE_SHARE:g} of that, {_percent(worth)}"
         )
     reason = (
         f"going on brings {_percent(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, surely less than "
         f"{_percent(trend.ratio(trend.upper_now))}; {why}"
     )
-    asked = replace(state, asked=scale, previous=state.scale, take_back=False, commands=state.commands + 1)
+    asked = replace(
+        state,
+        asked=scale,
+        previous=state.scale,
+        take_back=False,
+        going=trend.ratio(trend.improvement_now),
+        commands=state.commands + 1,
+    )
     return asked, Command(trend.step, scale, reason)
 
 
 def _take_back(state: PolicyState, scale: float, trend: Trend) -> tuple[PolicyState, Command]:
-    quiet = PATIENCE_AFTER_RESTORE * trend.step
-    reason = f"the last cut brought nothing: it is taken back, and not tried again before step {quiet:.0f}"
+    if state.tried and state.gain is not None:
+        quiet = PATIENCE_AFTER_TRIAL * trend.step
+        why = f"brought {_percent(state.gain)}, while going on is worth {_percent(state.going)} per horizon: it came too early"
+    else:
+        quiet = PATIENCE_AFTER_RESTORE * trend.step
+        why = "brought nothing"
+    reason = f"the last cut {why}; it is taken back, and not tried again before step {quiet:.0f}"
     asked = replace(state, asked=scale, previous=None, take_back=False, quiet_until=quiet, commands=state.commands + 1)
     return asked, Command(trend.step, scale, reason, cause="restore")
 
 
 def going_on_must_bring(state: PolicyState, options: PolicyOptions) -> float:
     """The improvement per horizon, relative to the level, below which a cut is worth more."""
-    return options.first_cut if state.gain is None else PATIENCE_SHARE * NEXT_SHARE * state.gain
+    return options.first_cut if state.gain is None else PATIENCE_SHARE * _next_gain(state, options)
+
+
+def _next_gain(state: PolicyState, options: PolicyOptions) -> float:
+    """What the next cut should bring; the same cut brings the same, a further one what the last one left."""
+    gain = state.gain or 0.0
+    return gain if state.tried else options.factor * gain
 
 
 def worth_looking_for(state: PolicyState, options: PolicyOptions) -> float:
@@ -142,9 +164,10 @@ def rejected(state: PolicyState, until: float) -> PolicyState:
 def learned(state: PolicyState, effect: Effect) -> PolicyState:
     """The newest cut was measured."""
     if effect.gain <= 0:
-        return replace(state, take_back=True, without_gain=state.without_gain + 1)
-    error = (effect.gain - effect.lower) / Z95
-    return replace(state, gain=max(effect.gain - error, LEAST_SHARE * effect.gain), previous=None, without_gain=0)
+        return replace(state, tried=False, take_back=True, without_gain=state.without_gain + 1)
+    early = state.going > KEEP_SHARE * effect.gain
+    previous = state.previous if early else None
+    return replace(state, gain=effect.gain, tried=early, take_back=early, previous=previous, without_gain=0)
 
 
 def _percent(ratio: float) -> str:
