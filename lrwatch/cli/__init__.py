@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lrwatch._version import __version__
+from lrwatch.cli.backtest import backtest
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
 from lrwatch.cli.init import init
@@ -51,6 +52,7 @@ for _command in (
     run,
     demo,
     replay,
+    backtest,
     read,
     init,
     report,

@@ -1,4 +1,4 @@
-"""How far a long backlog is read: a bar where somebody looks at it, a line now and then where nobody does."""
+"""How far a long backlog is read, how many tasks are done: a bar where somebody looks at it, a line now and then where nobody does."""
 
 from __future__ import annotations
 
@@ -54,6 +54,37 @@ class Progress:
     def close(self) -> None:
         """End the bar, if there is one; it begins anew with the next backlog."""
         self._active = False
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
+class TaskProgress:
+    """Progress through tasks on standard error: a bar on a terminal, a line every LINE_SECONDS elsewhere.
+
+    Args:
+        label: Stands before the bar.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._bar: Any = None
+        self._told_at = time.monotonic()
+
+    def show(self, done: int, tasks: int) -> None:
+        """So many of so many tasks are done."""
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = click.progressbar(
+                    length=tasks, label=self._label, file=sys.stderr, show_pos=True, width=0
+                ).__enter__()
+            self._bar.update(done - self._bar.pos)
+        elif time.monotonic() - self._told_at >= LINE_SECONDS:
+            self._told_at = time.monotonic()
+            tell(f"lrwatch: {done} of {tasks} replays done")
+
+    def close(self) -> None:
+        """End the bar, if there is one."""
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
             self._bar = None

@@ -4,7 +4,8 @@ A file is a run of its own, whatever it is called; its content says later what i
 run with all of them; one that has none is searched for such directories, each a run. A pattern stands for each of its
 matches, and `-` for standard input. Looking again later finds what has come.
 
-In a directory only names are looked at, because a run's directory is full of other files:
+In a directory, and below a pattern that ends with nothing but a wildcard (`runs/*`, `runs/**`), only names are looked at,
+because a run's directory is full of other files:
 
 ==========================================  =========================================================================
 is a log                                    `*.jsonl *.json *.csv *.tsv *.log *.txt *.out`, databases (`*.db *.sqlite
@@ -146,6 +147,8 @@ class _Search:
         if os.path.lexists(absolute) or not glob.has_magic(given):
             return [absolute]
         found = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 - patterns may be absolute
+        if os.path.basename(given) in ("*", "**"):  # noqa: PTH119
+            found = [path for path in found if _is_named_log(os.path.basename(path)) or os.path.isdir(path)]  # noqa: PTH112, PTH119
         if not found:
             self.problems.append(f"{given}: no file or directory matches this pattern yet")
         return found
@@ -258,9 +261,12 @@ def log_of(path: str | os.PathLike[str]) -> str:
 
 
 def _is_log(entry: os.DirEntry[str]) -> bool:
-    name = entry.name
+    return _is_named_log(entry.name) and entry.is_file()
+
+
+def _is_named_log(name: str) -> bool:
     named = _EVENTS in name or os.path.splitext(name)[1].lower() in _LOG_ENDINGS  # noqa: PTH122
-    return named and name not in _OWN_NAMES and not _NO_LOG.fullmatch(name) and entry.is_file()
+    return named and name not in _OWN_NAMES and not _NO_LOG.fullmatch(name)
 
 
 def _names(homes: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from quadratic import Training
 
 VERBS = [
     "init",
-    "run", "demo", "replay", "read", "report", "config", "status", "journal", "explain", "set", "undo", "hold", "resume",
+    "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "set", "undo", "hold", "resume",
     "approve", "deny",
 ]  # fmt: skip
 
@@ -66,7 +66,7 @@ def test_help_of_a_verb_goes_to_standard_output_and_names_its_exit(verb: str) ->
     assert ended.returncode == 0
     assert ended.stdout.startswith(f"Usage: lrwatch {verb} ")
     assert ended.stderr == ""
-    data = {"replay", "read", "init", "status", "journal", "explain", "config show", "set"}
+    data = {"replay", "backtest", "read", "init", "status", "journal", "explain", "config show", "set"}
     assert ("--format" in ended.stdout) >= (verb in data)
 
 
@@ -99,7 +99,14 @@ def test_usage_that_only_the_program_can_judge_ends_with_2_and_one_line(log: Pat
 def test_a_setting_that_is_not_understood_ends_with_3_whatever_the_verb(log: Path, tmp_path: Path) -> None:
     config = tmp_path / "lrwatch.toml"
     config.write_text("[policy]\nmin_scal = 1\n")
-    for command in (["replay", log], ["run", log], ["status"], ["hold", "a"], ["report", log, "-o", "x.html"]):
+    for command in (
+        ["replay", log],
+        ["backtest", log],
+        ["run", log],
+        ["status"],
+        ["hold", "a"],
+        ["report", log, "-o", "x.html"],
+    ):
         one_line(lrwatch(*command, "--config", config), 3, str(config), "'min_scal'", "'min_scale'")
     one_line(lrwatch("config", "check", config), 3, "'min_scal'")
     one_line(lrwatch("status", env={"LRWATCH_POLICY_MOD": "auto"}), 3, "LRWATCH_POLICY_MOD", "'mode'")
@@ -122,7 +129,7 @@ def test_a_setting_that_is_not_understood_ends_with_3_whatever_the_verb(log: Pat
         ("zeros.csv", b"\0" * 4096),
     ],
 )
-@pytest.mark.parametrize("verb", [["replay"], ["read"], ["report", "-o", "x.html"]])
+@pytest.mark.parametrize("verb", [["replay"], ["backtest"], ["read"], ["report", "-o", "x.html"]])
 def test_what_is_no_log_ends_with_4_and_one_line(
     tmp_path: Path, verb: list[str], name: str, content: bytes | None
 ) -> None:

@@ -1,0 +1,205 @@
+"""`lrwatch backtest`: the daemon's decisions on many finished logs, settings side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import closing, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrwatch.cli.output import format_option, print_json, print_table, tell
+from lrwatch.cli.progress import TaskProgress
+from lrwatch.cli.settings import load_config, metric_option
+
+if TYPE_CHECKING:
+    from lrwatch.config import Config
+    from lrwatch.daemon.backtest import Row, Summary
+
+# What the built-in defaults are called where no file was given.
+DEFAULTS = "defaults"
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="GLOB...")
+@click.option(
+    "--config",
+    "config_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="TOML file with settings; several are compared.  [default: the defaults]",
+)
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes to work in.  [default: one a core]")
+@click.option(
+    "--dask",
+    "scheduler",
+    metavar="ADDRESS",
+    help="Work on the Dask cluster of this scheduler instead; its workers need lrwatch and the same paths.",
+)
+@metric_option
+@format_option
+def backtest(
+    paths: tuple[str, ...], config_files: tuple[Path, ...], jobs: int | None, scheduler: str | None, metric: str | None,
+    form: str,
+) -> int:  # fmt: skip
+    """Show what the daemon would have found and done on many finished logs.
+
+    Every log is replayed under every configuration. Files, directories and patterns ('runs/**', quoted) are taken.
+    """
+    from concurrent.futures import BrokenExecutor
+
+    from lrwatch.daemon import backtest as daemon
+    from lrwatch.errors import InputError, UsageError
+    from lrwatch.sources.discover import discover
+
+    if scheduler is not None and jobs is not None:
+        raise UsageError(
+            expected="--jobs or --dask", found="both", where="the command line",
+            hint="The cluster has as many workers as it has.",
+        )  # fmt: skip
+    configs = _configs(config_files, metric)
+    found = discover(paths)
+    for problem in found.problems:
+        tell(f"lrwatch: {problem}")
+    logs = [log.path for log in found.logs]
+    if not logs:
+        raise InputError(
+            expected="logs of finished runs", found="none", where=" ".join(paths),
+            hint="Give files, directories or quoted patterns such as 'runs/**'.",
+        )  # fmt: skip
+    try:
+        with (
+            closing(TaskProgress(f"{len(logs)} logs")) as progress,
+            _executor(scheduler, jobs or os.cpu_count() or 1, len(logs) * len(configs)) as executor,
+        ):
+            rows = daemon.backtest(logs, configs, executor, progress.show)
+    except BrokenExecutor as error:
+        raise InputError(
+            expected="workers that live", found=f"one that died: {error}", where="backtest",
+            hint="It may have run out of memory: try fewer with --jobs.",
+        ) from error  # fmt: skip
+    if all(row.outcome.problem for row in rows):
+        several = "" if len(logs) == 1 else f"; and {len(logs) - 1} more that cannot be used"
+        raise InputError(
+            expected="logs of finished runs", found=rows[0].outcome.problem + several, where=rows[0].outcome.log,
+            hint="`lrwatch read FILE` shows what is in one; name a metric with --metric.",
+        )  # fmt: skip
+    totals = daemon.summaries(rows)
+    if form == "json":
+        for row in rows:
+            print_json(daemon.as_json(row))
+        for total in totals:
+            print_json(daemon.as_json(total))
+    else:
+        _print(rows, totals)
+    return 0
+
+
+def _configs(files: tuple[Path, ...], metric: str | None) -> dict[str, Config]:
+    """The settings by the shortest names that tell them apart."""
+    from lrwatch.errors import ConfigError
+
+    if len(set(files)) < len(files):
+        double = next(file for i, file in enumerate(files) if file in files[:i])
+        raise ConfigError(
+            expected="each configuration once", found="one that is given twice", where=str(double),
+            hint="Leave one of them out.",
+        )  # fmt: skip
+    stems = [file.stem for file in files]
+    names = stems if len(set(stems)) == len(stems) else [str(file) for file in files]
+    loaded = {name: load_config(file, watch__metric=metric) for name, file in zip(names, files, strict=True)}
+    return loaded or {DEFAULTS: load_config(None, watch__metric=metric)}
+
+
+@contextmanager
+def _executor(scheduler: str | None, jobs: int, tasks: int) -> Iterator[Executor | None]:
+    """Who does the work: a cluster, processes, or nobody else."""
+    if scheduler is not None:
+        with _cluster(scheduler) as executor:
+            yield executor
+    elif min(jobs, tasks) == 1:
+        yield None
+    else:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        # Not by fork: numpy has threads.
+        pool = ProcessPoolExecutor(min(jobs, tasks), mp_context=multiprocessing.get_context("spawn"))
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[Executor]:
+    from lrwatch.errors import InputError
+
+    try:
+        client_class: Any = import_module("distributed").Client
+    except ImportError as error:
+        raise InputError(
+            expected="the package distributed", found="none", where="--dask",
+            hint="Install it: pip install 'lrwatch[backtest]'.",
+        ) from error  # fmt: skip
+    try:
+        client = client_class(address)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            expected="a Dask scheduler", found=str(error), where=address,
+            hint="Give its address as it prints it, tcp://HOST:PORT.",
+        ) from error  # fmt: skip
+    with client:
+        yield client.get_executor()
+
+
+def _print(rows: list[Row], totals: list[Summary]) -> None:
+    several = len(totals) > 1
+    compared = ["config", "delay"] if several else []
+    here = os.path.commonpath([os.path.dirname(row.outcome.log) for row in rows])  # noqa: PTH120
+    table = []
+    for row in rows:
+        outcome = row.outcome
+        said = outcome.problem or ", ".join(_count(kind, n) for kind, n in (outcome.reports or {}).items()) or "nothing"
+        beside = [outcome.config, row.delay] if several else []
+        table.append(
+            [
+                os.path.relpath(outcome.log, here),
+                outcome.step,
+                *beside,
+                outcome.plateau,
+                outcome.commands or None,
+                outcome.command,
+                said,
+            ]
+        )
+    print_table(
+        [f"log in {here}", "steps", *compared, "plateau at", "commands", "first at", "reports"],
+        table, right=[1, *range(3 if several else 2, 6 if several else 5)],
+    )  # fmt: skip
+    click.echo()
+    print_table(
+        ["config", "logs", "with a plateau", "first at", "median delay", "commands a run", "reports"],
+        [
+            [
+                total.config,
+                f"{total.logs}" + (f" ({total.unread} unread)" if total.unread else ""),
+                total.with_plateau,
+                "" if total.first_plateau is None else f"{100 * total.first_plateau:.0f} % of the run",
+                total.delay,
+                f"{total.commands:.2f}",
+                ", ".join(_count(kind, n) for kind, n in total.reports.items()) or "none",
+            ]
+            for total in totals
+        ],
+        right=[2, 3, 4, 5],
+    )
+
+
+def _count(kind: str, count: int) -> str:
+    return f"{count} {kind}"

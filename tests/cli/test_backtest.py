@@ -1,0 +1,198 @@
+"""`lrwatch backtest`: many logs, several settings, any executor, and always the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import distributed
+import pytest
+from daemon_process import lrwatch
+from helpers import eventually
+from quadratic import Training
+
+from lrwatch.config import Config
+from lrwatch.daemon import backtest
+
+LENGTHS = (900, 1300, 2000, 3000)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directories of finished runs, with what else lies there."""
+    top = tmp_path_factory.mktemp("backtest") / "runs"
+    for length in LENGTHS:
+        run = top / f"{length}"
+        run.mkdir(parents=True)
+        (run / "train.jsonl").write_text(Training(lr=1 / length).lines(length))
+        (run / "config.json").write_text('{"lr": 0.1}\n')
+        (run / "model.bin").write_bytes(bytes(range(256)))
+    return top
+
+
+@pytest.fixture(scope="module")
+def configs(runs: Path) -> list[str]:
+    """Two configurations, as options."""
+    options = []
+    for name, settings in {"shy": "min_improvement = 0.001", "keen": 'min_improvement = 0.05\nhorizon = "20%"'}.items():
+        file = runs.parent / f"{name}.toml"
+        file.write_text(f"[detect]\n{settings}\n")
+        options += ["--config", str(file)]
+    return options
+
+
+@pytest.fixture(scope="module")
+def serial(runs: Path, configs: list[str]) -> str:
+    """What one process prints."""
+    ended = lrwatch("backtest", f"{runs}/**", *configs, "--jobs", "1", "--format", "json")
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def records(printed: str, event: str) -> list[dict[str, Any]]:
+    """The JSON objects of one kind."""
+    return [record for record in map(json.loads, printed.splitlines()) if record["event"] == event]
+
+
+def test_each_log_and_configuration_is_what_replay_says(serial: str, runs: Path, configs: list[str]) -> None:
+    rows = records(serial, "backtest")
+    logs = [str(path) for path in sorted(runs.glob("*/train.jsonl"))]
+    assert [(row["log"], row["config"]) for row in rows] == [(log, name) for log in logs for name in ("shy", "keen")]
+    assert any(row["reports"] for row in rows)
+    for row in rows:
+        config = runs.parent / f"{row['config']}.toml"
+        ended = lrwatch("replay", row["log"], "--config", config, "--format", "json")
+        events = [json.loads(line) for line in ended.stdout.splitlines()]
+        findings = [event for event in events if event["event"] == "finding"]
+        commands = [event for event in events if event["event"] == "command"]
+        assert row["reports"] == Counter(finding["kind"] for finding in findings)
+        assert row["commands"] == len(commands)
+        assert row["plateau"] == next((f["step"] for f in findings if f["kind"] == "plateau"), None)
+        assert row["command"] == (commands[0]["step"] if commands else None)
+
+
+def test_configurations_are_compared(serial: str) -> None:
+    rows = records(serial, "backtest")
+    shy, keen = records(serial, "summary")
+    assert (shy["config"], keen["config"]) == ("shy", "keen")
+    for total in (shy, keen):
+        mine = [row for row in rows if row["config"] == total["config"]]
+        assert total["logs"] == len(mine) == len(LENGTHS)
+        assert total["with_plateau"] == sum(row["plateau"] is not None for row in mine)
+        assert total["commands"] == sum(row["commands"] for row in mine) / len(mine)
+    assert keen["with_plateau"] == len(LENGTHS)
+    for log in {row["log"] for row in rows}:
+        of_log = [row for row in rows if row["log"] == log and row["plateau"] is not None]
+        earliest = min(row["plateau"] for row in of_log)
+        assert [row["delay"] for row in of_log] == [row["plateau"] - earliest for row in of_log]
+    assert keen["first_plateau"] < shy["first_plateau"]
+
+
+def test_more_processes_print_the_same_bytes(serial: str, runs: Path, configs: list[str]) -> None:
+    ended = lrwatch("backtest", runs, *configs, "--jobs", "3", "--format", "json")
+    assert ended.stdout == serial
+    assert ended.stderr == ""
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A scheduler and two workers on this machine."""
+    make: Any = distributed.LocalCluster
+    with make(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1",
+        worker_dashboard_address=None, silence_logs=50,
+    ) as local:  # fmt: skip
+        yield local
+
+
+def test_a_dask_cluster_that_loses_a_worker_says_the_same(
+    serial: str, runs: Path, configs: list[str], cluster: Any
+) -> None:
+    victim = next(iter(cluster.workers.values())).pid
+    command = ["backtest", str(runs), *configs, "--dask", cluster.scheduler_address, "--format", "json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lrwatch", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        # Work has come to the worker: then it dies with it.
+        eventually(lambda: _busy(cluster), what="a worker that works")
+        os.kill(victim, signal.SIGKILL)
+        printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert printed == serial
+
+
+def _busy(cluster: Any) -> bool:
+    return any(state.processing for state in list(cluster.scheduler.workers.values()))
+
+
+def _die(_log: str, _name: str, _config: Config) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_is_an_error_and_no_silence(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backtest, "judge", _die)
+    logs = sorted(runs.glob("*/train.jsonl"))
+    with ProcessPoolExecutor(1) as pool, pytest.raises(BrokenProcessPool):
+        backtest.backtest(logs, {"defaults": Config()}, pool)
+
+
+def test_the_table_is_for_people(runs: Path, configs: list[str]) -> None:
+    ended = lrwatch("backtest", f"{runs}/*", *configs, "--jobs", "1")
+    lines = ended.stdout.splitlines()
+    assert lines[0].startswith(f"log in {runs}")
+    assert lines[1].startswith("1300/train.jsonl")
+    assert [line.split()[0] for line in lines[-2:]] == ["shy", "keen"]
+    assert "% of the run" in lines[-1]
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_judged(runs: Path) -> None:
+    ended = lrwatch("backtest", runs / "900" / "train.jsonl", runs / "900" / "model.bin", "--format", "json")
+    assert ended.returncode == 0
+    good, bad = records(ended.stdout, "backtest")
+    assert good["problem"] == ""
+    assert bad["problem"]
+    assert records(ended.stdout, "summary")[0]["unread"] == 1
+
+
+def test_errors_have_their_codes(runs: Path, tmp_path: Path) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text("[detect]\nhorizont = 3\n")
+    ended = lrwatch("backtest", runs, "--config", config)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "'horizon'" in ended.stderr
+    config.write_text("")
+    assert lrwatch("backtest", runs, "--config", config, "--config", config).returncode == 3
+    ended = lrwatch("backtest", f"{tmp_path}/none/**")
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert "no file or directory matches" in ended.stderr
+    assert lrwatch("backtest", runs, "--jobs", "0").returncode == 2
+    assert lrwatch("backtest", runs, "--jobs", "2", "--dask", "tcp://127.0.0.1:1").returncode == 2
+    ended = lrwatch("backtest", runs, "--dask", "nowhere", env={"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s"})
+    assert ended.returncode == 4
+    assert "a Dask scheduler" in ended.stderr
+
+
+def test_on_a_terminal_there_is_a_bar(runs: Path) -> None:
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "lrwatch", "backtest", str(runs), "--jobs", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave) as process:
+        os.close(slave)
+        shown = b""
+        try:
+            while read := os.read(master, 4096):
+                shown += read
+        except OSError:  # the other end is closed
+            pass
+        finally:
+            os.close(master)
+        assert process.wait(30) == 0, shown
+    assert b"4/4" in shown
