@@ -17,12 +17,13 @@ from lrwatch._version import __version__
 
 TYPE_CHECKING = False  # type checkers take it for true; `typing` would be most of this module's import time
 if TYPE_CHECKING:
+    from lrwatch import torch
     from lrwatch.client import Client, attach
     from lrwatch.core.controller import Controller, find_plateaus
     from lrwatch.core.events import Finding
     from lrwatch.sources.table import read_log
 
-__all__ = ["Client", "Controller", "Finding", "__version__", "attach", "find_plateaus", "read_log"]
+__all__ = ["Client", "Controller", "Finding", "__version__", "attach", "find_plateaus", "read_log", "torch"]
 
 _HOMES = {
     "attach": "lrwatch.client",
@@ -35,6 +36,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "torch":
+        return import_module("lrwatch.torch")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'lrwatch' has no attribute {name!r}")

@@ -33,7 +33,7 @@ RINGS: dict[str, set[str]] = {
     "demo": INNER | EDGES | {"config", "daemon", "client", "testing", "__init__"},
     "cli": INNER | EDGES | {"config", "daemon", "client", "testing", "demo"},
     "__main__": {"cli"},
-    "__init__": {"client", "core", "sources"},
+    "__init__": {"client", "core", "sources", "torch"},
 }
 # A clock, a file, a thread, the environment, the log, chance: whatever would make a decision hard to repeat.
 IMPURE = {

@@ -14,7 +14,6 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import distributed
 import pytest
 from daemon_process import lrwatch
 from helpers import eventually
@@ -103,35 +102,74 @@ def test_more_processes_print_the_same_bytes(serial: str, runs: Path, configs: l
     assert ended.stderr == ""
 
 
+class Cluster:
+    """A Dask scheduler and two workers, each a process of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self._file = home / "scheduler.json"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-show", "--dashboard-address", "127.0.0.1:0"
+        )
+        self.address: str = eventually(self._address, what="the scheduler's address")
+        for _ in range(2):
+            self._start("worker", self.address, "--nthreads", "1", "--no-nanny", "--dashboard-address", "127.0.0.1:0")
+
+    def _start(self, what: str, *arguments: str) -> None:
+        given = ["--scheduler-file", str(self._file)] if what == "scheduler" else []
+        with (self._file.parent / "cluster.log").open("ab") as log:
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", f"distributed.cli.dask_{what}", *given, *arguments],
+                    stdout=log, stderr=log, cwd=self._file.parent,
+                )
+            )  # fmt: skip
+
+    def _address(self) -> str:
+        try:
+            return str(json.loads(self._file.read_text())["address"])
+        except (FileNotFoundError, ValueError):
+            return ""
+
+    def worker_in(self, directory: Path) -> int:
+        """The process id of a worker that has a file of `directory` open, or 0."""
+        for worker in self.processes[1:]:
+            for link in Path(f"/proc/{worker.pid}/fd").iterdir():
+                try:
+                    if link.readlink().is_relative_to(directory):
+                        return worker.pid
+                except FileNotFoundError:  # closed meanwhile
+                    continue
+        return 0
+
+    def close(self) -> None:
+        """End all of it."""
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait(20)
+
+
 @pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A scheduler and two workers on this machine."""
-    make: Any = distributed.LocalCluster
-    with make(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1",
-        worker_dashboard_address=None, silence_logs=50,
-    ) as local:  # fmt: skip
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster on this machine."""
+    local = Cluster(tmp_path)
+    try:
         yield local
+    finally:
+        local.close()
 
 
 def test_a_dask_cluster_that_loses_a_worker_says_the_same(
-    serial: str, runs: Path, configs: list[str], cluster: Any
+    serial: str, runs: Path, configs: list[str], cluster: Cluster
 ) -> None:
-    victim = next(iter(cluster.workers.values())).pid
-    command = ["backtest", str(runs), *configs, "--dask", cluster.scheduler_address, "--format", "json"]
+    command = ["backtest", str(runs), *configs, "--dask", cluster.address, "--format", "json"]
     with subprocess.Popen(
         [sys.executable, "-m", "lrwatch", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        # Work has come to the worker: then it dies with it.
-        eventually(lambda: _busy(cluster), what="a worker that works")
-        os.kill(victim, signal.SIGKILL)
+        os.kill(eventually(lambda: cluster.worker_in(runs), what="a worker that reads a log"), signal.SIGKILL)
         printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert printed == serial
-
-
-def _busy(cluster: Any) -> bool:
-    return any(state.processing for state in list(cluster.scheduler.workers.values()))
 
 
 def _die(_log: str, _name: str, _config: Config) -> None:
