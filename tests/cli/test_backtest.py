@@ -134,12 +134,8 @@ class Cluster:
     def worker_in(self, directory: Path) -> int:
         """The process id of a worker that has a file of `directory` open, or 0."""
         for worker in self.processes[1:]:
-            for link in Path(f"/proc/{worker.pid}/fd").iterdir():
-                try:
-                    if link.readlink().is_relative_to(directory):
-                        return worker.pid
-                except FileNotFoundError:  # closed meanwhile
-                    continue
+            if any(_leads_into(link, directory) for link in Path(f"/proc/{worker.pid}/fd").iterdir()):
+                return worker.pid
         return 0
 
     def close(self) -> None:
@@ -147,6 +143,13 @@ class Cluster:
         for process in reversed(self.processes):
             process.kill()
             process.wait(20)
+
+
+def _leads_into(link: Path, directory: Path) -> bool:
+    try:
+        return link.readlink().is_relative_to(directory)
+    except FileNotFoundError:  # closed meanwhile
+        return False
 
 
 @pytest.fixture
