@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import replace
 
-from lrwatch.core.snapshot import MetricStatus, RunStatus, Snapshot, TrendStatus
+from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, Snapshot, TrendStatus
 
 CALM = RunStatus(
     name="gpt2",
@@ -28,6 +28,8 @@ CALM = RunStatus(
     commands={"plateau": 1, "operator": 1},
     rejected={"out_of_bounds": 1},
     pending_seconds=2.5,
+    effect=EffectStatus(9_000, 0.5, 0.021, 0.015, 0.027, "helped"),
+    effects={"helped": 1},
     applied_time=1_699_999_000.0,
     token=7,
     bytes=123_456,

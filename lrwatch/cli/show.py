@@ -42,16 +42,35 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
             trend["state"] if trend else "undecided" if one["up"] else "down",
             f"{100 * trend['improvement']:.2g} % ({100 * trend['lower']:.2g} to {100 * trend['upper']:.2g})" if trend else "",
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
-            one["mode"], _age(one["last_sample_time"]), one["why"],
+            _effect(one.get("effect")), one["mode"], _age(one["last_sample_time"]), one["why"],
         ])  # fmt: skip
     print_table(
-        ["run", "step", "metric", "value", "state", "per horizon", "scale", "mode", "last sample", "problem"],
+        [
+            "run",
+            "step",
+            "metric",
+            "value",
+            "state",
+            "per horizon",
+            "scale",
+            "last effect",
+            "mode",
+            "last sample",
+            "problem",
+        ],
         rows,
         right=[1, 3],
     )
     if not daemon_is_running(state_directory(config)):
         click.echo("no daemon is running on this state: this is where the runs stood when it ended", err=True)
     return 0
+
+
+def _effect(effect: dict[str, Any] | None) -> str:
+    if effect is None:
+        return ""
+    bounds = f"{100 * effect['lower']:.2g} to {100 * effect['upper']:.2g}"
+    return f"{effect['verdict']}: {100 * effect['gain']:.2g} % ({bounds})"
 
 
 def _age(seconds: float | None) -> str:

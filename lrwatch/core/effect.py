@@ -10,7 +10,7 @@ hides the difference.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Effect
@@ -61,15 +61,18 @@ def measure(before: Before, after: Trend) -> Effect | None:
         return None
     level = before.level or 1.0
     gain, lower, upper = gain / level, (gain - margin) / level, (gain + margin) / level
-    verdict = "helped" if lower > 0 else "cost progress" if upper < 0 else "no certain gain"
-    return Effect(
+    measured = Effect(
         step=after.step,
         scale=before.scale,
         gain=gain,
         lower=lower,
         upper=upper,
+        message="",
+    )
+    return replace(
+        measured,
         message=(
             f"{after.step - before.step} steps after scale {before.scale:g}: {after.end:.4g} where going on would have given "
-            f"{expected:.4g}; gain {100 * gain:.2g} % ({100 * lower:.2g} to {100 * upper:.2g} %): {verdict}"
+            f"{expected:.4g}; gain {100 * gain:.2g} % ({100 * lower:.2g} to {100 * upper:.2g} %): {measured.verdict}"
         ),
     )

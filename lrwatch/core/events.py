@@ -13,6 +13,8 @@ Kind = Literal["plateau", "divergence", "nonfinite", "spike", "oscillation", "ov
 CAUSES = ("plateau", "restore", "operator")
 """Why there is a command: a plateau, a cut that is taken back, an operator."""
 
+Verdict = Literal["helped", "no certain gain", "cost progress"]
+
 Value = float | int | str | bool | None
 Evidence = Mapping[str, Value]
 
@@ -66,6 +68,11 @@ class Effect:
     lower: float
     upper: float
     message: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval says."""
+        return "helped" if self.lower > 0 else "cost progress" if self.upper < 0 else "no certain gain"
 
 
 Event = Finding | Command | Phase | Effect

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lrwatch.core.events import Verdict
+
 TrendState = Literal["improving", "plateau", "undecided"]
 
 
@@ -48,6 +50,18 @@ class MetricStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectStatus:
+    """What the newest command that was measured did. `gain` is relative to the level before, positive is better, bounded at 95 %."""
+
+    step: int
+    scale: float
+    gain: float
+    lower: float
+    upper: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class RunStatus:
     """One run.
 
@@ -63,6 +77,7 @@ class RunStatus:
         schedule_lr, effective_lr: Parameter group name to learning rate, as the trainer reported it.
         commands: Cause to count. rejected: Code to count.
         pending_seconds: Age of the command that is not acknowledged yet, 0 when there is none.
+        effect: What the newest measured command did, or None. effects: Verdict to count.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
         token: Fencing number under which this daemon commands the run.
         lag_bytes: Bytes that lie in the logs and were not read yet.
@@ -84,6 +99,8 @@ class RunStatus:
     commands: Mapping[str, int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
     pending_seconds: float = 0.0
+    effect: EffectStatus | None = None
+    effects: Mapping[str, int] = field(default_factory=dict)
     applied_time: float | None = None
     token: int = 0
     bytes: int = 0

@@ -13,10 +13,10 @@ from typing import Any
 from lrwatch.config import Config
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.core.detectors.stalled import StalledDetector
-from lrwatch.core.events import Command, Event, Finding, as_json
+from lrwatch.core.events import Command, Effect, Event, Finding, as_json
 from lrwatch.core.run import Run
 from lrwatch.core.sample import Batch
-from lrwatch.core.snapshot import RunStatus
+from lrwatch.core.snapshot import EffectStatus, RunStatus
 from lrwatch.daemon.actuator import Actuator, Answer
 from lrwatch.daemon.reader import LogReader
 from lrwatch.protocol import Desired
@@ -72,6 +72,7 @@ class Watched:
         self.stalled = StalledDetector()
         self.last_sample_time: float | None = None
         self.applied_time: float | None = None
+        self.effect: EffectStatus | None = None
         self.held = False
         self.proposals: dict[int, float] = {}
         self.scales: list[float] = []
@@ -88,7 +89,7 @@ class Watched:
         self._survived: dict[Path, Counter[str]] = {}
         self._problem = ""
         self.counts: dict[str, Counter[str]] = {
-            key: Counter() for key in ("findings", "commands", "rejected", "errors", "ingest")
+            key: Counter() for key in ("findings", "commands", "effects", "rejected", "errors", "ingest")
         }
         self._owners: dict[str, str] = {}
         self._axis = "step"
@@ -206,6 +207,9 @@ class Watched:
         for event in events:
             if isinstance(event, Finding):
                 self.counts["findings"][event.kind] += 1
+            if isinstance(event, Effect):
+                self.counts["effects"][event.verdict] += 1
+                self.effect = EffectStatus(event.step, event.scale, event.gain, event.lower, event.upper, event.verdict)
             if isinstance(event, Command):
                 self._command(event, now)
             else:
@@ -359,6 +363,7 @@ class Watched:
             "last_sample_time": self.last_sample_time,
             "stalled": self.stalled.state(),
             "applied_time": self.applied_time,
+            "effect": None if self.effect is None else asdict(self.effect),
             "held": self.held,
             "proposals": list(proposals.items()),
             "scales": self.scales,
@@ -367,7 +372,10 @@ class Watched:
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.run.restore(saved["run"])
-        self.counts = {key: Counter(counts) for key, counts in saved["counts"].items()}
+        for key, counts in saved["counts"].items():
+            self.counts[key] = Counter(counts)
+        if (effect := saved.get("effect")) is not None:  # a state of version 0.1 has none
+            self.effect = EffectStatus(**effect)
         self.last_sample_time, self.applied_time = saved["last_sample_time"], saved["applied_time"]
         if "stalled" in saved:  # a state of version 0.1 has none
             self.stalled.restore(saved["stalled"])
@@ -433,6 +441,8 @@ class Watched:
             rejected=dict(self.counts["rejected"]),
             pending_seconds=max(0.0, now - actuator.pending_since) if actuator and actuator.pending_since else 0.0,
             applied_time=self.applied_time,
+            effect=self.effect,
+            effects=dict(self.counts["effects"]),
             token=actuator.token if actuator is not None else 0,
             bytes=self.counts["ingest"]["bytes"],
             lines=self.counts["ingest"]["lines"],

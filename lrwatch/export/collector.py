@@ -16,7 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from lrwatch._version import __version__
-from lrwatch.core.events import CAUSES, Kind
+from lrwatch.core.events import CAUSES, Kind, Verdict
 from lrwatch.core.snapshot import RunStatus, Snapshot, TrendState
 from lrwatch.export import names
 from lrwatch.export.labels import label_value
@@ -49,6 +49,10 @@ def one_of_each(run: RunStatus) -> Iterator[Series]:
     if run.applied_time is not None:
         yield names.COMMAND_APPLIED, name, run.applied_time
     yield names.CONTROLLER_TOKEN, name, run.token
+    if run.effect is not None:
+        yield names.EFFECT_GAIN, name, run.effect.gain
+        yield names.EFFECT_GAIN_LOWER, name, run.effect.lower
+        yield names.EFFECT_GAIN_UPPER, name, run.effect.upper
     yield names.INGEST_BYTES, name, run.bytes
     yield names.INGEST_LINES, name, run.lines
     yield names.INGEST_SAMPLES, name, run.samples
@@ -75,6 +79,7 @@ def one_per_value(run: RunStatus) -> Iterator[Series]:
     # whose trainer has said hello, so that there is a token, can be given a command and refuse it.
     findings = {**dict.fromkeys(get_args(Kind), 0), **run.findings}
     commands = {**dict.fromkeys(CAUSES if run.token else (), 0), **run.commands}
+    effects = {**dict.fromkeys(get_args(Verdict) if run.token else (), 0), **run.effects}
     rejected = {**dict.fromkeys(get_args(RejectionCode) if run.token else (), 0), **run.rejected}
     for metric, values in (
         (names.FINDINGS, findings),
@@ -82,6 +87,7 @@ def one_per_value(run: RunStatus) -> Iterator[Series]:
         (names.LR_EFFECTIVE, run.effective_lr),
         (names.COMMANDS, commands),
         (names.COMMANDS_REJECTED, rejected),
+        (names.EFFECTS, effects),
         (names.INGEST_ERRORS, run.errors),
     ):
         for label, value in values.items():

@@ -108,6 +108,17 @@ COMMAND_APPLIED = Metric(
     "Unix time of the last acknowledged command.",
     ("run",),
 )
+EFFECT_GAIN = Metric(
+    "lrwatch_effect_gain_ratio",
+    "gauge",
+    "What the newest measured command brought against going on, relative to the level before; positive is better.",
+    ("run",),
+)
+EFFECT_GAIN_LOWER = Metric("lrwatch_effect_gain_ratio_lower", "gauge", "Lower 95 % bound of that gain.", ("run",))
+EFFECT_GAIN_UPPER = Metric("lrwatch_effect_gain_ratio_upper", "gauge", "Upper 95 % bound of that gain.", ("run",))
+EFFECTS = Metric(
+    "lrwatch_effects_total", "counter", "Measured commands, by what the interval says.", ("run", "verdict")
+)
 CONTROLLER_TOKEN = Metric(
     "lrwatch_controller_token", "gauge", "Fencing number under which this daemon commands the run.", ("run",)
 )
