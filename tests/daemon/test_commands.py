@@ -53,6 +53,13 @@ def test_a_command_goes_from_hello_over_its_acknowledgement_to_its_effect(bench:
     status = run.watched.status(run.clock.now)
     assert (status.scale, status.wanted, status.commands["plateau"] >= 1) == (0.5, status.wanted, True)
     assert status.applied_time is not None
+    assert status.effect is not None
+    assert (status.effect.gain, status.effect.lower, status.effect.verdict) == (
+        effect["gain"],
+        effect["lower"],
+        "helped",
+    )
+    assert status.effects == {"helped": 1}
     assert run.told == list(run.store.journal())
 
 
