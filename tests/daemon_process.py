@@ -27,6 +27,26 @@ def lrwatch(
     )  # fmt: skip
 
 
+def on_a_terminal(*arguments: str | Path, env: Mapping[str, str] | None = None) -> bytes:
+    """Run a command to its good end with a terminal for what it prints for people. -> what the terminal showed."""
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "lrwatch", *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=slave, env={**os.environ, **(env or {})}
+    ) as process:
+        os.close(slave)
+        shown = b""
+        try:
+            while read := os.read(master, 4096):
+                shown += read
+        except OSError:  # the other end is closed
+            pass
+        finally:
+            os.close(master)
+        assert process.wait(30) == 0, shown
+    return shown
+
+
 class DaemonProcess:
     """`lrwatch run` on a free port, until it is ended.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from importlib import import_module
@@ -161,26 +161,19 @@ def _cluster(address: str) -> Iterator[Executor]:
 def _print(rows: list[Row], totals: list[Summary]) -> None:
     several = len(totals) > 1
     compared = ["config", "delay"] if several else []
+    numbers = range(2, 6) if several else range(1, 5)
     here = os.path.commonpath([os.path.dirname(row.outcome.log) for row in rows])  # noqa: PTH120
     table = []
     for row in rows:
         outcome = row.outcome
-        said = outcome.problem or ", ".join(_count(kind, n) for kind, n in (outcome.reports or {}).items()) or "nothing"
-        beside = [outcome.config, row.delay] if several else []
-        table.append(
-            [
-                os.path.relpath(outcome.log, here),
-                outcome.step,
-                *beside,
-                outcome.plateau,
-                outcome.commands or None,
-                outcome.command,
-                said,
-            ]
-        )
+        table.append([
+            os.path.relpath(outcome.log, here), *([outcome.config] if several else []), outcome.step,
+            *([row.delay] if several else []), outcome.plateau, outcome.commands or None, outcome.command,
+            outcome.problem or _counted(outcome.reports),
+        ])  # fmt: skip
     print_table(
-        [f"log in {here}", "steps", *compared, "plateau at", "commands", "first at", "reports"],
-        table, right=[1, *range(3 if several else 2, 6 if several else 5)],
+        [f"log in {here}", *compared[:1], "steps", *compared[1:], "plateau at", "commands", "first at", "reports"],
+        table, right=numbers,
     )  # fmt: skip
     click.echo()
     print_table(
@@ -193,7 +186,7 @@ def _print(rows: list[Row], totals: list[Summary]) -> None:
                 "" if total.first_plateau is None else f"{100 * total.first_plateau:.0f} % of the run",
                 total.delay,
                 f"{total.commands:.2f}",
-                ", ".join(_count(kind, n) for kind, n in total.reports.items()) or "none",
+                _counted(total.reports),
             ]
             for total in totals
         ],
@@ -201,5 +194,5 @@ def _print(rows: list[Row], totals: list[Summary]) -> None:
     )
 
 
-def _count(kind: str, count: int) -> str:
-    return f"{count} {kind}"
+def _counted(reports: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in reports.items()) or "nothing"

@@ -45,22 +45,9 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
             _effect(one.get("effect")), one["mode"], _age(one["last_sample_time"]), one["why"],
         ])  # fmt: skip
     print_table(
-        [
-            "run",
-            "step",
-            "metric",
-            "value",
-            "state",
-            "per horizon",
-            "scale",
-            "last effect",
-            "mode",
-            "last sample",
-            "problem",
-        ],
-        rows,
-        right=[1, 3],
-    )
+        ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "last sample", "problem"],
+        rows, right=[1, 3],
+    )  # fmt: skip
     if not daemon_is_running(state_directory(config)):
         click.echo("no daemon is running on this state: this is where the runs stood when it ended", err=True)
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,7 +38,7 @@ class Outcome:
     metric: str = ""
     step: int | None = None
     samples: int = 0
-    reports: Mapping[str, int] | None = None
+    reports: Mapping[str, int] = field(default_factory=dict)
     plateau: int | None = None
     command: int | None = None
     commands: int = 0
@@ -171,7 +171,7 @@ def _summary(name: str, rows: Sequence[Row]) -> Summary:
     read = [row for row in rows if not row.outcome.problem]
     reports: dict[str, int] = {}
     for row in read:
-        for kind, count in (row.outcome.reports or {}).items():
+        for kind, count in row.outcome.reports.items():
             reports[kind] = reports.get(kind, 0) + count
     shares = [row.outcome.plateau / max(row.outcome.step or 1, 1) for row in read if row.outcome.plateau is not None]
     delays = [row.delay for row in read if row.delay is not None]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_process import lrwatch
+from daemon_process import lrwatch, on_a_terminal
 from helpers import eventually
 from quadratic import Training
 
@@ -223,17 +223,4 @@ def test_errors_have_their_codes(runs: Path, tmp_path: Path) -> None:
 
 
 def test_on_a_terminal_there_is_a_bar(runs: Path) -> None:
-    master, slave = os.openpty()
-    command = [sys.executable, "-m", "lrwatch", "backtest", str(runs), "--jobs", "2"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave) as process:
-        os.close(slave)
-        shown = b""
-        try:
-            while read := os.read(master, 4096):
-                shown += read
-        except OSError:  # the other end is closed
-            pass
-        finally:
-            os.close(master)
-        assert process.wait(30) == 0, shown
-    assert b"4/4" in shown
+    assert b"4/4" in on_a_terminal("backtest", runs, "--jobs", "2")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from daemon_process import lrwatch
+from daemon_process import lrwatch, on_a_terminal
 
 from lrwatch.cli.progress import LEAST_BYTES, Progress
 
@@ -56,18 +53,5 @@ def test_once_tells_how_far_it_is(backlog: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", [["replay"], ["run", "--once"]])
 def test_on_a_terminal_there_is_a_bar(backlog: Path, tmp_path: Path, verb: list[str]) -> None:
-    master, slave = os.openpty()
-    command = [sys.executable, "-m", "lrwatch", *verb, str(backlog)]
-    environment = {**os.environ, "LRWATCH_DAEMON_STATE": str(tmp_path / "state")}
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave, env=environment) as process:
-        os.close(slave)
-        shown = b""
-        try:
-            while read := os.read(master, 4096):
-                shown += read
-        except OSError:  # the other end is closed
-            pass
-        finally:
-            os.close(master)
-        assert process.wait(30) == 0, shown
+    shown = on_a_terminal(*verb, backlog, env={"LRWATCH_DAEMON_STATE": str(tmp_path / "state")})
     assert b"100%" in shown

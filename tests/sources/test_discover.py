@@ -67,6 +67,15 @@ def test_a_pattern_stands_for_its_matches_in_order(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("pattern", ["*", "**"])
+def test_a_pattern_that_ends_with_nothing_but_a_wildcard_finds_what_is_named_like_a_log(
+    tmp_path: Path, pattern: str
+) -> None:
+    make(tmp_path, "a.csv", "b.jsonl", "model.pt", "config.yaml")
+    assert [log.run for log in discover([f"{tmp_path}/{pattern}"]).logs] == ["a", "b"]
+    assert [log.run for log in discover([f"{tmp_path}/*.pt"]).logs] == ["model.pt"]  # who names it wants it
+
+
 def test_a_name_with_magic_characters_that_exists_is_itself(tmp_path: Path) -> None:
     make(tmp_path, "lr[0.1].csv")
     assert [log.run for log in discover([tmp_path / "lr[0.1].csv"]).logs] == ["lr[0.1]"]
