@@ -1,8 +1,9 @@
-"""`lrwatch set`, `undo`, `hold`, `resume`, `approve`, `deny`: operators ask, the daemon answers and journals."""
+"""`lrwatch set`, `undo`, `strategy`, `decay`, `hold`, `resume`, `approve`, `deny`: operators ask, the daemon answers."""
 
 from __future__ import annotations
 
 import getpass
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from lrwatch.cli.output import format_option, print_json, safe
 from lrwatch.cli.settings import config_option, known_run, load_config, open_store, state_directory, state_option
+from lrwatch.core.options import STRATEGIES
 
 # The daemon looks at requests at every turn: poll interval and the longest read, with room to spare.
 ANSWER_SECONDS = 30.0
@@ -49,6 +51,30 @@ def set_scale(run: str, scale: float, config_file: Path | None, state: str | Non
 def undo(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Go back to the scale before the last change."""
     return _ask(run, "undo", "", config_file, state, form)
+
+
+@click.command()
+@click.argument("run")
+@click.argument("name", type=click.Choice(STRATEGIES))
+@click.option(
+    "--every", type=click.IntRange(min=1), metavar="N", help="Steps in which step and exponential reduce by `factor`."
+)
+@click.option("--length", type=click.IntRange(min=1), metavar="N", help="Steps from here to the end of cosine and wsd.")
+@_shared
+def strategy(
+    run: str, name: str, every: int | None, length: int | None, config_file: Path | None, state: str | None, form: str
+) -> int:
+    """Let another strategy decide on RUN, from its present step and scale on."""
+    argument = json.dumps({"strategy": name, "every": every or 0, "length": length or 0})
+    return _ask(run, "strategy", argument, config_file, state, form)
+
+
+@click.command()
+@click.argument("run")
+@_shared
+def decay(run: str, config_file: Path | None, state: str | None, form: str) -> int:
+    """Begin the decay of RUN's strategy wsd now."""
+    return _ask(run, "decay", "", config_file, state, form)
 
 
 @click.command()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["plateau", "divergence", "nonfinite", "spike", "oscillation", "overfitting", "too_slow", "stalled"]
-CAUSES = ("plateau", "restore", "operator")
-"""Why there is a command: a plateau, a cut that is taken back, an operator."""
+CAUSES = ("plateau", "restore", "schedule", "operator")
+"""Why there is a command: a plateau, a cut that is taken back, a strategy that goes by steps, an operator."""
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Mode = Literal["observe", "suggest", "approve", "auto"]
+Timed = Literal["step", "exponential", "cosine", "wsd"]
+Strategy = Literal["plateau", "observe", Timed]
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
 MODES: tuple[Mode, ...] = ("observe", "suggest", "approve", "auto")
 
 
@@ -88,31 +91,51 @@ class PolicyOptions:
 
     Attributes:
         mode: observe (report only), suggest (say which command would help), approve (ask an operator), auto (command).
-        strategy: "plateau" reduces when going on is worth less than a cut; "observe" never commands.
+        strategy: "plateau" reduces when going on is worth less than a cut; "observe" never commands; the others go by
+            steps: "step" and "exponential" reduce by `factor` every `every` steps, at once or gradually; "cosine" ends after
+            `length` steps; "wsd" keeps the scale until the last `decay_share` of `length`, or until `lrwatch decay`.
         factor: A cut multiplies the scale by this.
+        every: Steps in which "step" and "exponential" reduce by `factor`.
+        length: Steps of "cosine" and "wsd", from their beginning to `min_scale`; 0 is unknown, which only "wsd" can do with.
+        decay_share: Share of the run in which "wsd" decays.
         first_cut: Before the first cut there is no gain to learn from: cut when the improvement per horizon is surely
             below this fraction of the level. On noisy quadratic problems 1 % is no better (final risk 1.84 times that of the
             best schedule, against 1.88); on a small real network that starts at its best constant rate it cut at every slow
             stretch, and ended a quarter worse.
         min_scale, max_scale: Bounds of the scale.
+        max_factor_down, max_factor_up: One command multiplies the scale by no less than the one and no more than the other;
+            the defaults are those of the trainer's own interlock.
         cooldown: No second command before this fraction of a horizon has passed since the last one was applied.
         max_commands: Budget of commands in the life of a run.
         warmup_steps: No command before this step.
     """
 
     mode: Mode = "suggest"
-    strategy: Literal["plateau", "observe"] = "plateau"
+    strategy: Strategy = "plateau"
     factor: float = 0.5
+    every: int = 0
+    length: int = 0
+    decay_share: float = 0.2
     first_cut: float = 0.005
     min_scale: float = 0.001
     max_scale: float = 1.0
+    max_factor_down: float = 0.1
+    max_factor_up: float = 2.0
     cooldown: float = 1.0
     max_commands: int = 20
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
         _require(self.mode in MODES, "mode", "one of " + ", ".join(MODES), self.mode)
-        _require(self.strategy in ("plateau", "observe"), "strategy", '"plateau" or "observe"', self.strategy)
+        _require(self.strategy in STRATEGIES, "strategy", "one of " + ", ".join(STRATEGIES), self.strategy)
+        _require(
+            self.every >= (self.strategy in ("step", "exponential")),
+            "every",
+            f"1 or more for {self.strategy}",
+            self.every,
+        )
+        _require(self.length >= (self.strategy == "cosine"), "length", f"1 or more for {self.strategy}", self.length)
+        _require(0 < self.decay_share < 1, "decay_share", "between 0 and 1", self.decay_share)
         _require(0 < self.factor < 1, "factor", "between 0 and 1", self.factor)
         _require(math.isfinite(self.first_cut) and self.first_cut >= 0, "first_cut", "0 or more", self.first_cut)
         _require(0 < self.min_scale <= 1, "min_scale", "above 0 and at most 1", self.min_scale)
@@ -122,6 +145,9 @@ class PolicyOptions:
             "finite and not below min_scale",
             self.max_scale,
         )
+        _require(0 < self.max_factor_down <= 1, "max_factor_down", "above 0 and at most 1", self.max_factor_down)
+        up = self.max_factor_up
+        _require(math.isfinite(up) and up >= 1, "max_factor_up", "finite and 1 or more", up)
         _require(math.isfinite(self.cooldown) and self.cooldown >= 0, "cooldown", "0 or more horizons", self.cooldown)
         _require(self.max_commands >= 0, "max_commands", "0 or more", self.max_commands)
         _require(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)

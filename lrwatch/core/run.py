@@ -21,7 +21,7 @@ from lrwatch.core.kept import Kept
 from lrwatch.core.names import primary, role
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pair import Pair
-from lrwatch.core.policies import reduce
+from lrwatch.core.policies import guards, reduce, timed
 from lrwatch.core.sample import Batch, Column, Ints
 from lrwatch.core.schedule import Change, Jump, LrTrack, Move, WarmupEnd
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
@@ -37,7 +37,7 @@ MAX_METRICS = 256
 RATIO_TOLERANCE = 0.02
 
 # Something said at a row: (row, order within the row, metric, what).
-_Said = tuple[int, int, str, Finding | Trend | Phase | Move]
+_Said = tuple[int, int, str, Finding | Trend | Phase | Move | Command]
 
 
 class Run:
@@ -65,6 +65,8 @@ class Run:
         self._lr = LrTrack()
         self._lr_metric: str | None = None
         self.policy = reduce.PolicyState()
+        self._plan = timed.Plan()
+        self._followed: dict[str, Any] = {}
         self._asked_trend: Trend | None = None
         self._before: effect.Before | None = None
         self._judged: str | None = None
@@ -98,6 +100,8 @@ class Run:
 
     def silent(self, metric: str) -> int:
         """So many further samples of `metric`, if finite and in order, surely lead to nothing being said."""
+        if self.options.strategy in timed.TIMED:
+            return 0
         tracker = self._trackers.get(metric)
         return tracker.silent if tracker else 0
 
@@ -127,6 +131,8 @@ class Run:
             "lr": self._lr.state(),
             "lr_metric": self._lr_metric,
             "policy": asdict(self.policy),
+            "plan": asdict(self._plan),
+            "followed": self._followed,
             "asked_trend": None if self._asked_trend is None else asdict(self._asked_trend),
             "before": None if self._before is None else asdict(self._before),
             "judged": self._judged,
@@ -149,6 +155,9 @@ class Run:
         self._lr.restore(state["lr"])
         self._lr_metric = state["lr_metric"]
         self.policy = reduce.PolicyState(**state["policy"])
+        self._plan = timed.Plan(**state.get("plan", {}))  # a state of version 0.1 has none
+        self._followed = dict(state.get("followed", {}))
+        self.options = replace(self.options, **self._followed)
         self._asked_trend = None if state["asked_trend"] is None else Trend(**state["asked_trend"])
         self._before = None if state["before"] is None else effect.Before(**state["before"])
         self._judged = state["judged"]
@@ -196,6 +205,7 @@ class Run:
                 found = tracker.feed(steps[start:end], column.values[start:end], worth)
                 said.extend((int(column.rows[start + i]), order, name, what) for i, what in found)
         said.extend((row, len(self._trackers), finding.metric, finding) for row, finding in self._feed_pair(batch))
+        said.extend(self._due(batch))
         return self._judge(batch, said, watched_from)
 
     def _feed_pair(self, batch: Batch) -> list[tuple[int, Finding]]:
@@ -221,7 +231,24 @@ class Run:
             if (column := batch.columns.get(name)) is not None:
                 found = tracker.reread(batch.steps[column.rows], column.values)
                 said.extend((int(column.rows[i]), order, name, what) for i, what in found)
+        said.extend(self._due(batch))
         return self._judge(batch, said, [] if self.metric is None else [(-1, self.metric)])
+
+    def _due(self, batch: Batch) -> list[_Said]:
+        """What a strategy that goes by steps asks for at each row of `batch` where it wants another scale than there is."""
+        column = batch.columns.get(self.metric or "")
+        if self.options.strategy not in timed.TIMED or column is None or self.metric is None:
+            return []
+        steps = _at(batch.steps, column.rows)
+        scales = timed.wanted(self._plan, steps, self.options)
+        due: list[_Said] = []
+        for i in np.flatnonzero(scales != self.policy.scale).tolist():
+            scale = guards.bounded(float(scales[i]), self.policy, self.options)
+            reason = f"{self.options.strategy} wants scale {scales[i]:.4g} at step {steps[i]}"
+            if scale != self.policy.scale:
+                command = Command(int(steps[i]), scale, reason, cause="schedule")
+                due.append((int(column.rows[i]), len(self._trackers) + 1, self.metric, command))
+        return due
 
     def _judge(self, batch: Batch, said: list[_Said], watched_from: list[tuple[int, str]]) -> list[Event]:
         """Take what was said in the order of the log, and decide on what the watched metric says."""
@@ -250,6 +277,9 @@ class Run:
                 events.extend(said_now)
                 if any(isinstance(event, Command) for event in said_now):
                     asked_row = row
+            elif isinstance(what, Command) and watched and self._may(what):
+                events.append(self._asked(what))
+                asked_row = row
         self._keep(batch, asked_row)
         return events
 
@@ -319,7 +349,8 @@ class Run:
     def _look(self, trend: Trend) -> list[Event]:
         events: list[Event] = []
         if self._before is not None and (measured := effect.measure(self._before, trend)) is not None:
-            self.policy = reduce.learned(self.policy, measured)
+            if self.options.strategy == "plateau":
+                self.policy = reduce.learned(self.policy, measured)
             self._before = None
             events.append(measured)
         since = self.policy.applied_at
@@ -331,10 +362,27 @@ class Run:
         else:
             self.policy, command = reduce.decide(self.policy, trend, self.options)
         if command is not None:
-            self._asked_trend = trend
-            self._jump_due = command.scale / self.policy.scale
+            self._note_asked(command, trend)
             events.append(command)
         return events
+
+    def _may(self, command: Command) -> bool:
+        """Whether the guards let a strategy that goes by steps say this now."""
+        return not guards.forbid(self.policy, self.options) and command.step >= guards.earliest(
+            self.policy, self.options
+        )
+
+    def _asked(self, command: Command) -> Command:
+        """What a strategy that goes by steps asks for is no trial: it is neither learned from nor taken back."""
+        self.policy = replace(
+            self.policy, asked=command.scale, previous=None, take_back=False, commands=self.policy.commands + 1
+        )
+        self._note_asked(command, self.trend)
+        return command
+
+    def _note_asked(self, command: Command, trend: Trend | None) -> None:
+        self._asked_trend = trend
+        self._jump_due = command.scale / self.policy.scale
 
     def _broken(self, step: int, change: Jump | WarmupEnd) -> list[Event]:
         if isinstance(change, Jump):
@@ -375,6 +423,32 @@ class Run:
         """A trend that no look told of is one that the metric was judged by all the same."""
         if self._judged is None and self.trend is not None:
             self._judged = self.metric
+
+    def follow(self, strategy: str, every: int = 0, length: int = 0) -> None:
+        """From now on another strategy decides, which begins here, with the scale that is in use.
+
+        Args:
+            strategy: One of `options.STRATEGIES`.
+            every: As in `PolicyOptions`; 0 leaves what there was.
+            length: As in `PolicyOptions`; 0 leaves what there was.
+
+        Raises:
+            ValueError: A strategy that is unknown, or that lacks a number which it needs.
+        """
+        given = {"every": every, "length": length}
+        followed = {**self._followed, "strategy": strategy, **{key: value for key, value in given.items() if value}}
+        self.options = replace(self.options, **followed)
+        self._followed = followed
+        self._plan = timed.Plan(self.step or 0, self.policy.scale)
+        self.policy = replace(self.policy, previous=None, take_back=False, without_gain=0)
+
+    def decay_now(self) -> None:
+        """Begin the decay of WSD at the newest step. Raises ValueError where another strategy decides, or it has begun."""
+        if self.options.strategy != "wsd":
+            raise ValueError(f"strategy must be wsd to decay, got {self.options.strategy!r}")
+        if self._plan.decay_at is not None:
+            raise ValueError(f"the decay must not have begun, and did at step {self._plan.decay_at}")
+        self._plan = replace(self._plan, decay_at=self.step or 0)
 
     def ask(self, scale: float) -> None:
         """An operator asks for `scale`: from now on samples are kept until the trainer answers.

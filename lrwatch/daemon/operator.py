@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 from lrwatch.core.options import PolicyOptions
@@ -33,6 +34,10 @@ def _do(watched: Watched, request: Request, options: PolicyOptions, now: float) 
             return True, "held: decisions are journalled and not sent"
         case "resume":
             return _resume(watched)
+        case "strategy":
+            return _follow(watched, request.argument)
+        case "decay":
+            return _decay(watched)
         case "approve":
             return _approve(watched, request, options, now)
         case "deny":
@@ -67,6 +72,24 @@ def _resume(watched: Watched) -> Outcome:
     watched.held = False
     watched.run.refused(until=0.0)  # what was decided meanwhile is decided anew
     return True, "decisions are sent again"
+
+
+def _follow(watched: Watched, argument: str) -> Outcome:
+    asked = json.loads(argument)
+    try:
+        watched.run.follow(asked["strategy"], every=asked["every"], length=asked["length"])
+    except ValueError as error:
+        return False, str(error)
+    watched.proposals.clear()  # another strategy made them
+    return True, f"{asked['strategy']} decides from step {watched.run.step or 0} on"
+
+
+def _decay(watched: Watched) -> Outcome:
+    try:
+        watched.run.decay_now()
+    except ValueError as error:
+        return False, str(error)
+    return True, f"the decay begins at step {watched.run.step or 0}"
 
 
 def _approve(watched: Watched, request: Request, options: PolicyOptions, now: float) -> Outcome:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect
 from lrwatch.core.options import PolicyOptions
+from lrwatch.core.policies import guards
 
 # Going on must surely bring less per horizon than this share of what the next cut should bring. In closed loop on noisy
 # quadratic problems 0.3 comes too late (geometric mean 2.0 over the best hindsight-tuned schedules, against 1.8), 0.8 too
@@ -75,19 +76,17 @@ class PolicyState:
 
 def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[PolicyState, Command | None]:
     """One look: the state after it, and the command that is worth giving now, or None."""
-    if options.mode == "observe" or options.strategy == "observe" or state.schedule_moves:
-        return state, None
-    if state.asked is not None or state.commands >= options.max_commands:
+    if options.strategy != "plateau" or state.schedule_moves or guards.forbid(state, options):
         return state, None
     if state.take_back and state.previous is not None:
-        return _take_back(state, state.previous, trend)
+        return _take_back(state, state.previous, trend, options)
     if state.without_gain >= MAX_WITHOUT_GAIN:
         return state, None
-    if trend.step < max(options.warmup_steps, state.quiet_until):
+    if trend.step < guards.earliest(state, options):
         return state, None
     if state.applied_at is not None and trend.step - state.applied_at < options.cooldown * trend.horizon:
         return state, None
-    scale = min(max(state.scale * options.factor, options.min_scale), options.max_scale)
+    scale = guards.bounded(state.scale * options.factor, state, options)
     worth = going_on_must_bring(state, options)
     if scale >= state.scale or trend.ratio(trend.upper_now) >= worth:
         return state, None
@@ -113,7 +112,12 @@ def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[Po
     return asked, Command(trend.step, scale, reason)
 
 
-def _take_back(state: PolicyState, scale: float, trend: Trend) -> tuple[PolicyState, Command]:
+def _take_back(
+    state: PolicyState, before: float, trend: Trend, options: PolicyOptions
+) -> tuple[PolicyState, Command | None]:
+    scale = guards.bounded(before, state, options)
+    if scale <= state.scale:
+        return replace(state, previous=None, take_back=False), None
     if state.tried and state.gain is not None:
         quiet = PATIENCE_AFTER_TRIAL * trend.step
         why = f"brought {_percent(state.gain)}, while going on is worth {_percent(state.going)} per horizon: it came too early"
@@ -121,7 +125,15 @@ def _take_back(state: PolicyState, scale: float, trend: Trend) -> tuple[PolicySt
         quiet = PATIENCE_AFTER_RESTORE * trend.step
         why = "brought nothing"
     reason = f"the last cut {why}; it is taken back, and not tried again before step {quiet:.0f}"
-    asked = replace(state, asked=scale, previous=None, take_back=False, quiet_until=quiet, commands=state.commands + 1)
+    further = scale < before  # than one command may go: the next look goes on
+    asked = replace(
+        state,
+        asked=scale,
+        previous=before if further else None,
+        take_back=further,
+        quiet_until=quiet,
+        commands=state.commands + 1,
+    )
     return asked, Command(trend.step, scale, reason, cause="restore")
 
 
@@ -141,13 +153,7 @@ def worth_looking_for(state: PolicyState, options: PolicyOptions) -> float:
 
     But for a cut that is to be taken back.
     """
-    silent = (
-        options.mode == "observe"
-        or options.strategy == "observe"
-        or state.asked is not None
-        or state.commands >= options.max_commands
-        or state.without_gain >= MAX_WITHOUT_GAIN
-    )
+    silent = options.strategy != "plateau" or guards.forbid(state, options) or state.without_gain >= MAX_WITHOUT_GAIN
     return -math.inf if silent else going_on_must_bring(state, options)
 
 
