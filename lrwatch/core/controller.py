@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrwatch.core.detectors.plateau import PlateauDetector
-from lrwatch.core.events import Command, Effect, Finding
+from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.run import Run
 from lrwatch.core.sample import Batch, Column
@@ -57,6 +57,7 @@ class Controller:
         self.findings: list[Finding] = []
         self.commands: list[Command] = []
         self.effects: list[Effect] = []
+        self.range_tests: list[RangeTest] = []
 
     @property
     def scale(self) -> float:
@@ -98,14 +99,31 @@ class Controller:
                 self.findings.append(event)
             elif isinstance(event, Effect):
                 self.effects.append(event)
+            elif isinstance(event, RangeTest):
+                self.range_tests.append(event)
             elif isinstance(event, Command):
                 self.commands.append(event)
                 if self._run.options.mode == "auto":
                     self._run.acknowledged(event.step, event.scale)
         self._silent = self._run.silent(self._waiting_for)
 
+    def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
+        """From now on another strategy decides, and begins here, with the scale that is in use.
+
+        Args:
+            strategy: As the option of that name.
+            every: As the option; 0 leaves what there was.
+            length: As the option; 0 leaves what there was.
+
+        Raises:
+            ValueError: A strategy that is unknown, that lacks a number which it needs, or that has no room between the bounds.
+        """
+        self._feed()
+        self._run.follow(strategy, every=every, length=length)
+        self._silent = 0
+
     def state_dict(self) -> dict[str, Any]:
-        """JSON-plain state, for a checkpoint. Findings, commands and effects that were made are not part of it."""
+        """JSON-plain state, for a checkpoint. What was found and done so far is not part of it."""
         self._feed()
         return {"metric": self._metric, "run": self._run.state()}
 

@@ -1,4 +1,4 @@
-"""What the core says to the outside: findings, commands, effects, phases. Frozen, and plain enough for JSON.
+"""What the core says to the outside: findings, commands, effects, phases, range tests. Frozen, and plain enough for JSON.
 
 `as_json` gives the form of the contract: `replay --format json` prints it, the journal stores it.
 """
@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Kind = Literal["plateau", "divergence", "nonfinite", "spike", "oscillation", "overfitting", "too_slow", "stalled"]
-CAUSES = ("plateau", "restore", "schedule", "operator")
-"""Why there is a command: a plateau, a cut that is taken back, a strategy that goes by steps, an operator."""
+CAUSES = ("plateau", "restore", "schedule", "range_test", "rescue", "overfitting", "too_slow", "operator")
+"""Why there is a command: a plateau, a trial that is taken back, a strategy that goes by steps, a range test, a run that left
+its course, overfitting, a rate that may be too low, an operator."""
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]
 
@@ -34,13 +35,15 @@ class Finding:
 class Command:
     """The wanted scale: an absolute multiplier on the learning rate that the trainer's own schedule gives.
 
-    `scale` is finite and > 0; 1 is untouched. `cause` is one word for counters, `reason` a sentence for people.
+    `scale` is finite and > 0; 1 is untouched. `cause` is one word for counters, `reason` a sentence for people. With `reload`
+    the trainer is asked to go on from its last checkpoint, if it can.
     """
 
     step: int
     scale: float
     reason: str
     cause: str = "plateau"
+    reload: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,28 @@ class Effect:
         return "helped" if self.lower > 0 else "cost progress" if self.upper < 0 else "no certain gain"
 
 
-Event = Finding | Command | Phase | Effect
+@dataclass(frozen=True, slots=True)
+class RangeTest:
+    """What a range test found. Scales are multipliers on the rate that the trainer's own schedule gives.
+
+    Attributes:
+        step: The step at which the scale was restored.
+        scales: The scales whose stairs were completed, rising. levels: The metric on each.
+        steepest: Where the metric improved fastest, or None. valley: In the middle of the longest improvement, or None.
+        diverges: Where the run left its course, or None.
+        message: All of it in words.
+    """
+
+    step: int
+    scales: tuple[float, ...]
+    levels: tuple[float, ...]
+    steepest: float | None
+    valley: float | None
+    diverges: float | None
+    message: str
+
+
+Event = Finding | Command | Phase | Effect | RangeTest
 
 
 def as_json(event: Event, run: str) -> dict[str, Any]:
@@ -99,6 +123,7 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
                 "scale": event.scale,
                 "reason": event.reason,
                 "cause": event.cause,
+                **({"reload": True} if event.reload else {}),
             }
         case Phase():
             return {"event": "phase", "run": run, "step": event.step, "cause": event.cause, "message": event.message}
@@ -113,3 +138,5 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
                 "upper": event.upper,
                 "message": event.message,
             }
+        case RangeTest():
+            return {"event": "range_test", "run": run, **asdict(event)}

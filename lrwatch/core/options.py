@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 Mode = Literal["observe", "suggest", "approve", "auto"]
 Timed = Literal["step", "exponential", "cosine", "wsd"]
-Strategy = Literal["plateau", "observe", Timed]
+Strategy = Literal["plateau", "observe", Timed, "range_test", "rescue"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 MODES: tuple[Mode, ...] = ("observe", "suggest", "approve", "auto")
 
@@ -91,12 +91,15 @@ class PolicyOptions:
 
     Attributes:
         mode: observe (report only), suggest (say which command would help), approve (ask an operator), auto (command).
-        strategy: "plateau" reduces when going on is worth less than a cut; "observe" never commands; the others go by
-            steps: "step" and "exponential" reduce by `factor` every `every` steps, at once or gradually; "cosine" ends after
-            `length` steps; "wsd" keeps the scale until the last `decay_share` of `length`, or until `lrwatch decay`.
+        strategy: "plateau" reduces when going on is worth less than a cut; "observe" never commands. By steps go "step" and
+            "exponential", which reduce by `factor` every `every` steps, at once or gradually; "cosine", which ends after
+            `length` steps; "wsd", which keeps the scale until the last `decay_share` of `length`, or until `lrwatch decay`.
+            "rescue" cuts where the run diverges, spikes again and again or is not finite, waits, and goes back; "range_test"
+            tries the scales between the bounds for `length` steps, reports, and restores.
         factor: A cut multiplies the scale by this.
         every: Steps in which "step" and "exponential" reduce by `factor`.
-        length: Steps of "cosine" and "wsd", from their beginning to `min_scale`; 0 is unknown, which only "wsd" can do with.
+        length: Steps of "cosine" and "wsd", from their beginning to `min_scale`, and of "range_test"; 0 is unknown, which only
+            "wsd" can do with.
         decay_share: Share of the run in which "wsd" decays.
         first_cut: Before the first cut there is no gain to learn from: cut when the improvement per horizon is surely
             below this fraction of the level. On noisy quadratic problems 1 % is no better (final risk 1.84 times that of the
@@ -108,6 +111,9 @@ class PolicyOptions:
         cooldown: No second command before this fraction of a horizon has passed since the last one was applied.
         max_commands: Budget of commands in the life of a run.
         warmup_steps: No command before this step.
+        quorum: Losses (of training, of validation) that must agree before "plateau" cuts: the watched one, and so many more
+            less one on which going on is surely worth as little.
+        overfitting: "advise" only reports it; "cut" lets "plateau" reduce by `factor` where it is found.
     """
 
     mode: Mode = "suggest"
@@ -124,6 +130,8 @@ class PolicyOptions:
     cooldown: float = 1.0
     max_commands: int = 20
     warmup_steps: int = 0
+    quorum: int = 1
+    overfitting: Literal["advise", "cut"] = "advise"
 
     def __post_init__(self) -> None:
         _require(self.mode in MODES, "mode", "one of " + ", ".join(MODES), self.mode)
@@ -134,7 +142,8 @@ class PolicyOptions:
             f"1 or more for {self.strategy}",
             self.every,
         )
-        _require(self.length >= (self.strategy == "cosine"), "length", f"1 or more for {self.strategy}", self.length)
+        needs_length = self.strategy in ("cosine", "range_test")
+        _require(self.length >= needs_length, "length", f"1 or more for {self.strategy}", self.length)
         _require(0 < self.decay_share < 1, "decay_share", "between 0 and 1", self.decay_share)
         _require(0 < self.factor < 1, "factor", "between 0 and 1", self.factor)
         _require(math.isfinite(self.first_cut) and self.first_cut >= 0, "first_cut", "0 or more", self.first_cut)
@@ -151,3 +160,5 @@ class PolicyOptions:
         _require(math.isfinite(self.cooldown) and self.cooldown >= 0, "cooldown", "0 or more horizons", self.cooldown)
         _require(self.max_commands >= 0, "max_commands", "0 or more", self.max_commands)
         _require(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)
+        _require(self.quorum >= 1, "quorum", "1 or more losses", self.quorum)
+        _require(self.overfitting in ("advise", "cut"), "overfitting", '"advise" or "cut"', self.overfitting)

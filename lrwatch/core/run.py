@@ -7,21 +7,21 @@ trainer says from which step it applied it, and are then read again as the first
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrwatch.core import effect
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Event, Finding, Phase
 from lrwatch.core.kept import Kept
 from lrwatch.core.names import primary, role
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pair import Pair
-from lrwatch.core.policies import guards, reduce, timed
+from lrwatch.core.pilot import Pilot
+from lrwatch.core.policies.reduce import PolicyState
 from lrwatch.core.sample import Batch, Column, Ints
 from lrwatch.core.schedule import Change, Jump, LrTrack, Move, WarmupEnd
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
@@ -36,8 +36,16 @@ MAX_METRICS = 256
 # A jump of the learning rate by this much more or less than what was asked is still what was asked: logs are rounded.
 RATIO_TOLERANCE = 0.02
 
+
+class _Tick(NamedTuple):
+    """A value of the watched metric, for a strategy that goes by steps."""
+
+    step: int
+    value: float
+
+
 # Something said at a row: (row, order within the row, metric, what).
-_Said = tuple[int, int, str, Finding | Trend | Phase | Move | Command]
+_Said = tuple[int, int, str, Finding | Trend | Phase | Move | _Tick]
 
 
 class Run:
@@ -49,14 +57,14 @@ class Run:
         metric: The metric to watch; None lets the names decide.
 
     Attributes:
-        policy: What the policy remembers: the scale in use, the scale asked for, what the last cut brought.
+        pilot: The strategy that decides, and what it remembers.
         attached: Whether a trainer listens, so that an answer to a command will come.
         unwatched: Samples of metrics beyond MAX_METRICS, which are counted and not kept.
     """
 
     def __init__(self, detect: DetectOptions, policy: PolicyOptions, metric: str | None = None) -> None:
         self.detect = detect
-        self.options = policy
+        self.pilot = Pilot(detect, policy)
         self._wanted_metric = metric
         self._trackers: dict[str, Tracker] = {}
         self._pair: Pair | None = None
@@ -64,14 +72,9 @@ class Run:
         self._values: dict[str, tuple[int, float]] = {}
         self._lr = LrTrack()
         self._lr_metric: str | None = None
-        self.policy = reduce.PolicyState()
-        self._plan = timed.Plan()
-        self._followed: dict[str, Any] = {}
-        self._asked_trend: Trend | None = None
-        self._before: effect.Before | None = None
+        self._looks: dict[str, Trend] = {}
         self._judged: str | None = None
         self._kept: Kept | None = None
-        self._jump_due: float | None = None
         self.unwatched = 0
         self.attached = False
         self._primary: str | None = None
@@ -82,6 +85,16 @@ class Run:
     def metric(self) -> str | None:
         """The metric that commands are decided on, or None while none was seen."""
         return self._primary if self._wanted_metric is None else self._wanted_metric
+
+    @property
+    def policy(self) -> PolicyState:
+        """The scale in use, the scale asked for, what the last cut brought."""
+        return self.pilot.policy
+
+    @property
+    def options(self) -> PolicyOptions:
+        """What is done about what is found, with what an operator said since."""
+        return self.pilot.options
 
     def watch(self, metric: str) -> None:
         """Decide commands on `metric`, whatever the names say."""
@@ -100,7 +113,7 @@ class Run:
 
     def silent(self, metric: str) -> int:
         """So many further samples of `metric`, if finite and in order, surely lead to nothing being said."""
-        if self.options.strategy in timed.TIMED:
+        if self.pilot.waits_for_steps:
             return 0
         tracker = self._trackers.get(metric)
         return tracker.silent if tracker else 0
@@ -130,14 +143,10 @@ class Run:
             "values": {name: [step, repr(value)] for name, (step, value) in self._values.items()},
             "lr": self._lr.state(),
             "lr_metric": self._lr_metric,
-            "policy": asdict(self.policy),
-            "plan": asdict(self._plan),
-            "followed": self._followed,
-            "asked_trend": None if self._asked_trend is None else asdict(self._asked_trend),
-            "before": None if self._before is None else asdict(self._before),
+            **self.pilot.state(),
+            "looks": {name: asdict(look) for name, look in self._looks.items()},
             "judged": self._judged,
             "kept": None if self._kept is None else self._kept.state(),
-            "jump_due": self._jump_due,
             "unwatched": self.unwatched,
             "attached": self.attached,
         }
@@ -154,15 +163,10 @@ class Run:
         self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
         self._lr.restore(state["lr"])
         self._lr_metric = state["lr_metric"]
-        self.policy = reduce.PolicyState(**state["policy"])
-        self._plan = timed.Plan(**state.get("plan", {}))  # a state of version 0.1 has none
-        self._followed = dict(state.get("followed", {}))
-        self.options = replace(self.options, **self._followed)
-        self._asked_trend = None if state["asked_trend"] is None else Trend(**state["asked_trend"])
-        self._before = None if state["before"] is None else effect.Before(**state["before"])
+        self.pilot.restore(state)
+        self._looks = {name: Trend(**look) for name, look in state.get("looks", {}).items()}
         self._judged = state["judged"]
         self._kept = None if state["kept"] is None else Kept.restore(state["kept"])
-        self._jump_due = state["jump_due"]
         self.unwatched, self.attached = state["unwatched"], state["attached"]
 
     # ---- samples --------------------------------------------------------------------------------------------------
@@ -202,10 +206,10 @@ class Run:
                     tracker.rewind()
                     message = f"the log goes back to step {steps[start]}: a resume, or another run"
                     said.append((int(column.rows[start]), -1, name, Phase(int(steps[start]), "resume", message)))
-                found = tracker.feed(steps[start:end], column.values[start:end], worth)
+                found = tracker.feed(steps[start:end], column.values[start:end], worth if self._alone else None)
                 said.extend((int(column.rows[start + i]), order, name, what) for i, what in found)
         said.extend((row, len(self._trackers), finding.metric, finding) for row, finding in self._feed_pair(batch))
-        said.extend(self._due(batch))
+        said.extend(self._ticks(batch, watched_from))
         return self._judge(batch, said, watched_from)
 
     def _feed_pair(self, batch: Batch) -> list[tuple[int, Finding]]:
@@ -231,24 +235,23 @@ class Run:
             if (column := batch.columns.get(name)) is not None:
                 found = tracker.reread(batch.steps[column.rows], column.values)
                 said.extend((int(column.rows[i]), order, name, what) for i, what in found)
-        said.extend(self._due(batch))
-        return self._judge(batch, said, [] if self.metric is None else [(-1, self.metric)])
+        watched_from = [] if self.metric is None else [(-1, self.metric)]
+        said.extend(self._ticks(batch, watched_from))
+        return self._judge(batch, said, watched_from)
 
-    def _due(self, batch: Batch) -> list[_Said]:
-        """What a strategy that goes by steps asks for at each row of `batch` where it wants another scale than there is."""
-        column = batch.columns.get(self.metric or "")
-        if self.options.strategy not in timed.TIMED or column is None or self.metric is None:
+    def _ticks(self, batch: Batch, watched_from: list[tuple[int, str]]) -> list[_Said]:
+        """The values of the metrics that are watched, if the strategy goes by steps."""
+        if not self.pilot.ticks:
             return []
-        steps = _at(batch.steps, column.rows)
-        scales = timed.wanted(self._plan, steps, self.options)
-        due: list[_Said] = []
-        for i in np.flatnonzero(scales != self.policy.scale).tolist():
-            scale = guards.bounded(float(scales[i]), self.policy, self.options)
-            reason = f"{self.options.strategy} wants scale {scales[i]:.4g} at step {steps[i]}"
-            if scale != self.policy.scale:
-                command = Command(int(steps[i]), scale, reason, cause="schedule")
-                due.append((int(column.rows[i]), len(self._trackers) + 1, self.metric, command))
-        return due
+        order = len(self._trackers) + 1
+        ticks: list[_Said] = []
+        for name in dict.fromkeys(name for _, name in watched_from):
+            if (column := batch.columns.get(name)) is not None:
+                samples = zip(
+                    column.rows.tolist(), _at(batch.steps, column.rows).tolist(), column.values.tolist(), strict=True
+                )
+                ticks.extend((row, order, name, _Tick(step, value)) for row, step, value in samples)
+        return ticks
 
     def _judge(self, batch: Batch, said: list[_Said], watched_from: list[tuple[int, str]]) -> list[Event]:
         """Take what was said in the order of the log, and decide on what the watched metric says."""
@@ -258,27 +261,33 @@ class Run:
         asked_row: int | None = None
         for row, _, name, what in sorted(said, key=lambda s: s[:2]):
             watched = name == next((metric for since, metric in reversed(watched_from) if since <= row), None)
+            answers: Sequence[Event | None] = ()
+            if isinstance(what, Trend) and not self._alone:
+                self._looks[name] = what
             if isinstance(what, Move):
                 self._lr.note(what)
             elif isinstance(what, Finding):
-                events.extend(self._under_schedule(what))
+                findings = self._under_schedule(what)
+                events.extend(findings)
+                answers = [self.pilot.found(finding, watched=watched) for finding in findings]
             elif isinstance(what, Phase) and watched:
                 events.append(what)
-                if what.cause == "level_shift":  # nothing was done to the run; what the last cut brought cannot be told
-                    self._before = None
+                if what.cause == "level_shift":  # nothing was done to the run
+                    self.pilot.forget_effect()
                 else:
                     self._forget_question()
                     asked_row = None
             elif isinstance(what, Trend) and watched:
-                if name != self._judged:  # another metric: the line before the last cut is not of this one
+                if name != self._judged:
                     self._judged = name
-                    self._before = self._asked_trend = None
-                said_now = self._look(what)
-                events.extend(said_now)
-                if any(isinstance(event, Command) for event in said_now):
-                    asked_row = row
-            elif isinstance(what, Command) and watched and self._may(what):
-                events.append(self._asked(what))
+                    self.pilot.forget_trend()
+                others = [look for other, look in self._looks.items() if other != name]
+                moves = self._lr.moves(what.step, what.horizon)
+                answers = self.pilot.look(what, others, moves=moves)
+            elif isinstance(what, _Tick) and watched:
+                answers = [self.pilot.tick(what.step, what.value)]
+            events.extend(answer for answer in answers if answer is not None)
+            if any(isinstance(answer, Command) for answer in answers):
                 asked_row = row
         self._keep(batch, asked_row)
         return events
@@ -324,13 +333,13 @@ class Run:
 
     def _worth(self, watched_from: list[tuple[int, str]]) -> float | None:
         """What the bounds of a look must lie below, relative to the level, to lead to a command; None if all looks matter."""
-        state = self.policy
-        measuring = self._before is not None or state.take_back
-        waiting_for_jump = self._jump_due is not None and state.asked is None
         changes = len(watched_from) != 1 or self._judged not in (None, watched_from[0][1])
-        if measuring or waiting_for_jump or changes:
-            return None
-        return reduce.worth_looking_for(state, self.options)
+        return None if changes else self.pilot.worth
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the watched metric decides alone."""
+        return self.options.quorum == 1
 
     def _feed_lr(self, batch: Batch) -> list[Change]:
         if self._lr_metric is None:
@@ -346,44 +355,6 @@ class Run:
 
     # ---- phases and decisions -------------------------------------------------------------------------------------
 
-    def _look(self, trend: Trend) -> list[Event]:
-        events: list[Event] = []
-        if self._before is not None and (measured := effect.measure(self._before, trend)) is not None:
-            if self.options.strategy == "plateau":
-                self.policy = reduce.learned(self.policy, measured)
-            self._before = None
-            events.append(measured)
-        since = self.policy.applied_at
-        if self.policy.asked is None and since is not None and trend.step - since >= trend.horizon:
-            self._jump_due = None  # this log does not show our changes: the next jump is not ours
-        if self._lr.moves(trend.step, trend.horizon):
-            moving, command = reduce.decide(replace(self.policy, schedule_moves=True), trend, self.options)
-            self.policy = replace(moving, schedule_moves=False)
-        else:
-            self.policy, command = reduce.decide(self.policy, trend, self.options)
-        if command is not None:
-            self._note_asked(command, trend)
-            events.append(command)
-        return events
-
-    def _may(self, command: Command) -> bool:
-        """Whether the guards let a strategy that goes by steps say this now."""
-        return not guards.forbid(self.policy, self.options) and command.step >= guards.earliest(
-            self.policy, self.options
-        )
-
-    def _asked(self, command: Command) -> Command:
-        """What a strategy that goes by steps asks for is no trial: it is neither learned from nor taken back."""
-        self.policy = replace(
-            self.policy, asked=command.scale, previous=None, take_back=False, commands=self.policy.commands + 1
-        )
-        self._note_asked(command, self.trend)
-        return command
-
-    def _note_asked(self, command: Command, trend: Trend | None) -> None:
-        self._asked_trend = trend
-        self._jump_due = command.scale / self.policy.scale
-
     def _broken(self, step: int, change: Jump | WarmupEnd) -> list[Event]:
         if isinstance(change, Jump):
             return self._jumped(step, change.ratio)
@@ -393,10 +364,10 @@ class Run:
         return [Phase(step, "warmup_end", f"the warmup is over: the learning rate has reached {change.rate:.3g}")]
 
     def _jumped(self, step: int, ratio: float) -> list[Event]:
-        due, asked = self._jump_due, self.policy.asked
+        due, asked = self.pilot.jump_due, self.policy.asked
         expected = due is not None and abs(ratio / due - 1) < RATIO_TOLERANCE
         if expected and asked is None:  # the acknowledgement came first
-            self._jump_due = None
+            self.pilot.jump_due = None
             return []
         for tracker in self._trackers.values():
             tracker.restart()
@@ -406,17 +377,14 @@ class Run:
         return [Phase(step, "lr_change", f"the learning rate in the log changes by a factor of {ratio:.3g}")]
 
     def _forget_question(self) -> None:
-        self.policy = replace(self.policy, asked=None)
-        self._asked_trend = self._before = self._kept = self._jump_due = None
+        self.pilot.forget()
+        self._looks = {}
+        self._kept = None
 
     def _apply(self, step: int, scale: float, how: str) -> Phase:
-        trend = self._asked_trend or self.trend
-        self._note_judged()
-        sign = 1.0 if self.detect.direction == "min" else -1.0
-        cut = scale < self.policy.scale  # only cuts are measured; taking one back is not a trial
-        self._before = effect.Before.of(trend, step, scale, sign) if trend is not None and cut else None
-        self.policy = reduce.applied(self.policy, step, scale)
-        self._asked_trend = self._kept = self._jump_due = None
+        self.pilot.applied(step, scale)
+        self._looks = {}
+        self._kept = None
         return Phase(step, "command", f"scale {scale:g} from step {step} on: {how}")
 
     def _note_judged(self) -> None:
@@ -424,58 +392,33 @@ class Run:
         if self._judged is None and self.trend is not None:
             self._judged = self.metric
 
-    def follow(self, strategy: str, every: int = 0, length: int = 0) -> None:
-        """From now on another strategy decides, which begins here, with the scale that is in use.
-
-        Args:
-            strategy: One of `options.STRATEGIES`.
-            every: As in `PolicyOptions`; 0 leaves what there was.
-            length: As in `PolicyOptions`; 0 leaves what there was.
-
-        Raises:
-            ValueError: A strategy that is unknown, or that lacks a number which it needs.
-        """
-        given = {"every": every, "length": length}
-        followed = {**self._followed, "strategy": strategy, **{key: value for key, value in given.items() if value}}
-        self.options = replace(self.options, **followed)
-        self._followed = followed
-        self._plan = timed.Plan(self.step or 0, self.policy.scale)
-        self.policy = replace(self.policy, previous=None, take_back=False, without_gain=0)
+    def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
+        """From now on another strategy decides: see `Pilot.follow`."""
+        self.pilot.follow(strategy, self.step or 0, every=every, length=length)
 
     def decay_now(self) -> None:
-        """Begin the decay of WSD at the newest step. Raises ValueError where another strategy decides, or it has begun."""
-        if self.options.strategy != "wsd":
-            raise ValueError(f"strategy must be wsd to decay, got {self.options.strategy!r}")
-        if self._plan.decay_at is not None:
-            raise ValueError(f"the decay must not have begun, and did at step {self._plan.decay_at}")
-        self._plan = replace(self._plan, decay_at=self.step or 0)
+        """Begin the decay of WSD at the newest step: see `Pilot.decay_now`."""
+        self.pilot.decay_now(self.step or 0)
 
     def ask(self, scale: float) -> None:
-        """An operator asks for `scale`: from now on samples are kept until the trainer answers.
-
-        What an operator set is not a trial of ours, to be taken back.
-        """
-        self.policy = replace(self.policy, asked=scale, previous=None, take_back=False)
-        self._asked_trend = self.trend
+        """An operator asks for `scale`: from now on samples are kept until the trainer answers."""
+        self.pilot.ask(scale, self.trend)
         self._note_judged()
-        self._jump_due = scale / self.policy.scale
         self._kept = Kept()
 
     def acknowledged(self, step: int, scale: float) -> list[Event]:
         """The trainer used `scale` from `step` on. -> the new phase, and what its first samples say already."""
-        if (
-            scale == self.policy.scale
-        ):  # nothing changes: the log told it already, or the same scale was asked for again
+        if scale == self.policy.scale:  # nothing changes: the log told it already, or the same was asked for again
             if self.policy.asked == scale:
-                self.policy = replace(self.policy, asked=None)
-                self._asked_trend = self._kept = self._jump_due = None
+                self._kept = None
+            self.pilot.is_in_use(scale)
             return []
         due = scale / self.policy.scale
         kept = self._kept
         for tracker in self._trackers.values():
             tracker.restart(step)
         events: list[Event] = [self._apply(step, scale, "acknowledged")]
-        self._jump_due = due  # the log will show it too, and that is no second change
+        self.pilot.jump_due = due  # the log will show it too, and that is no second change
         return events if kept is None else [*events, *self._read_again(kept.since(step))]
 
     def refused(self, until: float | None = None) -> None:
@@ -483,8 +426,8 @@ class Run:
         if until is None:
             trend = self.trend
             until = trend.step + trend.horizon if trend is not None else 0.0
-        self.policy = reduce.rejected(self.policy, until)
-        self._asked_trend = self._kept = self._jump_due = None
+        self.pilot.refused(until)
+        self._kept = None
 
     def _keep(self, batch: Batch, asked_row: int | None) -> None:
         """While a command is on its way, keep the samples after it."""
@@ -500,7 +443,7 @@ class Run:
         self._forget_question()
         if not changed:
             return []
-        self.policy = replace(self.policy, scale=scale, previous=None, take_back=False)
+        self.pilot.joined(step, scale)
         for tracker in self._trackers.values():
             tracker.restart()
         return [Phase(step, "resume", f"the trainer starts with scale {scale:g}")]
