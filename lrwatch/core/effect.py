@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.events import Effect
+from lrwatch.core.events import Counterfactual, Effect
 
 # Two-sided 95 % of a Gaussian.
 Z95 = 1.96
@@ -68,6 +68,7 @@ def measure(before: Before, after: Trend) -> Effect | None:
         lower=lower,
         upper=upper,
         message="",
+        line=_line(before, after, expected, slope_error, improving=improving),
     )
     return replace(
         measured,
@@ -75,4 +76,18 @@ def measure(before: Before, after: Trend) -> Effect | None:
             f"{after.step - before.step} steps after scale {before.scale:g}: {after.end:.4g} where going on would have given "
             f"{expected:.4g}; gain {100 * gain:.2g} % ({100 * lower:.2g} to {100 * upper:.2g} %): {measured.verdict}"
         ),
+    )
+
+
+def _line(before: Before, after: Trend, expected: float, slope_error: float, *, improving: bool) -> Counterfactual:
+    """The two levels, and the line that was continued from the command on."""
+    ahead = before.step - before.at if improving else 0
+    return Counterfactual(
+        since=before.step,
+        before=before.end + before.per_step * ahead,
+        before_error=math.hypot(before.end_error, before.per_step_error * ahead),
+        expected=expected,
+        expected_error=math.hypot(before.end_error, slope_error),
+        came=after.end,
+        came_error=after.end_error,
     )

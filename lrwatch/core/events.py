@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,6 +16,12 @@ CAUSES = ("plateau", "restore", "schedule", "range_test", "rescue", "overfitting
 its course, overfitting, a rate that may be too low, an operator."""
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]
+
+# Of a gain in percent. Errors below a thousandth of a percent are not known themselves.
+MAX_DECIMALS = 3
+
+# Percents beyond this are written with an exponent: the level before was next to nothing.
+MAX_PERCENT = 1e6
 
 Value = float | int | str | bool | None
 Evidence = Mapping[str, Value]
@@ -59,10 +66,31 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Counterfactual:
+    """Going on, continued from the line before a command, and what came instead. In units of the metric, errors are standard errors.
+
+    Attributes:
+        since: The step from which the command was in force.
+        before, before_error: The line before, at `since`.
+        expected, expected_error: The same line where the effect was measured.
+        came, came_error: The level that came, there.
+    """
+
+    since: int
+    before: float
+    before_error: float
+    expected: float
+    expected_error: float
+    came: float
+    came_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """What an acknowledged command did: the level that came against the level that going on would have given.
 
-    `gain` is relative to the level before: positive is better. `lower` and `upper` bound it at 95 %.
+    `gain` is relative to the level before: positive is better. `lower` and `upper` bound it at 95 %. `line` has the two
+    levels and where they come from; it is not in journals of version 0.1.
     """
 
     step: int
@@ -71,11 +99,41 @@ class Effect:
     lower: float
     upper: float
     message: str
+    line: Counterfactual | None = None
 
     @property
     def verdict(self) -> Verdict:
         """What the interval says."""
-        return "helped" if self.lower > 0 else "cost progress" if self.upper < 0 else "no certain gain"
+        return verdict(self.lower, self.upper)
+
+
+def verdict(lower: float, upper: float) -> Verdict:
+    """What the 95 % bounds of a gain say."""
+    return "helped" if lower > 0 else "cost progress" if upper < 0 else "no certain gain"
+
+
+def effect_in_words(gain: float, lower: float, upper: float) -> str:
+    """A measured gain as people are told it. A gain that is none is called that, whatever its upper bound allows.
+
+    >>> effect_in_words(0.021, 0.0185, 0.0235)
+    'helped: 2.10 % (1.85 to 2.35 %)'
+    >>> effect_in_words(-0.002, -0.012, 0.008)
+    'no gain: -0.2 % (-1.2 to 0.8 %)'
+    """
+    said = verdict(lower, upper)
+    word = "no gain" if said == "no certain gain" and gain <= 0 else said
+    shown, low, high = _percents(gain, lower, upper)
+    return f"{word}: {shown} % ({low} to {high} %)"
+
+
+def _percents(gain: float, lower: float, upper: float) -> tuple[str, ...]:
+    """The three in percent, with as many decimals as give the margin two significant digits, as errors are stated."""
+    margin = 50 * (upper - lower)
+    digits = 1 - math.floor(math.log10(margin)) if math.isfinite(margin) and margin > 0 else 1
+    decimals = min(max(digits, 0), MAX_DECIMALS)
+    percents = (100 * gain, 100 * lower, 100 * upper)
+    written = [f"{x:.{decimals}f}" if abs(x) < MAX_PERCENT else f"{x:.2g}" for x in percents]
+    return tuple(text if float(text) else text.removeprefix("-") for text in written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +194,7 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
                 "gain": event.gain,
                 "lower": event.lower,
                 "upper": event.upper,
+                **(asdict(event.line) if event.line is not None else {}),
                 "message": event.message,
             }
         case RangeTest():

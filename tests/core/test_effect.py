@@ -6,7 +6,7 @@ import pytest
 
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.effect import MAX_HORIZONS, Before, measure
-from lrwatch.core.events import Effect
+from lrwatch.core.events import Counterfactual, Effect, as_json, effect_in_words
 
 
 def look(step: int, end: float, *, per_step: float = 0.0, error: float = 0.01, slope_error: float = 0.0) -> Trend:
@@ -73,3 +73,49 @@ def test_a_metric_to_maximise_is_the_same_mirrored() -> None:
 
 def test_a_level_of_0_gives_the_gain_in_units_of_the_metric() -> None:
     assert effect(look(1000, 0.0), look(1600, -0.5)).gain == 0.5
+
+
+def test_the_effect_carries_the_line_that_was_continued_and_what_came() -> None:
+    measured = effect(look(1000, 2.0, per_step=-0.0005, slope_error=0.0001), look(3000, 1.0, error=0.02))
+
+    line = measured.line
+    assert line is not None
+    assert (line.since, line.before, line.expected, line.came, line.came_error) == (1010, 1.995, 1.0, 1.0, 0.02)
+    assert line.before_error == pytest.approx((0.01**2 + 0.001**2) ** 0.5)
+    assert line.expected_error == pytest.approx((0.01**2 + 0.2**2) ** 0.5)
+    margin = 1.96 * (line.expected_error**2 + line.came_error**2) ** 0.5
+    assert measured.upper - measured.gain == pytest.approx(margin / 2)
+    assert as_json(measured, "r").items() >= {"step": 3000, "since": 1010, "expected": 1.0, "came": 1.0}.items()
+
+
+def test_a_line_that_seems_to_rise_is_continued_level() -> None:
+    line = effect(look(1000, 2.0, per_step=0.0005, slope_error=0.0001), look(3000, 2.0)).line
+
+    assert line == Counterfactual(1010, 2.0, 0.01, 2.0, 0.01, 2.0, 0.01)
+
+
+def test_an_effect_without_a_line_is_told_as_before() -> None:
+    told = as_json(Effect(9, 0.5, 0.1, 0.0, 0.2, "words"), "r")
+
+    assert list(told) == ["event", "run", "step", "scale", "gain", "lower", "upper", "message"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "lower", "upper", "words"),
+    [
+        (0.021, 0.0185, 0.0235, "helped: 2.10 % (1.85 to 2.35 %)"),
+        (0.0278, 0.0071, 0.0486, "helped: 2.8 % (0.7 to 4.9 %)"),
+        (0.004, -0.011, 0.019, "no certain gain: 0.4 % (-1.1 to 1.9 %)"),
+        (0.0, 0.0, 0.0, "no gain: 0.0 % (0.0 to 0.0 %)"),
+        (-0.0004, -0.016, 0.015, "no gain: 0.0 % (-1.6 to 1.5 %)"),
+        (-0.3, -0.5, -0.1, "cost progress: -30 % (-50 to -10 %)"),
+        (1.5, 1.1, 1.9, "helped: 150 % (110 to 190 %)"),
+        (3e-7, 2e-7, 4e-7, "helped: 0.000 % (0.000 to 0.000 %)"),
+        (1e8, 0.5, 2e8, "helped: 1e+10 % (50 to 2e+10 %)"),
+        (0.1, float("-inf"), float("inf"), "no certain gain: 10.0 % (-inf to inf %)"),
+    ],
+)
+def test_a_gain_is_told_plainly_and_as_exactly_as_it_is_known(
+    gain: float, lower: float, upper: float, words: str
+) -> None:
+    assert effect_in_words(gain, lower, upper) == words
