@@ -54,10 +54,9 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
 
 
 def _effect(effect: dict[str, Any] | None) -> str:
-    if effect is None:
-        return ""
-    bounds = f"{100 * effect['lower']:.2g} to {100 * effect['upper']:.2g}"
-    return f"{effect['verdict']}: {100 * effect['gain']:.2g} % ({bounds})"
+    from lrwatch.core.events import effect_in_words
+
+    return "" if effect is None else effect_in_words(effect["gain"], effect["lower"], effect["upper"])
 
 
 def _age(seconds: float | None) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from lrwatch.config import load
+from lrwatch.core.events import effect_in_words
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon.history import curves, of_run
 from lrwatch.daemon.loop import Daemon
@@ -176,14 +177,27 @@ def changes(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], int]:
         match event["event"]:
             case "command":
                 trial = event["scale"] < (rows[-1]["scale"] if rows else 1.0)
-                effect = "not measured: no horizon passed since" if trial else "not measured: it takes a cut back"
+                effect = (
+                    "not measured: too little came after it to tell" if trial else "not measured: it takes a cut back"
+                )
                 rows.append({**event, "answer": "not acknowledged", "effect": effect})
             case "acknowledged" if rows:
                 rows[-1]["answer"] = f"acknowledged at step {event['step']}"
             case "rejected" if rows:
                 rows[-1]["answer"] = f"rejected: {event['code']}"
             case "effect" if rows:
-                rows[-1]["effect"] = event["message"]
+                rows[-1]["effect"] = _effect(event)
             case _:
                 pass
     return rows, sum(not row["answer"].startswith("acknowledged") for row in rows)
+
+
+def _effect(event: Mapping[str, Any]) -> str:
+    """What came of a command: whether it helped first, then the two levels that say so."""
+    words = effect_in_words(event["gain"], event["lower"], event["upper"])
+    if "since" not in event:  # too old a journal
+        return words
+    return (
+        f"{words}; {event['came']:.4g} after {event['step'] - event['since']} steps, where going on would have given "
+        f"{event['expected']:.4g}"
+    )
