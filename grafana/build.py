@@ -18,6 +18,7 @@ from parts import (
     WIDTH,
     Json,
     annotation,
+    band,
     bars,
     fixed,
     graph,
@@ -122,17 +123,7 @@ TRAINING = [
         ],
         custom={"thresholdsStyle": {"mode": "line"}},
         defaults={"thresholds": steps((None, "transparent"), (0, GREY))},
-        overrides=[
-            series(
-                "upper bound",
-                color=fixed(BLUE),
-                custom_lineWidth=0,
-                custom_fillOpacity=15,
-                custom_fillBelowTo="lower bound",
-            ),
-            series("lower bound", color=fixed(BLUE), custom_lineWidth=0),
-            series("improvement", color=fixed(BLUE)),
-        ],
+        overrides=band("improvement", BLUE),
     ),
     graph(
         "Learning rate",
@@ -160,10 +151,26 @@ TRAINING = [
         ],
     ),
     graph(
+        "Effect of the newest command",
+        "What the newest command that was measured brought, against the line before it, continued, with the 95 % bounds. "
+        "Relative to the level before. A band that lies wholly above the line at 0: it helped; wholly below: it cost "
+        "progress; across: no certain gain. Empty until a command was measured, a horizon or more after it was applied.",
+        "percentunit",
+        [
+            target(f"lrwatch_effect_gain_ratio_upper{{{RUN}}}", "upper bound"),
+            target(f"lrwatch_effect_gain_ratio_lower{{{RUN}}}", "lower bound"),
+            target(f"lrwatch_effect_gain_ratio{{{RUN}}}", "gain"),
+        ],
+        custom={"lineInterpolation": "stepAfter", "thresholdsStyle": {"mode": "line"}},
+        defaults={"decimals": 2, "thresholds": steps((None, "transparent"), (0, GREY))},
+        overrides=band("gain", GREEN),
+    ),
+    graph(
         "Metrics of the log",
         "Newest values of the metrics chosen above, watched or not.",
         "short",
         [target(f'lrwatch_run_metric_value{{{RUN}, metric=~"$metric"}}', "{{metric}}")],
+        width=WIDTH,
         custom={"lineWidth": 1},
     ),
 ]
@@ -180,6 +187,16 @@ EVENTS = [
         [
             target(f"increase(lrwatch_commands_total{{{RUN}}}[$__rate_interval])", "{{reason}}"),
             target(f"increase(lrwatch_commands_rejected_total{{{RUN}}}[$__rate_interval]) > 0", "refused: {{code}}"),
+        ],
+    ),
+    bars(
+        "Effects",
+        "Commands that were measured, by what they brought, per interval.",
+        [target(f"increase(lrwatch_effects_total{{{RUN}}}[$__rate_interval])", "{{verdict}}")],
+        overrides=[
+            series("helped", color=fixed(GREEN)),
+            series("no certain gain", color=fixed(GREY)),
+            series("cost progress", color=fixed(RED)),
         ],
     ),
 ]

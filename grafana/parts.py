@@ -91,10 +91,26 @@ def graph(title: str, description: str, unit: str, targets: list[Json], **more: 
     )
 
 
-def bars(title: str, description: str, targets: list[Json]) -> Json:
-    """Counts per interval, stacked."""
+def bars(title: str, description: str, targets: list[Json], **more: Any) -> Json:
+    """Counts per interval, stacked; three to a row."""
     custom = {"drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}
-    return graph(title, description, "short", targets, custom=custom, defaults={"min": 0, "decimals": 0})
+    more = {"width": WIDTH // 3, "defaults": {"min": 0, "decimals": 0}, **more}
+    return graph(title, description, "short", targets, custom=custom, **more)
+
+
+def band(name: str, color: str) -> list[Json]:
+    """Field options that shade between the series `upper bound` and `lower bound`, around the series `name`."""
+    return [
+        series(
+            "upper bound",
+            color=fixed(color),
+            custom_lineWidth=0,
+            custom_fillOpacity=15,
+            custom_fillBelowTo="lower bound",
+        ),
+        series("lower bound", color=fixed(color), custom_lineWidth=0),
+        series(name, color=fixed(color)),
+    ]
 
 
 def steps(*values: tuple[float | None, str]) -> Json:

@@ -47,7 +47,7 @@ FULL = Snapshot(1_700_000_001.0, (CALM, WAITING))
 
 
 def training(second: int) -> Snapshot:
-    """The run after so many seconds: a plateau from 4 on, a command pending at 5, applied from 6 on."""
+    """The run after so many seconds: a plateau from 4 on, a command pending at 5, applied from 6 on, measured from 9 on."""
     now = time.time()
     on_plateau = 4 <= second < 7
     scale = 0.5 if second >= 6 else 1.0
@@ -72,6 +72,8 @@ def training(second: int) -> Snapshot:
         commands={"plateau": int(second >= 5)},
         rejected={"out_of_bounds": int(second >= 8)},
         pending_seconds=1.0 if second == 5 else 0.0,
+        effect=CALM.effect if second >= 9 else None,
+        effects={"helped": int(second >= 9)},
         applied_time=now - (second - 6) if second >= 6 else None,
         bytes=1_000 * second,
         lines=10 * second,

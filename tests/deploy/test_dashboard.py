@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -22,6 +22,7 @@ from example_snapshots import training
 from helpers import eventually
 from real_prometheus import JOB, Query, QueryError, Watched, dashboard_queries, prometheus
 
+from lrwatch.core.events import Verdict
 from lrwatch.export import Exporter
 from lrwatch.export.names import METRICS
 
@@ -34,7 +35,7 @@ VARIABLES = {variable["name"]: variable for variable in DASHBOARD["templating"][
 # From the client library, about the daemon's own process.
 PROCESS_METRICS = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
 
-# Seconds of the made-up run: long enough for a plateau, a command, its acknowledgement and a refusal.
+# Seconds of the made-up run: long enough for a plateau, a command, its acknowledgement, its effect and a refusal.
 SECONDS = 12
 
 # Queries that have nothing to show for a run whose trainer refuses nothing.
@@ -186,6 +187,39 @@ def test_a_command_and_a_refusal_are_counted(watched: Watched) -> None:
     assert max(curve(watched, "Commands A", "plateau")) > 0.9
     assert max(curve(watched, "Commands B", "out_of_bounds")) > 0.9
     assert max(curve(watched, "Findings A", "plateau")) > 0.9
+
+
+def test_the_effect_appears_when_the_command_is_measured_with_its_bounds(watched: Watched) -> None:
+    upper, lower, gain = (curve(watched, f"Effect of the newest command {which}") for which in "ABC")
+    assert (set(lower), set(gain), set(upper)) == ({0.015}, {0.021}, {0.027})
+    assert len(gain) < len(curve(watched, "Scale and pending command A"))
+
+
+def test_an_effect_is_counted_by_its_verdict(watched: Watched) -> None:
+    assert max(curve(watched, "Effects A", "helped")) > 0.9
+    assert max(curve(watched, "Effects A", "no certain gain")) == max(curve(watched, "Effects A", "cost progress")) == 0
+
+
+def test_each_verdict_has_a_colour_of_its_own() -> None:
+    (panel,) = (p for p in PANELS if p["title"] == "Effects")
+    colours = {o["matcher"]["options"]: o["properties"][0]["value"] for o in panel["fieldConfig"]["overrides"]}
+    assert set(colours) == set(get_args(Verdict))
+    assert len({colour["fixedColor"] for colour in colours.values()}) == len(colours)
+
+
+def test_what_a_command_brought_lies_beside_the_scale_that_it_asked_for() -> None:
+    grid = {p["title"]: p["gridPos"] for p in PANELS}
+    for row in (("Scale and pending command", "Effect of the newest command"), ("Findings", "Commands", "Effects")):
+        assert len({grid[title]["y"] for title in row}) == 1
+        assert sum(grid[title]["w"] for title in row) == 24
+
+
+def test_gains_are_shares_with_a_line_at_zero() -> None:
+    (panel,) = (p for p in PANELS if p["title"] == "Effect of the newest command")
+    defaults = panel["fieldConfig"]["defaults"]
+    assert (defaults["unit"], defaults["decimals"]) == ("percentunit", 2)
+    assert defaults["custom"]["thresholdsStyle"] == {"mode": "line"}
+    assert defaults["thresholds"]["steps"][1]["value"] == 0
 
 
 def test_the_mark_of_a_command_stands_at_the_time_of_its_application(watched: Watched) -> None:

@@ -43,7 +43,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The demo at its defaults, scraped until its command is acknowledged and the dashboard was asked."""
+    """The demo at its defaults, scraped until its command is acknowledged and measured, and the dashboard was asked."""
     home = tmp_path_factory.mktemp("demo")
     report = home / "page.html"
     command = [sys.executable, "-m", "lrwatch", "demo", "--listen", "127.0.0.1:0", "--report", str(report)]
@@ -63,6 +63,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
                 'lrwatch_run_plateau{run="train",metric="loss"}'  # a new phase has none until its first window is full
             )
             eventually(partial(server.query, trend), timeout=30, what=trend)
+            measured = 'lrwatch_effect_gain_ratio{run="train"}'
+            eventually(partial(server.query, measured), timeout=30, what=measured)
             choice = {"job": JOB, "instance": ".+", "run": "train", "metric": ".+"}
             watched = Watched(server, start, time.time(), choice)
             answers = {query.where: watched.answer(query) for query in QUERIES}
