@@ -63,7 +63,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
                 'lrwatch_run_plateau{run="train",metric="loss"}'  # a new phase has none until its first window is full
             )
             eventually(partial(server.query, trend), timeout=30, what=trend)
-            measured = 'lrwatch_effect_gain_ratio{run="train"}'
+            # Two scrapes, since the dashboard asks for whole steps of time.
+            measured = 'count_over_time(lrwatch_effect_gain_ratio{run="train"}[10s]) > 1'
             eventually(partial(server.query, measured), timeout=30, what=measured)
             choice = {"job": JOB, "instance": ".+", "run": "train", "metric": ".+"}
             watched = Watched(server, start, time.time(), choice)
