@@ -129,7 +129,7 @@ def effect_in_words(gain: float, lower: float, upper: float) -> str:
 def _percents(gain: float, lower: float, upper: float) -> tuple[str, ...]:
     """The three in percent, with as many decimals as give the margin two significant digits, as errors are stated."""
     margin = 50 * (upper - lower)
-    digits = 1 - math.floor(math.log10(margin)) if math.isfinite(margin) and margin > 0 else 1
+    digits = 1 - math.floor(math.log10(margin) + 1e-9) if math.isfinite(margin) and margin > 0 else 1
     decimals = min(max(digits, 0), MAX_DECIMALS)
     percents = (100 * gain, 100 * lower, 100 * upper)
     written = [f"{x:.{decimals}f}" if abs(x) < MAX_PERCENT else f"{x:.2g}" for x in percents]

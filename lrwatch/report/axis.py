@@ -86,6 +86,11 @@ def value_axis(curves: Sequence[Thinned]) -> Axis | None:
     return _decades(low, high) if log else Axis(low, high)
 
 
+def span_axis(values: Floats) -> Axis:
+    """The linear axis that has room for all of `values`, which are finite and at least one."""
+    return Axis(*_with_room(float(values.min()), float(values.max())))
+
+
 def rate_axis(curves: Sequence[Thinned]) -> Axis | None:
     """The y axis of the learning rates: logarithmic over the positive values, or None if there is none.
 

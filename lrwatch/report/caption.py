@@ -8,12 +8,21 @@ import numpy as np
 
 from lrwatch.report.axis import Axis, short, whole
 from lrwatch.report.data import ReportData
+from lrwatch.report.effects import compared
 from lrwatch.report.scene import Drawn, Scene
+
+# More effects than this are not listened to; the table has them all.
+MAX_TOLD = 12
+
+GOING_ON = (
+    "Dashed: the line before a change, continued, with its 95\u00a0% band; the dot at its end is the level that came."
+)
 
 
 def notes(scene: Scene) -> list[str]:
     """Sentences that belong below the picture: values that are not finite, not within it, not drawn at all."""
-    said = [sentence for d in scene.upper for sentence in (_not_finite(d, scene), _outside(d, scene)) if sentence]
+    said = [GOING_ON] if scene.effects and scene.y else []
+    said += [sentence for d in scene.upper for sentence in (_not_finite(d, scene), _outside(d, scene)) if sentence]
     axis = scene.y_rate
     if axis and any((d.rows.low < axis.low).any() for d in scene.lower):
         said.append(f"Learning rates below {short(axis.low)} are only shown by arrows.")
@@ -36,6 +45,8 @@ def _described(scene: Scene) -> Iterator[str]:
             last = "" if d.level is None else f" to {short(d.level)}"
             lowest, highest = short(float(d.rows.low[finite].min())), short(float(d.rows.high[finite].max()))
             yield f"{d.name}: from {first}{last}, lowest {lowest}, highest {highest}."
+    for one in scene.effects[:MAX_TOLD]:
+        yield f"Change {one.number} {one.words}; {compared(one.gain, scene.data.axis)}."
     yield "The changes of the learning rate and the findings are marked with the numbers of the tables that follow."
 
 

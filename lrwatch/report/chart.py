@@ -23,6 +23,7 @@ from lrwatch.report.draw import (
     stretch,
     ticks_below,
 )
+from lrwatch.report.effects import across, came
 from lrwatch.report.markup import esc
 from lrwatch.report.scene import MAX_DOTS, TREND_ROWS, Drawn, Scene
 from lrwatch.report.story import integer, of_kind, text
@@ -74,9 +75,11 @@ def draw(scene: Scene) -> str:
     parts += [at(s, f'<line class="hair {m.css}" y1="{top}" y2="{reach}"/>') for s, m in _placed(found, x)]
     parts += [at(s, f'<line class="hair {m.css}" y1="{top - 4}" y2="{end}"/>') for s, m in _placed(asked, x)]
     if y:
-        parts.append(stretch("".join(_curve(d, x, y) for d in reversed(scene.upper)), top, UPPER))
+        curves = "".join(_curve(d, x, y) for d in reversed(scene.upper))
+        parts.append(stretch(curves + across(scene.effects[:MAX_MARKS], x, y, UPPER), top, UPPER))
         for d in scene.upper:
             parts += arrows(d.name, d.css, d.rows, x, y, top, UPPER, data.axis)
+        parts += came(scene.effects[:MAX_MARKS], x, y, top, UPPER, data.axis)
     if y_rate:
         in_order = sorted(scene.lower, key=lambda d: d.css != "asked")
         parts.append(stretch("".join(_rate(d, x, y_rate) for d in in_order), strip + TITLE, LOWER))

@@ -11,7 +11,6 @@ import base64
 import contextlib
 import hashlib
 import json
-import math
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from lrwatch.errors import InputError
-from lrwatch.report.axis import MINUS, short, whole
+from lrwatch.report.axis import short, whole
 from lrwatch.report.caption import notes
 from lrwatch.report.chart import BAD_KINDS, MAX_MARKS, draw
 from lrwatch.report.data import ReportData
+from lrwatch.report.effects import MAX_CLOSE_UPS, close_up, compared, css_of, in_words
 from lrwatch.report.markup import esc
 from lrwatch.report.scene import Drawn, Scene, set_scene
 from lrwatch.report.story import Change, changes, integer, of_kind, text, verdict
@@ -58,7 +58,7 @@ def render(data: ReportData) -> str:
         '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
         f"<title>{esc(data.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         f'<header><h1>{esc(data.title)}</h1>{run}</header>\n<p class="verdict">{esc(verdict(data, rows))}</p>\n'
-        f"{_figure(scene)}\n{_changes(data, rows)}\n{_findings(data)}\n{_phases(data)}{_operators(data)}"
+        f"{_figure(scene)}\n{_effects(scene)}{_changes(data, rows)}\n{_findings(data)}\n{_phases(data)}{_operators(data)}"
         f"{_facts(data)}\n</main>\n"
         f'<script type="application/json" id="numbers">{_json(scene.numbers() if scene else {})}</script>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
@@ -132,16 +132,44 @@ def _legend(d: Drawn, number: int) -> str:
     return f'<li data-curve="{number}"{css}>{swatch}<span>{esc(d.name)}</span> <b>{level}</b><small></small></li>'
 
 
+def _effects(scene: Scene | None) -> str:
+    """Each measured change close by, where the journal tells what it was measured against."""
+    if scene is None or not scene.effects:
+        return ""
+    cards = []
+    for one in scene.effects[:MAX_CLOSE_UPS]:
+        picture, words = close_up(one, scene.data.curves[0], scene.data.axis)
+        verdict, _, numbers = one.words.partition(": ")
+        back = f" Taken back by {_mark(one.change.taken_back)}." if one.change.taken_back else ""
+        cards.append(
+            f'<figure class="close"><h3>{_mark(one.number)} <b class="{one.css}">{verdict}</b>: <span>{numbers}</span></h3>'
+            f'<div class="room">{picture}</div><figcaption>{esc(words)}{back}</figcaption></figure>'
+        )
+    count = len(scene.effects)
+    more = f'<p class="none">The first {len(cards)} of {count:,}.</p>' if count > len(cards) else ""
+    intro = (
+        f'<p class="intro">The level of {esc(scene.data.metric)} that came, against the line before each change, continued '
+        "(dashed). Band and bar are 95\u00a0% intervals.</p>"
+    )
+    return _section("What the changes brought", f'{intro}<div class="closes">{"".join(cards)}</div>{more}') + "\n"
+
+
+def _mark(number: int) -> str:
+    """The number of a change, as it stands in the picture, leading to its row."""
+    return f'<a class="mark" href="#change-{number}" aria-label="change {number}">{number}</a>'
+
+
 def _changes(data: ReportData, rows: Sequence[Change]) -> str:
     if not rows:
         return _section("Changes of the learning rate", '<p class="none">None was asked for.</p>')
     body = []
+    undone = {c.taken_back: number for number, c in enumerate(rows, 1)}
     for number, c in enumerate(rows[:MAX_MARKS], 1):
         scale = _NOTHING if c.scale is None else short(c.scale)
         body.append(
             f'<tr id="change-{number}"><th scope="row">{number}</th><td class="n">{_step(c.step)}</td>'
             f'<td class="n">{short(c.before)} → {scale}</td><td class="words">{esc(c.reason) or _NOTHING}</td>'
-            f'<td>{_answer(c)}</td><td class="effect">{_effect(c)}</td></tr>'
+            f'<td>{_answer(c)}</td><td class="effect">{_effect(c, data.axis, undone.get(number))}</td></tr>'
         )
     heads = ("", f"n:{data.axis.capitalize()}", "n:Scale", "Reason", "Acknowledged", "Measured effect")
     return _section("Changes of the learning rate", _table("Changes", heads, body, len(rows)))
@@ -156,21 +184,15 @@ def _answer(c: Change) -> str:
     return "no answer"
 
 
-def _effect(c: Change) -> str:
+def _effect(c: Change, axis: str, undoes: int | None) -> str:
     e = c.effect
     if e is None:
-        return "not measured"
-    interval = f"<small>95\u00a0%: {_percent(e.lower)} to {_percent(e.upper)}\u00a0%</small>"
-    message = f"<small>{esc(e.message)}</small>" if e.message else ""
-    return f'<span class="k">{_percent(e.gain)}\u00a0%</span>{interval}{message}'
-
-
-def _percent(share: float) -> str:
-    """A signed share in percent, without the sign of percent."""
-    if math.isnan(share):
-        return _NOTHING
-    # Beyond ten times the level, decimals say nothing.
-    return f"{100 * share:+.2f}".replace("-", MINUS) if abs(share) < 10 else short(100 * share)
+        return f"takes {_mark(undoes)} back" if undoes else "not measured"
+    verdict, _, numbers = in_words(e).partition(": ")
+    parts = [f"<small>{numbers}</small>"] if numbers else []
+    parts += [f"<small>{esc(words)}</small>" for words in (compared(e, axis) or e.message,) if words]
+    parts += [f"<small>taken back by {_mark(c.taken_back)}</small>"] if c.taken_back else []
+    return f'<b class="k {css_of(e)}">{verdict or _NOTHING}</b>{"".join(parts)}'
 
 
 def _findings(data: ReportData) -> str:

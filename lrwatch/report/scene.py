@@ -13,6 +13,7 @@ from lrwatch.core.sample import Floats
 from lrwatch.report.axis import Axis, rate_axis, value_axis
 from lrwatch.report.data import Curve, ReportData
 from lrwatch.report.draw import WIDTH
+from lrwatch.report.effects import Shown, shown
 from lrwatch.report.story import Change, final_level, integer
 from lrwatch.report.thin import Thinned, thin
 
@@ -75,6 +76,7 @@ class Scene:
     upper: tuple[Drawn, ...]
     lower: tuple[Drawn, ...]
     left_out: tuple[str, ...]
+    effects: tuple[Shown, ...]
 
     @property
     def drawn(self) -> tuple[Drawn, ...]:
@@ -99,7 +101,8 @@ def set_scene(data: ReportData, changes: Sequence[Change]) -> Scene | None:
     upper += [_drawn(c, f"{c.name} {data.comparison_label}".strip(), "other", x) for c in compare]
     lower = [_drawn(c, c.name, "asked" if _is_wish(c, rates) else f"r{i}", x) for i, c in enumerate(rates)]
     y, y_rate = value_axis([d.rows for d in upper]), rate_axis([d.rows for d in lower])
-    return Scene(data, changes, x, y, y_rate, tuple(upper), tuple(lower), left_out)
+    effects = tuple(shown(data, changes))
+    return Scene(data, changes, x, y, y_rate, tuple(upper), tuple(lower), left_out, effects)
 
 
 def _drawn(curve: Curve, name: str, css: str, x: Axis) -> Drawn:

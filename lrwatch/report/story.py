@@ -9,11 +9,13 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from lrwatch.core.events import Counterfactual, Verdict
+from lrwatch.core.events import verdict as said_by
 from lrwatch.core.sample import Floats
 from lrwatch.report.axis import short
 from lrwatch.report.data import Curve, ReportData
@@ -26,6 +28,9 @@ FINAL_SHARE = 0.01
 
 # Two scales are the same if they differ by no more than the rounding of a decimal representation.
 SCALE_TOLERANCE = 1e-9
+
+# What a line needs to be drawn: numbers that can be squared, and steps that fit into an array.
+LARGEST_LEVEL, LARGEST_STEP = 1e150, 2**53
 
 _NOUNS = {
     "plateau": ("plateau", "plateaus"),
@@ -41,12 +46,22 @@ _NOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A measured effect, relative to the level before; `lower` and `upper` bound it at 95 %."""
+    """A measured effect, relative to the level before; `lower` and `upper` bound it at 95 %.
+
+    `step` is where it was measured, `line` what it was measured against; None in a journal that does not say.
+    """
 
     gain: float
     lower: float
     upper: float
     message: str
+    step: int | None = None
+    line: Counterfactual | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the interval says; None where it is missing."""
+        return None if math.isnan(self.gain + self.lower + self.upper) else said_by(self.lower, self.upper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,8 @@ class Change:
         answer_step: Where it said so.
         code: Why it refused, in one word.
         generation: Number of the command, if the event carries it.
+        cause: Why there was a command, in one word.
+        taken_back: Number, from 1, of the change that undoes this one.
     """
 
     step: int | None
@@ -72,6 +89,8 @@ class Change:
     code: str = ""
     effect: Gain | None = None
     generation: int | None = None
+    cause: str = ""
+    taken_back: int | None = None
 
 
 def number(event: JsonEvent, key: str) -> float | None:
@@ -114,8 +133,10 @@ def changes(events: Iterable[JsonEvent]) -> list[Change]:
         scale, step = number(event, "scale"), integer(event, "step")
         match event.get("event"):
             case "command":
-                reason = text(event, "reason")
-                found.append(Change(step, scale_now, scale, reason, generation=integer(event, "generation")))
+                reason, cause = text(event, "reason"), text(event, "cause")
+                found.append(
+                    Change(step, scale_now, scale, reason, generation=integer(event, "generation"), cause=cause)
+                )
                 if not answered and scale is not None:
                     scale_now = scale
             case "acknowledged" | "rejected" as answer:
@@ -128,13 +149,13 @@ def changes(events: Iterable[JsonEvent]) -> list[Change]:
                     scale_now = found[at].scale or scale_now
             case "effect":
                 gain, lower, upper = (_or_nan(number(event, key)) for key in ("gain", "lower", "upper"))
-                effect = Gain(gain, lower, upper, text(event, "message"))
+                effect = Gain(gain, lower, upper, text(event, "message"), step, _line(event))
                 at = next((i for i in _newest(found) if found[i].effect is None and _same(found[i].scale, scale)), None)
                 if at is None:
                     found.append(Change(step, scale_now, scale, "no command in this record", effect=effect))
                 else:
                     found[at] = replace(found[at], effect=effect)
-    return found
+    return _taken_back(found)
 
 
 def final_level(curve: Curve) -> float | None:
@@ -175,14 +196,18 @@ def _found(data: ReportData, rows: list[Change]) -> str:
 
 
 def _helped(rows: list[Change]) -> str:
-    measured = [r.effect for r in rows if r.effect is not None]
-    if not measured:
+    said = Counter(r.effect.verdict for r in rows if r.effect is not None)
+    parts: tuple[tuple[Verdict, str], ...] = (
+        ("helped", "helped"),
+        ("no certain gain", "brought no certain gain"),
+        ("cost progress", "cost progress"),
+    )
+    told = [f"{said[verdict]:,} {words}" for verdict, words in parts if said[verdict]]
+    if not told:
         return ""
-    helped, hurt = sum(e.lower > 0 for e in measured), sum(e.upper < 0 for e in measured)
-    effects = f"{len(measured):,} measured {'effect' if len(measured) == 1 else 'effects'}"
-    unclear = len(measured) - helped - hurt
-    parts = ((helped, "for the better"), (hurt, "for the worse"), (unclear, "undecided at 95\u00a0%"))
-    return f"{effects}: {_listed([f'{n:,} {word}' for n, word in parts if n])}."
+    undone = sum(r.taken_back is not None for r in rows)
+    back = f"; {undone:,} {'was' if undone == 1 else 'were'} taken back" if undone else ""
+    return f"Measured against going on, {_listed(told)}{back}."
 
 
 def _ended(data: ReportData) -> str:
@@ -224,6 +249,31 @@ def _asked(found: list[Change], answer: JsonEvent) -> int | None:
         if unnumbered and (_same(found[i].scale, scale) or loose):
             return i
     return None
+
+
+def _taken_back(found: list[Change]) -> list[Change]:
+    """The changes, each with the number of the one that undoes it: one to restore, that was not refused, undoes the newest."""
+    for number, change in enumerate(found, 1):
+        if change.cause != "restore" or change.answer == "rejected":
+            continue
+        for i in range(number - 2, -1, -1):
+            if found[i].cause == "restore" and found[i].answer != "rejected":
+                break  # the same one, further up: one command may not go all the way
+            if found[i].answer != "rejected":
+                found[i] = replace(found[i], taken_back=number)
+                break
+    return found
+
+
+def _line(event: JsonEvent) -> Counterfactual | None:
+    """What an effect was measured against, or None where anything of it is missing or odd."""
+    step = integer(event, "step")
+    values = {field.name: number(event, field.name) for field in fields(Counterfactual)}
+    since = values.pop("since")
+    levels = {name: value for name, value in values.items() if value is not None and abs(value) < LARGEST_LEVEL}
+    if step is None or since is None or not -LARGEST_STEP < since < step < LARGEST_STEP or len(levels) < len(values):
+        return None
+    return Counterfactual(int(since), **levels)
 
 
 def _newest(found: list[Change]) -> Iterable[int]:

@@ -122,6 +122,16 @@ def test_the_report_lies_where_it_was_asked_for(demo: Demo) -> None:
     assert demo.path("report") == str(demo.report)
     assert "without lrwatch" in page
     assert "<svg" in page
+    assert 'class="expected"' in page, "going on is drawn beside what came"
+    assert "What the changes brought" in page
+
+
+def test_the_status_of_its_state_says_first_whether_the_newest_command_helped(demo: Demo) -> None:
+    state = demo.path("journal").removeprefix("lrwatch journal --state ")
+    command = [sys.executable, "-m", "lrwatch", "status", "--state", state]
+    head, row = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    told = re.findall(r"^  effect  (\w[^;]* %\));", demo.out, re.MULTILINE)[-1]
+    assert row[head.index("last effect") :].startswith(f"{told}  ")
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)

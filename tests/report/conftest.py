@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrwatch.core.events import Command, Effect, Finding, Phase, as_json
+from lrwatch.core.events import Command, Counterfactual, Effect, Finding, Phase, as_json
 from lrwatch.report import Curve, ReportData
+
+# The loss goes on to about 0.43, where the line before the first cut is said to give 0.49.
+LINE = Counterfactual(
+    since=2004, before=0.482, before_error=0.002, expected=0.49, expected_error=0.009, came=0.43, came_error=0.003
+)
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def full_run() -> ReportData:
         {"event": "acknowledged", "step": 2004, "scale": 0.5, "generation": 1, "code": "", "time": 1.0, "id": 2},
         as_json(Phase(2004, "command", "scale 1 to 0.5"), "r"),
         as_json(Finding("nonfinite", "loss", 3000, {"count": 10}, "10 values are not finite"), "r"),
-        as_json(Effect(3500, 0.5, 0.12, 0.08, 0.16, "better than going on"), "r"),
+        as_json(Effect(2900, 0.5, 0.12, 0.08, 0.16, "better than going on", LINE), "r"),
         {"event": "operator", "actor": "anna", "action": "hold", "step": 3600, "note": "maintenance", "time": 2.0},
         as_json(Command(4200, 0.25, "plateau again"), "r") | {"generation": 2, "id": 3, "hash": "b"},
         {"event": "rejected", "step": 4203, "scale": 0.25, "generation": 2, "code": "held", "time": 3.0, "id": 4},

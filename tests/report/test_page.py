@@ -116,9 +116,9 @@ def test_nothing_on_the_page_points_outside(full_run: ReportData) -> None:
 def test_the_picture_has_a_mark_for_each_change_finding_answer_and_phase(full_run: ReportData) -> None:
     page = Page(render(full_run))
 
-    assert len([1 for tag, _, depth in page.elements if tag == "svg" and depth == 0]) == 1
+    assert len([1 for tag, _, depth in page.elements if tag == "svg" and depth == 0]) == 2, "one is a close-up"
     ids = {a["id"] for _, a, _ in page.elements if "id" in a}
-    badges = {a["href"]: a["aria-label"] for a in page.all("a")}
+    badges = {a["href"]: a["aria-label"] for a in page.all("a", **{"class": "badge"})}
     assert badges == {
         "#change-1": "1, scale 0.5 at step 2,000",
         "#change-2": "2, scale 0.25 at step 4,200",
@@ -147,7 +147,7 @@ def test_the_tables_hold_every_change_and_finding(full_run: ReportData) -> None:
             "1 → 0.5",
             "plateau at the first level",
             "2,0044 later",
-            "+12.00\u00a0%95\u00a0%: +8.00 to +16.00\u00a0%better than going on",
+            "helped12.0 % (8.0 to 16.0 %)0.4300 at step 2,900, where going on would have given 0.4900",
         ],
         ["2", "4,200", "0.5 → 0.25", "plateau again", "refusedheld", "not measured"],
     ]

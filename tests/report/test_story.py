@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lrwatch.core.events import Counterfactual, Effect, as_json
 from lrwatch.report import Curve, ReportData
 from lrwatch.report.story import changes, final_level, verdict
 
@@ -81,9 +82,66 @@ def test_an_answer_or_an_effect_without_a_command_has_a_row_of_its_own() -> None
 def test_the_verdict_counts_findings_answers_and_effects(full_run: ReportData) -> None:
     assert words(full_run) == (
         "1 plateau and 1 run of non-finite values; 2 changes of the learning rate, 1 acknowledged and 1 refused. "
-        "1 measured effect: 1 for the better. "
+        "Measured against going on, 1 helped. "
         "val loss ends at 0.4222, against 0.4722 without lrwatch (10.6\u00a0% lower)."
     )
+
+
+def effect(step: int, scale: float, gain: float, margin: float = 0.01) -> dict[str, Any]:
+    return as_json(Effect(step, scale, gain, gain - margin, gain + margin, ""), "r")
+
+
+def restore(step: int, scale: float) -> dict[str, Any]:
+    return {**command(step, scale), "cause": "restore"}
+
+
+def test_what_helped_what_did_not_and_what_was_taken_back_is_counted() -> None:
+    said = words(
+        log(
+            *(command(10, 0.5), effect(20, 0.5, 0.05)),
+            *(command(30, 0.25), effect(40, 0.25, -0.002), restore(41, 0.5)),
+            *(command(60, 0.25), effect(70, 0.25, -0.05), restore(71, 0.5)),
+            {"event": "effect"},
+        )
+    )
+
+    assert (
+        "Measured against going on, 1 helped, 1 brought no certain gain and 1 cost progress; 2 were taken back." in said
+    )
+
+
+def test_a_change_is_taken_back_once_even_in_two_steps_and_not_by_what_was_refused() -> None:
+    rows = changes(
+        [
+            *(command(10, 0.5), answer("acknowledged", 11, 0.5)),
+            *(command(30, 0.1), answer("acknowledged", 31, 0.1)),
+            *(restore(41, 0.5), answer("rejected", 42, 0.5)),
+            *(restore(51, 0.2), answer("acknowledged", 52, 0.2)),
+            *(restore(61, 0.5), answer("acknowledged", 62, 0.5)),
+        ]
+    )
+
+    assert [r.taken_back for r in rows] == [None, 4, None, None, None]
+
+
+def test_the_line_of_an_effect_is_read_whole_or_not_at_all() -> None:
+    line = Counterfactual(12, 1.0, 0.1, 0.9, 0.1, 0.8, 0.1)
+    told = as_json(Effect(30, 0.5, 0.1, 0.0, 0.2, "", line), "r")
+    odd: list[dict[str, Any]] = [
+        {"came": None},
+        {"came": "NaN"},
+        {"expected": 1e200},
+        {"since": 30},
+        {"since": -(10**300)},
+    ]
+
+    (row,) = changes([told])
+    assert row.effect is not None
+    assert (row.effect.line, row.effect.step) == (line, 30)
+    for fields in odd:
+        (row,) = changes([{**told, **fields}])
+        assert row.effect is not None
+        assert row.effect.line is None
 
 
 @pytest.mark.parametrize(
