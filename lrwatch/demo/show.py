@@ -176,11 +176,8 @@ def changes(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], int]:
         event = entry.event
         match event["event"]:
             case "command":
-                trial = event["scale"] < (rows[-1]["scale"] if rows else 1.0)
-                effect = (
-                    "not measured: too little came after it to tell" if trial else "not measured: it takes a cut back"
-                )
-                rows.append({**event, "answer": "not acknowledged", "effect": effect})
+                why = "it takes a change back" if event["cause"] == "restore" else "too little came after it to tell"
+                rows.append({**event, "answer": "not acknowledged", "effect": f"not measured: {why}"})
             case "acknowledged" if rows:
                 rows[-1]["answer"] = f"acknowledged at step {event['step']}"
             case "rejected" if rows:

@@ -59,7 +59,7 @@ def test_the_rate_is_one_of_those_that_were_swept() -> None:
 
 
 def test_a_command_without_an_answer_is_counted() -> None:
-    command = {"event": "command", "step": 10, "scale": 0.5, "reason": "r"}
+    command = {"event": "command", "step": 10, "scale": 0.5, "reason": "r", "cause": "plateau"}
     answer = {"event": "acknowledged", "step": 12, "scale": 0.5}
     effect = {"event": "effect", "step": 30, "gain": 0.03, "lower": 0.01, "upper": 0.05, "message": "in other words"}
     events = [command, answer, effect, {**command, "step": 40, "scale": 0.25}]
@@ -72,9 +72,9 @@ def test_a_command_without_an_answer_is_counted() -> None:
 
 
 def test_an_effect_is_told_with_the_two_levels_that_say_so() -> None:
-    command = {"event": "command", "step": 10, "scale": 0.5, "reason": "r"}
+    command = {"event": "command", "step": 10, "scale": 0.5, "reason": "r", "cause": "plateau"}
     gain = Effect(30, 0.5, -0.01, -0.03, 0.01, "", Counterfactual(12, 1.01, 0.01, 1.0, 0.01, 1.01, 0.01))
-    events = [command, as_json(gain, "train"), {**command, "scale": 1.0, "step": 31}]
+    events = [command, as_json(gain, "train"), {**command, "scale": 1.0, "step": 31, "cause": "restore"}]
     (cut, back), _ = changes(Entry(i, 0.0, "train", event, "") for i, event in enumerate(events))
     assert cut["effect"] == "no gain: -1.0 % (-3.0 to 1.0 %); 1.01 after 18 steps, where going on would have given 1"
-    assert back["effect"] == "not measured: it takes a cut back"
+    assert back["effect"] == "not measured: it takes a change back"
