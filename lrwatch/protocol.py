@@ -99,6 +99,8 @@ class Desired:
         apply_at_step: The first optimizer step that may use the scale, or None for the next.
         not_after_step: The last optimizer step at which the change may begin, or None.
         ramp_steps: Number of optimizer steps over which the scale moves there linearly; 0 is at once.
+        reload: Go on from the last checkpoint, if the training offered to; the key is left out where this is false, so that
+            clients that do not know it verify what they always did.
         reason: A sentence for people. actor: Who asked.
         prev: Hash of the journal entry before this one.
         mac: HMAC-SHA256 of everything else in hexadecimal digits, or "".
@@ -116,6 +118,7 @@ class Desired:
     apply_at_step: int | None = None
     not_after_step: int | None = None
     ramp_steps: int = 0
+    reload: bool = False
     reason: str = ""
     actor: str = ""
     prev: str = ""
@@ -133,6 +136,8 @@ class Desired:
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name))
         _whole("ramp_steps", self.ramp_steps)
+        if not isinstance(self.reload, bool):
+            raise ProtocolError("wrong_type", f"reload is true or false, found {type(self.reload).__name__}")
         _text("reason", self.reason, MAX_TEXT)
         _text("actor", self.actor, MAX_NAME)
         _text("prev", self.prev, MAX_NAME)
@@ -355,6 +360,8 @@ def _opened(directory: int | str | os.PathLike[str]) -> Iterator[int]:
 
 def _canonical(message: Message, *, without: str = "") -> bytes:
     content: dict[str, Any] = {f.name: getattr(message, f.name) for f in fields(message) if f.name != without}
+    if not content.get("reload", True):
+        del content["reload"]
     content["v"] = VERSION
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 

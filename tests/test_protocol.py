@@ -58,6 +58,7 @@ def test_the_bytes_hold_exactly_the_fields_of_the_contract() -> None:
         "effective_lr max_token client"
     )
     assert sorted(json.loads(encode(DESIRED))) == sorted(desired.split())
+    assert sorted(json.loads(encode(replace(DESIRED, reload=True)))) == sorted([*desired.split(), "reload"])
     assert sorted(json.loads(encode(OBSERVED))) == sorted(observed.split())
 
 
@@ -106,6 +107,8 @@ def test_keys_of_a_later_minor_change_are_left_out() -> None:
         (content(generation=2**53), "out_of_range"),
         (content(token=-1), "out_of_range"),
         (content(ramp_steps=None), "wrong_type"),
+        (content(reload=1), "wrong_type"),
+        (content(reload="true"), "wrong_type"),
         (content(apply_at_step=-1), "out_of_range"),
         (content(not_after_step="7"), "wrong_type"),
         (content(incarnation=""), "out_of_range"),
@@ -170,7 +173,7 @@ def test_a_signature_covers_every_other_field() -> None:
     assert not verify(DESIRED, KEY)
     changes: list[dict[str, Any]] = [
         {"run": "b"}, {"incarnation": "i2"}, {"generation": 4}, {"token": 3}, {"scale": 0.25}, {"groups": None},
-        {"apply_at_step": 1}, {"not_after_step": 1}, {"ramp_steps": 1}, {"reason": ""}, {"actor": "x"}, {"prev": "x"},
+        {"apply_at_step": 1}, {"not_after_step": 1}, {"ramp_steps": 1}, {"reload": True}, {"reason": ""}, {"actor": "x"}, {"prev": "x"},
     ]  # fmt: skip
     for change in changes:
         assert not verify(replace(signed, **change), KEY), change

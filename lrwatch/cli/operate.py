@@ -59,7 +59,12 @@ def undo(run: str, config_file: Path | None, state: str | None, form: str) -> in
 @click.option(
     "--every", type=click.IntRange(min=1), metavar="N", help="Steps in which step and exponential reduce by `factor`."
 )
-@click.option("--length", type=click.IntRange(min=1), metavar="N", help="Steps from here to the end of cosine and wsd.")
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Steps from here to the end of cosine, wsd and range_test.",
+)
 @_shared
 def strategy(
     run: str, name: str, every: int | None, length: int | None, config_file: Path | None, state: str | None, form: str

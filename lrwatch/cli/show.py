@@ -42,10 +42,10 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
             trend["state"] if trend else "undecided" if one["up"] else "down",
             f"{100 * trend['improvement']:.2g} % ({100 * trend['lower']:.2g} to {100 * trend['upper']:.2g})" if trend else "",
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
-            _effect(one.get("effect")), one["mode"], _age(one["last_sample_time"]), one["why"],
+            _effect(one.get("effect")), one["mode"], one.get("strategy", ""), _age(one["last_sample_time"]), one["why"],
         ])  # fmt: skip
     print_table(
-        ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "last sample", "problem"],
+        ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "strategy", "last sample", "problem"],
         rows, right=[1, 3],
     )  # fmt: skip
     if not daemon_is_running(state_directory(config)):

@@ -29,6 +29,7 @@ def attach(
     key_file: str | os.PathLike[str] | None = None,
     metrics_file: bool = True,
     start_step: int = 0,
+    reload: Callable[[], object] | None = None,
 ) -> Client:
     """Let lrwatch scale the learning rate of this training, within bounds.
 
@@ -48,6 +49,9 @@ def attach(
         key_file: Commands must be signed with the content of this file.
         metrics_file: Whether `step` writes its metrics to `metrics.jsonl`.
         start_step: Optimizer steps done before, where the script knows and has no state to load.
+        reload: Called in the training thread, between two optimizer steps, where the loss is no longer finite and lrwatch
+            asks to go on from the last checkpoint (strategy "rescue"). Load it there, `Client.load_state_dict` included;
+            the smaller scale that was asked for holds afterwards. What it raises is logged and counted.
 
     Returns:
         The client. From here on nothing is ever raised into the training.
@@ -71,6 +75,8 @@ def attach(
         raise TypeError(f"start_step is a whole number, found {start_step!r}")
     if not 0 <= start_step <= MAX_INT:
         raise ValueError(f"start_step is 0 or more, found {start_step}")
+    if reload is not None and not callable(reload):
+        raise TypeError(f"reload is a callable without arguments or None, found {reload!r}")
     directory = os.path.abspath(os.fsdecode(os.fspath(control_dir)))  # noqa: PTH100  fixed now: the script may chdir
     try:
         key = None if key_file is None else read_key(key_file)
@@ -79,7 +85,7 @@ def attach(
     client = Client(
         _adapter_for(optimizer), directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
-        start_step=start_step,
+        start_step=start_step, reload=reload,
     )  # fmt: skip
     client.start()
     return client

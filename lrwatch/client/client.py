@@ -6,7 +6,7 @@ import operator
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, final
 
@@ -46,8 +46,10 @@ class Client:
         poll_seconds: float,
         metrics_file: bool,
         start_step: int,
+        reload: Callable[[], object] | None = None,
     ) -> None:
         self._adapter = adapter
+        self._reload = reload
         self._limits = limits
         self._incarnation = draw_incarnation()
         self._box = Mailbox(start_step)
@@ -205,6 +207,8 @@ class Client:
         if code is not None:
             self._settle(desired, "rejected", code)
             return
+        if desired.reload and self._reload is not None and self._reloads(self._reload, desired):
+            return
         self._under_way = desired
         self._from_scale = standing.scale
         self._first_step = step + 1
@@ -213,6 +217,28 @@ class Client:
         else:
             self._box.standing = Standing(standing.scale, desired.generation, standing.commands + 1, step + 1)
             self._move(desired, step)
+
+    def _reloads(self, reload: Callable[[], object], desired: Desired) -> bool:
+        """Let the training load its last checkpoint. -> whether it did that with `load_state_dict`.
+
+        Then it goes on under a new incarnation, which the command is not for; its scale is used all the same, or the training
+        would run into the same wall at the same speed. The hello of the new incarnation tells the daemon.
+        """
+        incarnation = self._incarnation
+        try:
+            reload()
+        except Exception as error:  # noqa: BLE001  it is the user's own, and may raise anything
+            self._box.errors["reload"] += 1
+            self._worker.warn("reload", f"reload: {error!r}; the training goes on from where it is")
+        if incarnation == self._incarnation:
+            return False
+        box = self._box
+        first_step, standing = box.step + 1, box.standing
+        if forbidden(desired, step=first_step, standing=standing, limits=self._limits) is None:
+            self._adapter.set(desired.scale)
+            changes = standing.commands + (desired.scale != standing.scale)
+            box.standing = Standing(desired.scale, standing.generation, changes, first_step)
+        return True
 
     def _move(self, desired: Desired, step: int) -> None:
         """Set the scale for the next optimizer step, on the way to the wanted one."""

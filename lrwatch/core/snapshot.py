@@ -67,7 +67,7 @@ class RunStatus:
 
     Attributes:
         name: The run's name, unique in the daemon.
-        mode: observe, suggest, approve or auto.
+        mode: observe, suggest, approve or auto. strategy: The one that decides now.
         metric: The watched metric, or "" while none was seen.
         up: False while nothing can be read; `why` says what is missing.
         step: Newest step of any metric, or None.
@@ -85,6 +85,7 @@ class RunStatus:
 
     name: str
     mode: str
+    strategy: str = "plateau"
     metric: str = ""
     up: bool = False
     why: str = ""

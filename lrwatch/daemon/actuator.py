@@ -99,7 +99,9 @@ class Actuator:
     def _settle(self) -> None:
         self._desired, self._published, self.pending_since = None, False, None
 
-    def order(self, scale: float, *, reason: str, actor: str, horizon: float, prev: str, now: float) -> Desired:
+    def order(
+        self, scale: float, *, reason: str, actor: str, horizon: float, prev: str, now: float, reload: bool = False
+    ) -> Desired:
         """Make a command; it is sent by `publish`, once it is saved."""
         assert self._incarnation is not None
         assert self.observed is not None
@@ -112,6 +114,7 @@ class Actuator:
             token=self.token,
             scale=scale,
             not_after_step=self.observed.step + patience,
+            reload=reload,
             reason=reason[:1000],
             actor=actor[:128],
             prev=prev,

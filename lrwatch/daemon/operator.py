@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
+
+import msgspec
 
 from lrwatch.core.options import PolicyOptions
 from lrwatch.daemon.watched import Watched
 from lrwatch.store import Request
 
 Outcome = tuple[bool, str]
+
+
+class Following(msgspec.Struct):
+    """What `lrwatch strategy` asks, as JSON: see `Pilot.follow`."""
+
+    strategy: str
+    every: int = 0
+    length: int = 0
+
 
 _NOBODY_LISTENS = "no trainer listens in this run's control directory"
 
@@ -46,13 +56,15 @@ def _do(watched: Watched, request: Request, options: PolicyOptions, now: float) 
             return False, f"{unknown!r} is nothing that this daemon knows how to do"
 
 
-def _set(watched: Watched, scale: float, actor: str, options: PolicyOptions, now: float) -> Outcome:
+def _set(
+    watched: Watched, scale: float, actor: str, options: PolicyOptions, now: float, *, reload: bool = False
+) -> Outcome:
     if not math.isfinite(scale) or not options.min_scale <= scale <= options.max_scale:
         bounds = f"{options.min_scale:g} to {options.max_scale:g} ([policy] min_scale, max_scale)"
         return False, f"scale {scale:g} is outside {bounds}"
     if not watched.can_send:
         return False, _NOBODY_LISTENS
-    watched.send(scale, reason=f"{actor} asked for it", actor=actor, now=now)
+    watched.send(scale, reason=f"{actor} asked for it", actor=actor, now=now, reload=reload)
     return True, f"scale {scale:g} is on its way"
 
 
@@ -75,13 +87,18 @@ def _resume(watched: Watched) -> Outcome:
 
 
 def _follow(watched: Watched, argument: str) -> Outcome:
-    asked = json.loads(argument)
     try:
-        watched.run.follow(asked["strategy"], every=asked["every"], length=asked["length"])
+        asked = msgspec.json.decode(argument, type=Following)
+    except msgspec.DecodeError as error:
+        return False, f"{argument!r} is no strategy that this daemon knows how to follow: {error}"
+    if asked.strategy == "range_test" and not watched.can_send:
+        return False, _NOBODY_LISTENS
+    try:
+        watched.run.follow(asked.strategy, every=asked.every, length=asked.length)
     except ValueError as error:
         return False, str(error)
     watched.proposals.clear()  # another strategy made them
-    return True, f"{asked['strategy']} decides from step {watched.run.step or 0} on"
+    return True, f"{asked.strategy} decides from step {watched.run.step or 0} on"
 
 
 def _decay(watched: Watched) -> Outcome:
@@ -93,10 +110,10 @@ def _decay(watched: Watched) -> Outcome:
 
 
 def _approve(watched: Watched, request: Request, options: PolicyOptions, now: float) -> Outcome:
-    scale = watched.proposals.get(int(request.argument))
-    if scale is None:
+    proposal = watched.proposals.get(int(request.argument))
+    if proposal is None:
         return False, f"entry {request.argument} of the journal is no open proposal of this run"
-    done, text = _set(watched, scale, request.actor, options, now)
+    done, text = _set(watched, proposal.scale, request.actor, options, now, reload=proposal.reload)
     if done:
         watched.proposals.clear()  # older ones were made on an older curve
     return done, text

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lrwatch.config import Config
 from lrwatch.control.directory import ControlDirectory
@@ -34,7 +34,15 @@ OWN_NAME = "lrwatch"
 
 Listener = Callable[[Entry], None]
 
-Written = tuple[list[Entry], dict[int, float]]
+
+class Proposal(NamedTuple):
+    """What waits for an operator's word."""
+
+    scale: float
+    reload: bool = False
+
+
+Written = tuple[list[Entry], dict[int, Proposal]]
 """What is true once a transaction is committed: its journal entries, and the proposals that are open then."""
 
 
@@ -74,7 +82,7 @@ class Watched:
         self.applied_time: float | None = None
         self.effect: EffectStatus | None = None
         self.held = False
-        self.proposals: dict[int, float] = {}
+        self.proposals: dict[int, Proposal] = {}
         self.scales: list[float] = []
         self._config = config
         self._store = store
@@ -238,7 +246,7 @@ class Watched:
             state = "sent" if self.can_send else "no trainer listens"
         event = {**as_json(command, self.name), "mode": mode, "state": state}
         if state == "sent":
-            desired = self.send(command.scale, reason=command.reason, actor=OWN_NAME, now=now)
+            desired = self.send(command.scale, reason=command.reason, actor=OWN_NAME, now=now, reload=command.reload)
             self._note({**event, "generation": desired.generation})
         else:
             self._note({**event, "proposal": True})
@@ -266,12 +274,14 @@ class Watched:
         """Whether there is a trainer that would take a command of this daemon."""
         return self.actuator is not None and self.actuator.attached and not self.actuator.fenced
 
-    def send(self, scale: float, *, reason: str, actor: str, now: float) -> Desired:
+    def send(self, scale: float, *, reason: str, actor: str, now: float, reload: bool = False) -> Desired:
         """Order `scale`; it goes out when it is saved."""
         assert self.actuator is not None
         trend = self.run.trend
         horizon = trend.horizon if trend is not None else 0.0
-        desired = self.actuator.order(scale, reason=reason, actor=actor, horizon=horizon, prev="", now=now)
+        desired = self.actuator.order(
+            scale, reason=reason, actor=actor, horizon=horizon, prev="", now=now, reload=reload
+        )
         if self.run.policy.asked != scale:
             self.run.ask(scale)
         if actor != OWN_NAME:
@@ -328,7 +338,7 @@ class Watched:
             entry = self._store.append(self.name, plain, now)
             entries.append(entry)
             if "proposal" in event:
-                proposals[entry.id] = event["scale"]
+                proposals[entry.id] = Proposal(event["scale"], event.get("reload", False))
         for reader in self.readers:
             self._store.save_log(self.name, str(reader.path), reader.state())
         for request_id, answer in self._answered.items():
@@ -355,7 +365,7 @@ class Watched:
         self.counts["errors"]["not_saved"] += 1
         self._status = None
 
-    def _state(self, proposals: Mapping[int, float]) -> dict[str, Any]:
+    def _state(self, proposals: Mapping[int, Proposal]) -> dict[str, Any]:
         return {
             "run": self.run.state(),
             "actuator": None if self.actuator is None else self.actuator.state(),
@@ -365,7 +375,7 @@ class Watched:
             "applied_time": self.applied_time,
             "effect": None if self.effect is None else asdict(self.effect),
             "held": self.held,
-            "proposals": list(proposals.items()),
+            "proposals": [[entry, *proposal] for entry, proposal in proposals.items()],
             "scales": self.scales,
             "owners": self._owners,
         }
@@ -381,7 +391,7 @@ class Watched:
             self.stalled.restore(saved["stalled"])
             self.stalled.paused()
         self.held, self.scales, self._owners = saved["held"], saved["scales"], saved["owners"]
-        self.proposals = dict(saved["proposals"])
+        self.proposals = {entry: Proposal(*proposal) for entry, *proposal in saved["proposals"]}
 
     def close(self) -> None:
         """Let go of the logs."""
@@ -426,6 +436,7 @@ class Watched:
         return RunStatus(
             name=self.name,
             mode=self._config.policy.mode,
+            strategy=self.run.options.strategy,
             metric=self.run.metric or "",
             up=not why,
             why=why,

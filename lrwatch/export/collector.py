@@ -39,6 +39,7 @@ def one_of_each(run: RunStatus) -> Iterator[Series]:
     """The series that every run has at most once."""
     name = (label_value(run.name),)
     yield names.RUN_INFO, (*name, label_value(run.metric), label_value(run.mode)), 1.0
+    yield names.RUN_STRATEGY, (*name, label_value(run.strategy)), 1.0
     yield names.RUN_UP, name, float(run.up)
     if run.step is not None:
         yield names.RUN_STEP, name, run.step

@@ -27,6 +27,9 @@ RUN_INFO = Metric(
     "A watched run, its watched metric and the mode of its controller; always 1.",
     ("run", "metric", "mode"),
 )
+RUN_STRATEGY = Metric(
+    "lrwatch_run_strategy_info", "info", "The strategy that decides on the run now; always 1.", ("run", "strategy")
+)
 RUN_UP = Metric("lrwatch_run_up", "gauge", "1 while the logs of the run can be read, else 0.", ("run",))
 RUN_STEP = Metric("lrwatch_run_step", "gauge", "Newest step that any metric of the run has reached.", ("run",))
 RUN_METRIC_VALUE = Metric(

@@ -14,7 +14,7 @@ from quadratic import Training
 
 VERBS = [
     "init",
-    "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "set", "undo", "hold", "resume",
+    "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "set", "undo", "strategy", "decay", "hold", "resume",
     "approve", "deny",
 ]  # fmt: skip
 

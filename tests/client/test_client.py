@@ -37,6 +37,7 @@ from lrwatch.protocol import Desired
         ({"min_scale": 0}, ValueError, "min_scale"),
         ({"start_step": -1}, ValueError, "start_step"),
         ({"start_step": 1.0}, TypeError, "start_step"),
+        ({"reload": "last.pt"}, TypeError, "reload is a callable"),
         ({"key_file": "/nowhere/key"}, ValueError, "key_file cannot be read"),
     ],
 )
@@ -319,3 +320,67 @@ watch.close()
     records = [json.loads(line) for line in (control.path / "metrics.jsonl").read_text().splitlines()]
     assert {record["scale"] for record in records} == {1.0, 0.5, 0.25, 0.125}
     assert all(record["loss"] >= 0 and record["lr"] > 0 for record in records)
+
+
+# ---- reload -------------------------------------------------------------------------------------------------------
+
+
+def test_a_reload_goes_back_to_the_checkpoint_and_keeps_the_smaller_scale(pair: Callable[..., Any]) -> None:
+    told: list[float] = []
+    checkpoint: dict[str, Any] = {}
+    ends: Any = pair(told.append, reload=lambda: ends.client.load_state_dict(checkpoint))
+    for _ in range(10):
+        ends.client.step()
+    checkpoint.update(ends.client.state_dict())
+    for _ in range(5):
+        ends.client.step()
+    before = ends.observed.incarnation
+    ends.send(0.5, reload=True)
+    ends.client.step()
+    assert (ends.client.scale, told) == (0.5, [1.0, 0.5])
+    observed = ends.observed
+    assert (observed.status, observed.scale, observed.resumed_from_step) == ("hello", 0.5, 10)
+    assert observed.incarnation != before
+    ends.client.step()
+    assert ends.client.state_dict()["step"] == 11
+    assert ends.client.state_dict()["commands"] == 1
+    assert ends.send(0.25).status == "pending"  # the new incarnation hears the daemon as the old one did
+
+
+@pytest.mark.parametrize("offered", [None, lambda: None, lambda: 1 / 0])
+def test_without_a_checkpoint_a_reload_is_a_cut(
+    pair: Callable[..., Any], offered: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = pair(reload=offered)
+    ends.client.step()
+    ends.send(0.5, reload=True)
+    ends.client.step()
+    ends.client.step()
+    assert (ends.observed.status, ends.client.scale) == ("applied", 0.5)
+    broken = offered is not None and "ZeroDivisionError" in caplog.text
+    assert ends.client.errors == ({"reload": 1} if broken else {})
+
+
+def test_a_reload_that_asks_for_a_step_too_far_from_the_checkpoint_keeps_the_checkpoints_scale(
+    pair: Callable[..., Any],
+) -> None:
+    checkpoint: dict[str, Any] = {}
+    ends: Any = pair(reload=lambda: ends.client.load_state_dict(checkpoint), max_factor_down=0.5)
+    checkpoint.update(ends.client.state_dict())
+    ends.client.step()
+    ends.send(0.5)
+    ends.client.step()
+    ends.client.step()
+    ends.send(0.25, reload=True)
+    ends.client.step()
+    assert ends.client.scale == 1.0
+    assert ends.observed.status == "hello"
+
+
+def test_a_command_that_is_refused_reloads_nothing(pair: Callable[..., Any]) -> None:
+    called: list[int] = []
+    ends = pair(reload=lambda: called.append(1))
+    ends.client.step()
+    ends.send(0.01, reload=True)
+    ends.client.step()
+    assert (ends.observed.status, ends.observed.code, called) == ("rejected", "factor_too_large", [])
