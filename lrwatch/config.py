@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -94,6 +94,9 @@ SECTIONS: dict[str, type] = {
 }  # fmt: skip
 
 
+_Given = tuple[str, str, Any, str]
+"""Section, key, value, and where it comes from."""
+
 _PATHS = (("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"))
 
 
@@ -118,14 +121,18 @@ def load(
     config = Config()
     if file is not None:
         config = _merge(config, _from_file(file), str(file))
+    given: list[_Given] = []
     for name, text in sorted((environ or {}).items()):
         if name.startswith(ENV_PREFIX) and not _SERVICE_LINK.fullmatch(name):
             section, _, key = name[len(ENV_PREFIX) :].lower().partition("_")
-            config = _merge(config, {section: {key: _parse(section, key, text)}}, f"environment variable {name}")
+            given.append((section, key, _parse(section, key, text), f"environment variable {name}"))
+    config = _merge_each(config, given)
+    given = []
     for name, value in (flags or {}).items():
         if value is not None and value != ():
             section, _, key = name.partition(".")
-            config = _merge(config, {section: {key: value}}, f"option --{key.replace('_', '-')}")
+            given.append((section, key, value, f"option --{key.replace('_', '-')}"))
+    config = _merge_each(config, given)
     if config.watch.pattern:
         _check_patterns(config.watch.pattern, config.origins["watch.pattern"])
     return config
@@ -193,6 +200,21 @@ def _is_list(text: str) -> bool:
     return True
 
 
+def _merge_each(config: Config, given: Iterable[_Given]) -> Config:
+    """Merge single settings; those of one section together, because some are only valid beside others."""
+    sections: dict[str, dict[str, Any]] = {}
+    origins: dict[str, dict[str, str]] = {}
+    for section, key, value, where in given:
+        if section in SECTIONS and key not in {f.name for f in fields(SECTIONS[section])}:
+            raise _unknown_key(section, key, where)
+        sections.setdefault(section, {})[key] = value
+        origins.setdefault(section, {})[f"{section}.{key}"] = where
+    for section, values in sections.items():
+        config = _merge(config, {section: values}, ", ".join(origins[section].values()))
+        config = replace(config, origins={**config.origins, **origins[section]})
+    return config
+
+
 def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
     for section, values in settings.items():
         if section not in SECTIONS:
@@ -206,7 +228,7 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
             )
         known = [f.name for f in fields(SECTIONS[section])]
         if unknown := next((key for key in values if key not in known), None):
-            raise _unknown(unknown, known, f"{where}, [{section}]", "key")
+            raise _unknown_key(section, unknown, where)
         options = getattr(config, section)
         merged = {name: values.get(name, getattr(options, name)) for name in known}
         origins = {**config.origins, **{f"{section}.{key}": where for key in values}}
@@ -221,6 +243,10 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
             ) from error
         config = replace(config, **{section: made, "origins": origins})
     return config
+
+
+def _unknown_key(section: str, key: str, where: str) -> ConfigError:
+    return _unknown(key, [f.name for f in fields(SECTIONS[section])], f"{where}, [{section}]", "key")
 
 
 def _unknown(found: str, known: list[str], where: str, what: str) -> ConfigError:

@@ -220,3 +220,14 @@ def test_the_schema_takes_what_load_takes_and_rejects_what_it_rejects(tmp_path: 
 def _keys_of(schema: dict[str, Any], section: str) -> list[str]:
     name = schema["properties"][section]["$ref"].rpartition("/")[2]
     return list(schema["$defs"][name]["properties"])
+
+
+def test_settings_that_are_only_valid_beside_others_may_come_in_any_order() -> None:
+    environ = {"LRWATCH_POLICY_STRATEGY": "step", "LRWATCH_POLICY_EVERY": "100"}
+    assert load(environ=environ).policy.every == 100
+    flags = {"policy.strategy": "cosine", "policy.length": 5000}
+    config = load(flags=flags)
+    assert (config.policy.strategy, config.policy.length) == ("cosine", 5000)
+    assert config.origins["policy.length"] == "option --length"
+    with pytest.raises(ConfigError, match=r"environment variable LRWATCH_POLICY_STRATEGY: .*every must be 1 or more"):
+        load(environ={"LRWATCH_POLICY_STRATEGY": "step"})
