@@ -296,7 +296,10 @@ class Pilot:
         self._asked_by_operator = False
 
     def refused(self, until: float) -> None:
-        """What was asked is not going to happen: keep still until step `until`."""
+        """What was asked is not going to happen: keep still until step `until`; but a range test goes back at once."""
+        if self._sweep is not None and not self._sweep.over:
+            self._sweep = range_test.refused(self._sweep)
+            until = self.policy.quiet_until
         self.policy = reduce.rejected(self.policy, until)
         if not self._trial.take_back:
             self._trial = raising.Trial(quiet_until=max(self._trial.quiet_until, until))

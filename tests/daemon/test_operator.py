@@ -201,6 +201,22 @@ def test_a_range_test_runs_on_the_live_run_is_journalled_and_restores_the_scale(
     assert auto.watched.status(0.0).strategy == "observe"
 
 
+def test_where_the_trainer_has_narrower_bounds_a_range_test_ends_there_and_restores_the_scale(bench: Make) -> None:
+    run = bench(policy__mode="auto", policy__strategy="observe", policy__max_scale=4.0)
+    run.attach()  # its own bound is 1
+    run.train(50)
+    run.look()
+    assert follow(run, "range_test", length=240)["done"]
+    while not run.events("range_test"):
+        run.settle()
+        assert run.training.done < 2000
+    (found,) = run.events("range_test")
+    (rejected,) = run.events("rejected")
+    assert rejected["code"] == "out_of_bounds"
+    assert f"the trainer refused {found['scales'][-1] * 40 ** (1 / 11):.4g}; scale 1 is restored" in found["message"]
+    assert run.training.scale == 1.0
+
+
 def test_without_a_trainer_there_is_no_range_test(bench: Make) -> None:
     run = bench(policy__mode="auto", policy__max_scale=4.0)
     run.train(5)

@@ -69,7 +69,7 @@ class Training:
 
     def _see(self, *_: Any) -> None:
         used = self.optimizer.param_groups[0]["lr"]
-        schedule = self.scheduler.get_last_lr()[0] if self.scheduler else self.optimizer.defaults["lr"]
+        schedule = float(self.scheduler.get_last_lr()[0]) if self.scheduler else self.optimizer.defaults["lr"]
         self.rates.append((used, schedule))
 
     def scales(self, known: Collection[float]) -> set[float]:
@@ -81,7 +81,7 @@ class Training:
         targets = inputs.sum(1, keepdim=True) + MINIMUM**0.5 * torch.randn(16, 1)
         loss = torch.nn.functional.mse_loss(self.model(inputs), targets)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()

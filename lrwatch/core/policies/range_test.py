@@ -78,6 +78,7 @@ class Sweep:
         stairs: What was seen on those that are done.
         now: What was seen so far on the one after them.
         diverges: The scale at which the run left its course, or None.
+        refused: The scale that the trainer refused, which ended the test, or None.
         over: The way back has begun.
     """
 
@@ -88,6 +89,7 @@ class Sweep:
     stairs: tuple[Stair, ...] = ()
     now: Stair = field(default=Stair(0.0))
     diverges: float | None = None
+    refused: float | None = None
     over: bool = False
 
     @classmethod
@@ -164,6 +166,11 @@ def left_course(sweep: Sweep) -> Sweep:
     return replace(sweep, diverges=sweep.scales[len(sweep.stairs)], over=True)
 
 
+def refused(sweep: Sweep) -> Sweep:
+    """The trainer, whose bounds may be others than ours, does not go where the test stands: nothing higher is tried."""
+    return sweep if sweep.over else replace(sweep, refused=sweep.scales[len(sweep.stairs)], over=True)
+
+
 def _is_worse(sweep: Sweep) -> bool:
     if not sweep.stairs:
         return False
@@ -186,6 +193,8 @@ def result(sweep: Sweep, step: int) -> RangeTest:
     if valley is not None:
         parts.append(f"the valley is at {valley:.4g}")
     parts.append("it did not diverge" if sweep.diverges is None else f"it diverges at {sweep.diverges:.4g}")
+    if sweep.refused is not None:
+        parts.append(f"the trainer refused {sweep.refused:.4g}")
     message = f"{'; '.join(parts)}; scale {sweep.base:.4g} is restored"
     return RangeTest(step, tuple(scales), tuple(levels), steepest, valley, sweep.diverges, message)
 
