@@ -143,7 +143,7 @@ def _ask(run: str, verb: str, argument: str, config_file: Path | None, state: st
         store.close()
     if not answer["done"]:
         raise RefusedError(
-            expected="something that the bounds allow", found=answer["text"], where=f"{verb} {run}",
+            expected="something that can be done", found=f"that it cannot: {answer['text']}", where=f"{verb} {run}",
             hint="`lrwatch config show` prints the bounds, `lrwatch status` where the run stands.",
         )  # fmt: skip
     if form == "json":

@@ -90,6 +90,8 @@ def sentence(event: Mapping[str, Any]) -> str:
         return f"acknowledged: scale {event['scale']:g} from step {event['step']} on"
     if what == "rejected":
         return f"rejected: {event['code']}"
+    if what == "operator" and event["verb"] == "strategy":  # the argument is JSON, and the message says it all
+        return f"{event['actor']}: {event['message']}"
     if what == "operator":
         return f"{event['actor']}: {event['verb']} {event['argument']}: {event['message']}".replace(" : ", ": ")
     if what == "hello":

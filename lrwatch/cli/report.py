@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lrwatch.cli.output import safe
 from lrwatch.cli.settings import config_option, known_run, load_config, metric_option, open_store, state_option
+
+if TYPE_CHECKING:
+    from lrwatch.config import Config
 
 
 @click.command()
@@ -27,8 +31,9 @@ def report(run_or_file: str, output: Path, config_file: Path | None, metric: str
     from lrwatch.report import write
 
     config = load_config(config_file, watch__metric=metric, daemon__state=state)
-    if Path(run_or_file).exists():
-        data = of_file(Path(run_or_file), config)
+    path = Path(run_or_file)
+    if path.exists() and not (path.is_dir() and _is_run(run_or_file, config)):
+        data = of_file(path, config)
     else:
         store = open_store(config)
         try:
@@ -38,3 +43,17 @@ def report(run_or_file: str, output: Path, config_file: Path | None, metric: str
     write(data, output)
     click.echo(safe(f"written to {output}"), err=True)
     return 0
+
+
+def _is_run(name: str, config: Config) -> bool:
+    """Whether a run is called so: a directory of logs lends its name to its run."""
+    from lrwatch.errors import InputError
+
+    try:
+        store = open_store(config)
+    except InputError:  # there is no state at all
+        return False
+    try:
+        return name in store.runs()
+    finally:
+        store.close()

@@ -29,6 +29,9 @@ READS_A_TURN = 4
 # A log that lags by fewer steps than this is not behind, it is buffered.
 MIN_STALE_STEPS = 1000
 
+# What is decided on the trend at a step of the log. A plan holds however far ahead the trainer is, and so does a rescue.
+DECIDED_ON_TREND = ("plateau", "restore", "overfitting", "too_slow")
+
 # Who asks for a command that no operator asked for.
 OWN_NAME = "lrwatch"
 
@@ -255,7 +258,7 @@ class Watched:
         """The trainer's step, where the log is so far behind it that a decision on the log's step is stale."""
         observed = self.actuator.observed if self.actuator is not None else None
         trend = self.run.trend
-        if observed is None or trend is None or self._axis != "step":
+        if observed is None or trend is None or self._axis != "step" or command.cause not in DECIDED_ON_TREND:
             return None
         return observed.step if observed.step - command.step > max(trend.horizon, MIN_STALE_STEPS) else None
 

@@ -314,6 +314,15 @@ def test_report_writes_a_page_of_a_file_and_of_a_run(state: Path, log: Path, tmp
         (tmp_path / "x.html").unlink()
 
 
+def test_a_run_is_reported_also_where_a_directory_is_called_like_it(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    arguments = ("report", "train", "-o", "x.html", "--state", state.absolute())
+    assert lrwatch(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(Path.cwd())}).returncode == 0
+    (tmp_path / "other").mkdir()
+    ended = lrwatch("report", "other", "-o", "y.html", "--state", state.absolute(), cwd=tmp_path)
+    one_line(ended, 4, "expected a log file that can be read, found a directory")
+
+
 # ---- terminals ----------------------------------------------------------------------------------------------------
 
 

@@ -238,6 +238,15 @@ def test_a_decision_on_a_backlog_is_outdated_and_not_sent(bench: Make) -> None:
     assert len(run.events("command")) == 1, "still before the step at which the trainer was"
 
 
+def test_a_plan_is_not_outdated_however_far_ahead_the_trainer_is(bench: Make) -> None:
+    run = bench(policy__mode="auto", policy__strategy="step", policy__every=500)
+    run.train(600)
+    run.attach(start_step=20_000)
+    run.look()
+    (command,) = run.events("command")
+    assert (command["state"], command["step"]) == ("sent", 500)
+
+
 def test_a_control_directory_that_vanishes_after_a_restart_is_survived(bench: Make) -> None:
     run = bench(policy__mode="auto")
     client = run.attach()

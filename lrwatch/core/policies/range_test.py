@@ -78,7 +78,7 @@ class Sweep:
         stairs: What was seen on those that are done.
         now: What was seen so far on the one after them.
         diverges: The scale at which the run left its course, or None.
-        refused: The scale that the trainer refused, which ended the test, or None.
+        refused: The scale that was refused, which ended the test, or None.
         over: The way back has begun.
     """
 
@@ -194,7 +194,7 @@ def result(sweep: Sweep, step: int) -> RangeTest:
         parts.append(f"the valley is at {valley:.4g}")
     parts.append("it did not diverge" if sweep.diverges is None else f"it diverges at {sweep.diverges:.4g}")
     if sweep.refused is not None:
-        parts.append(f"the trainer refused {sweep.refused:.4g}")
+        parts.append(f"{sweep.refused:.4g} was refused")
     message = f"{'; '.join(parts)}; scale {sweep.base:.4g} is restored"
     return RangeTest(step, tuple(scales), tuple(levels), steepest, valley, sweep.diverges, message)
 
