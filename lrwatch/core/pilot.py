@@ -79,8 +79,13 @@ class Pilot:
     @property
     def _remembers(self) -> bool:
         """Whether a command may come without a look, so that the newest one is what it is measured by."""
-        by_findings = self.options.overfitting == "cut" or self.options.max_scale > self.policy.scale
+        by_findings = self.options.overfitting == "cut" or self._may_raise
         return self.options.strategy in timed.TIMED or (self.options.strategy == "plateau" and by_findings)
+
+    @property
+    def _may_raise(self) -> bool:
+        """Whether somebody gave leave to go above the rate that the trainer's own schedule gives."""
+        return self.options.max_scale > 1
 
     def look(self, trend: Trend, others: Collection[Trend] = (), *, moves: bool = False) -> list[Command | Effect]:
         """A look at the watched metric.
@@ -137,7 +142,7 @@ class Pilot:
         elif self.options.strategy == "range_test":
             if self._sweep is not None and finding.kind in ("divergence", "nonfinite") and watched:
                 self._sweep = range_test.left_course(self._sweep)
-        elif self.options.strategy == "plateau" and finding.kind == "too_slow" and watched:
+        elif self.options.strategy == "plateau" and finding.kind == "too_slow" and watched and self._may_raise:
             newest = self._newest
             going = 0.0 if newest is None else newest.ratio(newest.improvement_now)
             self._trial, command = raising.answer(self._trial, self.policy, finding, going, self.options)

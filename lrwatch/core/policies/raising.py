@@ -1,7 +1,7 @@
 """A trial upward: where the learning rate may be too low, a somewhat higher one, kept only if it is surely better.
 
-That a rate is too low is a suspicion from the shape of a curve (`detectors.too_slow`), so it takes leave: `max_scale` must be above
-the scale in use, and it is 1 unless somebody raises it. The rate goes up by FACTOR, no more than once a trial. Before and
+That a rate is too low is a suspicion from the shape of a curve (`detectors.too_slow`), so it takes leave: a `max_scale` above 1, which
+it is not unless somebody says so. The rate goes up by FACTOR, no more than once a trial. Before and
 after are paired as for a cut (`core.effect`): the level that came against the level that going on would have given. Unless
 it is surely better, by WORTH of what going on brings, the trial is taken back, and not made again before the run is older by
 PATIENCE.
