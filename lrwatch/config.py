@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -93,6 +93,9 @@ SECTIONS: dict[str, type] = {
     "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
 }  # fmt: skip
 
+
+# How msgspec says that a value is none of those that a key takes.
+_ENUM_KEY = re.compile(r"Invalid enum value .* at `\$\.(\w+)`")
 
 _Given = tuple[str, str, Any, str]
 """Section, key, value, and where it comes from."""
@@ -239,10 +242,18 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
                 expected=f"a valid value in [{section}]",
                 found=str(error),
                 where=where,
-                hint="`lrwatch config show` prints every key with its default.",
+                hint=_choices(SECTIONS[section], str(error))
+                or "`lrwatch config show` prints every key with its default.",
             ) from error
         config = replace(config, **{section: made, "origins": origins})
     return config
+
+
+def _choices(options: type, problem: str) -> str:
+    """The values that a key takes, if `problem` is that it takes only some; msgspec names the key and not its values."""
+    key = _ENUM_KEY.search(problem)
+    choices = get_args(get_type_hints(options)[key[1]]) if key is not None else ()
+    return f"Known are {', '.join(str(choice) for choice in choices)}." if choices else ""
 
 
 def _unknown_key(section: str, key: str, where: str) -> ConfigError:

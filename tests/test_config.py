@@ -231,3 +231,8 @@ def test_settings_that_are_only_valid_beside_others_may_come_in_any_order() -> N
     assert config.origins["policy.length"] == "option --length"
     with pytest.raises(ConfigError, match=r"environment variable LRWATCH_POLICY_STRATEGY: .*every must be 1 or more"):
         load(environ={"LRWATCH_POLICY_STRATEGY": "step"})
+
+
+def test_a_value_that_is_none_of_those_a_key_takes_is_answered_with_them() -> None:
+    with pytest.raises(ConfigError, match=r"LRWATCH_POLICY_STRATEGY.*Known are plateau, observe, step, .*rescue\."):
+        load(environ={"LRWATCH_POLICY_STRATEGY": "pace"})
