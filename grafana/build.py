@@ -280,14 +280,16 @@ HEALTH = [
     panel(
         "table",
         "Run and daemon",
-        "The run, its watched metric, the mode of its controller, and the fencing number under which the daemon "
-        "commands it. Two daemons with a number for one run are one too many.",
+        "The run, its watched metric, the mode of its controller, the strategy that decides now, and the fencing number "
+        "under which the daemon commands it. Two daemons with a number for one run are one too many.",
         "none",
         WIDTH,
         [
             target(
                 f"lrwatch_controller_token{{{RUN}}} * on (job, instance, run) group_left (metric, mode) "
-                f"lrwatch_run_info{{{RUN}}} * on (job, instance) group_left (version) lrwatch_build_info{{{DAEMON}}}",
+                f"lrwatch_run_info{{{RUN}}} * on (job, instance, run) group_left (strategy) "
+                f"lrwatch_run_strategy_info{{{RUN}}} * on (job, instance) group_left (version) "
+                f"lrwatch_build_info{{{DAEMON}}}",
                 instant=True,
             )
         ],

@@ -233,9 +233,10 @@ def test_the_state_is_one_number_for_the_run(watched: Watched) -> None:
     assert answer["value"][1] == "0"
 
 
-def test_the_table_names_metric_mode_and_version(watched: Watched) -> None:
+def test_the_table_names_metric_mode_strategy_and_version(watched: Watched) -> None:
     (query,) = (q for q in QUERIES if q.where == "Run and daemon A")
     (row,) = watched.answer(query)
-    assert row["metric"].items() >= {"run": "gpt2", "metric": "val/loss", "mode": "auto"}.items()
+    told = {"run": "gpt2", "metric": "val/loss", "mode": "auto", "strategy": "plateau"}
+    assert row["metric"].items() >= told.items()
     assert row["metric"]["version"]
     assert row["value"][1] == "7"
