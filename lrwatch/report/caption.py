@@ -45,6 +45,9 @@ def _described(scene: Scene) -> Iterator[str]:
             last = "" if d.level is None else f" to {short(d.level)}"
             lowest, highest = short(float(d.rows.low[finite].min())), short(float(d.rows.high[finite].max()))
             yield f"{d.name}: from {first}{last}, lowest {lowest}, highest {highest}."
+    for reign in scene.reigns[:MAX_TOLD]:
+        end = "on" if reign.end is None else f"to {whole(reign.end)}"
+        yield f"{reign.name} decides from {scene.data.axis} {whole(reign.begin)} {end}."
     for one in scene.effects[:MAX_TOLD]:
         yield f"Change {one.number} {one.words}; {compared(one.gain, scene.data.axis)}."
     yield "The changes of the learning rate and the findings are marked with the numbers of the tables that follow."

@@ -10,6 +10,7 @@ import numpy as np
 from lrwatch.report.axis import Axis, short, step_ticks, whole
 from lrwatch.report.caption import description
 from lrwatch.report.draw import (
+    BADGE,
     NARROW,
     TENTHS,
     WIDTH,
@@ -26,6 +27,7 @@ from lrwatch.report.draw import (
 from lrwatch.report.effects import across, came
 from lrwatch.report.markup import esc
 from lrwatch.report.scene import MAX_DOTS, TREND_ROWS, Drawn, Scene
+from lrwatch.report.series import merged
 from lrwatch.report.story import integer, of_kind, text
 
 # Bands and hairlines beyond these numbers would cover the curve; the tables are capped at the same number.
@@ -37,6 +39,9 @@ MAX_HAIRS, SHORT_HAIR = 30, 14
 
 # Heights in pixels: a panel's title, a lane of badges, the two panels, the strip of phases between, the step axis.
 TITLE, LANE, UPPER, LOWER, STRIP, FOOT = 22, 23, 320, 110, 20, 30
+
+# Height of the strip of strategies, length of the stroke that marks one of many changes, and least distance of two lines.
+REIGNS, STROKE, CROWD = 22, 6, 4
 
 # Width of a letter of a phase's label, and the room beside it, in pixels.
 LETTER, BESIDE = 6, 8
@@ -56,7 +61,8 @@ def draw(scene: Scene) -> str:
         return ""
     asked, found = _change_marks(scene), _finding_marks(scene)
     lanes = [lane for lane in (asked, found) if lane]
-    top = TITLE + LANE * len(lanes) + 3
+    first_lane = TITLE + (REIGNS if scene.reigns else 0)
+    top = first_lane + LANE * len(lanes) + 3
     bottom = top + (UPPER if y else 0)
     labels, bands = _phases(scene, bottom)
     strip = bottom + (STRIP if labels else 4)
@@ -73,7 +79,7 @@ def draw(scene: Scene) -> str:
         parts += _grid(y_rate, strip + TITLE, LOWER, 4)
     reach = bottom if len(found) <= MAX_HAIRS else top + SHORT_HAIR
     parts += [at(s, f'<line class="hair {m.css}" y1="{top}" y2="{reach}"/>') for s, m in _placed(found, x)]
-    parts += [at(s, f'<line class="hair {m.css}" y1="{top - 4}" y2="{end}"/>') for s, m in _placed(asked, x)]
+    parts += _change_hairs(scene, asked, top, end)
     if y:
         curves = "".join(_curve(d, x, y) for d in reversed(scene.upper))
         parts.append(stretch(curves + across(scene.effects[:MAX_MARKS], x, y, UPPER), top, UPPER))
@@ -87,8 +93,11 @@ def draw(scene: Scene) -> str:
             parts += arrows(d.name, d.css, d.rows, x, y_rate, strip + TITLE, LOWER, data.axis)
         parts += _answers(scene, end)
     parts += labels
+    parts += _reigns(scene)
+    if asked:
+        parts += _reaches(scene, first_lane)
     for lane, marks in enumerate(lanes):
-        parts += [badge(b, TITLE + LANE * lane) for b in badges(marks, x)]
+        parts += [badge(b, first_lane + LANE * lane) for b in badges(marks, x)]
     parts += _steps(x, foot, data.axis)
     return (
         f'<svg class="chart" role="group" aria-labelledby="chart-title chart-words" width="100%" '
@@ -111,14 +120,61 @@ def _finding_marks(scene: Scene) -> list[Mark]:
 
 
 def _change_marks(scene: Scene) -> list[Mark]:
-    """1, 2, ... in the order of the table."""
+    """1, 2, ... in the order of the table; those of a series lead to its row."""
     marks = []
+    owner = {number: one for one in scene.series for number in range(one.first, one.last + 1)}
     for number, change in enumerate(scene.changes[:MAX_MARKS], 1):
         if change.step is not None:
             scale = "unknown" if change.scale is None else short(change.scale)
-            words = f"{number}, scale {scale} at {scene.data.axis} {whole(change.step)}"
-            marks.append(Mark(float(change.step), str(number), words, f"change-{number}", "change"))
+            words, row, series = (
+                f"{number}, scale {scale} at {scene.data.axis} {whole(change.step)}",
+                f"change-{number}",
+                "",
+            )
+            if (one := owner.get(number)) is not None:
+                words, row, series = f"{one.first} to {one.last}, {one.name}", one.row, one.row
+            marks.append(Mark(float(change.step), str(number), words, row, "change", series))
     return marks
+
+
+def _change_hairs(scene: Scene, asked: Sequence[Mark], top: float, end: float) -> list[str]:
+    """A line through both panels at each change, a short stroke for each further one of a series or of a crowd.
+
+    Many lines would hide the curve.
+    """
+    drawn, begun, newest = [], set[str](), -math.inf
+    for share, mark in _placed(asked, scene.x):
+        further = mark.series in begun or (share - newest) * NARROW < CROWD
+        begun |= {mark.series} - {""}
+        newest = newest if further else share
+        reach = top + STROKE if further else end
+        drawn.append(at(share, f'<line class="hair {mark.css}" y1="{top - 4}" y2="{reach}"/>'))
+    return drawn
+
+
+def _reaches(scene: Scene, y: float) -> list[str]:
+    """In the lane of the changes, a line from the first of a series to its last."""
+    paths = []
+    for one in scene.series:
+        steps = [float(c.step) for c in one.changes if c.step is not None]
+        if steps and one.first <= MAX_MARKS:
+            begin, end = (round(share * WIDTH) for share in scene.x.place(np.array([min(steps), max(steps)])).tolist())
+            paths.append(f'<path class="reach" d="M{begin} {BADGE * TENTHS / 2:g}H{end}"/>')
+    return [stretch("".join(paths), y, BADGE)] if paths else []
+
+
+def _reigns(scene: Scene) -> list[str]:
+    """Which strategy decided: a line from its beginning to its end, with its name where there is room for it."""
+    paths, names = [], []
+    for one in scene.reigns[:MAX_PHASES]:
+        last = scene.x.high if one.end is None else float(one.end)
+        begin, end = scene.x.place(np.array([float(one.begin), last])).tolist()
+        title = f"<title>{esc(one.words)}</title>"
+        left, right = round(begin * WIDTH), round(end * WIDTH)
+        paths.append(f'<path class="reign" d="M{left} {(REIGNS - 4) * TENTHS}v-50v50H{right}">{title}</path>')
+        if (end - begin) * NARROW > BESIDE + LETTER * len(one.name):
+            names.append(at(begin, f'<text class="phase" x="4" y="{REIGNS - 8}">{esc(one.name)}{title}</text>', TITLE))
+    return [stretch("".join(paths), TITLE, REIGNS), *names] if paths else []
 
 
 def _curve(d: Drawn, x: Axis, y: Axis) -> str:
@@ -139,19 +195,25 @@ def _rate(d: Drawn, x: Axis, y: Axis) -> str:
 
 
 def _answers(scene: Scene, bottom: float) -> list[str]:
-    """A small tick or cross, with the number of the change, where the trainer answered."""
+    """A small tick or cross, with the number of the change, where the trainer answered.
+
+    Of a series only the first tick, and none where there is no room for its number; each cross is drawn.
+    """
     drawn: list[str] = []
     labelled = -math.inf
+    further = {number for one in scene.series for number in range(one.first + 1, one.last + 1)}
     for number, change in enumerate(scene.changes[:MAX_MARKS], 1):
         if change.answer_step is None:
             continue
         share = float(scene.x.place(np.array([float(change.answer_step)]))[0])
         good = change.answer == "acknowledged"
+        room = (share - labelled) * NARROW > BESIDE * 3 + LETTER * len(str(number))
+        if good and (number in further or not room):
+            continue
         shape = "M5 -9l3 3l5 -6" if good else "M6 -12l6 6m0 -6l-6 6"
         words = esc(f"{number} {change.answer} at {scene.data.axis} {whole(change.answer_step)}")
-        label = ""
-        if (share - labelled) * NARROW > BESIDE * 3 + LETTER * len(str(number)):
-            label, labelled = f'<text x="17" y="-5">{number}</text>', share
+        label = f'<text x="17" y="-5">{number}</text>' if room else ""
+        labelled = share if room else labelled
         css = "ack" if good else "refused"
         drawn.append(at(share, f'<g class="{css}"><title>{words}</title><path d="{shape}"/>{label}</g>', bottom))
     return drawn
@@ -159,7 +221,8 @@ def _answers(scene: Scene, bottom: float) -> list[str]:
 
 def _phases(scene: Scene, labels_y: float) -> tuple[list[str], str]:
     """Labels of the phases, and every second phase as a faint band in units of the view box."""
-    events = [(s, e) for e in of_kind(scene.data.events, "phase") if (s := integer(e, "step")) is not None]
+    phases = merged(scene.data.events, scene.changes, scene.series)
+    events = [(s, e) for e, _ in phases if (s := integer(e, "step")) is not None]
     events = sorted(events, key=lambda pair: pair[0])[:MAX_PHASES]
     shares = scene.x.place(np.array([float(s) for s, _ in events], np.float64)).tolist()
     labels, bands = [], []

@@ -38,13 +38,17 @@ DIGIT = 7.2
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place on the step axis with a short label, words, and the table row it refers to."""
+    """A place on the step axis with a short label, words, and the table row it refers to.
+
+    Marks of one `series`, which have its words and its row, are one label whatever their distance.
+    """
 
     step: float
     label: str
     words: str
     row: str
     css: str
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Badge:
 
     def touches(self, other: Badge) -> bool:
         """Whether the labels would touch on a narrow page."""
+        if self.members[0].series and self.members[0].series == other.members[-1].series:
+            return True
         return abs(self.share - other.share) * NARROW < (self.width + other.width) / 2 + 2
 
     def joined(self, later: Badge) -> Badge:
@@ -148,7 +154,8 @@ def badges(marks: Sequence[Mark], x: Axis) -> list[Badge]:
 
 def badge(b: Badge, y: float) -> str:
     """A label that leads to the table row."""
-    words = esc("; ".join(m.words for m in b.members[:5]) + ("; …" if len(b.members) > 5 else ""))
+    said = list(dict.fromkeys(m.words for m in b.members))
+    words = esc("; ".join(said[:5]) + ("; …" if len(said) > 5 else ""))
     css = next((m.css for m in b.members if "bad" in m.css), b.members[0].css)
     return at(
         b.share,

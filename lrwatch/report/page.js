@@ -2,6 +2,13 @@
 (() => {
   const root = document.documentElement;
   addEventListener("error", (event) => { root.dataset.error = event.message; });
+  // A mark of the picture may lead to a row that is folded.
+  const unfold = () => {
+    const row = document.getElementById(location.hash.slice(1)), folded = row && row.closest("details");
+    if (folded && !folded.open) { folded.open = true; row.scrollIntoView(); }
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
   const plot = document.querySelector(".plot");
   if (!plot) { root.dataset.ready = "yes"; return; }
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -22,21 +22,43 @@ from typing import Any
 from lrwatch.errors import InputError
 from lrwatch.report.axis import short, whole
 from lrwatch.report.caption import notes
+from lrwatch.report.changes import changes_table
 from lrwatch.report.chart import BAD_KINDS, MAX_MARKS, draw
 from lrwatch.report.data import ReportData
-from lrwatch.report.effects import MAX_CLOSE_UPS, close_up, compared, css_of, in_words
+from lrwatch.report.effects import MAX_CLOSE_UPS, close_up
 from lrwatch.report.markup import esc
+from lrwatch.report.orders import orders
+from lrwatch.report.ranges import MAX_RANGES, Range, picture, range_tests, rates_in_words, when
 from lrwatch.report.scene import Drawn, Scene, set_scene
-from lrwatch.report.story import Change, changes, integer, of_kind, text, verdict
+from lrwatch.report.series import Series, in_series, merged, told
+from lrwatch.report.story import Change, changes, integer, of_kind, sentence, text, verdict
+from lrwatch.report.table import NOTHING, at_step, mark, marks, section, table
 
 # What an event says in columns of its own; the rest of an operator's action is listed as it is.
-_KNOWN_KEYS = frozenset({"event", "run", "step", "time", "id", "hash", "prev", "actor", "action", "v"})
+_KNOWN_KEYS = frozenset(
+    {
+        "event",
+        "run",
+        "step",
+        "time",
+        "id",
+        "hash",
+        "prev",
+        "actor",
+        "action",
+        "verb",
+        "argument",
+        "done",
+        "message",
+        "v",
+    }
+)
 
 # More pairs than a detector ever gives as its evidence; a foreign journal may hold any number.
 MAX_PAIRS = 24
 
-# What a cell shows where the event says nothing.
-_NOTHING = "\u2013"
+# The paragraph above the picture has no text from outside but names of metrics.
+MAX_VERDICT = 2000
 
 _KINDS = {"nonfinite": "non-finite", "too_slow": "too slow"}
 
@@ -45,6 +67,8 @@ def render(data: ReportData) -> str:
     """The page as text; UTF-8 when it is written."""
     rows = changes(data.events)
     scene = set_scene(data, rows)
+    series, tests = in_series(rows, data.events), range_tests(data, rows)
+    said = verdict(data, rows, told(series, rows, tests))
     style, script = _part("page.css"), _part("page.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
@@ -57,9 +81,9 @@ def render(data: ReportData) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
         f"<title>{esc(data.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
-        f'<header><h1>{esc(data.title)}</h1>{run}</header>\n<p class="verdict">{esc(verdict(data, rows))}</p>\n'
-        f"{_figure(scene)}\n{_effects(scene)}{_changes(data, rows)}\n{_findings(data)}\n{_phases(data)}{_operators(data)}"
-        f"{_facts(data)}\n</main>\n"
+        f'<header><h1>{esc(data.title)}</h1>{run}</header>\n<p class="verdict">{esc(said, MAX_VERDICT)}</p>\n'
+        f"{_figure(scene)}\n{_ranges(data, rows, tests)}{_effects(scene)}{changes_table(data, rows, series)}\n{_findings(data)}\n"
+        f"{_phases(data, rows, series)}{_operators(data)}{_facts(data)}\n</main>\n"
         f'<script type="application/json" id="numbers">{_json(scene.numbers() if scene else {})}</script>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
@@ -125,7 +149,7 @@ def _figure(scene: Scene | None) -> str:
 
 
 def _legend(d: Drawn, number: int) -> str:
-    level = _NOTHING if d.level is None else short(d.level)
+    level = NOTHING if d.level is None else short(d.level)
     swatch = f'<i class="{d.css}"></i>'
     # Where rows are more than one value, the read-out shows a range, and has its room from the beginning.
     css = ' class="ranged"' if (d.rows.finite > 1).any() and d.curve.role != "lr" else ""
@@ -140,9 +164,9 @@ def _effects(scene: Scene | None) -> str:
     for one in scene.effects[:MAX_CLOSE_UPS]:
         picture, words = close_up(one, scene.data.curves[0], scene.data.axis)
         verdict, _, numbers = one.words.partition(": ")
-        back = f" Taken back by {_mark(one.change.taken_back)}." if one.change.taken_back else ""
+        back = f" Taken back by {mark(one.change.taken_back)}." if one.change.taken_back else ""
         cards.append(
-            f'<figure class="close"><h3>{_mark(one.number)} <b class="{one.css}">{verdict}</b>: <span>{numbers}</span></h3>'
+            f'<figure class="close"><h3>{mark(one.number)} <b class="{one.css}">{verdict}</b>: <span>{numbers}</span></h3>'
             f'<div class="room">{picture}</div><figcaption>{esc(words)}{back}</figcaption></figure>'
         )
     count = len(scene.effects)
@@ -151,124 +175,95 @@ def _effects(scene: Scene | None) -> str:
         f'<p class="intro">The level of {esc(scene.data.metric)} that came, against the line before each change, continued '
         "(dashed). Band and bar are 95\u00a0% intervals.</p>"
     )
-    return _section("What the changes brought", f'{intro}<div class="closes">{"".join(cards)}</div>{more}') + "\n"
+    return section("What the changes brought", f'{intro}<div class="closes">{"".join(cards)}</div>{more}') + "\n"
 
 
-def _mark(number: int) -> str:
-    """The number of a change, as it stands in the picture, leading to its row."""
-    return f'<a class="mark" href="#change-{number}" aria-label="change {number}">{number}</a>'
-
-
-def _changes(data: ReportData, rows: Sequence[Change]) -> str:
-    if not rows:
-        return _section("Changes of the learning rate", '<p class="none">None was asked for.</p>')
-    body = []
-    undone = {c.taken_back: number for number, c in enumerate(rows, 1)}
-    for number, c in enumerate(rows[:MAX_MARKS], 1):
-        scale = _NOTHING if c.scale is None else short(c.scale)
-        body.append(
-            f'<tr id="change-{number}"><th scope="row">{number}</th><td class="n">{_step(c.step)}</td>'
-            f'<td class="n">{short(c.before)} → {scale}</td><td class="words">{esc(c.reason) or _NOTHING}</td>'
-            f'<td>{_answer(c)}</td><td class="effect">{_effect(c, data.axis, undone.get(number))}</td></tr>'
+def _ranges(data: ReportData, rows: Sequence[Change], tests: Sequence[Range]) -> str:
+    """Each range test: its picture and its words, or its words alone where there is nothing to draw."""
+    if not tests:
+        return ""
+    drawn = [test for test in tests if len(test.scales)]
+    cards, failed = [], []
+    for order, test in enumerate(drawn[-MAX_RANGES:], 1):
+        lead = "" if test.first is None or test.last is None else f"{marks(test.first, test.last)} "
+        said = "".join(f"<p>{esc(words)}</p>" for words in (sentence(test.message), rates_in_words(test)) if words)
+        cards.append(
+            f'<figure class="close range"><h3>{lead}<span>{when(test, rows, data.axis)}</span></h3>'
+            f'<div class="room">{picture(test, order, data.metric)}</div><figcaption>{said}</figcaption></figure>'
         )
-    heads = ("", f"n:{data.axis.capitalize()}", "n:Scale", "Reason", "Acknowledged", "Measured effect")
-    return _section("Changes of the learning rate", _table("Changes", heads, body, len(rows)))
-
-
-def _answer(c: Change) -> str:
-    if c.answer == "acknowledged":
-        late = c.answer_step - c.step if c.answer_step is not None and c.step is not None else 0
-        return f"{_step(c.answer_step)}" + (f"<small>{late:,} later</small>" if late > 0 else "")
-    if c.answer == "rejected":
-        return f'<span class="bad">refused</span><small>{esc(c.code) or "no reason given"}</small>'
-    return "no answer"
-
-
-def _effect(c: Change, axis: str, undoes: int | None) -> str:
-    e = c.effect
-    if e is None:
-        return f"takes {_mark(undoes)} back" if undoes else "not measured"
-    verdict, _, numbers = in_words(e).partition(": ")
-    parts = [f"<small>{numbers}</small>"] if numbers else []
-    parts += [f"<small>{esc(words)}</small>" for words in (compared(e, axis) or e.message,) if words]
-    parts += [f"<small>taken back by {_mark(c.taken_back)}</small>"] if c.taken_back else []
-    return f'<b class="k {css_of(e)}">{verdict or _NOTHING}</b>{"".join(parts)}'
+    for test in [test for test in tests if not len(test.scales)][-MAX_RANGES:]:
+        where = f"{data.axis.capitalize()} {whole(test.step)}: " if test.step is not None else ""
+        failed.append(f"<p>{where}{esc(sentence(test.message))}</p>")
+    more = f'<p class="none">The newest {len(cards)} of {len(drawn):,}.</p>' if len(drawn) > len(cards) else ""
+    intro = (
+        f'<p class="intro">The level of {esc(data.metric)} in the second half of each stair, over the scale of the learning rate '
+        "(logarithmic). Steepest: where the level fell by most from one stair to the next; valley: in the middle of the longest "
+        "fall.</p>"
+    )
+    shown = f'{intro}<div class="closes">{"".join(cards)}</div>{more}' if cards else ""
+    title = "Range test" if len(tests) == 1 else "Range tests"
+    return section(title, f"{shown}{''.join(failed)}") + "\n"
 
 
 def _findings(data: ReportData) -> str:
     findings = of_kind(data.events, "finding")
     if not findings:
-        return _section("Findings", '<p class="none">None.</p>')
+        return section("Findings", '<p class="none">None.</p>')
     body = []
     for number, e in enumerate(findings[:MAX_MARKS], 1):
         kind = text(e, "kind")
         css = ' class="k bad"' if kind in BAD_KINDS else ' class="k"'
         body.append(
-            f'<tr id="finding-{number}"><th scope="row">F{number}</th><td class="n">{_step(integer(e, "step"))}</td>'
+            f'<tr id="finding-{number}"><th scope="row">F{number}</th><td class="n">{at_step(integer(e, "step"))}</td>'
             f'<td{css}>{esc(_KINDS.get(kind, kind))}</td><td class="name">{esc(text(e, "metric"))}</td>'
             f'<td class="words">{esc(text(e, "message"))}<small>{_pairs(e.get("evidence"))}</small></td></tr>'
         )
     heads = ("", f"n:{data.axis.capitalize()}", "Kind", "Metric", "What was seen, and the evidence")
-    return _section("Findings", _table("Findings", heads, body, len(findings)))
+    return section("Findings", table("Findings", heads, body, len(findings)))
 
 
-def _phases(data: ReportData) -> str:
-    phases = of_kind(data.events, "phase")
+def _phases(data: ReportData, rows: Sequence[Change], series: Sequence[Series]) -> str:
+    phases = merged(data.events, rows, series)
     if not phases:
         return ""
     body = [
-        f'<tr><td class="n">{_step(integer(e, "step"))}</td><td class="k">{esc(text(e, "cause").replace("_", " "))}</td>'
-        f'<td class="words">{esc(text(e, "message"))}</td></tr>'
-        for e in phases[:MAX_MARKS]
+        f'<tr><td class="n">{at_step(integer(e, "step"))}</td><td class="k">{esc(text(e, "cause").replace("_", " "))}</td>'
+        f'<td class="words">{esc(text(e, "message"))}{_further(count)}</td></tr>'
+        for e, count in phases[:MAX_MARKS]
     ]
     heads = (f"n:From {data.axis}", "Cause", "What happened")
-    return _section("Phases", _table("Phases", heads, body, len(phases))) + "\n"
+    shown = sum(count for _, count in phases[:MAX_MARKS])
+    return section("Phases", table("Phases", heads, body, sum(count for _, count in phases), shown)) + "\n"
+
+
+def _further(count: int) -> str:
+    return f"<small>and {count - 1:,} more, one for each change of the series</small>" if count > 1 else ""
 
 
 def _operators(data: ReportData) -> str:
-    actions = of_kind(data.events, "operator")
+    actions = orders(data.events)
     if not actions:
         return ""
-    body = [
-        f'<tr><td class="n">{_step(integer(e, "step"))}</td><td>{esc(text(e, "actor")) or _NOTHING}</td>'
-        f"<td>{esc(text(e, 'action')) or _NOTHING}</td>"
-        f'<td class="words">{_pairs({k: v for k, v in e.items() if k not in _KNOWN_KEYS})}</td></tr>'
-        for e in actions[:MAX_MARKS]
-    ]
+    body = []
+    for order in actions[:MAX_MARKS]:
+        event = data.events[order.place]
+        said = esc(text(event, "message"))
+        more = _pairs({k: v for k, v in event.items() if k not in _KNOWN_KEYS})
+        details = f"{said}<small>{more}</small>" if said and more else said or more
+        refused = "" if order.done else '<b class="bad">refused</b>: '
+        body.append(
+            f'<tr><td class="n">{at_step(order.step)}</td><td>{esc(order.actor) or NOTHING}</td>'
+            f'<td class="name">{esc(order.words) or NOTHING}</td><td class="words">{refused}{details}</td></tr>'
+        )
     heads = (f"n:{data.axis.capitalize()}", "Who", "Action", "Details")
-    return _section("What operators did", _table("Actions", heads, body, len(actions))) + "\n"
+    return section("What operators did", table("Actions", heads, body, len(actions))) + "\n"
 
 
 def _facts(data: ReportData) -> str:
     if not data.facts:
         return ""
     items = "".join(f"<dt>{esc(label)}</dt><dd>{esc(value)}</dd>" for label, value in data.facts)
-    return _section("Facts", f"<dl>{items}</dl>")
-
-
-def _section(title: str, content: str) -> str:
-    name = title.lower().replace(" ", "-")
-    return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{content}</section>'
-
-
-def _table(name: str, heads: Iterable[str], body: Sequence[str], count: int) -> str:
-    """A table; a head that begins with `n:` stands over numbers, an empty one over the marks of the picture."""
-    cells = []
-    for head in heads:
-        words = head.removeprefix("n:")
-        css = ' class="n"' if words != head else ""
-        cells.append(f'<th scope="col"{css}>{words or "No."}</th>')
-    more = (
-        f"<caption>The first {len(body):,} of {count:,}; the journal holds all.</caption>" if count > len(body) else ""
-    )
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{name}"><table>{more}'
-        f"<thead><tr>{''.join(cells)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _step(step: int | None) -> str:
-    return _NOTHING if step is None else whole(step)
+    return section("Facts", f"<dl>{items}</dl>")
 
 
 def _pairs(evidence: object) -> str:

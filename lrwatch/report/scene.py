@@ -14,6 +14,8 @@ from lrwatch.report.axis import Axis, rate_axis, value_axis
 from lrwatch.report.data import Curve, ReportData
 from lrwatch.report.draw import WIDTH
 from lrwatch.report.effects import Shown, shown
+from lrwatch.report.orders import Reign, reigns
+from lrwatch.report.series import Series, in_series
 from lrwatch.report.story import Change, final_level, integer
 from lrwatch.report.thin import Thinned, thin
 
@@ -66,7 +68,10 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The curves of both panels and their axes; an axis is None where a panel has nothing to show."""
+    """The curves of both panels and their axes; an axis is None where a panel has nothing to show.
+
+    `series` are the changes that have one mark together, `reigns` the strategies that operators made decide.
+    """
 
     data: ReportData
     changes: Sequence[Change]
@@ -77,6 +82,8 @@ class Scene:
     lower: tuple[Drawn, ...]
     left_out: tuple[str, ...]
     effects: tuple[Shown, ...]
+    series: tuple[Series, ...]
+    reigns: tuple[Reign, ...]
 
     @property
     def drawn(self) -> tuple[Drawn, ...]:
@@ -102,7 +109,8 @@ def set_scene(data: ReportData, changes: Sequence[Change]) -> Scene | None:
     lower = [_drawn(c, c.name, "asked" if _is_wish(c, rates) else f"r{i}", x) for i, c in enumerate(rates)]
     y, y_rate = value_axis([d.rows for d in upper]), rate_axis([d.rows for d in lower])
     effects = tuple(shown(data, changes))
-    return Scene(data, changes, x, y, y_rate, tuple(upper), tuple(lower), left_out, effects)
+    series, decided = tuple(in_series(changes, data.events)), tuple(reigns(data.events))
+    return Scene(data, changes, x, y, y_rate, tuple(upper), tuple(lower), left_out, effects, series, decided)
 
 
 def _drawn(curve: Curve, name: str, css: str, x: Axis) -> Drawn:

@@ -32,6 +32,9 @@ SCALE_TOLERANCE = 1e-9
 # What a line needs to be drawn: numbers that can be squared, and steps that fit into an array.
 LARGEST_LEVEL, LARGEST_STEP = 1e150, 2**53
 
+# The reason of a change that nobody is known to have asked for.
+_UNASKED = "no command in this record"
+
 _NOUNS = {
     "plateau": ("plateau", "plateaus"),
     "divergence": ("divergence", "divergences"),
@@ -77,6 +80,7 @@ class Change:
         code: Why it refused, in one word.
         generation: Number of the command, if the event carries it.
         cause: Why there was a command, in one word.
+        place: Where the event that tells of it first stands among the events.
         taken_back: Number, from 1, of the change that undoes this one.
     """
 
@@ -90,6 +94,7 @@ class Change:
     effect: Gain | None = None
     generation: int | None = None
     cause: str = ""
+    place: int = 0
     taken_back: int | None = None
 
 
@@ -123,26 +128,35 @@ def changes(events: Iterable[JsonEvent]) -> list[Change]:
 
     An answer belongs to the command of its generation, or, where events carry none, to the newest unanswered command
     of the same scale; an effect belongs to the newest command of its scale. One that fits nothing gets a row of its
-    own. The scale before is the last acknowledged one; in a log that nobody answers it is the last one asked for.
+    own, with the operator who asked for it, since what operators set is no command of a strategy. The scale before is the last acknowledged one; in a log that nobody answers it is the last one asked for.
     """
     events = list(events)
     answered = any(e.get("event") in ("acknowledged", "rejected") for e in events)
     found: list[Change] = []
+    by_hand: list[JsonEvent] = []
     scale_now = 1.0
-    for event in events:
+    for place, event in enumerate(events):
         scale, step = number(event, "scale"), integer(event, "step")
         match event.get("event"):
             case "command":
                 reason, cause = text(event, "reason"), text(event, "cause")
                 found.append(
-                    Change(step, scale_now, scale, reason, generation=integer(event, "generation"), cause=cause)
+                    Change(
+                        step,
+                        scale_now,
+                        scale,
+                        reason,
+                        generation=integer(event, "generation"),
+                        cause=cause,
+                        place=place,
+                    )
                 )
                 if not answered and scale is not None:
                     scale_now = scale
             case "acknowledged" | "rejected" as answer:
                 at = _asked(found, event)
                 if at is None:
-                    found.append(Change(step, scale_now, scale, text(event, "reason") or "no command in this record"))
+                    found.append(replace(_set_by_hand(by_hand, event), before=scale_now, place=place))
                     at = len(found) - 1
                 found[at] = replace(found[at], answer=answer, answer_step=step, code=text(event, "code"))
                 if answer == "acknowledged":
@@ -152,9 +166,11 @@ def changes(events: Iterable[JsonEvent]) -> list[Change]:
                 effect = Gain(gain, lower, upper, text(event, "message"), step, _line(event))
                 at = next((i for i in _newest(found) if found[i].effect is None and _same(found[i].scale, scale)), None)
                 if at is None:
-                    found.append(Change(step, scale_now, scale, "no command in this record", effect=effect))
+                    found.append(Change(step, scale_now, scale, _UNASKED, effect=effect, place=place))
                 else:
                     found[at] = replace(found[at], effect=effect)
+            case "operator" if text(event, "verb") in ("set", "undo") and event.get("done") is not False:
+                by_hand.append(event)
     return _taken_back(found)
 
 
@@ -169,9 +185,12 @@ def final_level(curve: Curve) -> float | None:
     return float(np.partition(tail, middle)[middle])
 
 
-def verdict(data: ReportData, rows: list[Change]) -> str:
-    """One paragraph: what was found, what was asked for and answered, whether it helped, and where the metric ended."""
-    return " ".join(part for part in (_found(data, rows), _helped(rows), _ended(data)) if part)
+def verdict(data: ReportData, rows: list[Change], series: str = "") -> str:
+    """One paragraph: what was found, what was asked for and answered, whether it helped, and where the metric ended.
+
+    `series` is a sentence about the changes that belong together.
+    """
+    return " ".join(part for part in (_found(data, rows), series, _helped(rows), _ended(data)) if part)
 
 
 def _found(data: ReportData, rows: list[Change]) -> str:
@@ -180,7 +199,7 @@ def _found(data: ReportData, rows: list[Change]) -> str:
     for kind, count in sorted(counts.items(), key=lambda pair: (*_NOUNS, pair[0]).index(pair[0])):
         one, many = _NOUNS.get(kind, (f"finding of kind {kind}", f"findings of kind {kind}"))
         kinds.append(f"{count:,} {one if count == 1 else many}")
-    found = _listed(kinds) if kinds else "No findings"
+    found = listed(kinds) if kinds else "No findings"
     if not rows:
         return f"{found}; no change of the learning rate was asked for."
     asked = f"{len(rows):,} {'change' if len(rows) == 1 else 'changes'} of the learning rate"
@@ -192,7 +211,7 @@ def _found(data: ReportData, rows: list[Change]) -> str:
     if acknowledged == len(rows):
         return f"{found}; {asked}, {'acknowledged' if len(rows) == 1 else 'all acknowledged'}."
     parts = ((acknowledged, "acknowledged"), (refused, "refused"), (waiting, "without an answer"))
-    return f"{found}; {asked}, {_listed([f'{n:,} {word}' for n, word in parts if n])}."
+    return f"{found}; {asked}, {listed([f'{n:,} {word}' for n, word in parts if n])}."
 
 
 def _helped(rows: list[Change]) -> str:
@@ -207,7 +226,7 @@ def _helped(rows: list[Change]) -> str:
         return ""
     undone = sum(r.taken_back is not None for r in rows)
     back = f"; {undone:,} {'was' if undone == 1 else 'were'} taken back" if undone else ""
-    return f"Measured against going on, {_listed(told)}{back}."
+    return f"Measured against going on, {listed(told)}{back}."
 
 
 def _ended(data: ReportData) -> str:
@@ -251,6 +270,28 @@ def _asked(found: list[Change], answer: JsonEvent) -> int | None:
     return None
 
 
+def _set_by_hand(by_hand: list[JsonEvent], answer: JsonEvent) -> Change:
+    """The change that `answer` tells of, by the newest order that fits, which is taken out of `by_hand`."""
+    refused, scale = answer.get("event") == "rejected", number(answer, "scale")
+    for i in range(len(by_hand) - 1, -1, -1):
+        order, asked = by_hand[i], _scale_of(by_hand[i])
+        # A refusal names the scale that stays in force.
+        if asked is None or refused or _same(asked, scale):
+            del by_hand[i]
+            reason = f"{text(order, 'actor') or 'an operator'} asked for it"
+            return Change(integer(order, "step"), 1.0, scale if asked is None else asked, reason, cause="operator")
+    return Change(integer(answer, "step"), 1.0, scale, text(answer, "reason") or _UNASKED)
+
+
+def _scale_of(order: JsonEvent) -> float | None:
+    """The scale that an operator set; None for an undo."""
+    try:
+        scale = float(text(order, "argument"))
+    except ValueError:
+        return None
+    return scale if math.isfinite(scale) else None
+
+
 def _taken_back(found: list[Change]) -> list[Change]:
     """The changes, each with the number of the one that undoes it: one to restore, that was not refused, undoes the newest."""
     for number, change in enumerate(found, 1):
@@ -288,5 +329,15 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _listed(parts: list[str]) -> str:
+def sentence(words: str) -> str:
+    """Words with a capital at their beginning and a full stop at their end.
+
+    >>> sentence("no range test: mode must be auto")
+    'No range test: mode must be auto.'
+    """
+    return f"{words[:1].upper()}{words[1:]}" + ("" if words.endswith((".", "!", "?")) or not words else ".")
+
+
+def listed(parts: list[str]) -> str:
+    """Parts of a sentence, with commas and an `and`."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -6,11 +6,11 @@ import hashlib
 import json
 import re
 import threading
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from report_page import Page
 
 from lrwatch.core.sample import Floats
 from lrwatch.errors import InputError
@@ -18,60 +18,13 @@ from lrwatch.report import Curve, ReportData, render, write
 from lrwatch.report.axis import MINUS
 from lrwatch.report.chart import MAX_MARKS
 
-VOID = {"meta", "link", "br", "img"}
 MAX_BYTES = 1_000_000
 HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&\x00\u202e\ud800"
 
 
-class Page(HTMLParser):
-    """The page as lists: elements with their attributes and place, the cells of tables, text of the raw elements."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str], int]] = []
-        self.tables: list[list[list[str]]] = []
-        self.raw: dict[str, list[str]] = {"style": [], "script": []}
-        self.text: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {k: v or "" for k, v in attrs}, len([t for t in self.open if t == "svg"])))
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr":
-            self.tables[-1].append([])
-        if tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-        if tag in self.raw:
-            self.raw[tag].append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {k: v or "" for k, v in attrs}, self.open.count("svg")))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in self.raw:
-            self.raw[self.open[-1]][-1] += data
-            return
-        self.text.append(data)
-        if "td" in self.open or "th" in self.open:
-            self.tables[-1][-1][-1] += data
-
-    def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
-        return [
-            a for t, a, _ in self.elements if t == tag and all(w in a.get(k, "").split() for k, w in wanted.items())
-        ]
-
-    @property
-    def words(self) -> str:
-        return " ".join("".join(self.text).split())
+def operator(step: int, verb: str, argument: str = "", *, done: bool = True, message: str = "") -> dict[str, object]:
+    told = {"verb": verb, "argument": argument, "actor": "anna", "done": done, "message": message}
+    return {"event": "operator", "run": "r", "step": step, **told}
 
 
 def simple(values: Floats | list[float], **fields: object) -> ReportData:
@@ -157,6 +110,25 @@ def test_the_tables_hold_every_change_and_finding(full_run: ReportData) -> None:
     ]
     assert [row[:2] for row in phases[1:]] == [["0", "start"], ["2,004", "command"]]
     assert operators[1:] == [["3,600", "anna", "hold", "note maintenance"]]
+
+
+def test_what_operators_did_is_told_with_what_came_of_it(full_run: ReportData) -> None:
+    follow = '{"strategy": "range_test", "every": 0, "length": 1200}'
+    told = [
+        operator(10, "strategy", follow, message="range_test decides from step 10 on"),
+        operator(20, "strategy", "nonsense", done=False, message="it is none"),
+        operator(30, "set", "0.5", message="scale 0.5 is on its way"),
+        operator(40, "decay", message="the decay begins"),
+    ]
+
+    page = Page(render(dataclasses.replace(full_run, events=tuple(told))))
+
+    assert page.tables[-1][1:] == [
+        ["10", "anna", "strategy range test, length 1,200", "range_test decides from step 10 on"],
+        ["20", "anna", "strategy nonsense", "refused: it is none"],
+        ["30", "anna", "set 0.5", "scale 0.5 is on its way"],
+        ["40", "anna", "decay", "the decay begins"],
+    ]
 
 
 def test_the_page_can_be_read_by_ear(full_run: ReportData) -> None:

@@ -79,6 +79,39 @@ def test_an_answer_or_an_effect_without_a_command_has_a_row_of_its_own() -> None
     ]
 
 
+def operator(step: int, verb: str, argument: str = "", *, done: bool = True) -> dict[str, Any]:
+    told = {"verb": verb, "argument": argument, "actor": "anna", "done": done, "message": "so be it"}
+    return {"event": "operator", "run": "r", "step": step, **told}
+
+
+def test_what_an_operator_set_is_told_as_asked_for_by_the_operator() -> None:
+    rows = changes(
+        [
+            operator(2, "set", "9", done=False),
+            operator(3, "set", "0.5"),
+            answer("acknowledged", 5, 0.5, 1),
+            operator(8, "set", "0.25"),
+            operator(9, "undo"),
+            answer("rejected", 10, 0.5, 2, "held"),
+            answer("acknowledged", 11, 0.25, 3),
+            answer("acknowledged", 12, 0.1, 4),
+        ]
+    )
+
+    assert [(r.step, r.before, r.scale, r.answer_step, r.reason) for r in rows] == [
+        (3, 1.0, 0.5, 5, "anna asked for it"),
+        (9, 0.5, 0.5, 10, "anna asked for it"),
+        (8, 0.5, 0.25, 11, "anna asked for it"),
+        (12, 0.25, 0.1, 12, "no command in this record"),
+    ]
+
+
+def test_a_refused_order_for_a_scale_names_the_scale_that_was_asked_for() -> None:
+    (row,) = changes([operator(3, "set", "4"), answer("rejected", 5, 1.0, 1, "out_of_bounds")])
+
+    assert (row.scale, row.answer, row.code) == (4.0, "rejected", "out_of_bounds")
+
+
 def test_the_verdict_counts_findings_answers_and_effects(full_run: ReportData) -> None:
     assert words(full_run) == (
         "1 plateau and 1 run of non-finite values; 2 changes of the learning rate, 1 acknowledged and 1 refused. "
