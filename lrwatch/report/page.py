@@ -192,8 +192,8 @@ def _ranges(data: ReportData, rows: Sequence[Change], tests: Sequence[Range]) ->
             f'<div class="room">{picture(test, order, data.metric)}</div><figcaption>{said}</figcaption></figure>'
         )
     for test in [test for test in tests if not len(test.scales)][-MAX_RANGES:]:
-        where = f"{data.axis.capitalize()} {whole(test.step)}: " if test.step is not None else ""
-        failed.append(f"<p>{where}{esc(sentence(test.message))}</p>")
+        where = f"{data.axis} {whole(test.step)}: " if test.step is not None else ""
+        failed.append(f"<p>{esc(sentence(where + test.message))}</p>")
     more = f'<p class="none">The newest {len(cards)} of {len(drawn):,}.</p>' if len(drawn) > len(cards) else ""
     intro = (
         f'<p class="intro">The level of {esc(data.metric)} in the second half of each stair, over the scale of the learning rate '

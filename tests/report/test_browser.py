@@ -121,6 +121,18 @@ def test_zoom_and_read_out_work_by_keyboard(
     assert re.search(r"<span>effective</span> <b>0.1</b>", elements)
 
 
+def test_an_address_that_names_a_folded_row_unfolds_it(full_run: ReportData, tmp_path: Path) -> None:
+    stairs = tuple(
+        {"event": "command", "step": 100 * i, "scale": 0.9**i, "reason": "", "cause": "schedule"} for i in range(9)
+    )
+    write(dataclasses.replace(full_run, events=stairs), tmp_path / "report.html")
+
+    address = (tmp_path / "report.html").as_uri()
+
+    assert '<details open="">' in opened(f"{address}#change-3", tmp_path / "profile")
+    assert "<details>" in opened(f"{address}#changes-1", tmp_path / "profile")
+
+
 def test_a_page_without_a_picture_is_ready_too(tmp_path: Path) -> None:
     write(ReportData("r", "r", "loss", "step", ()), tmp_path / "report.html")
 

@@ -13,7 +13,8 @@ from report_page import Page
 
 from lrwatch.core.events import Command, Counterfactual, Effect, Phase, RangeTest, as_json
 from lrwatch.report import Curve, ReportData, render
-from lrwatch.report.chart import CROWD, NARROW
+from lrwatch.report.chart import CROWD
+from lrwatch.report.draw import NARROW
 from lrwatch.report.orders import orders, reigns
 from lrwatch.report.series import answers, in_series, merged
 from lrwatch.report.story import changes
