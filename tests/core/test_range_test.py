@@ -15,7 +15,7 @@ from lrwatch.core.controller import Controller
 from lrwatch.core.events import Command, RangeTest
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.policies import reduce
-from lrwatch.core.policies.range_test import BACK, STAIRS, Stair, Sweep, due, result
+from lrwatch.core.policies.range_test import STAIRS, Stair, Sweep, due, result
 from lrwatch.core.policies.reduce import PolicyState
 
 OPTIONS = PolicyOptions(mode="auto", strategy="range_test", max_scale=8.0, length=1200)
@@ -99,7 +99,8 @@ def test_the_way_back_from_far_away_takes_as_many_commands_as_the_guards_ask() -
     ("options", "commands", "message"),
     [
         (replace(OPTIONS, max_scale=1.0, min_scale=1.0), 0, "room between the bounds, got 1 to 1"),
-        (OPTIONS, 20 - 8 - BACK + 1, r"from 0.1 to 8 must have 10 commands, and 9 are left"),
+        (OPTIONS, 9, r"from 0.1 to 8 must have 12 commands, and 11 are left"),  # 8 up, and 4 back from 0.1 to 1
+        (replace(OPTIONS, max_factor_up=1.0), 0, "and 20 are left"),
         (OPTIONS, 30, "and 0 are left"),
     ],
 )
@@ -109,7 +110,7 @@ def test_without_room_or_commands_it_does_not_begin(options: PolicyOptions, comm
 
 
 def test_with_few_commands_the_stairs_are_higher() -> None:
-    sweep = Sweep.plan(0, PolicyState(commands=10), 1200, OPTIONS)
+    sweep = Sweep.plan(0, PolicyState(commands=8), 1200, OPTIONS)
     assert (len(sweep.scales), sweep.stair_steps) == (8, 150.0)
     assert (sweep.scales[0], sweep.scales[-1]) == (0.1, 8.0)
 

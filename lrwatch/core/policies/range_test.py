@@ -36,8 +36,8 @@ from lrwatch.core.policies import guards
 # Stairs of a test: each costs a command of the budget, and so does the way back.
 STAIRS = 12
 
-# Commands that are left for the way back: one may not be enough from the top to the bottom.
-BACK = 2
+# More commands than any budget has.
+_NEVER = 10**9
 
 # A level is worse than another by so many standard deviations of single values, and by this share of its size.
 DEVIATIONS = 3.0
@@ -103,13 +103,15 @@ class Sweep:
         low = max(options.min_scale, base * options.max_factor_down)
         if high <= low:
             raise ValueError(f"range_test must have room between the bounds, got {low:.4g} to {high:.4g}")
-        least = max(math.ceil(math.log(high / low) / math.log(options.max_factor_up) - 1e-9), 1) + 1
+        least = max(_commands(high / low, options.max_factor_up), 1) + 1
+        # It may have to go back from the first stair as well as from the last.
+        back = max(_commands(base / low, options.max_factor_up), _commands(high / base, 1 / options.max_factor_down))
         left = options.max_commands - standing.commands
-        if left < least + BACK:
+        if left < least + back:
             raise ValueError(
-                f"range_test from {low:.4g} to {high:.4g} must have {least + BACK} commands, and {max(left, 0)} are left"
+                f"range_test from {low:.4g} to {high:.4g} must have {least + back} commands, and {max(left, 0)} are left"
             )
-        n = min(max(STAIRS, least), left - BACK)
+        n = min(max(STAIRS, least), left - back)
         scales = (*(low * (high / low) ** (i / (n - 1)) for i in range(n - 1)), high)
         return cls(began_at, base, scales, steps / n)
 
@@ -118,6 +120,13 @@ class Sweep:
         """From what `dataclasses.asdict` and JSON made of it."""
         stairs = tuple(Stair(**stair) for stair in state["stairs"])
         return cls(**{**state, "scales": tuple(state["scales"]), "stairs": stairs, "now": Stair(**state["now"])})
+
+
+def _commands(ratio: float, largest: float) -> int:
+    """How many commands it takes to change the scale by `ratio`, 1 or more, if one changes it by `largest` at the most."""
+    if ratio <= 1:
+        return 0
+    return math.ceil(math.log(ratio) / math.log(largest) - 1e-9) if largest > 1 else _NEVER
 
 
 def due(
