@@ -1,0 +1,138 @@
+"""What is trained: real networks and the problems of known risk, any number of runs of one of them side by side."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from bench.closed.data import Batch, Digits, Floats32, Stream, Text, evaluated_digits, evaluated_text
+from bench.closed.optimizers import OPTIMIZERS, Optimizer
+from bench.closed.perceptron import Perceptron
+from lrwatch.core.sample import Floats
+from lrwatch.testing.closed import PROBLEMS, Training
+
+
+class Runs(Protocol):
+    """Runs of one training side by side, one to begin with. All see the same batches."""
+
+    def step(self, rates: Floats) -> Floats:
+        """One step with a learning rate for each run. -> what each log shows of it."""
+
+    def take(self, rows: list[int]) -> None:
+        """From now on the runs are those of `rows`, some of them twice, some not at all."""
+
+    def final(self) -> Floats:
+        """What each run is worth now."""
+
+
+class Network(Protocol):
+    """A network whose weights are a row of `size` numbers."""
+
+    size: int
+
+    def start(self, rng: np.random.Generator) -> Floats32: ...
+
+    def gradient(self, weights: Floats32, batch: Batch) -> tuple[Floats32, Floats32]: ...
+
+    def losses(self, weights: Floats32, batch: Batch) -> Floats32: ...
+
+
+class Networks:
+    """Runs of a network.
+
+    A float that has blown up is a loss as any other: the run goes on, as a run does that nobody watches.
+    """
+
+    def __init__(self, network: Network, optimizer: Optimizer, stream: Stream, evaluated: Batch, seed: int) -> None:
+        self._network, self._optimizer, self._stream, self._evaluated = network, optimizer, stream, evaluated
+        self.weights = network.start(np.random.default_rng([seed, 2]))[None]
+
+    def step(self, rates: Floats) -> Floats:
+        """One step."""
+        with np.errstate(all="ignore"):
+            losses, gradient = self._network.gradient(self.weights, self._stream.next())
+            self._optimizer.step(self.weights, gradient, rates[:, None].astype(np.float32))
+        return np.asarray(losses, np.float64)
+
+    def take(self, rows: list[int]) -> None:
+        """Go on with these."""
+        self.weights = self.weights[rows]
+        self._optimizer.take(rows)
+
+    def final(self) -> Floats:
+        """The mean loss over what is evaluated."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self._network.losses(self.weights, self._evaluated), np.float64)
+
+
+class Problems:
+    """Runs of a problem of `lrwatch.testing.closed`, whose true risk is known."""
+
+    def __init__(self, problem: str, seed: int) -> None:
+        self._runs: list[Training] = [PROBLEMS[problem](seed)]
+
+    def step(self, rates: Floats) -> Floats:
+        """One step."""
+        for run, rate in zip(self._runs, rates.tolist(), strict=True):
+            run.step(rate)
+        return np.array([run.observe() for run in self._runs])
+
+    def take(self, rows: list[int]) -> None:
+        """Go on with these."""
+        self._runs = [copy.deepcopy(self._runs[row]) for row in rows]
+
+    def final(self) -> Floats:
+        """The true risk."""
+        return np.array([run.risk for run in self._runs])
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """A real training.
+
+    Attributes:
+        about: For the table.
+        library: What has to be installed for it.
+        network: Makes it.
+        stream: Makes its batches, of a seed.
+        evaluated: What a final loss is measured on.
+        centre: For each optimizer, the middle of the learning rates that schedules choose from.
+    """
+
+    about: str
+    library: str
+    network: Callable[[], Network]
+    stream: Callable[[int], Stream]
+    evaluated: Callable[[], Batch]
+    centre: dict[str, float]
+
+    def runs(self, optimizer: str, seed: int) -> Networks:
+        """One run, of a seed."""
+        return Networks(self.network(), OPTIMIZERS[optimizer](), self.stream(seed), self.evaluated(), seed)
+
+
+def _convolutional() -> Network:
+    from bench.closed.torched import Convolutional
+
+    return Convolutional()
+
+
+def _transformer() -> Network:
+    from bench.closed.torched import Transformer
+
+    return Transformer()
+
+
+REAL = {
+    "perceptron": Real("numpy network of the demo, digits", "sklearn", Perceptron, Digits,
+                       lru_cache(evaluated_digits), {"SGD": 0.06, "AdamW": 0.007}),
+    "convolutional": Real("convolutional network, digits", "sklearn", _convolutional, Digits,
+                          lru_cache(evaluated_digits), {"SGD": 0.03, "AdamW": 0.012}),
+    "transformer": Real("character transformer, text", "torch", _transformer, Text,
+                        lru_cache(evaluated_text), {"SGD": 0.04, "AdamW": 0.0035}),
+}  # fmt: skip
