@@ -1,0 +1,124 @@
+"""Who turns the learning rate down: schedules that know the length of the run, and controllers that see the loss.
+
+All see the same: the loss of each batch. What counts epochs, as `ReduceLROnPlateau` does, is fed with means over windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from itertools import product
+from typing import Any
+
+import lrwatch
+from bench.closed.play import Plan, Update
+from lrwatch.testing.closed import by_hand, constant, cosine
+
+# Steps of what stands for an epoch.
+EPOCH = 100
+
+# torch's rule, at all combinations: the window of a mean, the means without improvement, the factor. A cut comes after no
+# improvement for 80 to 2,500 steps. The threshold is torch's.
+WINDOWS, PATIENCES, FACTORS = (20, 100), (4, 10, 25), (0.1, 0.3, 0.5)
+
+# GreedyLR's lower bound, relative to the rate that it begins at: its own is absolute, and above most learning rates; its
+# authors set it in each of their examples. The upper bound is its own.
+LOWEST, HIGHEST = 0.001, 1.0
+
+CONSTANT, COSINE, STEPS = "constant", "cosine", "steps"
+PLATEAU, GRID, GREEDY, LRWATCH = "ReduceLROnPlateau", "ReduceLROnPlateau, grid", "GreedyLR", "lrwatch"
+
+
+def scheduled(shape: Callable[[float], float], rate: float, steps: int) -> Update:
+    """A schedule of a known length."""
+    return lambda step, _loss: rate * shape((step + 1) / steps)
+
+
+class Watched:
+    """`lrwatch.Controller`, at its defaults."""
+
+    def __init__(self, rate: float, **options: Any) -> None:
+        self._rate = rate
+        self.controller = lrwatch.Controller(**options)
+
+    def __call__(self, step: int, loss: float) -> float:
+        """One step."""
+        return self._rate * self.controller.update(step, loss)
+
+
+class Windowed:
+    """A scheduler with `step(metric)` of an optimizer of torch, fed with means over windows."""
+
+    def __init__(self, make: Callable[[Any], Any], rate: float, window: int) -> None:
+        import torch
+
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+        self._scheduler = make(optimizer)
+        self._group = optimizer.param_groups[0]
+        self._window, self._sum = window, 0.0
+
+    def __call__(self, step: int, loss: float) -> float:
+        """One step."""
+        self._sum += loss
+        if (step + 1) % self._window == 0:
+            self._scheduler.step(self._sum / self._window)
+            self._sum = 0.0
+        return float(self._group["lr"])
+
+
+def _plateau(optimizer: Any, **options: Any) -> Any:
+    import torch
+
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+
+
+def _greedy(optimizer: Any, rate: float) -> Any:
+    from transformers.optimization import GreedyLR
+
+    return GreedyLR(optimizer, min_lr=LOWEST * rate, max_lr=max(rate, HIGHEST))
+
+
+def greedy_is_there() -> bool:
+    """Whether transformers is installed, and new enough."""
+    if not find_spec("transformers"):
+        return False
+    from transformers import optimization
+
+    return hasattr(optimization, "GreedyLR")
+
+
+def schedules(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
+    """Constant at each rate, and cosine and steps at each rate for each length."""
+    plans = [Plan(CONSTANT, "", rate, tuple(reads), partial(scheduled, constant, rate, max(reads))) for rate in rates]
+    for (name, shape), rate, steps in product(((COSINE, cosine), (STEPS, by_hand)), rates, reads):
+        plans.append(Plan(name, f"{steps} steps", rate, (steps,), partial(scheduled, shape, rate, steps)))
+    return plans
+
+
+def settings(short: bool) -> list[tuple[int, int, float]]:
+    """Of torch's rule: window, patience, factor."""
+    windows, patiences, factors = ((100,), (4, 10), (0.1, 0.3)) if short else (WINDOWS, PATIENCES, FACTORS)
+    return list(product(windows, patiences, factors))
+
+
+def peers(rates: Sequence[float], reads: Sequence[int], short: bool = False) -> list[Plan]:
+    """Controllers that others made, and none, from each start rate."""
+    plans, at = [], tuple(reads)
+    for rate in rates:
+        plans.append(Plan(CONSTANT, "", rate, at, partial(scheduled, constant, rate, max(reads))))
+        plans.append(Plan(PLATEAU, "", rate, at, partial(Windowed, _plateau, rate, EPOCH)))
+        for window, patience, factor in settings(short):
+            make = partial(_plateau, patience=patience, factor=factor)
+            setting = f"patience {patience} means of {window}, factor {factor:g}"
+            plans.append(Plan(GRID, setting, rate, at, partial(Windowed, make, rate, window)))
+        if greedy_is_there():
+            make = partial(_greedy, rate=rate)
+            for window, setting in ((EPOCH, ""), (1, "each step")):
+                plans.append(Plan(GREEDY, setting, rate, at, partial(Windowed, make, rate, window)))
+    return plans
+
+
+def ours(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
+    """lrwatch, from each start rate."""
+    return [Plan(LRWATCH, "", rate, tuple(reads), partial(Watched, rate)) for rate in rates]

@@ -1,0 +1,116 @@
+"""Many controllers on one training: as long as two of them ask for the same learning rate, they share a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bench.closed.trainings import Runs
+
+Update = Callable[[int, float], float]
+"""The step that was taken, from 0, and the loss of its batch -> the learning rate of the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One controller on one run.
+
+    Attributes:
+        name: Of the controller.
+        setting: Of the controller, "" at its default.
+        rate: The learning rate of the first step.
+        reads: Numbers of steps after which the loss is taken; the run ends at the last one.
+        make: Makes it.
+    """
+
+    name: str
+    setting: str
+    rate: float
+    reads: tuple[int, ...]
+    make: Callable[[], Update]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a plan.
+
+    Attributes:
+        losses: The loss at each of the reads.
+        changes: Where the learning rate was changed: the number of steps done by then, and the new rate.
+    """
+
+    name: str
+    setting: str
+    rate: float
+    losses: dict[int, float] = field(default_factory=dict)
+    changes: list[tuple[int, float]] = field(default_factory=list)
+
+    def cuts(self, steps: int) -> int:
+        """How often the learning rate was turned down in the first `steps` steps."""
+        return self._turns(steps, down=True)
+
+    def raises(self, steps: int) -> int:
+        """How often it was turned up: cuts that were taken back."""
+        return self._turns(steps, down=False)
+
+    def _turns(self, steps: int, down: bool) -> int:
+        rate, turns = self.rate, 0
+        for at, now in self.changes:
+            if at >= steps:  # it had no step yet
+                break
+            turns += now < rate if down else now > rate
+            rate = now
+        return turns
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.name, "setting": self.setting, "rate": self.rate,
+            "losses": {str(steps): loss if np.isfinite(loss) else None for steps, loss in self.losses.items()},
+            "changes": self.changes,
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Outcome:
+        """The inverse of `plain`."""
+        losses = {int(steps): np.inf if loss is None else loss for steps, loss in plain["losses"].items()}
+        changes = [(at, rate) for at, rate in plain["changes"]]
+        return cls(plain["name"], plain["setting"], plain["rate"], losses, changes)
+
+
+def play(plans: Sequence[Plan], runs: Runs, progress: Callable[[], None] = lambda: None) -> list[Outcome]:
+    """All plans on one training that has not begun; `progress` is called after each step."""
+    outcomes = [Outcome(plan.name, plan.setting, plan.rate) for plan in plans]
+    updates = [plan.make() for plan in plans]
+    alive = list(range(len(plans)))
+    row_of = [0] * len(plans)
+    wanted = [plan.rate for plan in plans]
+    rates = np.empty(0)
+    reads = {steps for plan in plans for steps in plan.reads}
+    for step in range(max(reads, default=0)):
+        # A run for each pair of a run so far and a rate from now on.
+        rows: dict[tuple[int, float], int] = {}
+        for i in alive:
+            row_of[i] = rows.setdefault((row_of[i], wanted[i]), len(rows))
+        parents = [parent for parent, _ in rows]
+        if parents != list(range(len(rates))):
+            runs.take(parents)
+        rates = np.array([rate for _, rate in rows])
+        losses = runs.step(rates).tolist()
+        done = step + 1
+        for i in alive:
+            rate = updates[i](step, losses[row_of[i]])
+            if rate != wanted[i]:
+                outcomes[i].changes.append((done, rate))
+                wanted[i] = rate
+        if done in reads:
+            final = runs.final().tolist()
+            for i in alive:
+                if done in plans[i].reads:
+                    outcomes[i].losses[done] = final[row_of[i]]
+            alive = [i for i in alive if done < max(plans[i].reads)]
+        progress()
+    return outcomes
