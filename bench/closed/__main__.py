@@ -1,0 +1,56 @@
+"""Who turns the learning rate down best: schedules, torch's rule, GreedyLR and lrwatch in closed loop, on real trainings.
+
+Run with ``python bench/closed`` (three seeds, some twenty-five minutes on one core) or ``--short`` (one seed, a smaller
+grid, three minutes). What was measured is kept in the directory of the output: a run that was broken off goes on, and after
+a change of lrwatch's core only lrwatch's runs are made again. Needs torch and scikit-learn, and transformers for GreedyLR;
+what is not installed is left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[0] = str(ROOT)  # instead of this directory, in which `bench.closed` would have a second name
+# The matrices are too small to share, and a result must not depend on how many cores there are.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+from bench.closed import controllers, picture, run, tables  # noqa: E402
+from bench.closed.cells import cells  # noqa: E402
+
+
+def main() -> None:
+    """Print the tables; write the figures and the picture."""
+    parser = argparse.ArgumentParser(prog="bench/closed", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="one seed, three rates in a sweep, a grid of four")
+    parser.add_argument(
+        "--only", nargs="+", default=(), choices=run.GROUPS, metavar="GROUP",
+        help=f"measure these again, whatever is kept ({', '.join(run.GROUPS)}); the rest only where nothing is kept",
+    )  # fmt: skip
+    parser.add_argument("--cells", nargs="+", default=(), metavar="PART", help="cells whose name has this in it")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build" / "bench-closed", help="directory of what is written and kept"
+    )
+    given = parser.parse_args()
+    size = run.SHORT if given.short else run.Size()
+    there, missing, problems = cells(given.cells)
+    for cell in missing:
+        print(f"left out, a library of it is not installed: {cell.name}", file=sys.stderr)
+    if not controllers.greedy_is_there():
+        print("left out, transformers is not installed or has none: GreedyLR", file=sys.stderr)
+    if not there and not problems:
+        parser.error(f"no cell has {' or '.join(given.cells)} in its name")
+    kept = run.Kept(given.out / ("short" if given.short else "full"), given.only)
+    found = run.measure(size, kept, given.cells)
+    text = "\n".join((tables.summary(found), tables.answers(found)))
+    (given.out / "closed.md").write_text(text + tables.details(found))
+    (given.out / "closed.svg").write_text(picture.draw(found))
+    print(text)
+    print(f"written: {given.out}/closed.md, closed.svg")
+
+
+if __name__ == "__main__":
+    main()

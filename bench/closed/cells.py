@@ -1,0 +1,72 @@
+"""The cells of the comparison: each training with each optimizer, and each problem of known risk."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench.closed import data
+from bench.closed.trainings import REAL, Problems, Runs
+from lrwatch.testing.closed import PROBLEMS
+
+HERE = Path(__file__).parent
+
+# What decides how a training goes, but for who turns its learning rate down.
+TRAINED_BY = tuple(HERE / f"{name}.py" for name in ("data", "layout", "optimizers", "perceptron", "torched", "play"))
+PROBLEMS_ARE = tuple(HERE.parents[1] / "lrwatch" / "testing" / f"{name}.py" for name in ("closed", "quadratic"))
+
+# Rates that a controller starts from on the problems.
+PROBLEM_RATES = (0.3, 1.0, 1.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A training with an optimizer; the optimizer of a problem is ""."""
+
+    training: str
+    optimizer: str = ""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.training}, {self.optimizer}" if self.optimizer else self.training
+
+    @property
+    def file(self) -> str:
+        """For names of files."""
+        return self.name.replace(", ", "-").replace(" ", "-")
+
+    def runs(self, seed: int) -> Runs:
+        """One run that has not begun."""
+        return REAL[self.training].runs(self.optimizer, seed) if self.optimizer else Problems(self.training, seed)
+
+    def fingerprint(self) -> str:
+        """Of what is trained: what was measured with another one is not used again."""
+        if not self.optimizer:
+            return sources(PROBLEMS_ARE)
+        return f"{sources(TRAINED_BY)} {data.fingerprint(REAL[self.training].stream(0)):08x}"
+
+
+def sources(files: Iterable[Path]) -> str:
+    """A digest of Python code, comments left out."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(ast.dump(ast.parse(file.read_text())).encode())
+    return digest.hexdigest()[:16]
+
+
+def cells(only: Sequence[str] = ()) -> tuple[list[Cell], list[Cell], list[Cell]]:
+    """The real cells that can be trained here, those that cannot, and the problems; `only` are parts of names."""
+    every = [Cell(training, optimizer) for training, real in REAL.items() for optimizer in real.centre]
+    asked = [cell for cell in every if _is_asked(cell, only)]
+    there = [cell for cell in asked if find_spec("torch") and find_spec(REAL[cell.training].library)]
+    problems = [Cell(problem) for problem in PROBLEMS if _is_asked(Cell(problem), only)]
+    return there, [cell for cell in asked if cell not in there], problems
+
+
+def _is_asked(cell: Cell, only: Sequence[str]) -> bool:
+    return not only or any(part in cell.name for part in only)

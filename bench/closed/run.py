@@ -1,0 +1,181 @@
+"""Everybody on every cell, in an order in which each can be tuned by what came before, with what was measured kept on disk.
+
+First the schedules, at each learning rate of a sweep; the rate at which the cosine ends best is the best one. From it, a
+third of it and three times it start the controllers, which do not know how long the run will be.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import click
+
+import lrwatch
+from bench.closed import controllers
+from bench.closed.cells import PROBLEM_RATES, Cell, cells, sources
+from bench.closed.play import Outcome, Plan, play
+from bench.closed.trainings import REAL
+from lrwatch.testing.closed import PROBLEMS, hindsight
+
+SCHEDULES, PEERS, LRWATCH = "schedules", "peers", "lrwatch"
+GROUPS = (SCHEDULES, PEERS, LRWATCH)
+
+# Where controllers start, relative to the best rate.
+STARTS = (1 / 3, 1.0, 3.0)
+
+CORE = Path(lrwatch.__file__).parent / "core"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        seeds: Of initial weights and batches.
+        reads: The two lengths of a real training.
+        problem_reads: The two lengths of a problem.
+        rates: Of the sweep, relative to its middle.
+        short: A small grid for torch's rule.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    reads: tuple[int, ...] = (2000, 8000)
+    problem_reads: tuple[int, ...] = (4000, 20000)
+    rates: tuple[float, ...] = (1 / 3, 3**-0.5, 1.0, 3**0.5, 3.0)
+    short: bool = False
+
+
+SHORT = Size(seeds=(0,), rates=(1 / 3, 1.0, 3.0), short=True)
+
+
+@dataclass(slots=True)
+class Measured:
+    """All that came out of a cell.
+
+    Attributes:
+        reads: The lengths.
+        starts: The rates that controllers start from, the best one in the middle.
+        outcomes: Of each seed.
+        best: For a problem, the risk of the best schedule in hindsight, of each length.
+        edge: The best rate is the smallest or the largest of the sweep, so that a better one may lie beyond.
+    """
+
+    cell: Cell
+    reads: tuple[int, ...]
+    starts: tuple[float, ...] = PROBLEM_RATES
+    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
+    best: dict[int, float] = field(default_factory=dict)
+    edge: bool = False
+
+    def group(self, name: str) -> dict[tuple[str, float], list[Outcome]]:
+        """The outcomes of a controller by setting and start rate, one of each seed."""
+        found: dict[tuple[str, float], list[Outcome]] = {}
+        for outcomes in self.outcomes.values():
+            # Once, where the constant rate of a sweep is a start rate too.
+            for at, outcome in {(o.setting, o.rate): o for o in outcomes if o.name == name}.items():
+                found.setdefault(at, []).append(outcome)
+        return found
+
+    def tuned(self, name: str, steps: int, starts: Sequence[float] | None = None) -> list[Outcome]:
+        """The setting and start rate (of `starts`, or any) that is best after so many steps: of each seed."""
+        kept = [
+            outcomes
+            for (_, rate), outcomes in self.group(name).items()
+            if (starts is None or rate in starts) and all(steps in outcome.losses for outcome in outcomes)
+        ]
+        return min(kept, key=lambda outcomes: mean_loss(outcomes, steps), default=[])
+
+    def reference(self, steps: int) -> float:
+        """What is compared with: the tuned cosine, and for a problem the best schedule in hindsight."""
+        return self.best[steps] if self.best else mean_loss(self.tuned(controllers.COSINE, steps), steps)
+
+
+def mean_loss(outcomes: Sequence[Outcome], steps: int) -> float:
+    """Over the seeds; infinite where one of them has blown up, or there is none."""
+    return fmean(outcome.losses[steps] for outcome in outcomes) if outcomes else math.inf
+
+
+class Kept:
+    """What was measured before, in a directory; and what is measured now, on top of it.
+
+    Args:
+        directory: A file for each cell, seed and group.
+        again: Groups that are measured even so.
+    """
+
+    def __init__(self, directory: Path, again: Sequence[str] = ()) -> None:
+        self._directory, self._again = directory, again
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def get(self, name: str, group: str, key: Any, measure: Callable[[], Any]) -> Any:
+        """The file's content, if it was measured under the same key."""
+        path = self._directory / f"{name}-{group}.json"
+        key = json.loads(json.dumps(key))
+        if path.exists() and group not in self._again:
+            kept = json.loads(path.read_text())
+            if kept["key"] == key:
+                return kept["measured"]
+        measured = measure()
+        # Renamed, so that a run that is broken off leaves no half of a file.
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({"key": key, "measured": measured}) + "\n")
+        part.rename(path)
+        return measured
+
+
+def measure(size: Size, kept: Kept, only: Sequence[str] = (), progress: bool = True) -> list[Measured]:
+    """All cells whose name has one of `only` in it, if any is given."""
+    real, _, problems = cells(only)
+    return [_measure(cell, size, kept, progress) for cell in [*real, *problems]]
+
+
+def _measure(cell: Cell, size: Size, kept: Kept, progress: bool) -> Measured:
+    reads = size.reads if cell.optimizer else size.problem_reads
+    measured = Measured(cell, reads, outcomes={seed: [] for seed in size.seeds})
+
+    def add(group: str, plans: Sequence[Plan]) -> None:
+        for seed in size.seeds:
+            key = {
+                "training": cell.fingerprint(),
+                "plans": [[plan.name, plan.setting, plan.rate, plan.reads] for plan in plans],
+                "lrwatch": sources(sorted(CORE.rglob("*.py"))) if group == LRWATCH else "",
+            }
+
+            def now(seed: int = seed) -> list[dict[str, Any]]:
+                label = f"{cell.name}, seed {seed}: {len(plans)} {group}"
+                outcomes = _play(plans, cell, seed, label, progress)
+                if group == SCHEDULES:  # each of their steps is a change, and known beforehand
+                    for outcome in outcomes:
+                        outcome.changes.clear()
+                return [outcome.plain() for outcome in outcomes]
+
+            outcomes = kept.get(f"{cell.file}-{seed}", group, key, now)
+            measured.outcomes[seed] += [Outcome.of(plain) for plain in outcomes]
+
+    if cell.optimizer:
+        rates = [REAL[cell.training].centre[cell.optimizer] * factor for factor in size.rates]
+        add(SCHEDULES, controllers.schedules(rates, reads))
+        best = measured.tuned(controllers.COSINE, max(reads))[0].rate
+        measured.starts = tuple(best * factor for factor in STARTS)
+        measured.edge = best in (min(rates), max(rates)) and len(rates) > 1
+    else:
+        key = [cell.fingerprint(), reads]
+        risks = kept.get(cell.file, SCHEDULES, key, lambda: [hindsight(n, PROBLEMS[cell.training]) for n in reads])
+        measured.best = dict(zip(reads, risks, strict=True))
+    add(PEERS, controllers.peers(measured.starts, reads, size.short))
+    add(LRWATCH, controllers.ours(measured.starts, reads))
+    return measured
+
+
+def _play(plans: Sequence[Plan], cell: Cell, seed: int, label: str, progress: bool) -> list[Outcome]:
+    steps = max(step for plan in plans for step in plan.reads)
+    if not progress:
+        return play(plans, cell.runs(seed))
+    with click.progressbar(length=steps, label=label, update_min_steps=max(1, steps // 100)) as bar:
+        return play(plans, cell.runs(seed), lambda: bar.update(1))

@@ -1,0 +1,175 @@
+"""The tables: everybody over the tuned cosine, the questions that are asked of lrwatch, and every figure of every cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, geometric_mean, stdev
+
+from bench.closed.controllers import CONSTANT, COSINE, GREEDY, GRID, LRWATCH, PLATEAU, STEPS
+from bench.closed.play import Outcome
+from bench.closed.run import Measured, mean_loss
+
+# What lrwatch at its defaults is held to on the real trainings: how far over the tuned cosine, on the mean.
+WITHIN = 1.03
+
+# Losses that differ by less than what an evaluation can tell are equal; so are two runs of which nobody changed a thing.
+EQUAL = 1.001
+
+STARTS_ARE = ("a third of the best", "the best", "three times the best")
+
+# Who is in the table, and what was tuned for it by looking at the end of the very runs that are shown.
+ROWS = (
+    (CONSTANT, "tuned constant", "learning rate, for each cell and length"),
+    (COSINE, "tuned cosine", "learning rate, for each cell and length; knows the length"),
+    (STEPS, "tuned steps, a tenth at 1/2 and at 3/4", "learning rate, for each cell and length; knows the length"),
+    (CONSTANT, "constant", "nothing"),
+    (PLATEAU, "torch `ReduceLROnPlateau`", "nothing; fed with means of 100 steps"),
+    (GRID, "torch `ReduceLROnPlateau`, best of grid", "patience, factor and window, for each cell, start and length"),
+    (GREEDY, "GreedyLR", "better of two feeds, for each cell, start and length; lower bound set"),
+    (LRWATCH, "**lrwatch**", "nothing"),
+)
+TUNED = 3
+"""So many rows are tuned schedules, which choose their learning rate; the others start where they are told to."""
+
+
+def _ratio(measured: Measured, outcomes: Sequence[Outcome], steps: int) -> float:
+    return mean_loss(outcomes, steps) / measured.reference(steps)
+
+
+def ratios(found: Sequence[Measured], name: str, length: int, start: int | None) -> list[float]:
+    """Of each cell: the final loss over that of the reference.
+
+    Args:
+        found: The cells.
+        name: Of the controller, at its best setting.
+        length: 0 for the shorter one, 1 for the longer one.
+        start: Index of the start rate; None for the best rate of any.
+    """
+    out = []
+    for measured in found:
+        steps = measured.reads[length]
+        starts = None if start is None else (measured.starts[start],)
+        out.append(_ratio(measured, measured.tuned(name, steps, starts), steps))
+    return out
+
+
+def _shown(each: Sequence[float], mean: str = "mean") -> str:
+    if not each or any(math.isinf(ratio) for ratio in each):
+        blown = sum(math.isinf(ratio) for ratio in each)
+        return f"{blown} of {len(each)} blew up" if each else "-"
+    middle = geometric_mean(each) if mean == "geometric" else fmean(each)
+    return f"{_figure(middle)} ({_figure(max(each))})"
+
+
+def _figure(ratio: float) -> str:
+    return f"{ratio:.3f}" if ratio < 10 else f"{ratio:.3g}"
+
+
+def _cuts(found: Sequence[Measured], name: str) -> str:
+    outcomes = [
+        outcome
+        for measured in found
+        for start in measured.starts
+        for outcome in measured.tuned(name, measured.reads[-1], (start,))
+    ]
+    if not outcomes or name in (CONSTANT, COSINE, STEPS):
+        return "-"
+    cuts = fmean(outcome.cuts(max(outcome.losses)) for outcome in outcomes)
+    raised = fmean(outcome.raises(max(outcome.losses)) for outcome in outcomes)
+    return f"{cuts:.1f}" + (f", {raised:.1f} taken back" if raised >= 0.05 else "")
+
+
+def summary(found: Sequence[Measured]) -> str:
+    """The table of the README."""
+    real = [measured for measured in found if measured.cell.optimizer]
+    problems = [measured for measured in found if not measured.cell.optimizer]
+    short, long = real[0].reads if real else (0, 0)
+    columns = ["who", "tuned in hindsight", f"{short:,} steps", f"{long:,} steps"]
+    columns += [f"{long:,}, from a third", f"{long:,}, from three times", "cuts", "problems of known risk"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for row, (name, label, tuned) in enumerate(ROWS):
+        if row < TUNED:
+            columns = [_shown(ratios(real, name, length, None)) for length in (0, 1)] + ["-", "-"]
+            known = "-"
+        else:
+            columns = [_shown(ratios(real, name, *at)) for at in ((0, 1), (1, 1), (1, 0), (1, 2))]
+            every = [r for length in (0, 1) for start in range(3) for r in ratios(problems, name, length, start)]
+            known = _shown(every, "geometric")
+        if not any(measured.group(name) for measured in found):  # its library is not installed
+            continue
+        cuts = _cuts(real, name) if row >= TUNED else "-"
+        lines.append(f"| {label} | {tuned} | {' | '.join(columns)} | {cuts} | {known} |")
+    return "\n".join(lines) + "\n"
+
+
+def answers(found: Sequence[Measured]) -> str:
+    """The questions that are asked of lrwatch, each answered in a line."""
+    real = [measured for measured in found if measured.cell.optimizer]
+    if not real:
+        return ""
+    lines = []
+    for length, steps in enumerate(real[0].reads):
+        lines += [f"After {steps:,} steps:", ""]
+        for start, where in enumerate(STARTS_ARE):
+            us = ratios(real, LRWATCH, length, start)
+            for they, at in (("from the same start", start), ("from its best start", None)):
+                theirs = ratios_at_starts(real, length) if at is None else ratios(real, GRID, length, at)
+                lost = {m.cell.name: u / t for m, u, t in zip(real, us, theirs, strict=True) if not u <= t}
+                lines.append(
+                    f"- from {where}: at or below the best of the grid {they} in {len(real) - len(lost)} of {len(real)} cells"
+                    + "".join(f"; {name} {100 * (over - 1):+.1f} %" for name, over in lost.items())
+                )
+            mean = fmean(us)
+            lines.append(
+                f"- from {where}: {mean:.3f} of the tuned cosine on the mean, "
+                f"{'within' if mean <= WITHIN else 'not within'} {100 * (WITHIN - 1):.0f} %; "
+                + ", ".join(f"{m.cell.name} {ratio:.3f}" for m, ratio in zip(real, us, strict=True))
+            )
+        lines.append("")
+    for measured in found:
+        if measured.edge:
+            lines.append(
+                f"The best rate of {measured.cell.name} is at the edge of its sweep: a better one may lie beyond."
+            )
+    return "\n".join(lines) + "\n"
+
+
+def ratios_at_starts(real: Sequence[Measured], length: int) -> list[float]:
+    """As `ratios`, of the grid of torch's rule at the best of the start rates too."""
+    return [_ratio(m, m.tuned(GRID, m.reads[length], m.starts), m.reads[length]) for m in real]
+
+
+def details(found: Sequence[Measured]) -> str:
+    """Every cell: the mean over the seeds with its standard deviation, and the cuts of each seed."""
+    lines = []
+    for measured in found:
+        reads = measured.reads
+        lines += ["", f"### {measured.cell.name}", ""]
+        if measured.best:
+            known = ", ".join(f"{_loss(measured.best[steps])} after {steps:,} steps" for steps in reads)
+            lines += [f"The best schedule in hindsight: {known}.", ""]
+        lines += [
+            f"| who | setting | starts at | {' | '.join(f'{steps:,} steps' for steps in reads)} | cuts, taken back |",
+            "|---" * (4 + len(reads)) + "|",
+        ]
+        for name in (CONSTANT, COSINE, STEPS, PLATEAU, GRID, GREEDY, LRWATCH):
+            for (setting, rate), outcomes in sorted(measured.group(name).items()):
+                shown = [_spread([o.losses[steps] for o in outcomes if steps in o.losses]) for steps in reads]
+                last = max(outcomes[0].losses)
+                turned = "; ".join(f"{o.cuts(last)}, {o.raises(last)}" for o in outcomes)
+                turned = "" if name in (CONSTANT, COSINE, STEPS) else turned
+                lines.append(f"| {name} | {setting} | {rate:.4g} | {' | '.join(shown)} | {turned} |")
+    return "\n".join(lines) + "\n"
+
+
+def _loss(loss: float) -> str:
+    return f"{loss:.4g}"
+
+
+def _spread(losses: Sequence[float]) -> str:
+    if not losses:
+        return ""
+    if any(math.isinf(loss) for loss in losses):
+        return "blew up"
+    return _loss(fmean(losses)) + (f" ± {stdev(losses):.2g}" if len(losses) > 1 else "")
