@@ -23,8 +23,8 @@ from bench.closed.play import Outcome, Plan, play
 from bench.closed.trainings import REAL
 from lrwatch.testing.closed import PROBLEMS, hindsight
 
-SCHEDULES, PEERS, LRWATCH = "schedules", "peers", "lrwatch"
-GROUPS = (SCHEDULES, PEERS, LRWATCH)
+SCHEDULES, STARTED, PEERS, LRWATCH = "schedules", "started", "peers", "lrwatch"
+GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH)
 
 # Where controllers start, relative to the best rate.
 STARTS = (1 / 3, 1.0, 3.0)
@@ -150,7 +150,7 @@ def _measure(cell: Cell, size: Size, kept: Kept, progress: bool) -> Measured:
             def now(seed: int = seed) -> list[dict[str, Any]]:
                 label = f"{cell.name}, seed {seed}: {len(plans)} {group}"
                 outcomes = _play(plans, cell, seed, label, progress)
-                if group == SCHEDULES:  # each of their steps is a change, and known beforehand
+                if group in (SCHEDULES, STARTED):  # each of their steps is a change, and known beforehand
                     for outcome in outcomes:
                         outcome.changes.clear()
                 return [outcome.plain() for outcome in outcomes]
@@ -163,6 +163,11 @@ def _measure(cell: Cell, size: Size, kept: Kept, progress: bool) -> Measured:
         add(SCHEDULES, controllers.schedules(rates, reads))
         best = measured.tuned(controllers.COSINE, max(reads))[0].rate
         measured.starts = tuple(best * factor for factor in STARTS)
+        # What a schedule that knows the length would make of the controllers' start rates.
+        add(
+            STARTED,
+            [plan for plan in controllers.schedules(measured.starts, reads) if plan.name != controllers.CONSTANT],
+        )
         measured.edge = best in (min(rates), max(rates)) and len(rates) > 1
     else:
         key = [cell.fingerprint(), reads]

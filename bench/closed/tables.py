@@ -23,6 +23,7 @@ ROWS = (
     (CONSTANT, "tuned constant", "learning rate, for each cell and length"),
     (COSINE, "tuned cosine", "learning rate, for each cell and length; knows the length"),
     (STEPS, "tuned steps, a tenth at 1/2 and at 3/4", "learning rate, for each cell and length; knows the length"),
+    (COSINE, "cosine", "nothing, but knows the length"),
     (CONSTANT, "constant", "nothing"),
     (PLATEAU, "torch `ReduceLROnPlateau`", "nothing; fed with means of 100 steps"),
     (GRID, "torch `ReduceLROnPlateau`, best of grid", "patience, factor and window, for each cell, start and length"),
@@ -95,7 +96,7 @@ def summary(found: Sequence[Measured]) -> str:
         else:
             columns = [_shown(ratios(real, name, *at)) for at in ((0, 1), (1, 1), (1, 0), (1, 2))]
             every = [r for length in (0, 1) for start in range(3) for r in ratios(problems, name, length, start)]
-            known = _shown(every, "geometric")
+            known = "-" if name == COSINE else _shown(every, "geometric")
         if not any(measured.group(name) for measured in found):  # its library is not installed
             continue
         cuts = _cuts(real, name) if row >= TUNED else "-"
