@@ -35,7 +35,7 @@ bench-detect: $(VENV)/.bench
 bench-detect-long: $(VENV)/.bench
 	$(BIN)/python bench/detect --long
 
-# Who turns the learning rate down best, on real trainings: a quarter of an hour on one core. What is measured is kept in
+# Who turns the learning rate down best, on real trainings: some twenty-five minutes on one core. What is measured is kept in
 # build/bench-closed, so a run that was broken off goes on, and a new policy has only its own runs to make.
 bench-closed: $(VENV)/.bench
 	$(BIN)/python bench/closed

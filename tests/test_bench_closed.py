@@ -307,6 +307,9 @@ def test_the_tables_and_the_picture_are_the_same_from_what_was_kept(kept: Path, 
     assert "tuned cosine | learning rate, for each cell and length; knows the length | 1.000 (1.000) |" in rows[3]
     assert "at or below the best of the grid from the same start in 1 of 1 cells" in tables.answers(found)
     assert "at the edge of its sweep" in tables.answers(found)
+    one = tables.one_for_all(found)
+    assert one in {setting for setting, _ in found[0].group(controllers.GRID)}
+    assert any(one in row for row in rows)
     texts = [text.text for text in ElementTree.fromstring(picture.draw(found)).iter("{http://www.w3.org/2000/svg}text")]
     assert {"lrwatch", "transformer, SGD", "best / 3"} <= set(texts)
 

@@ -1,7 +1,7 @@
 """Who turns the learning rate down best: schedules, torch's rule, GreedyLR and lrwatch in closed loop, on real trainings.
 
 Run with ``python bench/closed`` (three seeds, some twenty-five minutes on one core) or ``--short`` (one seed, a smaller
-grid, three minutes). What was measured is kept in the directory of the output: a run that was broken off goes on, and after
+grid, five minutes). What was measured is kept in the directory of the output: a run that was broken off goes on, and after
 a change of lrwatch's core only lrwatch's runs are made again. Needs torch and scikit-learn, and transformers for GreedyLR;
 what is not installed is left out and named.
 """

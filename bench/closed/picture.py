@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from bench.closed.controllers import CONSTANT, GREEDY, GRID, LRWATCH, PLATEAU, STEPS
+from bench.closed.controllers import CONSTANT, COSINE, GREEDY, GRID, LRWATCH, PLATEAU, STEPS
 from bench.closed.run import Measured
 from bench.closed.tables import ratios
 
@@ -28,6 +28,7 @@ COLOURS = {
     GRID: ("#cf222e", "#ff7b72", ""),
     PLATEAU: ("#cf222e", "#ff7b72", "5 3"),
     GREEDY: ("#1a7f37", "#56d364", ""),
+    COSINE: ("#8250df", "#d2a8ff", "1 2"),
     CONSTANT: ("#6e7781", "#8b949e", "2 3"),
     STEPS: ("#9a6700", "#e3b341", "8 3"),
 }
@@ -36,6 +37,7 @@ NAMES = {
     GRID: "ReduceLROnPlateau, best of its grid",
     PLATEAU: "ReduceLROnPlateau",
     GREEDY: "GreedyLR",
+    COSINE: "cosine",
     CONSTANT: "constant",
     STEPS: "tuned steps",
 }
@@ -91,7 +93,7 @@ def _legend(out: list[str], css: dict[str, str]) -> None:
         out.append(f'<path class="line {css[name]}{ours}" d="M{x:.0f} 78h26"{_dashes(name)}/>')
         bold = ' class="name"' if name == LRWATCH else ""
         out.append(f'<text{bold} x="{x + 32:.0f}" y="82">{escape(shown)}</text>')
-        x += 32 + 6.6 * len(shown) + 26
+        x += 32 + 6.3 * len(shown) + 20
 
 
 def _dashes(name: str) -> str:

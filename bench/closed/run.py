@@ -82,12 +82,16 @@ class Measured:
                 found.setdefault(at, []).append(outcome)
         return found
 
-    def tuned(self, name: str, steps: int, starts: Sequence[float] | None = None) -> list[Outcome]:
-        """The setting and start rate (of `starts`, or any) that is best after so many steps: of each seed."""
+    def tuned(
+        self, name: str, steps: int, starts: Sequence[float] | None = None, setting: str | None = None
+    ) -> list[Outcome]:
+        """The setting (unless given) and start rate (of `starts`, or any) that is best after so many steps: of each seed."""
         kept = [
             outcomes
-            for (_, rate), outcomes in self.group(name).items()
-            if (starts is None or rate in starts) and all(steps in outcome.losses for outcome in outcomes)
+            for (at, rate), outcomes in self.group(name).items()
+            if (starts is None or rate in starts)
+            and setting in (None, at)
+            and all(steps in outcome.losses for outcome in outcomes)
         ]
         return min(kept, key=lambda outcomes: mean_loss(outcomes, steps), default=[])
 

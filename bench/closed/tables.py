@@ -18,6 +18,9 @@ EQUAL = 1.001
 
 STARTS_ARE = ("a third of the best", "the best", "three times the best")
 
+# A row of the setting of torch's rule that would have been the best if one had to do for every cell and start.
+ONE = "one of the grid"
+
 # Who is in the table, and what was tuned for it by looking at the end of the very runs that are shown.
 ROWS = (
     (CONSTANT, "tuned constant", "learning rate, for each cell and length"),
@@ -26,6 +29,7 @@ ROWS = (
     (COSINE, "cosine", "nothing, but knows the length"),
     (CONSTANT, "constant", "nothing"),
     (PLATEAU, "torch `ReduceLROnPlateau`", "nothing; fed with means of 100 steps"),
+    (ONE, "torch `ReduceLROnPlateau`, one of its grid for all", "{one}: the best on the mean over all"),
     (GRID, "torch `ReduceLROnPlateau`, best of grid", "patience, factor and window, for each cell, start and length"),
     (GREEDY, "GreedyLR", "better of two feeds, for each cell, start and length; lower bound set"),
     (LRWATCH, "**lrwatch**", "nothing"),
@@ -38,7 +42,9 @@ def _ratio(measured: Measured, outcomes: Sequence[Outcome], steps: int) -> float
     return mean_loss(outcomes, steps) / measured.reference(steps)
 
 
-def ratios(found: Sequence[Measured], name: str, length: int, start: int | None) -> list[float]:
+def ratios(
+    found: Sequence[Measured], name: str, length: int, start: int | None, setting: str | None = None
+) -> list[float]:
     """Of each cell: the final loss over that of the reference.
 
     Args:
@@ -46,13 +52,26 @@ def ratios(found: Sequence[Measured], name: str, length: int, start: int | None)
         name: Of the controller, at its best setting.
         length: 0 for the shorter one, 1 for the longer one.
         start: Index of the start rate; None for the best rate of any.
+        setting: Instead of the best one.
     """
     out = []
     for measured in found:
         steps = measured.reads[length]
         starts = None if start is None else (measured.starts[start],)
-        out.append(_ratio(measured, measured.tuned(name, steps, starts), steps))
+        out.append(_ratio(measured, measured.tuned(name, steps, starts, setting), steps))
     return out
+
+
+def one_for_all(found: Sequence[Measured]) -> str:
+    """The setting of torch's rule that is best on the mean over all cells, starts and lengths."""
+    settings = sorted({setting for measured in found for setting, _ in measured.group(GRID)})
+
+    def mean(setting: str) -> float:
+        return geometric_mean(
+            [r for length in (0, 1) for start in range(3) for r in ratios(found, GRID, length, start, setting)]
+        )
+
+    return min(settings, key=mean, default="")
 
 
 def _shown(each: Sequence[float], mean: str = "mean") -> str:
@@ -67,12 +86,12 @@ def _figure(ratio: float) -> str:
     return f"{ratio:.3f}" if ratio < 10 else f"{ratio:.3g}"
 
 
-def _cuts(found: Sequence[Measured], name: str) -> str:
+def _cuts(found: Sequence[Measured], name: str, setting: str | None) -> str:
     outcomes = [
         outcome
         for measured in found
         for start in measured.starts
-        for outcome in measured.tuned(name, measured.reads[-1], (start,))
+        for outcome in measured.tuned(name, measured.reads[-1], (start,), setting)
     ]
     if not outcomes or name in (CONSTANT, COSINE, STEPS):
         return "-"
@@ -89,18 +108,20 @@ def summary(found: Sequence[Measured]) -> str:
     columns = ["who", "tuned in hindsight", f"{short:,} steps", f"{long:,} steps"]
     columns += [f"{long:,}, from a third", f"{long:,}, from three times", "cuts", "problems of known risk"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for row, (name, label, tuned) in enumerate(ROWS):
-        if row < TUNED:
-            columns = [_shown(ratios(real, name, length, None)) for length in (0, 1)] + ["-", "-"]
-            known = "-"
-        else:
-            columns = [_shown(ratios(real, name, *at)) for at in ((0, 1), (1, 1), (1, 0), (1, 2))]
-            every = [r for length in (0, 1) for start in range(3) for r in ratios(problems, name, length, start)]
-            known = "-" if name == COSINE else _shown(every, "geometric")
+    one = one_for_all(real or found)
+    for row, (who, label, tuned) in enumerate(ROWS):
+        name, setting = (GRID, one) if who == ONE else (who, None)
         if not any(measured.group(name) for measured in found):  # its library is not installed
             continue
-        cuts = _cuts(real, name) if row >= TUNED else "-"
-        lines.append(f"| {label} | {tuned} | {' | '.join(columns)} | {cuts} | {known} |")
+        if row < TUNED:
+            cells = [_shown(ratios(real, name, length, None)) for length in (0, 1)] + ["-"] * 4
+        else:
+            cells = [_shown(ratios(real, name, *at, setting)) for at in ((0, 1), (1, 1), (1, 0), (1, 2))]
+            every = [
+                r for length in (0, 1) for start in range(3) for r in ratios(problems, name, length, start, setting)
+            ]
+            cells += [_cuts(real, name, setting), "-" if name == COSINE else _shown(every, "geometric")]
+        lines.append("| " + " | ".join([label, tuned.format(one=one), *cells]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -109,16 +130,21 @@ def answers(found: Sequence[Measured]) -> str:
     real = [measured for measured in found if measured.cell.optimizer]
     if not real:
         return ""
-    lines = []
+    one = one_for_all(real)
+    lines = [f"The setting of torch's rule that would have been the best one for all cells and starts: {one}.", ""]
     for length, steps in enumerate(real[0].reads):
         lines += [f"After {steps:,} steps:", ""]
         for start, where in enumerate(STARTS_ARE):
             us = ratios(real, LRWATCH, length, start)
-            for they, at in (("from the same start", start), ("from its best start", None)):
-                theirs = ratios_at_starts(real, length) if at is None else ratios(real, GRID, length, at)
-                lost = {m.cell.name: u / t for m, u, t in zip(real, us, theirs, strict=True) if not u <= t}
+            others = {
+                "the best of the grid from the same start": ratios(real, GRID, length, start),
+                "the best of the grid from its best start": ratios_at_starts(real, length),
+                "the one setting for all from the same start": ratios(real, GRID, length, start, one),
+            }
+            for they, theirs in others.items():
+                lost = {m.cell.name: u / t for m, u, t in zip(real, us, theirs, strict=True) if not u <= EQUAL * t}
                 lines.append(
-                    f"- from {where}: at or below the best of the grid {they} in {len(real) - len(lost)} of {len(real)} cells"
+                    f"- from {where}: at or below {they} in {len(real) - len(lost)} of {len(real)} cells"
                     + "".join(f"; {name} {100 * (over - 1):+.1f} %" for name, over in lost.items())
                 )
             mean = fmean(us)
