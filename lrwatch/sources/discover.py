@@ -147,6 +147,7 @@ class _Search:
         if os.path.lexists(absolute) or not glob.has_magic(given):
             return [absolute]
         found = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 - patterns may be absolute
+        found = [path for path in found if not path.endswith(os.sep)]  # what `**` is below of is no match of it
         if os.path.basename(given) in ("*", "**"):  # noqa: PTH119
             found = [path for path in found if _is_named_log(os.path.basename(path)) or os.path.isdir(path)]  # noqa: PTH112, PTH119
         if not found:
