@@ -59,13 +59,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             eventually(partial(server.query, applied), timeout=120, what=applied)
             moved = 'increase(lrwatch_commands_total{run="train"}[10s]) > 0'
             eventually(partial(server.query, moved), timeout=30, what=moved)
-            trend = (
-                'lrwatch_run_plateau{run="train",metric="loss"}'  # a new phase has none until its first window is full
-            )
-            eventually(partial(server.query, trend), timeout=30, what=trend)
-            # Two scrapes, since the dashboard asks for whole steps of time.
+            # A new phase has no trend until its first window is full. Two scrapes of an effect, since the dashboard asks for
+            # whole steps of time; both at one moment, since the next command may follow at once.
+            trend = 'lrwatch_run_plateau{run="train",metric="loss"}'
             measured = 'count_over_time(lrwatch_effect_gain_ratio{run="train"}[10s]) > 1'
-            eventually(partial(server.query, measured), timeout=30, what=measured)
+            both = f"{trend} and on (run) {measured}"
+            eventually(partial(server.query, both), timeout=60, what=both)
             choice = {"job": JOB, "instance": ".+", "run": "train", "metric": ".+"}
             watched = Watched(server, start, time.time(), choice)
             answers = {query.where: watched.answer(query) for query in QUERIES}
