@@ -2,9 +2,10 @@
 
 The counterfactual is the last phase's fitted line, continued, but never upwards: a cut is decided where noise makes the
 curve look flattest, so a line that seems to rise there is the noise that was selected, and going on must not be blamed
-for it. A falling line is kind to going on (curves flatten). They are compared once: a horizon after the command was
-applied, since the noise floor answers a cut fast and the slow directions do not, or up to MAX_HORIZONS after it where noise
-hides the difference.
+for it. A falling line is kind to going on (curves flatten). They are compared once, a horizon after the command was
+applied, since the noise floor answers a cut fast and the slow directions do not. Where noise hides the difference its
+interval says so: to wait for certainty would measure what the continued line does, which says little about a curve that
+bends, and was worth nothing in closed loop.
 """
 
 from __future__ import annotations
@@ -17,10 +18,6 @@ from lrwatch.core.events import Counterfactual, Effect
 
 # Two-sided 95 % of a Gaussian.
 Z95 = 1.96
-
-# An effect that is not certain after a horizon is measured until it is, or for so many horizons: a line that is continued
-# for longer says little about a curve that bends.
-MAX_HORIZONS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Before:
 
 
 def measure(before: Before, after: Trend) -> Effect | None:
-    """The effect, once the new phase is a horizon old and it is certain, or MAX_HORIZONS old; None until then. Gains are relative to the level before."""
+    """The effect, once the new phase is a horizon old; None until then. Gains are relative to the level before."""
     if after.step - before.step < before.horizon:
         return None
     ahead = after.step - before.at
@@ -57,8 +54,6 @@ def measure(before: Before, after: Trend) -> Effect | None:
     slope_error = before.per_step_error * ahead if improving else 0.0
     gain = before.sign * (expected - after.end)
     margin = Z95 * math.hypot(before.end_error, slope_error, after.end_error)
-    if abs(gain) < margin and after.step - before.step < MAX_HORIZONS * before.horizon:
-        return None
     level = before.level or 1.0
     gain, lower, upper = gain / level, (gain - margin) / level, (gain + margin) / level
     measured = Effect(

@@ -99,7 +99,8 @@ class Pilot:
         if self._remembers:
             self._newest = trend
         if self._before is not None and (measured := effect.measure(self._before, trend)) is not None:
-            self._learn(measured)
+            before = self._before.level
+            self._learn(measured, trend.level / before if trend.level and before else 1.0)
             said.append(measured)
         since = self.policy.applied_at
         if self.policy.asked is None and since is not None and trend.step - since >= trend.horizon:
@@ -109,12 +110,13 @@ class Pilot:
             said.append(command)
         return said
 
-    def _learn(self, measured: Effect) -> None:
+    def _learn(self, measured: Effect, level_ratio: float) -> None:
+        """A command was measured; the level is now `level_ratio` of what it was before."""
         self._before = None
         if self._trial.previous is not None:
             self._trial = raising.learned(self._trial, measured)
         elif self.options.strategy == "plateau":
-            self.policy = reduce.learned(self.policy, measured)
+            self.policy = reduce.learned(self.policy, measured, level_ratio)
 
     def _decide(self, trend: Trend, others: Collection[Trend], *, moves: bool) -> Command | None:
         if self._trial.take_back:
@@ -251,7 +253,7 @@ class Pilot:
         else:
             self._start_strategy(timed.Plan(step, self.policy.scale))
         self.options, self._followed = options, followed
-        self.policy = replace(self.policy, previous=None, take_back=False, without_gain=0)
+        self.policy = replace(self.policy, previous=None, take_back=False)
 
     def decay_now(self, step: int) -> None:
         """Begin the decay of WSD at `step`.
@@ -354,7 +356,7 @@ class Pilot:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`. A state of version 0.1 knows of no strategy but the one of the settings."""
-        self.policy = reduce.PolicyState(**state["policy"])
+        self.policy = reduce.PolicyState.restore(state["policy"])
         self._plan = timed.Plan(**state.get("plan", {}))
         self._rescue = rescue.Rescue(**state.get("rescue", {}))
         self._trial = raising.Trial(**state.get("trial", {}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -12,11 +12,11 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Effect
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.policies.reduce import (
-    KEEP_SHARE,
-    MAX_WITHOUT_GAIN,
-    PATIENCE_AFTER_RESTORE,
-    PATIENCE_AFTER_TRIAL,
-    PATIENCE_SHARE,
+    EXCESS_SHARE,
+    FIRST_GUESS,
+    MAX_WAIT,
+    OLD_COUNTS,
+    PATIENCE_AFTER_UNDO,
     PolicyState,
     applied,
     decide,
@@ -30,7 +30,7 @@ FRESH = PolicyState()
 
 
 def trend(step: int = 5000, upper: float = 0.004, level: float = 2.0) -> Trend:
-    """A look: going on brings surely less than `upper` of the level per 500 steps."""
+    """A look: going on brings half of `upper` of the level per 500 steps, surely less than `upper`."""
     return Trend(
         step=step, state="plateau", horizon=500.0, level=level, improvement=upper * level / 2, lower=-1.0,
         improvement_now=upper * level / 2, upper=upper * level * 1.5, upper_now=upper * level, end=level, end_error=0.001, per_step=-1e-6,
@@ -71,11 +71,11 @@ GUARDS: dict[str, tuple[PolicyState, PolicyOptions]] = {
     "a budget of none": (FRESH, replace(AUTO, max_commands=0)),
     "the warmup": (FRESH, replace(AUTO, warmup_steps=5001)),
     "quiet after a rejection": (replace(FRESH, quiet_until=5000.5), AUTO),
-    "the cooldown": (replace(FRESH, applied_at=4501), AUTO),
+    "the cooldown": (replace(FRESH, applied_at=3751), AUTO),
     "a longer cooldown": (replace(FRESH, applied_at=3001), replace(AUTO, cooldown=4.0)),
     "the smallest scale": (replace(FRESH, scale=0.001), AUTO),
     "a schedule that moves": (replace(FRESH, schedule_moves=True), AUTO),
-    "no gain too often": (replace(FRESH, without_gain=MAX_WITHOUT_GAIN), AUTO),
+    "a cut that was not measured": (replace(FRESH, scale=0.5, previous=1.0, applied_at=3501), AUTO),
 }
 
 
@@ -91,8 +91,8 @@ def test_each_guard_alone_keeps_a_cut_back(guard: str) -> None:
         (replace(FRESH, commands=19), AUTO),
         (FRESH, replace(AUTO, warmup_steps=5000)),
         (replace(FRESH, quiet_until=5000.0), AUTO),
-        (replace(FRESH, applied_at=4500), AUTO),
-        (replace(FRESH, without_gain=MAX_WITHOUT_GAIN - 1), AUTO),
+        (replace(FRESH, applied_at=3750), AUTO),
+        (replace(FRESH, previous=2.0, applied_at=5000 - int(MAX_WAIT * 500)), AUTO),
         (FRESH, PolicyOptions(mode="suggest")),
         (FRESH, PolicyOptions(mode="approve")),
     ],
@@ -115,48 +115,99 @@ def test_a_cut_is_the_factor_within_the_bounds(now: float, options: PolicyOption
     assert scale(replace(FRESH, scale=now), trend(), options) == expected
 
 
-def test_what_a_cut_is_worth_is_learned_from_the_last_one() -> None:
+def test_what_a_cut_is_worth_is_learned_from_what_cuts_brought() -> None:
     assert going_on_must_bring(FRESH, AUTO) == 0.005
-    helped = learned(replace(FRESH, scale=0.5, previous=1.0, without_gain=1, going=0.02), effect(0.4, error=0.1))
-    assert helped.gain == 0.4
-    assert (helped.previous, helped.without_gain, helped.take_back) == (None, 0, False)
-    assert going_on_must_bring(helped, AUTO) == PATIENCE_SHARE * 0.2
-    assert going_on_must_bring(helped, replace(AUTO, factor=0.25)) == PATIENCE_SHARE * 0.1
-    assert scale(helped, trend(upper=0.079)) == 0.25
-    assert scale(helped, trend(upper=0.081)) is None
-    _, command = decide(helped, trend(upper=0.079), AUTO)
+    helped = learned(replace(FRESH, scale=0.5, previous=1.0), effect(0.4, error=1e-6))
+    assert (helped.gain, helped.previous, helped.take_back) == (0.4, None, False)
+    assert helped.excess == pytest.approx(0.8)  # half a scale took away 0.4
+    worth = going_on_must_bring(helped, AUTO)
+    assert worth == pytest.approx(EXCESS_SHARE * 0.8 * 0.5)
+    upper = worth / (0.5 + 0.7 / 2)  # its interval of 95 % ends there
+    assert scale(helped, trend(upper=0.99 * upper)) == 0.25
+    assert scale(helped, trend(upper=1.01 * upper)) is None
+    _, command = decide(replace(helped, excess_error=0.08), trend(upper=0.08), AUTO)
     assert command is not None
-    assert "going on brings 4 % per 500 steps, surely less than 7.9 %" in command.reason
-    assert "the last cut brought 40 %, the next should bring 20 %" in command.reason
+    assert command.reason == (
+        "going on brings 4 % \u00b1 2.8 % per 500 steps, surely less than 6.8 %; the last cut brought 40 %, by all so far the next "
+        "should bring 20 % \u00b1 3.9 %, and going on must be worth 0.3 of the excess that the rate causes, 12 %"
+    )
 
 
-def test_a_cut_that_brought_less_than_going_on_is_taken_back_and_made_again_when_that_is_over() -> None:
-    after_cut = PolicyState(scale=0.5, previous=1.0, commands=1, applied_at=5900, going=0.03)
-    assert not learned(after_cut, effect(0.03 / KEEP_SHARE)).take_back
-    early = learned(after_cut, effect(0.02))
-    assert (early.take_back, early.without_gain, early.gain) == (True, 0, 0.02)
-    asked, command = decide(early, trend(6000), AUTO)
-    assert command is not None
-    assert (command.scale, command.cause) == (1.0, "restore")
-    assert "brought 2 %, while going on is worth 3 % per horizon" in command.reason
-    restored = applied(asked, 6001, 1.0)
-    assert going_on_must_bring(restored, AUTO) == PATIENCE_SHARE * 0.02  # the same cut brings the same
-    assert scale(restored, trend(int(PATIENCE_AFTER_TRIAL * 6000) - 1)) is None
-    assert scale(restored, trend(int(PATIENCE_AFTER_TRIAL * 6000))) == 0.5
+def test_cuts_are_pooled_by_their_precision() -> None:
+    known = replace(FRESH, scale=0.5, previous=1.0, excess=0.4, excess_error=0.01)
+    hidden = learned(known, effect(-0.3, error=0.5))
+    assert hidden.excess == pytest.approx(0.4, rel=0.01)  # what noise hides weighs little
+    clear = learned(replace(known, excess_error=0.5), effect(0.3, error=0.0001))
+    assert clear.excess == pytest.approx(0.6, rel=0.01)
+    same = learned(replace(known, excess_error=0.02 * math.sqrt(OLD_COUNTS)), effect(0.3, error=0.01))
+    assert same.excess == pytest.approx((0.4 + 0.6) / 2)  # as precise as each other
+    assert same.excess_error == pytest.approx(0.02 / math.sqrt(2))
 
 
-def test_a_cut_without_gain_is_taken_back_and_not_tried_again_before_the_run_is_older() -> None:
+def test_the_first_cut_is_weighed_against_a_guess() -> None:
+    nothing_seen = learned(replace(FRESH, scale=0.5, previous=1.0), effect(-0.5, error=100.0))
+    assert nothing_seen.excess == pytest.approx(FIRST_GUESS, rel=0.01)
+    assert nothing_seen.excess_error == pytest.approx(FIRST_GUESS, rel=0.01)
+
+
+def test_the_excess_is_relative_to_the_level_as_that_falls() -> None:
+    known = learned(replace(FRESH, scale=0.5, previous=1.0), effect(0.2, error=1e-6), 0.8)
+    assert known.excess == pytest.approx(0.4 / 0.8)
+
+
+def test_an_excess_is_never_negative() -> None:
+    known = learned(replace(FRESH, scale=0.5, previous=1.0), effect(-0.2, error=1e-6))
+    assert known.excess == 0.0
+    assert scale(replace(known, take_back=False), trend(upper=0.001)) is None
+
+
+def test_a_measurement_without_error_is_the_truth_and_two_are_no_error() -> None:
+    state = replace(FRESH, scale=0.5, previous=1.0, excess=0.1, excess_error=0.0)
+    assert learned(state, effect(0.2, error=0.0)).excess == pytest.approx(0.4)
+
+
+def test_a_cut_that_noise_hides_stays() -> None:
+    state = learned(PolicyState(scale=0.5, previous=1.0, commands=1, applied_at=5400), effect(-0.01, error=0.02))
+    assert (state.take_back, state.previous) == (False, None)
+
+
+def test_a_cut_that_cost_progress_is_undone_once_a_level_and_not_tried_again_before_the_run_is_older() -> None:
     after_cut = PolicyState(scale=0.5, previous=1.0, commands=1, applied_at=5900)
-    to_take_back = learned(after_cut, effect(-0.01))
-    assert (to_take_back.take_back, to_take_back.without_gain) == (True, 1)
-    asked, command = decide(to_take_back, trend(6000), AUTO)  # within the cooldown of a cut: a mistake is not kept
+    costly = learned(after_cut, effect(-0.03))
+    assert (costly.take_back, costly.undone) == (True, 0.5)
+    asked, command = decide(costly, trend(6000), AUTO)  # within the cooldown: a mistake is not kept
     assert command is not None
     assert (command.scale, command.cause) == (1.0, "restore")
-    assert asked.quiet_until == PATIENCE_AFTER_RESTORE * 6000
-    restored = applied(asked, 6001, 1.0)
+    assert command.reason.startswith("No gain: the last cut cost progress (it brought -3 %)")
+    assert asked.quiet_until == PATIENCE_AFTER_UNDO * 6000
+    restored = replace(applied(asked, 6001, 1.0), excess=0.4)
     assert (restored.scale, restored.take_back, restored.previous) == (1.0, False, None)
     assert scale(restored, trend(8999)) is None
-    assert scale(restored, trend(9000)) == 0.5
+    again, command = decide(restored, trend(9000), AUTO)
+    assert command is not None
+    assert command.scale == 0.5
+    assert not learned(applied(again, 9001, 0.5), effect(-0.03)).take_back
+    lower = replace(restored, scale=0.25, previous=0.5)
+    assert learned(lower, replace(effect(-0.03), scale=0.25)).take_back
+
+
+def test_a_state_of_the_version_before_is_restored_and_what_it_does_not_say_is_the_default() -> None:
+    old = {
+        "scale": 0.25,
+        "commands": 2,
+        "applied_at": 100,
+        "gain": 0.1,
+        "going": 0.02,
+        "tried": False,
+        "without_gain": 1,
+    }
+    state = PolicyState.restore(old)
+    assert (state.scale, state.commands, state.applied_at) == (0.25, 2, 100)
+    assert (state.excess, state.excess_error) == (0.4, 0.4)
+    assert PolicyState.restore({}) == PolicyState()
+    by_an_operator = PolicyState(scale=0.5, gain=0.1)
+    assert PolicyState.restore(asdict(by_an_operator)) == by_an_operator
+    assert PolicyState.restore(asdict(state)) == state
 
 
 def test_while_the_schedule_moves_even_a_cut_without_gain_stays() -> None:
@@ -164,13 +215,9 @@ def test_while_the_schedule_moves_even_a_cut_without_gain_stays() -> None:
     assert scale(state, trend()) is None
 
 
-def test_after_too_many_cuts_without_gain_the_last_one_is_still_taken_back() -> None:
-    state = replace(PolicyState(scale=0.5, previous=1.0), without_gain=MAX_WITHOUT_GAIN - 1)
-    assert scale(learned(state, effect(0.0)), trend()) == 1.0
-
-
 def test_no_gain_of_a_scale_that_was_not_ours_is_no_reason_to_take_back_a_later_cut() -> None:
     state = learned(PolicyState(scale=0.3, previous=None), effect(-0.1))
+    assert state.excess is None
     after, command = decide(state, trend(), AUTO)
     assert command is not None
     assert command.scale == 0.15
@@ -180,7 +227,7 @@ def test_no_gain_of_a_scale_that_was_not_ours_is_no_reason_to_take_back_a_later_
 def test_what_is_applied_or_refused_is_no_longer_asked() -> None:
     asked = replace(FRESH, asked=0.5, commands=1)
     assert applied(asked, 5010, 0.5) == replace(FRESH, scale=0.5, applied_at=5010, commands=1)
-    assert rejected(asked, 7000.0) == replace(FRESH, quiet_until=7000.0, commands=1)
+    assert rejected(replace(asked, previous=1.0), 7000.0) == replace(FRESH, quiet_until=7000.0, commands=1)
 
 
 @pytest.mark.parametrize("level", [0.0, 5e-324])
