@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Kind = Literal["plateau", "divergence", "nonfinite", "spike", "oscillation", "overfitting", "too_slow", "stalled"]
-CAUSES = ("plateau", "restore", "schedule", "range_test", "rescue", "overfitting", "too_slow", "operator")
-"""Why there is a command: a plateau, a trial that is taken back, a strategy that goes by steps, a range test, a run that left
+CAUSES = ("plateau", "probe", "restore", "schedule", "range_test", "rescue", "overfitting", "too_slow", "operator")
+"""Why there is a command: a plateau, an experiment with a cut, a trial that is taken back, a strategy that goes by steps, a range test, a run that left
 its course, overfitting, a rate that may be too low, an operator."""
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]

@@ -101,7 +101,9 @@ class PolicyOptions:
         length: Steps of "cosine" and "wsd", from their beginning to `min_scale`, and of "range_test"; 0 is unknown, which only
             "wsd" can do with.
         decay_share: Share of the run in which "wsd" decays.
-        first_cut: Before the first cut there is no gain to learn from: cut when the improvement per horizon is surely
+        probe: Whether "plateau" may find out what a cut brings: before the first one, in mode auto, it cuts for a horizon, and
+            takes that back unless it is worth more than going on.
+        first_cut: Without a probe there is no gain to learn from before the first cut: cut when the improvement per horizon is surely
             below this fraction of the level. On noisy quadratic problems 1 % is no better (final risk 1.84 times that of the
             best schedule, against 1.88); on a small real network that starts at its best constant rate it cut at every slow
             stretch, and ended a quarter worse.
@@ -125,6 +127,7 @@ class PolicyOptions:
     every: int = 0
     length: int = 0
     decay_share: float = 0.2
+    probe: bool = True
     first_cut: float = 0.005
     min_scale: float = 0.001
     max_scale: float = 1.0

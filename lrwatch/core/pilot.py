@@ -126,7 +126,7 @@ class Pilot:
             return None
         worth = reduce.going_on_must_bring(self.policy, self.options)
         state, command = reduce.decide(replace(self.policy, schedule_moves=moves), trend, self.options)
-        if command is not None and command.cause == "plateau":
+        if command is not None and command.cause in ("plateau", "probe"):
             agree = 1 + sum(other.ratio(other.upper_now) < worth for other in others)
             if agree < self.options.quorum:
                 return None

@@ -30,7 +30,7 @@ READS_A_TURN = 4
 MIN_STALE_STEPS = 1000
 
 # What is decided on the trend at a step of the log. A plan holds however far ahead the trainer is, and so does a rescue.
-DECIDED_ON_TREND = ("plateau", "restore", "overfitting", "too_slow")
+DECIDED_ON_TREND = ("plateau", "probe", "restore", "overfitting", "too_slow")
 
 # Who asks for a command that no operator asked for.
 OWN_NAME = "lrwatch"

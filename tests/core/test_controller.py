@@ -45,7 +45,7 @@ def test_in_every_other_mode_the_scale_stays_1(mode: str) -> None:
 
 
 def test_the_first_metric_decides_and_findings_are_made_on_all_losses() -> None:
-    controller = Controller(**OPTIONS)
+    controller = Controller(**OPTIONS, probe=False)
     for step in range(3000):
         controller.update(step, 9 - step / 1000, "loss")
         controller.update(step, 2.0, "val_loss")

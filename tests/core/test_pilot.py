@@ -244,7 +244,9 @@ def straight(scale: float, gone: float, faster: bool) -> float:
 
 @pytest.mark.parametrize("faster", [True, False])
 def test_a_rate_that_may_be_too_low_is_tried_higher_and_kept_only_where_that_is_better(faster: bool) -> None:
-    controller = Controller(max_scale=1.5, warmup_steps=4000)  # a line looks flat while a tenth of the run is short
+    controller = Controller(
+        max_scale=1.5, warmup_steps=4000, probe=False
+    )  # a line looks flat while a tenth of the run is short
     scatter = 0.2 * noise(12_000)
     gone = 0.0
     for step in range(12_000):
@@ -260,7 +262,7 @@ def test_a_rate_that_may_be_too_low_is_tried_higher_and_kept_only_where_that_is_
 
 
 def test_without_leave_a_rate_that_may_be_too_low_is_only_reported() -> None:
-    controller = Controller(warmup_steps=4000)
+    controller = Controller(warmup_steps=4000, probe=False)
     scatter = 0.2 * noise(12_000)
     for step in range(12_000):
         controller.update(step, 10 - step / 4000 + scatter[step])

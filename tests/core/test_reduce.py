@@ -17,6 +17,8 @@ from lrwatch.core.policies.reduce import (
     MAX_WAIT,
     OLD_COUNTS,
     PATIENCE_AFTER_UNDO,
+    PATIENCE_WITHOUT_GAIN,
+    PROBE_SAMPLES,
     PolicyState,
     applied,
     decide,
@@ -25,7 +27,8 @@ from lrwatch.core.policies.reduce import (
     rejected,
 )
 
-AUTO = PolicyOptions(mode="auto")
+AUTO = PolicyOptions(mode="auto", probe=False)
+PROBING = PolicyOptions(mode="auto")
 FRESH = PolicyState()
 
 
@@ -129,7 +132,7 @@ def test_what_a_cut_is_worth_is_learned_from_what_cuts_brought() -> None:
     assert command is not None
     assert command.reason == (
         "going on brings 4 % \u00b1 2.8 % per 500 steps, surely less than 6.8 %; the last cut brought 40 %, by all so far the next "
-        "should bring 20 % \u00b1 3.9 %, and going on must be worth 0.3 of the excess that the rate causes, 12 %"
+        "should bring 20 % \u00b1 3.9 %, and going on must be worth 0.2 of the excess that the rate causes, 8 %"
     )
 
 
@@ -235,6 +238,92 @@ def test_a_level_of_nothing_is_no_error(level: float) -> None:
     look = replace(trend(), level=level, upper_now=0.0, upper=0.0, improvement=0.0)
     assert scale(FRESH, look) == 0.5
     assert scale(FRESH, replace(look, upper_now=1.0)) is None
+
+
+# ---- probes -------------------------------------------------------------------------------------------------------
+
+
+def probed(gain: float, error: float = 1e-4, look: Trend | None = None) -> PolicyState:
+    """After a probe at step 5000, where going on was worth 0.2 % of the level, that brought `gain`."""
+    asked, command = decide(FRESH, look or trend(), PROBING)
+    assert command is not None
+    return learned(applied(asked, 5001, command.scale), effect(gain, error))
+
+
+def test_before_anything_is_known_of_a_cut_one_is_made_as_an_experiment() -> None:
+    asked, command = decide(FRESH, trend(upper=0.08), PROBING)
+    assert command is not None
+    assert (command.scale, command.cause, asked.previous) == (0.5, "probe", 1.0)
+    assert asked.probe == pytest.approx(0.04 + 0.7 * 0.04)
+    assert "scale 0.5 is tried for as long, and kept if going on is worth less than 0.2 of the excess" in command.reason
+
+
+@pytest.mark.parametrize(
+    ("state", "look", "options"),
+    [
+        (FRESH, trend(upper=0.08), AUTO),
+        (FRESH, trend(upper=0.08), replace(PROBING, mode="suggest")),
+        (FRESH, trend(upper=0.08), replace(PROBING, mode="approve")),
+        (FRESH, trend(upper=0.12), PROBING),  # its interval ends above PROBE_BELOW
+        (FRESH, replace(trend(upper=0.08), samples=PROBE_SAMPLES - 1), PROBING),
+        (replace(FRESH, excess=0.01), trend(upper=0.08), PROBING),
+        (replace(FRESH, asked=0.5), trend(upper=0.08), PROBING),
+        (replace(FRESH, quiet_until=5001), trend(upper=0.08), PROBING),
+        (replace(FRESH, schedule_moves=True), trend(upper=0.08), PROBING),
+    ],
+)
+def test_no_experiment_without_leave_or_need(state: PolicyState, look: Trend, options: PolicyOptions) -> None:
+    assert scale(state, look, options) is None
+
+
+def test_a_probe_that_shows_a_cut_to_be_worth_more_stays() -> None:
+    kept = probed(0.1)
+    assert (kept.take_back, kept.probe, kept.previous) == (False, None, None)
+    assert kept.excess == pytest.approx(0.2, rel=1e-3)
+    assert scale(kept, trend(6000), PROBING) is None  # the cooldown
+
+
+@pytest.mark.parametrize(
+    ("gain", "why"),
+    [
+        (0.005, "the trial brought 0.5 %, while going on is worth up to 0.34 % per horizon: it came too early"),
+        (-0.01, "No gain: the trial brought -1 %"),
+    ],
+)
+def test_a_probe_that_came_too_early_is_taken_back_and_what_it_showed_is_known(gain: float, why: str) -> None:
+    back = probed(gain)
+    assert back.take_back
+    asked, command = decide(back, trend(5600), PROBING)
+    assert command is not None
+    assert (command.scale, command.cause) == (1.0, "restore")
+    assert command.reason.startswith(f"{why}; it is taken back, and not tried again before step 7000")
+    restored = applied(asked, 5601, 1.0)
+    assert (restored.probe, restored.previous, restored.take_back, restored.without_gain) == (None, None, False, 0)
+    assert scale(restored, trend(6999, upper=0.0), PROBING) is None
+    if gain > 0:  # from then on the usual rule decides
+        assert scale(restored, trend(8000, upper=0.9 * going_on_must_bring(restored, PROBING)), PROBING) == 0.5
+
+
+def test_a_probe_of_which_nothing_can_be_learned_is_taken_back() -> None:
+    asked, _ = decide(FRESH, trend(), PROBING)
+    lost = applied(asked, 5001, 0.5)  # then the level shifted, and its effect is not measured
+    assert scale(lost, trend(6500), PROBING) is None
+    _, command = decide(lost, trend(6502), PROBING)
+    assert command is not None
+    assert (command.scale, command.cause) == (1.0, "restore")
+    assert "could not be measured" in command.reason
+
+
+def test_after_two_cuts_in_a_row_without_gain_the_policy_stops_until_the_run_is_twice_as_old() -> None:
+    known = replace(FRESH, scale=0.5, previous=1.0, excess=0.3, excess_error=0.1)
+    once = learned(known, effect(-0.001))
+    assert (once.without_gain, once.quiet_until, once.take_back) == (1, 0.0, False)
+    assert learned(replace(once, previous=1.0), effect(0.001)).without_gain == 0
+    twice = learned(replace(once, previous=1.0), effect(-0.001))
+    assert (twice.without_gain, twice.quiet_until) == (0, PATIENCE_WITHOUT_GAIN * 6000)
+    look = replace(trend(11_999, upper=0.0), upper_now=0.0, improvement_now=0.0)
+    assert scale(replace(twice, excess=0.3), look) is None
+    assert scale(replace(twice, excess=0.3), replace(look, step=12_000)) == 0.25
 
 
 @pytest.mark.parametrize(
