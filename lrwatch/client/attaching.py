@@ -35,7 +35,8 @@ def attach(
 
     Args:
         optimizer: A torch optimizer, a list or tuple of them, a callable that is given each new scale, or None;
-            with None read `Client.scale`.
+            with None read `Client.scale`. Out of the wrappers and containers of Accelerate, DeepSpeed, Megatron-LM and
+            torchtitan the optimizers that really step are taken.
         control_dir: Where the two sides meet. Made (mode 0700) when it is not there; it may also come and go.
         run: Name of the run; commands for another one are refused. None takes any.
         poll_seconds: How often a thread looks for a command.
@@ -94,19 +95,20 @@ def attach(
 def _adapter_for(optimizer: object) -> Adapter:
     if optimizer is None:
         return Adapter()
-    if torch.is_optimizer(optimizer):
+    if isinstance(optimizer, Adapter):
+        return optimizer
+    if callable(optimizer) and not torch.is_optimizer(optimizer):
+        function: Callable[[float], object] = optimizer
+        return CallableAdapter(function)
+    if torch.innermost(optimizer):
         return torch.TorchAdapter([optimizer])
     if isinstance(optimizer, (list, tuple)):
         optimizers: Sequence[object] = optimizer
         if not optimizers:
             raise ValueError("the list of optimizers is empty; give at least one, or None")
-        found = [one for one in optimizers if torch.is_optimizer(one)]
-        if len(found) == len(optimizers):
-            return torch.TorchAdapter(found)
-    elif callable(optimizer):
-        function: Callable[[float], object] = optimizer
-        return CallableAdapter(function)
+        if all(torch.innermost(one) for one in optimizers):
+            return torch.TorchAdapter(optimizers)
     raise TypeError(
-        "optimizer is a torch optimizer (with param_groups and step hooks), a list or tuple of them, a callable that "
-        f"is given the scale, or None; found {type(optimizer).__name__}"
+        "optimizer is a torch optimizer (with param_groups and step hooks), a wrapper or container of such, a list or "
+        f"tuple of them, a callable that is given the scale, or None; found {type(optimizer).__name__}"
     )

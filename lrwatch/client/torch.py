@@ -52,12 +52,35 @@ def is_optimizer(value: object) -> TypeGuard[Optimizer]:
     return all(hasattr(value, name) for name in ("param_groups", "register_step_pre_hook", "register_step_post_hook"))
 
 
-def innermost(optimizer: Optimizer) -> Optimizer:
-    """The optimizer itself, out of wrappers that keep it under `optimizer`, as those of Accelerate and DeepSpeed do."""
-    inner = getattr(optimizer, "optimizer", None)
-    while inner is not optimizer and is_optimizer(inner):
-        optimizer, inner = inner, getattr(inner, "optimizer", None)
-    return optimizer
+# Where wrappers keep what they wrap: Accelerate and DeepSpeed; Megatron-LM; torchtitan.
+_INSIDE = ("optimizer", "chained_optimizers", "optimizers")
+
+
+def innermost(value: object) -> list[Optimizer]:
+    """The optimizers that really step: out of wrappers and containers, each once; none if there are none.
+
+    A wrapper may look like an optimizer, as those of Accelerate and torchtitan do, or not, as that of DeepSpeed.
+    """
+    found: list[Optimizer] = []
+    _collect(value, found, set())
+    return found
+
+
+def _collect(value: object, found: list[Optimizer], seen: set[int]) -> bool:
+    """Whether there is an optimizer in `value`, here or seen before."""
+    if id(value) in seen:
+        return True
+    seen.add(id(value))
+    for name in _INSIDE:
+        inside = getattr(value, name, None)
+        parts = inside if isinstance(inside, (list, tuple)) else [inside]
+        if inside is not None and sum(_collect(part, found, seen) for part in parts):  # unlike any(), looks at each
+            return True
+    if not is_optimizer(value):
+        seen.discard(id(value))
+        return False
+    found.append(value)
+    return True
 
 
 class TorchAdapter(Adapter):
@@ -76,13 +99,13 @@ class TorchAdapter(Adapter):
 
     name = "torch"
 
-    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+    def __init__(self, optimizers: Sequence[object]) -> None:
         super().__init__()
         self.scale = 1.0
         self.steps = 0
         self.failure: Exception | None = None
         self._steps_before = 0
-        inner = [innermost(optimizer) for optimizer in optimizers]
+        inner = [one for optimizer in optimizers for one in innermost(optimizer)]
         if len({id(optimizer) for optimizer in inner}) != len(inner):
             raise ValueError("the same optimizer is given twice; its learning rate would be scaled twice")
         for optimizer in inner:
