@@ -17,7 +17,14 @@ from lrwatch._version import __version__
 
 TYPE_CHECKING = False  # type checkers take it for true; `typing` would be most of this module's import time
 if TYPE_CHECKING:
-    from lrwatch import torch
+    from lrwatch import keras as keras
+    from lrwatch import lightgbm as lightgbm
+    from lrwatch import lightning as lightning
+    from lrwatch import optax as optax
+    from lrwatch import stable_baselines3 as stable_baselines3
+    from lrwatch import torch as torch
+    from lrwatch import transformers as transformers
+    from lrwatch import xgboost as xgboost
     from lrwatch.client import Client, attach
     from lrwatch.core.controller import Controller, find_plateaus
     from lrwatch.core.events import Finding
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Controller", "Finding", "__version__", "attach", "find_plateaus", "read_log", "torch"]
 
+# One module for each training framework; it imports the framework, and so is loaded only where it is named.
+_FRAMEWORKS = ("keras", "lightgbm", "lightning", "optax", "stable_baselines3", "torch", "transformers", "xgboost")
 _HOMES = {
     "attach": "lrwatch.client",
     "Client": "lrwatch.client",
@@ -36,8 +45,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name == "torch":
-        return import_module("lrwatch.torch")
+    if name in _FRAMEWORKS:
+        return import_module(f"lrwatch.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'lrwatch' has no attribute {name!r}")
@@ -47,4 +56,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_FRAMEWORKS})

@@ -17,6 +17,8 @@ LEAVES = {"errors", "_version"}
 # Where the edges stand: they touch the world, and never each other.
 EDGES = {"sources", "control", "store", "export", "report"}
 INNER = {"core", "formats", "protocol"}
+# One module for each training framework, beside the decisions in-process of `torch`.
+FRAMEWORKS = {"keras", "lightgbm", "lightning", "optax", "stable_baselines3", "transformers", "xgboost"}
 # Room -> the rooms of lrwatch that it may import, beside itself and the leaves.
 RINGS: dict[str, set[str]] = {
     "_version": set(),
@@ -30,10 +32,11 @@ RINGS: dict[str, set[str]] = {
     "daemon": INNER | EDGES | {"config"},
     "testing": INNER | {"client", "control"},
     "torch": {"core", "client"},
+    **{name: {"client"} for name in FRAMEWORKS},
     "demo": INNER | EDGES | {"config", "daemon", "client", "testing", "__init__"},
     "cli": INNER | EDGES | {"config", "daemon", "client", "testing", "demo"},
     "__main__": {"cli"},
-    "__init__": {"client", "core", "sources", "torch"},
+    "__init__": {"client", "core", "sources", "torch"} | FRAMEWORKS,
 }
 # A clock, a file, a thread, the environment, the log, chance: whatever would make a decision hard to repeat.
 IMPURE = {
@@ -113,6 +116,8 @@ def test_no_chance_without_a_seed_in_the_pure_rooms() -> None:
         ("client/torch.py", "import torch"),
         ("client/worker.py", "from lrwatch.core import sample"),
         ("client/worker.py", "import lrwatch"),
+        ("client/attaching.py", "from lrwatch import keras"),
+        ("keras.py", "from lrwatch import daemon"),
         ("protocol.py", "import msgspec"),
         ("sources/tail.py", "import lrwatch.store"),
         ("report/page.py", "from lrwatch.export import collector"),

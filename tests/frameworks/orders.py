@@ -1,0 +1,69 @@
+"""The daemon's end of trainings that run, at exact steps: it asks, and waits until the client has taken what it asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+from helpers import eventually
+
+from lrwatch.client import Client
+from lrwatch.control.directory import ControlDirectory
+from lrwatch.protocol import Desired, Observed
+
+STEPS = 24
+# Optimizer step from which on -> scale: down, further down, up, back.
+PLAN = {4: 0.5, 9: 0.1, 14: 0.2, 19: 1.0}
+# What `attach` is given in these tests: the plan goes up by more than a factor of two at once.
+OPTIONS = {"poll_seconds": 0.02, "max_factor_up": 10.0}
+
+_generations = itertools.count(1)
+
+
+def scale_at(step: int, plan: Mapping[int, float] = PLAN) -> float:
+    """The scale that step number `step` is to use."""
+    return next((scale for begin, scale in sorted(plan.items(), reverse=True) if begin <= step), 1.0)
+
+
+class Orders:
+    """Asks for the scales of a plan.
+
+    Args:
+        directory: The control directory.
+        plan: Optimizer step from which on -> scale.
+    """
+
+    def __init__(self, directory: Path, plan: Mapping[int, float] = PLAN) -> None:
+        self.control = ControlDirectory(directory)
+        self.plan = plan
+        self.asked: set[int] = set()
+
+    def before(self, step: int, watch: Client | None) -> None:
+        """Ask for what step number `step` is to use; to be called before the client hears that the one before is done."""
+        if step in self.plan and step not in self.asked:
+            assert watch is not None
+            self.asked.add(step)
+            self.ask(self.plan[step], watch)
+
+    def ask(self, scale: float, watch: Client) -> None:
+        """Publish a command, and wait until the worker has handed it to the training thread."""
+        hello = eventually(lambda: self._hello(watch), what="the client says hello")
+        desired = Desired(
+            run=hello.run, incarnation=hello.incarnation, generation=next(_generations), token=1, scale=scale
+        )
+        self.control.publish(desired)
+        watch._box.wake.set()
+        eventually(lambda: watch._box.order == desired, what=f"scale {scale} is taken; {watch.errors}")
+
+    def _hello(self, watch: Client) -> Observed | None:
+        watch._box.wake.set()
+        observed = self.control.read_observed()
+        return observed if observed is not None and observed.incarnation == watch._incarnation else None
+
+    @property
+    def answer(self) -> Observed:
+        """What the client said last."""
+        observed = self.control.read_observed()
+        assert observed is not None
+        return observed
