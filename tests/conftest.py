@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -57,11 +58,10 @@ def _nothing_left_behind() -> Iterator[None]:
 
 def _children() -> set[int]:
     """Children of this process that run."""
-    pids = {
-        int(pid)
-        for listed in Path("/proc/self/task").glob("*/children")
-        for pid in listed.read_text(encoding="ascii").split()
-    }
+    pids: set[int] = set()
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has ended since it was listed
+            pids.update(map(int, listed.read_text(encoding="ascii").split()))
     return {pid for pid in pids if _runs(pid)}
 
 
