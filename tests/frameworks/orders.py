@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from helpers import eventually
 
@@ -16,7 +17,7 @@ STEPS = 24
 # Optimizer step from which on -> scale: down, further down, up, back.
 PLAN = {4: 0.5, 9: 0.1, 14: 0.2, 19: 1.0}
 # What `attach` is given in these tests: the plan goes up by more than a factor of two at once.
-OPTIONS = {"poll_seconds": 0.02, "max_factor_up": 10.0}
+OPTIONS: dict[str, Any] = {"poll_seconds": 0.02, "max_factor_up": 10.0}
 
 _generations = itertools.count(1)
 
