@@ -1,6 +1,6 @@
 """The optimizers that really step are found in what DeepSpeed, Megatron-LM and torchtitan keep them in.
 
-The doubles do what the originals do with learning rates and parameter groups, and nothing else.
+The originals need GPUs; the doubles do what they do with learning rates and parameter groups.
 """
 
 from __future__ import annotations
@@ -8,110 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
+from optimizer_doubles import (
+    AcceleratedDeepSpeed,
+    ChainedOptimizer,
+    DeepSpeedZero,
+    MegatronOptimizer,
+    MegatronScheduler,
+    Spy,
+    TitanContainer,
+    build,
+)
 
 import lrwatch
 from lrwatch.client.torch import innermost
-
-
-class Spy(torch.optim.SGD):
-    """Notes the learning rates inside its own step."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.seen: list[list[float]] = []
-        super().__init__(*args, **kwargs)
-
-    def step(self, closure: Any = None) -> Any:
-        self.seen.append([group["lr"] for group in self.param_groups])
-        return super().step(closure)
-
-
-def build(*rates: float) -> Spy:
-    """One parameter group with a gradient for each rate."""
-    groups = []
-    for rate in rates:
-        weight = torch.ones(2, requires_grad=True)
-        weight.grad = torch.ones(2)
-        groups.append({"params": [weight], "lr": rate})
-    return Spy(groups, lr=rates[0])
-
-
-class DeepSpeedZero:
-    """No torch optimizer, though it looks like one: steps the base optimizer once a group, with that group alone in it."""
-
-    def __init__(self, base: Spy) -> None:
-        self.optimizer = base
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return self.optimizer.param_groups
-
-    def step(self) -> None:
-        groups = self.optimizer.param_groups
-        for group in groups:
-            self.optimizer.param_groups = [group]
-            self.optimizer.step()
-            self.optimizer.param_groups = groups
-
-
-class AcceleratedDeepSpeed(torch.optim.Optimizer):
-    """Accelerate's wrapper around it: a torch optimizer by class, never initialised as one, whose step does nothing."""
-
-    def __init__(self, inner: DeepSpeedZero) -> None:
-        self.optimizer = inner
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        return self.optimizer.param_groups
-
-    def step(self, closure: Any = None) -> Any:
-        pass
-
-
-class MegatronOptimizer:
-    """Keeps a torch optimizer; one may be there for a rank that has no parameters, with none."""
-
-    def __init__(self, inner: Spy | None) -> None:
-        self.optimizer = inner
-
-    def step(self) -> None:
-        if self.optimizer is not None:
-            self.optimizer.step()
-
-
-class ChainedOptimizer:
-    def __init__(self, chained: list[MegatronOptimizer]) -> None:
-        self.chained_optimizers = chained
-
-    def step(self) -> None:
-        for optimizer in self.chained_optimizers:
-            optimizer.step()
-
-
-class MegatronScheduler:
-    """Writes each group's rate anew at each step, from what the group says."""
-
-    def __init__(self, groups: list[dict[str, Any]]) -> None:
-        self.groups, self.steps = groups, 0
-        for group in groups:
-            group.update(max_lr=group["lr"], min_lr=group["lr"] / 10)
-
-    def step(self) -> None:
-        self.steps += 1
-        for group in self.groups:
-            group["lr"] = group["min_lr"] + (group["max_lr"] - group["min_lr"]) * 0.9**self.steps
-
-
-class TitanContainer(torch.optim.Optimizer):
-    """One optimizer for each part of the model, and an optimizer over all parameters that is never stepped itself."""
-
-    def __init__(self, optimizers: list[Spy]) -> None:
-        self.optimizers = optimizers
-        super().__init__([p for o in optimizers for g in o.param_groups for p in g["params"]], {"lr": 99.0})
-
-    def step(self, closure: Any = None) -> Any:
-        for optimizer in self.optimizers:
-            optimizer.step()
 
 
 def test_deepspeed_steps_one_group_after_another(pair: Any) -> None:
