@@ -32,7 +32,7 @@ RINGS: dict[str, set[str]] = {
     "daemon": INNER | EDGES | {"config"},
     "testing": INNER | {"client", "control"},
     "torch": {"core", "client"},
-    **{name: {"client"} for name in FRAMEWORKS},
+    **{name: {"client", "protocol"} for name in FRAMEWORKS},
     "demo": INNER | EDGES | {"config", "daemon", "client", "testing", "__init__"},
     "cli": INNER | EDGES | {"config", "daemon", "client", "testing", "demo"},
     "__main__": {"cli"},
