@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from lrwatch.control.token import claim_token
 from lrwatch.protocol import (
     DESIRED_NAME,
     OBSERVED_NAME,
@@ -53,11 +54,20 @@ class ControlDirectory:
             self.errors["io"] += 1
         return None
 
+    def claim_token(self, above: int) -> int:
+        """A fencing token higher than `above`, that no other daemon has drawn from this directory.
+
+        Raises:
+            OSError: It could not be claimed.
+            ProtocolError: The directory is not to be trusted, or there is no higher token.
+        """
+        return claim_token(self.path, above)
+
     def publish(self, desired: Desired) -> None:
         """Put the command where the trainer finds it, signed if there is a key.
 
         Raises:
             OSError: It could not be written; the command before it still stands.
-            ProtocolError: It is too large, or the key too short.
+            ProtocolError: It is too large, the key is too short, or the directory is not to be trusted.
         """
         publish(self.path, DESIRED_NAME, encode(desired if self._key is None else sign(desired, self._key)))

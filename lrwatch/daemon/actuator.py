@@ -7,7 +7,7 @@ after a restart; the trainer takes a generation once. What the trainer says abou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lrwatch.control.directory import ControlDirectory
@@ -20,6 +20,9 @@ EXPIRES_AFTER_SECONDS = 60.0
 
 # Before the trainer's pace is known it is taken to be as fast as the fastest small models.
 UNKNOWN_STEPS_A_SECOND = 10_000
+
+# The token of a command that waits until one can be claimed; it is never published.
+UNCLAIMED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,7 @@ class Actuator:
             self._first_seen = (now, observed.step)
         self.observed = observed
         self._seen_at = now
-        if not self._claimed:  # once a daemon: a second one takes a higher token, and this one's commands are refused
-            self._claimed = True
-            self.token = max(self.token, observed.max_token) + 1
+        self._claim()
         self._generation = max(self._generation, observed.observed_generation)
         if observed.incarnation != self._incarnation:
             self._incarnation = observed.incarnation
@@ -96,6 +97,21 @@ class Actuator:
             return Answer("rejected", observed, desired.generation)
         return None
 
+    def _claim(self) -> None:
+        """Draw a token, once a daemon: a second one draws a higher one, and then this one's commands are refused.
+
+        What was claimed before counts even if the trainer has not heard of it. A failure is kept in `problem` and tried again.
+        """
+        if self._claimed:
+            return
+        known = max(self.token, self.observed.max_token if self.observed is not None else 0)
+        try:
+            self.token = self.control.claim_token(known)
+        except (OSError, ProtocolError) as error:
+            self.problem = f"cannot claim {self.control.path}: {error}"
+        else:
+            self._claimed, self.problem = True, ""
+
     def _settle(self) -> None:
         self._desired, self._published, self.pending_since = None, False, None
 
@@ -111,7 +127,7 @@ class Actuator:
             run=self.observed.run,
             incarnation=self._incarnation,
             generation=self._generation,
-            token=self.token,
+            token=self.token if self._claimed else UNCLAIMED,
             scale=scale,
             not_after_step=self.observed.step + patience,
             reload=reload,
@@ -132,6 +148,11 @@ class Actuator:
         """Put the command on its way, if it is not yet; a failure is kept in `problem` and tried again."""
         if self._desired is None or self._published:
             return
+        if self._desired.token == UNCLAIMED:
+            self._claim()
+            if not self._claimed:
+                return
+            self._desired = replace(self._desired, token=self.token)
         try:
             self.control.publish(self._desired)
         except (OSError, ProtocolError) as error:

@@ -1,0 +1,86 @@
+"""The daemon's lease on a run: a fencing token that no other daemon has drawn from the same control directory.
+
+A token is claimed by creating the file `controller-N`, which only one of many can do; it says who holds it, for people.
+The trainer refuses a lower token once it has seen a higher one, so the daemon that claims last and commands is the one
+that is heard, and whoever was stopped meanwhile and goes on with its old token is refused.
+
+Of the claims the newest are kept. That is safe: whoever creates a number that was swept away finds a higher one beside
+it, and claims anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import time
+
+from lrwatch.protocol import MAX_INT, ProtocolError, open_directory, read_control_file
+
+# Claims that are kept: enough to see who was there lately.
+KEPT_CLAIMS = 8
+# Tries until a claim is given up. Each failed one is another daemon that got ahead.
+MAX_TRIES = 100
+
+_CLAIM = re.compile(r"controller-([1-9][0-9]{0,15})", re.ASCII)
+
+
+def claim_token(directory: str | os.PathLike[str], above: int) -> int:
+    """Claim a token that is higher than `above` and than every other one that was claimed in `directory`.
+
+    Args:
+        directory: The control directory, which must exist.
+        above: Highest token that this daemon knows of, its own earlier ones and those that the trainer has seen.
+
+    Returns:
+        The token; no other caller gets the same one from this directory.
+
+    Raises:
+        OSError: The claim could not be written, or others were quicker `MAX_TRIES` times.
+        ProtocolError: The directory is not to be trusted.
+    """
+    folder = open_directory(directory)
+    try:
+        for _ in range(MAX_TRIES):
+            token = max(above, *_claims(folder), 0) + 1
+            if token > MAX_INT:
+                raise ProtocolError("out_of_range", f"{os.fspath(directory)}: no token above {MAX_INT} can be claimed")
+            if _create(folder, token) and max(_claims(folder)) == token:
+                _sweep(folder, token)
+                return token
+    finally:
+        os.close(folder)
+    raise OSError(f"{os.fspath(directory)}: {MAX_TRIES} claims of a token came too late")
+
+
+def _claims(folder: int) -> list[int]:
+    """The numbers that are claimed; a name that is not quite like ours is not."""
+    return [int(found[1]) for name in os.listdir(folder) if (found := _CLAIM.fullmatch(name))]
+
+
+def _create(folder: int, token: int) -> bool:
+    """Create the claim, and look whether it is ours: some network file systems let two succeed. -> whether it is."""
+    name = f"controller-{token}"
+    holder = {"token": token, "id": os.urandom(16).hex(), "host": socket.gethostname(), "pid": os.getpid()}
+    data = json.dumps({**holder, "time": round(time.time(), 3)}).encode("ascii") + b"\n"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        handle = os.open(name, flags, 0o600, dir_fd=folder)
+    except FileExistsError:
+        return False
+    try:
+        os.write(handle, data)  # some hundred bytes; a part of them would not compare equal below
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    with contextlib.suppress(OSError):  # the claim holds all the same, but for a power loss
+        os.fsync(folder)
+    return read_control_file(folder, name) == data
+
+
+def _sweep(folder: int, token: int) -> None:
+    for old in sorted(claim for claim in _claims(folder) if claim < token)[: 1 - KEPT_CLAIMS]:
+        with contextlib.suppress(OSError):  # another daemon swept too
+            os.unlink(f"controller-{old}", dir_fd=folder)
