@@ -29,6 +29,8 @@ VERSION = 1
 DESIRED_NAME = "desired.json"
 OBSERVED_NAME = "observed.json"
 METRICS_NAME = "metrics.jsonl"
+EVIDENCE_NAME = "desired.{code}.rejected"
+"""The newest command that was refused with a code, byte for byte; the list of codes is closed, so these files are few."""
 
 Status = Literal["hello", "applied", "rejected", "pending", "superseded"]
 """What the trainer made of the command with number `observed_generation`; `hello` before the first."""
@@ -275,6 +277,7 @@ def publish(directory: int | str | os.PathLike[str], name: str, data: bytes) -> 
     Raises:
         OSError: It could not be written; nothing is left behind, and the old file is whole. After a failure in the
             last fsync the new file is in place but may not outlive a power loss.
+        ProtocolError: The directory is not to be trusted, see `open_directory`.
     """
     with _opened(directory) as folder:
         temporary = f".{name}.{os.urandom(8).hex()}.tmp"
@@ -311,7 +314,7 @@ def read_control_file(directory: int | str | os.PathLike[str], name: str) -> byt
         name: Name without a directory.
 
     Raises:
-        ProtocolError: The file is not to be trusted.
+        ProtocolError: The file or the directory is not to be trusted.
         OSError: It cannot be read.
     """
     try:
@@ -345,13 +348,40 @@ def read_control_file(directory: int | str | os.PathLike[str], name: str) -> byt
         os.close(handle)
 
 
+def open_directory(path: str | os.PathLike[str]) -> int:
+    """A descriptor of a control directory, through which its files are reached whatever happens to its name meanwhile.
+
+    It must be a directory and no symbolic link to one, belong to this user or root, and its owner alone may replace files
+    in it: either nobody else may write there, or it is sticky as /tmp is.
+
+    Raises:
+        OSError: It is not there or cannot be opened; NotADirectoryError for a symbolic link.
+        ProtocolError: It is not to be trusted.
+    """
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _trust(os.fstat(folder), os.fspath(path))
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def _trust(about: os.stat_result, path: str) -> None:
+    if about.st_uid not in (os.geteuid(), 0):
+        raise ProtocolError("owner", f"{path} belongs to user {about.st_uid}, neither this user nor root")
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not about.st_mode & stat.S_ISVTX:
+        mode = stat.S_IMODE(about.st_mode)
+        raise ProtocolError("mode", f"{path} has mode {mode:04o}: others may write there; chmod 700 it")
+
+
 @contextlib.contextmanager
 def _opened(directory: int | str | os.PathLike[str]) -> Iterator[int]:
     """A descriptor of the directory; one that was given stays open."""
     if isinstance(directory, int):
         yield directory
         return
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = open_directory(directory)
     try:
         yield folder
     finally:

@@ -26,6 +26,7 @@ from lrwatch.protocol import (
     decode_desired,
     decode_observed,
     encode,
+    open_directory,
     publish,
     read_control_file,
     read_key,
@@ -296,3 +297,43 @@ def test_a_reader_finds_the_old_file_or_the_new_one_wherever_the_writer_dies(
         if "error" in fault:
             assert not list(tmp_path.glob(".*.tmp"))
         publish(tmp_path, "desired.json", b"old")
+
+
+def test_a_directory_in_which_others_may_write_is_not_used(tmp_path: Path) -> None:
+    control = tmp_path / "control"
+    control.mkdir(0o700)
+    publish(control, "x", b"one")
+    for mode in (0o770, 0o707, 0o777):
+        control.chmod(mode)
+        uses: list[Callable[[], object]] = [
+            lambda: read_control_file(control, "x"),
+            lambda: publish(control, "x", b"two"),
+        ]
+        for use in uses:
+            with pytest.raises(ProtocolError, match="others may write there") as caught:
+                use()
+            assert caught.value.code == "mode"
+    for mode in (0o755, 0o1777):
+        control.chmod(mode)
+        assert read_control_file(control, "x") == b"one"
+    (tmp_path / "link").symlink_to(control)
+    with pytest.raises(NotADirectoryError):
+        read_control_file(tmp_path / "link", "x")
+    if os.geteuid() == 0:
+        os.chown(control, 12345, -1)
+        with pytest.raises(ProtocolError, match="belongs to user 12345"):
+            read_control_file(control, "x")
+
+
+def test_a_directory_that_is_swapped_while_it_is_open_leads_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "control").mkdir(0o700)
+    (tmp_path / "other").mkdir(0o700)
+    folder = open_directory(tmp_path / "control")
+    try:
+        (tmp_path / "control").rename(tmp_path / "moved")
+        (tmp_path / "control").symlink_to(tmp_path / "other")
+        publish(folder, "x", b"one")
+        assert read_control_file(folder, "x") == b"one"
+    finally:
+        os.close(folder)
+    assert not list((tmp_path / "other").iterdir())

@@ -24,6 +24,7 @@ from lrwatch.client.mailbox import Mailbox, Record, Resumed
 from lrwatch.client.metrics import MetricsFile
 from lrwatch.protocol import (
     DESIRED_NAME,
+    EVIDENCE_NAME,
     MAX_TEXT,
     OBSERVED_NAME,
     Desired,
@@ -33,6 +34,7 @@ from lrwatch.protocol import (
     Status,
     decode_desired,
     encode,
+    open_directory,
     publish,
     read_control_file,
     verify,
@@ -96,6 +98,7 @@ class Worker:
         self._code: RejectionCode | None = None
         self._applied_step: int | None = None
         self._last_sample: Sample | None = None
+        self._evidence: dict[str, bytes] = {}
         self._last_raw: bytes | None = None
         self._last_fault: str | None = None
         self._first_look = True
@@ -158,7 +161,7 @@ class Worker:
         Args:
             reading: Whether to look for a new command.
         """
-        parts = [self._write_metrics, self._take_news, self._read, self._publish]
+        parts = [self._write_metrics, self._take_news, self._read, self._publish, self._keep_evidence]
         if not reading:
             parts.remove(self._read)
         # Each for itself: a full disk for metrics is no reason not to hear commands, and the other way round.
@@ -171,8 +174,8 @@ class Worker:
     def _attempt(self, part: Callable[[int], None]) -> bool:
         try:
             self._in_directory(part)
-        except OSError as error:
-            self.errors["io"] += 1
+        except (OSError, ProtocolError) as error:  # of the directory as a whole; each part sees to its own files
+            self.errors[error.code if isinstance(error, ProtocolError) else "io"] += 1
             self.warn("io", f"{self._directory}: {error}. The training goes on; this is tried again.")
         except Exception as error:  # noqa: BLE001  no error of the client may reach the training
             self.errors["internal"] += 1
@@ -195,10 +198,11 @@ class Worker:
             desired = decode_desired(raw)
         except ProtocolError as error:
             self.errors[error.code] += 1
+            self._evidence[error.code] = raw
             return
         box = self._box
         if self._key is not None and not verify(desired, self._key):
-            self._answer(desired, "rejected", "bad_mac")
+            self._refuse(desired, "bad_mac", raw)
             return
         code = misaddressed(
             desired,
@@ -215,19 +219,29 @@ class Worker:
         first_step = max(box.step + 1, desired.apply_at_step or 0)
         code = code or forbidden(desired, step=first_step, standing=box.standing, limits=self._limits)
         if code is not None:
-            self._answer(desired, "rejected", code)
+            self._refuse(desired, code, raw)
             return
         self._generation = desired.generation
         self._answer(desired, "pending")
         box.order = desired
 
+    def _refuse(self, desired: Desired, code: RejectionCode, raw: bytes) -> None:
+        self._evidence[code] = raw
+        self._answer(desired, "rejected", code)
+
+    def _keep_evidence(self, folder: int) -> None:
+        """Write what was refused beside the command's file, since the next command takes its place there."""
+        while self._evidence:
+            code, raw = next(iter(self._evidence.items()))
+            publish(folder, EVIDENCE_NAME.format(code=code), raw)
+            del self._evidence[code]
+
     def _in_directory(self, part: Callable[[int], None]) -> None:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         try:
-            folder = os.open(self._directory, flags)
+            folder = open_directory(self._directory)
         except FileNotFoundError:
             Path(self._directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = os.open(self._directory, flags)
+            folder = open_directory(self._directory)
         try:
             about = os.fstat(folder)
             if self._identity != (about.st_dev, about.st_ino):  # new, or another one than before
@@ -273,6 +287,8 @@ class Worker:
             else:
                 if news.status == "applied":
                     self._applied_step = news.step
+                elif news.code is not None:
+                    self._evidence[news.code] = encode(news.desired)
                 self._last_sample = news.sample or self._last_sample
                 self._changed = True
                 if news.desired.generation == self._answered:  # else a newer command has been answered meanwhile

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lrwatch.client.worker import MAX_FAILURES
-from lrwatch.protocol import Desired, encode, publish, sign
+from lrwatch.protocol import Desired, decode_desired, encode, publish, sign
 
 KEY = b"0123456789abcdef"
 
@@ -84,6 +84,46 @@ def test_a_refused_command_does_not_stand_in_the_way_of_the_next(pair: Callable[
     ends.client.step()
     ends.client.step()
     assert ends.observed.status == "applied"
+
+
+def test_what_was_refused_is_kept_the_newest_of_each_kind(pair: Callable[..., Any]) -> None:
+    ends = pair()
+
+    def kept(code: str) -> bytes:
+        path: Path = ends.control.path / f"desired.{code}.rejected"
+        return path.read_bytes()
+
+    for scale in (7.0, 5.0):
+        ends.send(scale)
+    assert kept("out_of_bounds") == encode(ends.command(5.0, generation=2))
+    publish(ends.control.path, "desired.json", b"[" * 60_000)
+    assert ends.observed.code == "out_of_bounds"
+    assert kept("too_deep") == b"[" * 60_000
+    ends.send(0.5, not_after_step=1)  # let through, and refused by the training thread
+    ends.client.step()
+    ends.client.step()
+    assert ends.observed.code == "expired"
+    assert decode_desired(kept("expired")).scale == 0.5
+    ends.send(0.5)
+    assert len(list(ends.control.path.glob("*.rejected"))) == 3
+
+
+def test_a_directory_that_others_may_write_is_told_once_and_nothing_in_it_counts(
+    pair: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = pair()
+    ends.control.publish(ends.command(0.5))
+    ends.control.path.chmod(0o777)
+    for step in range(3):
+        ends.worker.round()
+        ends.client.step(loss=step)
+    assert ends.client.scale == 1.0
+    assert ends.client.errors["mode"] >= 3
+    assert caplog.text.count("chmod 700") == 1
+    assert not ends.worker.disabled
+    ends.control.path.chmod(0o700)
+    assert ends.observed.status == "pending"
+    assert len((ends.control.path / "metrics.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_lower_token_never_wins_after_a_higher_one_was_seen(pair: Callable[..., Any]) -> None:
