@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-frameworks lint bench bench-detect bench-detect-long bench-closed bench-ingest-long clean
+.PHONY: demo test test-frameworks test-ranks fuzz-client lint bench bench-detect bench-detect-long bench-closed
+.PHONY: bench-ingest-long clean
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -13,6 +14,14 @@ test: $(VENV)/.test
 
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest tests/frameworks tests/test_bench_detect.py tests/test_bench_closed.py -m frameworks
+
+# Several ranks for 10,000 and 100,000 steps, stopped, torn at and killed: minutes.
+test-ranks: $(VENV)/.test
+	LONG_TESTS=1 $(BIN)/python -m pytest tests/client/test_ranks.py --timeout 1200
+
+# A million hostile commands against a real optimizer: minutes.
+fuzz-client: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python bench/fuzz_client.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ class Adapter:
 
     Attributes:
         name: What it adapts to, for people.
+        steps: Optimizer steps seen, of all optimizers together; 0 where they cannot be seen.
         lr: The learning rate that the last optimizer step used in its first parameter group, or None.
         open: Whether a client uses it.
         errors: What was survived, by reason. Only the training thread counts here.
@@ -34,6 +35,7 @@ class Adapter:
     name = "none"
 
     def __init__(self) -> None:
+        self.steps = 0
         self.lr: object = None
         self.open = True
         self.errors: Counter[str] = Counter()

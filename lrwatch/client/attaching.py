@@ -10,6 +10,7 @@ from lrwatch.client import torch
 from lrwatch.client.adapters import Adapter, CallableAdapter
 from lrwatch.client.client import Client
 from lrwatch.client.interlock import Limits
+from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group
 from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
 
 
@@ -30,6 +31,8 @@ def attach(
     metrics_file: bool = True,
     start_step: int = 0,
     reload: Callable[[], object] | None = None,
+    ranks: object = None,
+    sync_every: int = DEFAULT_SYNC_EVERY,
 ) -> Client:
     """Let lrwatch scale the learning rate of this training, within bounds.
 
@@ -53,13 +56,20 @@ def attach(
         reload: Called in the training thread, between two optimizer steps, where the loss is no longer finite and lrwatch
             asks to go on from the last checkpoint (strategy "rescue"). Load it there, `Client.load_state_dict` included;
             the smaller scale that was asked for holds afterwards. What it raises is logged and counted.
+        ranks: The processes that train together: a `torch.distributed` process group, or an object like
+            `lrwatch.client.ranks.Ranks`. Then `attach` is called on all of them, with the same bounds, and waits for
+            them; `step` and `load_state_dict` are called equally often on all of them. Only rank 0 uses `control_dir`.
+        sync_every: Optimizer steps from one exchange between the ranks to the next. A command counts one to two times as
+            many steps after it came.
 
     Returns:
         The client. From here on nothing is ever raised into the training.
 
     Raises:
         TypeError: An argument is of the wrong kind.
-        ValueError: An argument is out of range, or the optimizer is attached already.
+        ValueError: An argument is out of range, or the optimizer is attached already, or the ranks were given
+            different bounds.
+        RuntimeError: The ranks cannot be reached.
     """
     limits = Limits(
         min_scale, max_scale, max_factor_down, max_factor_up, min_steps_between, warmup_steps, max_commands
@@ -78,18 +88,35 @@ def attach(
         raise ValueError(f"start_step is 0 or more, found {start_step}")
     if reload is not None and not callable(reload):
         raise TypeError(f"reload is a callable without arguments or None, found {reload!r}")
+    if type(sync_every) is not int:
+        raise TypeError(f"sync_every is a whole number, found {sync_every!r}")
+    if sync_every < 1:
+        raise ValueError(f"sync_every is 1 or more, found {sync_every}")
+    processes = _ranks_for(ranks)
+    leads = processes is None or processes.rank == 0
     directory = os.path.abspath(os.fsdecode(os.fspath(control_dir)))  # noqa: PTH100  fixed now: the script may chdir
     try:
-        key = None if key_file is None else read_key(key_file)
+        key = None if key_file is None or not leads else read_key(key_file)
     except OSError as error:
         raise ValueError(f"key_file cannot be read: {error}") from error
     client = Client(
         _adapter_for(optimizer), directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
-        start_step=start_step, reload=reload,
+        start_step=start_step, reload=reload, ranks=processes, sync_every=sync_every,
     )  # fmt: skip
     client.start()
     return client
+
+
+def _ranks_for(ranks: object) -> Ranks | None:
+    if is_group(ranks):
+        return TorchRanks(ranks) if ranks.size() > 1 else None
+    if ranks is None or isinstance(ranks, Ranks):
+        return ranks
+    raise TypeError(
+        "ranks is a torch.distributed process group (torch.distributed.group.WORLD), an object with rank and largest(), "
+        f"or None; found {type(ranks).__name__}"
+    )
 
 
 def _adapter_for(optimizer: object) -> Adapter:

@@ -13,7 +13,8 @@ from typing import Any, final
 from lrwatch.client.adapters import Adapter
 from lrwatch.client.interlock import Limits, Standing, forbidden
 from lrwatch.client.mailbox import QUEUE_HALF, QUEUE_LIMIT, Answer, Mailbox, Resumed, draw_incarnation
-from lrwatch.client.worker import Worker
+from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
+from lrwatch.client.worker import MAX_FAILURES, Worker
 from lrwatch.protocol import MAX_INT, Desired, RejectionCode, Status
 
 # Version of what `Client.state_dict` gives.
@@ -47,6 +48,8 @@ class Client:
         metrics_file: bool,
         start_step: int,
         reload: Callable[[], object] | None = None,
+        ranks: Ranks | None = None,
+        sync_every: int = DEFAULT_SYNC_EVERY,
     ) -> None:
         self._adapter = adapter
         self._reload = reload
@@ -65,10 +68,27 @@ class Client:
             incarnation=self._incarnation, run=run, limits=limits, key=key, poll_seconds=poll_seconds,
             resumed_from_step=start_step or None,
         )  # fmt: skip
+        self._agreement: Agreement | None = None
+        self._leads = True
+        if ranks is not None:
+            self._agreement = Agreement(
+                ranks, sync_every, limits,
+                incarnation=self._incarnation, errors=self._box.errors, warn=self._worker.warn,
+            )  # fmt: skip
+            self._leads = self._agreement.leads
+        if not self._leads:
+            self._box.room = 0
 
     def start(self) -> None:
-        """Start the worker thread; `attach` has done it."""
-        self._worker.start()
+        """Start; `attach` has done it. With ranks it waits for them all, and only rank 0 gets a worker thread.
+
+        Raises:
+            ValueError: The ranks were given different bounds.
+        """
+        if self._agreement is not None:
+            self._agreement.check(self._box.step)
+        if self._leads:
+            self._worker.start()
         # A client that nobody holds any more lets its worker end by itself; at exit the worker sees to that.
         weakref.finalize(self, _abandon, self._worker, self._adapter).atexit = False
         _clients.add(self)
@@ -108,23 +128,27 @@ class Client:
             elif step.__class__ is not int or not 0 <= step <= MAX_INT:
                 step = self._whole(step)
             box.step = step
+            order = box.order if self._agreement is None else self._meet(self._agreement, step)
             if metrics:
                 queue = self._queue
                 waiting = len(queue)
                 if waiting < box.room:
-                    for name, value in metrics.items():
-                        if value.__class__ is not float:
-                            metrics[name] = _own(value)
+                    try:
+                        for name, value in metrics.items():
+                            if value.__class__ is not float:
+                                metrics[name] = _own(value)
+                    except Exception:  # noqa: BLE001  a metric of any type is no reason not to hear commands
+                        box.errors["metric"] += 1
                     # A bare tuple, a third cheaper to make than the Record that the worker makes of it.
                     queue.append((step, _now(), metrics, self._adapter.lr, box.standing.scale))
                     if waiting == QUEUE_HALF:
                         box.wake.set()
                 elif box.room:
                     box.dropped += 1
-            if box.order is not self._settled:
-                self._follow(box.order, step)
-        except Exception:  # noqa: BLE001  nothing may reach the training; what happened is counted
-            self._box.errors["step"] += 1
+            if order is not self._settled:
+                self._follow(order, step)
+        except Exception as error:  # noqa: BLE001  nothing may reach the training; what happened is counted
+            self._broken(error)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs so that a resume goes on at this scale; plain enough for JSON."""
@@ -136,7 +160,7 @@ class Client:
         return {
             "version": STATE_VERSION,
             "step": self._box.step,
-            "max_token": self._max_token,
+            "max_token": self._max_token if self._agreement is None else self._agreement.max_token,
             **standing._asdict(),
         }
 
@@ -162,8 +186,9 @@ class Client:
         self._restored_token = max_token
         self._box.step = step
         self._box.standing = standing
-        self._box.news.append(Resumed(self._incarnation, step, standing.generation, max_token))
-        self._box.wake.set()
+        if self._agreement is not None:
+            self._agreement.resume(self._incarnation, max_token)
+        self._tell(Resumed(self._incarnation, step, standing.generation, max_token))
 
     def close(self) -> None:
         """Write what waits, say the last state, and end the thread, within two seconds. The scale stays in force."""
@@ -178,6 +203,35 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _meet(self, agreement: Agreement, step: int) -> Desired | None:
+        """Meet the other ranks if it is time. -> what all of them follow."""
+        box = self._box
+        proposal = box.order  # of the worker, so None on every rank but 0
+        if agreement.due():
+            if proposal is not None and proposal.incarnation != self._incarnation:  # of the time before a resume
+                proposal = None
+            elif proposal is not None and proposal is not agreement.taken and proposal.token < self._max_token:
+                agreement.taken = proposal
+                self._tell(Answer(proposal, "rejected", "stale_token"))
+            agreement.meet(proposal, step, box.standing, self._max_token, self._adapter.steps)
+        elif agreement.failed and proposal is not agreement.taken and proposal is not None:
+            agreement.taken = proposal
+            self._tell(Answer(proposal, "rejected", "apply_failed"))
+        return agreement.order
+
+    def _tell(self, news: Answer | Resumed) -> None:
+        if self._leads:  # a rank without a worker tells nobody
+            self._box.news.append(news)
+            self._box.wake.set()
+
+    def _broken(self, error: Exception) -> None:
+        """An error nobody foresaw, in the training thread: after some of them the client only counts steps."""
+        box = self._box
+        box.errors["step"] += 1
+        if box.errors["step"] >= MAX_FAILURES:
+            box.room = 0
+            self._worker.give_up(error)
 
     def _follow(self, desired: Desired | None, step: int) -> None:
         """Go on with a command that is not settled; `step` optimizer steps are done."""
@@ -200,9 +254,10 @@ class Client:
         if step + 1 < (desired.apply_at_step or 0):
             return
         standing = self._box.standing
-        # Asked for the second time: the worker judged by what it saw then, this thread knows.
+        # Asked for the second time: the worker judged by what it saw then, this thread knows. What ranks agreed on
+        # is judged alike by all of them, so by nothing that only rank 0 knows.
         code: RejectionCode | None = "stale_token"
-        if desired.token >= self._max_token:
+        if self._agreement is not None or desired.token >= self._max_token:
             code = forbidden(desired, step=step + 1, standing=standing, limits=self._limits)
         if code is not None:
             self._settle(desired, "rejected", code)
@@ -265,8 +320,7 @@ class Client:
         self, desired: Desired, status: Status, code: RejectionCode | None = None, step: int | None = None
     ) -> None:
         self._settled, self._under_way = desired, None
-        self._box.news.append(Answer(desired, status, code, step, self._adapter.sample()))
-        self._box.wake.set()
+        self._tell(Answer(desired, status, code, step, self._adapter.sample()))
 
     def _whole(self, step: object) -> int:
         """The number that the script gave, or the next one."""
@@ -283,7 +337,7 @@ class Client:
         """In a forked child: keep the scale, and do nothing more."""
         self._box.room = 0
         self._box.queue.clear()
-        self._box.order = self._settled = None
+        self._box.order = self._settled = self._agreement = None
         self._worker.forget()
 
 

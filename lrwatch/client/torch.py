@@ -90,7 +90,6 @@ class TorchAdapter(Adapter):
 
     Attributes:
         scale: What the hooks multiply by.
-        steps: Optimizer steps done, of all optimizers together.
         failure: What a hook ran into since the scale was set last.
 
     Raises:
@@ -102,7 +101,6 @@ class TorchAdapter(Adapter):
     def __init__(self, optimizers: Sequence[object]) -> None:
         super().__init__()
         self.scale = 1.0
-        self.steps = 0
         self.failure: Exception | None = None
         self._steps_before = 0
         inner = [one for optimizer in optimizers for one in innermost(optimizer)]

@@ -168,8 +168,12 @@ class Worker:
         broken = sum(not self._attempt(part) for part in parts)
         self._failures = self._failures + 1 if broken else 0
         if self._failures >= MAX_FAILURES:
-            self.disabled = True
-            self.warn("internal", f"the client gives up, and the training goes on without it: {self._last_error!r}")
+            self.give_up(self._last_error)
+
+    def give_up(self, error: Exception | None) -> None:
+        """End the client, for good, because of errors that will not cease."""
+        self.disabled = True
+        self.warn("internal", f"the client gives up, and the training goes on without it: {error!r}")
 
     def _attempt(self, part: Callable[[int], None]) -> bool:
         try:

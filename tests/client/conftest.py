@@ -19,7 +19,8 @@ class Pair:
     """A client without a thread, and a daemon that writes to it."""
 
     def __init__(self, directory: Path, optimizer: object, key: bytes | None = None, **options: Any) -> None:
-        start_step, reload = options.pop("start_step", 0), options.pop("reload", None)
+        start_step = options.pop("start_step", 0)
+        more = {name: options.pop(name) for name in ("reload", "ranks", "sync_every") if name in options}
         self.control = ControlDirectory(directory, key)
         self.client = Client(
             _adapter_for(optimizer),
@@ -30,7 +31,7 @@ class Pair:
             poll_seconds=1e-9,
             metrics_file=True,
             start_step=start_step,
-            reload=reload,
+            **more,
         )
         self.worker = self.client._worker
         self.worker.round()
