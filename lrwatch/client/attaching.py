@@ -33,6 +33,7 @@ def attach(
     reload: Callable[[], object] | None = None,
     ranks: object = None,
     sync_every: int = DEFAULT_SYNC_EVERY,
+    override_file: str | os.PathLike[str] | None = None,
 ) -> Client:
     """Let lrwatch scale the learning rate of this training, within bounds.
 
@@ -61,6 +62,9 @@ def attach(
             them; `step` and `load_state_dict` are called equally often on all of them. Only rank 0 uses `control_dir`.
         sync_every: Optimizer steps from one exchange between the ranks to the next. A command counts one to two times as
             many steps after it came.
+        override_file: A file by which people turn the learning rate by hand, as `echo 0.5x > lr_override.txt`: `0.5x` is a
+            multiplier of the schedule, a bare number a learning rate for the first parameter group. The bounds above hold
+            for it too. See `lrwatch.client.override`. None, the default, looks at no such file.
 
     Returns:
         The client. From here on nothing is ever raised into the training.
@@ -95,6 +99,7 @@ def attach(
     processes = _ranks_for(ranks)
     leads = processes is None or processes.rank == 0
     directory = os.path.abspath(os.fsdecode(os.fspath(control_dir)))  # noqa: PTH100  fixed now: the script may chdir
+    override = "" if override_file is None else os.path.abspath(os.fsdecode(os.fspath(override_file)))  # noqa: PTH100
     try:
         key = None if key_file is None or not leads else read_key(key_file)
     except OSError as error:
@@ -102,7 +107,7 @@ def attach(
     client = Client(
         _adapter_for(optimizer), directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
-        start_step=start_step, reload=reload, ranks=processes, sync_every=sync_every,
+        start_step=start_step, reload=reload, override_file=override, ranks=processes, sync_every=sync_every,
     )  # fmt: skip
     client.start()
     return client

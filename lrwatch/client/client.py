@@ -50,6 +50,7 @@ class Client:
         reload: Callable[[], object] | None = None,
         ranks: Ranks | None = None,
         sync_every: int = DEFAULT_SYNC_EVERY,
+        override_file: str = "",
     ) -> None:
         self._adapter = adapter
         self._reload = reload
@@ -66,7 +67,7 @@ class Client:
         self._worker = Worker(
             self._box, adapter, directory,
             incarnation=self._incarnation, run=run, limits=limits, key=key, poll_seconds=poll_seconds,
-            resumed_from_step=start_step or None,
+            resumed_from_step=start_step or None, override_file=override_file,
         )  # fmt: skip
         self._agreement: Agreement | None = None
         self._leads = True

@@ -22,6 +22,7 @@ from lrwatch.client.adapters import Adapter, Sample
 from lrwatch.client.interlock import Limits, forbidden, misaddressed
 from lrwatch.client.mailbox import Mailbox, Record, Resumed
 from lrwatch.client.metrics import MetricsFile
+from lrwatch.client.override import Override, OverrideFile, read_override
 from lrwatch.protocol import (
     DESIRED_NAME,
     EVIDENCE_NAME,
@@ -61,6 +62,7 @@ class Worker:
         key: Commands must be signed with it, if it is given.
         poll_seconds: Length of a round.
         resumed_from_step: What the first hello says.
+        override_file: Absolute path of a file by which people command, or "".
 
     Attributes:
         errors: What was survived, by reason. Only the worker counts here.
@@ -79,6 +81,7 @@ class Worker:
         key: bytes | None,
         poll_seconds: float,
         resumed_from_step: int | None,
+        override_file: str = "",
     ) -> None:
         self.errors: Counter[str] = Counter()
         self.disabled = False
@@ -98,6 +101,8 @@ class Worker:
         self._code: RejectionCode | None = None
         self._applied_step: int | None = None
         self._last_sample: Sample | None = None
+        self._override = OverrideFile(override_file) if override_file else None
+        self._override_said = ""
         self._evidence: dict[str, bytes] = {}
         self._last_raw: bytes | None = None
         self._last_fault: str | None = None
@@ -106,6 +111,7 @@ class Worker:
         self._published_step = -1
         self._published_at = -math.inf
         self._identity: tuple[int, int] | None = None
+        self._accepted: Desired | None = None
         self._failures = 0
         self._last_error: Exception | None = None
         self._warned: set[str] = set()
@@ -165,7 +171,8 @@ class Worker:
         if not reading:
             parts.remove(self._read)
         # Each for itself: a full disk for metrics is no reason not to hear commands, and the other way round.
-        broken = sum(not self._attempt(part) for part in parts)
+        broken = int(self._override is not None and reading and not self._attempt_override(self._override))
+        broken += sum(not self._attempt(part) for part in parts)
         self._failures = self._failures + 1 if broken else 0
         if self._failures >= MAX_FAILURES:
             self.give_up(self._last_error)
@@ -186,6 +193,68 @@ class Worker:
             self._last_error = error
             return False
         return True
+
+    def _attempt_override(self, file: OverrideFile) -> bool:
+        try:
+            content = file.look()
+            if file.left_over:
+                file.left_over = False
+                self._say_override("leftover", "It lay there when the training started; write it again and it counts.")
+            if content is not None:
+                self._consider_override(content)
+        except (OSError, ProtocolError) as error:
+            self._say_override("unreadable", f"{file.path}: {error}")
+        except Exception as error:  # noqa: BLE001  no error of the client may reach the training
+            self.errors["internal"] += 1
+            self._last_error = error
+            return False
+        return True
+
+    def _consider_override(self, content: bytes) -> None:
+        """Judge what a person wrote into the override file, by the bounds that hold for commands."""
+        box = self._box
+        wanted = read_override(content)
+        if wanted is None:
+            self._say_override(
+                "invalid", "the override file holds one number: 3e-4 is a learning rate, 0.5x a multiplier"
+            )
+            return
+        scale = wanted.number
+        if wanted.is_rate:
+            self._last_sample = self._adapter.sample() or self._last_sample
+            rates = {} if self._last_sample is None else _floats(self._last_sample.schedule)
+            rate = next(iter(rates.values()), 0.0)
+            if not rate > 0:
+                self._say_override(
+                    "unsupported", "the schedule's learning rate is not known; write a multiplier, as 0.5x"
+                )
+                return
+            scale = wanted.number / rate
+        try:
+            desired = Override(
+                run=self._run, incarnation=self._incarnation, generation=max(box.standing.generation, 1),
+                token=box.max_token, scale=scale, actor="override_file",
+            )  # fmt: skip
+        except ProtocolError:  # a rate so far from the schedule's that their ratio is no number
+            self._say_override("out_of_bounds")
+            return
+        code = forbidden(desired, step=box.step + 1, standing=box.standing, limits=self._limits)
+        if code is not None:
+            self._say_override(code, f"scale {scale:g} was asked for")
+            return
+        if self._status == "pending":  # what waits makes way, and its sender hears it
+            self._status, self._code = "superseded", None
+        self._say_override("pending")
+        self._accepted = box.order = desired
+
+    def _say_override(self, answer: str, detail: str = "") -> None:
+        """Tell in `observed.json` what became of the override file; a refusal is counted, and logged once of a kind."""
+        self._override_said = answer
+        self._changed = True
+        if answer not in ("pending", "applied"):
+            self.errors[f"override_{answer}"] += 1
+            path = self._override.path if self._override is not None else ""
+            self.warn(f"override_{answer}", f"{path} was refused: {answer}. {detail}".rstrip())
 
     def survived(self) -> Counter[str]:
         """Everything that was survived, by reason: by this thread, by the training thread, in the adapter."""
@@ -227,7 +296,9 @@ class Worker:
             return
         self._generation = desired.generation
         self._answer(desired, "pending")
-        box.order = desired
+        if isinstance(self._accepted, Override) and self._override_said == "pending":
+            self._override_said = "superseded"
+        self._accepted = box.order = desired
 
     def _refuse(self, desired: Desired, code: RejectionCode, raw: bytes) -> None:
         self._evidence[code] = raw
@@ -287,7 +358,14 @@ class Worker:
                 self._status, self._code, self._applied_step = "hello", None, None
                 self._last_raw, self._first_look = None, True
                 self._last_sample = None
+                if self._override_said == "pending":
+                    self._override_said = "superseded"
                 self._changed = True
+            elif isinstance(news.desired, Override):
+                self._last_sample = news.sample or self._last_sample
+                if news.status == "applied":
+                    self._applied_step = news.step
+                self._say_override(news.code or news.status)
             else:
                 if news.status == "applied":
                     self._applied_step = news.step
@@ -337,7 +415,8 @@ class Worker:
         survived = self.survived()
         counts = "".join(f" {reason}={survived[reason]}" for reason in sorted(survived))
         python = "{}.{}.{}".format(*sys.version_info)
-        return f"lrwatch/{__version__} python/{python} {self._adapter.name}{counts}"[:MAX_TEXT]
+        override = f" override={self._override_said}" if self._override_said else ""
+        return f"lrwatch/{__version__} python/{python} {self._adapter.name}{override}{counts}"[:MAX_TEXT]
 
 
 def _floats(rates: Mapping[str, object]) -> dict[str, float]:
