@@ -31,6 +31,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python bench/start.py
 	$(BIN)/python bench/client_step.py
+	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/ingest_formats.py
 	$(BIN)/python bench/events.py
 	$(BIN)/python bench/text_and_mtail.py

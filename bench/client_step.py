@@ -6,7 +6,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ TENSORS = 50
 CALLS = 1000
 ROUNDS = 200
 STEPS = 1000
+# Steps in a row under one condition.
+BLOCK = 20
 
 
 def median_seconds(function: Callable[[], object], between: Callable[[], object]) -> float:
@@ -46,6 +48,61 @@ def step_costs() -> list[tuple[str, float]]:
         if watch.dropped:
             raise RuntimeError(f"{watch.dropped} records were dropped: the wrong path was measured")
     return rows
+
+
+def whole_costs() -> list[tuple[str, float]]:
+    """Seconds of a whole AdamW step over `TENSORS` tensors as a script makes it, with `Client.step` after it.
+
+    Without lrwatch, attached with nothing to do, and scaled, on one optimizer, in blocks of steps that follow each other in
+    random order.
+    """
+    tensors = [torch.randn(32, 32, requires_grad=True) for _ in range(TENSORS)]
+    for tensor in tensors:
+        tensor.grad = torch.randn(32, 32)
+    optimizer = torch.optim.AdamW(tensors, lr=1e-3)
+    found: dict[str, list[float]] = {"plain": [], "attached": [], "scaled": []}
+    order = list(found) * (STEPS // BLOCK)
+    random.Random(2).shuffle(order)
+    with tempfile.TemporaryDirectory() as directory:
+        for name in order:
+            if name == "plain":
+                found[name] += [_timed(optimizer.step) for _ in range(BLOCK)]
+                continue
+            with lrwatch.attach(optimizer, directory, poll_seconds=3600.0, metrics_file=False) as watch:
+                state = watch.state_dict()
+                watch.load_state_dict({**state, "scale": 0.5 if name == "scaled" else 1.0})
+                optimizer.step()  # takes the one sample of a poll interval
+
+                def both(watch: lrwatch.Client = watch) -> None:
+                    optimizer.step()
+                    watch.step()
+
+                found[name] += [_timed(both) for _ in range(BLOCK)]
+    return [(f"AdamW step and Client.step, {name}", statistics.median(costs)) for name, costs in found.items()]
+
+
+def _timed(function: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+class Alone:
+    """A group of one rank that answers at once: what is left is the client's own part."""
+
+    rank = 0
+
+    def largest(self, numbers: Sequence[int]) -> Callable[[], Sequence[int]]:
+        return lambda: numbers
+
+
+def rank_costs() -> list[tuple[str, float]]:
+    """Seconds of `Client.step` with ranks, on a group of one, with the default cadence."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        lrwatch.attach(None, directory, poll_seconds=3600.0, ranks=Alone()) as watch,
+    ):
+        return [("Client.step(), with ranks", median_seconds(watch.step, lambda: None))]
 
 
 def hook_costs(groups: int) -> list[tuple[str, float]]:
@@ -95,8 +152,11 @@ def hook_costs(groups: int) -> list[tuple[str, float]]:
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    for name, cost in step_costs():
+    for name, cost in step_costs() + rank_costs():
         print(f"{name:42} {cost * 1e6:10.3f} us")
+    rows = whole_costs()
+    for name, cost in rows:
+        print(f"{name:42} {cost * 1e6:10.1f} us   x {cost / rows[0][1]:.4f} of plain")
     for groups in (1, TENSORS):
         rows = hook_costs(groups)
         plain = rows[0][1]

@@ -232,6 +232,7 @@ class Client:
         box.errors["step"] += 1
         if box.errors["step"] >= MAX_FAILURES:
             box.room = 0
+            box.order = self._settled
             self._worker.give_up(error)
 
     def _follow(self, desired: Desired | None, step: int) -> None:
