@@ -25,7 +25,7 @@ from lrwatch.protocol import Desired, read_control_file
 MAX_CONTENT = 200
 
 _NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_CONTENT = re.compile(rf"\s*(?:(?P<rate>{_NUMBER})|[x*]\s*(?P<after>{_NUMBER})|(?P<before>{_NUMBER})\s*x)\s*", re.ASCII)
+_CONTENT = rf"\s*(?:(?P<rate>{_NUMBER})|[x*]\s*(?P<after>{_NUMBER})|(?P<before>{_NUMBER})\s*x)\s*"
 
 
 class Override(Desired):
@@ -90,7 +90,7 @@ class OverrideFile:
 def read_override(content: bytes) -> Wanted | None:
     """What a content says, or None where it is not one number greater than 0, with or without an `x`."""
     text = content[: MAX_CONTENT + 1].decode("ascii", "replace")
-    found = _CONTENT.fullmatch(text) if len(text) <= MAX_CONTENT else None
+    found = re.fullmatch(_CONTENT, text, re.ASCII) if len(text) <= MAX_CONTENT else None
     if found is None:
         return None
     number = float(found["rate"] or found["before"] or found["after"])

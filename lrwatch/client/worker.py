@@ -1,7 +1,7 @@
 """The one thread of the client that touches the disk, so that the training never waits for one.
 
-Each round: append the waiting metrics, take the news of the training thread, read what is desired and judge it,
-publish what is observed. Whatever goes wrong is counted and tried again in the next round.
+Each round: take the news of the training thread, read what is desired and judge it, append the waiting metrics, publish
+what is observed. Whatever goes wrong is counted and tried again in the next round.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from lrwatch._version import __version__
 from lrwatch.client.adapters import Adapter, Sample
@@ -43,6 +42,9 @@ from lrwatch.protocol import (
 
 # Rounds in a row that end in an error nobody foresaw, until the worker gives up: it is broken and will stay so.
 MAX_FAILURES = 10
+# A look comes this much of a poll interval after the one before: waking up and reading take their time, and from a command
+# on disk to its first step shall be no more than a poll interval and a step.
+PUNCTUAL = 0.95
 # How long the end of the training may wait for the last flush; a hung file system must not hold up a cluster.
 CLOSE_SECONDS = 2.0
 
@@ -152,10 +154,12 @@ class Worker:
         box = self._box
         while not self.disabled:
             stopping = self._stopping  # read first, so that whatever came before the end is still written
+            began = time.monotonic()
             self.round(reading=not stopping)
             if stopping:
                 break
-            box.wake.wait(self._poll_seconds)
+            # From look to look, however long writing took; on a slow file system still half of the time is left to others.
+            box.wake.wait(max(began + PUNCTUAL * self._poll_seconds - time.monotonic(), self._poll_seconds / 2))
             box.wake.clear()
         box.room = 0
         box.dropped += len(box.queue) + self.metrics.unsaved
@@ -167,7 +171,7 @@ class Worker:
         Args:
             reading: Whether to look for a new command.
         """
-        parts = [self._write_metrics, self._take_news, self._read, self._publish, self._keep_evidence]
+        parts = [self._take_news, self._read, self._write_metrics, self._publish, self._keep_evidence]
         if not reading:
             parts.remove(self._read)
         # Each for itself: a full disk for metrics is no reason not to hear commands, and the other way round.
@@ -315,7 +319,7 @@ class Worker:
         try:
             folder = open_directory(self._directory)
         except FileNotFoundError:
-            Path(self._directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)  # noqa: PTH103  pathlib is slow to import
             folder = open_directory(self._directory)
         try:
             about = os.fstat(folder)
