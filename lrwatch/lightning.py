@@ -5,8 +5,9 @@
     trainer = Trainer(..., callbacks=[lrwatch.lightning.LrwatchCallback("runs/a/lrwatch")])
     trainer.fit(model)
 
-The hooks sit on the optimizers themselves, so every scheduler, interval and strategy goes on as before. The state is in
-Lightning's own checkpoints: a resume goes on at the scale of the checkpoint that it loads.
+The hooks sit on the optimizers themselves, so every scheduler, interval and strategy goes on as before. With several processes
+all of them use one scale from one step on, and only the first touches the control directory. The state is in Lightning's own
+checkpoints: a resume goes on at the scale of the checkpoint that it loads.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lrwatch.client import Client, attach
-from lrwatch.client.callbacks import scalars
+from lrwatch.client.callbacks import all_ranks, scalars
 
 # Two packages of the same code. A callback of the one works in a Trainer of the other, but nobody wants to load both.
 if not TYPE_CHECKING and "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
@@ -72,7 +73,7 @@ class LrwatchCallback(Callback):
             self.watch.close()
         self._global_step = trainer.global_step
         start_step = self._global_step // max(len(trainer.optimizers), 1)
-        self.watch = attach(list(trainer.optimizers), **{"start_step": start_step, **self._arguments})
+        self.watch = attach(list(trainer.optimizers), **{"start_step": start_step, **all_ranks(), **self._arguments})
         if state is not None:
             self.watch.load_state_dict(state)
 

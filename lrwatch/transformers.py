@@ -6,7 +6,8 @@
     trainer.train()
 
 The hooks sit on the innermost optimizer, so every `lr_scheduler_type`, gradient accumulation, mixed precision and DeepSpeed go
-on as before. The `learning_rate` that the Trainer logs is the schedule's; what was used is `lr` in `metrics.jsonl`.
+on as before. With several processes all of them use one scale from one step on, and only the first touches the control
+directory. The `learning_rate` that the Trainer logs is the schedule's; what was used is `lr` in `metrics.jsonl`.
 
 The state is in each checkpoint's `trainer_state.json`, which the Trainer reads at every resume. So a resume goes on at the
 scale of that checkpoint, and of no other, whether or not `restore_callback_states_from_checkpoint` is set, and whatever else
@@ -24,7 +25,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 from lrwatch.client import Client, attach
-from lrwatch.client.callbacks import scalars
+from lrwatch.client.callbacks import all_ranks, scalars
 
 
 class LrwatchCallback(TrainerCallback, ExportableState):
@@ -69,7 +70,7 @@ class LrwatchCallback(TrainerCallback, ExportableState):
             self.watch.close()
         saved = self._found(state) if state.global_step else None  # else this is a new run, maybe of a used callback
         self.saved = saved
-        self.watch = attach(kwargs["optimizer"], **self._arguments, start_step=state.global_step)
+        self.watch = attach(kwargs["optimizer"], **{**all_ranks(), **self._arguments, "start_step": state.global_step})
         if saved is not None:
             self.watch.load_state_dict({**saved, "step": state.global_step})
         # Without an entry the Trainer fails at its next checkpoint, when it resumed from one without this callback.

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
+
+
+def all_ranks() -> dict[str, Any]:
+    """The argument `ranks` of `attach`, where this training has several processes that talk by `torch.distributed`."""
+    distributed: Any = getattr(sys.modules.get("torch"), "distributed", None)
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return {}
+    return {"ranks": distributed.group.WORLD} if distributed.get_world_size() > 1 else {}
 
 
 def scalars(logs: object) -> dict[str, Any]:

@@ -90,13 +90,12 @@ def optax() -> dict[str, Any]:
 
     names: dict[str, Any] = {"optax": optax, "schedule": optax.constant_schedule(0.1), "batches": [1.0, 2.0, 3.0]}
 
-    @jax.jit
     def train_step(params: Any, opt_state: Any, batch: Any) -> Any:
         loss, gradients = jax.value_and_grad(lambda p: (p["w"] * batch) ** 2)(params)
         updates, opt_state = names["optimizer"].update(gradients, opt_state, params)  # what the block has made
         return optax.apply_updates(params, updates), opt_state, loss
 
-    names.update(params={"w": 1.0}, train_step=train_step)
+    names.update(params={"w": 1.0}, train_step=jax.jit(train_step))
     return names
 
 
