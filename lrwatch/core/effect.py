@@ -2,7 +2,7 @@
 
 The counterfactual is the last phase's fitted line, continued, but never upwards: a cut is decided where noise makes the
 curve look flattest, so a line that seems to rise there is the noise that was selected, and going on must not be blamed
-for it. A falling line is kind to going on (curves flatten). They are compared once, a horizon after the command was
+for it. Its end is too high for the same reason, so the mean of its window stands in for it. A falling line is kind to going on (curves flatten). They are compared once, a horizon after the command was
 applied, since the noise floor answers a cut fast and the slow directions do not. Where noise hides the difference its
 interval says so: to wait for certainty would measure what the continued line does, which says little about a curve that
 bends, and was worth nothing in closed loop.
@@ -34,14 +34,24 @@ class Before:
     per_step_error: float
     level: float
     horizon: float
+    span: float = 0.0
 
     @classmethod
     def of(cls, trend: Trend, step: int, scale: float, sign: float) -> Before:
         """What `trend`, the last look before the command, promises for going on."""
         return cls(
             step, scale, sign, trend.step, trend.end, trend.end_error, trend.per_step, trend.per_step_error,
-            trend.level, trend.horizon,
+            trend.level, trend.horizon, trend.span,
         )  # fmt: skip
+
+    @property
+    def improving(self) -> bool:
+        """Whether the line goes the right way."""
+        return self.sign * self.per_step < 0
+
+    def going_on(self, ahead: float) -> float:
+        """The level that going on gives `ahead` steps after the look."""
+        return self.end + self.per_step * (ahead if self.improving else -self.span / 2)
 
 
 def measure(before: Before, after: Trend) -> Effect | None:
@@ -49,9 +59,8 @@ def measure(before: Before, after: Trend) -> Effect | None:
     if after.step - before.step < before.horizon:
         return None
     ahead = after.step - before.at
-    improving = before.sign * before.per_step < 0
-    expected = before.end + (before.per_step * ahead if improving else 0.0)
-    slope_error = before.per_step_error * ahead if improving else 0.0
+    expected = before.going_on(ahead)
+    slope_error = before.per_step_error * ahead if before.improving else 0.0
     gain = before.sign * (expected - after.end)
     margin = Z95 * math.hypot(before.end_error, slope_error, after.end_error)
     level = before.level or 1.0
@@ -63,7 +72,7 @@ def measure(before: Before, after: Trend) -> Effect | None:
         lower=lower,
         upper=upper,
         message="",
-        line=_line(before, after, expected, slope_error, improving=improving),
+        line=_line(before, after, expected, slope_error),
     )
     return replace(
         measured,
@@ -74,12 +83,12 @@ def measure(before: Before, after: Trend) -> Effect | None:
     )
 
 
-def _line(before: Before, after: Trend, expected: float, slope_error: float, *, improving: bool) -> Counterfactual:
+def _line(before: Before, after: Trend, expected: float, slope_error: float) -> Counterfactual:
     """The two levels, and the line that was continued from the command on."""
-    ahead = before.step - before.at if improving else 0
+    ahead = before.step - before.at if before.improving else 0
     return Counterfactual(
         since=before.step,
-        before=before.end + before.per_step * ahead,
+        before=before.going_on(ahead),
         before_error=math.hypot(before.end_error, before.per_step_error * ahead),
         expected=expected,
         expected_error=math.hypot(before.end_error, slope_error),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lrwatch.core.detectors.plateau import Trend
@@ -52,6 +54,13 @@ def test_a_falling_line_would_have_gone_on() -> None:
     measured = effect(before, look(3000, 1.0))
     assert measured.gain == pytest.approx(0.0)
     assert measured.upper == pytest.approx(1.96 * (2 * 0.01**2 + 0.2**2) ** 0.5 / 2)
+
+
+def test_of_a_line_that_seems_to_rise_the_mean_counts_and_not_its_end() -> None:
+    rising = replace(look(1000, 2.0, per_step=0.0001), span=1000.0)
+    assert effect(rising, look(1600, 1.95)).gain == pytest.approx(0.0)
+    better = replace(look(1000, 2.0, per_step=0.0001), span=1000.0)  # where more is better it improves
+    assert effect(better, look(1600, 2.06), sign=-1.0).gain == pytest.approx(0.0)
 
 
 def test_a_rising_line_is_the_noise_that_was_selected() -> None:

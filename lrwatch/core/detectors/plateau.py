@@ -93,6 +93,7 @@ class Trend:
         samples: Samples of the phase so far.
         detectable: The smallest `min_improvement` (in units of the metric) by which a metric that does not improve at all
             could be told from one that does, by now.
+        span: Steps of the window that the line was fitted to; 0 where that is not known.
     """
 
     step: int
@@ -110,6 +111,7 @@ class Trend:
     per_step_error: float
     samples: int
     detectable: float = math.inf
+    span: float = 0.0
 
     @property
     def margin_now(self) -> float:
@@ -397,7 +399,8 @@ class PlateauDetector:
         return _alpha(self._options.false_alarms, int(look.horizons / EQUAL_HORIZONS))
 
     def _test(self, look: _Look) -> Trend | None:
-        best: tuple[float, float, float, Slope] | None = None  # upper bound, improvement, lower bound, line
+        # Upper bound, improvement, lower bound, line, blocks of the window.
+        best: tuple[float, float, float, Slope, int] | None = None
         detectable = math.inf
         now = (math.inf, math.inf)  # upper bound at this look, and the estimate that it bounds
         alpha = self._alpha(look)
@@ -421,10 +424,10 @@ class PlateauDetector:
                 upper = _upper(improvement, plain, flat)
                 detectable = min(detectable, flat)
                 if best is None or upper < best[0]:
-                    best = upper, improvement, improvement - plain, slope
+                    best = upper, improvement, improvement - plain, slope, n
         if best is None:
             return None
-        upper, improvement, lower, slope = best
+        upper, improvement, lower, slope, n = best
         level = abs(slope.end)
         asked = self._asked(level)
         per_block = look.per_horizon / slope.blocks
@@ -445,6 +448,7 @@ class PlateauDetector:
             per_step_error=slope.error * per_block / look.horizon,
             samples=look.samples,
             detectable=detectable,
+            span=look.horizon * n / look.per_horizon,
         )
 
     # ---- state ----------------------------------------------------------------------------------------------------
