@@ -314,6 +314,12 @@ def test_a_probe_of_which_nothing_can_be_learned_is_taken_back() -> None:
     assert "could not be measured" in command.reason
 
 
+def test_a_probe_below_which_somebody_went_leaves_nothing_behind() -> None:
+    below = replace(probed(0.005), scale=1.0, asked=None)
+    after, command = decide(below, trend(5600), PROBING)
+    assert (command, after.probe, after.previous, after.take_back) == (None, None, None, False)
+
+
 def test_after_two_cuts_in_a_row_without_gain_the_policy_stops_until_the_run_is_twice_as_old() -> None:
     known = replace(FRESH, scale=0.5, previous=1.0, excess=0.3, excess_error=0.1)
     once = learned(known, effect(-0.001))

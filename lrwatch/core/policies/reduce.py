@@ -137,7 +137,7 @@ def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[Po
     if trend.ratio(bound) >= worth:
         return state, None
     reason = f"{_going(trend)}, surely less than {_percent(trend.ratio(bound))}; {_why(state, scale, worth, options)}"
-    asked = replace(state, asked=scale, previous=state.scale, take_back=False, commands=state.commands + 1)
+    asked = replace(state, asked=scale, previous=state.scale, take_back=False, commands=state.commands + 1, probe=None)
     return asked, Command(trend.step, scale, reason)
 
 
@@ -195,7 +195,7 @@ def _undo(
 ) -> tuple[PolicyState, Command | None]:
     scale = guards.bounded(before, state, options)
     if scale <= state.scale:
-        return replace(state, previous=None, take_back=False), None
+        return replace(state, previous=None, take_back=False, probe=None), None
     quiet = (PATIENCE_AFTER_UNDO if state.probe is None else PATIENCE_AFTER_PROBE) * trend.step
     reason = f"{_why_undo(state)}; it is taken back, and not tried again before step {quiet:.0f}"
     further = scale < before  # than one command may go: the next look goes on
