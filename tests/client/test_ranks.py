@@ -255,8 +255,14 @@ def test_a_job_that_is_killed_and_started_again_goes_on_alike_on_every_rank(job:
     resume, before = 0, 1.0
     for scale in (0.5, 0.25, 0.5):
         training.start(resume=resume)
-        seen = training.hello()
-        assert (seen.resumed_from_step or 0) == resume
+        training.hello()  # of the attach; the checkpoint that is loaded then brings another
+
+        def resumed(resume: int = resume) -> Observed | None:
+            seen = training.control.read_observed()
+            return seen if seen is not None and (seen.resumed_from_step or 0) == resume else None
+
+        seen = eventually(resumed, timeout=PATIENCE, what="a hello from the checkpoint")
+        training._before = seen.incarnation
         assert seen.scale == before
         training.control.publish(training.command(scale, seen.incarnation))
 

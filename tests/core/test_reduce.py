@@ -304,6 +304,21 @@ def test_a_probe_that_came_too_early_is_taken_back_and_what_it_showed_is_known(g
         assert scale(restored, trend(8000, upper=0.9 * going_on_must_bring(restored, PROBING)), PROBING) == 0.5
 
 
+def test_a_probe_whose_effect_noise_hides_is_taken_back_and_made_again_later() -> None:
+    back = probed(-0.007, error=0.012)
+    assert (back.take_back, back.excess) == (True, None)
+    asked, _ = decide(back, trend(5600), PROBING)
+    restored = applied(asked, 5601, 1.0)
+    assert scale(restored, trend(6999), PROBING) is None
+    _, command = decide(restored, trend(7001), PROBING)
+    assert command is not None
+    assert command.cause == "probe"
+    few = replace(trend(7001), samples=PROBE_SAMPLES - 1)  # of the new phase: meanwhile a plateau is cut as ever
+    _, command = decide(restored, few, PROBING)
+    assert command is not None
+    assert command.cause == "plateau"
+
+
 def test_a_probe_of_which_nothing_can_be_learned_is_taken_back() -> None:
     asked, _ = decide(FRESH, trend(), PROBING)
     lost = applied(asked, 5001, 0.5)  # then the level shifted, and its effect is not measured

@@ -9,8 +9,8 @@ is less than EXCESS_SHARE of the excess at the scale in use.
 
 Before the first cut nothing is known of the excess. Where commands are sent, the policy finds out: once PROBE_SAMPLES values
 have come, and going on does not bring very much, it cuts for a horizon as an experiment, a *probe*. The probe stays if going on
-is worth less than EXCESS_SHARE of the excess that it showed; otherwise it came too early, and is taken back. It costs half a
-horizon's progress at the most. Elsewhere `first_cut` per horizon, relative to the level, stands in for what is not known, with
+is worth less than EXCESS_SHARE of the excess that it showed; otherwise it came too early, and is taken back. One whose effect
+noise hides teaches nothing, and is made again later. It costs half a horizon's progress at the most. Elsewhere `first_cut` per horizon, relative to the level, stands in for what is not known, with
 a bound that is harder to pass.
 
 A cut that surely cost progress is undone, once a level, and not tried again before the run is older by
@@ -268,6 +268,8 @@ def learned(state: PolicyState, effect: Effect, level_ratio: float = 1.0) -> Pol
         costs = state.probe >= EXCESS_SHARE * max(excess, 0.0) * state.previous
         without_gain = 0
     stops = without_gain >= MAX_WITHOUT_GAIN
+    if state.probe is not None and costs and effect.verdict == "no certain gain":  # noise hid it: nothing is known yet
+        return replace(state, gain=effect.gain, take_back=True)
     return replace(
         state,
         gain=effect.gain,
