@@ -9,8 +9,9 @@ is less than EXCESS_SHARE of the excess at the scale in use.
 
 Before the first cut nothing is known of the excess. Where commands are sent, the policy finds out: once PROBE_SAMPLES values
 have come, and going on does not bring very much, it cuts for a horizon as an experiment, a *probe*. The probe stays if going on
-is worth less than EXCESS_SHARE of the excess that it showed; otherwise it came too early, and is taken back. One whose effect
-noise hides teaches nothing, and is made again later. It costs half a horizon's progress at the most. Elsewhere `first_cut` per horizon, relative to the level, stands in for what is not known, with
+is worth less than EXCESS_SHARE of the excess that it showed; otherwise it came too early, and is taken back. Where noise
+hides its effect FIRST_GUESS decides whether it stays; if it does not, nothing was learned, and it is made again later. It costs
+half a horizon's progress at the most. Elsewhere `first_cut` per horizon, relative to the level, stands in for what is not known, with
 a bound that is harder to pass.
 
 A cut that surely cost progress is undone, once a level, and not tried again before the run is older by
@@ -28,6 +29,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Effect
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.policies import guards
@@ -71,8 +73,6 @@ PATIENCE_AFTER_UNDO = 1.5
 
 # A cut that could not be measured (the metric jumped for reasons of its own) is waited for no longer than so many horizons.
 MAX_WAIT = 3.0
-
-Z95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
