@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import lrwatch
-from lrwatch.client.torch import TorchAdapter
+from lrwatch.client.torch_hooks import TorchAdapter
 
 TENSORS = 50
 # Fewer than make the client wake its worker, so that only the training thread is measured.

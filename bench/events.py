@@ -17,7 +17,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from lrwatch.formats.tfevents import TfEvents
+from lrwatch.formats.tensorboard.format import TfEvents
 
 EVENTS = 100_000
 RUNS = 5

@@ -1,4 +1,4 @@
-"""A million hostile commands against the client; see tests/hostile_commands.py. `python bench/fuzz_client.py [COUNT]`."""
+"""A million hostile commands against the client; see tests/support/hostile_commands.py. `python bench/fuzz_client.py [COUNT]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 
-from hostile_commands import assault
+from support.hostile_commands import assault
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import eventually
 from hypothesis import settings
+from support.helpers import eventually
 
 # A machine that is busy with other tests is slow; how long an example takes is for the benchmarks.
 settings.register_profile("lrwatch", deadline=None)

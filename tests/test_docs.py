@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from lrwatch import formats
 from lrwatch.cli import cli
-from lrwatch.export.names import METRICS
+from lrwatch.export.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

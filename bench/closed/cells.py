@@ -11,13 +11,13 @@ from pathlib import Path
 
 from bench.closed import data
 from bench.closed.trainings import REAL, Problems, Runs
-from lrwatch.testing.closed import PROBLEMS
+from lrwatch.testing.closed_loop.play import PROBLEMS
 
 HERE = Path(__file__).parent
 
 # What decides how a training goes, but for who turns its learning rate down.
 TRAINED_BY = tuple(HERE / f"{name}.py" for name in ("data", "layout", "optimizers", "perceptron", "torched", "play"))
-PROBLEMS_ARE = tuple(HERE.parents[1] / "lrwatch" / "testing" / f"{name}.py" for name in ("closed", "quadratic"))
+PROBLEMS_ARE = tuple(sorted((HERE.parents[1] / "lrwatch" / "testing" / "closed_loop").glob("*.py")))
 
 # Rates that a controller starts from on the problems.
 PROBLEM_RATES = (0.3, 1.0, 1.6)

@@ -13,7 +13,7 @@ from typing import Any
 
 import lrwatch
 from bench.closed.play import Plan, Update
-from lrwatch.testing.closed import by_hand, constant, cosine
+from lrwatch.testing.closed_loop.play import by_hand, constant, cosine
 
 # Steps of what stands for an epoch.
 EPOCH = 100

@@ -21,7 +21,7 @@ from bench.closed import controllers
 from bench.closed.cells import PROBLEM_RATES, Cell, cells, sources
 from bench.closed.play import Outcome, Plan, play
 from bench.closed.trainings import REAL
-from lrwatch.testing.closed import PROBLEMS, hindsight
+from lrwatch.testing.closed_loop.play import PROBLEMS, hindsight
 
 SCHEDULES, STARTED, PEERS, LRWATCH = "schedules", "started", "peers", "lrwatch"
 GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH)

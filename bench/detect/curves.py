@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrwatch.core.sample import Floats
-from lrwatch.testing import curves
+from lrwatch.testing.synthetic import curves
 
 SHAPES = ("hinge", "exp", "power", "line", "steps")
 SDS = (0.5, 2.0, 8.0)

@@ -18,7 +18,7 @@ from lrwatch.cli.settings import load_config, metric_option
 
 if TYPE_CHECKING:
     from lrwatch.config import Config
-    from lrwatch.daemon.backtest import Row, Summary
+    from lrwatch.offline.backtest import Row, Summary
 
 # What the built-in defaults are called where no file was given.
 DEFAULTS = "defaults"
@@ -53,8 +53,8 @@ def backtest(
     """
     from concurrent.futures import BrokenExecutor
 
-    from lrwatch.daemon import backtest as daemon
     from lrwatch.errors import InputError, UsageError
+    from lrwatch.offline import backtest as daemon
     from lrwatch.sources.discover import discover
 
     if scheduler is not None and jobs is not None:

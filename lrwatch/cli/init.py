@@ -32,7 +32,7 @@ def init(directory: Path, force: bool, dry_run: bool, form: str) -> int:
     """
     from lrwatch.cli.proposal import choose, toml
     from lrwatch.errors import ConfigError, InputError
-    from lrwatch.sources.survey import files, look
+    from lrwatch.explain.scan import files, look
 
     if not directory.is_dir():
         raise InputError(

@@ -15,8 +15,8 @@ from typing import Any
 from lrwatch.cli.output import safe
 from lrwatch.config import SECTIONS, Config
 from lrwatch.core.names import primary, role
+from lrwatch.explain.scan import ScannedFile
 from lrwatch.sources.discover import discover
-from lrwatch.sources.survey import Looked
 
 # Rows that a log without a loss has at least: fewer are numbers in a text.
 _LEAST_ROWS = 2
@@ -40,7 +40,7 @@ class Proposal:
     loss: str
 
 
-def choose(directory: Path, looked: Sequence[Looked]) -> Proposal | None:
+def choose(directory: Path, looked: Sequence[ScannedFile]) -> Proposal | None:
     """What of `looked` to watch, or None where there is no log.
 
     The directory where that finds the right logs in the right order, so that logs which come later are found too. Of one run
@@ -54,7 +54,7 @@ def choose(directory: Path, looked: Sequence[Looked]) -> Proposal | None:
         return None
     logs.sort(key=lambda log: (_order(log), str(log.path)))
     names = {os.path.abspath(log.path): log for log in looked}  # noqa: PTH100 - as `discover` spells them
-    runs: dict[str, list[Looked | None]] = {}
+    runs: dict[str, list[ScannedFile | None]] = {}
     for found in discover([directory]).logs:
         runs.setdefault(found.run, []).append(names.get(str(found.path)))
     best = {log.path.parent: log for log in reversed(logs)}
@@ -72,20 +72,20 @@ def choose(directory: Path, looked: Sequence[Looked]) -> Proposal | None:
     return Proposal(tuple(paths), tuple(spare), "" if named else metric, metric)
 
 
-def _order(log: Looked) -> tuple[Any, ...]:
+def _order(log: ScannedFile) -> tuple[Any, ...]:
     """Finer first: a training loss, steps rather than epochs or records, more rows."""
     is_training = log.loss is not None and role(log.loss) == "train_loss"
     return not is_training, {"step": 0, "epoch": 1, "record": 2}[log.axis], -log.rows
 
 
-def _candidate(log: Looked) -> str | None:
+def _candidate(log: ScannedFile) -> str | None:
     """What to watch in a log without a loss: the metric with most samples that is not about time."""
     order = {"other": 0, "lr": 1}
     named = [(order[role(name)], -count, name) for name, count in (log.metrics or {}).items() if role(name) in order]
     return min(named)[2] if named else None
 
 
-def _reads_well(run: Sequence[Looked | None], logs: Sequence[Looked]) -> bool:
+def _reads_well(run: Sequence[ScannedFile | None], logs: Sequence[ScannedFile]) -> bool:
     """Whether these files, in this order, give the run what its finest log gives."""
     known = [log for log in run if log is not None and log in logs]
     if not known or len(known) < len(run):
@@ -101,7 +101,7 @@ def _reads_well(run: Sequence[Looked | None], logs: Sequence[Looked]) -> bool:
 # ---- the file -------------------------------------------------------------------------------------------------------
 
 
-def toml(directory: Path, looked: Sequence[Looked], proposal: Proposal) -> str:
+def toml(directory: Path, looked: Sequence[ScannedFile], proposal: Proposal) -> str:
     """The text of the configuration. Whatever is not set is a comment with its default."""
     lines = [
         "# lrwatch: what is watched here, and what is done about it. Flags and LRWATCH_SECTION_KEY come before it.",
@@ -137,7 +137,7 @@ def _remarks(name: str, proposal: Proposal) -> Iterator[str]:
         )
 
 
-def _found(directory: Path, looked: Sequence[Looked]) -> Iterator[str]:
+def _found(directory: Path, looked: Sequence[ScannedFile]) -> Iterator[str]:
     yield "Found were:"
     for log in looked:
         if log.metrics:

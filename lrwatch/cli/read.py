@@ -14,7 +14,7 @@ from lrwatch.cli.output import format_option, print_json, print_table, safe
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lrwatch.formats.why import Explanation
+    from lrwatch.explain import Explanation
 
 AXES = {
     "step": "steps are optimizer steps",
@@ -139,8 +139,8 @@ def _explain(file: Path) -> Explanation:
 
 
 def _explained(file: Path) -> Explanation:
+    from lrwatch.explain import explain, explain_batches
     from lrwatch.formats import HEAD_BYTES, detect
-    from lrwatch.formats.why import explain, explain_batches
     from lrwatch.sources.compressed import is_compressed, open_log
     from lrwatch.sources.database import is_database
     from lrwatch.sources.document import MAX_DOCUMENT_BYTES

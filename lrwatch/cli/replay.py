@@ -26,7 +26,7 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
 
     The same code as `run`, without the waiting and without commands to a trainer.
     """
-    from lrwatch.daemon.replay import replay_file
+    from lrwatch.offline.replay import replay_file
 
     config = load_config(config_file, watch__metric=metric)
     rows: list[list[Any]] = []

@@ -27,7 +27,7 @@ def report(run_or_file: str, output: Path, config_file: Path | None, metric: str
 
     A file is replayed; a run that the daemon knows is shown with its journal.
     """
-    from lrwatch.daemon.history import of_file, of_run
+    from lrwatch.offline.report_data import of_file, of_run
     from lrwatch.report import write
 
     config = load_config(config_file, watch__metric=metric, daemon__state=state)

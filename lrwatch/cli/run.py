@@ -109,7 +109,7 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
 
 def _serve(daemon: Daemon, config: Any) -> None:
     from lrwatch.daemon.wake import Waker
-    from lrwatch.export.server import Exporter
+    from lrwatch.export.exporter import Exporter
 
     exporter = Exporter(config.daemon.listen)
     waker = Waker(config.daemon.poll_seconds)

@@ -107,8 +107,8 @@ def journal(run: str | None, config_file: Path | None, state: str | None, form: 
 @format_option
 def explain(run: str, entry_id: int, config_file: Path | None, state: str | None, form: str) -> int:
     """Show one decision with its numbers, and compute them again from the logs."""
-    from lrwatch.daemon.explain import explain as compute
     from lrwatch.errors import InputError
+    from lrwatch.offline.recompute import explain as compute
 
     config = load_config(config_file, daemon__state=state)
     store = open_store(config)

@@ -6,7 +6,7 @@ in the training thread, which hands the scale to one of the `adapters` (`torch` 
 
 from __future__ import annotations
 
-from lrwatch.client.attaching import attach
+from lrwatch.client.attach import attach
 from lrwatch.client.client import Client
 
 __all__ = ["Client", "attach"]

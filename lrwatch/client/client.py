@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, final
 
-from lrwatch.client.adapters import Adapter
+from lrwatch.client.adapter import Adapter
+from lrwatch.client.handoff import QUEUE_HALF, QUEUE_LIMIT, Answer, Handoff, Resumed, draw_incarnation
 from lrwatch.client.interlock import Limits, Standing, forbidden
-from lrwatch.client.mailbox import QUEUE_HALF, QUEUE_LIMIT, Answer, Mailbox, Resumed, draw_incarnation
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.worker import MAX_FAILURES, Worker
 from lrwatch.protocol import MAX_INT, Desired, RejectionCode, Status
@@ -56,7 +56,7 @@ class Client:
         self._reload = reload
         self._limits = limits
         self._incarnation = draw_incarnation()
-        self._box = Mailbox(start_step)
+        self._box = Handoff(start_step)
         self._box.room = QUEUE_LIMIT if metrics_file else 0
         self._queue = self._box.queue
         self._restored_token = 0

@@ -8,7 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Sequence
 
-from lrwatch.client.mailbox import Record
+from lrwatch.client.handoff import Record
 from lrwatch.protocol import METRICS_NAME
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

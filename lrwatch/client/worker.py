@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from lrwatch._version import __version__
-from lrwatch.client.adapters import Adapter, Sample
+from lrwatch.client.adapter import Adapter, Sample
+from lrwatch.client.handoff import Handoff, Record, Resumed
 from lrwatch.client.interlock import Limits, forbidden, misaddressed
-from lrwatch.client.mailbox import Mailbox, Record, Resumed
 from lrwatch.client.metrics import MetricsFile
 from lrwatch.client.override import Override, OverrideFile, read_override
 from lrwatch.protocol import (
@@ -73,7 +73,7 @@ class Worker:
 
     def __init__(
         self,
-        box: Mailbox,
+        box: Handoff,
         adapter: Adapter,
         directory: str,
         *,

@@ -15,7 +15,7 @@ from lrwatch.config import Config
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon import operator
 from lrwatch.daemon.wake import Waker
-from lrwatch.daemon.watched import Listener, Watched, save_together
+from lrwatch.daemon.watched_run import Listener, WatchedRun, save_together
 from lrwatch.errors import ConfigError
 from lrwatch.protocol import ProtocolError, read_key
 from lrwatch.sources.discover import Log, discover
@@ -90,10 +90,10 @@ class Daemon:
         if config.watch.reading != "auto":
             formats.by_name(config.watch.reading)
         self._discovered_at = float("-inf")
-        self.runs: dict[str, Watched] = {}
+        self.runs: dict[str, WatchedRun] = {}
         self.problems: list[str] = []
         self._uncontrolled: dict[str, str] = {}
-        self._unsaved: dict[str, Watched] = {}
+        self._unsaved: dict[str, WatchedRun] = {}
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
         self._next = 0  # the run that a broken-off turn goes on with
@@ -111,7 +111,7 @@ class Daemon:
             known = {followed[log.path] for log in logs if log.path in followed}
             name = min(known) if known else self._name(logs)
             if name not in self.runs:
-                self.runs[name] = Watched(
+                self.runs[name] = WatchedRun(
                     name, [], self._control(name, logs[0]), self._config, self._store, self._listener, self._key
                 )
             for log in logs:

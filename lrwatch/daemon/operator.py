@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from lrwatch.core.options import PolicyOptions
-from lrwatch.daemon.watched import Watched
+from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.store import Request
 
 Outcome = tuple[bool, str]
@@ -24,7 +24,7 @@ class Following(msgspec.Struct):
 _NOBODY_LISTENS = "no trainer listens in this run's control directory"
 
 
-def handle(watched: Watched, request: Request, options: PolicyOptions, now: float) -> None:
+def handle(watched: WatchedRun, request: Request, options: PolicyOptions, now: float) -> None:
     """Do what was asked, and answer: whether it was done, and a sentence. Both are journalled."""
     try:
         done, text = _do(watched, request, options, now)
@@ -33,7 +33,7 @@ def handle(watched: Watched, request: Request, options: PolicyOptions, now: floa
     watched.answer(request, done=done, text=text)
 
 
-def _do(watched: Watched, request: Request, options: PolicyOptions, now: float) -> Outcome:
+def _do(watched: WatchedRun, request: Request, options: PolicyOptions, now: float) -> Outcome:
     match request.verb:
         case "set":
             return _set(watched, float(request.argument), request.actor, options, now)
@@ -57,7 +57,7 @@ def _do(watched: Watched, request: Request, options: PolicyOptions, now: float) 
 
 
 def _set(
-    watched: Watched, scale: float, actor: str, options: PolicyOptions, now: float, *, reload: bool = False
+    watched: WatchedRun, scale: float, actor: str, options: PolicyOptions, now: float, *, reload: bool = False
 ) -> Outcome:
     if not math.isfinite(scale) or not options.min_scale <= scale <= options.max_scale:
         bounds = f"{options.min_scale:g} to {options.max_scale:g} ([policy] min_scale, max_scale)"
@@ -68,7 +68,7 @@ def _set(
     return True, f"scale {scale:g} is on its way"
 
 
-def _undo(watched: Watched, actor: str, now: float) -> Outcome:
+def _undo(watched: WatchedRun, actor: str, now: float) -> Outcome:
     if len(watched.scales) < 2:
         return False, "nothing to undo: no command was applied"
     if not watched.can_send:
@@ -78,7 +78,7 @@ def _undo(watched: Watched, actor: str, now: float) -> Outcome:
     return True, f"scale {scale:g} is on its way"
 
 
-def _resume(watched: Watched) -> Outcome:
+def _resume(watched: WatchedRun) -> Outcome:
     if not watched.held:
         return True, "it was not held"
     watched.held = False
@@ -86,7 +86,7 @@ def _resume(watched: Watched) -> Outcome:
     return True, "decisions are sent again"
 
 
-def _follow(watched: Watched, argument: str) -> Outcome:
+def _follow(watched: WatchedRun, argument: str) -> Outcome:
     try:
         asked = msgspec.json.decode(argument, type=Following)
     except msgspec.DecodeError as error:
@@ -101,7 +101,7 @@ def _follow(watched: Watched, argument: str) -> Outcome:
     return True, f"{asked.strategy} decides from step {watched.run.step or 0} on"
 
 
-def _decay(watched: Watched) -> Outcome:
+def _decay(watched: WatchedRun) -> Outcome:
     try:
         watched.run.decay_now()
     except ValueError as error:
@@ -109,7 +109,7 @@ def _decay(watched: Watched) -> Outcome:
     return True, f"the decay begins at step {watched.run.step or 0}"
 
 
-def _approve(watched: Watched, request: Request, options: PolicyOptions, now: float) -> Outcome:
+def _approve(watched: WatchedRun, request: Request, options: PolicyOptions, now: float) -> Outcome:
     proposal = watched.proposals.get(int(request.argument))
     if proposal is None:
         return False, f"entry {request.argument} of the journal is no open proposal of this run"
@@ -119,7 +119,7 @@ def _approve(watched: Watched, request: Request, options: PolicyOptions, now: fl
     return done, text
 
 
-def _deny(watched: Watched, entry: int) -> Outcome:
+def _deny(watched: WatchedRun, entry: int) -> Outcome:
     if watched.proposals.pop(entry, None) is None:
         return False, f"entry {entry} of the journal is no open proposal of this run"
     watched.run.refused()

@@ -17,12 +17,12 @@ import click
 from lrwatch.config import load
 from lrwatch.core.events import effect_in_words
 from lrwatch.core.snapshot import Snapshot
-from lrwatch.daemon.history import curves, of_run
 from lrwatch.daemon.loop import Daemon
 from lrwatch.daemon.wake import Waker
 from lrwatch.demo.sweep import LR, STEPS
 from lrwatch.errors import InputError
-from lrwatch.export.server import Exporter
+from lrwatch.export.exporter import Exporter
+from lrwatch.offline.report_data import curves, of_run
 from lrwatch.report import Curve, write
 from lrwatch.store import Entry, Store
 

@@ -18,9 +18,9 @@ from prometheus_client.registry import Collector
 from lrwatch._version import __version__
 from lrwatch.core.events import CAUSES, Kind, Verdict
 from lrwatch.core.snapshot import RunStatus, Snapshot, TrendState
-from lrwatch.export import names
+from lrwatch.export import metrics
 from lrwatch.export.labels import label_value
-from lrwatch.export.names import Metric
+from lrwatch.export.metrics import Metric
 from lrwatch.protocol import RejectionCode
 
 # Beyond 100 values of one label Prometheus' guidelines ask for another design. A log with more metrics than that (one
@@ -38,26 +38,26 @@ Series = tuple[Metric, tuple[str, ...], float]
 def one_of_each(run: RunStatus) -> Iterator[Series]:
     """The series that every run has at most once."""
     name = (label_value(run.name),)
-    yield names.RUN_INFO, (*name, label_value(run.metric), label_value(run.mode)), 1.0
-    yield names.RUN_STRATEGY, (*name, label_value(run.strategy)), 1.0
-    yield names.RUN_UP, name, float(run.up)
+    yield metrics.RUN_INFO, (*name, label_value(run.metric), label_value(run.mode)), 1.0
+    yield metrics.RUN_STRATEGY, (*name, label_value(run.strategy)), 1.0
+    yield metrics.RUN_UP, name, float(run.up)
     if run.step is not None:
-        yield names.RUN_STEP, name, run.step
+        yield metrics.RUN_STEP, name, run.step
     if run.last_sample_time is not None:
-        yield names.RUN_LAST_SAMPLE, name, run.last_sample_time
-    yield names.LR_SCALE, name, run.scale
-    yield names.COMMAND_PENDING, name, run.pending_seconds
+        yield metrics.RUN_LAST_SAMPLE, name, run.last_sample_time
+    yield metrics.LR_SCALE, name, run.scale
+    yield metrics.COMMAND_PENDING, name, run.pending_seconds
     if run.applied_time is not None:
-        yield names.COMMAND_APPLIED, name, run.applied_time
-    yield names.CONTROLLER_TOKEN, name, run.token
+        yield metrics.COMMAND_APPLIED, name, run.applied_time
+    yield metrics.CONTROLLER_TOKEN, name, run.token
     if run.effect is not None:
-        yield names.EFFECT_GAIN, name, run.effect.gain
-        yield names.EFFECT_GAIN_LOWER, name, run.effect.lower
-        yield names.EFFECT_GAIN_UPPER, name, run.effect.upper
-    yield names.INGEST_BYTES, name, run.bytes
-    yield names.INGEST_LINES, name, run.lines
-    yield names.INGEST_SAMPLES, name, run.samples
-    yield names.INGEST_LAG, name, run.lag_bytes
+        yield metrics.EFFECT_GAIN, name, run.effect.gain
+        yield metrics.EFFECT_GAIN_LOWER, name, run.effect.lower
+        yield metrics.EFFECT_GAIN_UPPER, name, run.effect.upper
+    yield metrics.INGEST_BYTES, name, run.bytes
+    yield metrics.INGEST_LINES, name, run.lines
+    yield metrics.INGEST_SAMPLES, name, run.samples
+    yield metrics.INGEST_LAG, name, run.lag_bytes
 
 
 def one_per_value(run: RunStatus) -> Iterator[Series]:
@@ -66,16 +66,16 @@ def one_per_value(run: RunStatus) -> Iterator[Series]:
     watched_first = sorted(run.metrics, key=lambda m: (m.name != run.metric, m.trend is None))
     for status in watched_first:
         labels = (name, label_value(status.name))
-        yield names.RUN_METRIC_VALUE, labels, status.value
+        yield metrics.RUN_METRIC_VALUE, labels, status.value
         if status.trend is not None:
-            yield names.RUN_PLATEAU, labels, float(status.trend.state == "plateau")
-            yield names.RUN_IMPROVEMENT, labels, status.trend.improvement
-            yield names.RUN_IMPROVEMENT_LOWER, labels, status.trend.lower
-            yield names.RUN_IMPROVEMENT_UPPER, labels, status.trend.upper
-            yield names.RUN_DETECTABLE, labels, status.trend.detectable
+            yield metrics.RUN_PLATEAU, labels, float(status.trend.state == "plateau")
+            yield metrics.RUN_IMPROVEMENT, labels, status.trend.improvement
+            yield metrics.RUN_IMPROVEMENT_LOWER, labels, status.trend.lower
+            yield metrics.RUN_IMPROVEMENT_UPPER, labels, status.trend.upper
+            yield metrics.RUN_DETECTABLE, labels, status.trend.detectable
         if status.state is not None:
             for state in get_args(TrendState):
-                yield names.RUN_TREND, (*labels, state), float(status.state == state)
+                yield metrics.RUN_TREND, (*labels, state), float(status.state == state)
     # Known values start at 0: Prometheus' increase() does not see the step of a series that is born at 1. Only a run
     # whose trainer has said hello, so that there is a token, can be given a command and refuse it.
     findings = {**dict.fromkeys(get_args(Kind), 0), **run.findings}
@@ -83,13 +83,13 @@ def one_per_value(run: RunStatus) -> Iterator[Series]:
     effects = {**dict.fromkeys(get_args(Verdict) if run.token else (), 0), **run.effects}
     rejected = {**dict.fromkeys(get_args(RejectionCode) if run.token else (), 0), **run.rejected}
     for metric, values in (
-        (names.FINDINGS, findings),
-        (names.LR_SCHEDULE, run.schedule_lr),
-        (names.LR_EFFECTIVE, run.effective_lr),
-        (names.COMMANDS, commands),
-        (names.COMMANDS_REJECTED, rejected),
-        (names.EFFECTS, effects),
-        (names.INGEST_ERRORS, run.errors),
+        (metrics.FINDINGS, findings),
+        (metrics.LR_SCHEDULE, run.schedule_lr),
+        (metrics.LR_EFFECTIVE, run.effective_lr),
+        (metrics.COMMANDS, commands),
+        (metrics.COMMANDS_REJECTED, rejected),
+        (metrics.EFFECTS, effects),
+        (metrics.INGEST_ERRORS, run.errors),
     ):
         for label, value in values.items():
             yield metric, (name, label_value(label)), value
@@ -131,10 +131,10 @@ class RunCollector(Collector):
                 self._counted = snapshot
                 self._dropped += dropped
             total_dropped = self._dropped
-        series[names.BUILD_INFO.name] = {(__version__,): 1.0}
-        series[names.SERIES_DROPPED.name] = {(): total_dropped}
-        for metric in names.METRICS:
-            if metric.labels or metric is names.SERIES_DROPPED:
+        series[metrics.BUILD_INFO.name] = {(__version__,): 1.0}
+        series[metrics.SERIES_DROPPED.name] = {(): total_dropped}
+        for metric in metrics.METRICS:
+            if metric.labels or metric is metrics.SERIES_DROPPED:
                 yield _family(metric, series.get(metric.name, {}))
 
 

@@ -10,14 +10,14 @@ from lrwatch.core.names import role
 from lrwatch.errors import ConfigError
 from lrwatch.formats.base import Format
 from lrwatch.formats.csv import Csv
-from lrwatch.formats.document import JsonDocument
-from lrwatch.formats.jsonl import JsonLines
+from lrwatch.formats.json.document import JsonDocument
+from lrwatch.formats.json.lines import JsonLines
+from lrwatch.formats.json.prefixed import Prefixed
 from lrwatch.formats.numbers import Numbers
 from lrwatch.formats.pattern import Pattern
-from lrwatch.formats.prefixed import Prefixed
+from lrwatch.formats.tensorboard.format import TfEvents
 from lrwatch.formats.text import Text
-from lrwatch.formats.tfevents import TfEvents
-from lrwatch.formats.wandb import Wandb
+from lrwatch.formats.wandb.format import Wandb
 
 __all__ = ["FORMATS", "HEAD_BYTES", "Format", "by_name", "detect", "restore"]
 

@@ -27,7 +27,7 @@ import numpy as np
 from lrwatch.core.sample import Batch
 from lrwatch.formats.base import UNNAMED, number
 from lrwatch.formats.columns import Columns
-from lrwatch.formats.jsonl import pieces
+from lrwatch.formats.json.lines import pieces
 from lrwatch.formats.linewise import Linewise
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 
 from lrwatch.errors import InputError
 from lrwatch.sources.compressed import Decompressed, open_log
+from lrwatch.sources.file_identity import Action
 from lrwatch.sources.tail import READ_BYTES, Chunk, Tail
-from lrwatch.sources.tailstate import Action
 
 
 class CompressedTail(Tail):

@@ -33,8 +33,8 @@ import numpy as np
 
 from lrwatch.core.sample import Batch
 from lrwatch.formats.columns import Columns
-from lrwatch.formats.jsonl import collect
-from lrwatch.sources.trackers import KINDS, MLFLOW, TRACKIO, Kind, Row, mark, values_of
+from lrwatch.formats.json.lines import collect
+from lrwatch.sources.sqlite_schemas import KINDS, MLFLOW, TRACKIO, Kind, Row, mark, values_of
 
 _MAGIC = b"SQLite format 3\0"
 # Byte 18 of the file: the version that a writer needs, 2 with a write-ahead log.

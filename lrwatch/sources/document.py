@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from lrwatch.sources.compressed import Decompressed
+from lrwatch.sources.file_identity import Action, fingerprint
 from lrwatch.sources.tail import Chunk, Tail
-from lrwatch.sources.tailstate import Action, fingerprint
 
 # A history of ten million values has some 200 MB; a larger one would be decoded to several GB of objects at each change.
 MAX_DOCUMENT_BYTES = 256 << 20

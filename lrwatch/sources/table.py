@@ -15,7 +15,6 @@ import numpy as np
 
 from lrwatch.core.names import role
 from lrwatch.core.sample import Axis, Batch, Column, Floats, Ints, Smoothing
-from lrwatch.core.segments import segments
 from lrwatch.errors import InputError
 from lrwatch.formats import FORMATS, HEAD_BYTES, Format, by_name, detect
 from lrwatch.formats.base import UNNAMED
@@ -24,6 +23,7 @@ from lrwatch.sources.compressed import Decompressed, open_log
 from lrwatch.sources.database import Database, is_database
 from lrwatch.sources.document import MAX_DOCUMENT_BYTES
 from lrwatch.sources.naming import metric_name
+from lrwatch.sources.segments import segments
 
 if TYPE_CHECKING:
     import pandas as pd

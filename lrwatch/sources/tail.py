@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lrwatch.sources.known import Known
-from lrwatch.sources.openfiles import OpenFiles
-from lrwatch.sources.tailstate import Action
+from lrwatch.sources.fd_pool import OpenFiles
+from lrwatch.sources.file_identity import Action, FileIdentity
 
 # Bytes of one read: large enough that reading costs little, small enough that memory stays flat. More than the longest
 # line of the formats, so that a read always holds a complete line or tells that there is none.
@@ -85,7 +84,7 @@ class Tail:
         self.at_end = False
         self._name = os.fspath(path)
         self._file: int | None = None
-        self._known = Known(state["mark"] if state else None)
+        self._known = FileIdentity(state["mark"] if state else None)
         # Begun anew, and not told yet: why.
         self._anew: str = state["anew"] if state else ""
         self._seen: tuple[int, int] | None = None  # size and time of change when the content was compared

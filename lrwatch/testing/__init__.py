@@ -1,11 +1,11 @@
 """Helpers for the tests of those who build on lrwatch: curves with known truth, conformance checks, a clock to turn by hand."""
 
-from lrwatch.testing.cases import CASES, Case, Log, Series, Span
 from lrwatch.testing.checks import check_detector
 from lrwatch.testing.clock import FakeClock
-from lrwatch.testing.closed import PROBLEMS, PowerLaw, final_risk, hindsight, play
-from lrwatch.testing.curves import NOISES, Curve, curve, flat_from
-from lrwatch.testing.quadratic import NoisyQuadratic
+from lrwatch.testing.closed_loop.play import PROBLEMS, PowerLaw, final_risk, hindsight, play
+from lrwatch.testing.closed_loop.problems import NoisyQuadratic
+from lrwatch.testing.synthetic.catalog import CASES, Case, Log, Series, Span
+from lrwatch.testing.synthetic.curves import NOISES, Curve, curve, flat_from
 
 __all__ = [
     "CASES", "NOISES", "PROBLEMS", "Case", "Curve", "FakeClock", "Log", "NoisyQuadratic", "PowerLaw", "Series", "Span",

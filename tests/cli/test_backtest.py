@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_process import lrwatch, on_a_terminal
-from helpers import eventually
-from quadratic import Training
+from support.daemon_process import lrwatch, on_a_terminal
+from support.helpers import eventually
+from support.quadratic import Training
 
 from lrwatch.config import Config
-from lrwatch.daemon import backtest
+from lrwatch.offline import backtest
 
 LENGTHS = (900, 1300, 2000, 3000)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from daemon_process import lrwatch
-from quadratic import Training
+from support.daemon_process import lrwatch
+from support.quadratic import Training
 
 VERBS = [
     "init",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from daemon_process import lrwatch, on_a_terminal
+from support.daemon_process import lrwatch, on_a_terminal
 
 from lrwatch.cli.progress import LEAST_BYTES, Progress
 

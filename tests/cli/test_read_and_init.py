@@ -12,12 +12,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from daemon_process import lrwatch
-from quadratic import Training
+from support.daemon_process import lrwatch
+from support.quadratic import Training
 
 from lrwatch.cli.proposal import choose, toml
 from lrwatch.config import SECTIONS, keys, load
-from lrwatch.sources.survey import files, look
+from lrwatch.explain.scan import files, look
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 REAL_LOGS = sorted(REAL.glob("*/*"))

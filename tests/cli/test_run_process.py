@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from daemon_process import DaemonProcess, lrwatch
-from helpers import eventually
-from quadratic import Training
+from support.daemon_process import DaemonProcess, lrwatch
+from support.helpers import eventually
+from support.quadratic import Training
 
 from lrwatch import attach
 from lrwatch.client import Client

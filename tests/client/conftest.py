@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lrwatch.client.attaching import _adapter_for
+from lrwatch.client.attach import _adapter_for
 from lrwatch.client.client import Client
 from lrwatch.client.interlock import Limits
 from lrwatch.control.directory import ControlDirectory

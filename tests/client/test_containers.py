@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from optimizer_doubles import (
+from support.optimizer_doubles import (
     AcceleratedDeepSpeed,
     ChainedOptimizer,
     DeepSpeedZero,
@@ -20,7 +20,7 @@ from optimizer_doubles import (
 )
 
 import lrwatch
-from lrwatch.client.torch import innermost
+from lrwatch.client.torch_hooks import innermost
 
 
 def test_deepspeed_steps_one_group_after_another(pair: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from hostile_commands import KINDS, assault
+from support.hostile_commands import KINDS, assault
 
 from lrwatch.protocol import FaultCode, RejectionCode
 

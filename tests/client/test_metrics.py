@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from lrwatch.client.mailbox import QUEUE_LIMIT, Record
+from lrwatch.client.handoff import QUEUE_LIMIT, Record
 from lrwatch.client.metrics import MetricsFile
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import eventually
-from rank_process import Options, rate
+from support.helpers import eventually
+from support.rank_process import Options, rate
 
 import lrwatch
 from lrwatch.control.directory import ControlDirectory
@@ -48,7 +48,7 @@ class Job:
         for rank in range(self.size):
             options: Options = {"rank": rank, "size": self.size, "home": str(self.home), "life": self.life}
             text = json.dumps({**options, **self.options, **more})
-            command = [sys.executable, str(Path(__file__).parents[1] / "rank_process.py"), text]
+            command = [sys.executable, str(Path(__file__).parents[1] / "support" / "rank_process.py"), text]
             environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
             self.processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
 

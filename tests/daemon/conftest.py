@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import eventually
-from quadratic import Training
+from support.helpers import eventually
+from support.quadratic import Training
 
 import lrwatch
 from lrwatch.client import Client
 from lrwatch.config import Config, load
 from lrwatch.daemon.loop import Daemon
-from lrwatch.daemon.watched import Watched
+from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.store import Entry, Store
 
 
@@ -67,7 +67,7 @@ class Bench:
         self.daemon = self._start()
 
     @property
-    def watched(self) -> Watched:
+    def watched(self) -> WatchedRun:
         """The only run."""
         (watched,) = self.daemon.runs.values()
         return watched

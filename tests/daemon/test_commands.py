@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import eventually
-from quadratic import Training
+from support.helpers import eventually
+from support.quadratic import Training
 
 from lrwatch.control.directory import ControlDirectory
-from lrwatch.daemon.actuator import EXPIRES_AFTER_STEPS, Actuator
+from lrwatch.control.reconciler import EXPIRES_AFTER_STEPS, Reconciler
 from lrwatch.protocol import Desired, Observed, decode_desired
 
 Make = Callable[..., Any]
@@ -322,7 +322,7 @@ def observed(step: int, **values: Any) -> Observed:
 def test_the_patience_with_a_trainer_grows_with_its_pace(tmp_path: Path) -> None:
     from lrwatch.protocol import OBSERVED_NAME, encode, publish
 
-    actuator = Actuator(ControlDirectory(tmp_path), "a")
+    actuator = Reconciler(ControlDirectory(tmp_path), "a")
     for now, step in ((0.0, 0), (10.0, 50_000)):
         publish(tmp_path, OBSERVED_NAME, encode(observed(step)))
         actuator.look(now)

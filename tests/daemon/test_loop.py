@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import eventually
-from quadratic import Training
+from support.helpers import eventually
+from support.quadratic import Training
 
 import lrwatch
 from lrwatch.config import load
 from lrwatch.core.snapshot import Snapshot
-from lrwatch.daemon.explain import explain
-from lrwatch.daemon.history import of_file, of_run
 from lrwatch.daemon.loop import DISCOVER_SECONDS, Daemon
 from lrwatch.daemon.wake import MAX_HINTS_A_SECOND, REST_SECONDS, Waker
 from lrwatch.errors import ConfigError
+from lrwatch.offline.recompute import explain
+from lrwatch.offline.report_data import of_file, of_run
 from lrwatch.store import Store
 
 Start = Callable[..., Daemon]

@@ -18,13 +18,13 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from example_snapshots import training
-from helpers import eventually
-from real_prometheus import JOB, Query, QueryError, Watched, dashboard_queries, prometheus
+from support.example_snapshots import training
+from support.helpers import eventually
+from support.real_prometheus import JOB, Query, QueryError, Watched, dashboard_queries, prometheus
 
 from lrwatch.core.events import Verdict
 from lrwatch.export import Exporter
-from lrwatch.export.names import METRICS
+from lrwatch.export.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "grafana/dashboards/run.json").read_text(encoding="utf-8"))

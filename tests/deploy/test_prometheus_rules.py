@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lrwatch.core.events import Kind
-from lrwatch.export.names import METRICS
+from lrwatch.export.metrics import METRICS
 from lrwatch.protocol import RejectionCode
 
 FOLDER = Path(__file__).parents[2] / "deploy/prometheus"

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_process import DaemonProcess, lrwatch
-from helpers import eventually
+from support.daemon_process import DaemonProcess, lrwatch
+from support.helpers import eventually
 
 from lrwatch.control.directory import ControlDirectory
 

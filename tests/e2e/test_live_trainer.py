@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from daemon_process import DaemonProcess, lrwatch
-from helpers import eventually
+from support.daemon_process import DaemonProcess, lrwatch
+from support.helpers import eventually
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 

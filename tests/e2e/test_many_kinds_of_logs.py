@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from daemon_process import lrwatch
-from event_files import event, scalar
+from support.daemon_process import lrwatch
+from support.event_files import event, scalar
 
 LINES = "".join(f"step {i} of the training: loss {'nan' if i == 700 else 2.5 - i / 1000}\n" for i in range(1000))
 

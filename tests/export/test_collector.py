@@ -5,18 +5,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from example_snapshots import CALM, FULL, WAITING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from support.example_snapshots import CALM, FULL, WAITING
 
 from lrwatch._version import __version__
 from lrwatch.core.snapshot import MetricStatus, RunStatus, Snapshot, TrendStatus
 from lrwatch.export.collector import MAX_SERIES, MAX_VALUES_PER_RUN, RunCollector
-from lrwatch.export.names import METRICS
+from lrwatch.export.metrics import METRICS
 
 GOLDEN = Path(__file__).with_name("golden.prom")
 

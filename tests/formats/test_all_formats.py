@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from format_samples import LOGS, cut, feed, random_cuts, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.format_samples import LOGS, cut, feed, random_cuts, samples
 
 from lrwatch.errors import ConfigError
 from lrwatch.formats import FORMATS, by_name, restore

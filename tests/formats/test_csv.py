@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from format_samples import CSV, feed, samples, values
+from support.format_samples import CSV, feed, samples, values
 
 from lrwatch.formats.csv import Csv
 

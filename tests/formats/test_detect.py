@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from format_samples import LOGS
+from support.format_samples import LOGS
 
 from lrwatch.formats import HEAD_BYTES, detect
 from lrwatch.formats.base import Format

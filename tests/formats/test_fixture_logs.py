@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from format_samples import feed, random_cuts, values
+from support.format_samples import feed, random_cuts, values
 
 from lrwatch.core.sample import Batch
 from lrwatch.formats import by_name, detect

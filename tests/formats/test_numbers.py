@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from format_samples import LOGS, cut, samples, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.format_samples import LOGS, cut, samples, values
 
 from lrwatch.core.sample import Batch
 from lrwatch.formats import FORMATS, detect

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from format_samples import cut, feed, samples, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.format_samples import cut, feed, samples, values
 
 from lrwatch import formats
 from lrwatch.errors import ConfigError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from format_samples import feed, random_cuts, values
+from support.format_samples import feed, random_cuts, values
 
 from lrwatch.formats import HEAD_BYTES, by_name, detect
 

@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 
 import pytest
-from format_samples import OUTPUT, cut, feed, random_cuts, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.format_samples import OUTPUT, cut, feed, random_cuts, samples
 
 from lrwatch.formats.text import Text
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers import eventually
+from support.helpers import eventually
 
 from lrwatch.client import Client
 from lrwatch.control.directory import ControlDirectory

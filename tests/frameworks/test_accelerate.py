@@ -125,7 +125,7 @@ def test_a_step_that_the_scaler_skips_does_not_use_the_scale_up() -> None:
     accelerate.Accelerator(cpu=True)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
     wrapped = accelerate.optimizer.AcceleratedOptimizer(spy, scaler=scaler)  # as for fp16, which needs a GPU
-    from lrwatch.client.torch import TorchAdapter
+    from lrwatch.client.torch_hooks import TorchAdapter
 
     adapter = TorchAdapter([wrapped])
     adapter.set(0.5)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from frameworks.orders import OPTIONS, PLAN, STEPS, Orders, scale_at
-from helpers import eventually
+from support.helpers import eventually
 
 import lrwatch
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import eventually
+from support.helpers import eventually
 
 import lrwatch
 from lrwatch.client import Client

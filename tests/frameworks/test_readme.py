@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from frameworks.orders import Orders
-from helpers import eventually
-from optimizer_doubles import (
+from support.helpers import eventually
+from support.optimizer_doubles import (
     ChainedOptimizer,
     ComposerCallback,
     ComposerTrainer,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import eventually
+from support.helpers import eventually
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.protocol import Desired

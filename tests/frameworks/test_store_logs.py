@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from format_samples import feed
+from support.format_samples import feed
 
 from lrwatch.formats.numbers import Numbers
 from lrwatch.sources.database import Database

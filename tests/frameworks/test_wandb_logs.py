@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from format_samples import feed, random_cuts, samples
+from support.format_samples import feed, random_cuts, samples
 
 from lrwatch.core.sample import Batch
-from lrwatch.formats.wandb import Wandb
+from lrwatch.formats.wandb.format import Wandb
 
 pytestmark = pytest.mark.frameworks
 

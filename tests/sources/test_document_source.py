@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import eventually
+from support.helpers import eventually
 
 from lrwatch.sources import document
 from lrwatch.sources.document import Document

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from format_samples import LOGS
+from support.format_samples import LOGS
 
 from lrwatch.errors import ConfigError, InputError
 from lrwatch.sources import table as module

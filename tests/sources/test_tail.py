@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import lrwatch.sources.tail
 from lrwatch.formats.lines import Lines
-from lrwatch.sources.openfiles import OpenFiles
+from lrwatch.sources.fd_pool import OpenFiles
+from lrwatch.sources.file_identity import HEAD_BYTES
 from lrwatch.sources.tail import Tail
-from lrwatch.sources.tailstate import HEAD_BYTES
 
 
 @dataclass

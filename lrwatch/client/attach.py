@@ -1,0 +1,146 @@
+"""`attach`: checks everything that a script can get wrong, at once and in words, and starts a client."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+
+from lrwatch.client import torch_hooks
+from lrwatch.client.adapter import Adapter, CallableAdapter
+from lrwatch.client.client import Client
+from lrwatch.client.interlock import Limits
+from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group
+from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
+
+
+def attach(
+    optimizer: object,
+    control_dir: str | os.PathLike[str],
+    *,
+    run: str | None = None,
+    poll_seconds: float = 1.0,
+    min_scale: float = 1e-3,
+    max_scale: float = 1.0,
+    max_factor_down: float = 0.1,
+    max_factor_up: float = 2.0,
+    min_steps_between: int = 0,
+    warmup_steps: int = 0,
+    max_commands: int = 100,
+    key_file: str | os.PathLike[str] | None = None,
+    metrics_file: bool = True,
+    start_step: int = 0,
+    reload: Callable[[], object] | None = None,
+    ranks: object = None,
+    sync_every: int = DEFAULT_SYNC_EVERY,
+    override_file: str | os.PathLike[str] | None = None,
+) -> Client:
+    """Let lrwatch scale the learning rate of this training, within bounds.
+
+    Args:
+        optimizer: A torch optimizer, a list or tuple of them, a callable that is given each new scale, or None;
+            with None read `Client.scale`. Out of the wrappers and containers of Accelerate, DeepSpeed, Megatron-LM and
+            torchtitan the optimizers that really step are taken.
+        control_dir: Where the two sides meet. Made (mode 0700) when it is not there; it may also come and go.
+        run: Name of the run; commands for another one are refused. None takes any.
+        poll_seconds: How often a thread looks for a command.
+        min_scale: Lower bound of the multiplier on the learning rate.
+        max_scale: Upper bound.
+        max_factor_down: One command may not multiply the scale by less.
+        max_factor_up: One command may not multiply the scale by more.
+        min_steps_between: Optimizer steps from one change to the next.
+        warmup_steps: The first optimizer steps, in which the scale stays.
+        max_commands: Changes in the whole life of the run.
+        key_file: Commands must be signed with the content of this file.
+        metrics_file: Whether `step` writes its metrics to `metrics.jsonl`.
+        start_step: Optimizer steps done before, where the script knows and has no state to load.
+        reload: Called in the training thread, between two optimizer steps, where the loss is no longer finite and lrwatch
+            asks to go on from the last checkpoint (strategy "rescue"). Load it there, `Client.load_state_dict` included;
+            the smaller scale that was asked for holds afterwards. What it raises is logged and counted.
+        ranks: The processes that train together: a `torch_hooks.distributed` process group, or an object like
+            `lrwatch.client.ranks.Ranks`. Then `attach` is called on all of them, with the same bounds, and waits for
+            them; `step` and `load_state_dict` are called equally often on all of them. Only rank 0 uses `control_dir`.
+        sync_every: Optimizer steps from one exchange between the ranks to the next. A command counts one to two times as
+            many steps after it came.
+        override_file: A file by which people turn the learning rate by hand, as `echo 0.5x > lr_override.txt`: `0.5x` is a
+            multiplier of the schedule, a bare number a learning rate for the first parameter group. The bounds above hold
+            for it too. See `lrwatch.client.override`. None, the default, looks at no such file.
+
+    Returns:
+        The client. From here on nothing is ever raised into the training.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument is out of range, or the optimizer is attached already, or the ranks were given
+            different bounds.
+        RuntimeError: The ranks cannot be reached.
+    """
+    limits = Limits(
+        min_scale, max_scale, max_factor_down, max_factor_up, min_steps_between, warmup_steps, max_commands
+    )  # fmt: skip
+    if run is not None and not isinstance(run, str):
+        raise TypeError(f"run is a name or None, found {run!r}")
+    if run is not None and not 1 <= len(run) <= MAX_NAME:
+        raise ValueError(f"run has 1 to {MAX_NAME} characters, found {len(run)}")
+    if isinstance(poll_seconds, bool) or not isinstance(poll_seconds, (int, float)):
+        raise TypeError(f"poll_seconds is a number, found {poll_seconds!r}")
+    if not (math.isfinite(poll_seconds) and poll_seconds > 0):
+        raise ValueError(f"poll_seconds is finite and greater than 0, found {poll_seconds!r}")
+    if type(start_step) is not int:
+        raise TypeError(f"start_step is a whole number, found {start_step!r}")
+    if not 0 <= start_step <= MAX_INT:
+        raise ValueError(f"start_step is 0 or more, found {start_step}")
+    if reload is not None and not callable(reload):
+        raise TypeError(f"reload is a callable without arguments or None, found {reload!r}")
+    if type(sync_every) is not int:
+        raise TypeError(f"sync_every is a whole number, found {sync_every!r}")
+    if sync_every < 1:
+        raise ValueError(f"sync_every is 1 or more, found {sync_every}")
+    processes = _ranks_for(ranks)
+    leads = processes is None or processes.rank == 0
+    directory = os.path.abspath(os.fsdecode(os.fspath(control_dir)))  # noqa: PTH100  fixed now: the script may chdir
+    override = "" if override_file is None else os.path.abspath(os.fsdecode(os.fspath(override_file)))  # noqa: PTH100
+    try:
+        key = None if key_file is None or not leads else read_key(key_file)
+    except OSError as error:
+        raise ValueError(f"key_file cannot be read: {error}") from error
+    client = Client(
+        _adapter_for(optimizer), directory,
+        run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
+        start_step=start_step, reload=reload, override_file=override, ranks=processes, sync_every=sync_every,
+    )  # fmt: skip
+    client.start()
+    return client
+
+
+def _ranks_for(ranks: object) -> Ranks | None:
+    if is_group(ranks):
+        return TorchRanks(ranks) if ranks.size() > 1 else None
+    if ranks is None or isinstance(ranks, Ranks):
+        return ranks
+    raise TypeError(
+        "ranks is a torch_hooks.distributed process group (torch_hooks.distributed.group.WORLD), an object with rank and largest(), "
+        f"or None; found {type(ranks).__name__}"
+    )
+
+
+def _adapter_for(optimizer: object) -> Adapter:
+    if optimizer is None:
+        return Adapter()
+    if isinstance(optimizer, Adapter):
+        return optimizer
+    if callable(optimizer) and not torch_hooks.is_optimizer(optimizer):
+        function: Callable[[float], object] = optimizer
+        return CallableAdapter(function)
+    if torch_hooks.innermost(optimizer):
+        return torch_hooks.TorchAdapter([optimizer])
+    if isinstance(optimizer, (list, tuple)):
+        optimizers: Sequence[object] = optimizer
+        if not optimizers:
+            raise ValueError("the list of optimizers is empty; give at least one, or None")
+        if all(torch_hooks.innermost(one) for one in optimizers):
+            return torch_hooks.TorchAdapter(optimizers)
+    raise TypeError(
+        "optimizer is a torch optimizer (with param_groups and step hooks), a wrapper or container of such, a list or "
+        f"tuple of them, a callable that is given the scale, or None; found {type(optimizer).__name__}"
+    )

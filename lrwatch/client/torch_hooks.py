@@ -1,0 +1,271 @@
+"""PyTorch optimizers, through their official step hooks.
+
+Before the optimizer's step the learning rate of every parameter group is multiplied by the scale, after it the
+schedule's own value is put back. So no scheduler ever sees the scale: the two compose exactly, whatever formula the
+scheduler uses, and a checkpoint of optimizer and scheduler holds nothing of it, so that a resume cannot apply it twice.
+
+    step():    before hook    lr = schedule * scale    the optimizer's own step    after hook    lr = schedule
+
+At scale 1 nothing is written. A tensor is changed in place and never replaced, because compiled and captured
+optimizers hold on to it. This module never imports torch; it relies on the shape of its optimizers alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeGuard
+
+from lrwatch.client.adapter import Adapter, Sample
+from lrwatch.protocol import MAX_GROUPS
+
+Hook = Callable[..., None]
+Group = dict[str, Any]
+
+
+class Handle(Protocol):
+    """What a registration of a hook gives."""
+
+    def remove(self) -> None:
+        """Take the hook out."""
+
+
+class Optimizer(Protocol):
+    """The part of `torch.optim.Optimizer` that is used here."""
+
+    param_groups: list[Group]
+
+    def register_step_pre_hook(self, hook: Hook) -> Handle:
+        """Call `hook(optimizer, args, kwargs)` before each step."""
+
+    def register_step_post_hook(self, hook: Hook) -> Handle:
+        """Call `hook(optimizer, args, kwargs)` after each step that did not raise."""
+
+
+# Which optimizers carry hooks of ours: two pairs on one optimizer would apply two scales.
+_attached: weakref.WeakKeyDictionary[Any, TorchAdapter] = weakref.WeakKeyDictionary()
+
+
+def is_optimizer(value: object) -> TypeGuard[Optimizer]:
+    """Whether `value` is a torch optimizer, by its shape."""
+    return all(hasattr(value, name) for name in ("param_groups", "register_step_pre_hook", "register_step_post_hook"))
+
+
+# Where wrappers keep what they wrap: Accelerate and DeepSpeed; Megatron-LM; torchtitan.
+_INSIDE = ("optimizer", "chained_optimizers", "optimizers")
+
+
+def innermost(value: object) -> list[Optimizer]:
+    """The optimizers that really step: out of wrappers and containers, each once; none if there are none.
+
+    A wrapper may look like an optimizer, as those of Accelerate and torchtitan do, or not, as that of DeepSpeed.
+    """
+    found: list[Optimizer] = []
+    _collect(value, found, set())
+    return found
+
+
+def _collect(value: object, found: list[Optimizer], seen: set[int]) -> bool:
+    """Whether there is an optimizer in `value`, here or seen before."""
+    if id(value) in seen:
+        return True
+    seen.add(id(value))
+    for name in _INSIDE:
+        inside = getattr(value, name, None)
+        parts = inside if isinstance(inside, (list, tuple)) else [inside]
+        if inside is not None and sum(_collect(part, found, seen) for part in parts):  # unlike any(), looks at each
+            return True
+    if not is_optimizer(value):
+        seen.discard(id(value))
+        return False
+    found.append(value)
+    return True
+
+
+class TorchAdapter(Adapter):
+    """Scales one optimizer or several.
+
+    Parameter groups are called "0", "1", ..., with several optimizers "0.0", "0.1", "1.0", ...
+
+    Attributes:
+        scale: What the hooks multiply by.
+        failure: What a hook ran into since the scale was set last.
+
+    Raises:
+        ValueError: An optimizer is given twice, or is still attached to a client that is open.
+    """
+
+    name = "torch"
+
+    def __init__(self, optimizers: Sequence[object]) -> None:
+        super().__init__()
+        self.scale = 1.0
+        self.failure: Exception | None = None
+        self._steps_before = 0
+        inner = [one for optimizer in optimizers for one in innermost(optimizer)]
+        if len({id(optimizer) for optimizer in inner}) != len(inner):
+            raise ValueError("the same optimizer is given twice; its learning rate would be scaled twice")
+        for optimizer in inner:
+            earlier = _attached.get(optimizer)
+            if earlier is not None and earlier.open:
+                raise ValueError("this optimizer is attached to another client; close() that one first")
+        for optimizer in inner:
+            earlier = _attached.pop(optimizer, None)
+            if earlier is not None:
+                earlier.release()
+        self._hooks = [
+            _Hooks(self, optimizer, prefix=f"{number}." if len(inner) > 1 else "", leads=number == 0)
+            for number, optimizer in enumerate(inner)
+        ]
+        for optimizer in inner:
+            _attached[optimizer] = self
+
+    def set(self, scale: float) -> None:
+        """Use `scale` from the next optimizer step on."""
+        self.failure = None
+        self._steps_before = self.steps
+        self.scale = scale
+        for hooks in self._hooks:
+            hooks.sample = None
+        self.ask()
+
+    def ask(self) -> None:
+        """Have the next step of each optimizer take a sample."""
+        for hooks in self._hooks:
+            hooks.wanted = True
+
+    def used(self) -> bool:
+        """Whether one of the optimizers has stepped since the scale was set."""
+        if self.failure is not None:
+            raise self.failure
+        return self.steps > self._steps_before
+
+    def sample(self) -> Sample | None:
+        """The newest learning rates of all optimizers that stepped since the scale was set."""
+        scale = self.scale
+        schedule: dict[str, object] = {}
+        effective: dict[str, object] = {}
+        for hooks in self._hooks:
+            if hooks.sample is not None and hooks.sample.scale == scale:
+                schedule.update(hooks.sample.schedule)
+                effective.update(hooks.sample.effective)
+        return Sample(scale, schedule, effective) if schedule else None
+
+    def repair(self) -> None:
+        """Put back the schedule's learning rates after a step that raised."""
+        for hooks in self._hooks:
+            hooks.repair()
+
+    def release(self) -> None:
+        """Take the hooks out."""
+        self.repair()
+        for hooks in self._hooks:
+            hooks.remove()
+
+
+class _Hooks:
+    """The hooks on one optimizer, and what they have to put back. The one that `leads` tells `Adapter.lr`."""
+
+    def __init__(self, adapter: TorchAdapter, optimizer: Optimizer, *, prefix: str, leads: bool) -> None:
+        self.sample: Sample | None = None
+        self.wanted = True
+        self._adapter = adapter
+        self._prefix = prefix
+        self._leads = leads
+        self._numbers: list[tuple[Group, Any, Any]] = []  # group, the schedule's number, the scaled number
+        self._tensors: list[tuple[Any, Any]] = []  # the tensor, a copy with the schedule's value
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
+        # Code that stores a checkpoint after an exception in step() shall find the schedule's values.
+        store = getattr(optimizer, "register_state_dict_pre_hook", None)
+        if store is not None:
+            self._handles.append(store(self._before_state_dict))
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, optimizer: Optimizer, *_: object) -> None:
+        adapter = self._adapter
+        try:
+            if self._numbers or self._tensors:
+                self.repair()
+            # Read now and not at attach: DeepSpeed steps with one group after another in place of them all.
+            groups = optimizer.param_groups
+            schedule = self._copies(groups) if self.wanted else None
+            if adapter.scale != 1.0:
+                self._scale(groups, adapter.scale)
+            if self._leads:
+                lr = groups[0]["lr"] if groups else None
+                adapter.lr = None if hasattr(lr, "detach") else lr  # a tensor would change under the reader
+            if schedule is not None:
+                self.wanted = False
+                self.sample = Sample(adapter.scale, schedule, self._copies(groups))
+                if self._leads:
+                    adapter.lr = self.sample.effective.get(f"{self._prefix}0")
+        except Exception as error:  # noqa: BLE001  the training goes on, with the learning rate of its schedule
+            self._fail(error)
+
+    def _after(self, *_: object) -> None:
+        try:
+            if self._numbers or self._tensors:
+                # What a step writes into its own learning rate is lost while it is scaled: to keep it could scale
+                # it again at each step.
+                for group, base, scaled in self._numbers:
+                    if group["lr"] is not scaled:
+                        self._adapter.errors["lr_written_in_step"] += 1
+                    group["lr"] = base
+                for tensor, base in self._tensors:
+                    tensor.copy_(base)
+                self._numbers.clear()
+                self._tensors.clear()
+            self._adapter.steps += 1
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+
+    def _before_state_dict(self, *_: object) -> None:
+        try:
+            self.repair()
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+
+    def repair(self) -> None:
+        """Undo the scaling of a step that raised, where nobody has written another value since."""
+        numbers, self._numbers = self._numbers, []
+        tensors, self._tensors = self._tensors, []
+        for group, base, scaled in numbers:
+            if group.get("lr") is scaled:
+                group["lr"] = base
+            else:
+                self._adapter.errors["lr_written_after_failed_step"] += 1
+        for tensor, base in tensors:
+            tensor.copy_(base)
+
+    def _scale(self, groups: Sequence[Group], scale: float) -> None:
+        seen: set[int] = set()
+        for group in groups:
+            lr = group["lr"]
+            if not hasattr(lr, "mul_"):
+                scaled = lr * scale
+                self._numbers.append((group, lr, scaled))
+                group["lr"] = scaled
+            elif id(lr) not in seen:  # an optimizer made with lr=tensor shares one tensor between its groups
+                seen.add(id(lr))
+                live = lr.detach()
+                self._tensors.append((live, live.clone()))
+                live.mul_(scale)
+
+    def _copies(self, groups: Sequence[Group]) -> Mapping[str, object]:
+        return {
+            f"{self._prefix}{number}": lr.detach().clone() if hasattr(lr := group["lr"], "detach") else lr
+            for number, group in enumerate(groups[:MAX_GROUPS])
+        }
+
+    def _fail(self, error: Exception) -> None:
+        self._adapter.errors["hook"] += 1
+        self._adapter.failure = error
+        with contextlib.suppress(Exception):  # counted above; a second failure says nothing new
+            self.repair()

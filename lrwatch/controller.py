@@ -1,0 +1,193 @@
+"""The same decisions in-process: for a training loop that wants no daemon, and for arrays that lie in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lrwatch.core.detectors.plateau import PlateauDetector
+from lrwatch.core.events import Command, Effect, Finding, RangeTest
+from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.sample import Batch, Column
+
+
+class Controller:
+    """Watches one metric and says by what to multiply the learning rate.
+
+    Args:
+        **options: The keys of `[detect]` and `[policy]` (`DetectOptions`, `PolicyOptions`). `mode` is "auto" unless given:
+            who asks for a scale in code has opted in. In "observe" and "suggest" the scale stays 1.
+
+    Raises:
+        TypeError: An unknown option.
+        ValueError: An option out of its range.
+
+    >>> controller = Controller(horizon=200, min_improvement=0.01)
+    >>> rng = np.random.default_rng(0)
+    >>> for step in range(3000):
+    ...     scale = controller.update(step, 2.0 + max(0.0, 1 - step / 1000) + 0.01 * rng.standard_normal())
+    >>> scale < 1
+    True
+    >>> controller.findings[0].kind
+    'plateau'
+    """
+
+    def __init__(self, **options: Any) -> None:
+        options = {"mode": "auto", **options}
+        detect = {f.name for f in fields(DetectOptions)}
+        policy = {f.name for f in fields(PolicyOptions)}
+        if unknown := sorted(set(options) - detect - policy):
+            raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(detect | policy))}")
+        self._run = Pipeline(
+            DetectOptions(**{k: v for k, v in options.items() if k in detect}),
+            PolicyOptions(**{k: v for k, v in options.items() if k in policy}),
+        )
+        self._metric: str | None = None
+        # Samples that wait until something may be said of them, and of how many that is surely nothing.
+        self._steps: list[int] = []
+        self._values: list[float] = []
+        self._waiting_for = ""
+        self._silent = 0
+        self.findings: list[Finding] = []
+        self.commands: list[Command] = []
+        self.effects: list[Effect] = []
+        self.range_tests: list[RangeTest] = []
+
+    @property
+    def scale(self) -> float:
+        """The multiplier to use now."""
+        return self._run.policy.scale
+
+    def update(self, step: int, value: float, metric: str = "loss") -> float:
+        """Take one value. -> the multiplier to use from now on.
+
+        Decisions are made on the first metric that was given; findings are made on all. A value may be anything a float
+        can be.
+        """
+        if self._metric is None:
+            self._metric = metric
+            self._run.watch(metric)
+        steps, values = self._steps, self._values
+        if metric != self._waiting_for or (steps and step < steps[-1]):
+            self._feed()
+            self._waiting_for = metric
+        steps.append(step)
+        values.append(value)
+        # What is one batch to the run says the same as its samples one by one.
+        if len(steps) > self._silent or not math.isfinite(value):
+            self._feed()
+        return self._run.policy.scale
+
+    def _feed(self) -> None:
+        """Give the run the samples that wait."""
+        steps, values = self._steps, self._values
+        if not steps:
+            return
+        batch = Batch(
+            np.array(steps, np.int64), {self._waiting_for: Column(np.arange(len(steps)), np.array(values, np.float64))}
+        )
+        steps.clear()
+        values.clear()
+        for event in self._run.feed(batch):
+            if isinstance(event, Finding):
+                self.findings.append(event)
+            elif isinstance(event, Effect):
+                self.effects.append(event)
+            elif isinstance(event, RangeTest):
+                self.range_tests.append(event)
+            elif isinstance(event, Command):
+                self.commands.append(event)
+                if self._run.options.mode == "auto":
+                    self._run.acknowledged(event.step, event.scale)
+        self._silent = self._run.silent(self._waiting_for)
+
+    def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
+        """From now on another strategy decides, and begins here, with the scale that is in use.
+
+        Args:
+            strategy: As the option of that name.
+            every: As the option; 0 leaves what there was.
+            length: As the option; 0 leaves what there was.
+
+        Raises:
+            ValueError: A strategy that is unknown, that lacks a number which it needs, or that has no room between the bounds.
+        """
+        self._feed()
+        self._run.follow(strategy, every=every, length=length)
+        self._silent = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-plain state, for a checkpoint. What was found and done so far is not part of it."""
+        self._feed()
+        return {"metric": self._metric, "run": self._run.state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, on a controller made with the same options."""
+        self._run = Pipeline(self._run.detect, self._run.options)
+        self._steps, self._values, self._waiting_for, self._silent = [], [], "", 0
+        self._metric = state["metric"]
+        if self._metric is not None:
+            self._run.watch(self._metric)
+        self._run.restore(state["run"])
+
+
+def find_plateaus(
+    values: Sequence[float] | npt.ArrayLike,
+    steps: Sequence[int] | npt.ArrayLike | None = None,
+    *,
+    horizon: str | float,
+    min_improvement: float,
+    relative: bool = True,
+    mode: str = "min",
+    false_alarms: float = 0.01,
+) -> list[Finding]:
+    """The streaming plateau detector over an array or Series.
+
+    Args:
+        values: The metric, shape (n,). Values that are not finite are left out.
+        steps: The step of each value, shape (n,), not falling; 0, 1, 2, ... when None.
+        horizon: A number of steps, or a fraction of the run so far written "10%".
+        min_improvement: An improvement of less than this per horizon is a plateau.
+        relative: Whether `min_improvement` is relative to the level of the metric or in its own units.
+        mode: "min" for a loss, "max" for a metric that should rise.
+        false_alarms: Probability of any false report in the whole array.
+
+    Returns:
+        One finding for each plateau, with the step at which the evidence was complete.
+
+    Raises:
+        ValueError: Shapes that do not fit, steps that fall, or an option out of its range.
+    """
+    curve = np.asarray(values, np.float64)
+    if curve.ndim != 1:
+        raise ValueError(f"values must have one dimension, got shape {curve.shape}")
+    at = np.arange(len(curve)) if steps is None else _whole(np.asarray(steps))
+    if at.shape != curve.shape:
+        raise ValueError(f"steps must have the shape of values, {curve.shape}, got {at.shape}")
+    falls = np.flatnonzero(np.diff(at) < 0)
+    if len(falls):
+        raise ValueError(f"steps must not fall, got {at[falls[0] + 1]} after {at[falls[0]]}")
+    if mode not in ("min", "max"):
+        raise ValueError(f'mode must be "min" or "max", got {mode!r}')
+    options = DetectOptions(
+        horizon=horizon,
+        min_improvement=min_improvement,
+        relative=relative,
+        direction=mode,  # type: ignore[arg-type]  # validated above
+        false_alarms=false_alarms,
+    )
+    return PlateauDetector(options).run(at, curve)
+
+
+def _whole(steps: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    with np.errstate(invalid="ignore"):
+        whole = steps.astype(np.int64)
+    if (whole != steps).any():
+        raise ValueError(f"steps must be whole numbers, got {steps[whole != steps].flat[0]}")
+    return whole

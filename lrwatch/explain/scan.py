@@ -1,0 +1,100 @@
+"""What lies in a directory, each file judged by its content."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrwatch.core.names import primary, role
+from lrwatch.core.sample import Axis
+from lrwatch.errors import LrwatchError
+from lrwatch.explain.hints import foreign, reason
+from lrwatch.formats import FORMATS, HEAD_BYTES
+from lrwatch.protocol import DESIRED_NAME, OBSERVED_NAME
+from lrwatch.sources.compressed import open_log
+from lrwatch.sources.database import is_database
+from lrwatch.sources.discover import MAX_DEPTH
+from lrwatch.sources.table import read
+
+# Files that are looked at, some 20 ms each, in all directories together. A run writes tens.
+MAX_FILES = 500
+# Bytes at the beginning of a file by which it is told from what is no text at all.
+_FIRST_BYTES = 4096
+
+_OWN = frozenset({DESIRED_NAME, OBSERVED_NAME, "lrwatch.toml"})
+_NO_LOG = "no metric in it"
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFile:
+    """One file.
+
+    Attributes:
+        path: Where it is.
+        format: Name of its format, or None where nothing understands it.
+        rows: Records with samples, in its beginning where it is long.
+        axis: What its steps count.
+        metrics: Metric to number of samples.
+        why: Why it is no log, or "".
+    """
+
+    path: Path
+    format: str | None = None
+    rows: int = 0
+    axis: Axis = "record"
+    metrics: dict[str, int] | None = None
+    why: str = ""
+
+    @property
+    def loss(self) -> str | None:
+        """The metric that would be watched in it."""
+        return primary(self.metrics or ())
+
+
+def files(directory: Path) -> tuple[list[Path], str]:
+    """The regular files at or below `directory`, without hidden ones, and what was left out, a sentence or ""."""
+    found: list[Path] = []
+    level = [directory]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Path] = []
+        for place in level:
+            try:
+                entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+            except OSError:
+                if place == directory:
+                    raise
+                continue
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name in _OWN:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(Path(entry.path))
+                elif entry.is_file():
+                    found.append(Path(entry.path))
+                    if len(found) >= MAX_FILES:
+                        return found, f"only the first {MAX_FILES} files were looked at"
+        level = below
+    return found, f"directories more than {MAX_DEPTH} levels deep were not looked at" if level else ""
+
+
+def look(path: Path) -> ScannedFile:
+    """What `path` is. Never raises for what lies in it."""
+    try:
+        with open_log(path) as file:
+            head = file.read(_FIRST_BYTES)
+        if not head.strip():
+            return ScannedFile(path, metrics={}, why="empty")
+        known = is_database(head) or any(format_.claims(head) for format_ in FORMATS)
+        if not known and (other := foreign(head)) is not None:
+            return ScannedFile(path, metrics={}, why=other[0])
+        if not known and head.count(b"\0") * 10 > len(head):
+            return ScannedFile(path, metrics={}, why=reason(head))
+        reading = read(path, limit=HEAD_BYTES)
+    except (OSError, EOFError, LrwatchError) as error:
+        found = error.found if isinstance(error, LrwatchError) else getattr(error, "strerror", None) or str(error)
+        return ScannedFile(path, metrics={}, why=found)
+    metrics = {name: len(column.values) for name, column in reading.columns().items() if role(name) != "epoch"}
+    if not metrics:
+        return ScannedFile(path, metrics={}, why="a database of another kind" if reading.problem else _NO_LOG)
+    return ScannedFile(path, reading.format, reading.rows, reading.axis, metrics)

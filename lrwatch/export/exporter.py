@@ -1,0 +1,151 @@
+"""The exporter: one HTTP address with `/metrics`, `/healthz`, `/readyz` and a landing page at `/`.
+
+It reads published snapshots and changes nothing. The daemon's loop publishes; scrapes run in threads of their own, so
+a slow one never holds up the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from lrwatch.core.snapshot import Snapshot
+from lrwatch.errors import InputError, UsageError
+from lrwatch.export import metrics
+from lrwatch.export.collector import Instruments, RunCollector
+from lrwatch.export.http import Answer, Server, text
+from lrwatch.export.pages import page
+
+DEFAULT_HOST = "127.0.0.1"
+
+# The loop publishes every few seconds at most, between two reads of a long backlog too; a minute without means it hangs.
+UNHEALTHY_AFTER_SECONDS = 60.0
+
+# A round without news takes about a millisecond; one that reads a backlog or waits for a slow disk takes seconds.
+_LOOP_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+_MAX_PORT = 65_535
+
+
+class Exporter:
+    """Serves what the daemon publishes.
+
+    Args:
+        address: `HOST:PORT`. Port 0 takes a free one; an empty host is 127.0.0.1; an IPv6 host stands in brackets.
+        clock: Monotonic seconds, for the age of the last publication.
+
+    Attributes:
+        notifications: Counter of notifications that were tried; the sender counts.
+        notifications_failed: Counter of those that could not be delivered.
+
+    Raises:
+        UsageError: The address is not of that form.
+    """
+
+    def __init__(self, address: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._address = address
+        self._host, self._port = _parse(address)
+        self._clock = clock
+        self._published_at = clock()
+        self._snapshot: Snapshot | None = None
+        self._server: Server | None = None
+        self._runs = RunCollector()
+        self.notifications = Counter(metrics.NOTIFICATIONS.name, metrics.NOTIFICATIONS.help, registry=None)
+        self.notifications_failed = Counter(
+            metrics.NOTIFICATIONS_FAILED.name, metrics.NOTIFICATIONS_FAILED.help, registry=None
+        )
+        self._loop = Histogram(
+            metrics.LOOP_DURATION.name, metrics.LOOP_DURATION.help, buckets=_LOOP_BUCKETS, registry=None
+        )
+        self._registry = CollectorRegistry()
+        self._registry.register(self._runs)
+        self._registry.register(Instruments(self.notifications, self.notifications_failed, self._loop))
+        ProcessCollector(registry=self._registry)
+
+    def start(self) -> tuple[str, int]:
+        """Listen, and serve in a thread; gives the host and the port that were taken.
+
+        Raises:
+            InputError: The address is in use, unknown or not allowed.
+        """
+        try:
+            self._server = Server(self._host, self._port, self._respond)
+        except OSError as error:
+            raise InputError(
+                expected="an address that is free to listen on",
+                found=error.strerror or str(error),
+                where=self._address,
+                hint="End what uses it or choose another with --listen; port 0 takes a free one.",
+            ) from error
+        self._server.start()
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Serve this snapshot from now on. Cheap: the work is done when somebody looks."""
+        self._snapshot = snapshot
+        self._runs.publish(snapshot)
+        self._published_at = self._clock()
+
+    def observe_loop(self, seconds: float) -> None:
+        """Note how long one round of the daemon took."""
+        self._loop.observe(seconds)
+
+    def close(self) -> None:
+        """Stop serving and give the address back; a second call does nothing."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _respond(self, path: str, accept: str) -> Answer:
+        match path:
+            case "/metrics":
+                encode, content_type = _encoder(accept)
+                return Answer(200, content_type, encode(self._registry))
+            case "/healthz":
+                return self._health()
+            case "/readyz":
+                return text(503, "nothing was published yet") if self._snapshot is None else text(200, "ok")
+            case "/":
+                return Answer(200, "text/html; charset=utf-8", page(self._snapshot))
+            case _:
+                return text(404, "not found; see /")
+
+    def _health(self) -> Answer:
+        age = self._clock() - self._published_at
+        if age <= UNHEALTHY_AFTER_SECONDS:
+            return text(200, "ok")
+        return text(503, f"the loop published nothing for {age:.0f} s, {UNHEALTHY_AFTER_SECONDS:.0f} s are allowed")
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except TypeError:
+        # The library compares a version that is no number; who asks for such a one gets the oldest format.
+        return choose_encoder("")
+
+
+def _parse(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    well_formed = colon and port.isascii() and port.isdigit() and len(port) <= len(str(_MAX_PORT))
+    if not well_formed or int(port) > _MAX_PORT or (":" in bare) != (bare != host):
+        raise UsageError(
+            expected=f"HOST:PORT with a port from 0 to {_MAX_PORT}",
+            found=repr(address),
+            where="--listen",
+            hint="Write for example --listen 127.0.0.1:9767, or [::1]:9767 for IPv6.",
+        )
+    try:
+        bare.encode("idna")
+    except UnicodeError as error:
+        raise UsageError(
+            expected="a host name or an IP address", found=repr(host), where="--listen", hint="Check the name."
+        ) from error
+    return bare or DEFAULT_HOST, int(port)

@@ -1,0 +1,265 @@
+"""Keras 3, on its torch and JAX backends.
+
+::
+
+    model.fit(..., callbacks=[lrwatch.keras.LrwatchCallback("runs/a/lrwatch")])
+
+The learning rate is multiplied where the optimizer uses it, within one step. Whoever else reads or writes it
+(`LearningRateSchedule`, `ReduceLROnPlateau`, `LearningRateScheduler`, a checkpoint) sees the schedule's own.
+
+The factor is a variable of the optimizer. On JAX a value of any other kind is baked into the compiled step, where nothing
+changes it any more; so one step is compiled, and the state of the model is fetched only when there is a new scale. What is
+saved holds no trace of the variable, and can be loaded with lrwatch and without.
+
+A Keras checkpoint has no room for anything else. So the control directory keeps, for each checkpoint that is written
+(`.keras`, `.weights.h5`, `BackupAndRestore`), the state of that moment under a fingerprint of optimizer and weights, and a
+training that goes on from one of them goes on at its scale. One that begins at step 0, or with weights of another run, begins at 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from lrwatch.client import Client, attach
+from lrwatch.client.adapter import Adapter, Sample
+from lrwatch.integrations._base import scalars
+from lrwatch.protocol import ProtocolError, publish, read_control_file
+
+# The file of the states, by fingerprint of the checkpoint.
+CHECKPOINTS_NAME = "keras_checkpoints.json"
+# Newest checkpoints whose states are kept: what a control file may hold, with room to spare.
+MAX_CHECKPOINTS = 128
+# Numbers of each variable that are looked at. They are enough to tell two checkpoints apart, and quickly fetched.
+_FINGERPRINT_NUMBERS = 256
+
+
+class LrwatchCallback(keras.callbacks.Callback):
+    """Lets lrwatch scale the learning rate of `Model.fit`.
+
+    It has no `on_train_batch_end`: with one, Keras would wait for the numbers of every batch. The metrics file gets
+    what an epoch ends with.
+
+    Args:
+        control_dir: Where the two sides meet, as in `lrwatch.attach`.
+        **options: The other arguments of `lrwatch.attach`.
+
+    Attributes:
+        watch: The client, from the beginning of the training on.
+    """
+
+    def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
+        super().__init__()
+        self.watch: Client | None = None
+        self._directory = os.path.abspath(os.fspath(control_dir))  # noqa: PTH100  fixed now: the script may chdir
+        self._options = options
+        self._link: _Link | None = None
+        self._adapter = Adapter()
+        self._batches_before = 0
+        self._batches_a_step = 1
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Attach, and go on where the same optimizer was trained before."""
+        if self.watch is not None:
+            self.watch.close()
+        self._link = _link(self.model, self._directory)
+        self._adapter = self._link.adapter(self._model)
+        start_step = self._steps()
+        self.watch = attach(self._adapter, self._directory, **{"start_step": start_step, **self._options})
+        if self._link.client is not None and not self._link.loaded:
+            self.watch.load_state_dict({**self._link.client.state_dict(), "step": start_step})
+        self._link.client = self.watch
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Look whether a checkpoint was loaded, which other callbacks may do when the training begins."""
+        if self.watch is None or self._link is None:
+            return
+        if self._link.loaded:
+            self._link.loaded = False
+            state = self._link.found(self._directory)
+            steps = self._steps()
+            if state is not None:
+                self.watch.load_state_dict({**state, "step": steps})
+            elif self.watch.scale != 1.0:  # it was of a training that lrwatch knows nothing of
+                self.watch.load_state_dict(_fresh(self.watch.state_dict(), steps))
+        self._batches_before = int(self._link.optimizer_of(self._model)._iterations)
+        self._batches_a_step = self._link.optimizer_of(self._model).gradient_accumulation_steps or 1
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Count the step that was before this batch, and use what was asked for from this batch on."""
+        if self.watch is not None:
+            done, rest = divmod(self._batches_before + batch, self._batches_a_step)
+            if rest == 0:
+                self.watch.step(done)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Take what the epoch ended with as metrics."""
+        if self.watch is not None and self._link is not None:
+            rate = float(self._link.optimizer_of(self.model).learning_rate)
+            self._adapter.lr = rate * self.watch.scale
+            self.watch.step(self._steps(), **scalars(logs))
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Write what waits."""
+        if self.watch is not None:
+            self.watch.close()
+
+    def _steps(self) -> int:
+        return int(self.model.optimizer.iterations)
+
+
+class _KerasAdapter(Adapter):
+    """Writes the variable of one optimizer, and keeps neither this nor the model alive."""
+
+    name = f"keras/{keras.backend.backend()}"
+
+    def __init__(self, model: Any, scale: Any) -> None:
+        super().__init__()
+        self._model = weakref.ref(model)
+        self._variable = scale
+        self._sample: Sample | None = None
+
+    def set(self, scale: float) -> None:
+        """Between two batches."""
+        model = self._model()
+        if model is None:
+            return
+        if hasattr(model, "jax_state_sync"):  # within an epoch the state is elsewhere on JAX, and would be put back
+            model.jax_state_sync()
+        self._variable.assign(scale)
+        rate = float(model.optimizer.learning_rate)
+        self._sample = Sample(scale, {"0": rate}, {"0": rate * scale})
+
+    def sample(self) -> Sample | None:
+        """The rates when the scale was set: to know more, the state of a model on JAX would have to be fetched."""
+        return self._sample
+
+
+class _Link:
+    """What is put into an optimizer, once for its life.
+
+    Attributes:
+        client: The last one that scaled it.
+        loaded: Its variables were loaded since anybody looked.
+    """
+
+    def __init__(self, optimizer: Any, directory: str) -> None:
+        self.client: Client | None = None
+        self.loaded = False
+        self.directory = directory
+        self._scale = keras.Variable(1.0, dtype="float32", trainable=False, name="lrwatch_scale")
+        self._fingerprint: Callable[[], str] = str
+        self._install(optimizer)
+
+    @staticmethod
+    def optimizer_of(model: Any) -> Any:
+        """The optimizer that steps: mixed precision wraps it in one that scales the loss."""
+        optimizer = model.optimizer
+        while hasattr(optimizer, "inner_optimizer"):
+            optimizer = optimizer.inner_optimizer
+        return optimizer
+
+    def adapter(self, model: Any) -> Adapter:
+        """What sets the scale while `model` is trained."""
+        return _KerasAdapter(model, self._scale)
+
+    def found(self, directory: str) -> dict[str, Any] | None:
+        """The state that belongs to what the optimizer and the weights are now."""
+        state = _read_states(directory).get(self._fingerprint())
+        return state if isinstance(state, dict) else None
+
+    def _install(self, optimizer: Any) -> None:
+        scale, within = self._scale, [False]
+        optimizer._track_variable(scale)
+        rate, apply = optimizer._get_current_learning_rate, optimizer._backend_apply_gradients
+        save, load = optimizer.save_own_variables, optimizer.load_own_variables
+
+        def scaled_rate() -> Any:
+            return rate() * scale if within[0] else rate()
+
+        def scaled_apply(grads: Any, trainable_variables: Any) -> None:
+            within[0] = True
+            try:
+                apply(grads, trainable_variables)
+            finally:
+                within[0] = False
+
+        @contextlib.contextmanager
+        def hidden() -> Iterator[None]:
+            optimizer._untrack_variable(scale)
+            try:
+                yield
+            finally:
+                optimizer._track_variable(scale)
+
+        def save_without(store: Any) -> None:
+            with hidden():
+                save(store)
+                if self.client is not None:
+                    _remember(self.directory, _fingerprint(optimizer), self.client)
+
+        def load_without(store: Any) -> None:
+            self.loaded = True
+            with hidden():
+                load(store)
+
+        def fingerprint() -> str:
+            with hidden():
+                return _fingerprint(optimizer)
+
+        self._fingerprint = fingerprint
+        optimizer._get_current_learning_rate = scaled_rate
+        optimizer._backend_apply_gradients = scaled_apply
+        optimizer.save_own_variables = save_without
+        optimizer.load_own_variables = load_without
+
+
+def _link(model: Any, directory: str) -> _Link:
+    optimizer = _Link.optimizer_of(model)
+    link: _Link | None = vars(optimizer).get("_lrwatch")
+    if link is None:
+        # Within the optimizer, so that they are forgotten together; past its own __setattr__, which would look into it.
+        link = vars(optimizer)["_lrwatch"] = _Link(optimizer, directory)
+        link.loaded = int(optimizer._iterations) > 0  # by load_model, or it was trained without this callback
+    link.directory = directory
+    return link
+
+
+def _fingerprint(optimizer: Any) -> str:
+    """Tells one state of a training from others: the variables of the optimizer, and the weights that it trains."""
+    digest = hashlib.sha256()
+    for variable in [*optimizer.variables, *getattr(optimizer, "_trainable_variables", [])]:
+        numbers = keras.ops.convert_to_numpy(keras.ops.reshape(variable, (-1,))[:_FINGERPRINT_NUMBERS])
+        digest.update(f"{variable.shape} {numbers.dtype} ".encode())
+        digest.update(numbers.tobytes())
+    return digest.hexdigest()
+
+
+def _fresh(state: dict[str, Any], step: int) -> dict[str, Any]:
+    return {**state, "scale": 1.0, "generation": 0, "commands": 0, "last_step": None, "step": step}
+
+
+def _read_states(directory: str) -> dict[str, Any]:
+    try:
+        raw = read_control_file(directory, CHECKPOINTS_NAME)
+        states = json.loads(raw) if raw is not None else {}
+    except (OSError, ProtocolError, ValueError, RecursionError):
+        return {}
+    return states if isinstance(states, dict) else {}
+
+
+def _remember(directory: str, fingerprint: str, client: Client) -> None:
+    """Keep the state for the checkpoint that is being written; whatever goes wrong, the checkpoint is written."""
+    with contextlib.suppress(Exception):
+        states = _read_states(directory)
+        states.pop(fingerprint, None)
+        states[fingerprint] = client.state_dict()  # the newest is last
+        newest = list(states.items())[-MAX_CHECKPOINTS:]
+        publish(directory, CHECKPOINTS_NAME, json.dumps(dict(newest)).encode("ascii"))

@@ -1,0 +1,111 @@
+"""A PyTorch scheduler for people who want no daemon: used as `ReduceLROnPlateau`, decided as the daemon decides.
+
+::
+
+    scheduler = lrwatch.torch.PlateauLR(optimizer)
+    for batch in batches:
+        loss = train_step(batch)  # yours: forward, backward, optimizer.step()
+        scheduler.step(loss)      # once per step, or once per epoch with the validation loss
+
+Beside another scheduler, or in a run that is resumed, `lrwatch.attach` is the exact way: it leaves the learning rates in the
+optimizer alone. This one writes them, as the schedulers of PyTorch do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from lrwatch.controller import Controller
+from lrwatch.core.events import Command, Effect, Finding
+
+
+class PlateauLR(LRScheduler):
+    """Multiplies the learning rate of every group by what `lrwatch.Controller` says.
+
+    Args:
+        optimizer: The optimizer.
+        mode: "min" for a loss, "max" for a metric that should rise; "observe" and "suggest" decide and change nothing.
+        **options: The keys of `[detect]` and `[policy]`. None needs to be given.
+
+    Raises:
+        TypeError: `optimizer` is none, or an option is unknown.
+        ValueError: An option is out of its range.
+
+    >>> weight = torch.nn.Parameter(torch.zeros(1))
+    >>> optimizer = torch.optim.SGD([weight], lr=0.1)
+    >>> scheduler = PlateauLR(optimizer)
+    >>> noise = torch.Generator().manual_seed(0)
+    >>> for _ in range(3000):
+    ...     optimizer.step()
+    ...     scheduler.step(2 + 0.01 * torch.randn((), generator=noise))
+    >>> scheduler.get_last_lr()[0] < 0.1
+    True
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, mode: str = "min", **options: Any) -> None:
+        # The base class would take a first step here, without a metric; ReduceLROnPlateau leaves it out as well.
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
+        options[("direction" if mode in ("min", "max") else "mode")] = mode
+        self.optimizer = optimizer
+        self.controller = Controller(**options)
+        self.last_epoch = 0
+        self._last_lr = self._rates()
+
+    @property
+    def scale(self) -> float:
+        """The product of all changes so far."""
+        return self.controller.scale
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found so far."""
+        return self.controller.findings
+
+    @property
+    def commands(self) -> list[Command]:
+        """What was decided so far, with the reasons."""
+        return self.controller.commands
+
+    @property
+    def effects(self) -> list[Effect]:
+        """What the cuts brought, as far as they are measured."""
+        return self.controller.effects
+
+    def step(self, metrics: float | torch.Tensor, epoch: int | None = None) -> None:  # type: ignore[override]
+        """Take the metric of one step (or of one epoch: it is the same as long as it stays the same).
+
+        Args:
+            metrics: The value; a tensor of one element on whatever device. It may be NaN or infinite.
+            epoch: The number of the step where it is not one more than the last.
+        """
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        before = self.scale
+        after = self.controller.update(self.last_epoch, float(metrics))
+        if after != before:
+            for group in self.optimizer.param_groups:
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"].mul_(after / before)
+                else:
+                    group["lr"] *= after / before
+        self._last_lr = self._rates()
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """The learning rates as they are: what changes them is `step`."""
+        return list(self._rates())
+
+    def _rates(self) -> list[float | torch.Tensor]:
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state for a checkpoint. The learning rates themselves are in the optimizer's."""
+        return {"controller": self.controller.state_dict(), "last_epoch": self.last_epoch, "last_lr": self._last_lr}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, on a scheduler made with the same options. Load the optimizer's state as well."""
+        self.controller.load_state_dict(state_dict["controller"])
+        self.last_epoch = state_dict["last_epoch"]
+        self._last_lr = list(state_dict["last_lr"])

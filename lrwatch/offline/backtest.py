@@ -1,0 +1,195 @@
+"""Decisions over many finished logs, under several settings: each log and setting is one task, and each task is `replay`.
+
+A task depends on nothing but its log and its settings, so any executor may run them, in any order and as often as it likes: a
+process pool, or the workers of a cluster (`dask.distributed.Client.get_executor()`), of which some may be lost. What comes
+out is the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lrwatch.config import Config
+from lrwatch.errors import InputError
+from lrwatch.offline.replay import replay_file
+from lrwatch.store import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the daemon would have said and done on one log under one setting.
+
+    Attributes:
+        log: The file. config: The name of the settings.
+        metric: The watched metric. step: Its run's last step. samples: Samples of all metrics.
+        reports: Number of findings of each kind.
+        plateau: Step of the first plateau report, or None. command: Step of the first command, or None.
+        commands: Commands that would have been given. scale: The last scale asked for, 1 without any.
+        problem: Why there is nothing to say, or "".
+    """
+
+    log: str
+    config: str
+    metric: str = ""
+    step: int | None = None
+    samples: int = 0
+    reports: Mapping[str, int] = field(default_factory=dict)
+    plateau: int | None = None
+    command: int | None = None
+    commands: int = 0
+    scale: float = 1.0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An outcome beside those of the other settings on the same log.
+
+    Attributes:
+        outcome: The outcome.
+        delay: Steps by which its first plateau report comes after the earliest that any setting gave; None without a report.
+    """
+
+    outcome: Outcome
+    delay: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All logs under one setting.
+
+    Attributes:
+        config: The name of the settings.
+        logs: Logs that were understood. unread: Logs that were not.
+        reports: Findings of each kind, over all logs.
+        with_plateau: Logs on which a plateau was reported. with_command: Logs on which there was a command.
+        first_plateau: Median, over those, of the share of the run at which it was first reported; None without any.
+        delay: Median delay against the earliest setting, in steps; None without any.
+        commands: Commands a run, on average.
+    """
+
+    config: str
+    logs: int
+    unread: int
+    reports: Mapping[str, int]
+    with_plateau: int
+    with_command: int
+    first_plateau: float | None
+    delay: float | None
+    commands: float
+
+
+def judge(log: str, name: str, config: Config) -> Outcome:
+    """One task: `log` under the settings `config`, which are called `name`."""
+    reports: dict[str, int] = {}
+    first: dict[str, int] = {}
+    scales: list[float] = []
+
+    def told(entry: Entry) -> None:
+        event = entry.event
+        if event["event"] == "finding":
+            reports[event["kind"]] = reports.get(event["kind"], 0) + 1
+            first.setdefault(event["kind"], event["step"])
+        elif event["event"] == "command":
+            scales.append(event["scale"])
+            first.setdefault("command", event["step"])
+
+    try:
+        watched = replay_file(Path(log), config, told)
+    except InputError as error:
+        return Outcome(log, name, problem=error.found)
+    status = watched.status(0.0)
+    return Outcome(
+        log, name, status.metric, status.step, status.samples, dict(sorted(reports.items())), first.get("plateau"),
+        first.get("command"), len(scales), scales[-1] if scales else 1.0,
+    )  # fmt: skip
+
+
+def backtest(
+    logs: Sequence[Path],
+    configs: Mapping[str, Config],
+    executor: Executor | None = None,
+    show: Callable[[int, int], object] = lambda _done, _all: None,
+) -> list[Row]:
+    """Judge every log under every setting.
+
+    Args:
+        logs: The files; a worker must find them under the same paths.
+        configs: The settings, by the name under which they are shown.
+        executor: Who runs the tasks; None runs them here, one after the other. It is not shut down.
+        show: Told how many tasks are done, of how many.
+
+    Returns:
+        A row for each log and setting, in the order of the logs, and of the settings within each log.
+
+    Raises:
+        concurrent.futures.BrokenExecutor: A worker died and the executor does not replace it.
+    """
+    tasks = [(str(log), name, config) for log in logs for name, config in configs.items()]
+    outcomes: list[Outcome | None] = [None] * len(tasks)
+    show(0, len(tasks))
+    if executor is None:
+        for i, task in enumerate(tasks):
+            outcomes[i] = judge(*task)
+            show(i + 1, len(tasks))
+    else:
+        futures = {executor.submit(judge, *task): i for i, task in enumerate(tasks)}
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                outcomes[futures[future]] = future.result()
+                show(done, len(tasks))
+        finally:
+            for future in futures:
+                future.cancel()
+    return list(_beside(outcome for outcome in outcomes if outcome is not None))
+
+
+def _beside(outcomes: Iterable[Outcome]) -> Iterable[Row]:
+    known = list(outcomes)
+    earliest: dict[str, int] = {}
+    for outcome in known:
+        if outcome.plateau is not None:
+            earliest[outcome.log] = min(outcome.plateau, earliest.get(outcome.log, outcome.plateau))
+    for outcome in known:
+        yield Row(outcome, None if outcome.plateau is None else outcome.plateau - earliest[outcome.log])
+
+
+def summaries(rows: Sequence[Row]) -> list[Summary]:
+    """One summary a setting, in the order in which the settings were given."""
+    return [
+        _summary(name, [row for row in rows if row.outcome.config == name])
+        for name in dict.fromkeys(row.outcome.config for row in rows)
+    ]
+
+
+def _summary(name: str, rows: Sequence[Row]) -> Summary:
+    read = [row for row in rows if not row.outcome.problem]
+    reports: dict[str, int] = {}
+    for row in read:
+        for kind, count in row.outcome.reports.items():
+            reports[kind] = reports.get(kind, 0) + count
+    shares = [row.outcome.plateau / max(row.outcome.step or 1, 1) for row in read if row.outcome.plateau is not None]
+    delays = [row.delay for row in read if row.delay is not None]
+    return Summary(
+        config=name,
+        logs=len(read),
+        unread=len(rows) - len(read),
+        reports=dict(sorted(reports.items())),
+        with_plateau=len(shares),
+        with_command=sum(row.outcome.commands > 0 for row in read),
+        first_plateau=median(shares) if shares else None,
+        delay=median(delays) if delays else None,
+        commands=sum(row.outcome.commands for row in read) / len(read) if read else 0.0,
+    )
+
+
+def as_json(row: Row | Summary) -> dict[str, Any]:
+    """A row or a summary, plain enough for JSON."""
+    if isinstance(row, Summary):
+        return {"event": "summary", **asdict(row)}
+    return {"event": "backtest", **asdict(row.outcome), "delay": row.delay}

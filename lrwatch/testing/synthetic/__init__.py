@@ -1,0 +1,1 @@
+"""Loss curves and runs with known truth."""

@@ -1,0 +1,83 @@
+"""Loss curves with known truth: a mean that is known exactly, and noise of a known kind around it.
+
+A detector is judged by when it reports, so every curve says from which index on its mean improves by less than what is
+asked. Everything is seeded: the same arguments give the same values. Whole runs, with what there is to find in them, are in
+`lrwatch.testing.synthetic.catalog`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrwatch.core.sample import Floats
+from lrwatch.testing.synthetic.noise import (
+    AR,
+    EMA,
+    EPOCH,
+    NOISES,
+    SPIKE_EVERY,
+    SPIKE_SIZE,
+    Noise,
+    autoregression,
+    autoregressive,
+    gauss,
+    heavy,
+    lognormal,
+    sawtooth,
+    smoothed,
+    spikes,
+    student,
+)
+from lrwatch.testing.synthetic.trends import exponential, flat_from, hinge, line, power_law, stairs
+
+__all__ = [
+    "AR", "EMA", "EPOCH", "NOISES", "SPIKE_EVERY", "SPIKE_SIZE", "Curve", "Noise", "autoregression", "autoregressive",
+    "curve", "exponential", "flat_from", "gauss", "heavy", "hinge", "line", "lognormal", "power_law", "sawtooth", "smoothed",
+    "spikes", "stairs", "student",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A curve.
+
+    Attributes:
+        values: What a log would show, shape (n,).
+        mean: The truth under the noise, shape (n,).
+        flat_from: Index from which on the mean improves by less than was asked, or None where it never does.
+    """
+
+    values: Floats
+    mean: Floats
+    flat_from: int | None
+
+
+def curve(
+    mean: Floats,
+    noise: str,
+    sd: float,
+    seed: int,
+    *,
+    horizon: float,
+    delta: float,
+    relative: bool = True,
+) -> Curve:
+    """`mean` with noise around it.
+
+    Args:
+        mean: The truth, shape (n,); see `lrwatch.testing.synthetic.trends`.
+        noise: A name of `NOISES`.
+        sd: Standard deviation of the noise, in units of the mean.
+        seed: Other seeds give other noise.
+        horizon: Values over which an improvement is asked for.
+        delta: The improvement that is asked for.
+        relative: Whether `delta` is relative to the mean.
+
+    >>> found = curve(hinge(1000, 400), "gauss", 0.1, seed=1, horizon=100, delta=0.01)
+    >>> found.flat_from, len(found.values)
+    (400, 1000)
+    """
+    values = mean + sd * NOISES[noise](np.random.default_rng(seed), len(mean))
+    return Curve(values, mean, flat_from(mean, horizon, delta, relative=relative))

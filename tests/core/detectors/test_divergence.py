@@ -1,0 +1,107 @@
+"""Divergence, and all that looks like it and is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrwatch.core.detectors.divergence import GROUP, PATIENCE, DivergenceDetector
+from lrwatch.core.sample import Floats
+from lrwatch.testing import check_detector
+from lrwatch.testing.synthetic.curves import NOISES, exponential
+
+N = 4000
+FALLING = exponential(N, 600, 10.0, 5.0)
+NOISE = 0.1 * np.random.default_rng(0).standard_normal(N)
+
+
+def found(values: Floats, direction: str = "min") -> list[int]:
+    return [i for i, _ in DivergenceDetector("loss", direction).feed(np.arange(len(values)), values)]
+
+
+def from_index(at: int, shape: Any) -> Any:
+    """`shape` from index `at` on, zeros before."""
+    return np.concatenate([np.zeros(at), shape[: N - at]])
+
+
+STAYS_SILENT = {
+    "a healthy curve": FALLING + NOISE,
+    "single spikes": FALLING + NOISE + 100 * (np.arange(N) % 97 == 0),
+    "a spike that recovers in 40 values": FALLING + NOISE + from_index(3000, 5 * np.exp(-np.arange(N) / 10)),
+    "a slow small rise": FALLING + NOISE + from_index(2000, 0.0003 * np.arange(N)),
+    "a step down, then a slow rise": FALLING + NOISE - from_index(2000, 0.8 * np.exp(-np.arange(N) / 1000)),
+    "noise around a level": 3 + NOISE,
+    "noise that doubles": 3 + NOISE * np.where(np.arange(N) > 2000, 2, 1),
+    "a constant": np.full(N, 2.0),
+    "too short": FALLING[:GROUP],
+}
+
+
+@pytest.mark.parametrize("name", STAYS_SILENT)
+def test_what_is_not_divergence_stays_silent(name: str) -> None:
+    assert found(STAYS_SILENT[name]) == []
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_of_any_kind_around_a_healthy_curve_stays_silent(noise: str) -> None:
+    for seed in range(5):
+        assert found(FALLING + 0.1 * NOISES[noise](np.random.default_rng(seed), N)) == []
+
+
+@pytest.mark.parametrize("noise", ["ar", "ema"])
+def test_noise_that_wanders_around_a_level_is_not_divergence(noise: str) -> None:
+    for seed in range(10):
+        assert found(3 + 0.1 * NOISES[noise](np.random.default_rng(seed), N)) == []
+
+
+def test_a_loss_that_diverges_within_its_first_values_is_found() -> None:
+    values = 3 + NOISE + from_index(30, 0.05 * np.arange(N))
+    (at,) = found(values)
+    assert at < 200
+
+
+def test_a_loss_that_leaves_its_level_and_stays_away_is_found_within_five_groups() -> None:
+    (at,) = found(FALLING + NOISE + from_index(2000, np.full(N, 3.0)))
+    assert 2000 + (PATIENCE - 1) * GROUP <= at < 2000 + (PATIENCE + 1) * GROUP
+
+
+def test_a_slow_divergence_is_found_when_a_quarter_of_the_gain_is_lost() -> None:
+    values = FALLING + NOISE + from_index(2000, 0.002 * np.arange(N))
+    (at,) = found(values)
+    lost = 0.002 * (at - 2000)
+    assert 0.25 * 4.8 < lost < 0.4 * 4.8
+
+
+def test_it_is_said_again_only_after_the_loss_came_back() -> None:
+    twice = FALLING + NOISE
+    twice[2000:2500] += 4
+    twice[3000:3500] += 4
+    first, second = found(twice)
+    assert 2000 < first < 2500
+    assert 3000 < second < 3500
+
+
+def test_a_metric_to_maximise_is_the_same_mirrored() -> None:
+    values = FALLING + NOISE + from_index(2000, np.full(N, 3.0))
+    assert found(-values, "max") == found(values) != []
+    assert found(-FALLING, "max") == []
+
+
+def test_a_run_that_starts_at_its_best_is_judged_by_its_noise() -> None:
+    values = 2 + NOISE
+    assert len(found(values + from_index(1000, np.full(N, 1.5)))) == 1
+    assert found(values + from_index(1000, np.full(N, 0.3))) == []
+
+
+def test_the_evidence_is_in_the_finding() -> None:
+    values = FALLING + NOISE + from_index(2000, np.full(N, 3.0))
+    ((at, finding),) = DivergenceDetector("loss").feed(5 * np.arange(N), values)
+    assert (finding.kind, finding.metric, finding.step) == ("divergence", "loss", 5 * at)
+    numbers = [finding.evidence[key] for key in ("best", "now", "start")]
+    assert numbers == pytest.approx([5.17, 8.17, 9.9], abs=0.2)
+
+
+def test_it_keeps_the_promises_of_a_detector() -> None:
+    check_detector(DivergenceDetector, finite_only=True, max_state_bytes=3000)

@@ -1,0 +1,207 @@
+"""The plateau detector on curves with known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrwatch.core.detectors.plateau import PlateauDetector, Trend
+from lrwatch.core.options import DetectOptions
+from lrwatch.core.sample import Floats, Ints
+from lrwatch.testing import NOISES, check_detector, curve
+from lrwatch.testing.synthetic.curves import exponential, hinge, line, power_law
+
+N = 12_000
+HORIZON = 1000
+SEEDS = range(5)
+ABSOLUTE = DetectOptions(horizon=HORIZON, min_improvement=0.1, relative=False)
+
+
+def found(options: DetectOptions, values: Floats, steps: Ints | None = None) -> list[int]:
+    steps = np.arange(len(values)) if steps is None else steps
+    return [finding.step for finding in PlateauDetector(options).run(steps, values)]
+
+
+def trends(detector: PlateauDetector, steps: Ints, values: Floats) -> list[Trend]:
+    at, seen = 0, []
+    while at < len(values):
+        taken, trend = detector.feed(steps[at:], values[at:])
+        at += taken
+        if isinstance(trend, Trend):
+            seen.append(trend)
+    return seen
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_plateau_is_found_after_it_began_and_not_before(noise: str) -> None:
+    for seed in SEEDS:
+        truth = curve(hinge(N, 4000), noise, 0.1, seed, horizon=HORIZON, delta=0.1, relative=False)
+        steps = found(ABSOLUTE, truth.values)
+        assert truth.flat_from == 4000
+        assert len(steps) == 1
+        assert 4000 < steps[0] < N
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("sd", [0.02, 0.5])
+def test_a_line_that_improves_half_more_than_was_asked_is_no_plateau(noise: str, sd: float) -> None:
+    for seed in SEEDS:
+        truth = curve(line(N, 1.5 * 0.1 / HORIZON), noise, sd, seed, horizon=HORIZON, delta=0.1, relative=False)
+        assert truth.flat_from is None
+        assert found(ABSOLUTE, truth.values) == []
+
+
+def test_a_curve_that_flattens_slowly_is_no_plateau_before_it_did() -> None:
+    for seed in SEEDS:
+        truth = curve(exponential(30_000, 3000), "gauss", 0.05, seed, horizon=HORIZON, delta=0.1, relative=False)
+        assert truth.flat_from is not None
+        steps = found(ABSOLUTE, truth.values)
+        assert len(steps) == 1
+        assert steps[0] >= truth.flat_from
+
+
+def test_with_the_defaults_a_power_law_is_never_a_plateau_and_its_end_is() -> None:
+    for seed in SEEDS:
+        healthy = curve(power_law(30_000), "gauss", 0.1, seed, horizon=HORIZON, delta=0.005)
+        assert found(DetectOptions(), healthy.values) == []
+        ended = healthy.values.copy()
+        ended[8000:] += healthy.mean[8000] - healthy.mean[8000:]
+        (step,) = found(DetectOptions(), ended)
+        assert 8000 < step < 30_000
+
+
+def test_relative_means_relative_to_the_level() -> None:
+    values = curve(line(N, 0.001, start=20.0), "gauss", 0.1, 0, horizon=HORIZON, delta=0.1).values
+    assert found(DetectOptions(horizon=HORIZON, min_improvement=0.02), values) == []  # 1 of 8 to 20 is 5 to 12 %
+    assert len(found(DetectOptions(horizon=HORIZON, min_improvement=0.2), values)) == 1
+    options = DetectOptions(horizon=HORIZON, min_improvement=0.02)
+    flat = curve(hinge(N, 4000), "gauss", 0.1, 0, horizon=HORIZON, delta=0.02).values
+    assert found(options, flat) == found(options, 1000 * flat)
+
+
+def test_a_metric_to_maximise_is_the_same_mirrored() -> None:
+    values = curve(hinge(N, 4000), "t3", 0.1, 1, horizon=HORIZON, delta=0.1).values
+    rising = DetectOptions(horizon=HORIZON, min_improvement=0.1, relative=False, direction="max")
+    assert found(rising, -values) == found(ABSOLUTE, values) != []
+    assert found(rising, -line(N, 0.001)) == []
+
+
+def test_a_metric_that_gets_worse_is_a_plateau_too() -> None:
+    assert len(found(ABSOLUTE, line(N, -0.001))) == 1
+
+
+@pytest.mark.parametrize("gap", [10, 100])
+def test_the_horizon_counts_steps_whatever_the_distance_of_the_values(gap: int) -> None:
+    values = curve(hinge(N, 4000), "gauss", 0.1, 2, horizon=HORIZON, delta=0.1).values
+    steps = gap * np.arange(N)
+    sparse = DetectOptions(horizon=gap * HORIZON, min_improvement=0.1, relative=False)
+    assert found(sparse, values, steps) == pytest.approx([gap * s for s in found(ABSOLUTE, values)], rel=0.02)
+    assert found(DetectOptions(), values, steps) == [gap * step for step in found(DetectOptions(), values)]
+    assert len(found(ABSOLUTE, values)) == len(found(DetectOptions(), values)) == 1
+
+
+def test_steps_at_irregular_distances_are_no_trouble() -> None:
+    rng = np.random.default_rng(3)
+    steps = np.cumsum(rng.integers(1, 20, N))
+    at = int(np.searchsorted(steps, 40_000))
+    values = 2 + 2 * np.maximum(0, 1 - steps / 40_000) + 0.1 * rng.standard_normal(N)
+    options = DetectOptions(horizon=10_000, min_improvement=0.1, relative=False)
+    (step,) = found(options, values, steps)
+    assert steps[at] < step < steps[-1]
+
+
+def test_steps_that_stand_still_are_looked_at_without_harm() -> None:
+    assert found(DetectOptions(), np.random.default_rng(0).standard_normal(3000), np.zeros(3000, np.int64)) == []
+
+
+def test_thirty_epochs_are_few_and_no_error() -> None:
+    epochs = np.arange(30)
+    for options in (DetectOptions(), DetectOptions(horizon=5, min_improvement=0.01)):
+        noisy = 2 + 1 / (1 + epochs) + 0.05 * np.random.default_rng(0).standard_normal(30)
+        assert all(step >= 19 for step in found(options, noisy, epochs))
+    assert len(found(DetectOptions(horizon=5, min_improvement=0.01), np.full(30, 2.0), epochs)) == 1
+
+
+def test_a_constant_is_a_plateau() -> None:
+    assert len(found(DetectOptions(), np.full(1000, 0.7))) == 1
+
+
+def test_a_plateau_is_said_once_until_improvement_comes_back() -> None:
+    mean = np.concatenate([hinge(8000, 3000), hinge(8000, 4000, 2.0, 0.5)])
+    values = mean + 0.05 * np.random.default_rng(0).standard_normal(len(mean))
+    steps = found(ABSOLUTE, values)
+    assert len(steps) == 2
+    assert 3000 < steps[0] < 8000
+    assert 12_000 < steps[1] < 16_000
+
+
+def test_after_a_restart_the_evidence_is_collected_anew_and_the_age_of_the_run_goes_on() -> None:
+    values = 2 + 0.05 * np.random.default_rng(0).standard_normal(N)
+    steps = np.arange(N)
+    detector = PlateauDetector(DetectOptions())
+    before = trends(detector, steps[:6000], values[:6000])
+    detector.restart()
+    assert detector.trend is None
+    after = trends(detector, steps[6000:], values[6000:])
+    assert before[-1].state == "plateau"
+    assert after[0].step >= 6000 + 0.9 * after[0].horizon
+    assert after[0].horizon == pytest.approx(0.1 * after[0].step, abs=1)
+    assert after[0].samples == after[0].step - 6000 + 1
+
+
+def test_later_horizons_have_a_smaller_share_of_the_error_budget_whatever_the_phases() -> None:
+    values = 2 + 0.1 * np.random.default_rng(0).standard_normal(3000)
+    steps = np.arange(3000)
+    fresh, old = PlateauDetector(ABSOLUTE), PlateauDetector(ABSOLUTE)
+    trends(old, steps, values)
+    for _ in range(5):
+        old.restart()
+        trends(old, steps, values)
+    old.restart()
+    first, later = trends(fresh, steps, values)[-1], trends(old, steps, values)[-1]
+    assert first.improvement == later.improvement
+    assert first.upper < later.upper
+    assert first.detectable < later.detectable
+    assert first.upper_now == later.upper_now  # the bound for one look is not part of the budget
+
+
+def test_the_evidence_is_in_the_finding() -> None:
+    (finding,) = PlateauDetector(ABSOLUTE, "loss").run(np.arange(N), hinge(N, 4000))
+    assert (finding.kind, finding.metric) == ("plateau", "loss")
+    evidence: dict[str, Any] = dict(finding.evidence)
+    assert evidence["upper"] < evidence["asked"] == 0.1
+    assert evidence["lower"] <= evidence["improvement"] <= evidence["upper"]
+    assert evidence["horizon_steps"] == HORIZON
+    assert "0.1 was asked for" in finding.message
+
+
+class Feeding:
+    """The detector with the signature of the others."""
+
+    def __init__(self, options: DetectOptions) -> None:
+        self._detector = PlateauDetector(options)
+        self.state, self.restore = self._detector.state, self._detector.restore
+
+    def feed(self, steps: Ints, values: Floats) -> Sequence[tuple[int, Any]]:
+        said: list[tuple[int, Any]] = []
+        at = 0
+        while at < len(values):
+            taken, trend = self._detector.feed(steps[at:], values[at:])
+            at += taken
+            if trend is not None:
+                said.append((at - 1, trend))
+                if isinstance(trend, Trend) and (finding := self._detector.finding(trend)) is not None:
+                    said.append((at - 1, finding))
+        return said
+
+
+@pytest.mark.parametrize(
+    "options",
+    [DetectOptions(), DetectOptions(horizon=200, min_improvement=0.1, relative=False, direction="max")],
+    ids=["defaults", "fixed, absolute, to maximise"],
+)
+def test_it_keeps_the_promises_of_a_detector(options: DetectOptions) -> None:
+    check_detector(lambda: Feeding(options), finite_only=True)

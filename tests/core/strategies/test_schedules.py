@@ -1,0 +1,77 @@
+"""Strategies that go by steps: the staircase, and that it stays close to its curve."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lrwatch.core.options import PolicyOptions
+from lrwatch.core.strategies.schedules import STAIRS, TIMED, Plan, share, wanted
+
+BUDGET = PolicyOptions().max_commands
+
+
+def stairs(options: PolicyOptions, steps: int) -> list[float]:
+    return [wanted(Plan(), step, options) for step in range(steps)]
+
+
+def test_step_reduces_by_the_factor_every_so_many_steps() -> None:
+    options = PolicyOptions(strategy="step", factor=0.1, every=100, min_scale=0.005)
+    found = stairs(options, 500)
+    assert [found[i] for i in (0, 99, 100, 199, 200, 299, 300, 499)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005]
+    )
+
+
+def test_exponential_goes_the_same_way_in_smaller_stairs() -> None:
+    options = PolicyOptions(strategy="exponential", factor=0.25, every=100)
+    found = stairs(options, 201)
+    assert [found[i] for i in (0, 49, 50, 99, 100, 150, 200)] == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.125, 0.0625])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "curve"),
+    [
+        ("cosine", lambda done: (1 + math.cos(math.pi * min(done, 1.0))) / 2),
+        ("wsd", lambda done: min(max((1 - done) / 0.2, 0.0), 1.0)),
+    ],
+)
+def test_a_decay_stays_close_to_its_curve_within_the_budget_of_commands(strategy: str, curve: object) -> None:
+    options = PolicyOptions(strategy=strategy, length=1000)  # type: ignore[arg-type]  # both are strategies
+    found = stairs(options, 1200)
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) <= STAIRS + 1 < BUDGET
+    assert callable(curve)
+    assert all(abs(scale - max(curve(i / 1000), 0.001)) <= 0.0601 for i, scale in enumerate(found))
+    assert (found[0], found[-1]) == (1.0, options.min_scale)
+
+
+def test_wsd_of_a_run_without_a_known_end_waits_for_the_operator_and_then_decays_over_its_share() -> None:
+    options = PolicyOptions(strategy="wsd", decay_share=0.2)
+    assert wanted(Plan(), 10**9, options) == 1.0
+    plan = Plan(decay_at=8000)
+    assert wanted(plan, 8000, options) == 1.0
+    assert wanted(plan, 9000, options) == pytest.approx(0.5, abs=0.04)
+    assert wanted(plan, 9999, options) > wanted(plan, 10_000, options) == options.min_scale
+
+
+def test_a_decay_that_is_begun_by_hand_takes_as_long_as_the_one_that_was_planned() -> None:
+    options = PolicyOptions(strategy="wsd", length=10_000, decay_share=0.1)
+    plan = Plan(decay_at=3000)
+    assert wanted(plan, 3999, options) > wanted(plan, 4000, options) == options.min_scale
+
+
+@pytest.mark.parametrize("strategy", TIMED)
+def test_a_strategy_begins_at_its_step_with_its_scale_and_stays_within_the_bounds(strategy: str) -> None:
+    options = PolicyOptions(strategy=strategy, every=10, length=100, min_scale=0.2, max_scale=2.0)  # type: ignore[arg-type]
+    plan = Plan(began_at=5000, base=1.5)
+    found = [wanted(plan, step, options) for step in range(4900, 5400)]
+    assert set(found[:101]) == {1.5}
+    assert min(found) == 0.2
+    assert wanted(Plan(base=5.0), 0, options) == 2.0
+
+
+def test_what_does_not_go_by_steps_says_so() -> None:
+    with pytest.raises(ValueError, match="step, exponential, cosine, wsd to go by steps, got 'plateau'"):
+        share(Plan(), 0, PolicyOptions())

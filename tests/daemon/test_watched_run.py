@@ -1,0 +1,394 @@
+"""What a run under watch finds does not depend on when it looks, nor on how often its process was started anew."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import resource
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.quadratic import Training
+
+from lrwatch.config import Config, load
+from lrwatch.daemon.watched_run import WatchedRun
+from lrwatch.errors import InputError
+from lrwatch.offline.replay import replay_file
+from lrwatch.store import Store
+
+# The user and group that own nothing.
+NOBODY = 65534
+
+
+def eventful_log() -> bytes:
+    """A plateau, the learning rate halved by somebody, NaN, a resume from an older step, a second metric, junk."""
+    training = Training()
+    lines = training.lines(700).splitlines()
+    training.scale = 0.5
+    lines += training.lines(300).splitlines()
+    lines[850] = json.dumps({"step": 851, "loss": math.nan, "lr": 0.05})
+    lines[300:300] = ["a line that is no record é", "", '{"half": ']
+    lines[600:600] = [json.dumps({"step": 597, "val_loss": 2.5})]
+    lines += Training().lines(200).splitlines()
+    return "".join(line + "\n" for line in lines).encode()
+
+
+LOG = eventful_log()
+
+
+def replayed(log: Path, config: Config | None = None) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    replay_file(log, config or Config(), lambda entry: events.append(entry.event))
+    return events
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    log = tmp_path_factory.mktemp("truth") / "train.jsonl"
+    log.write_bytes(LOG)
+    return replayed(log)
+
+
+def test_the_log_of_these_tests_is_worth_it(truth: list[dict[str, Any]]) -> None:
+    said = [(event["event"], event.get("kind", event.get("cause"))) for event in truth]
+    for wanted in (("command", "plateau"), ("finding", "plateau"), ("finding", "nonfinite"), ("phase", "resume")):
+        assert wanted in said, said
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cuts=st.lists(st.integers(0, len(LOG)), max_size=12),
+    restarts=st.integers(0, 2**13 - 1),
+)
+def test_a_growing_log_gives_what_its_replay_gives_however_it_grows_and_whenever_the_daemon_dies(
+    tmp_path_factory: pytest.TempPathFactory, truth: list[dict[str, Any]], cuts: list[int], restarts: int
+) -> None:
+    home = tmp_path_factory.mktemp("growing")
+    log, store = home / "train.jsonl", Store(home / "state")
+    watched = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+    edges = [0, *sorted(cuts), len(LOG)]
+    for i, (start, end) in enumerate(itertools.pairwise(edges)):
+        with log.open("ab") as file:
+            file.write(LOG[start:end])
+        while watched.turn(float(i)):
+            pass
+        if restarts >> i & 1:
+            watched.close()
+            watched = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+    while watched.turn(float(len(edges))):
+        pass
+    watched.close()
+    assert [entry.event for entry in store.journal()] == truth
+    assert watched.counts["ingest"]["bytes"] == len(LOG)
+    assert store.broken_link() is None
+    store.close()
+
+
+def test_a_death_between_any_two_commits_repeats_and_loses_nothing(tmp_path: Path, truth: list[dict[str, Any]]) -> None:
+    """What a reader did after its last commit dies with it: here every second reader commits nothing, and the others all."""
+    log, store = tmp_path / "train.jsonl", Store(tmp_path / "state")
+    for start in range(0, len(LOG), 3001):
+        with log.open("ab") as file:
+            file.write(LOG[start : start + 3001])
+        dying = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+        dying.write = _die  # type: ignore[method-assign]
+        with suppress(InterruptedError):
+            dying.turn(0.0)
+        dying.close()
+        living = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+        while living.turn(0.0):
+            pass
+        living.save(0.0)
+        living.close()
+    assert [entry.event for entry in store.journal()] == truth
+    store.close()
+
+
+def _die(now: float) -> NoReturn:
+    raise InterruptedError
+
+
+# ---- what is missing, and says so ---------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_waited_for_and_says_so(bench: Callable[..., Any]) -> None:
+    run = bench()
+    run.look()
+    assert run.watched.why() == f"{run.log} does not exist yet; it is read as soon as it is there"
+    assert not run.watched.status(0.0).up
+    run.train(5)
+    run.look()
+    assert run.watched.why() == ""
+    assert run.watched.status(0.0).up
+    assert run.watched.counts["ingest"]["samples"] == 10
+
+
+def test_a_wrong_metric_name_lists_those_that_were_seen(bench: Callable[..., Any]) -> None:
+    run = bench(watch__metric="perplexity")
+    run.train(5)
+    run.look()
+    assert run.watched.why() == "no metric 'perplexity' in the logs; seen were loss, lr"
+
+
+def test_a_log_without_a_loss_says_what_could_be_watched(bench: Callable[..., Any]) -> None:
+    run = bench()
+    run.train(5, "step", "lr")
+    run.look()
+    assert run.watched.why() == "no metric looks like a loss; name one with --metric: lr"
+
+
+def test_a_run_that_falls_silent_is_found_stalled_once_and_again_after_it_went_on(tmp_path: Path) -> None:
+    log, store = tmp_path / "train.jsonl", Store(tmp_path / "state")
+    watched = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+    step = 0
+
+    def train(until: float) -> None:
+        nonlocal step
+        step += 1
+        with log.open("a") as file:
+            file.write(json.dumps({"step": step, "loss": 2.0}) + "\n")
+        watched.turn(until)
+
+    for beat in range(10):
+        train(float(beat))
+    for second in (20.0, 69.0, 70.0, 71.0, 500.0):
+        watched.turn(second)
+    train(501.0)
+    for second in (700.0, 1500.0, 1600.0):
+        watched.turn(second)
+    said = [entry.event for entry in store.journal()]
+    assert [(event["kind"], event["step"]) for event in said] == [("stalled", 10), ("stalled", 11)]
+    assert watched.counts["findings"]["stalled"] == 2
+    assert said[0]["evidence"] == {"silent_seconds": 61.0, "usual_seconds": 1.0, "longest_seconds": 1.0}
+    watched.close()
+    restarted = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+    assert restarted.stalled.patience == watched.stalled.patience
+    restarted.turn(9999.0)  # nobody read in the meantime: that is no silence of the run
+    assert restarted.counts["findings"]["stalled"] == 2
+    restarted.close()
+    store.close()
+
+
+def test_a_log_that_is_not_understood_says_so_once_it_is_large_enough_to_tell(bench: Callable[..., Any]) -> None:
+    run = bench()
+    run.log.write_bytes(b"nothing of any use\n" * 80_000)
+    run.look()
+    assert run.watched.why() == "nothing so far that could be understood as a metric"
+
+
+@contextmanager
+def unprivileged(directory: Path) -> Iterator[None]:
+    """As a user who may not read everything, in a directory that is theirs."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(directory, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_an_unreadable_file_is_told_until_it_can_be_read() -> None:
+    with TemporaryDirectory() as directory, unprivileged(Path(directory)):  # pytest's own is below one of mode 0700
+        log = Path(directory) / "train.jsonl"
+        log.write_text(Training().lines(5))
+        log.chmod(0)
+        watched = WatchedRun("a", [log], None, Config(), Store(None), lambda _: None)
+        assert not watched.turn(0.0)
+        assert watched.why() == f"{log} may not be read by this user; change its permissions"
+        with pytest.raises(InputError, match="Permission denied"):
+            replay_file(log, Config(), lambda _: None)
+        log.chmod(0o600)
+        assert watched.turn(1.0)
+        assert watched.why() == ""
+        assert watched.counts["ingest"]["samples"] == 10
+        watched.close()
+
+
+def test_a_directory_in_place_of_the_log_is_told(tmp_path: Path) -> None:
+    watched = WatchedRun("a", [tmp_path], None, Config(), Store(None), lambda _: None)
+    watched.turn(0.0)
+    assert watched.why() == f"{tmp_path} is a directory; a log file was expected"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(None, "No such file"), (b"", "nothing"), (b"\x00\xff\xfe" * 9999, "nothing"), (b"hello\nworld\n", "nothing")],
+)
+def test_replay_of_what_is_no_log_is_one_line_with_what_to_do(
+    tmp_path: Path, content: bytes | None, found: str
+) -> None:
+    log = tmp_path / "train.log"
+    if content is not None:
+        log.write_bytes(content)
+    with pytest.raises(InputError, match=found) as refused:
+        replay_file(log, Config(), lambda _: None)
+    assert refused.value.where == str(log)
+    assert refused.value.hint
+
+
+def test_replay_of_a_directory_and_of_a_pipe_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, found in ((tmp_path, "a directory"), (tmp_path / "pipe", "no regular file")):
+        with pytest.raises(InputError, match=found):
+            replay_file(path, Config(), lambda _: None)
+
+
+def test_replay_with_a_wrong_metric_names_those_that_were_seen(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(Training().lines(5))
+    with pytest.raises(InputError, match=r"expected metric 'los', found .* seen were loss, lr"):
+        replay_file(tmp_path / "train.jsonl", load(flags={"watch.metric": "los"}), lambda _: None)
+
+
+# ---- several logs -------------------------------------------------------------------------------------------------
+
+
+def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_comes_later(tmp_path: Path) -> None:
+    first, second = tmp_path / "train.jsonl", tmp_path / "metrics.jsonl"
+    store = Store(tmp_path / "state")
+    training = Training()
+    watched = WatchedRun("a", [first], None, Config(), store, lambda _: None)
+    first.write_text(training.lines(50))
+    watched.turn(0.0)
+    second.write_text(Training().lines(50) + '{"step": 51, "val_loss": 3}\n')
+    watched.add_log(second)
+    watched.add_log(second)
+    watched.turn(1.0)
+    assert len(watched.readers) == 2
+    assert watched.counts["ingest"]["in_another_log"] == 100
+    assert not watched.counts["errors"]
+    assert watched.run.seen == ["loss", "lr", "val_loss"]
+    assert list(store.journal()) == [], "a resume was seen where there was none"
+    watched.save(1.0)
+    watched.close()
+    again = WatchedRun("a", [second, first], None, Config(), store, lambda _: None)
+    with first.open("a") as log:
+        log.write(training.lines(1))
+    with second.open("a") as log:
+        log.write('{"step": 52, "loss": 99}\n')
+    again.turn(2.0)
+    assert {m.name: m.value for m in again.run.metrics()}["loss"] < 90
+    assert again.counts["ingest"]["in_another_log"] == 101
+    again.close()
+    store.close()
+
+
+# ---- a disk that is full ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@contextmanager
+def read_only(store: Store) -> Iterator[None]:
+    """The database takes nothing, while all other files can be written."""
+    store._db.execute("PRAGMA query_only = ON")
+    try:
+        yield
+    finally:
+        store._db.execute("PRAGMA query_only = OFF")
+
+
+def test_a_command_that_could_not_be_saved_is_not_sent_though_it_could_be(bench: Callable[..., Any]) -> None:
+    run = bench(policy__mode="auto")
+    run.attach()
+    run.look()
+    run.train(600)
+    with read_only(run.store):
+        for _ in range(3):
+            run.daemon.turn()
+    assert run.watched.actuator.pending is not None
+    assert not (run.control / "desired.json").exists()
+    run.look()
+    assert (run.control / "desired.json").exists()
+    assert len(run.events("command")) == 1
+
+
+def test_while_the_disk_is_full_nothing_is_sent_and_afterwards_everything_is_as_if_it_had_not_been(
+    bench: Callable[..., Any],
+) -> None:
+    run = bench(policy__mode="auto")
+    run.attach()
+    run.look()
+    run.train(600)
+    while run.watched.actuator.pending is None:
+        with files_limited_to(0):
+            assert run.daemon.turn() or run.watched.actuator.pending
+    assert run.events("command") == []
+    assert not (run.control / "desired.json").exists(), "a command was sent that the journal does not know"
+    assert "cannot save to" in run.watched.why()
+    assert run.watched.counts["errors"]["not_saved"] > 0
+    with pytest.raises(sqlite3.Error), files_limited_to(0):
+        run.store.save_run("x", {})
+    run.look()
+    assert run.watched.why() == ""
+    assert (run.control / "desired.json").exists()
+    run.settle()
+    (command,), (acknowledged,) = run.events("command"), run.events("acknowledged")
+    assert command["generation"] == acknowledged["generation"]
+    assert run.store.broken_link() is None
+
+
+def test_a_daemon_that_dies_while_the_disk_is_full_decides_the_same_again(bench: Callable[..., Any]) -> None:
+    run = bench(policy__mode="auto")
+    run.attach()
+    run.look()
+    run.train(600)
+    with files_limited_to(0):
+        run.daemon.turn()
+        (lost,) = [event for event in run.watched._events if event["event"] == "command"]
+    run.restart()
+    run.look()
+    assert run.events("command") == [lost]
+    run.settle()
+    assert len(run.events("acknowledged")) == 1
+
+
+def test_an_operators_request_waits_for_the_disk_and_is_then_carried_out_once(bench: Callable[..., Any]) -> None:
+    run = bench()
+    run.attach()
+    run.train(5)
+    run.look()
+    number = run.store.request("train", "anna", "hold", "", 0.0)
+    with files_limited_to(0):
+        for _ in range(3):
+            run.daemon.turn()
+    assert run.store.answer_to(number) is None
+    run.look()
+    assert run.store.answer_to(number)["done"]
+    assert len(run.events("operator")) == 1
+
+
+def test_a_run_whose_log_is_rewritten_sees_no_resume(bench: Callable[..., Any]) -> None:
+    running = bench()
+    running.train(200)
+    running.look()
+    samples = running.watched.counts["ingest"]["samples"]
+    with_a_key_more = running.log.read_text().replace("{", '{"grad_norm": 1.5, ')
+    running.log.write_text(with_a_key_more)
+    running.train(10)
+    running.look()
+    assert running.events("phase") == []
+    assert running.watched.run.step == 210
+    assert running.watched.counts["ingest"]["samples"] == samples * 210 // 200 + 200

@@ -1,0 +1,110 @@
+"""`lrwatch` as its users start it: in a process of its own, with files for what it prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import HTTPError
+
+from prometheus_client.parser import text_string_to_metric_families
+from support.helpers import eventually
+
+
+def lrwatch(
+    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "lrwatch", *map(str, arguments)],
+        cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, timeout=120,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def on_a_terminal(*arguments: str | Path, env: Mapping[str, str] | None = None) -> bytes:
+    """Run a command to its good end with a terminal for what it prints for people. -> what the terminal showed."""
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "lrwatch", *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=slave, env={**os.environ, **(env or {})}
+    ) as process:
+        os.close(slave)
+        shown = b""
+        try:
+            while read := os.read(master, 4096):
+                shown += read
+        except OSError:  # the other end is closed
+            pass
+        finally:
+            os.close(master)
+        assert process.wait(30) == 0, shown
+    return shown
+
+
+class DaemonProcess:
+    """`lrwatch run` on a free port, until it is ended.
+
+    Args:
+        home: Where its state and what it prints lie; the same directory again goes on from there.
+        arguments: Further arguments of `lrwatch run`.
+    """
+
+    def __init__(self, home: Path, *arguments: str | Path) -> None:
+        home.mkdir(exist_ok=True)
+        self.state = home / "state"
+        self._out, self._err = home / "stdout", home / "stderr"
+        command = [sys.executable, "-m", "lrwatch", "run", "--listen", "127.0.0.1:0", "--state", str(self.state)]
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [*command, *map(str, arguments)], stdout=out, stderr=err, stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def stdout(self) -> str:
+        """What it printed as data."""
+        return self._out.read_text()
+
+    @property
+    def stderr(self) -> str:
+        """What it printed for people."""
+        return self._err.read_text()
+
+    @property
+    def address(self) -> str:
+        """Where it serves, as its first line says."""
+        eventually(lambda: "\n" in self.stderr, what="a first line")
+        line = self.stderr.partition("\n")[0]
+        found = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)", line)
+        assert found, line
+        return found[1]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of what it serves there."""
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """What /metrics says under `name` with these labels, summed over all others; None where there is nothing."""
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(self.get("/metrics")[1])
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(found) if found else None
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait. -> the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)

@@ -1,0 +1,159 @@
+"""A real Prometheus on a free port of 127.0.0.1, for tests that execute queries and rules."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from support.helpers import eventually
+
+# Short enough for a test of seconds. Rates over `RATE_WINDOW` then see four scrapes or more, as $__rate_interval promises.
+SCRAPE_INTERVAL = "1s"
+RATE_WINDOW = "5s"
+
+JOB = "lrwatch"
+
+
+class QueryError(Exception):
+    """Prometheus refused a query."""
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running server."""
+
+    url: str
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """The instant vector of an expression, now."""
+        return self._data("query", query=expr)
+
+    def query_range(self, expr: str, start: float, end: float, step: float = 1.0) -> list[dict[str, Any]]:
+        """The matrix of an expression."""
+        return self._data("query_range", query=expr, start=start, end=end, step=step)
+
+    def targets(self) -> list[dict[str, Any]]:
+        """The targets that are scraped, with their health."""
+        found: list[dict[str, Any]] = self._get("targets")["activeTargets"]
+        return found
+
+    def _data(self, path: str, **arguments: object) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._get(path, **arguments)["result"]
+        return found
+
+    def _get(self, path: str, **arguments: object) -> Any:
+        try:
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(arguments)}", timeout=10) as answer:
+                return json.load(answer)["data"]
+        except HTTPError as error:
+            with error:
+                raise QueryError(f"{arguments}: {error.read().decode()}") from error
+
+
+@contextmanager
+def prometheus(folder: Path, targets: Sequence[str], rules: Path | None = None) -> Iterator[Prometheus]:
+    """Start a server that scrapes `targets` (HOST:PORT) every second and end it afterwards.
+
+    Args:
+        folder: An empty directory for its configuration, data and log.
+        targets: What to scrape, as job `lrwatch`.
+        rules: A rule file to load.
+    """
+    config = {
+        "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
+        "rule_files": [str(rules)] if rules else [],
+        "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": list(targets)}]}],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
+    address = f"127.0.0.1:{_free_port()}"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            eventually(lambda: _ready(f"http://{address}/-/ready", server, folder / "log"), timeout=30)
+            yield Prometheus(f"http://{address}")
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _ready(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
+    if server.poll() is not None:
+        raise AssertionError(f"prometheus ended with {server.returncode}: {log.read_text(encoding='utf-8')}")
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except URLError as error:
+        if isinstance(error, HTTPError):
+            error.close()
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a dashboard: where it stands, its expression as written, and whether it asks for one moment."""
+
+    where: str
+    expr: str
+    instant: bool = False
+
+    def filled(self, variables: Mapping[str, str]) -> str:
+        """The expression with Grafana's variables replaced."""
+        values = {"__rate_interval": RATE_WINDOW, "__interval": SCRAPE_INTERVAL, **variables}
+        return re.sub(r"\$(\w+)", lambda found: values[found[1]], self.expr)
+
+
+def dashboard_queries(dashboard: Mapping[str, Any]) -> list[Query]:
+    """Every query of every panel and annotation."""
+    of_panels = [
+        Query(f"{panel['title']} {target['refId']}", target["expr"], target["instant"])
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+    ]
+    notes = dashboard["annotations"]["list"]
+    return of_panels + [Query(f"annotation {note['name']}", note["expr"]) for note in notes]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A Prometheus, the moments between which it watched a run, and what a user chose above the panels."""
+
+    server: Prometheus
+    start: float
+    end: float
+    choice: Mapping[str, str]
+
+    def answer(self, query: Query) -> list[dict[str, Any]]:
+        """What Grafana would be given for a query; raises `QueryError` where Prometheus refuses it."""
+        expr = query.filled(self.choice)
+        if query.instant:
+            return self.server.query(expr)
+        return self.server.query_range(expr, self.start, self.end)

@@ -1,0 +1,159 @@
+"""The same decisions in-process, and from bytes to a wanted scale."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lrwatch.controller import Controller, find_plateaus
+from lrwatch.core.events import Command
+from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.pipeline import Pipeline
+from lrwatch.formats import detect
+from lrwatch.testing import curve
+from lrwatch.testing.synthetic.curves import hinge
+
+CURVE = curve(hinge(4000, 1000), "gauss", 0.02, 0, horizon=300, delta=0.02)
+OPTIONS: dict[str, Any] = {"horizon": 300, "min_improvement": 0.02, "first_cut": 0.02}
+
+
+def fed(controller: Controller, start: int = 0, end: int = 4000) -> list[float]:
+    return [controller.update(step, CURVE.values[step]) for step in range(start, end)]
+
+
+def test_a_plateau_brings_the_scale_down() -> None:
+    controller = Controller(**OPTIONS)
+    scales = fed(controller)
+    assert scales[1000] == 1.0
+    assert scales.index(0.5) == controller.commands[0].step
+    assert controller.findings[0].step > 1000
+    assert controller.scale == scales[-1]
+    assert len(controller.effects) >= 1
+
+
+@pytest.mark.parametrize("mode", ["observe", "suggest", "approve"])
+def test_in_every_other_mode_the_scale_stays_1(mode: str) -> None:
+    controller = Controller(mode=mode, **OPTIONS)
+    assert set(fed(controller)) == {1.0}
+    assert len(controller.findings) == 1
+    assert len(controller.commands) == (0 if mode == "observe" else 1)
+
+
+def test_the_first_metric_decides_and_findings_are_made_on_all_losses() -> None:
+    controller = Controller(**OPTIONS, probe=False)
+    for step in range(3000):
+        controller.update(step, 9 - step / 1000, "loss")
+        controller.update(step, 2.0, "val_loss")
+    assert [(f.metric, f.kind) for f in controller.findings] == [("val_loss", "plateau"), ("loss", "too_slow")]
+    assert controller.scale == 1.0
+
+
+def test_restored_from_its_state_it_goes_on_the_same() -> None:
+    whole = Controller(**OPTIONS)
+    expected = fed(whole)
+    for at in (0, 1, 1500, 2500):
+        first, second = Controller(**OPTIONS), Controller(**OPTIONS)
+        fed(first, 0, at)
+        fed(second, 0, 700)  # what it saw before is forgotten
+        second.update(700, 1.0, "another metric")
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        assert fed(second, at) == expected[at:]
+        assert second.state_dict() == whole.state_dict()
+
+
+def test_an_option_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(TypeError, match=r"unknown option 'patience'; known are .*horizon.*min_scale"):
+        Controller(patience=10)
+    with pytest.raises(ValueError, match="factor"):
+        Controller(factor=2)
+
+
+def test_bounds_hold_whatever_the_values_are() -> None:
+    rng = np.random.default_rng(0)
+    n = 100_000
+    values = 2 + np.sin(np.arange(n) / 50) * np.where(rng.random(n) < 0.5, 1, -1)
+    values += 10.0 ** rng.uniform(-5, 3, n) * (rng.random(n) < 0.05)
+    values[rng.random(n) < 0.01] = np.nan
+    for start in rng.integers(0, n, 30):
+        values[start : start + 200] = rng.choice([np.nan, np.inf, -np.inf, 1e300])
+    controller = Controller(min_scale=0.2, max_commands=7, first_cut=1.0, cooldown=0.0)
+    scales = {controller.update(step, value) for step, value in enumerate(values.tolist())}
+    assert min(scales) >= 0.2
+    assert max(scales) <= 1.0
+    assert 1 <= len(controller.commands) <= 7
+    assert all(math.isfinite(command.scale) for command in controller.commands)
+
+
+def test_an_array_is_the_stream() -> None:
+    whole = find_plateaus(CURVE.values, horizon=300, min_improvement=0.02)
+    controller = Controller(mode="observe", **OPTIONS)
+    fed(controller)
+    assert [(f.step, f.evidence) for f in whole] == [(f.step, f.evidence) for f in controller.findings]
+    assert len(whole) == 1
+
+
+def test_lists_and_series_are_arrays() -> None:
+    expected = find_plateaus(CURVE.values, horizon="10%", min_improvement=0.02)
+    series = pd.Series(CURVE.values, index=range(7, 4007))
+    assert find_plateaus(CURVE.values.tolist(), range(4000), horizon="10%", min_improvement=0.02) == expected
+    assert find_plateaus(series, horizon="10%", min_improvement=0.02) == expected != []
+    assert find_plateaus([], horizon="10%", min_improvement=0.02) == []
+
+
+def test_values_that_are_not_finite_are_left_out() -> None:
+    holes = CURVE.values.copy()
+    holes[::7] = np.nan
+    keep = np.isfinite(holes)
+    assert find_plateaus(holes, horizon=300, min_improvement=0.02) == find_plateaus(
+        holes[keep], np.flatnonzero(keep), horizon=300, min_improvement=0.02
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"values": np.ones((3, 2))}, r"one dimension, got shape \(3, 2\)"),
+        ({"values": 1.0}, "one dimension"),
+        ({"steps": [0, 1]}, r"steps must have the shape of values, \(3,\), got \(2,\)"),
+        ({"steps": [0, 5, 4]}, "steps must not fall, got 4 after 5"),
+        ({"steps": [0, 0.5, 1]}, "steps must be whole numbers, got 0.5"),
+        ({"steps": [0, math.nan, 1]}, "steps must be whole numbers, got nan"),
+        ({"horizon": "x%"}, "horizon"),
+        ({"horizon": 0}, "horizon"),
+        ({"horizon": "100%"}, "horizon"),
+        ({"min_improvement": -1}, "min_improvement"),
+        ({"min_improvement": math.nan}, "min_improvement"),
+        ({"mode": "minimum"}, 'mode must be "min" or "max"'),
+        ({"false_alarms": 0}, "false_alarms"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_reason(arguments: dict[str, Any], complaint: str) -> None:
+    good: dict[str, Any] = {"values": [3.0, 2.0, 1.0], "horizon": 10, "min_improvement": 0.1}
+    assert find_plateaus(**good) == []
+    with pytest.raises(ValueError, match=complaint):
+        find_plateaus(**{**good, **arguments})
+
+
+def test_an_argument_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(TypeError, match="patience"):
+        find_plateaus([1.0], horizon=10, min_improvement=0.1, patience=3)  # type: ignore[call-arg]
+
+
+def test_from_bytes_to_the_wanted_scale() -> None:
+    rows = [
+        b'{"step": %d, "loss": %s, "lr": 0.001}\n' % (10 * i, b"%.4f" % (2 + max(0, 300 - i) / 100)) for i in range(900)
+    ]
+    text = b"starting\n" + b"".join(rows)
+    reader = detect(text)
+    assert reader is not None
+    run = Pipeline(DetectOptions(), PolicyOptions(mode="auto"))
+    batch, used = reader.feed(text)
+    (command,) = (event for event in run.feed(batch) if isinstance(event, Command))
+    assert used == len(text)
+    assert 3000 < command.step < 9000
+    assert command.scale == 0.5
