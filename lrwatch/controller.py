@@ -44,7 +44,7 @@ class Controller:
         policy = {f.name for f in fields(PolicyOptions)}
         if unknown := sorted(set(options) - detect - policy):
             raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(detect | policy))}")
-        self._run = Pipeline(
+        self._pipeline = Pipeline(
             DetectOptions(**{k: v for k, v in options.items() if k in detect}),
             PolicyOptions(**{k: v for k, v in options.items() if k in policy}),
         )
@@ -62,7 +62,7 @@ class Controller:
     @property
     def scale(self) -> float:
         """The multiplier to use now."""
-        return self._run.policy.scale
+        return self._pipeline.command.scale
 
     def update(self, step: int, value: float, metric: str = "loss") -> float:
         """Take one value. -> the multiplier to use from now on.
@@ -72,7 +72,7 @@ class Controller:
         """
         if self._metric is None:
             self._metric = metric
-            self._run.watch(metric)
+            self._pipeline.watch(metric)
         steps, values = self._steps, self._values
         if metric != self._waiting_for or (steps and step < steps[-1]):
             self._feed()
@@ -82,7 +82,7 @@ class Controller:
         # What is one batch to the run says the same as its samples one by one.
         if len(steps) > self._silent or not math.isfinite(value):
             self._feed()
-        return self._run.policy.scale
+        return self._pipeline.command.scale
 
     def _feed(self) -> None:
         """Give the run the samples that wait."""
@@ -94,7 +94,7 @@ class Controller:
         )
         steps.clear()
         values.clear()
-        for event in self._run.feed(batch):
+        for event in self._pipeline.feed(batch):
             if isinstance(event, Finding):
                 self.findings.append(event)
             elif isinstance(event, Effect):
@@ -103,9 +103,9 @@ class Controller:
                 self.range_tests.append(event)
             elif isinstance(event, Command):
                 self.commands.append(event)
-                if self._run.options.mode == "auto":
-                    self._run.acknowledged(event.step, event.scale)
-        self._silent = self._run.silent(self._waiting_for)
+                if self._pipeline.options.mode == "auto":
+                    self._pipeline.acknowledged(event.step, event.scale)
+        self._silent = self._pipeline.silent(self._waiting_for)
 
     def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
         """From now on another strategy decides, and begins here, with the scale that is in use.
@@ -119,22 +119,22 @@ class Controller:
             ValueError: A strategy that is unknown, that lacks a number which it needs, or that has no room between the bounds.
         """
         self._feed()
-        self._run.follow(strategy, every=every, length=length)
+        self._pipeline.follow(strategy, every=every, length=length)
         self._silent = 0
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-plain state, for a checkpoint. What was found and done so far is not part of it."""
         self._feed()
-        return {"metric": self._metric, "run": self._run.state()}
+        return {"metric": self._metric, "run": self._pipeline.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`, on a controller made with the same options."""
-        self._run = Pipeline(self._run.detect, self._run.options)
+        self._pipeline = Pipeline(self._pipeline.detect, self._pipeline.options)
         self._steps, self._values, self._waiting_for, self._silent = [], [], "", 0
         self._metric = state["metric"]
         if self._metric is not None:
-            self._run.watch(self._metric)
-        self._run.restore(state["run"])
+            self._pipeline.watch(self._metric)
+        self._pipeline.restore(state["run"])
 
 
 def find_plateaus(

@@ -30,7 +30,7 @@ class Checkpointed:
 
     An attribute is a number, a string, a bool, None, another `Checkpointed`, or a list, tuple, deque, set, dict or
     numpy array of JSON-plain items. It is restored as the type that the constructor gave it, so the constructor must
-    set it. An attribute that the constructor sets to None is restored as JSON gives it. A class whose state needs more
+    set it. One that is None, before or after, is restored as JSON gives it. A class whose state needs more
     than that extends `state` and `restore`.
 
     Attributes:
@@ -77,6 +77,8 @@ def _plain(value: Any) -> Any:
 def _typed(value: Any, like: Any) -> Any:
     """Return what `_plain` made `value` of, as the type of `like`."""
     match like:
+        case _ if value is None:
+            return None
         case np.ndarray():
             return np.array(value, like.dtype)
         case deque():

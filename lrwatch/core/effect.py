@@ -21,7 +21,7 @@ Z95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class Baseline:
     """The line before a command that was applied at `step`; `scale` is the new scale, `sign` +1 for a loss, -1 for a metric to maximise."""
 
     step: int
@@ -37,7 +37,7 @@ class Before:
     span: float = 0.0
 
     @classmethod
-    def of(cls, trend: Trend, step: int, scale: float, sign: float) -> Before:
+    def of(cls, trend: Trend, step: int, scale: float, sign: float) -> Baseline:
         """What `trend`, the last look before the command, promises for going on."""
         return cls(
             step, scale, sign, trend.step, trend.end, trend.end_error, trend.per_step, trend.per_step_error,
@@ -54,7 +54,7 @@ class Before:
         return self.end + self.per_step * (ahead if self.improving else -self.span / 2)
 
 
-def measure(before: Before, after: Trend) -> Effect | None:
+def measure(before: Baseline, after: Trend) -> Effect | None:
     """The effect, once the new phase is a horizon old; None until then. Gains are relative to the level before."""
     if after.step - before.step < before.horizon:
         return None
@@ -83,7 +83,7 @@ def measure(before: Before, after: Trend) -> Effect | None:
     )
 
 
-def _line(before: Before, after: Trend, expected: float, slope_error: float) -> Counterfactual:
+def _line(before: Baseline, after: Trend, expected: float, slope_error: float) -> Counterfactual:
     """The two levels, and the line that was continued from the command on."""
     ahead = before.step - before.at if before.improving else 0
     return Counterfactual(

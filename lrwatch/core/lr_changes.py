@@ -12,12 +12,13 @@ not comparable with the curve behind it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lrwatch.core.sample import Floats, Ints
+from lrwatch.core.checkpoint import Checkpointed
+from lrwatch.core.names import role
+from lrwatch.core.sample import Batch, Column, Floats, Ints
 
 # Rows at the same rate before a change can be a jump; a schedule that moves every few rows never rests that long.
 REST_ROWS = 16
@@ -76,10 +77,13 @@ class WarmupEnd:
 Change = Jump | Move | WarmupEnd
 
 
-class LrTrack:
-    """Follows the learning rate column of a log: `feed` finds the changes, `note` takes them in when their row has come."""
+class LrChanges(Checkpointed):
+    """Changes of the learning rate column of a log: `feed` finds them, `note` takes them in when their row has come."""
+
+    SAVED = ("_column", "_rate", "_anchor", "_rows", "_rested", "_stair", "_moves", "_warmup")
 
     def __init__(self) -> None:
+        self._column: str | None = None
         self._rate: float | None = None
         self._anchor = 0.0
         self._rows = self._rested = self._stair = 0
@@ -87,8 +91,28 @@ class LrTrack:
         self._warmup: list[int] | None = [0, 0]
         self._moves: list[int] = []
 
+    def find(self, batch: Batch) -> list[Change]:
+        """Return the changes in the rows of `batch`, in log order. The first column that looks like a rate is the one."""
+        if self._column is None:
+            self._column = next((name for name, _ in batch.by_first_row() if role(name) == "lr"), None)
+        column = batch.columns.get(self._column or "")
+        if column is None or not len(column.rows):
+            return []
+        if not (finite := np.isfinite(column.values)).all():
+            column = Column(column.rows[finite], column.values[finite])
+        changes = self.feed(batch.steps_of(column), column.values)
+        return [replace(change, index=int(column.rows[change.index])) for change in changes]
+
     def feed(self, steps: Ints, rates: Floats) -> list[Change]:
-        """Take rows of finite rates (shape (n,) each). -> the changes among them, to be given to `note` in time."""
+        """Take rows of finite rates.
+
+        Args:
+            steps: Their steps, shape (n,).
+            rates: The rates, shape (n,).
+
+        Returns:
+            The changes among them, to be given to `note` when their row has come.
+        """
         changes: list[Change] = []
         if not len(rates):
             return changes
@@ -157,13 +181,3 @@ class LrTrack:
         """Whether the schedule moved the rate within the last `within` steps before `step`."""
         known = bisect_right(self._moves, step)
         return known > 0 and step - self._moves[known - 1] < within
-
-    def state(self) -> list[Any]:
-        """JSON-plain state."""
-        return [self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves, self._warmup]
-
-    def restore(self, state: list[Any]) -> None:
-        """The inverse of `state`."""
-        self._rate, self._anchor, self._rows, self._rested, self._stair, self._moves, *later = state
-        # A state of version 0.1 knows of no warmup.
-        self._warmup = list(later[0]) if later and later[0] is not None else None

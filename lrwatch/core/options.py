@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Mode = Literal["observe", "suggest", "approve", "auto"]
-Timed = Literal["step", "exponential", "cosine", "wsd"]
-Strategy = Literal["plateau", "observe", Timed, "range_test", "rescue"]
+Strategy = Literal["plateau", "observe", "step", "exponential", "cosine", "wsd", "range_test", "rescue"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
+# The number of steps that a strategy cannot do without.
+NEEDED = {"step": "every", "exponential": "every", "cosine": "length", "range_test": "length"}
 MODES: tuple[Mode, ...] = ("observe", "suggest", "approve", "auto")
 
 
@@ -142,14 +143,9 @@ class PolicyOptions:
     def __post_init__(self) -> None:
         _require(self.mode in MODES, "mode", "one of " + ", ".join(MODES), self.mode)
         _require(self.strategy in STRATEGIES, "strategy", "one of " + ", ".join(STRATEGIES), self.strategy)
-        _require(
-            self.every >= (self.strategy in ("step", "exponential")),
-            "every",
-            f"1 or more for {self.strategy}",
-            self.every,
-        )
-        needs_length = self.strategy in ("cosine", "range_test")
-        _require(self.length >= needs_length, "length", f"1 or more for {self.strategy}", self.length)
+        for key in ("every", "length"):
+            least = int(NEEDED.get(self.strategy) == key)
+            _require(getattr(self, key) >= least, key, f"1 or more for {self.strategy}", getattr(self, key))
         _require(0 < self.decay_share < 1, "decay_share", "between 0 and 1", self.decay_share)
         _require(0 < self.factor < 1, "factor", "between 0 and 1", self.factor)
         _require(math.isfinite(self.first_cut) and self.first_cut >= 0, "first_cut", "0 or more", self.first_cut)

@@ -7,7 +7,7 @@ samples of several metrics can be put back into the order of the log.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -70,6 +70,28 @@ class Batch:
     def rows(self) -> int:
         """Number of rows."""
         return len(self.steps)
+
+    def steps_of(self, column: Column) -> Ints:
+        """The step of each value of `column`, shape (n,)."""
+        return self.steps if len(column.rows) == len(self.steps) else self.steps[column.rows]
+
+    def by_first_row(self) -> list[tuple[str, Column]]:
+        """The columns that have samples, in the order in which they appear in the log."""
+        columns = [(name, column) for name, column in self.columns.items() if len(column.rows)]
+        if all(len(column.rows) == self.rows for _, column in columns):
+            return columns
+        return sorted(columns, key=lambda item: int(item[1].rows[0]))
+
+    def part(self, start: int, end: int) -> Batch:
+        """Return the rows from `start` to before `end`, without the counts of lines and errors."""
+        if (start, end) == (0, self.rows):
+            return self
+        columns = {}
+        for name, column in self.columns.items():
+            low, high = np.searchsorted(column.rows, [start, end])
+            if low < high:
+                columns[name] = Column(column.rows[low:high] - start, column.values[low:high])
+        return replace(self, steps=self.steps[start:end], columns=columns)
 
     def __len__(self) -> int:
         """Number of samples."""

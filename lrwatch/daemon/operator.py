@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from lrwatch.core.options import PolicyOptions
+from lrwatch.core.strategies import STRATEGIES
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.store import Request
 
@@ -91,7 +92,8 @@ def _follow(watched: WatchedRun, argument: str) -> Outcome:
         asked = msgspec.json.decode(argument, type=Following)
     except msgspec.DecodeError as error:
         return False, f"{argument!r} is no strategy that this daemon knows how to follow: {error}"
-    if asked.strategy == "range_test" and not watched.can_send:
+    strategy = STRATEGIES.get(asked.strategy)
+    if strategy is not None and strategy.NEEDS_TRAINER and not watched.can_send:
         return False, _NOBODY_LISTENS
     try:
         watched.run.follow(asked.strategy, every=asked.every, length=asked.length)

@@ -285,7 +285,7 @@ class WatchedRun:
         desired = self.actuator.order(
             scale, reason=reason, actor=actor, horizon=horizon, prev="", now=now, reload=reload
         )
-        if self.run.policy.asked != scale:
+        if self.run.command.wanted != scale:
             self.run.ask(scale)
         if actor != OWN_NAME:
             self.counts["commands"]["operator"] += 1
@@ -412,7 +412,7 @@ class WatchedRun:
         problems = [reader.tail.problem for reader in self.readers if reader.tail.problem]
         if problems and len(problems) == len(self.readers):
             return problems[0]
-        seen = self.run.seen
+        seen = self.run.metrics.names
         wanted = self._config.watch.metric
         if wanted and seen and wanted not in seen:
             return f"no metric {wanted!r} in the logs; seen were {', '.join(seen)}"
@@ -445,7 +445,7 @@ class WatchedRun:
             why=why,
             step=self.run.step,
             last_sample_time=self.last_sample_time,
-            metrics=self.run.metrics(at_no_cost=True),
+            metrics=self.run.metrics.statuses(at_no_cost=True),
             findings=dict(self.counts["findings"]),
             scale=observed.scale if observed is not None else 1.0,
             wanted=actuator.pending.scale if actuator is not None and actuator.pending is not None else None,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.effect import Before, measure
+from lrwatch.core.effect import Baseline, measure
 from lrwatch.core.events import Counterfactual, Effect, as_json, effect_in_words
 
 
@@ -19,13 +19,13 @@ def look(step: int, end: float, *, per_step: float = 0.0, error: float = 0.01, s
 
 
 def effect(before: Trend, after: Trend, sign: float = 1.0) -> Effect:
-    measured = measure(Before.of(before, before.step + 10, 0.5, sign), after)
+    measured = measure(Baseline.of(before, before.step + 10, 0.5, sign), after)
     assert measured is not None
     return measured
 
 
 def test_nothing_is_said_before_the_new_phase_is_a_horizon_old() -> None:
-    before = Before.of(look(1000, 2.0), 1010, 0.5, 1.0)
+    before = Baseline.of(look(1000, 2.0), 1010, 0.5, 1.0)
     assert measure(before, look(1509, 1.0)) is None
     assert measure(before, look(1510, 1.0)) is not None
 

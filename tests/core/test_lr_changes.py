@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrwatch.core.lr_changes import MAX_MOVES, Change, Jump, LrTrack, Move, WarmupEnd
+from lrwatch.core.lr_changes import MAX_MOVES, Change, Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.sample import Floats
 
 N = 5000
@@ -18,8 +18,8 @@ X = np.arange(N) / N
 COSINE = (1 + np.cos(np.pi * X)) / 2
 
 
-def changes(rates: Floats, track: LrTrack | None = None) -> list[Change]:
-    return (track or LrTrack()).feed(np.arange(len(rates)), rates)
+def changes(rates: Floats, track: LrChanges | None = None) -> list[Change]:
+    return (track or LrChanges()).feed(np.arange(len(rates)), rates)
 
 
 def jumps(rates: Floats) -> list[tuple[int, float]]:
@@ -85,7 +85,7 @@ def test_rates_of_any_size_are_followed(size: float) -> None:
 
 
 def test_moves_are_known_from_their_row_on() -> None:
-    track = LrTrack()
+    track = LrChanges()
     found = changes(np.where(np.arange(100) < 10, 1.0, 2.0), track)
     assert found == [Move(10, 10)]
     assert not track.moves(11, 1000)
@@ -96,7 +96,7 @@ def test_moves_are_known_from_their_row_on() -> None:
 
 
 def test_the_moves_remembered_are_the_newest_and_a_log_that_goes_back_takes_its_own_away() -> None:
-    track = LrTrack()
+    track = LrChanges()
     for step in range(3 * MAX_MOVES):
         track.note(Move(step, step))
     assert track.moves(2 * MAX_MOVES, 1)
@@ -119,14 +119,14 @@ def plain(change: Change, start: int = 0) -> tuple[int, object]:
 @settings(max_examples=60, deadline=None)
 def test_how_the_log_is_cut_changes_nothing(cuts: list[int], restart: bool) -> None:
     steps = np.arange(len(MIXED))
-    track = LrTrack()
+    track = LrChanges()
     said: list[tuple[int, object]] = []
     edges = [0, *sorted(set(cuts)), len(MIXED)]
     for start, end in pairwise(edges):
         said.extend(plain(change, start) for change in track.feed(steps[start:end], MIXED[start:end]))
         if restart:
             state = json.loads(json.dumps(track.state()))
-            track = LrTrack()
+            track = LrChanges()
             track.restore(state)
     assert said == [plain(change) for change in changes(MIXED)]
     assert len(jumps(MIXED)) == 2
@@ -169,9 +169,9 @@ def test_what_did_not_begin_with_a_warmup_has_no_end_of_one(name: str) -> None:
 @settings(max_examples=20, deadline=None)
 def test_the_end_of_a_warmup_is_where_it_is_however_the_log_is_cut(cuts: list[int]) -> None:
     rates = np.minimum(1e-3, 1e-6 * (1 + np.arange(N)))
-    track, found = LrTrack(), []
+    track, found = LrChanges(), []
     for start, end in pairwise(sorted({0, *cuts, N})):
-        fresh = LrTrack()
+        fresh = LrChanges()
         fresh.restore(json.loads(json.dumps(track.state())))
         track = fresh
         found += [

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from support.batches import Values, batch, cut, feed, restarted
 
 from lrwatch.core.events import Command, Effect, Event, Finding, Phase
+from lrwatch.core.metrics import MAX_METRICS
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pending_samples import KEPT
-from lrwatch.core.pipeline import MAX_METRICS, Pipeline
+from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch, Column
 
 DETECT = DetectOptions(horizon=300, min_improvement=0.02)
@@ -205,7 +206,7 @@ def test_to_ask_for_the_scale_that_is_in_use_begins_no_phase_and_ends_the_waitin
     watched.feed(cut(ANSWERED, [ASKED_AT - 1])[0])
     before = watched.state()
     watched.ask(1.0)
-    assert watched.policy.asked == 1.0
+    assert watched.command.wanted == 1.0
     assert watched.acknowledged(ASKED_AT, 1.0) == []
     assert watched.state() == before
 
@@ -224,14 +225,14 @@ def test_an_acknowledgement_and_the_jump_in_the_log_are_one_phase(acknowledged_a
     said = [*watched.feed(first), *watched.acknowledged(1500, 0.5), *watched.feed(second)]
     assert [(e.step, e.cause) for e in said if isinstance(e, Phase)] == [(1500, "command")]
     assert len(of(said, Effect)) == 1
-    assert watched.policy.scale == 0.5
+    assert watched.command.scale == 0.5
 
 
 def test_a_jump_by_another_ratio_is_a_phase_of_its_own() -> None:
     watched = run(policy=PolicyOptions(mode="auto", first_cut=0.02, max_commands=1))
     said = feed(watched, [with_rate(0.1)])
     assert [(e.step, e.cause) for e in said if isinstance(e, Phase)] == [(1500, "lr_change")]
-    assert watched.policy.scale == 1.0
+    assert watched.command.scale == 1.0
 
 
 def test_where_the_log_does_not_show_our_change_a_later_step_of_the_schedule_is_a_phase() -> None:
@@ -258,8 +259,8 @@ def test_a_resume_forgets_the_command_that_was_on_its_way() -> None:
         said = feed(watched, cut(log, cuts))
         assert kinds(said).count("command") == 1
         assert said[-1] == Phase(1000, "resume", "the log goes back to step 1000: a resume, or another run")
-        assert watched.policy.asked is None
-        assert watched.state()["kept"] is None
+        assert watched.command.wanted is None
+        assert watched.state()["pending"] is None
 
 
 # ---- trainers that join -------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ def test_a_trainer_that_joins_with_another_scale_begins_a_phase() -> None:
     watched.feed(cut(ANSWERED, [ASKED_AT + 1])[0])
     (phase,) = watched.joined(ASKED_AT, 0.25)
     assert phase == Phase(ASKED_AT, "resume", "the trainer starts with scale 0.25")
-    assert (watched.policy.scale, watched.policy.asked, watched.attached) == (0.25, None, True)
+    assert (watched.command.scale, watched.command.wanted, watched.attached) == (0.25, None, True)
     assert watched.trend is None
 
 
@@ -279,7 +280,7 @@ def test_a_trainer_that_joins_with_the_known_scale_changes_nothing_but_what_was_
     watched.feed(cut(ANSWERED, [ASKED_AT + 1])[0])
     trend = watched.trend
     assert watched.joined(ASKED_AT, 1.0) == []
-    assert (watched.policy.asked, watched.attached, watched.trend) == (None, True, trend)
+    assert (watched.command.wanted, watched.attached, watched.trend) == (None, True, trend)
 
 
 def test_what_an_operator_set_is_not_taken_back() -> None:
@@ -313,7 +314,7 @@ def test_a_metric_that_is_named_and_never_seen_is_no_reason_to_decide_on_another
     watched = run("accuracy")
     said = watched.feed(batch(np.arange(N), {"loss": noisy(2.0)}))
     assert of(said, Command) == []
-    assert (watched.metric, watched.trend, watched.seen) == ("accuracy", None, ["loss"])
+    assert (watched.metric, watched.trend, watched.metrics.names) == ("accuracy", None, ["loss"])
 
 
 def test_when_a_better_metric_shows_up_it_decides_from_then_on_and_effects_are_not_mixed() -> None:
@@ -357,14 +358,14 @@ def test_metrics_beyond_the_limit_are_counted_and_not_kept() -> None:
     for cuts in ([], [1, 2]):
         watched = run()
         feed(watched, cut(batch(np.arange(3), dict.fromkeys(names, np.ones(3))), cuts))
-        assert len(watched.metrics()) == MAX_METRICS
-        assert watched.unwatched == 2 * 3
+        assert len(watched.metrics.statuses()) == MAX_METRICS
+        assert watched.metrics.unwatched == 2 * 3
 
 
 def test_where_a_metric_stands() -> None:
     watched = run()
     watched.feed(batch(np.arange(N), {"loss": noisy(2.0), "grad_norm": np.full(N, 0.25)}))
-    loss, norm = watched.metrics()
+    loss, norm = watched.metrics.statuses()
     assert (norm.name, norm.step, norm.value, norm.trend) == ("grad_norm", N - 1, 0.25, None)
     assert loss.trend is not None
     assert loss.trend.state == "plateau"
@@ -378,7 +379,7 @@ def test_a_mean_since_the_epoch_began_is_shown_and_its_nan_is_found_but_it_is_no
     events = run.feed(Batch(np.arange(700), {"running.loss": column}, smoothing={"running.loss": "running"}))
     assert [event.kind for event in events if isinstance(event, Finding)] == ["nonfinite"]
     assert run.metric is None
-    assert run.seen == ["running.loss"]
+    assert run.metrics.names == ["running.loss"]
     restored = Pipeline(run.detect, run.options)
     restored.restore(json.loads(json.dumps(run.state())))
     column = Column(np.arange(100), np.full(100, 2.0))

@@ -58,7 +58,7 @@ def play(log: Batch, options: PolicyOptions, cuts: list[int], *, restart: bool =
     for piece in cut(log, [*cuts]):
         said.extend(run.feed(piece))
         row += piece.rows
-        while (asked := run.policy.asked) is not None and row >= late:
+        while (asked := run.command.wanted) is not None and row >= late:
             step = next(e.step for e in reversed(said) if isinstance(e, Command))
             said.extend(run.acknowledged(step + 1, asked))
         if restart:
@@ -176,7 +176,7 @@ def test_behind_the_end_of_a_plan_an_operator_has_the_last_word() -> None:
     run = Pipeline(DETECT, PolicyOptions(mode="auto", strategy="cosine", length=100, max_factor_down=0.01))
     run.attached = True
     commanded(run, range(150))
-    assert run.policy.scale == 0.001
+    assert run.command.scale == 0.001
     run.ask(0.01)
     run.acknowledged(150, 0.01)
     assert commanded(run, range(150, 300)) == []
@@ -307,15 +307,6 @@ def test_whatever_the_values_are_the_guards_hold(strategy: str) -> None:
             assert options.max_factor_down * (1 - 1e-9) <= scale / before <= options.max_factor_up * (1 + 1e-9)
             before = scale
     assert len(controller.commands) <= options.max_commands
-
-
-def test_a_state_of_before_there_were_strategies_goes_on() -> None:
-    run = Pipeline(DETECT, PolicyOptions(mode="auto", first_cut=0.02))
-    feed(run, [LOG])
-    old = {k: v for k, v in run.state().items() if k not in ("plan", "rescue", "trial", "sweep", "followed", "then", "newest", "asked_by_operator", "looks")}  # fmt: skip
-    again = Pipeline(DETECT, PolicyOptions(mode="auto", first_cut=0.02))
-    again.restore(json.loads(json.dumps(old)))
-    assert again.state() == run.state()
 
 
 def test_findings_go_on_whatever_the_strategy_is() -> None:

@@ -269,7 +269,7 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     assert len(watched.readers) == 2
     assert watched.counts["ingest"]["in_another_log"] == 100
     assert not watched.counts["errors"]
-    assert watched.run.seen == ["loss", "lr", "val_loss"]
+    assert watched.run.metrics.names == ["loss", "lr", "val_loss"]
     assert list(store.journal()) == [], "a resume was seen where there was none"
     watched.save(1.0)
     watched.close()
@@ -279,7 +279,7 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     with second.open("a") as log:
         log.write('{"step": 52, "loss": 99}\n')
     again.turn(2.0)
-    assert {m.name: m.value for m in again.run.metrics()}["loss"] < 90
+    assert {m.name: m.value for m in again.run.metrics.statuses()}["loss"] < 90
     assert again.counts["ingest"]["in_another_log"] == 101
     again.close()
     store.close()

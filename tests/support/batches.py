@@ -42,7 +42,7 @@ def cut(whole: Batch, cuts: Iterable[int]) -> list[Batch]:
 def restarted(run: Pipeline) -> Pipeline:
     """Another run from the state of this one, gone through JSON."""
     again = Pipeline(run.detect, run.options)
-    again._wanted_metric = run._wanted_metric
+    again.metrics.wanted = run.metrics.wanted
     again.restore(json.loads(json.dumps(run.state())))
     return again
 

@@ -1,60 +1,69 @@
-"""What no strategy may do, whatever it wants: speak without leave, too often, too early, too far, or too much at once."""
+"""Limits on every strategy's commands: the mode, the budget, the warmup, and how far one command may go."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from dataclasses import dataclass, field
 
+from lrwatch.core.command import CommandState
 from lrwatch.core.options import PolicyOptions
 
-# Scales that differ by less are the same: 0.1 * 0.1 is not 0.01 in binary.
-SAME = 1e-12
+# Scales that differ by less are equal: 0.1 * 0.1 is not 0.01 in binary.
+EQUAL = 1e-12
 
 
-class Standing(Protocol):
-    """What the guards look at: see `reduce.PolicyState`."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a strategy may command now.
 
-    @property
-    def scale(self) -> float: ...  # noqa: D102
-    @property
-    def asked(self) -> float | None: ...  # noqa: D102
-    @property
-    def commands(self) -> int: ...  # noqa: D102
-    @property
-    def applied_at(self) -> int | None: ...  # noqa: D102
-    @property
-    def quiet_until(self) -> float: ...  # noqa: D102
-
-
-def forbid(state: Standing, options: PolicyOptions) -> bool:
-    """Whether no command may be given, at whatever step: nobody wants one, one is on its way, or the budget is spent."""
-    wanted = options.mode != "observe" and options.strategy != "observe"
-    return not wanted or state.asked is not None or state.commands >= options.max_commands
-
-
-def refuses(state: Standing, scale: float, step: int, options: PolicyOptions) -> bool:
-    """Whether `scale` may not be asked for at `step`.
-
-    As `forbid` and `earliest`, but a scale that was only proposed, and that nobody answered, is no obstacle to another.
+    Attributes:
+        command: The newest command, and the scale in use.
+        options: The settings.
     """
-    on_its_way = state.asked is not None and (options.mode == "auto" or state.asked == scale)
-    spent = state.commands >= options.max_commands
-    return options.mode == "observe" or on_its_way or spent or step < earliest(state, options)
+
+    command: CommandState = field(default=CommandState())
+    options: PolicyOptions = field(default=PolicyOptions())
+
+    @property
+    def scale(self) -> float:
+        """The scale that the trainer is known to use."""
+        return self.command.scale
+
+    @property
+    def forbids(self) -> bool:
+        """Whether commands are blocked at every step: the mode is `observe`, one is in flight, or the budget is spent."""
+        spent = self.command.count >= self.options.max_commands
+        return self.options.mode == "observe" or self.command.wanted is not None or spent
+
+    def refuses(self, scale: float, step: int) -> bool:
+        """Whether `scale` may not be asked for at `step`.
+
+        As `forbids` and `earliest`, but an unanswered proposal of another scale does not block this one.
+        """
+        wanted, options = self.command.wanted, self.options
+        in_flight = wanted is not None and (options.mode == "auto" or wanted == scale)
+        spent = self.command.count >= options.max_commands
+        return options.mode == "observe" or in_flight or spent or step < self.earliest
+
+    @property
+    def earliest(self) -> float:
+        """The first step at which a strategy may command: after the warmup, and after a refusal."""
+        return max(self.options.warmup_steps, self.command.quiet_until)
+
+    def bounded(self, scale: float) -> float:
+        """Return the scale nearest to `scale` that one command may ask for, within the bounds of the run and of a command."""
+        options = self.options
+        low = max(options.min_scale, self.scale * options.max_factor_down)
+        high = min(options.max_scale, self.scale * options.max_factor_up)
+        nearest = min(max(scale, min(low, high)), high)
+        return scale if equal(scale, nearest) else nearest
+
+    @property
+    def cut(self) -> float:
+        """The scale after a cut by `factor`, within the bounds."""
+        return self.bounded(self.scale * self.options.factor)
 
 
-def earliest(state: Standing, options: PolicyOptions) -> float:
-    """The first step at which a command may be given: behind the warmup, and behind a refusal."""
-    return max(options.warmup_steps, state.quiet_until)
-
-
-def bounded(scale: float, state: Standing, options: PolicyOptions) -> float:
-    """The nearest scale to `scale` that one command may ask for: within the bounds of the run, and of one command."""
-    low = max(options.min_scale, state.scale * options.max_factor_down)
-    high = min(options.max_scale, state.scale * options.max_factor_up)
-    nearest = min(max(scale, min(low, high)), high)
-    return scale if same(scale, nearest) else nearest
-
-
-def same(scale: float, other: float) -> bool:
+def equal(scale: float, other: float) -> bool:
     """Whether two scales differ by rounding alone."""
-    return math.isclose(scale, other, rel_tol=SAME)
+    return math.isclose(scale, other, rel_tol=EQUAL)

@@ -15,24 +15,27 @@ half a horizon's progress at the most. Elsewhere `first_cut` per horizon, relati
 a bound that is harder to pass.
 
 A cut that surely cost progress is undone, once a level, and not tried again before the run is older by
-PATIENCE_AFTER_UNDO. After MAX_WITHOUT_GAIN cuts in a row that were no better than going on the policy stops until the run is
+PATIENCE_AFTER_UNDO. After MAX_WITHOUT_GAIN cuts in a row that were no better than continuing the policy stops until the run is
 older by PATIENCE_WITHOUT_GAIN.
 
-`decide` is a pure step over `PolicyState`: a test builds a state and takes one step.
+Two further answers, both by permission: a trial upwards where the rate may be too low (`trial_increase`), and a cut where the
+run overfits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
+from lrwatch.core.command import Asked, CommandState, ReturnAsked, Status, Trial, TrialFailed, TrialKept
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.effect import Z95
-from lrwatch.core.events import Command, Effect
+from lrwatch.core.events import Command, Effect, Finding
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies import limits
+from lrwatch.core.strategies import trial_increase
+from lrwatch.core.strategies.base import NEVER, Answer, Context, Strategy
+from lrwatch.core.strategies.limits import Limits
 
 # Going on must bring more per horizon than this share of the excess. On a power law of the sum of all rates the best share is
 # 0.1 or less; a slope that was measured over the past is steeper than the one to come, and what is left of the last cut looks
@@ -76,227 +79,217 @@ MAX_WAIT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyState:
-    """What the policy remembers.
+class Plateau(Strategy):
+    """Cut when continuing is worth less than a cut.
 
     Attributes:
-        scale: The scale that the trainer is known to use.
-        asked: The scale that was asked for and neither applied nor rejected yet, or None.
-        commands: Commands so far. applied_at: Step of the newest applied one, or None.
-        previous: The scale before the newest cut, while that was not measured, or while it is to be undone.
-        take_back: The newest cut cost progress.
-        gain: What the newest measured cut brought, relative to the level before it, or None.
+        gain: The gain of the newest measured command, relative to the level before it, or None.
         excess: By how much a scale of 1 holds the metric above its floor, relative to the level now, or None.
         excess_error: Standard error of `excess`.
         undone: The scale of the newest cut that was undone, or None.
-        probe: Upper end of what going on was worth per horizon when the newest cut, a probe, was asked for; None if it was none.
         without_gain: Cuts in a row that brought nothing.
-        quiet_until: No command before this step (set when one was rejected, or undone).
-        schedule_moves: The trainer's own schedule is moving the learning rate: a plateau is advice, no reason to act.
+        no_increase_before: No trial upwards before this step.
     """
 
-    scale: float = 1.0
-    asked: float | None = None
-    commands: int = 0
-    applied_at: int | None = None
-    previous: float | None = None
-    take_back: bool = False
+    NAME: ClassVar[str] = "plateau"
+
     gain: float | None = None
     excess: float | None = None
     excess_error: float = 0.0
     undone: float | None = None
-    probe: float | None = None
     without_gain: int = 0
-    quiet_until: float = 0.0
-    schedule_moves: bool = False
+    no_increase_before: float = 0.0
 
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> PolicyState:
-        """From the form that `dataclasses.asdict` gives, of this version or of one before, which knew the last gain alone."""
-        names = {field.name for field in fields(cls)}
-        restored = cls(**{name: value for name, value in state.items() if name in names})
-        if "excess" not in state and restored.gain is not None:  # a cut by half took away what it left
-            excess = restored.gain / restored.scale
-            return replace(restored, excess=excess, excess_error=excess)
-        return restored
+    def begin(self, step: int, context: Context) -> Plateau:
+        """Return the strategy with what it learned of the excess."""
+        return replace(self, no_increase_before=0.0)
+
+    def acts_between_looks(self, context: Context) -> bool:
+        """Return whether findings may lead to a command: overfitting, or a rate that may be too low."""
+        return context.options.overfitting == "cut" or _may_increase(context)
+
+    def threshold(self, context: Context) -> float:
+        """Return what a look must lie below to lead to a cut. A trial that is to be taken back does not count here."""
+        if context.forbids:
+            return NEVER
+        return PROBE_BELOW if self._may_probe(context) else self.worth_of_a_cut(context)
+
+    def worth_of_a_cut(self, limits: Limits) -> float:
+        """Return the improvement per horizon, relative to the level, below which a cut is worth more than continuing."""
+        return limits.options.first_cut if self.excess is None else EXCESS_SHARE * self.excess * limits.scale
+
+    # ---- looks --------------------------------------------------------------------------------------------------------
+
+    def look(self, trend: Trend, context: Context) -> Answer:
+        """Take a trial back, or cut, or start a probe, if it is time for it."""
+        command = context.command
+        if not trial_increase.is_on(context):
+            if context.schedule_moves or context.forbids:
+                return Answer(self)
+            if command.trial is not None and (command.restores or _is_lost(command, trend)):
+                return self._undo(command.trial, trend, context)
+            return self._cut(trend, context)
+        says, event = trial_increase.take_back(trend.step, context)
+        if event is None:
+            return Answer(self)
+        return Answer(replace(self, no_increase_before=trial_increase.PATIENCE * trend.step), says, event)
+
+    def _cut(self, trend: Trend, context: Context) -> Answer:
+        """Cut where continuing is worth less than a cut, or find out what a cut is worth."""
+        early = trend.step < context.earliest or _waits(context.command, trend, context.options)
+        scale = context.cut
+        if early or scale >= context.scale:
+            return Answer(self)
+        worth = self.worth_of_a_cut(context)
+        if self._may_probe(context) and trend.samples >= PROBE_SAMPLES:
+            most = trend.ratio(trend.improvement_now + trend.margin_now)
+            if most >= PROBE_BELOW:
+                return Answer(self)
+            command = Command(trend.step, scale, _reason_to_probe(trend, scale), cause="probe")
+            return Answer(self, command, Asked(scale, trial=Trial(context.scale, most)), worth)
+        bound = trend.ratio(trend.upper_now if self.excess is None else trend.improvement_now + trend.margin_now)
+        if bound >= worth:
+            return Answer(self)
+        reason = f"{_continuing(trend)}, surely less than {_percent(bound)}; {self._reason(worth, scale, context)}"
+        return Answer(self, Command(trend.step, scale, reason), Asked(scale, trial=Trial(context.scale)), worth)
+
+    def _may_probe(self, context: Context) -> bool:
+        """Whether an experiment may show the excess: no cut was measured yet, and commands need no approval."""
+        return self.excess is None and context.options.mode == "auto" and context.options.probe
+
+    def _reason(self, worth: float, scale: float, context: Context) -> str:
+        if self.excess is None:
+            return f"{_percent(context.options.first_cut)} is asked before the first cut"
+        cut = context.scale - scale
+        brought = "nothing" if self.gain is None else _percent(self.gain)
+        next_gain = f"{_percent(cut * self.excess)} \u00b1 {_percent(Z95 * cut * self.excess_error)}"
+        return (
+            f"the last cut brought {brought}, by all so far the next should bring {next_gain}, and going on must be worth "
+            f"{EXCESS_SHARE:g} of the excess that the rate causes, {_percent(worth)}"
+        )
+
+    def _undo(self, trial: Trial, trend: Trend, context: Context) -> Answer:
+        """Take `trial` back, or end it where the scale is back already."""
+        scale = context.bounded(trial.previous)
+        if scale <= context.scale:
+            return Answer(self, event=TrialKept())
+        quiet = (PATIENCE_AFTER_UNDO if trial.worth is None else PATIENCE_AFTER_PROBE) * trend.step
+        reason = f"{self._reason_to_undo(trial)}; it is taken back, and not tried again before step {quiet:.0f}"
+        left = trial if scale < trial.previous else None  # further than one command may go: the next look continues
+        return Answer(self, Command(trend.step, scale, reason, cause="restore"), ReturnAsked(scale, quiet, trial=left))
+
+    def _reason_to_undo(self, trial: Trial) -> str:
+        brought = "could not be measured" if self.gain is None else f"brought {_percent(self.gain)}"
+        if trial.worth is None:
+            return f"No gain: the last cut cost progress (it {brought})"
+        if self.gain is not None and self.gain <= 0:
+            return f"No gain: the trial {brought}"
+        return (
+            f"the trial {brought}, while going on is worth up to {_percent(trial.worth)} per horizon: it came too early"
+        )
+
+    # ---- findings -----------------------------------------------------------------------------------------------------
+
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> Answer:
+        """Try a higher rate where it may be too low, and cut where the run overfits, if the settings permit it."""
+        if finding.kind == "too_slow" and watched and _may_increase(context):
+            look = context.last_look
+            continuing = 0.0 if look is None else look.ratio(look.improvement_now)
+            return Answer(self, *trial_increase.ask(finding, continuing, self.no_increase_before, context))
+        scale = context.cut
+        slows = finding.kind == "overfitting" and context.options.overfitting == "cut" and scale < context.scale
+        if not slows or context.refuses(scale, finding.step):
+            return Answer(self)
+        reason = f"{finding.message}; scale {scale:.4g} slows that"
+        return Answer(self, Command(finding.step, scale, reason, cause="overfitting"), Asked(scale))
+
+    # ---- what commands brought ------------------------------------------------------------------------------------------
+
+    def measured(
+        self, effect: Effect, level_ratio: float, context: Context
+    ) -> tuple[Plateau, TrialKept | TrialFailed | None, float]:
+        """Judge the trial, and pool what a cut showed of the excess with what is known."""
+        command = context.command
+        trial = command.trial if command.status is Status.ON_TRIAL else None
+        if trial is not None and trial.previous < effect.scale:
+            return self, trial_increase.judge(effect, trial.worth or 0.0), 0.0
+        if trial is None or trial.previous <= effect.scale:  # not ours, or no cut
+            return replace(self, gain=effect.gain), None, 0.0
+        excess, error = self._pooled(effect, trial.previous)
+        if trial.worth is None:
+            fails = effect.upper < 0 and effect.scale != self.undone
+            without_gain = self.without_gain + 1 if effect.gain <= 0 else 0
+        else:
+            fails = trial.worth >= EXCESS_SHARE * max(excess, 0.0) * trial.previous
+            without_gain = 0
+            if fails and effect.verdict == "no certain gain":  # noise hid it: nothing is known yet
+                return replace(self, gain=effect.gain), TrialFailed(), 0.0
+        stops = without_gain >= MAX_WITHOUT_GAIN
+        learned = replace(
+            self,
+            gain=effect.gain,
+            excess=max(excess, 0.0) / level_ratio,
+            excess_error=error / level_ratio,
+            undone=effect.scale if fails and trial.worth is None else self.undone,
+            without_gain=0 if stops else without_gain,
+        )
+        quiet = PATIENCE_WITHOUT_GAIN * effect.step if stops else 0.0
+        return learned, TrialFailed() if fails else TrialKept(), quiet
+
+    def _pooled(self, effect: Effect, previous: float) -> tuple[float, float]:
+        """Return the excess and its error by all cuts so far, this one from scale `previous` included."""
+        cut = previous - effect.scale
+        excess, error = effect.gain / cut, (effect.upper - effect.lower) / (2 * Z95) / cut
+        if self.excess is None:
+            known = known_error = FIRST_GUESS / (previous or 1.0)
+        else:
+            known, known_error = self.excess, self.excess_error / math.sqrt(OLD_COUNTS)
+        weight = _weight(known_error, error)
+        return known + weight * (excess - known), math.sqrt(weight) * error
+
+    def refused(self, until: float, context: Context) -> tuple[Plateau, float]:
+        """Try no higher rate before `until`, unless a trial is being taken back."""
+        if context.command.restores and trial_increase.is_on(context):
+            return self, until
+        return replace(self, no_increase_before=max(self.no_increase_before, until)), until
 
 
-def decide(state: PolicyState, trend: Trend, options: PolicyOptions) -> tuple[PolicyState, Command | None]:
-    """One look: the state after it, and the command that is worth giving now, or None."""
-    if options.strategy != "plateau" or state.schedule_moves or limits.forbid(state, options):
-        return state, None
-    if state.previous is not None and (state.take_back or _is_lost(state, trend)):
-        return _undo(state, state.previous, trend, options)
-    early = trend.step < limits.earliest(state, options) or _waits(state, trend, options)
-    scale = limits.bounded(state.scale * options.factor, state, options)
-    if early or scale >= state.scale:
-        return state, None
-    if _is_unknown(state, options) and trend.samples >= PROBE_SAMPLES:
-        return _probe(state, scale, trend)
-    bound = trend.upper_now if state.excess is None else trend.improvement_now + trend.margin_now
-    worth = going_on_must_bring(state, options)
-    if trend.ratio(bound) >= worth:
-        return state, None
-    reason = f"{_going(trend)}, surely less than {_percent(trend.ratio(bound))}; {_why(state, scale, worth, options)}"
-    asked = replace(state, asked=scale, previous=state.scale, take_back=False, commands=state.commands + 1, probe=None)
-    return asked, Command(trend.step, scale, reason)
+def _may_increase(context: Context) -> bool:
+    """Whether the settings permit a rate above the one that the trainer's own schedule gives."""
+    return context.options.max_scale > 1
 
 
-def _is_unknown(state: PolicyState, options: PolicyOptions) -> bool:
-    """Whether an experiment may show the excess: no cut was measured yet, and commands need nobody's leave."""
-    return state.excess is None and options.mode == "auto" and options.probe
-
-
-def _probe(state: PolicyState, scale: float, trend: Trend) -> tuple[PolicyState, Command | None]:
-    """Cut for a horizon, to see what that brings."""
-    most = trend.ratio(trend.improvement_now + trend.margin_now)
-    if most >= PROBE_BELOW:
-        return state, None
-    reason = (
-        f"{_going(trend)}, and what a cut brings is not known yet: scale {scale:.4g} is tried for as long, and kept if going on "
-        f"is worth less than {EXCESS_SHARE:g} of the excess that shows"
-    )
-    asked = replace(state, asked=scale, previous=state.scale, take_back=False, commands=state.commands + 1, probe=most)
-    return asked, Command(trend.step, scale, reason, cause="probe")
-
-
-def _is_lost(state: PolicyState, trend: Trend) -> bool:
-    """Whether the newest cut is a probe of which nothing will be learned: the curve changed for other reasons."""
-    lost = state.probe is not None and state.applied_at is not None
-    return lost and trend.step - (state.applied_at or 0) >= MAX_WAIT * trend.horizon
-
-
-def _going(trend: Trend) -> str:
-    going = f"{_percent(trend.ratio(trend.improvement_now))} \u00b1 {_percent(trend.ratio(trend.margin_now))}"
-    return f"going on brings {going} per {trend.horizon:.0f} steps"
-
-
-def _waits(state: PolicyState, trend: Trend, options: PolicyOptions) -> bool:
-    """Whether the newest command is too young, or not measured yet."""
-    if state.applied_at is None:
+def _is_lost(command: CommandState, trend: Trend) -> bool:
+    """Whether the current probe timed out unmeasured: the curve changed for other reasons."""
+    if command.trial is None or command.trial.worth is None or command.applied_at is None:
         return False
-    horizons = options.cooldown if state.previous is None else max(options.cooldown, MAX_WAIT)
-    return trend.step - state.applied_at < horizons * trend.horizon
+    return trend.step - command.applied_at >= MAX_WAIT * trend.horizon
 
 
-def _why(state: PolicyState, scale: float, worth: float, options: PolicyOptions) -> str:
-    if state.excess is None:
-        return f"{_percent(options.first_cut)} is asked before the first cut"
-    cut = state.scale - scale
-    brought = "nothing" if state.gain is None else _percent(state.gain)
-    next_gain = f"{_percent(cut * state.excess)} \u00b1 {_percent(Z95 * cut * state.excess_error)}"
-    return (
-        f"the last cut brought {brought}, by all so far the next should bring {next_gain}, and going on must be worth "
-        f"{EXCESS_SHARE:g} of the excess that the rate causes, {_percent(worth)}"
-    )
-
-
-def _undo(
-    state: PolicyState, before: float, trend: Trend, options: PolicyOptions
-) -> tuple[PolicyState, Command | None]:
-    scale = limits.bounded(before, state, options)
-    if scale <= state.scale:
-        return replace(state, previous=None, take_back=False, probe=None), None
-    quiet = (PATIENCE_AFTER_UNDO if state.probe is None else PATIENCE_AFTER_PROBE) * trend.step
-    reason = f"{_why_undo(state)}; it is taken back, and not tried again before step {quiet:.0f}"
-    further = scale < before  # than one command may go: the next look goes on
-    asked = replace(
-        state,
-        asked=scale,
-        previous=before if further else None,
-        take_back=further,
-        probe=state.probe if further else None,
-        quiet_until=quiet,
-        commands=state.commands + 1,
-    )
-    return asked, Command(trend.step, scale, reason, cause="restore")
-
-
-def _why_undo(state: PolicyState) -> str:
-    brought = "could not be measured" if state.gain is None else f"brought {_percent(state.gain)}"
-    if state.probe is None:
-        return f"No gain: the last cut cost progress (it {brought})"
-    if state.gain is not None and state.gain <= 0:
-        return f"No gain: the trial {brought}"
-    return f"the trial {brought}, while going on is worth up to {_percent(state.probe)} per horizon: it came too early"
-
-
-def going_on_must_bring(state: PolicyState, options: PolicyOptions) -> float:
-    """The improvement per horizon, relative to the level, below which a cut is worth more."""
-    return options.first_cut if state.excess is None else EXCESS_SHARE * state.excess * state.scale
-
-
-def worth_looking_for(state: PolicyState, options: PolicyOptions) -> float:
-    """`decide` has nothing to say to a look whose bound, relative to the level, is not below this; -inf where it has not to any.
-
-    But for a cut that is to be undone.
-    """
-    if options.strategy != "plateau" or limits.forbid(state, options):
-        return -math.inf
-    return PROBE_BELOW if _is_unknown(state, options) else going_on_must_bring(state, options)
-
-
-def applied(state: PolicyState, step: int, scale: float) -> PolicyState:
-    """The trainer uses `scale` from `step` on."""
-    return replace(state, scale=scale, asked=None, applied_at=step)
-
-
-def rejected(state: PolicyState, until: float) -> PolicyState:
-    """The trainer refused, or an operator did: keep still until step `until`."""
-    kept = (state.previous, state.probe) if state.take_back else (None, None)
-    return replace(state, asked=None, previous=kept[0], probe=kept[1], quiet_until=until)
-
-
-def learned(state: PolicyState, effect: Effect, level_ratio: float = 1.0) -> PolicyState:
-    """The newest cut was measured.
-
-    Args:
-        state: What was known.
-        effect: What it brought.
-        level_ratio: The level of the metric now over the level before the cut.
-    """
-    if state.previous is None or state.previous <= effect.scale:  # not ours, or no cut
-        return replace(state, gain=effect.gain)
-    cut = state.previous - effect.scale
-    excess, error = effect.gain / cut, (effect.upper - effect.lower) / (2 * Z95) / cut
-    known, known_error = _known(state)
-    weight = _weight(known_error, error)
-    excess, error = known + weight * (excess - known), math.sqrt(weight) * error
-    if state.probe is None:
-        costs = effect.upper < 0 and effect.scale != state.undone
-        without_gain = state.without_gain + 1 if effect.gain <= 0 else 0
-    else:
-        costs = state.probe >= EXCESS_SHARE * max(excess, 0.0) * state.previous
-        without_gain = 0
-    stops = without_gain >= MAX_WITHOUT_GAIN
-    if state.probe is not None and costs and effect.verdict == "no certain gain":  # noise hid it: nothing is known yet
-        return replace(state, gain=effect.gain, take_back=True)
-    return replace(
-        state,
-        gain=effect.gain,
-        excess=max(excess, 0.0) / level_ratio,
-        excess_error=error / level_ratio,
-        take_back=costs,
-        previous=state.previous if costs else None,
-        undone=effect.scale if costs and state.probe is None else state.undone,
-        probe=state.probe if costs else None,
-        without_gain=0 if stops else without_gain,
-        quiet_until=max(state.quiet_until, PATIENCE_WITHOUT_GAIN * effect.step) if stops else state.quiet_until,
-    )
-
-
-def _known(state: PolicyState) -> tuple[float, float]:
-    """What was known of the excess before the newest cut was measured, and its error."""
-    if state.excess is None:
-        guess = FIRST_GUESS / (state.previous or 1.0)
-        return guess, guess
-    return state.excess, state.excess_error / math.sqrt(OLD_COUNTS)
+def _waits(command: CommandState, trend: Trend, options: PolicyOptions) -> bool:
+    """Whether the newest command is too young, or not measured yet."""
+    if command.applied_at is None:
+        return False
+    horizons = options.cooldown if command.trial is None else max(options.cooldown, MAX_WAIT)
+    return trend.step - command.applied_at < horizons * trend.horizon
 
 
 def _weight(known_error: float, error: float) -> float:
-    """The weight of a new estimate with this error beside an old one with that."""
+    """Return the weight of a new estimate with this error beside an old one with that."""
     total = known_error * known_error + error * error
     return known_error * known_error / total if total > 0 else 1.0
+
+
+def _reason_to_probe(trend: Trend, scale: float) -> str:
+    return (
+        f"{_continuing(trend)}, and what a cut brings is not known yet: scale {scale:.4g} is tried for as long, and kept if going on "
+        f"is worth less than {EXCESS_SHARE:g} of the excess that shows"
+    )
+
+
+def _continuing(trend: Trend) -> str:
+    worth = f"{_percent(trend.ratio(trend.improvement_now))} \u00b1 {_percent(trend.ratio(trend.margin_now))}"
+    return f"going on brings {worth} per {trend.horizon:.0f} steps"
 
 
 def _percent(ratio: float) -> str:

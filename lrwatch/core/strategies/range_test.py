@@ -14,24 +14,23 @@ of the second half, which the loss has had time to reach. Then:
 - diverges: the first scale whose level is worse than the best one by DEVIATIONS of the scatter of single values and by SHARE of
   its size, or on which the run diverged or was not finite.
 
-`due` is a pure step over `Sweep`.
-
->>> from lrwatch.core.strategies.plateau import PolicyState
->>> [round(scale, 2) for scale in Sweep.plan(0, PolicyState(), 1200, PolicyOptions(max_scale=4.0)).scales]
+>>> from lrwatch.core.options import PolicyOptions
+>>> [round(scale, 2) for scale in Sweep.plan(0, 1200, Limits(options=PolicyOptions(max_scale=4.0))).scales]
 [0.1, 0.14, 0.2, 0.27, 0.38, 0.53, 0.75, 1.05, 1.46, 2.05, 2.86, 4.0]
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
-from lrwatch.core.events import Command, RangeTest
-from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies import limits
+from lrwatch.core.command import Asked
+from lrwatch.core.events import Command, Finding, RangeTest
+from lrwatch.core.strategies.base import Answer, Context, Strategy
+from lrwatch.core.strategies.limits import Limits
 
 # Stairs of a test: each costs a command of the budget, and so does the way back.
 STAIRS = 12
@@ -93,20 +92,21 @@ class Sweep:
     over: bool = False
 
     @classmethod
-    def plan(cls, began_at: int, standing: limits.Standing, steps: int, options: PolicyOptions) -> Sweep:
-        """A test of `steps` steps that begins at step `began_at`.
+    def plan(cls, began_at: int, steps: int, limits: Limits) -> Sweep:
+        """Return a test of `steps` steps that begins at step `began_at`.
 
         Raises:
             ValueError: There is no range between the bounds, or too few commands are left for it.
         """
-        base, high = standing.scale, options.max_scale
+        options = limits.options
+        base, high = limits.scale, options.max_scale
         low = max(options.min_scale, base * options.max_factor_down)
         if high <= low:
             raise ValueError(f"range_test must have room between the bounds, got {low:.4g} to {high:.4g}")
         least = max(_commands(high / low, options.max_factor_up), 1) + 1
         # It may have to go back from the first stair as well as from the last.
         back = max(_commands(base / low, options.max_factor_up), _commands(high / base, 1 / options.max_factor_down))
-        left = options.max_commands - standing.commands
+        left = options.max_commands - limits.command.count
         if left < least + back:
             raise ValueError(
                 f"range_test from {low:.4g} to {high:.4g} must have {least + back} commands, and {max(left, 0)} are left"
@@ -116,8 +116,8 @@ class Sweep:
         return cls(began_at, base, scales, steps / n)
 
     @classmethod
-    def restore(cls, state: dict[str, Any]) -> Sweep:
-        """From what `dataclasses.asdict` and JSON made of it."""
+    def from_state(cls, state: Mapping[str, Any]) -> Sweep:
+        """Return the test that `dataclasses.asdict` and JSON made `state` of."""
         stairs = tuple(Stair(**stair) for stair in state["stairs"])
         return cls(**{**state, "scales": tuple(state["scales"]), "stairs": stairs, "now": Stair(**state["now"])})
 
@@ -129,31 +129,104 @@ def _commands(ratio: float, largest: float) -> int:
     return math.ceil(math.log(ratio) / math.log(largest) - 1e-9) if largest > 1 else _NEVER
 
 
-def due(
-    sweep: Sweep, standing: limits.Standing, step: int, value: float, options: PolicyOptions
-) -> tuple[Sweep, Command | RangeTest | None]:
-    """Take one value of the watched metric. -> the next command; at the end, once the scale is restored, the result.
+@dataclass(frozen=True, slots=True)
+class LrRangeTest(Strategy):
+    """Run a range test, then hand over to the strategy before it.
+
+    Its effects are not measured: it goes everywhere.
+
+    Attributes:
+        sweep: The test, or None before the first value.
+    """
+
+    NAME: ClassVar[str] = "range_test"
+    MEASURED: ClassVar[bool] = False
+    WANTS_STEPS: ClassVar[bool] = True
+    NEEDS_TRAINER: ClassVar[bool] = True
+    INTERRUPTS: ClassVar[bool] = True
+
+    sweep: Sweep | None = None
+
+    def begin(self, step: int, context: Context) -> LrRangeTest:
+        """Return a test that begins at `step`.
+
+        Raises:
+            ValueError: One is under way, the mode is not auto, or `Sweep.plan` finds no room.
+        """
+        if self.sweep is not None:
+            raise ValueError("a range test must be over before the next one, and one is under way")
+        mode = context.options.mode
+        if mode != "auto":
+            raise ValueError(f"mode must be auto for range_test, which is nothing but commands, got {mode!r}")
+        return LrRangeTest(Sweep.plan(step, context.options.length, context))
+
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> Answer:
+        """Try nothing higher once the run diverges."""
+        if self.sweep is None or not watched or finding.kind not in ("divergence", "nonfinite"):
+            return Answer(self)
+        return Answer(LrRangeTest(left_course(self.sweep)))
+
+    def tick(self, step: int, value: float, context: Context) -> Answer:
+        """Take one value: ask for the next command, or report once the scale is restored."""
+        if self.sweep is None:
+            try:
+                return self.begin(step, context).tick(step, value, context)
+            except ValueError as error:
+                return Answer(self, RangeTest(step, (), (), None, None, None, f"no range test: {error}"))
+        sweep, outcome = advance(self.sweep, step, context.sign * value, context)
+        if isinstance(outcome, RangeTest):
+            outcome = replace(outcome, levels=tuple(context.sign * level for level in outcome.levels))
+            return Answer(LrRangeTest(), outcome)
+        return Answer(LrRangeTest(sweep), outcome, None if outcome is None else Asked(outcome.scale))
+
+    def refused(self, until: float, context: Context) -> tuple[LrRangeTest, float]:
+        """Try nothing higher where the trainer refuses, and go back at once."""
+        if self.sweep is None or self.sweep.over:
+            return self, until
+        sweep = replace(self.sweep, refused=self.sweep.scales[len(self.sweep.stairs)], over=True)
+        return LrRangeTest(sweep), context.command.quiet_until
+
+    @property
+    def restores_scale(self) -> float | None:
+        """The scale before the test, while one is under way."""
+        return None if self.sweep is None else self.sweep.base
+
+    def end(self) -> LrRangeTest:
+        """Begin the way back."""
+        return self if self.sweep is None else LrRangeTest(replace(self.sweep, over=True))
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> LrRangeTest:
+        """Return the strategy whose `state` this is."""
+        return cls(None if state["sweep"] is None else Sweep.from_state(state["sweep"]))
+
+
+def advance(sweep: Sweep, step: int, value: float, limits: Limits) -> tuple[Sweep, Command | RangeTest | None]:
+    """Take one value of the watched metric.
 
     Args:
         sweep: The test.
-        standing: The scale in use, and what the guards look at.
         step: The step of the value.
         value: The value, less is better; whatever a float can be.
-        options: The bounds.
+        limits: What may be commanded now.
+
+    Returns:
+        The test after it, and the next command; at the end, once the scale is restored, the result.
     """
-    if standing.asked is not None:
+    command = limits.command
+    if command.wanted is not None:
         return sweep, None
     at = len(sweep.stairs)
     target = sweep.base if sweep.over else sweep.scales[at]
-    if standing.scale != target:
-        scale = limits.bounded(target, standing, options)
-        if scale == standing.scale or limits.refuses(standing, scale, step, options):
+    if command.scale != target:
+        scale = limits.bounded(target)
+        if scale == command.scale or limits.refuses(scale, step):
             return sweep, None
         what = "the range test is over" if sweep.over else f"range test, stair {at + 1} of {len(sweep.scales)}"
         return sweep, Command(step, scale, f"{what}: scale {scale:.4g}", cause="range_test")
     if sweep.over:
         return sweep, result(sweep, step)
-    age = step - max(standing.applied_at or 0, sweep.began_at)
+    age = step - max(command.applied_at or 0, sweep.began_at)
     if age < 0:  # of the stair before
         return sweep, None
     if not math.isfinite(value):
@@ -169,15 +242,10 @@ def due(
 
 
 def left_course(sweep: Sweep) -> Sweep:
-    """The run diverges where the test stands: nothing higher is tried."""
+    """Return the test after the run diverged: it tries nothing higher."""
     if sweep.over:
         return sweep
     return replace(sweep, diverges=sweep.scales[len(sweep.stairs)], over=True)
-
-
-def refused(sweep: Sweep) -> Sweep:
-    """The trainer, whose bounds may be others than ours, does not go where the test stands: nothing higher is tried."""
-    return sweep if sweep.over else replace(sweep, refused=sweep.scales[len(sweep.stairs)], over=True)
 
 
 def _is_worse(sweep: Sweep) -> bool:
@@ -189,7 +257,7 @@ def _is_worse(sweep: Sweep) -> bool:
 
 
 def result(sweep: Sweep, step: int) -> RangeTest:
-    """What the test says, at its end at `step`."""
+    """Return the result of the test, which ends at `step`."""
     scales, levels = [stair.scale for stair in sweep.stairs], [stair.mean for stair in sweep.stairs]
     falls = [before - after for before, after in pairwise(levels)]
     steepest = scales[1 + max(range(len(falls)), key=falls.__getitem__)] if falls and max(falls) > 0 else None

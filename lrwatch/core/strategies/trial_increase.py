@@ -1,75 +1,80 @@
-"""A trial upward: where the learning rate may be too low, a somewhat higher one, kept only if it is surely better.
+"""A trial upwards: where the learning rate may be too low, a somewhat higher one, kept only if it is proven better.
 
-That a rate is too low is a suspicion from the shape of a curve (`detectors.too_slow`), so it takes leave: a `max_scale` above 1, which
-it is not unless somebody says so. The rate goes up by FACTOR, no more than once a trial. Before and
-after are paired as for a cut (`core.effect`): the level that came against the level that going on would have given. Unless
-it is surely better, by WORTH of what going on brings, the trial is taken back, and not made again before the run is older by
-PATIENCE.
+A part of the plateau strategy. That a rate is too low is a suspicion from the shape of a curve (`detectors.too_slow`), so it
+needs permission: a `max_scale` above 1, which is not the default. The rate goes up by FACTOR, at most once a trial. Before
+and after are paired as for a cut (`core.effect`): the level that came against the level that continuing would have given.
+Unless the lower end of the gain is above WORTH of what continuing brings, the trial is taken back. It is not repeated before
+the run is older by PATIENCE.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from lrwatch.core.command import Asked, ReturnAsked, Status, Trial, TrialFailed, TrialKept
 from lrwatch.core.events import Command, Effect, Finding
-from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies import limits
+from lrwatch.core.strategies.limits import Limits
 
 FACTOR = 1.5
 
-# A trial is kept if it surely brings this share of what going on brings in a horizon; where progress goes with the rate it is
-# half as much. Less may be the bend of the curve, of which the line that is continued knows nothing.
+# A trial is kept if the lower end of its gain is above this share of what continuing brings in a horizon; where progress
+# goes with the rate it is half as much. Less may be the bend of the curve, of which the extended line knows nothing.
 WORTH = 0.1
 
-# A trial that was taken back is made again when the run is older by this factor.
+# A trial that was taken back is repeated when the run is older by this factor.
 PATIENCE = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What is remembered of a trial.
+def is_on(limits: Limits) -> bool:
+    """Whether the newest command is a trial upwards that has no verdict yet, or is to be taken back."""
+    trial, wanted = limits.command.trial, limits.command.wanted
+    return trial is not None and trial.previous < (limits.scale if wanted is None else wanted)
 
-    Attributes:
-        previous: The scale before the trial, while that is neither kept nor taken back, or None.
-        going: What going on was worth per horizon when the trial began, relative to the level.
-        take_back: It was measured, and is not surely better.
-        quiet_until: No trial before this step.
+
+def ask(
+    finding: Finding, continuing: float, not_before: float, limits: Limits
+) -> tuple[Command, Asked] | tuple[None, None]:
+    """Return the trial that the suspicion leads to.
+
+    Args:
+        finding: The suspicion that the rate is too low.
+        continuing: What continuing is worth per horizon, relative to the level of the metric.
+        not_before: No trial before this step.
+        limits: What may be commanded now.
+
+    Returns:
+        The command and its event, or None twice if it is too early, a trial is under way, or a limit is in the way.
     """
-
-    previous: float | None = None
-    going: float = 0.0
-    take_back: bool = False
-    quiet_until: float = 0.0
-
-
-def answer(
-    trial: Trial, standing: limits.Standing, finding: Finding, going: float, options: PolicyOptions
-) -> tuple[Trial, Command | None]:
-    """What the suspicion that the rate is too low leads to; `going` on is worth so much per horizon, relative to the level."""
-    scale = limits.bounded(standing.scale * FACTOR, standing, options)
-    early = trial.previous is not None or finding.step < trial.quiet_until
-    if early or scale <= standing.scale or limits.refuses(standing, scale, finding.step, options):
-        return trial, None
+    step, scale = finding.step, limits.bounded(limits.scale * FACTOR)
+    early = is_on(limits) or step < not_before
+    if early or scale <= limits.scale or limits.refuses(scale, step):
+        return None, None
     reason = f"{finding.message}; scale {scale:.4g} is tried, and kept if it is surely better"
-    return replace(trial, previous=standing.scale, going=going), Command(finding.step, scale, reason, cause="too_slow")
+    trial = Trial(limits.scale, continuing)
+    return Command(step, scale, reason, cause="too_slow"), Asked(scale, trial=trial)
 
 
-def learned(trial: Trial, effect: Effect) -> Trial:
-    """The trial was measured."""
-    if effect.lower > WORTH * max(trial.going, 0.0):
-        return Trial()
-    return replace(trial, take_back=True)
+def judge(effect: Effect, worth: float) -> TrialKept | TrialFailed:
+    """Return the verdict on a trial; continuing was worth `worth` per horizon, relative to the level."""
+    return TrialKept() if effect.lower > WORTH * max(worth, 0.0) else TrialFailed()
 
 
-def due(trial: Trial, standing: limits.Standing, step: int, options: PolicyOptions) -> tuple[Trial, Command | None]:
-    """The way back of a trial that was not surely better."""
-    if not trial.take_back or trial.previous is None:
-        return trial, None
-    scale = limits.bounded(trial.previous, standing, options)
-    quiet = PATIENCE * step
-    if scale >= standing.scale:
-        return Trial(quiet_until=quiet), None
-    if limits.refuses(standing, scale, step, options):
-        return trial, None
-    reason = f"scale {standing.scale:.4g} was not surely better; it is taken back, and not tried again before step {quiet:.0f}"
-    return Trial(quiet_until=quiet), Command(step, scale, reason, cause="restore")
+def take_back(step: int, limits: Limits) -> tuple[Command | None, ReturnAsked | TrialKept | None]:
+    """Return the way back of a trial that failed, or whose effect is unknown.
+
+    Args:
+        step: The step now.
+        limits: What may be commanded now; `is_on` holds.
+
+    Returns:
+        The command and its event. Without a command, the end of a trial that somebody has taken back already, or None if the
+        way back must wait.
+    """
+    command = limits.command
+    if command.trial is None or not (command.status is Status.TAKING_BACK or command.effect_is_unknown):
+        return None, None
+    scale = limits.bounded(command.trial.previous)
+    if scale >= limits.scale:
+        return None, TrialKept()
+    if limits.refuses(scale, step):
+        return None, None
+    reason = f"scale {limits.scale:.4g} was not surely better; it is taken back, and not tried again before step {PATIENCE * step:.0f}"
+    return Command(step, scale, reason, cause="restore"), ReturnAsked(scale, command.quiet_until)

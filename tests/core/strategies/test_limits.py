@@ -1,4 +1,4 @@
-"""The guards, each alone."""
+"""The limits, each alone."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from dataclasses import replace
 
 import pytest
 
+from lrwatch.core.command import CommandState
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.limits import bounded, forbid, refuses
-from lrwatch.core.strategies.plateau import PolicyState
+from lrwatch.core.strategies.limits import Limits
 
 AUTO = PolicyOptions(mode="auto")
-FRESH = PolicyState()
+FRESH = CommandState()
 
 
 @pytest.mark.parametrize(
-    ("state", "options", "expected"),
+    ("command", "options", "expected"),
     [
         (FRESH, AUTO, False),
         (FRESH, replace(AUTO, mode="observe"), True),
-        (replace(FRESH, asked=0.5), AUTO, True),
-        (replace(FRESH, asked=0.6), AUTO, True),
-        (replace(FRESH, asked=0.5), replace(AUTO, mode="suggest"), True),
-        (replace(FRESH, asked=0.6), replace(AUTO, mode="suggest"), False),
-        (replace(FRESH, asked=0.6), replace(AUTO, mode="approve"), False),
-        (replace(FRESH, commands=20), AUTO, True),
-        (replace(FRESH, commands=19), AUTO, False),
+        (replace(FRESH, wanted=0.5), AUTO, True),
+        (replace(FRESH, wanted=0.6), AUTO, True),
+        (replace(FRESH, wanted=0.5), replace(AUTO, mode="suggest"), True),
+        (replace(FRESH, wanted=0.6), replace(AUTO, mode="suggest"), False),
+        (replace(FRESH, wanted=0.6), replace(AUTO, mode="approve"), False),
+        (replace(FRESH, count=20), AUTO, True),
+        (replace(FRESH, count=19), AUTO, False),
         (FRESH, replace(AUTO, warmup_steps=101), True),
         (FRESH, replace(AUTO, warmup_steps=100), False),
         (replace(FRESH, quiet_until=100.5), AUTO, True),
     ],
 )
 def test_what_is_on_its_way_spent_or_too_early_is_refused(
-    state: PolicyState, options: PolicyOptions, expected: bool
+    command: CommandState, options: PolicyOptions, expected: bool
 ) -> None:
-    assert refuses(state, 0.5, 100, options) is expected
+    assert Limits(command, options).refuses(0.5, 100) is expected
 
 
 def test_a_proposal_that_nobody_answered_is_only_an_obstacle_to_a_strategy_that_asks_one_thing_at_a_time() -> None:
     suggest = replace(AUTO, mode="suggest")
-    assert forbid(replace(FRESH, asked=0.6), suggest)
-    assert not refuses(replace(FRESH, asked=0.6), 0.5, 100, suggest)
+    assert Limits(replace(FRESH, wanted=0.6), suggest).forbids
+    assert not Limits(replace(FRESH, wanted=0.6), suggest).refuses(0.5, 100)
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_proposal_that_nobody_answered_is_only_an_obstacle_to_a_strategy_that_
 def test_one_command_goes_no_further_than_the_bounds_of_the_run_and_its_own(
     scale: float, wanted: float, options: PolicyOptions, expected: float
 ) -> None:
-    assert bounded(wanted, replace(FRESH, scale=scale), options) == pytest.approx(expected)
+    assert Limits(replace(FRESH, scale=scale), options).bounded(wanted) == pytest.approx(expected)

@@ -1,13 +1,15 @@
-"""The policy, one step at a time from a state made by hand; each guard alone keeps a command back."""
+"""The plateau strategy, one step at a time from a moment made by the test; each limit alone keeps a command back."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.strategies import Moment
 
+from lrwatch.core.command import CommandState, Status, Trial
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Effect
 from lrwatch.core.options import PolicyOptions
@@ -19,17 +21,30 @@ from lrwatch.core.strategies.plateau import (
     PATIENCE_AFTER_UNDO,
     PATIENCE_WITHOUT_GAIN,
     PROBE_SAMPLES,
-    PolicyState,
-    applied,
-    decide,
-    going_on_must_bring,
-    learned,
-    rejected,
+    Plateau,
 )
 
 AUTO = PolicyOptions(mode="auto", probe=False)
 PROBING = PolicyOptions(mode="auto")
-FRESH = PolicyState()
+FRESH = Moment(Plateau(), AUTO)
+PROBES = Moment(Plateau(), PROBING)
+MOVES = {"schedule_moves": True}
+# A cut from 1 to 0.5 that is in use and has no verdict yet.
+CUT: dict[str, Any] = {"status": Status.ON_TRIAL, "scale": 0.5, "trial": Trial(1.0)}
+
+
+def options(**changes: Any) -> Moment:
+    return replace(FRESH, options=replace(AUTO, **changes))
+
+
+def knows(moment: Moment, **changes: Any) -> Moment:
+    assert isinstance(moment.strategy, Plateau)
+    return replace(moment, strategy=replace(moment.strategy, **changes))
+
+
+def plateau(moment: Moment) -> Plateau:
+    assert isinstance(moment.strategy, Plateau)
+    return moment.strategy
 
 
 def trend(step: int = 5000, upper: float = 0.004, level: float = 2.0) -> Trend:
@@ -45,90 +60,88 @@ def effect(gain: float, error: float = 0.01) -> Effect:
     return Effect(step=6000, scale=0.5, gain=gain, lower=gain - 1.96 * error, upper=gain + 1.96 * error, message="")
 
 
-def scale(state: PolicyState, look: Trend, options: PolicyOptions = AUTO) -> float | None:
-    after, command = decide(state, look, options)
-    assert (command is None) == (after == state)
+def scale(moment: Moment, look: Trend) -> float | None:
+    after, command = moment.look(look)
+    assert (command is None) == (after == moment)
     return None if command is None else command.scale
 
 
-def test_a_plateau_is_answered_with_a_cut_that_is_remembered_as_asked() -> None:
-    after, command = decide(FRESH, trend(), AUTO)
+def test_a_plateau_is_answered_with_a_cut_on_trial() -> None:
+    after, command = FRESH.look(trend())
     assert command is not None
     assert (command.step, command.scale, command.cause) == (5000, 0.5, "plateau")
     assert "surely less than 0.4 %; 0.5 % is asked before the first cut" in command.reason
-    assert (after.asked, after.previous, after.commands, after.scale) == (0.5, 1.0, 1, 1.0)
+    assert after.command == CommandState(Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0), count=1, log_ratio=0.5)
 
 
 @pytest.mark.parametrize(("upper", "expected"), [(0.0049, 0.5), (0.005, None), (0.1, None), (-0.1, 0.5)])
-def test_the_first_cut_is_made_when_going_on_brings_surely_less_than_first_cut(
+def test_the_first_cut_is_made_when_continuing_brings_surely_less_than_first_cut(
     upper: float, expected: float | None
 ) -> None:
     assert scale(FRESH, trend(upper=upper)) == expected
 
 
-GUARDS: dict[str, tuple[PolicyState, PolicyOptions]] = {
-    "observing": (FRESH, PolicyOptions(mode="observe")),
-    "a strategy that never commands": (FRESH, PolicyOptions(mode="auto", strategy="observe")),
-    "a command that is on its way": (replace(FRESH, asked=0.5), AUTO),
-    "the budget": (replace(FRESH, commands=20), AUTO),
-    "a budget of none": (FRESH, replace(AUTO, max_commands=0)),
-    "the warmup": (FRESH, replace(AUTO, warmup_steps=5001)),
-    "quiet after a rejection": (replace(FRESH, quiet_until=5000.5), AUTO),
-    "the cooldown": (replace(FRESH, applied_at=3751), AUTO),
-    "a longer cooldown": (replace(FRESH, applied_at=3001), replace(AUTO, cooldown=4.0)),
-    "the smallest scale": (replace(FRESH, scale=0.001), AUTO),
-    "a schedule that moves": (replace(FRESH, schedule_moves=True), AUTO),
-    "a cut that was not measured": (replace(FRESH, scale=0.5, previous=1.0, applied_at=3501), AUTO),
+LIMITS: dict[str, Moment] = {
+    "observing": options(mode="observe"),
+    "a command in flight": FRESH.but(status=Status.IN_FLIGHT, wanted=0.5),
+    "the budget": FRESH.but(count=20),
+    "a budget of none": options(max_commands=0),
+    "the warmup": options(warmup_steps=5001),
+    "quiet after a rejection": FRESH.but(quiet_until=5000.5),
+    "the cooldown": FRESH.but(applied_at=3751),
+    "a longer cooldown": options(cooldown=4.0).but(applied_at=3001),
+    "the smallest scale": FRESH.but(scale=0.001),
+    "a schedule that moves": replace(FRESH, context=MOVES),
+    "a cut that was not measured": FRESH.but(**CUT, applied_at=3501),
 }
 
 
-@pytest.mark.parametrize("guard", GUARDS)
-def test_each_guard_alone_keeps_a_cut_back(guard: str) -> None:
-    state, options = GUARDS[guard]
-    assert scale(state, trend(), options) is None
+@pytest.mark.parametrize("limit", LIMITS)
+def test_each_limit_alone_keeps_a_cut_back(limit: str) -> None:
+    assert scale(LIMITS[limit], trend()) is None
 
 
 @pytest.mark.parametrize(
-    ("state", "options"),
+    "moment",
     [
-        (replace(FRESH, commands=19), AUTO),
-        (FRESH, replace(AUTO, warmup_steps=5000)),
-        (replace(FRESH, quiet_until=5000.0), AUTO),
-        (replace(FRESH, applied_at=3750), AUTO),
-        (replace(FRESH, previous=2.0, applied_at=5000 - int(MAX_WAIT * 500)), AUTO),
-        (FRESH, PolicyOptions(mode="suggest")),
-        (FRESH, PolicyOptions(mode="approve")),
+        FRESH.but(count=19),
+        options(warmup_steps=5000),
+        FRESH.but(quiet_until=5000.0),
+        FRESH.but(applied_at=3750),
+        FRESH.but(status=Status.ON_TRIAL, trial=Trial(1.0), applied_at=5000 - int(MAX_WAIT * 500)),
+        replace(FRESH, options=PolicyOptions(mode="suggest")),
+        replace(FRESH, options=PolicyOptions(mode="approve")),
     ],
 )
-def test_just_outside_a_guard_the_cut_is_made(state: PolicyState, options: PolicyOptions) -> None:
-    assert scale(state, trend(), options) == 0.5
+def test_just_outside_a_limit_the_cut_is_made(moment: Moment) -> None:
+    assert scale(moment, trend()) == 0.5
 
 
 @pytest.mark.parametrize(
-    ("now", "options", "expected"),
+    ("now", "moment", "expected"),
     [
-        (0.0015, AUTO, 0.001),
-        (1.0, replace(AUTO, factor=0.1), 0.1),
-        (1.0, replace(AUTO, min_scale=0.7), 0.7),
-        (5.0, AUTO, 1.0),
-        (1.0, replace(AUTO, min_scale=1.0), None),
+        (0.0015, FRESH, 0.001),
+        (1.0, options(factor=0.1), 0.1),
+        (1.0, options(min_scale=0.7), 0.7),
+        (5.0, FRESH, 1.0),
+        (1.0, options(min_scale=1.0), None),
     ],
 )
-def test_a_cut_is_the_factor_within_the_bounds(now: float, options: PolicyOptions, expected: float | None) -> None:
-    assert scale(replace(FRESH, scale=now), trend(), options) == expected
+def test_a_cut_is_the_factor_within_the_bounds(now: float, moment: Moment, expected: float | None) -> None:
+    assert scale(moment.but(scale=now), trend()) == expected
 
 
 def test_what_a_cut_is_worth_is_learned_from_what_cuts_brought() -> None:
-    assert going_on_must_bring(FRESH, AUTO) == 0.005
-    helped = learned(replace(FRESH, scale=0.5, previous=1.0), effect(0.4, error=1e-6))
-    assert (helped.gain, helped.previous, helped.take_back) == (0.4, None, False)
-    assert helped.excess == pytest.approx(0.8)  # half a scale took away 0.4
-    worth = going_on_must_bring(helped, AUTO)
+    assert plateau(FRESH).worth_of_a_cut(FRESH.at()) == 0.005
+    helped = FRESH.but(**CUT).measured(effect(0.4, error=1e-6))
+    assert (plateau(helped).gain, helped.command.trial, helped.command.status) == (0.4, None, Status.IDLE)
+    assert plateau(helped).excess == pytest.approx(0.8)  # half a scale took away 0.4
+    worth = plateau(helped).worth_of_a_cut(helped.at())
     assert worth == pytest.approx(EXCESS_SHARE * 0.8 * 0.5)
     upper = worth / (0.5 + 0.7 / 2)  # its interval of 95 % ends there
     assert scale(helped, trend(upper=0.99 * upper)) == 0.25
     assert scale(helped, trend(upper=1.01 * upper)) is None
-    _, command = decide(replace(helped, excess_error=0.08), trend(upper=0.08), AUTO)
+    _, command = knows(helped, excess_error=0.08).look(trend(upper=0.08))
     assert command is not None
     assert command.reason == (
         "going on brings 4 % \u00b1 2.8 % per 500 steps, surely less than 6.8 %; the last cut brought 40 %, by all so far the next "
@@ -137,100 +150,92 @@ def test_what_a_cut_is_worth_is_learned_from_what_cuts_brought() -> None:
 
 
 def test_cuts_are_pooled_by_their_precision() -> None:
-    known = replace(FRESH, scale=0.5, previous=1.0, excess=0.4, excess_error=0.01)
-    hidden = learned(known, effect(-0.3, error=0.5))
+    known = knows(FRESH.but(**CUT), excess=0.4, excess_error=0.01)
+    hidden = plateau(known.measured(effect(-0.3, error=0.5)))
     assert hidden.excess == pytest.approx(0.4, rel=0.01)  # what noise hides weighs little
-    clear = learned(replace(known, excess_error=0.5), effect(0.3, error=0.0001))
+    clear = plateau(knows(known, excess_error=0.5).measured(effect(0.3, error=0.0001)))
     assert clear.excess == pytest.approx(0.6, rel=0.01)
-    same = learned(replace(known, excess_error=0.02 * math.sqrt(OLD_COUNTS)), effect(0.3, error=0.01))
+    same = plateau(knows(known, excess_error=0.02 * math.sqrt(OLD_COUNTS)).measured(effect(0.3, error=0.01)))
     assert same.excess == pytest.approx((0.4 + 0.6) / 2)  # as precise as each other
     assert same.excess_error == pytest.approx(0.02 / math.sqrt(2))
 
 
 def test_the_first_cut_is_weighed_against_a_guess() -> None:
-    nothing_seen = learned(replace(FRESH, scale=0.5, previous=1.0), effect(-0.5, error=100.0))
+    nothing_seen = plateau(FRESH.but(**CUT).measured(effect(-0.5, error=100.0)))
     assert nothing_seen.excess == pytest.approx(FIRST_GUESS, rel=0.01)
     assert nothing_seen.excess_error == pytest.approx(FIRST_GUESS, rel=0.01)
 
 
 def test_the_excess_is_relative_to_the_level_as_that_falls() -> None:
-    known = learned(replace(FRESH, scale=0.5, previous=1.0), effect(0.2, error=1e-6), 0.8)
-    assert known.excess == pytest.approx(0.4 / 0.8)
+    assert plateau(FRESH.but(**CUT).measured(effect(0.2, error=1e-6), 0.8)).excess == pytest.approx(0.4 / 0.8)
 
 
 def test_an_excess_is_never_negative() -> None:
-    known = learned(replace(FRESH, scale=0.5, previous=1.0), effect(-0.2, error=1e-6))
-    assert known.excess == 0.0
-    assert scale(replace(known, take_back=False), trend(upper=0.001)) is None
+    failed = FRESH.but(**CUT).measured(effect(-0.2, error=1e-6))
+    assert plateau(failed).excess == 0.0
+    assert scale(failed.but(status=Status.IDLE, trial=None), trend(upper=0.001)) is None
 
 
 def test_a_measurement_without_error_is_the_truth_and_two_are_no_error() -> None:
-    state = replace(FRESH, scale=0.5, previous=1.0, excess=0.1, excess_error=0.0)
-    assert learned(state, effect(0.2, error=0.0)).excess == pytest.approx(0.4)
+    certain = knows(FRESH.but(**CUT), excess=0.1, excess_error=0.0)
+    assert plateau(certain.measured(effect(0.2, error=0.0))).excess == pytest.approx(0.4)
 
 
 def test_a_cut_that_noise_hides_stays() -> None:
-    state = learned(PolicyState(scale=0.5, previous=1.0, commands=1, applied_at=5400), effect(-0.01, error=0.02))
-    assert (state.take_back, state.previous) == (False, None)
+    after = FRESH.but(**CUT, count=1, applied_at=5400).measured(effect(-0.01, error=0.02))
+    assert (after.command.status, after.command.trial) == (Status.IDLE, None)
 
 
 def test_a_cut_that_cost_progress_is_undone_once_a_level_and_not_tried_again_before_the_run_is_older() -> None:
-    after_cut = PolicyState(scale=0.5, previous=1.0, commands=1, applied_at=5900)
-    costly = learned(after_cut, effect(-0.03))
-    assert (costly.take_back, costly.undone) == (True, 0.5)
-    asked, command = decide(costly, trend(6000), AUTO)  # within the cooldown: a mistake is not kept
+    costly = FRESH.but(**CUT, count=1, applied_at=5900).measured(effect(-0.03))
+    assert (costly.command.status, plateau(costly).undone) == (Status.TAKING_BACK, 0.5)
+    asked, command = costly.look(trend(6000))  # within the cooldown: a mistake is not kept
     assert command is not None
     assert (command.scale, command.cause) == (1.0, "restore")
     assert command.reason.startswith("No gain: the last cut cost progress (it brought -3 %)")
-    assert asked.quiet_until == PATIENCE_AFTER_UNDO * 6000
-    restored = replace(applied(asked, 6001, 1.0), excess=0.4)
-    assert (restored.scale, restored.take_back, restored.previous) == (1.0, False, None)
+    assert asked.command.quiet_until == PATIENCE_AFTER_UNDO * 6000
+    restored = knows(asked.applied(6001, 1.0), excess=0.4)
+    assert (restored.command.scale, restored.command.status) == (1.0, Status.QUIET)
     assert scale(restored, trend(8999)) is None
-    again, command = decide(restored, trend(9000), AUTO)
+    again, command = restored.look(trend(9000))
     assert command is not None
     assert command.scale == 0.5
-    assert not learned(applied(again, 9001, 0.5), effect(-0.03)).take_back
-    lower = replace(restored, scale=0.25, previous=0.5)
-    assert learned(lower, replace(effect(-0.03), scale=0.25)).take_back
+    assert again.applied(9001, 0.5).measured(effect(-0.03)).command.status is Status.IDLE
+    lower = restored.but(status=Status.ON_TRIAL, scale=0.25, trial=Trial(0.5))
+    assert lower.measured(replace(effect(-0.03), scale=0.25)).command.status is Status.TAKING_BACK
 
 
-def test_a_state_of_the_version_before_is_restored_and_what_it_does_not_say_is_the_default() -> None:
-    old = {
-        "scale": 0.25,
-        "commands": 2,
-        "applied_at": 100,
-        "gain": 0.1,
-        "going": 0.02,
-        "tried": False,
-        "without_gain": 1,
-    }
-    state = PolicyState.restore(old)
-    assert (state.scale, state.commands, state.applied_at) == (0.25, 2, 100)
-    assert (state.excess, state.excess_error) == (0.4, 0.4)
-    assert PolicyState.restore({}) == PolicyState()
-    by_an_operator = PolicyState(scale=0.5, gain=0.1)
-    assert PolicyState.restore(asdict(by_an_operator)) == by_an_operator
-    assert PolicyState.restore(asdict(state)) == state
+def test_a_way_back_longer_than_one_command_may_go_takes_several() -> None:
+    deep = FRESH.but(status=Status.TAKING_BACK, scale=0.1, trial=Trial(0.35), applied_at=5000)
+    scales = []
+    for at in (6000, 6001):
+        deep, command = deep.look(replace(trend(at), horizon=1.0))
+        assert command is not None
+        scales.append(command.scale)
+        deep = deep.applied(at, command.scale).but(quiet_until=0.0)
+    assert scales == [0.2, 0.35]
+    assert deep.command.status is Status.QUIET
 
 
 def test_while_the_schedule_moves_even_a_cut_without_gain_stays() -> None:
-    state = PolicyState(scale=0.5, previous=1.0, take_back=True, schedule_moves=True)
-    assert scale(state, trend()) is None
+    failed = replace(FRESH, context=MOVES).but(status=Status.TAKING_BACK, scale=0.5, trial=Trial(1.0))
+    assert scale(failed, trend()) is None
 
 
 def test_no_gain_of_a_scale_that_was_not_ours_is_no_reason_to_take_back_a_later_cut() -> None:
-    state = learned(PolicyState(scale=0.3, previous=None), effect(-0.1))
-    assert state.excess is None
-    after, command = decide(state, trend(), AUTO)
+    foreign = FRESH.but(scale=0.3).measured(effect(-0.1))
+    assert plateau(foreign).excess is None
+    after, command = foreign.look(trend())
     assert command is not None
     assert command.scale == 0.15
-    assert scale(applied(after, 5001, 0.15), trend(5002)) is None
+    assert scale(after.applied(5001, 0.15), trend(5002)) is None
 
 
-def test_what_is_applied_or_refused_is_no_longer_asked() -> None:
-    asked = replace(FRESH, asked=0.5, commands=1)
-    assert applied(asked, 5010, 0.5) == replace(FRESH, scale=0.5, applied_at=5010, commands=1)
-    assert rejected(replace(asked, previous=1.0), 7000.0) == replace(FRESH, quiet_until=7000.0, commands=1)
+def test_the_effect_of_a_command_before_is_no_verdict_on_the_trial_in_flight() -> None:
+    in_flight, _ = knows(FRESH.but(scale=0.5), excess=0.4).look(trend(upper=0.001))
+    after = in_flight.measured(effect(-0.5, error=1e-6))
+    assert after.command.status is Status.IN_FLIGHT
+    assert (plateau(after).gain, plateau(after).excess) == (-0.5, 0.4)
 
 
 @pytest.mark.parametrize("level", [0.0, 5e-324])
@@ -243,108 +248,111 @@ def test_a_level_of_nothing_is_no_error(level: float) -> None:
 # ---- probes -------------------------------------------------------------------------------------------------------
 
 
-def probed(gain: float, error: float = 1e-4, look: Trend | None = None) -> PolicyState:
-    """After a probe at step 5000, where going on was worth 0.2 % of the level, that brought `gain`."""
-    asked, command = decide(FRESH, look or trend(), PROBING)
+def probed(gain: float, error: float = 1e-4) -> Moment:
+    """After a probe at step 5000, where continuing was worth 0.2 % of the level, that brought `gain`."""
+    asked, command = PROBES.look(trend())
     assert command is not None
-    return learned(applied(asked, 5001, command.scale), effect(gain, error))
+    return asked.applied(5001, command.scale).measured(effect(gain, error))
 
 
 def test_before_anything_is_known_of_a_cut_one_is_made_as_an_experiment() -> None:
-    asked, command = decide(FRESH, trend(upper=0.08), PROBING)
+    asked, command = PROBES.look(trend(upper=0.08))
     assert command is not None
-    assert (command.scale, command.cause, asked.previous) == (0.5, "probe", 1.0)
-    assert asked.probe == pytest.approx(0.04 + 0.7 * 0.04)
+    assert (command.scale, command.cause) == (0.5, "probe")
+    assert asked.command.trial is not None
+    assert asked.command.trial.previous == 1.0
+    assert asked.command.trial.worth == pytest.approx(0.04 + 0.7 * 0.04)
     assert "scale 0.5 is tried for as long, and kept if going on is worth less than 0.2 of the excess" in command.reason
 
 
 @pytest.mark.parametrize(
-    ("state", "look", "options"),
+    ("moment", "look"),
     [
-        (FRESH, trend(upper=0.08), AUTO),
-        (FRESH, trend(upper=0.08), replace(PROBING, mode="suggest")),
-        (FRESH, trend(upper=0.08), replace(PROBING, mode="approve")),
-        (FRESH, trend(upper=0.12), PROBING),  # its interval ends above PROBE_BELOW
-        (FRESH, replace(trend(upper=0.08), samples=PROBE_SAMPLES - 1), PROBING),
-        (replace(FRESH, excess=0.01), trend(upper=0.08), PROBING),
-        (replace(FRESH, asked=0.5), trend(upper=0.08), PROBING),
-        (replace(FRESH, quiet_until=5001), trend(upper=0.08), PROBING),
-        (replace(FRESH, schedule_moves=True), trend(upper=0.08), PROBING),
+        (FRESH, trend(upper=0.08)),
+        (options(probe=True, mode="suggest"), trend(upper=0.08)),
+        (options(probe=True, mode="approve"), trend(upper=0.08)),
+        (PROBES, trend(upper=0.12)),  # its interval ends above PROBE_BELOW
+        (PROBES, replace(trend(upper=0.08), samples=PROBE_SAMPLES - 1)),
+        (knows(PROBES, excess=0.01), trend(upper=0.08)),
+        (PROBES.but(status=Status.IN_FLIGHT, wanted=0.5), trend(upper=0.08)),
+        (PROBES.but(quiet_until=5001), trend(upper=0.08)),
+        (replace(PROBES, context=MOVES), trend(upper=0.08)),
     ],
 )
-def test_no_experiment_without_leave_or_need(state: PolicyState, look: Trend, options: PolicyOptions) -> None:
-    assert scale(state, look, options) is None
+def test_no_experiment_without_leave_or_need(moment: Moment, look: Trend) -> None:
+    assert scale(moment, look) is None
 
 
 def test_a_probe_that_shows_a_cut_to_be_worth_more_stays() -> None:
     kept = probed(0.1)
-    assert (kept.take_back, kept.probe, kept.previous) == (False, None, None)
-    assert kept.excess == pytest.approx(0.2, rel=1e-3)
-    assert scale(kept, trend(6000), PROBING) is None  # the cooldown
+    assert (kept.command.status, kept.command.trial) == (Status.IDLE, None)
+    assert plateau(kept).excess == pytest.approx(0.2, rel=1e-3)
+    assert scale(kept, trend(6000)) is None  # the cooldown
 
 
 @pytest.mark.parametrize(
-    ("gain", "why"),
+    ("gain", "reason"),
     [
         (0.005, "the trial brought 0.5 %, while going on is worth up to 0.34 % per horizon: it came too early"),
         (-0.01, "No gain: the trial brought -1 %"),
     ],
 )
-def test_a_probe_that_came_too_early_is_taken_back_and_what_it_showed_is_known(gain: float, why: str) -> None:
-    back = probed(gain)
-    assert back.take_back
-    asked, command = decide(back, trend(5600), PROBING)
+def test_a_probe_that_came_too_early_is_taken_back_and_what_it_showed_is_known(gain: float, reason: str) -> None:
+    failed = probed(gain)
+    assert failed.command.status is Status.TAKING_BACK
+    asked, command = failed.look(trend(5600))
     assert command is not None
     assert (command.scale, command.cause) == (1.0, "restore")
-    assert command.reason.startswith(f"{why}; it is taken back, and not tried again before step 7000")
-    restored = applied(asked, 5601, 1.0)
-    assert (restored.probe, restored.previous, restored.take_back, restored.without_gain) == (None, None, False, 0)
-    assert scale(restored, trend(6999, upper=0.0), PROBING) is None
+    assert command.reason.startswith(f"{reason}; it is taken back, and not tried again before step 7000")
+    restored = asked.applied(5601, 1.0)
+    assert (restored.command.trial, restored.command.status) == (None, Status.QUIET)
+    assert plateau(restored).without_gain == 0
+    assert scale(restored, trend(6999, upper=0.0)) is None
     if gain > 0:  # from then on the usual rule decides
-        assert scale(restored, trend(8000, upper=0.9 * going_on_must_bring(restored, PROBING)), PROBING) == 0.5
+        worth = plateau(restored).worth_of_a_cut(restored.at())
+        assert scale(restored, trend(8000, upper=0.9 * worth)) == 0.5
 
 
 def test_a_probe_whose_effect_noise_hides_is_taken_back_and_made_again_later() -> None:
-    back = probed(-0.007, error=0.012)
-    assert (back.take_back, back.excess) == (True, None)
-    asked, _ = decide(back, trend(5600), PROBING)
-    restored = applied(asked, 5601, 1.0)
-    assert scale(restored, trend(6999), PROBING) is None
-    _, command = decide(restored, trend(7001), PROBING)
+    failed = probed(-0.007, error=0.012)
+    assert (failed.command.status, plateau(failed).excess) == (Status.TAKING_BACK, None)
+    asked, _ = failed.look(trend(5600))
+    restored = asked.applied(5601, 1.0)
+    assert scale(restored, trend(6999)) is None
+    _, command = restored.look(trend(7001))
     assert command is not None
     assert command.cause == "probe"
     few = replace(trend(7001), samples=PROBE_SAMPLES - 1)  # of the new phase: meanwhile a plateau is cut as ever
-    _, command = decide(restored, few, PROBING)
+    _, command = restored.look(few)
     assert command is not None
     assert command.cause == "plateau"
 
 
 def test_a_probe_of_which_nothing_can_be_learned_is_taken_back() -> None:
-    asked, _ = decide(FRESH, trend(), PROBING)
-    lost = applied(asked, 5001, 0.5)  # then the level shifted, and its effect is not measured
-    assert scale(lost, trend(6500), PROBING) is None
-    _, command = decide(lost, trend(6502), PROBING)
+    asked, _ = PROBES.look(trend())
+    lost = asked.applied(5001, 0.5)  # then the level shifted, and its effect is not measured
+    assert scale(lost, trend(6500)) is None
+    after, command = lost.look(trend(6502))
     assert command is not None
-    assert (command.scale, command.cause) == (1.0, "restore")
+    assert (command.scale, command.cause, after.command.status) == (1.0, "restore", Status.TAKING_BACK)
     assert "could not be measured" in command.reason
 
 
-def test_a_probe_below_which_somebody_went_leaves_nothing_behind() -> None:
-    below = replace(probed(0.005), scale=1.0, asked=None)
-    after, command = decide(below, trend(5600), PROBING)
-    assert (command, after.probe, after.previous, after.take_back) == (None, None, None, False)
+def test_a_probe_that_somebody_took_back_leaves_nothing_behind() -> None:
+    after, command = probed(0.005).but(scale=1.0).look(trend(5600))
+    assert (command, after.command.trial, after.command.status) == (None, None, Status.IDLE)
 
 
 def test_after_two_cuts_in_a_row_without_gain_the_policy_stops_until_the_run_is_twice_as_old() -> None:
-    known = replace(FRESH, scale=0.5, previous=1.0, excess=0.3, excess_error=0.1)
-    once = learned(known, effect(-0.001))
-    assert (once.without_gain, once.quiet_until, once.take_back) == (1, 0.0, False)
-    assert learned(replace(once, previous=1.0), effect(0.001)).without_gain == 0
-    twice = learned(replace(once, previous=1.0), effect(-0.001))
-    assert (twice.without_gain, twice.quiet_until) == (0, PATIENCE_WITHOUT_GAIN * 6000)
+    known = knows(FRESH.but(**CUT), excess=0.3, excess_error=0.1)
+    once = known.measured(effect(-0.001))
+    assert (plateau(once).without_gain, once.command.quiet_until, once.command.status) == (1, 0.0, Status.IDLE)
+    assert plateau(once.but(**CUT).measured(effect(0.001))).without_gain == 0
+    twice = once.but(**CUT).measured(effect(-0.001))
+    assert (plateau(twice).without_gain, twice.command.quiet_until) == (0, PATIENCE_WITHOUT_GAIN * 6000)
     look = replace(trend(11_999, upper=0.0), upper_now=0.0, improvement_now=0.0)
-    assert scale(replace(twice, excess=0.3), look) is None
-    assert scale(replace(twice, excess=0.3), replace(look, step=12_000)) == 0.25
+    assert scale(knows(twice, excess=0.3), look) is None
+    assert scale(knows(twice, excess=0.3), replace(look, step=12_000)) == 0.25
 
 
 @pytest.mark.parametrize(

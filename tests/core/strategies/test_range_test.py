@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from lrwatch.controller import Controller
+from lrwatch.core import command as life
+from lrwatch.core.command import Applied, CommandState
 from lrwatch.core.events import Command, RangeTest
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies import plateau
-from lrwatch.core.strategies.plateau import PolicyState
-from lrwatch.core.strategies.range_test import STAIRS, Stair, Sweep, due, result
+from lrwatch.core.strategies.base import Context, Strategy
+from lrwatch.core.strategies.limits import Limits
+from lrwatch.core.strategies.range_test import STAIRS, LrRangeTest, Stair, Sweep, result
 
 OPTIONS = PolicyOptions(mode="auto", strategy="range_test", max_scale=8.0, length=1200)
 
@@ -25,19 +27,20 @@ def walk(
     loss: Callable[[float, int], float], options: PolicyOptions = OPTIONS, late: int = 0
 ) -> tuple[list[Command], RangeTest]:
     """A test on a training that answers `loss` (of scale and step) and applies commands `late` steps after they came."""
-    sweep, standing = Sweep.plan(0, PolicyState(), options.length, options), PolicyState()
+    strategy: Strategy = LrRangeTest().begin(0, Context(options=options))
+    command = CommandState()
     commands: list[Command] = []
-    for step in range(10 * options.length):
-        if standing.asked is not None and step >= commands[-1].step + late:
-            standing = plateau.applied(standing, step, standing.asked)
-        sweep = Sweep.restore(json.loads(json.dumps(asdict(sweep))))
-        sweep, said = due(sweep, standing, step, loss(standing.scale, step), options)
-        if isinstance(said, RangeTest):
-            assert standing.scale == 1.0
-            return commands, said
-        if said is not None:
-            commands.append(said)
-            standing = replace(standing, asked=said.scale, commands=standing.commands + 1)
+    for at in range(10 * options.length):
+        if command.wanted is not None and at >= commands[-1].step + late:
+            command = life.step(command, Applied(at, command.wanted, 1.0))
+        strategy = LrRangeTest.from_state(json.loads(json.dumps(strategy.state())))
+        strategy, says, event, _ = strategy.tick(at, loss(command.scale, at), Context(command, options))
+        if isinstance(says, RangeTest):
+            assert command.scale == 1.0
+            return commands, says
+        if says is not None and event is not None:
+            commands.append(says)
+            command = life.step(command, event)
     raise AssertionError("it does not end")
 
 
@@ -106,11 +109,11 @@ def test_the_way_back_from_far_away_takes_as_many_commands_as_the_guards_ask() -
 )
 def test_without_room_or_commands_it_does_not_begin(options: PolicyOptions, commands: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Sweep.plan(0, PolicyState(commands=commands), 1200, options)
+        Sweep.plan(0, 1200, Limits(CommandState(count=commands), options))
 
 
 def test_with_few_commands_the_stairs_are_higher() -> None:
-    sweep = Sweep.plan(0, PolicyState(commands=8), 1200, OPTIONS)
+    sweep = Sweep.plan(0, 1200, Limits(CommandState(count=8), OPTIONS))
     assert (len(sweep.scales), sweep.stair_steps) == (8, 150.0)
     assert (sweep.scales[0], sweep.scales[-1]) == (0.1, 8.0)
 

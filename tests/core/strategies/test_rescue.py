@@ -8,16 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from support.strategies import Moment
 
-from lrwatch.core.events import Finding
-from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies import plateau
-from lrwatch.core.strategies.plateau import PolicyState
-from lrwatch.core.strategies.rescue import SOON, STAIRS_A_WAIT, Rescue, answer, answers, due
+from lrwatch.core.command import CommandState, Status
+from lrwatch.core.events import Command, Finding
+from lrwatch.core.options import Horizon, PolicyOptions
+from lrwatch.core.strategies.rescue import SOON, STAIRS_A_WAIT, Rescue, leaves_course
 
-AUTO = PolicyOptions(mode="auto", strategy="rescue")
 HORIZON = 400.0
-FRESH = PolicyState()
+FRESH = Moment(Rescue(), PolicyOptions(mode="auto", strategy="rescue"), context={"horizon": Horizon.parse(HORIZON)})
 
 
 def found(kind: Any = "divergence", step: int = 4000, **evidence: Any) -> Finding:
@@ -25,10 +24,15 @@ def found(kind: Any = "divergence", step: int = 4000, **evidence: Any) -> Findin
     return Finding(kind, "loss", step, evidence, f"{kind} at step {step}")
 
 
-def cut(state: Rescue | None = None, standing: PolicyState = FRESH, step: int = 4000) -> tuple[Rescue, float]:
-    after, command = answer(state or Rescue(), standing, found(step=step), HORIZON, 1.0, AUTO)
+def remembers(moment: Moment) -> Rescue:
+    assert isinstance(moment.strategy, Rescue)
+    return moment.strategy
+
+
+def cut(moment: Moment = FRESH, finding: Finding | None = None) -> tuple[Moment, Command]:
+    after, command = moment.found(finding or found())
     assert command is not None
-    return after, command.scale
+    return after, command
 
 
 @pytest.mark.parametrize(
@@ -43,33 +47,37 @@ def cut(state: Rescue | None = None, standing: PolicyState = FRESH, step: int = 
     ],
 )
 def test_it_answers_what_leaves_the_course_and_nothing_else(finding: Finding, expected: bool) -> None:
-    assert answers(finding) is expected
-    assert (answer(Rescue(), PolicyState(), finding, HORIZON, 1.0, AUTO)[1] is not None) is expected
+    assert leaves_course(finding) is expected
+    assert (FRESH.found(finding)[1] is not None) is expected
+
+
+def test_of_another_metric_only_a_value_that_is_not_finite_counts() -> None:
+    assert FRESH.found(found("divergence"), watched=False) == (FRESH, None)
+    assert FRESH.found(found("nonfinite"), watched=False)[1] is not None
 
 
 def test_a_divergence_is_cut_and_after_a_horizon_the_scale_goes_back_in_stairs() -> None:
-    state, scale = cut()
-    assert scale == 0.5
-    standing = PolicyState(scale=0.5, applied_at=4005, commands=1)
-    assert due(state, standing, 4005 + 399, 2.5, AUTO) == (state, None)
+    moment, command = cut()
+    assert command.scale == 0.5
+    moment = moment.applied(4005, 0.5)
+    assert moment.tick(4005 + 399, 2.5) == (moment, None)
     scales, steps, step = [], [], 4405
-    while state.back_to is not None and step < 6000:
-        state, command = due(state, standing, step, 2.5, AUTO)
-        if command is not None:
-            scales.append(command.scale)
+    while remembers(moment).back_to is not None and step < 6000:
+        moment, stair = moment.tick(step, 2.5)
+        if stair is not None:
+            scales.append(stair.scale)
             steps.append(step)
-            assert command.cause == "rescue"
-            standing = plateau.applied(standing, step, command.scale)
+            assert stair.cause == "rescue"
+            moment = moment.applied(step, stair.scale)
         step += 1
     assert scales == pytest.approx([math.sqrt(0.5), 1.0])
     assert [b - a for a, b in pairwise(steps)] == [HORIZON / STAIRS_A_WAIT]
-    assert (state.back_at, state.climbing) == (steps[-1], False)
+    assert (remembers(moment).back_at, remembers(moment).climbing) == (steps[-1], False)
 
 
 def test_only_values_that_are_not_finite_ask_for_a_checkpoint() -> None:
     for kind in ("divergence", "nonfinite"):
-        _, command = answer(Rescue(), PolicyState(), found(kind), HORIZON, 1.0, AUTO)
-        assert command is not None
+        _, command = cut(finding=found(kind))
         assert command.reload == (kind == "nonfinite")
         assert ("last checkpoint" in command.reason) == command.reload
 
@@ -78,56 +86,65 @@ def test_only_values_that_are_not_finite_ask_for_a_checkpoint() -> None:
     ("step", "wait"), [(5000, 2 * HORIZON), (5000 + SOON * 400 - 1, 2 * HORIZON), (5000 + SOON * 400, HORIZON)]
 )
 def test_a_run_that_leaves_its_course_again_soon_is_left_in_peace_for_twice_as_long(step: int, wait: float) -> None:
-    came_back = Rescue(wait=HORIZON, back_at=5000)
-    state, scale = cut(came_back, PolicyState(applied_at=5000), step)
-    assert (state.wait, state.back_to, scale) == (wait, 1.0, 0.5)
+    came_back = replace(FRESH, strategy=Rescue(wait=HORIZON, back_at=5000)).but(applied_at=5000)
+    moment, command = cut(came_back, found(step=step))
+    assert (remembers(moment).wait, remembers(moment).back_to, command.scale) == (wait, 1.0, 0.5)
 
 
 def test_on_the_way_back_it_cuts_from_where_it_stands_and_still_knows_where_it_came_from() -> None:
-    state, scale = cut(Rescue(back_to=1.0, wait=HORIZON, climbing=True), PolicyState(scale=0.7, applied_at=4500), 4600)
-    assert (scale, state.back_to, state.wait, state.climbing) == (0.35, 1.0, 2 * HORIZON, False)
+    climbing = replace(FRESH, strategy=Rescue(back_to=1.0, wait=HORIZON, climbing=True)).but(scale=0.7, applied_at=4500)
+    moment, command = cut(climbing, found(step=4600))
+    state = remembers(moment)
+    assert (command.scale, state.back_to, state.wait, state.climbing) == (0.35, 1.0, 2 * HORIZON, False)
 
 
 @pytest.mark.parametrize(
-    "standing",
-    [PolicyState(asked=0.5), PolicyState(commands=20), PolicyState(quiet_until=4001), PolicyState(scale=0.001)],
+    "command",
+    [
+        CommandState(Status.IN_FLIGHT, wanted=0.5),
+        CommandState(count=20),
+        CommandState(quiet_until=4001),
+        CommandState(scale=0.001),
+    ],
 )
-def test_the_guards_hold_for_a_rescue_too(standing: PolicyState) -> None:
-    assert answer(Rescue(), standing, found(), HORIZON, 1.0, AUTO) == (Rescue(), None)
+def test_the_limits_hold_for_a_rescue_too(command: CommandState) -> None:
+    limited = replace(FRESH, command=command)
+    assert limited.found(found()) == (limited, None)
 
 
 def test_a_cut_that_was_refused_leaves_nothing_to_go_back_from() -> None:
-    state, _ = cut()
-    state, command = due(state, replace(PolicyState(), applied_at=100), 5000, 2.0, AUTO)
-    assert (state.back_to, command) == (None, None)
+    moment, _ = cut()
+    moment, command = moment.refused(0.0).but(applied_at=100).tick(5000, 2.0)
+    assert (remembers(moment).back_to, command) == (None, None)
 
 
 def test_as_long_as_the_run_is_not_calm_it_waits_and_cuts_once_more_where_a_wait_was_not_enough() -> None:
-    state, _ = cut()
-    standing = PolicyState(scale=0.5, applied_at=4005, commands=1)
+    moment, _ = cut()
+    moment = moment.applied(4005, 0.5)
     for step in range(4005, 4405):
-        state, command = due(state, standing, step, 2.51, AUTO)
+        moment, command = moment.tick(step, 2.51)
         assert command is None
-    state, command = due(state, standing, 4405, 2.51, AUTO)
+    moment, command = moment.tick(4405, 2.51)
     assert command is not None
     assert (command.scale, command.reason) == (0.25, "400 steps at scale 0.5 did not bring the run back")
-    standing = PolicyState(scale=0.25, applied_at=4406, commands=2)
+    moment = moment.applied(4406, 0.25)
     for step in range(4406, 4806):
-        state, command = due(state, standing, step, 2.5 if step > 4500 else 2.51, AUTO)
+        moment, command = moment.tick(step, 2.5 if step > 4500 else 2.51)
         assert command is None
-    assert due(state, standing, 4900, 2.5, AUTO)[1] is not None
+    assert moment.tick(4900, 2.5)[1] is not None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_stays_no_number_is_neither_calm_nor_a_reason_for_further_cuts(value: float) -> None:
-    state, command = answer(Rescue(), PolicyState(), found("nonfinite"), HORIZON, 1.0, AUTO)
-    standing = PolicyState(scale=0.5, applied_at=4001, commands=1)
+    moment, _ = cut(finding=found("nonfinite"))
+    moment = moment.applied(4001, 0.5)
     for step in range(4001, 9000):
-        state, command = due(state, standing, step, value, AUTO)
+        moment, command = moment.tick(step, value)
         assert command is None
-    assert due(state, standing, 9000 + int(HORIZON), 1e9, AUTO)[1] is not None
+    assert moment.tick(9000 + int(HORIZON), 1e9)[1] is not None
 
 
 def test_of_a_metric_that_should_rise_calm_is_above() -> None:
-    state, _ = answer(Rescue(), PolicyState(), found(best=50.0, allowed=5.0), HORIZON, -1.0, AUTO)
-    assert state.calm == -45.0
+    rising = replace(FRESH, context={**FRESH.context, "sign": -1.0})
+    moment, _ = cut(rising, found(best=50.0, allowed=5.0))
+    assert remembers(moment).calm == -45.0

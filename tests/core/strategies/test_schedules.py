@@ -1,4 +1,4 @@
-"""Strategies that go by steps: the staircase, and that it stays close to its curve."""
+"""Schedules: the staircase, and that it stays close to its curve."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import math
 import pytest
 
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.schedules import STAIRS, TIMED, Plan, share, wanted
+from lrwatch.core.strategies import STRATEGIES
+from lrwatch.core.strategies.base import Context
+from lrwatch.core.strategies.schedules import STAIRS, Cosine, Schedule, Wsd
 
 BUDGET = PolicyOptions().max_commands
 
 
 def stairs(options: PolicyOptions, steps: int) -> list[float]:
-    return [wanted(Plan(), step, options) for step in range(steps)]
+    schedule = STRATEGIES[options.strategy]()
+    assert isinstance(schedule, Schedule)
+    return [schedule.wanted(step, options) for step in range(steps)]
 
 
 def test_step_reduces_by_the_factor_every_so_many_steps() -> None:
@@ -49,29 +53,29 @@ def test_a_decay_stays_close_to_its_curve_within_the_budget_of_commands(strategy
 
 def test_wsd_of_a_run_without_a_known_end_waits_for_the_operator_and_then_decays_over_its_share() -> None:
     options = PolicyOptions(strategy="wsd", decay_share=0.2)
-    assert wanted(Plan(), 10**9, options) == 1.0
-    plan = Plan(decay_at=8000)
-    assert wanted(plan, 8000, options) == 1.0
-    assert wanted(plan, 9000, options) == pytest.approx(0.5, abs=0.04)
-    assert wanted(plan, 9999, options) > wanted(plan, 10_000, options) == options.min_scale
+    assert Wsd().wanted(10**9, options) == 1.0
+    plan = Wsd(decay_at=8000)
+    assert plan.wanted(8000, options) == 1.0
+    assert plan.wanted(9000, options) == pytest.approx(0.5, abs=0.04)
+    assert plan.wanted(9999, options) > plan.wanted(10_000, options) == options.min_scale
 
 
 def test_a_decay_that_is_begun_by_hand_takes_as_long_as_the_one_that_was_planned() -> None:
     options = PolicyOptions(strategy="wsd", length=10_000, decay_share=0.1)
-    plan = Plan(decay_at=3000)
-    assert wanted(plan, 3999, options) > wanted(plan, 4000, options) == options.min_scale
+    plan = Wsd(decay_at=3000)
+    assert plan.wanted(3999, options) > plan.wanted(4000, options) == options.min_scale
 
 
-@pytest.mark.parametrize("strategy", TIMED)
-def test_a_strategy_begins_at_its_step_with_its_scale_and_stays_within_the_bounds(strategy: str) -> None:
-    options = PolicyOptions(strategy=strategy, every=10, length=100, min_scale=0.2, max_scale=2.0)  # type: ignore[arg-type]
-    plan = Plan(began_at=5000, base=1.5)
-    found = [wanted(plan, step, options) for step in range(4900, 5400)]
+@pytest.mark.parametrize("schedule", [s for s in STRATEGIES.values() if issubclass(s, Schedule)])
+def test_a_schedule_begins_at_its_step_with_its_scale_and_stays_within_the_bounds(schedule: type[Schedule]) -> None:
+    options = PolicyOptions(strategy=schedule.NAME, every=10, length=100, min_scale=0.2, max_scale=2.0)  # type: ignore[arg-type]
+    plan = schedule(began_at=5000, base=1.5)
+    found = [plan.wanted(step, options) for step in range(4900, 5400)]
     assert set(found[:101]) == {1.5}
     assert min(found) == 0.2
-    assert wanted(Plan(base=5.0), 0, options) == 2.0
+    assert schedule(base=5.0).wanted(0, options) == 2.0
 
 
-def test_what_does_not_go_by_steps_says_so() -> None:
-    with pytest.raises(ValueError, match="step, exponential, cosine, wsd to go by steps, got 'plateau'"):
-        share(Plan(), 0, PolicyOptions())
+def test_what_has_no_decay_says_so() -> None:
+    with pytest.raises(ValueError, match="strategy must be wsd to decay, got 'cosine'"):
+        Cosine().decay(0, Context())

@@ -1,70 +1,102 @@
-"""A trial upward: only with leave, once at a time, and taken back unless it is surely better."""
+"""A trial upwards: only with permission, one at a time, and taken back unless it is proven better."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from support.strategies import Moment
 
+from lrwatch.core.command import LevelShift, Reset, Status, Trial
+from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.plateau import PolicyState
-from lrwatch.core.strategies.trial_increase import FACTOR, PATIENCE, Trial, answer, due, learned
+from lrwatch.core.strategies.plateau import Plateau
+from lrwatch.core.strategies.trial_increase import FACTOR, PATIENCE
 
-LEAVE = PolicyOptions(mode="auto", max_scale=4.0)
+PERMITTED = PolicyOptions(mode="auto", max_scale=4.0)
 SLOW = Finding("too_slow", "loss", 4000, {}, "a straight line")
-FRESH = PolicyState()
+FRESH = Moment(Plateau(), PERMITTED)
+RAISED: dict[str, Any] = {"status": Status.ON_TRIAL, "scale": 1.5, "applied_at": 4000}
+
+
+def trend(step: int) -> Trend:
+    """A look at a curve that improves by 5 % of its level per 500 steps."""
+    return Trend(
+        step=step, state="improving", horizon=500.0, level=2.0, improvement=0.1, lower=0.09, improvement_now=0.1, upper=0.11,
+        upper_now=0.11, end=2.0, end_error=0.001, per_step=-2e-4, per_step_error=1e-7, samples=step,
+    )  # fmt: skip
 
 
 def effect(lower: float, upper: float) -> Effect:
     return Effect(step=4500, scale=1.5, gain=(lower + upper) / 2, lower=lower, upper=upper, message="")
 
 
-def test_with_leave_the_rate_goes_up_once() -> None:
-    trial, command = answer(Trial(), FRESH, SLOW, 0.05, LEAVE)
+def test_with_permission_the_rate_goes_up_once() -> None:
+    trying, command = replace(FRESH, context={"last_look": trend(3990)}).found(SLOW)
     assert command is not None
-    assert (command.scale, command.cause, trial.previous) == (FACTOR, "too_slow", 1.0)
-    assert answer(trial, replace(FRESH, scale=FACTOR), SLOW, 0.05, LEAVE) == (trial, None)
+    assert (command.scale, command.cause, trying.command.trial) == (FACTOR, "too_slow", Trial(1.0, 0.05))
+    raised = trying.applied(4001, FACTOR)
+    assert raised.command.status is Status.ON_TRIAL
+    assert raised.found(SLOW) == (raised, None)
 
 
 @pytest.mark.parametrize(
-    ("options", "state"),
+    "moment",
     [
-        (PolicyOptions(mode="auto"), FRESH),
-        (LEAVE, replace(FRESH, scale=4.0)),
-        (LEAVE, replace(FRESH, asked=0.5)),
-        (LEAVE, replace(FRESH, commands=20)),
-        (replace(LEAVE, mode="observe"), FRESH),
+        replace(FRESH, options=PolicyOptions(mode="auto")),
+        FRESH.but(scale=4.0),
+        FRESH.but(status=Status.IN_FLIGHT, wanted=0.5),
+        FRESH.but(count=20),
+        replace(FRESH, options=replace(PERMITTED, mode="observe")),
     ],
 )
-def test_without_leave_or_behind_a_guard_nothing_is_raised(options: PolicyOptions, state: PolicyState) -> None:
-    assert answer(Trial(), state, SLOW, 0.05, options) == (Trial(), None)
+def test_without_permission_or_behind_a_limit_nothing_is_raised(moment: Moment) -> None:
+    assert moment.found(SLOW) == (moment, None)
 
 
-def test_what_is_surely_better_is_kept() -> None:
-    assert learned(Trial(previous=1.0), effect(0.001, 0.1)) == Trial()
-    assert learned(Trial(previous=1.0, going=0.05), effect(0.006, 0.1)) == Trial()
-    assert learned(Trial(previous=1.0, going=0.05), effect(0.004, 0.1)).take_back
+def test_only_the_watched_metric_raises_the_rate() -> None:
+    assert FRESH.found(SLOW, watched=False) == (FRESH, None)
+
+
+@pytest.mark.parametrize(
+    ("worth", "lower", "status"),
+    [(0.0, 0.001, Status.IDLE), (0.05, 0.006, Status.IDLE), (0.05, 0.004, Status.TAKING_BACK)],
+)
+def test_what_is_proven_better_is_kept(worth: float, lower: float, status: Status) -> None:
+    after = FRESH.but(**RAISED, trial=Trial(1.0, worth)).measured(effect(lower, 0.1))
+    assert after.command.status is status
 
 
 @pytest.mark.parametrize("measured", [effect(-0.01, 0.1), effect(-0.2, -0.1)])
-def test_what_is_not_surely_better_is_taken_back_and_not_tried_again_before_the_run_is_older(measured: Effect) -> None:
-    trial = learned(Trial(previous=1.0), measured)
-    raised = replace(FRESH, scale=1.5, applied_at=4000)
-    trial, command = due(trial, raised, 4500, LEAVE)
+def test_what_is_not_proven_better_is_taken_back_and_not_repeated_before_the_run_is_older(measured: Effect) -> None:
+    failed = FRESH.but(**RAISED, trial=Trial(1.0, 0.0)).measured(measured)
+    after, command = failed.look(trend(4500))
     assert command is not None
     assert (command.scale, command.cause) == (1.0, "restore")
-    assert trial == Trial(quiet_until=PATIENCE * 4500)
-    assert answer(trial, FRESH, replace(SLOW, step=6749), 0.05, LEAVE)[1] is None
-    assert answer(trial, FRESH, replace(SLOW, step=6750), 0.05, LEAVE)[1] is not None
+    assert after.strategy == Plateau(no_increase_before=PATIENCE * 4500)
+    back = after.applied(4501, 1.0)
+    assert back.command.status is Status.QUIET
+    assert back.found(replace(SLOW, step=6749))[1] is None
+    assert back.found(replace(SLOW, step=6750))[1] is not None
+
+
+@pytest.mark.parametrize("event", [LevelShift(), Reset()])
+def test_a_trial_whose_baseline_is_lost_is_taken_back(event: Any) -> None:
+    lost = FRESH.but(**RAISED, trial=Trial(1.0, 0.0)).step(event)
+    _, command = lost.look(trend(4100))
+    assert command is not None
+    assert (command.scale, command.cause) == (1.0, "restore")
 
 
 def test_where_somebody_went_below_it_meanwhile_there_is_nothing_to_take_back() -> None:
-    trial, command = due(Trial(previous=1.0, take_back=True), replace(FRESH, scale=0.5), 4500, LEAVE)
-    assert (trial.previous, command) == (None, None)
+    failed = FRESH.but(status=Status.TAKING_BACK, scale=1.0, trial=Trial(1.0, 0.0))
+    after, command = failed.look(trend(4500))
+    assert (after.command.trial, command) == (None, None)
 
 
-def test_a_guard_keeps_the_way_back_for_later() -> None:
-    waiting = Trial(previous=1.0, take_back=True)
-    assert due(waiting, replace(FRESH, scale=1.5, quiet_until=5000), 4500, LEAVE) == (waiting, None)
-    assert due(waiting, replace(FRESH, scale=1.5, quiet_until=5000), 5000, LEAVE)[1] is not None
+def test_a_limit_keeps_the_way_back_for_later() -> None:
+    failed = FRESH.but(**{**RAISED, "status": Status.TAKING_BACK}, trial=Trial(1.0, 0.0), quiet_until=5000)
+    assert failed.look(trend(4500)) == (failed, None)
+    assert failed.look(trend(5000))[1] is not None

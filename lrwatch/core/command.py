@@ -1,0 +1,346 @@
+"""The life of one command: from the scale that a strategy wants to the proof that it helped.
+
+One command at a time is on its way. It is asked for, the trainer applies it or refuses it, and its effect is measured
+against a baseline: the line that the metric followed just before. A command that comes with a way back is a *trial*. It
+stays if its strategy finds the effect good enough, and is taken back otherwise.
+
+- IDLE: nothing is on its way and nothing is on trial.
+- IN_FLIGHT: a scale is wanted. The trainer has not answered, or an operator has not approved it.
+- ON_TRIAL: the scale of a trial is in use, and no verdict has been given. Without a baseline its effect is unknown.
+- TAKING_BACK: the trial failed. The way back is due, or it is on its way to the trainer. Where the limits of one command
+  do not let it reach the scale before the trial at once, it takes several commands.
+- QUIET: as IDLE, after something failed: strategies wait until `quiet_until`.
+
+`quiet_until` outlives QUIET: an operator may command earlier, and strategies still wait. The baseline, too, is
+independent of the status: the stair of a schedule is measured and is no trial.
+
+`TRANSITIONS` is the whole machine. A pair of status and event that it does not hold cannot happen, and `step` raises for
+it. Where a row holds two statuses, the first applies while something of the command is left: a trial, or a wanted scale.
+
+The shape follows h11's `_state.py` (prose, then one table). Statuses follow DESIGN's life of a command.
+
+>>> state = step(CommandState(), Asked(0.5, trial=Trial(1.0)))
+>>> state.status.name, state.scale, state.wanted
+('IN_FLIGHT', 1.0, 0.5)
+>>> state = step(state, Applied(100, 0.5, sign=1.0))
+>>> state.status.name, state.scale, state.wanted
+('ON_TRIAL', 0.5, None)
+>>> step(state, TrialFailed()).status.name
+'TAKING_BACK'
+>>> step(CommandState(), TrialFailed())
+Traceback (most recent call last):
+lrwatch.core.command.InvalidTransitionError: a command that is idle cannot take TrialFailed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Any, NamedTuple
+
+from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.effect import Baseline
+
+# A jump of the logged learning rate matches a command if it differs from the wanted ratio by less than this: logs are
+# rounded.
+RATIO_TOLERANCE = 0.02
+
+
+class Status(str, Enum):
+    """Where a command stands; see the module."""
+
+    IDLE = "idle"
+    IN_FLIGHT = "in_flight"
+    ON_TRIAL = "on_trial"
+    TAKING_BACK = "taking_back"
+    QUIET = "quiet"
+
+
+class Trial(NamedTuple):
+    """The way back of a command on trial.
+
+    Attributes:
+        previous: The scale before the trial.
+        worth: What continuing was worth per horizon when the trial was asked for, relative to the level of the metric, where
+            the verdict depends on it; else None.
+    """
+
+    previous: float
+    worth: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandState:
+    """What is known of the newest command.
+
+    Attributes:
+        status: Where it stands.
+        scale: The scale that the trainer is known to use.
+        wanted: The scale that was asked for and not answered yet, or None.
+        by_operator: Whether an operator asked for `wanted`.
+        look: The newest look at the trend when `wanted` was asked for: the baseline, if it is applied.
+        trial: The way back, from the question until the verdict, or None.
+        baseline: What the effect of the newest applied command is measured against, until it is measured, or None.
+        log_ratio: The ratio by which the logged learning rate is about to jump because of a command, or None.
+        applied_at: Step from which the newest applied command was in force, or None.
+        count: Commands of strategies so far, for the budget.
+        quiet_until: Strategies give no command before this step.
+    """
+
+    status: Status = Status.IDLE
+    scale: float = 1.0
+    wanted: float | None = None
+    by_operator: bool = False
+    look: Trend | None = None
+    trial: Trial | None = None
+    baseline: Baseline | None = None
+    log_ratio: float | None = None
+    applied_at: int | None = None
+    count: int = 0
+    quiet_until: float = 0.0
+
+    @property
+    def restores(self) -> bool:
+        """Whether the trial failed and the way back is due or on its way."""
+        return self.status is Status.TAKING_BACK
+
+    @property
+    def effect_is_unknown(self) -> bool:
+        """Whether a trial is in use that cannot be measured any more."""
+        return self.status is Status.ON_TRIAL and self.baseline is None
+
+    def explains(self, ratio: float) -> bool:
+        """Whether a jump of the logged learning rate by `ratio` is that of a command."""
+        return self.log_ratio is not None and abs(ratio / self.log_ratio - 1) < RATIO_TOLERANCE
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the state as JSON-plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> CommandState:
+        """Return the state that `as_json` gave."""
+        look, trial, baseline = state["look"], state["trial"], state["baseline"]
+        return cls(
+            **{
+                **state,
+                "status": Status(state["status"]),
+                "look": None if look is None else Trend(**look),
+                "trial": None if trial is None else Trial(*trial),
+                "baseline": None if baseline is None else Baseline(**baseline),
+            }
+        )
+
+
+# ---- events --------------------------------------------------------------------------------------------------------
+
+
+class Asked(NamedTuple):
+    """A scale is wanted: by a strategy, or by an operator, who ends a trial. `trial` is the way back, if it is on trial."""
+
+    scale: float
+    trial: Trial | None = None
+    by_operator: bool = False
+
+
+class ReturnAsked(NamedTuple):
+    """The way back of a trial is wanted. `trial` is what is left of it after this command; strategies wait until `quiet_until`."""
+
+    scale: float
+    quiet_until: float
+    trial: Trial | None = None
+
+
+class Applied(NamedTuple):
+    """The trainer uses `scale` from `step` on.
+
+    `sign` is +1 for a metric to minimise and -1 for one to maximise. `in_log` says that the learning rate in the log
+    showed it; otherwise the trainer acknowledged it, and the log may still show it.
+    """
+
+    step: int
+    scale: float
+    sign: float
+    in_log: bool = False
+
+
+class AlreadyInUse(NamedTuple):
+    """The trainer answers that it uses the wanted scale, as it did before."""
+
+
+class Refused(NamedTuple):
+    """The wanted scale will not be applied: rejected, denied, expired or outdated. Strategies wait until `until`."""
+
+    until: float
+
+
+class EffectMeasured(NamedTuple):
+    """The effect of the newest applied command was measured. Strategies wait until `quiet_until`, where it is later."""
+
+    quiet_until: float = 0.0
+
+
+class TrialKept(NamedTuple):
+    """The trial is over, and the scale in use stays."""
+
+
+class TrialFailed(NamedTuple):
+    """The trial is over, and is to be taken back."""
+
+
+class LogFollowed(NamedTuple):
+    """The log has shown the jump of an applied command, or does not show jumps."""
+
+
+class MetricChanged(NamedTuple):
+    """Another metric is watched: lines of the one before are no baseline for it."""
+
+
+class LevelShift(NamedTuple):
+    """The level of the metric shifted for another reason: the effect cannot be told from that."""
+
+
+class Reset(NamedTuple):
+    """A resume, a rewind, or a jump of the trainer's own schedule: the curve before does not compare."""
+
+
+class Joined(NamedTuple):
+    """A trainer connects at `step` and uses `scale`, which is not the scale that was known."""
+
+    step: int
+    scale: float
+
+
+Event = (
+    Asked
+    | ReturnAsked
+    | Applied
+    | AlreadyInUse
+    | Refused
+    | EffectMeasured
+    | TrialKept
+    | TrialFailed
+    | LogFollowed
+    | MetricChanged
+    | LevelShift
+    | Reset
+    | Joined
+)
+EVENTS: tuple[type[Event], ...] = Event.__args__
+
+
+# ---- the table -----------------------------------------------------------------------------------------------------
+
+
+class Fork(NamedTuple):
+    """Two next statuses: while a trial or a wanted scale is left, and once nothing is left."""
+
+    left: Status
+    done: Status
+
+
+_I, _F, _T, _B, _Q = Status.IDLE, Status.IN_FLIGHT, Status.ON_TRIAL, Status.TAKING_BACK, Status.QUIET
+
+# fmt: off
+TRANSITIONS: dict[Status, dict[type[Event], Status | Fork]] = {
+    _I: {
+        Asked: _F, Applied: _I, AlreadyInUse: _I, Refused: _Q, EffectMeasured: _I, TrialKept: _I,
+        LogFollowed: _I, MetricChanged: _I, LevelShift: _I, Reset: _I, Joined: _I,
+    },
+    _F: {
+        Asked: _F, Applied: Fork(_T, _I), AlreadyInUse: Fork(_T, _I), Refused: _Q, EffectMeasured: _F, TrialKept: _F,
+        LogFollowed: _F, MetricChanged: _F, LevelShift: _F, Reset: Fork(_T, _I), Joined: _I,
+    },
+    _T: {
+        Asked: _F, ReturnAsked: _B, Applied: _T, AlreadyInUse: _T, Refused: _Q, EffectMeasured: _T, TrialKept: _I, TrialFailed: _B,
+        LogFollowed: _T, MetricChanged: _T, LevelShift: _T, Reset: _T, Joined: _I,
+    },
+    _B: {
+        Asked: _F, ReturnAsked: _B, Applied: Fork(_B, _Q), AlreadyInUse: Fork(_B, _Q), Refused: Fork(_B, _Q), EffectMeasured: _B,
+        TrialKept: Fork(_B, _I), LogFollowed: _B, MetricChanged: _B, LevelShift: _B, Reset: Fork(_B, _Q), Joined: _I,
+    },
+    _Q: {
+        Asked: _F, Applied: _Q, AlreadyInUse: _Q, Refused: _Q, EffectMeasured: _Q, TrialKept: _Q,
+        LogFollowed: _Q, MetricChanged: _Q, LevelShift: _Q, Reset: _Q, Joined: _I,
+    },
+}
+# fmt: on
+
+
+class InvalidTransitionError(ValueError):
+    """An event that cannot happen in this status: a fault of the caller."""
+
+
+def step(state: CommandState, event: Event, *, look: Trend | None = None) -> CommandState:
+    """Return the state after `event`.
+
+    Args:
+        state: The state before.
+        event: What happened.
+        look: The newest look at the trend, where `event` asks for a scale: the baseline, if that is applied.
+
+    Returns:
+        The state after it.
+
+    Raises:
+        InvalidTransitionError: `TRANSITIONS` does not hold this pair of status and event.
+    """
+    following = TRANSITIONS[state.status].get(type(event))
+    if following is None:
+        raise InvalidTransitionError(f"a command that is {state.status.value} cannot take {type(event).__name__}")
+    after = _changed(state, event, look)
+    if isinstance(following, Fork):
+        following = following.done if after.trial is None and after.wanted is None else following.left
+    return replace(after, status=following)
+
+
+_NOT_WANTED: dict[str, Any] = {"wanted": None, "by_operator": False, "look": None, "log_ratio": None}
+
+
+def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandState:
+    """Return `state` with what `event` changes beside the status."""
+    match event:
+        case Asked(scale, trial, by_operator):
+            return replace(
+                state, wanted=scale, look=look, trial=trial, by_operator=by_operator, log_ratio=scale / state.scale,
+                count=state.count + (not by_operator),
+            )  # fmt: skip
+        case ReturnAsked(scale, quiet_until, trial):
+            return replace(
+                state, wanted=scale, look=look, trial=trial, by_operator=False, log_ratio=scale / state.scale,
+                count=state.count + 1, quiet_until=quiet_until,
+            )  # fmt: skip
+        case Applied(at, scale, _, in_log):
+            log_ratio = None if in_log else scale / state.scale
+            after = replace(state, scale=scale, applied_at=at, baseline=_baseline(state, event), **_NOT_WANTED)
+            return replace(after, log_ratio=log_ratio)
+        case AlreadyInUse():
+            return replace(state, **_NOT_WANTED)
+        case Refused(until):
+            trial = state.trial if state.restores else None
+            return replace(state, trial=trial, quiet_until=until, **_NOT_WANTED)
+        case EffectMeasured(quiet_until):
+            return replace(state, baseline=None, quiet_until=max(state.quiet_until, quiet_until))
+        case TrialKept():
+            return replace(state, trial=None)
+        case TrialFailed():
+            return state
+        case LogFollowed():
+            return replace(state, log_ratio=None)
+        case MetricChanged():
+            return replace(state, baseline=None, look=None)
+        case LevelShift():
+            return replace(state, baseline=None)
+        case Reset():
+            return replace(state, baseline=None, **_NOT_WANTED)
+        case Joined(at, scale):
+            return replace(state, scale=scale, applied_at=at, trial=None, baseline=None, **_NOT_WANTED)
+
+
+def _baseline(state: CommandState, applied: Applied) -> Baseline | None:
+    """Return what the effect is measured against; None for a way up that is no trial, and where no look is known."""
+    upward_trial = state.trial is not None and state.trial.previous < applied.scale
+    if state.look is None or not (applied.scale < state.scale or upward_trial):
+        return None
+    return Baseline.of(state.look, applied.step, applied.scale, applied.sign)

@@ -1,0 +1,232 @@
+"""The metrics of one run: the newest value of each, detectors on those that are watched, and which one decides.
+
+Commands are decided on one metric, the primary one. It is what the user named, or what the names say is the loss; a better
+one that shows up later decides from its first row on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.detectors.train_val_pair import TrainValPair
+from lrwatch.core.events import Phase
+from lrwatch.core.names import primary, role
+from lrwatch.core.options import DetectOptions
+from lrwatch.core.sample import Batch
+from lrwatch.core.signal import REWIND, Signal, Tick
+from lrwatch.core.snapshot import MetricStatus, TrendStatus
+from lrwatch.core.tracker import Tracker
+
+# Metrics of a run that detectors watch: total losses of training and validation, and some to spare.
+MAX_WATCHED = 8
+
+# Metrics of a run whose newest value is remembered for the exporter.
+MAX_METRICS = 256
+
+# The primary metric from a row on, -1 for the rows before the batch too.
+PrimaryFrom = list[tuple[int, str]]
+
+
+class Metrics:
+    """The metrics of one run.
+
+    Args:
+        detect: What counts as a plateau.
+        wanted: The metric to decide on; None lets the names decide.
+
+    Attributes:
+        wanted: As given.
+        unwatched: Samples of metrics beyond MAX_METRICS, which are counted and not remembered.
+    """
+
+    def __init__(self, detect: DetectOptions, wanted: str | None = None) -> None:
+        self.wanted = wanted
+        self.unwatched = 0
+        self._detect = detect
+        self._values: dict[str, tuple[int, float]] = {}
+        self._trackers: dict[str, Tracker] = {}
+        self._best: str | None = None
+        self._pair: TrainValPair | None = None
+        self._unpaired = 0
+
+    @property
+    def primary(self) -> str | None:
+        """The metric that commands are decided on, or None before it is known."""
+        return self._best if self.wanted is None else self.wanted
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the metrics that were in the log so far."""
+        return list(self._values)
+
+    @property
+    def step(self) -> int | None:
+        """The newest step of any metric."""
+        return max((step for step, _ in self._values.values()), default=None)
+
+    @property
+    def watched(self) -> list[str]:
+        """Names of the metrics with detectors."""
+        return list(self._trackers)
+
+    @property
+    def trend(self) -> Trend | None:
+        """The newest trend of the primary metric."""
+        tracker = self._trackers.get(self.primary or "")
+        return tracker.trend if tracker else None
+
+    def silent(self, metric: str) -> int:
+        """Return the number of further finite, in-order samples of `metric` guaranteed to produce no signal."""
+        tracker = self._trackers.get(metric)
+        return tracker.silent if tracker else 0
+
+    def statuses(self, *, at_no_cost: bool = False) -> tuple[MetricStatus, ...]:
+        """Return where every metric stands; `at_no_cost` with the trends last computed, which may be a while ago."""
+        trends = {name: tracker.last_trend if at_no_cost else tracker.trend for name, tracker in self._trackers.items()}
+        judged = {name for name, tracker in self._trackers.items() if tracker.judged}
+        return tuple(
+            MetricStatus(name, step, value, _status(trends.get(name)), judged=name in judged)
+            for name, (step, value) in self._values.items()
+        )
+
+    # ---- samples --------------------------------------------------------------------------------------------------
+
+    def meet(self, batch: Batch) -> PrimaryFrom:
+        """Remember the names and newest values of `batch`. Return which metric is primary from which row on."""
+        primary_from = [(-1, self.primary)] if self.primary is not None else []
+        for name, column in batch.by_first_row():
+            if name in self._values or len(self._values) < MAX_METRICS:
+                self._values[name] = (int(batch.steps[column.rows[-1]]), float(column.values[-1]))
+            else:
+                self.unwatched += len(column.rows)
+            if name not in self._trackers and self._is_watched(name):
+                judged = batch.smoothing.get(name) != "running" or name == self.wanted
+                self._trackers[name] = Tracker(name, self._detect, judged=judged)
+                self._best = self._best_name()
+                metric = self.primary
+                if metric is not None and (not primary_from or primary_from[-1][1] != metric):
+                    primary_from.append((int(column.rows[0]), metric))
+        return primary_from
+
+    def _best_name(self) -> str | None:
+        return primary(name for name, tracker in self._trackers.items() if tracker.judged)
+
+    def _is_watched(self, name: str) -> bool:
+        if name == self.wanted:
+            return True
+        if len(self._trackers) >= MAX_WATCHED:
+            return False
+        # Where nothing is called a loss, a measure of error is what there is to watch.
+        return role(name) in ("train_loss", "val_loss") or (not self._trackers and primary([name]) is not None)
+
+    def feed(self, batch: Batch, threshold: float | None) -> list[Signal]:
+        """Run the detectors over `batch`, which `meet` has seen.
+
+        Args:
+            batch: Samples of one phase, but for rewinds.
+            threshold: Relative bound below which a look matters; None if every look does.
+
+        Returns:
+            The signals, not in order.
+        """
+        signals: list[Signal] = []
+        for rank, (name, tracker) in enumerate(self._trackers.items()):
+            column = batch.columns.get(name)
+            if column is None or not len(column.rows):
+                continue
+            steps = batch.steps_of(column)
+            rewinds = tracker.rewinds(steps)
+            if rewinds:  # the command in flight ends there, and with it the threshold
+                threshold = None
+            edges = sorted({0, *rewinds, len(steps)}) if rewinds else (0, len(steps))
+            for start, end in pairwise(edges):
+                if start in rewinds:
+                    tracker.rewind()
+                    message = f"the log goes back to step {steps[start]}: a resume, or another run"
+                    phase = Phase(int(steps[start]), "resume", message)
+                    signals.append(Signal(int(column.rows[start]), REWIND, name, phase))
+                found = tracker.feed(steps[start:end], column.values[start:end], threshold)
+                signals.extend(Signal(int(column.rows[start + i]), rank, name, what) for i, what in found)
+        signals.extend(self._feed_pair(batch))
+        return signals
+
+    def _feed_pair(self, batch: Batch) -> list[Signal]:
+        since = 0
+        if self._pair is None:
+            if len(self._trackers) == self._unpaired:  # known to have none
+                return []
+            self._unpaired = len(self._trackers)
+            judged = [name for name, tracker in self._trackers.items() if tracker.judged]
+            train = primary(name for name in judged if role(name) == "train_loss")
+            val = next((name for name in judged if role(name) == "val_loss"), None)
+            if train is None or val is None:
+                return []
+            self._pair = TrainValPair(train, val, self._detect)
+            # Both are known from the row on in which the later one comes first.
+            since = max(int(batch.columns[name].rows[0]) for name in (train, val) if name in batch.columns)
+        rank = len(self._trackers)
+        return [Signal(row, rank, finding.metric, finding) for row, finding in self._pair.feed(batch, since)]
+
+    def reread(self, batch: Batch) -> list[Signal]:
+        """Run the detectors of a phase over samples that came before the phase was known."""
+        return [
+            Signal(int(column.rows[i]), rank, name, what)
+            for rank, (name, tracker) in enumerate(self._trackers.items())
+            if (column := batch.columns.get(name)) is not None
+            for i, what in tracker.reread(batch.steps[column.rows], column.values)
+        ]
+
+    def ticks(self, batch: Batch, primary_from: PrimaryFrom) -> list[Signal]:
+        """Return every value in `batch` of the metrics that decide."""
+        rank = len(self._trackers) + 1
+        return [
+            Signal(row, rank, name, Tick(step, value))
+            for name in dict.fromkeys(name for _, name in primary_from)
+            if (column := batch.columns.get(name)) is not None
+            for row, step, value in zip(
+                column.rows.tolist(), batch.steps_of(column).tolist(), column.values.tolist(), strict=True
+            )
+        ]
+
+    def restart(self, phase_from: int | None = None) -> None:
+        """Begin a new phase for every metric: see `Tracker.restart`."""
+        for tracker in self._trackers.values():
+            tracker.restart(phase_from)
+
+    # ---- state ----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as JSON-plain values."""
+        return {
+            "values": {name: [step, repr(value)] for name, (step, value) in self._values.items()},
+            "trackers": {name: tracker.state() for name, tracker in self._trackers.items()},
+            "pair": None if self._pair is None else self._pair.state(),
+            "unwatched": self.unwatched,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
+        self._trackers = {}
+        for name, saved in state["trackers"].items():
+            self._trackers[name] = Tracker(name, self._detect)
+            self._trackers[name].restore(saved)
+        self._best = self._best_name()
+        self._pair = None if state["pair"] is None else TrainValPair.restore(state["pair"], self._detect)
+        self.unwatched = state["unwatched"]
+
+
+def _status(trend: Trend | None) -> TrendStatus | None:
+    if trend is None:
+        return None
+    return TrendStatus(
+        trend.state,
+        trend.ratio(trend.improvement),
+        trend.ratio(trend.lower),
+        trend.ratio(trend.upper),
+        trend.horizon,
+        trend.ratio(trend.detectable),
+    )

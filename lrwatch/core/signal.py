@@ -1,0 +1,36 @@
+"""What is to be heard at one row of a log, and in which order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.events import Finding, Phase
+from lrwatch.core.lr_changes import Move
+
+# Ranks of what comes at one row before the detectors, whose ranks are 0 and more in the order of the metrics.
+SCHEDULE = -2
+REWIND = -1
+
+
+class Tick(NamedTuple):
+    """A value of the watched metric, for a strategy that goes by steps."""
+
+    step: int
+    value: float
+
+
+class Signal(NamedTuple):
+    """Something to be heard at a row.
+
+    Attributes:
+        row: The row in the batch.
+        rank: The order within the row, ascending.
+        metric: The metric that it is about, or "".
+        what: A finding, a look at the trend, the begin of a phase, a move of the schedule, or a value.
+    """
+
+    row: int
+    rank: int
+    metric: str
+    what: Finding | Trend | Phase | Move | Tick

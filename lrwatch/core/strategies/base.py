@@ -1,0 +1,160 @@
+"""What a strategy is: a frozen state, and pure answers to what the run shows.
+
+A strategy hears three things, in the order of the log: looks at the trend of the watched metric, findings, and, if it
+asks for them, every value of the watched metric. To each it gives an `Answer`: itself as it is afterwards, and what it
+wants. It also learns what its commands brought.
+
+The policy (`core.policy`) checks the quorum, moves the command on (`core.command`) and tells the strategy what became of
+it. A strategy therefore never changes a command itself. It must stay within the `Limits` of its context: `bounded` gives
+the nearest scale that one command may ask for, `refuses` says whether one may come now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from lrwatch.core.command import Asked, ReturnAsked, TrialFailed, TrialKept
+from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.events import Command, Effect, Finding, RangeTest
+from lrwatch.core.options import Horizon
+from lrwatch.core.strategies.limits import Limits
+
+# `Strategy.threshold` where no look leads to a command.
+NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Context(Limits):
+    """What a strategy may know beside its own state.
+
+    Attributes:
+        sign: +1 for a metric to minimise, -1 for one to maximise.
+        horizon: The horizon of the detectors.
+        last_look: The newest look of this phase, where `Strategy.acts_between_looks`, else None.
+        schedule_moves: The trainer's own schedule is moving the learning rate.
+    """
+
+    sign: float = 1.0
+    horizon: Horizon = field(default=Horizon.parse("10%"))
+    last_look: Trend | None = None
+    schedule_moves: bool = False
+
+
+class Answer(NamedTuple):
+    """What a strategy answers to a signal.
+
+    Attributes:
+        strategy: The strategy afterwards.
+        says: The command that it wants, or the result of a test.
+        event: What that does to the newest command: a question, or the end of a trial.
+        agree_below: With a quorum, another loss agrees if its improvement per horizon is below this, relative to its level. None
+            where the watched loss decides alone.
+    """
+
+    strategy: Strategy
+    says: Command | RangeTest | None = None
+    event: Asked | ReturnAsked | TrialKept | None = None
+    agree_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A strategy that never commands: the base of those that do."""
+
+    NAME: ClassVar[str] = ""
+    """The value of `[policy] strategy`."""
+
+    MEASURED: ClassVar[bool] = True
+    """Whether the effect of its commands is measured against continuing at the scale before."""
+
+    WANTS_STEPS: ClassVar[bool] = False
+    """Whether it takes every value of the watched metric (`tick`)."""
+
+    NEEDS_TRAINER: ClassVar[bool] = False
+    """Whether it is pointless without a trainer that applies its commands."""
+
+    INTERRUPTS: ClassVar[bool] = False
+    """Whether it runs for a while and hands over to the strategy before it."""
+
+    def begin(self, step: int, context: Context) -> Strategy:
+        """Return the strategy as it begins to decide at `step`, with the scale in use.
+
+        Raises:
+            ValueError: It cannot begin in this context.
+        """
+        return type(self)()
+
+    def may_command_next(self) -> bool:
+        """Whether it may command at the next value, whatever that is."""
+        return self.WANTS_STEPS
+
+    def acts_between_looks(self, context: Context) -> bool:
+        """Whether a command can be issued between looks; the newest look is then its baseline."""
+        return False
+
+    def threshold(self, context: Context) -> float:
+        """Return the bound of a look, relative to the level, below which it may lead to a command; NEVER if none can."""
+        return NEVER
+
+    def look(self, trend: Trend, context: Context) -> Answer:
+        """Answer a look at the trend of the watched metric."""
+        return Answer(self)
+
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> Answer:
+        """Answer a finding; `watched` says whether it is of the watched metric."""
+        return Answer(self)
+
+    def tick(self, step: int, value: float, context: Context) -> Answer:
+        """Answer a value of the watched metric, whatever a float can be."""
+        return Answer(self)
+
+    def measured(
+        self, effect: Effect, level_ratio: float, context: Context
+    ) -> tuple[Strategy, TrialKept | TrialFailed | None, float]:
+        """Learn the effect of the newest applied command.
+
+        Args:
+            effect: The effect.
+            level_ratio: The level of the metric now over the level before the command.
+            context: The command is on trial here if the effect decides about it.
+
+        Returns:
+            The strategy, the verdict if the command is on trial, and the step before which no command may follow.
+        """
+        return self, None, 0.0
+
+    def applied(self, step: int, context: Context, *, by_operator: bool) -> Strategy:
+        """Return the strategy that decides after a command was applied at `step`; `context` has the new scale."""
+        return self
+
+    def refused(self, until: float, context: Context) -> tuple[Strategy, float]:
+        """Learn that a command will not be applied. Return the step before which no command may follow, `until` or another."""
+        return self, until
+
+    @property
+    def restores_scale(self) -> float | None:
+        """The scale that it restores before another strategy decides, or None where another may decide at once."""
+        return None
+
+    def end(self) -> Strategy:
+        """Return the strategy on its way to restoring the scale."""
+        return self
+
+    def decay(self, step: int, context: Context) -> Strategy:
+        """Begin a decay at `step`, as an operator wishes.
+
+        Raises:
+            ValueError: It has none, or it has begun.
+        """
+        raise ValueError(f"strategy must be wsd to decay, got {self.NAME!r}")
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as JSON-plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Strategy:
+        """Return the strategy whose `state` this is."""
+        return cls(**state)
