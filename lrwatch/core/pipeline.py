@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lrwatch.core.detectors.base import Output
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.detectors.train_val_pair import TrainValPair
 from lrwatch.core.events import Command, Event, Finding, Phase
@@ -158,8 +159,10 @@ class Pipeline:
             self._trackers[name] = Tracker(name, self.detect)
             self._trackers[name].restore(tracker)
         self._primary = self._best()
-        pair = state.get("pair")  # a state of version 0.1 has none
-        self._pair = None if pair is None else TrainValPair.restore(pair, self.detect)
+        self._pair = None
+        if (pair := state["pair"]) is not None:
+            self._pair = TrainValPair(pair["train"], pair["val"], self.detect)
+            self._pair.restore(pair)
         self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
         self._lr.restore(state["lr"])
         self._lr_metric = state["lr_metric"]
@@ -208,11 +211,12 @@ class Pipeline:
                     said.append((int(column.rows[start]), -1, name, Phase(int(steps[start]), "resume", message)))
                 found = tracker.feed(steps[start:end], column.values[start:end], worth if self._alone else None)
                 said.extend((int(column.rows[start + i]), order, name, what) for i, what in found)
-        said.extend((row, len(self._trackers), finding.metric, finding) for row, finding in self._feed_pair(batch))
+        paired = self._feed_pair(batch)
+        said.extend((row, len(self._trackers), self._pair.val, what) for row, what in paired if self._pair is not None)
         said.extend(self._ticks(batch, watched_from))
         return self._judge(batch, said, watched_from)
 
-    def _feed_pair(self, batch: Batch) -> list[tuple[int, Finding]]:
+    def _feed_pair(self, batch: Batch) -> list[tuple[int, Output]]:
         since = 0
         if self._pair is None:
             if len(self._trackers) == self._unpaired:  # known to have none
