@@ -182,7 +182,11 @@ def find_plateaus(
         direction=mode,  # type: ignore[arg-type]  # validated above
         false_alarms=false_alarms,
     )
-    return PlateauDetector(options).run(at, curve)
+    detector = PlateauDetector(options=options)
+    detector.threshold = -math.inf  # no look is needed that cannot be a finding
+    finite = np.isfinite(curve)
+    outputs = detector.feed(at[finite].tolist(), curve[finite].tolist())
+    return [output for _, output in outputs if isinstance(output, Finding)]
 
 
 def _whole(steps: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

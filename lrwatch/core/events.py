@@ -11,6 +11,52 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Kind = Literal["plateau", "divergence", "nonfinite", "spike", "oscillation", "overfitting", "too_slow", "stalled"]
+Severity = Literal["info", "warning", "critical"]
+
+
+@dataclass(frozen=True, slots=True)
+class FindingKind:
+    """What people read about a kind of finding.
+
+    Attributes:
+        noun: One finding of the kind, in words.
+        plural: Several of them.
+        severity: "info" may be left alone, "warning" wants a look, "critical" means that the run is being lost.
+        description: What it says of the run, in one clause.
+    """
+
+    noun: str
+    plural: str
+    severity: Severity
+    description: str
+
+
+KINDS: Mapping[Kind, FindingKind] = {
+    "plateau": FindingKind(
+        "plateau", "plateaus", "warning", "the mean improves by less per horizon than is worth waiting for"
+    ),
+    "divergence": FindingKind(
+        "divergence", "divergences", "critical", "the metric has left the level that it had reached, and stays away"
+    ),
+    "nonfinite": FindingKind(
+        "run of non-finite values", "runs of non-finite values", "critical", "the metric is NaN or infinite"
+    ),
+    "spike": FindingKind("spike", "spikes", "info", "the metric is far worse for a few values, and comes back"),
+    "oscillation": FindingKind(
+        "oscillation", "oscillations", "warning", "the learning rate is too high for the curvature"
+    ),
+    "overfitting": FindingKind(
+        "sign of overfitting", "signs of overfitting", "warning", "validation gets worse while training improves"
+    ),
+    "too_slow": FindingKind(
+        "stretch that was too slow", "stretches that were too slow", "info", "the learning rate may be too low"
+    ),
+    "stalled": FindingKind(
+        "stall", "stalls", "warning", "no sample for much longer than the run takes between samples"
+    ),
+}
+"""All kinds of findings, in the order in which people read them. A new kind is a row here and a word in `Kind`."""
+
 CAUSES = ("plateau", "probe", "restore", "schedule", "range_test", "rescue", "overfitting", "too_slow", "operator")
 """Why there is a command: a plateau, an experiment with a cut, a trial that is taken back, a strategy that goes by steps, a range test, a run that left
 its course, overfitting, a rate that may be too low, an operator."""
@@ -90,7 +136,7 @@ class Effect:
     """What an acknowledged command did: the level that came against the level that going on would have given.
 
     `gain` is relative to the level before: positive is better. `lower` and `upper` bound it at 95 %. `line` has the two
-    levels and where they come from; it is not in journals of version 0.1.
+    levels and where they come from; None where only the verdict is known.
     """
 
     step: int

@@ -168,7 +168,7 @@ class Metrics:
             # Both are known from the row on in which the later one comes first.
             since = max(int(batch.columns[name].rows[0]) for name in (train, val) if name in batch.columns)
         rank = len(self._trackers)
-        return [Signal(row, rank, finding.metric, finding) for row, finding in self._pair.feed(batch, since)]
+        return [Signal(row, rank, self._pair.val, what) for row, what in self._pair.feed(batch, since)]
 
     def reread(self, batch: Batch) -> list[Signal]:
         """Run the detectors of a phase over samples that came before the phase was known."""
@@ -215,7 +215,10 @@ class Metrics:
             self._trackers[name] = Tracker(name, self._detect)
             self._trackers[name].restore(saved)
         self._best = self._best_name()
-        self._pair = None if state["pair"] is None else TrainValPair.restore(state["pair"], self._detect)
+        self._pair = None
+        if (pair := state["pair"]) is not None:
+            self._pair = TrainValPair(pair["train"], pair["val"], self._detect)
+            self._pair.restore(pair)
         self.unwatched = state["unwatched"]
 
 

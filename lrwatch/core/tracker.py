@@ -1,21 +1,18 @@
-"""One watched metric: the row of detectors that its samples pass, in order."""
+"""One watched metric: hands its samples to the detectors of the registry, each in its scope, and collects what they yield."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from lrwatch.core.detectors.divergence import DivergenceDetector
-from lrwatch.core.detectors.nonfinite import NonFiniteDetector
-from lrwatch.core.detectors.oscillation import OscillationDetector
-from lrwatch.core.detectors.plateau import PlateauDetector, Shift, Trend
-from lrwatch.core.detectors.spike import SpikeDetector
-from lrwatch.core.detectors.too_slow import TooSlowDetector
-from lrwatch.core.events import Finding, Phase
+from lrwatch.core.checkpoint import Checkpointed
+from lrwatch.core.detectors import make_detectors
+from lrwatch.core.detectors.base import Detector, Output, TrendDetector
+from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Floats, Ints
 
@@ -23,37 +20,52 @@ from lrwatch.core.sample import Floats, Ints
 # whose step count is not the log's does not silence its metric.
 MAX_LATE = 2048
 
-# Fewer values than this are looked at one by one: it costs less than to call numpy.
-FEW = 32
-
-
-# Values that are handed on together to the detectors that judge groups of values anyway.
+# Samples that detectors get together: a call for each sample would cost more than what is done there.
 GROUP = 16
 
-Said = Finding | Trend | Phase
 
+class _Feeder(Checkpointed):
+    """Hands finite samples to the detectors of one scope: at once to those of the trend, to the others in whole groups.
 
-class _Groups:
-    """Collects samples until there are GROUP of them: a call for each sample would cost more than what is done there."""
+    Args:
+        detectors: The detectors.
+    """
 
-    def __init__(self) -> None:
+    SAVED = ("_steps", "_values")
+
+    def __init__(self, detectors: list[Detector[float]]) -> None:
+        self._at_once = [one for one in detectors if isinstance(one, TrendDetector)]
+        self._grouped = [one for one in detectors if not isinstance(one, TrendDetector)]
         self._steps: list[int] = []
         self._values: list[float] = []
 
-    def feed(self, steps: list[int], values: list[float], at: int) -> Iterable[tuple[int, list[int], list[float]]]:
-        """Take samples from index `at` on. -> whole groups, each with the index of its last sample."""
-        if len(self._values) + len(values) - at >= GROUP:
-            return self._whole(steps, values, at)
-        self._steps += steps[at:]
-        self._values += values[at:]
-        return ()
-
     @property
     def room(self) -> int:
-        """How many more samples make a whole group."""
-        return GROUP - len(self._values)
+        """Number of further samples until the next output is possible."""
+        return min([GROUP - len(self._values), *[one.room for one in self._at_once]])
 
-    def _whole(self, steps: list[int], values: list[float], at: int) -> Iterator[tuple[int, list[int], list[float]]]:
+    def clear(self) -> None:
+        """Drop the samples that wait for a whole group."""
+        self._steps, self._values = [], []
+
+    def feed(self, steps: list[int], values: list[float]) -> list[tuple[int, Output]]:
+        """Take finite samples.
+
+        Returns:
+            New outputs. Those from a group have the index of its last sample.
+        """
+        found: list[tuple[int, Output]] = []
+        if len(self._values) + len(values) < GROUP:
+            self._steps += steps
+            self._values += values
+        else:
+            self._feed_groups(steps, values, found)
+        for detector in self._at_once:
+            found += detector.feed(steps, values)
+        return found
+
+    def _feed_groups(self, steps: list[int], values: list[float], found: list[tuple[int, Output]]) -> None:
+        at = 0
         while at < len(values):
             end = min(at + GROUP - len(self._values), len(values))
             self._steps += steps[at:end]
@@ -61,66 +73,51 @@ class _Groups:
             at = end
             if len(self._values) == GROUP:
                 group = self._steps, self._values
-                self._steps, self._values = [], []
-                yield at - 1, *group
-
-    def state(self) -> list[list[Any]]:
-        """JSON-plain state."""
-        return [self._steps, self._values]
-
-    def restore(self, state: list[list[Any]]) -> None:
-        """The inverse of `state`."""
-        self._steps, self._values = (list(part) for part in state)
+                self.clear()
+                for detector in self._grouped:
+                    for _, output in detector.feed(*group):
+                        found.append((at - 1, output))
 
 
-class Tracker:
+class Tracker(Checkpointed):
     """The detectors of one metric of one run.
 
     Args:
         metric: Its name.
         options: What counts as a plateau.
-        judged: Whether there is more to say of it than that it is not finite. A mean since the epoch began is not judged: one
-            value is hardly news to the one before, and where an epoch begins it jumps.
+        judged: Whether detectors of finite values get it. A mean since the epoch began is not judged: one value is hardly
+            news to the one before, and where an epoch begins it jumps.
     """
+
+    SAVED = ("_run", "_phase", "_step", "_phase_from", "_late", "judged")
 
     def __init__(self, metric: str, options: DetectOptions, *, judged: bool = True) -> None:
         self.metric = metric
         self.judged = judged
-        self._options = options
-        self._nonfinite = NonFiniteDetector(metric)
-        self._plateau = PlateauDetector(options, metric)
-        self._start_run()
-        self._start_phase()
+        self._detectors: dict[str, Detector[float]] = make_detectors("metric", metric, options)
+        detectors = self._detectors.values()
+        self._unfiltered = [one for one in detectors if not one.FINITE_ONLY]
+        self._run = _Feeder([one for one in detectors if one.FINITE_ONLY and one.SCOPE != "phase"])
+        self._phase = _Feeder([one for one in detectors if one.FINITE_ONLY and one.SCOPE == "phase"])
+        self._trends = [one for one in detectors if isinstance(one, TrendDetector)]
         self._step: int | None = None
         self._phase_from: int | None = None
         self._late = 0
 
-    def _start_run(self) -> None:
-        """What is judged by the whole run, whatever its phases."""
-        self._groups = _Groups()
-        self._divergence = DivergenceDetector(self.metric, self._options.direction)
-        self._spike = SpikeDetector(self.metric, self._options.direction)
-
-    def _start_phase(self) -> None:
-        """What is judged by a phase alone, beside the trend."""
-        self._phase_groups = _Groups()
-        self._oscillation = OscillationDetector(self.metric, self._options.direction)
-        self._too_slow = TooSlowDetector(self.metric, self._options.direction)
-
     @property
     def trend(self) -> Trend | None:
         """The newest trend of this phase."""
-        return self._plateau.trend
+        return self._trends[0].trend if self._trends else None
 
     @property
     def last_trend(self) -> Trend | None:
-        """`trend`, or one from before, at no cost."""
-        return self._plateau.last_trend
+        """The newest trend that is already computed: `trend` or an earlier one, at no cost."""
+        return self._trends[0].last_trend if self._trends else None
 
     @property
     def silent(self) -> int:
-        """So many further samples, if finite and in order, surely lead to nothing being said."""
-        return min(self._groups.room, self._phase_groups.room, self._plateau.room) - 1
+        """Number of further finite, in-order samples guaranteed to produce no output."""
+        return min(self._run.room, self._phase.room) - 1
 
     def rewinds(self, steps: Ints) -> list[int]:
         """Indices of `steps` (shape (n,), n >= 1) that lie before the step in front of them."""
@@ -129,66 +126,59 @@ class Tracker:
             back = (np.flatnonzero(falls) + 1).tolist()
         return [0, *back] if self._step is not None and steps[0] < self._step else back
 
-    def feed(self, steps: Ints, values: Floats, worth: float | None = None) -> list[tuple[int, Said]]:
-        """Take samples of one phase (shape (n,) each). -> findings, looks and phases, each with the index of its sample.
+    def feed(self, steps: Ints, values: Floats, threshold: float | None = None) -> list[tuple[int, Output]]:
+        """Take samples of one phase.
 
-        With `worth`, only those looks that may matter: see `PlateauDetector.feed_from`.
+        Args:
+            steps: Their steps, shape (n,), n >= 1, not falling.
+            values: Their values, shape (n,).
+            threshold: None, or the relative threshold below which a look matters: see `TrendDetector.threshold`.
+
+        Returns:
+            New findings, trends and phases, each with the index of its sample.
         """
         places, plain = steps.tolist(), values.tolist()
         self._step = places[-1]
-        if all(map(math.isfinite, plain)) if len(plain) < FEW else np.isfinite(values).all():
-            self._nonfinite.feed_finite(len(plain))
-            return self._feed_finite(places, plain, worth)
-        found: list[tuple[int, Said]] = list(self._nonfinite.feed(steps, values))
-        index = np.flatnonzero(np.isfinite(values))
-        inner = self._feed_finite(steps[index].tolist(), values[index].tolist(), worth)
-        return [*found, *((int(index[i]), said) for i, said in inner)]
-
-    def _feed_finite(self, steps: list[int], values: list[float], worth: float | None) -> list[tuple[int, Said]]:
+        found: list[tuple[int, Output]] = []
+        for detector in self._unfiltered:
+            found += detector.feed(places, plain)
         if not self.judged:
-            return []
-        found: list[tuple[int, Said]] = []
-        for last, places, group in self._groups.feed(steps, values, 0):
-            found.extend((last, finding) for _, finding in self._divergence.feed_lists(places, group))
-            found.extend((last, finding) for _, finding in self._spike.feed_lists(places, group))
-        return [*found, *self._of_phase(steps, values, worth)]
+            return found
+        for trends in self._trends:
+            trends.threshold = threshold
+        if math.isfinite(sum(plain)):  # so all of them are, as nearly always
+            return [*found, *self._run.feed(places, plain), *self._feed_phase(places, plain)]
+        index, places, plain = _finite(steps, values)
+        found += [(index[i], output) for i, output in self._run.feed(places, plain)]
+        found += [(index[i], output) for i, output in self._feed_phase(places, plain)]
+        return found
 
-    def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Said]]:
-        """Samples of the new phase that were fed before it was known (shape (n,) each), once more for what a phase says.
+    def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Output]]:
+        """Take samples of the new phase that were fed before it was known, once more for the detectors of the phase.
 
-        That they were not finite, or had diverged, or spiked, was said when they came.
+        Args:
+            steps: Their steps, shape (n,), not falling.
+            values: Their values, shape (n,).
+
+        Returns:
+            New outputs of the phase, each with the index of its sample. What the detectors of the log and of the run
+            made of these samples was returned when they came.
         """
         if not self.judged:
             return []
-        index = np.flatnonzero(np.isfinite(values))
-        return [
-            (int(index[i]), said) for i, said in self._of_phase(steps[index].tolist(), values[index].tolist(), None)
-        ]
+        for trends in self._trends:
+            trends.threshold = None
+        index, places, plain = _finite(steps, values)
+        return [(index[i], output) for i, output in self._feed_phase(places, plain)]
 
-    def _of_phase(self, steps: list[int], values: list[float], worth: float | None) -> list[tuple[int, Said]]:
-        found: list[tuple[int, Said]] = []
-        at = self._skip_late(steps)
-        for last, places, group in self._phase_groups.feed(steps, values, at):
-            found.extend((last, finding) for _, finding in self._oscillation.feed_lists(places, group))
-            found.extend((last, finding) for _, finding in self._too_slow.feed_lists(places, group))
-        while at < len(values):
-            taken, trend = self._plateau.feed_from(steps, values, at, worth)
-            at += taken
-            if isinstance(trend, Shift):
-                found.append((at - 1, self._shifted(trend)))
-            elif trend is not None:
-                finding = self._plateau.finding(trend)
-                found.extend((at - 1, said) for said in (finding, trend) if said is not None)
-        return found
-
-    def _shifted(self, shift: Shift) -> Phase:
-        message = (
-            f"the level of {self.metric} went from {shift.before:.4g} to {shift.after:.4g} at once and stays there"
-        )
-        return Phase(shift.step, "level_shift", message)
+    def _feed_phase(self, steps: list[int], values: list[float]) -> list[tuple[int, Output]]:
+        late = self._skip_late(steps)
+        if not late:
+            return self._phase.feed(steps, values)
+        return [(late + i, output) for i, output in self._phase.feed(steps[late:], values[late:])]
 
     def _skip_late(self, steps: list[int]) -> int:
-        """How many of the first samples still belong to the phase before."""
+        """Return how many of the first samples still belong to the phase before."""
         if self._phase_from is None:
             return 0
         late = min(bisect_left(steps, self._phase_from), MAX_LATE - self._late)
@@ -198,48 +188,39 @@ class Tracker:
         return late
 
     def restart(self, phase_from: int | None = None) -> None:
-        """A new phase: the trend begins anew. What the run had reached is still what divergence is judged by.
+        """Begin a new phase. The detectors of the run continue: what the run had reached is what divergence is judged by.
 
         Args:
             phase_from: First step of the new phase, where it is known; samples before it may still come.
         """
-        self._plateau.restart()
-        self._start_phase()
+        self._restart("phase")
+        self._phase.clear()
         self._phase_from, self._late = phase_from, 0
 
     def rewind(self) -> None:
-        """The steps went back: the run was resumed, or another began in the same log. Nothing from before compares."""
-        self._plateau.restart()
-        self._start_run()
-        self._start_phase()
+        """Begin another run: the steps went back, as after a resume, and nothing from before is comparable."""
+        self._restart("run", "phase")
+        self._run.clear()
+        self._phase.clear()
         self._step = self._phase_from = None
 
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "nonfinite": self._nonfinite,
-            "groups": self._groups,
-            "divergence": self._divergence,
-            "spike": self._spike,
-            "phase_groups": self._phase_groups,
-            "oscillation": self._oscillation,
-            "too_slow": self._too_slow,
-            "plateau": self._plateau,
-        }
+    def _restart(self, *scopes: str) -> None:
+        for detector in self._detectors.values():
+            if detector.SCOPE in scopes:
+                detector.restart()
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {
-            **{name: part.state() for name, part in self._parts().items()},
-            "step": self._step,
-            "phase_from": self._phase_from,
-            "late": self._late,
-            "judged": self.judged,
-        }
+        """See `Checkpointed.state`."""
+        return {**super().state(), "detectors": {kind: one.state() for kind, one in self._detectors.items()}}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        for name, part in self._parts().items():
-            if name in state:  # in a state of version 0.1 not all are; those begin anew
-                part.restore(state[name])
-        self.judged = state.get("judged", True)
-        self._step, self._phase_from, self._late = state["step"], state["phase_from"], state["late"]
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Checkpointed.restore`."""
+        super().restore(state)
+        for kind, saved in state["detectors"].items():
+            self._detectors[kind].restore(saved)
+
+
+def _finite(steps: Ints, values: Floats) -> tuple[list[int], list[int], list[float]]:
+    """Return index, step and value of the finite samples; shape (n,) each."""
+    index = np.flatnonzero(np.isfinite(values))
+    return index.tolist(), steps[index].tolist(), values[index].tolist()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from lrwatch.config import Config
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import Answer, Reconciler
+from lrwatch.core.detectors.base import Poll
 from lrwatch.core.detectors.stalled import StalledDetector
 from lrwatch.core.events import Command, Effect, Event, Finding, as_json
 from lrwatch.core.pipeline import Pipeline
@@ -146,10 +147,9 @@ class WatchedRun:
             else:
                 self.behind = True
                 unfinished.add(log)
-        if progress:
-            self.stalled.arrived(now)
-        elif not self.held and (stalled := self.stalled.ask(now, self.run.step or 0)) is not None:
-            self._said([stalled], now)
+        if progress or not self.held:
+            polled = self.stalled.feed([self.run.step or 0], [Poll(now, progress)])
+            self._said([finding for _, finding in polled], now)
         begun = sum(reader.tail.rotations + reader.tail.truncations for reader in self.readers)
         if begun != self._begun:  # what was read before cannot be read again
             self._begun, self.pressing = begun, True

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise, zip_longest
 from types import NoneType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from lrwatch.core.detectors.base import DEFAULTS, Detector, Pair, Poll
 from lrwatch.core.events import Finding
-from lrwatch.core.sample import Floats, Ints
+from lrwatch.core.options import DetectOptions
+from lrwatch.core.sample import Floats
 
 # Values of a test input; enough for the detectors' windows to fill, and for the check to take a second or two.
 LENGTH = 1000
 
-# The state of a detector is saved after every read of a log, for every metric.
-MAX_STATE_BYTES = 64 << 10
-
-# A long input, which must not make the state larger than MAX_STATE_BYTES.
+# A long input, which must not make the state larger than a detector's MAX_STATE_BYTES.
 LONG = 20_000
 
+# Of an ordinary input, a detector of pairs gets one value in so many: a run has few of those.
+PAIR_EVERY = 4
 
 # Ordinary inputs are multiples of this.
 GRID = 2.0**-30
@@ -30,19 +32,6 @@ GRID = 2.0**-30
 # What other units are: so many times as large; another origin: so much higher.
 FACTORS = (1024.0, 1 / 1024)
 SHIFT = 1024.0
-
-
-class Detector(Protocol):
-    """What is checked: samples in, what is said with the index of its sample out, and state that is plain JSON."""
-
-    def feed(self, steps: Ints, values: Floats) -> Sequence[tuple[int, Any]]:
-        """Take samples, shape (n,) each."""
-
-    def state(self) -> Any:
-        """JSON-plain state."""
-
-    def restore(self, state: Any) -> None:
-        """The inverse of `state`, on a new detector."""
 
 
 def hard_inputs() -> Mapping[str, Floats]:
@@ -106,82 +95,119 @@ def inputs_not_finite() -> Mapping[str, Floats]:
     }
 
 
-def check_detector(
-    make: Callable[[], Detector],
-    *,
-    finite_only: bool = False,
-    max_state_bytes: int = MAX_STATE_BYTES,
-    scaled: bool = False,
-    shifted: bool = False,
-    mirrored: Callable[[], Detector] | None = None,
-) -> None:
+def check_detector(detector: type[Detector[Any]], options: DetectOptions = DEFAULTS) -> None:
     """Check what every detector promises.
 
     1. Any floats survive, without an exception and without a warning.
     2. The same input gives the same output.
     3. How the input is cut into pieces changes nothing: single values, pieces of any size, pieces without a value.
-    4. A new detector restored from the state, gone through JSON, at any cut, goes on as the old one would have.
-    5. The state stays small, however long the input is.
+    4. A new detector restored from the state, gone through JSON, at any cut, continues as the old one would have.
+    5. The state stays below `MAX_STATE_BYTES`, however long the input is.
     6. The evidence of a finding holds plain numbers, strings and None, as what reads it from a journal expects.
-    7. If claimed: other units, another origin change nothing but the numbers (with both, the detector is affine invariant), and
-       a metric to maximise is one to minimise upside down.
+    7. If declared by `SCALE_INVARIANT` and `SHIFT_INVARIANT`: values 1024 times as large, or as small, or 1024 higher
+       change nothing but the numbers. A metric to maximise is one to minimise upside down.
+
+    What the values of the inputs are to a detector of a pair, or of the clock, is said by `_samples`.
 
     Args:
-        make: Makes a new detector, always with the same options.
-        finite_only: The detector is given finite values only.
-        max_state_bytes: How large the state may become, as JSON.
-        scaled: The same is said at the same places of values that are 1024 times as large, or as small.
-        shifted: The same is said at the same places of values that are 1024 higher.
-        mirrored: Makes the detector for a metric to maximise, of which the same is said at the same places upside down.
+        detector: The class.
+        options: Options of each instance.
 
     Raises:
         AssertionError: A promise is broken; the message says which, and on which input.
     """
-    inputs = {**hard_inputs(), **({} if finite_only else inputs_not_finite())}
+    check = _Check(detector, options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name, values in inputs.items():
-            _check_input(make, name, values, _cuttings(len(values)))
+        for name, values in {**hard_inputs(), **({} if detector.FINITE_ONLY else inputs_not_finite())}.items():
+            check.input(name, values, _cuttings(len(values)))
         for name, values in ordinary_inputs().items():
-            _check_input(make, name, values, [(_sized(len(values)), True)])
-            said = _places(make(), values)
-            for factor in FACTORS if scaled else ():
-                _expect(_places(make(), factor * values) == said, f"{name}: times {factor:g} it is said elsewhere")
-            if shifted:
-                _expect(_places(make(), values + SHIFT) == said, f"{name}: {SHIFT:g} higher it is said elsewhere")
-            if mirrored is not None:
-                _expect(_places(mirrored(), -values) == said, f"{name}: upside down it is said elsewhere")
-        _check_size(make(), max_state_bytes)
+            if detector.NEEDS == "pair":
+                values = values[::PAIR_EVERY]
+            check.input(name, values, [(_sized(len(values)), True)])
+            places = check.places(values)
+            for factor in FACTORS if detector.SCALE_INVARIANT else ():
+                _expect(check.places(factor * values) == places, f"{name}: times {factor:g} it is reported elsewhere")
+            if detector.SHIFT_INVARIANT:
+                _expect(check.places(values + SHIFT) == places, f"{name}: {SHIFT:g} higher it is reported elsewhere")
+            if detector.NEEDS != "clock":
+                _expect(check.mirrored.places(-values) == places, f"{name}: upside down it is reported elsewhere")
+        check.size()
 
 
-def _check_size(detector: Detector, most: int) -> None:
-    rng = np.random.default_rng(2)
-    for at in range(0, LONG, LENGTH):
-        detector.feed(np.arange(at, at + LENGTH), 3 + rng.standard_normal(LENGTH))
-        size = len(json.dumps(detector.state()))
-        _expect(size <= most, f"the state has {size} bytes after {at + LENGTH} values")
+class _Check:
+    """A detector and its options, and how it is fed."""
 
+    def __init__(self, detector: type[Detector[Any]], options: DetectOptions) -> None:
+        self._detector, self._options = detector, options
 
-def _places(detector: Detector, values: Floats) -> list[tuple[int, str]]:
-    """Where something is said, and of what kind."""
-    said = detector.feed(np.arange(len(values)), values)
-    return [(at, getattr(what, "kind", getattr(what, "state", ""))) for at, what in said]
+    @property
+    def mirrored(self) -> _Check:
+        """The same for the opposite direction."""
+        return _Check(
+            self._detector, replace(self._options, direction="max" if self._options.direction == "min" else "min")
+        )
 
+    def make(self) -> Detector[Any]:
+        """Make a new detector."""
+        return self._detector("loss", self._options)
 
-def _check_input(
-    make: Callable[[], Detector], name: str, values: Floats, cuttings: Iterable[tuple[list[int], bool]]
-) -> None:
-    whole = _said(make, name, values, [], restart=False)
-    for cuts, restart in cuttings:
-        said = _said(make, name, values, cuts, restart=restart)
-        how = "the same input gives another output;" if not cuts else "restarted" if restart else "cut"
-        differ = next((pair for pair in zip_longest(said, whole) if pair[0] != pair[1]), None)
-        if differ is not None:
-            raise AssertionError(f"{name}: {how} at {cuts[:5]}... it says {differ[0]}, uncut {differ[1]}")
+    def places(self, values: Floats) -> list[tuple[int, str]]:
+        """Return where something is reported, and of what kind."""
+        outputs = self.make().feed(list(range(len(values))), self._samples(values, 0))
+        return [(at, getattr(output, "kind", getattr(output, "state", ""))) for at, output in outputs]
+
+    def size(self) -> None:
+        """Check promise 5."""
+        rng = np.random.default_rng(2)
+        detector = self.make()
+        for at in range(0, LONG, LENGTH):
+            detector.feed(list(range(at, at + LENGTH)), self._samples(3 + rng.standard_normal(LENGTH), at))
+            size = len(json.dumps(detector.state()))
+            _expect(size <= detector.MAX_STATE_BYTES, f"the state has {size} bytes after {at + LENGTH} values")
+
+    def input(self, name: str, values: Floats, cuttings: Iterable[tuple[list[int], bool]]) -> None:
+        """Check promises 1 to 4 and 6 on one input."""
+        whole = self._outputs(name, values, [], restore=False)
+        for cuts, restore in cuttings:
+            outputs = self._outputs(name, values, cuts, restore=restore)
+            how = "the same input gives another output;" if not cuts else "restored" if restore else "cut"
+            differ = next((pair for pair in zip_longest(outputs, whole) if pair[0] != pair[1]), None)
+            if differ is not None:
+                raise AssertionError(f"{name}: {how} at {cuts[:5]}... it yields {differ[0]}, uncut {differ[1]}")
+
+    def _outputs(self, name: str, values: Floats, cuts: list[int], *, restore: bool) -> list[tuple[int, str]]:
+        detector = self.make()
+        samples, steps = self._samples(values, 0), list(range(len(values)))
+        outputs: list[tuple[int, str]] = []
+        for start, end in pairwise([0, *cuts, len(values)]):
+            try:
+                new = detector.feed(steps[start:end], samples[start:end])
+                if restore:
+                    state = json.loads(json.dumps(detector.state()))
+                    detector = self.make()
+                    detector.restore(state)
+            except Exception as error:
+                raise AssertionError(f"{name}: {error!r}, at values {start} to {end}") from error
+            for index, output in new:
+                _expect(_is_plain(output), f"{name}: the evidence is not plain: {output!r}")
+                outputs.append((start + index, repr(output)))
+        return sorted(outputs)
+
+    def _samples(self, values: Floats, at: int) -> list[Any]:
+        """Return the values as samples: of a pair whose training metric improves, or as the times of polls of the log."""
+        match self._detector.NEEDS:
+            case "metric":
+                return list(values.tolist())
+            case "pair":
+                sign = 1.0 if self._options.direction == "min" else -1.0
+                return [Pair(value, sign * (3 - i / 10_000)) for i, value in enumerate(values.tolist(), at)]
+            case "clock":
+                return [Poll(value, arrived=i % 10 < 8) for i, value in enumerate(values.tolist(), at)]
 
 
 def _cuttings(n: int) -> Iterator[tuple[list[int], bool]]:
-    """Where to cut, and whether to go on with a new detector there; the first is not to cut."""
+    """Yield where to cut, and whether to continue with a restored detector there; the first is not to cut."""
     yield [], False
     if n > 1:
         yield _sized(n), False
@@ -190,36 +216,15 @@ def _cuttings(n: int) -> Iterator[tuple[list[int], bool]]:
 
 
 def _sized(n: int) -> list[int]:
-    """Where pieces end that have sizes around those of detectors' groups, and none among them."""
+    """Return where pieces end that have sizes around those of detectors' groups, and empty ones among them."""
     cuts = np.cumsum(np.resize([0, 1, 15, 16, 17, 31, 0, 33, 63, 64, 65, 255, 257], n)).tolist()
     return [at for at in cuts if at < n]
 
 
-def _said(
-    make: Callable[[], Detector], name: str, values: Floats, cuts: list[int], *, restart: bool
-) -> list[tuple[int, str]]:
-    detector = make()
-    steps = np.arange(len(values))
-    said: list[tuple[int, str]] = []
-    for start, end in pairwise([0, *cuts, len(values)]):
-        try:
-            new = detector.feed(steps[start:end], values[start:end])
-            if restart:
-                state = json.loads(json.dumps(detector.state()))
-                detector = make()
-                detector.restore(state)
-        except Exception as error:
-            raise AssertionError(f"{name}: {error!r}, at values {start} to {end}") from error
-        for index, what in new:
-            _expect(_is_plain(what), f"{name}: the evidence is not plain: {what!r}")
-            said.append((start + index, repr(what)))
-    return sorted(said)
-
-
-def _is_plain(what: object) -> bool:
+def _is_plain(output: object) -> bool:
     """Whether a finding holds nothing but what JSON knows; a numpy float is a float, and is none of these."""
-    return not isinstance(what, Finding) or all(
-        type(value) in (float, int, str, bool, NoneType) for value in (what.step, *what.evidence.values())
+    return not isinstance(output, Finding) or all(
+        type(value) in (float, int, str, bool, NoneType) for value in (output.step, *output.evidence.values())
     )
 
 

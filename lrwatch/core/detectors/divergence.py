@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
+from lrwatch.core.detectors.base import Detector
 from lrwatch.core.events import Finding
-from lrwatch.core.sample import Floats, Ints
 from lrwatch.core.stats.blocks import MAD_TO_SD
 
 # Values a group: enough for a median to ignore a cluster of seven spikes.
@@ -52,19 +51,22 @@ STRIDE = 8
 WANDERS = 10.0
 
 
-class DivergenceDetector:
+class DivergenceDetector(Detector[float]):
     """Watches one metric of one run.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> loss = np.concatenate([np.linspace(10, 5, 500), np.linspace(5, 9, 200)]) + 0.05 * rng.standard_normal(700)
-    >>> [i for i, finding in DivergenceDetector("loss").feed(np.arange(700), loss)]
+    >>> [index for index, finding in DivergenceDetector("loss").feed(list(range(700)), loss.tolist())]
     [623]
     """
 
-    def __init__(self, metric: str = "", direction: str = "min") -> None:
-        self._metric = metric
-        self._sign = 1.0 if direction == "min" else -1.0
+    KIND = "divergence"
+    MAX_STATE_BYTES = 3000
+    SAVED = ("_group", "_first", "_best", "_noise", "_medians", "_digit", "_away", "_reported")
+
+    def restart(self) -> None:
+        """See `Detector.restart`."""
         self._group: list[float] = []
         self._first: float | None = None
         self._best = 0.0
@@ -74,12 +76,8 @@ class DivergenceDetector:
         self._away = 0
         self._reported = False
 
-    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
-        """Take finite samples (shape (n,) each). -> what is new, each with the index of the sample that showed it."""
-        return self.feed_lists(steps.tolist(), values.tolist())
-
-    def feed_lists(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
-        """`feed`, of lists."""
+    def feed(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
+        """See `Detector.feed`."""
         found: list[tuple[int, Finding]] = []
         at = 0
         while at < len(values):
@@ -121,13 +119,10 @@ class DivergenceDetector:
             return None
         self._reported = True
         best, now = self._sign * self._best, self._sign * median
-        return Finding(
-            "divergence",
-            self._metric,
+        return self._finding(
             step,
             {"best": best, "now": now, "start": self._sign * self._first, "noise": self._noise, "allowed": allowed},
-            f"{self._metric or 'the metric'} is at {now:.4g} and stays there; it had reached {best:.4g} with noise of "
-            f"{self._noise:.2g}",
+            f"{self._name} is at {now:.4g} and stays there; it had reached {best:.4g} with noise of {self._noise:.2g}",
         )
 
     def _wander(self) -> float:
@@ -139,15 +134,3 @@ class DivergenceDetector:
         steps = sorted([after / 2 - before / 2 for before, after in zip(medians, medians[stride:], strict=False)])
         trend = steps[len(steps) // 2]
         return 2**0.5 * MAD_TO_SD * sorted([abs(step - trend) for step in steps])[len(steps) // 2]
-
-    _PLAIN = ("_group", "_first", "_best", "_noise", "_medians", "_digit", "_away", "_reported")
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {name[1:]: getattr(self, name) for name in self._PLAIN}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`. One of version 0.1 has no medians yet."""
-        for name in self._PLAIN:
-            setattr(self, name, state.get(name[1:], getattr(self, name)))
-        self._group, self._medians = list(self._group), list(self._medians)

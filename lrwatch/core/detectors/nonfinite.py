@@ -7,65 +7,62 @@ every such value is counted all the same.
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import numpy as np
 
+from lrwatch.core.detectors.base import Detector
 from lrwatch.core.events import Finding
-from lrwatch.core.sample import Floats, Ints
 
 # A loss that recovered for this long and is then not finite again is news.
 REARM = 100
 
 
-class NonFiniteDetector:
+class NonFiniteDetector(Detector[float]):
     """Watches one metric of one run.
 
-    >>> import numpy as np
     >>> detector = NonFiniteDetector("loss")
-    >>> [i for i, finding in detector.feed(np.arange(5), np.array([2.0, np.nan, np.inf, 1.9, np.nan]))]
+    >>> nan, inf = float("nan"), float("inf")
+    >>> [index for index, finding in detector.feed([0, 1, 2, 3, 4], [2.0, nan, inf, 1.9, nan])]
     [1]
     >>> detector.count
     3
+
+    Attributes:
+        count: Number of values that were not finite.
     """
 
-    def __init__(self, metric: str = "") -> None:
-        self._metric = metric
+    KIND = "nonfinite"
+    SCOPE = "log"
+    FINITE_ONLY = False
+    MAX_STATE_BYTES = 100
+    SAVED = ("_finite_since", "count")
+
+    def restart(self) -> None:
+        """See `Detector.restart`."""
         self._finite_since = REARM
         self.count = 0
 
-    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
-        """Take samples (shape (n,) each). -> what is new, each with the index of the sample that showed it."""
-        bad = np.flatnonzero(~np.isfinite(values))
+    def feed(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
+        """See `Detector.feed`."""
+        if math.isfinite(sum(values)):  # so all of them are, as nearly always
+            self._finite_since = min(REARM, self._finite_since + len(values))
+            return []
         found: list[tuple[int, Finding]] = []
         previous = -1
-        for i in bad.tolist():
+        for i in np.flatnonzero(~np.isfinite(values)).tolist():
             if self._finite_since + (i - previous - 1) >= REARM:
-                found.append((i, self._finding(int(steps[i]), float(values[i]))))
+                found.append((i, self._report(steps[i], values[i])))
             self._finite_since = 0
             self.count += 1
             previous = i
         self._finite_since = min(REARM, self._finite_since + len(values) - previous - 1)
         return found
 
-    def feed_finite(self, count: int) -> None:
-        """Take so many samples that are all finite."""
-        self._finite_since = min(REARM, self._finite_since + count)
-
-    def _finding(self, step: int, value: float) -> Finding:
-        spelled = "NaN" if np.isnan(value) else "infinite"
-        return Finding(
-            "nonfinite",
-            self._metric,
+    def _report(self, step: int, value: float) -> Finding:
+        spelled = "NaN" if math.isnan(value) else "infinite"
+        return self._finding(
             step,
             {"value": spelled, "before": self.count},
-            f"{self._metric or 'the metric'} is {spelled} at step {step}; a lower learning rate will not bring it back, a checkpoint will",
+            f"{self._name} is {spelled} at step {step}; a lower learning rate will not bring it back, a checkpoint will",
         )
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {"finite_since": self._finite_since, "count": self.count}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self._finite_since, self.count = state["finite_since"], state["count"]

@@ -28,12 +28,12 @@ but an alternation. Found in 40 of 40 runs: alternations of half a standard devi
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from lrwatch.core.detectors.base import Detector
 from lrwatch.core.events import Finding
-from lrwatch.core.sample import Floats, Ints
+from lrwatch.core.sample import Floats
 
 # Values a segment, and segments that the first sign looks at together.
 SEGMENT = 256
@@ -77,24 +77,24 @@ SMALLEST = float(np.finfo(np.float64).tiny)
 MEDIAN_CHANGE = 0.9539
 
 
-class OscillationDetector:
+class OscillationDetector(Detector[float]):
     """Watches one metric of one run.
 
     >>> import numpy as np
     >>> loss = 2 + 0.1 * np.random.default_rng(0).standard_normal(2000)
     >>> loss[1000:] += 0.1 * (-1) ** np.arange(1000)
-    >>> [(i, finding.evidence["how"]) for i, finding in OscillationDetector("loss").feed(np.arange(2000), loss)]
+    >>> found = OscillationDetector("loss").feed(list(range(2000)), loss.tolist())
+    >>> [(index, finding.evidence["how"]) for index, finding in found]
     [(1535, 'period 2')]
     """
 
-    def __init__(self, metric: str = "", direction: str = "min") -> None:
-        self._metric = metric
-        self._sign = 1.0 if direction == "min" else -1.0
-        self._said: list[str] = []
-        self.restart()
+    KIND = "oscillation"
+    SCOPE = "phase"
+    SAVED = ("_reported", "_segment", "_apart", "_least", "_noisy", "_alike", "_looks")
 
     def restart(self) -> None:
-        """A new phase: what was seen before is not comparable. What was said is said again only after it went away."""
+        """See `Detector.restart`."""
+        self._reported: list[str] = []
         self._segment: list[float] = []
         self._apart: list[float] = []
         self._least: list[float] | None = None
@@ -102,12 +102,8 @@ class OscillationDetector:
         self._alike: list[float] = []
         self._looks = 0
 
-    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
-        """Take finite samples (shape (n,) each). -> what is new, each with the index of the sample that showed it."""
-        return self.feed_lists(steps.tolist(), values.tolist())
-
-    def feed_lists(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
-        """`feed`, of lists."""
+    def feed(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
+        """See `Detector.feed`."""
         waiting = self._segment
         waiting += values
         if len(waiting) < SEGMENT:
@@ -146,10 +142,10 @@ class OscillationDetector:
     def _once(self, what: str, *, there: bool, gone: bool) -> bool:
         """Whether to say it now: it is there, and was not said since it was gone. Between the two nothing changes."""
         if gone:
-            self._said = [name for name in self._said if name != what]
-        if gone or not there or what in self._said:
+            self._reported = [name for name in self._reported if name != what]
+        if gone or not there or what in self._reported:
             return False
-        self._said = [*self._said, what]
+        self._reported = [*self._reported, what]
         return True
 
     def _to_and_fro(self, step: int, values: Floats, ratio: float, scatter: float) -> Finding | None:
@@ -158,7 +154,7 @@ class OscillationDetector:
         statistic = 1 - sum(self._apart) / len(self._apart)
         deviations = statistic * math.sqrt(len(self._apart) * SEGMENT / 2)
         gone = statistic < LEAST / 2
-        if statistic <= LEAST or deviations <= DEVIATIONS or "to and fro" in self._said:
+        if statistic <= LEAST or deviations <= DEVIATIONS or "to and fro" in self._reported:
             self._alike, self._looks = [], 0
             self._once("to and fro", there=False, gone=gone)
             return None
@@ -172,20 +168,17 @@ class OscillationDetector:
         self._once("to and fro", there=True, gone=False)
         lasting = float(alike[LASTING::2].mean() - alike[LASTING + 1 :: 2].mean()) / 2
         how = "period 2" if lasting > alike[2] / 2 else "negative correlation"
-        name = self._metric or "the metric"
         if how == "period 2":
             message = (
-                f"every second value of {name} is worse, which is {100 * statistic / (2 - statistic):.0f} % or so of its variance: "
+                f"every second value of {self._name} is worse, which is {100 * statistic / (2 - statistic):.0f} % or so of its variance: "
                 "the learning rate may be too high (two kinds of batches in turn look the same)"
             )
         else:
             message = (
-                f"{name} is thrown to and fro from one value to the next (correlation of neighbours {alike[1]:.2f}): the learning "
+                f"{self._name} is thrown to and fro from one value to the next (correlation of neighbours {alike[1]:.2f}): the learning "
                 "rate may be too high"
             )
-        return Finding(
-            "oscillation",
-            self._metric,
+        return self._finding(
             step,
             {
                 "how": how,
@@ -214,9 +207,7 @@ class OscillationDetector:
         gone = least is None or scatter < STILL_NOISY * least[0]
         if not self._once("noise", there=self._noisy >= NOISY_SEGMENTS, gone=gone) or least is None:
             return None
-        return Finding(
-            "oscillation",
-            self._metric,
+        return self._finding(
             step,
             {
                 "how": "noise",
@@ -225,22 +216,9 @@ class OscillationDetector:
                 "level": self._sign * level,
                 "level_before": self._sign * least[1],
             },
-            f"{self._metric or 'the metric'} scatters {scatter / least[0]:.1f} times as much as before in this phase, and is worse: "
+            f"{self._name} scatters {scatter / least[0]:.1f} times as much as before in this phase, and is worse: "
             f"{self._sign * level:.4g} after {self._sign * least[1]:.4g}; the learning rate may be too high",
         )
-
-    _PLAIN = ("_said", "_segment", "_apart", "_least", "_noisy", "_alike", "_looks")
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        parts = ((name[1:], getattr(self, name)) for name in self._PLAIN)
-        return {name: list(part) if isinstance(part, list) else part for name, part in parts}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        for name in self._PLAIN:
-            value = state[name[1:]]
-            setattr(self, name, list(value) if isinstance(value, list) else value)
 
 
 def _level(values: Floats) -> tuple[float, float]:

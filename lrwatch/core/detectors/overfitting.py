@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
+from lrwatch.core.detectors.base import DEFAULTS, Detector, Pair
 from lrwatch.core.events import Finding
-from lrwatch.core.sample import Floats, Ints
+from lrwatch.core.options import DetectOptions
 from lrwatch.core.stats.blocks import MAD_TO_SD
 from lrwatch.core.stats.eprocess import Dependence, RiseDetector, log_sum, log_weight
 
@@ -58,97 +58,57 @@ HISTORY = 256
 CAREFUL = 3
 
 
-class OverfittingDetector:
+class OverfittingDetector(Detector[Pair]):
     """Watches a validation and a training metric of one run.
 
     >>> import random
     >>> noise = random.Random(0)
-    >>> detector = OverfittingDetector()
+    >>> detector = OverfittingDetector("val_loss", train_metric="loss")
     >>> for i in range(100):
-    ...     detector.feed_train([3 - 0.01 * i + noise.gauss(0, 0.1) for _ in range(50)])
+    ...     train = sum(3 - 0.01 * i + noise.gauss(0, 0.1) for _ in range(50)) / 50
     ...     val = 3 - 0.01 * i + 0.0004 * max(0, i - 40) ** 2 + noise.gauss(0, 0.02)
-    ...     for _, finding in detector.feed_lists([50 * i], [val]):
+    ...     for _, finding in detector.feed([50 * i], [Pair(val, train)]):
     ...         print(finding.message)
     val_loss has got worse by 4.67 % since step 2750 while loss got better by 5.62 %: the run overfits; the checkpoint of about step 2750 is the one to keep
-
-    Args:
-        metric: Name of the validation metric.
-        train_metric: Name of the training metric.
-        direction: `min` or `max`, of both.
-        false_alarms: Probability of a finding in a whole run that does not overfit.
     """
 
-    def __init__(
-        self,
-        metric: str = "val_loss",
-        train_metric: str = "loss",
-        direction: str = "min",
-        false_alarms: float = 0.01,
-    ) -> None:
-        self._metric = metric
-        self._train_metric = train_metric
-        self._sign = 1.0 if direction == "min" else -1.0
-        self._threshold = -math.log(false_alarms)
+    KIND = "overfitting"
+    NEEDS = "pair"
+    MAX_STATE_BYTES = 32_000
+    SAVED = (
+        "_block", "_blocks", "_recent", "_history", "_pairs", "_initial", "_best", "_lost", "_healed", "_reported", "_val",
+        "_train",
+    )  # fmt: skip
+
+    def __init__(self, metric: str = "", options: DetectOptions = DEFAULTS, train_metric: str = "") -> None:
+        super().__init__(metric, options, train_metric)
+        self._threshold = -math.log(options.false_alarms)
+
+    def restart(self) -> None:
+        """See `Detector.restart`."""
         self._val = RiseDetector()
         self._train = RiseDetector()
         self._pairs = 0
-        self._first = 0.0  # mean of the first SKIP blocks of the run
+        self._initial = 0.0  # mean of the first SKIP blocks
         self._best: list[float] | None = None
         self._lost = 0.0
         self._healed = 0.0
         self._reported = False
-        self._start_phase()
-
-    def _start_phase(self) -> None:
-        self._train_sum, self._train_count = 0.0, 0
-        self._val_sum, self._val_count = 0.0, 0
         self._block: list[float] = []
         self._blocks = 0
         self._recent: list[list[float]] = []
         self._history: list[float] = []
 
-    def restart(self) -> None:
-        """A new phase: evidence begins anew. What validation had reached stays, and the budget of false alarms."""
-        self._start_phase()
-        self._val.restart()
-        self._train.restart()
-
-    def feed_train(self, values: list[float]) -> None:
-        """Take finite training values, all of them later than the last validation value."""
-        total = self._train_sum
-        for value in values:  # `sum` rounds otherwise, so that the result would depend on how the values are cut
-            total += value
-        self._train_sum = total
-        self._train_count += len(values)
-
-    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
-        """Take finite validation values (shape (n,) each). -> what is new, each with the index of the value that showed it.
-
-        A value with no training value since the one before makes a pair together with the next.
-        """
-        return self.feed_lists(steps.tolist(), values.tolist())
-
-    def feed_lists(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
-        """`feed`, of lists."""
+    def feed(self, steps: list[int], values: list[Pair]) -> list[tuple[int, Finding]]:
+        """See `Detector.feed`."""
         found: list[tuple[int, Finding]] = []
-        for at, value in enumerate(values):
-            self._val_sum += value
-            self._val_count += 1
-            if not self._train_count:
-                continue
-            pair = [steps[at], self._sign * self._val_sum / self._val_count]
-            pair.append(self._sign * self._train_sum / self._train_count)
-            self._val_sum, self._val_count = 0.0, 0
-            self._train_sum, self._train_count = 0.0, 0
-            if math.isfinite(pair[1]) and math.isfinite(pair[2]):  # a sum of the largest floats is not
-                finding = self._take(pair)
-                if finding is not None:
-                    found.append((at, finding))
+        for i, (step, pair) in enumerate(zip(steps, values, strict=True)):
+            if (finding := self._take(step, self._sign * pair.val, self._sign * pair.train)) is not None:
+                found.append((i, finding))
         return found
 
-    def _take(self, pair: list[float]) -> Finding | None:
+    def _take(self, step: int, val: float, train: float) -> Finding | None:
         self._pairs += 1
-        step, val, train = pair
         if not self._block:
             self._block = [0, _width(self._pairs), 0.0, 0.0]
         count, width, vals, trains = self._block
@@ -159,8 +119,7 @@ class OverfittingDetector:
         self._block = []
         self._blocks += 1
         if self._blocks <= SKIP:
-            if self._best is None:
-                self._first += val / SKIP
+            self._initial += val / SKIP
             return None
         self._val.add(val)
         self._train.add(-train)
@@ -184,7 +143,7 @@ class OverfittingDetector:
         best_step, best, best_train, best_block = self._best
         lost, gained = now[1] / 2 - best / 2, best_train / 2 - now[2] / 2  # halves, so that nothing overflows
         self._lost = max(self._lost, lost)
-        learned = max(0.0, self._first / 2 - best / 2)
+        learned = max(0.0, self._initial / 2 - best / 2)
         asked = max(MIN_LOST * learned, HEALED * self._healed)
         if self._reported or gained <= 0.0 or lost <= asked:
             return None
@@ -194,7 +153,7 @@ class OverfittingDetector:
         if log_e < self._threshold * (UNLEARNED if learned < LEARNED * self._noise() else 1):
             return None
         self._reported = True
-        return self._finding(int(self._recent[-1][0]), log_e, int(best_step), best, best_train, now)
+        return self._report(int(self._recent[-1][0]), log_e, int(best_step), best, best_train, now)
 
     def _level(self) -> list[float]:
         """Step, validation and training in the middle of the newest SMOOTH blocks."""
@@ -220,7 +179,7 @@ class OverfittingDetector:
             return log_e
         # Each validation value is the net at one moment, so neighbours are alike, and noise wanders as a rise does. The means
         # of training are over so many values that they hardly have noise.
-        logs.sort(key=lambda known: known[0], reverse=True)
+        logs.sort(key=lambda item: item[0], reverse=True)
         careful = []
         for _, start, train in logs[:CAREFUL]:
             noise = Dependence()
@@ -229,13 +188,11 @@ class OverfittingDetector:
             careful.append(log_weight(start.start) + min(start.log_e(noise.variance_factor), train))
         return log_sum(careful)
 
-    def _finding(
+    def _report(
         self, step: int, log_e: float, best_step: int, best: float, best_train: float, now: list[float]
     ) -> Finding:
         metric, train_metric = self._metric or "validation", self._train_metric or "training"
-        return Finding(
-            "overfitting",
-            self._metric,
+        return self._finding(
             step,
             {
                 "best": self._sign * best,
@@ -251,23 +208,6 @@ class OverfittingDetector:
             f"{metric} has got worse by {_change(best, now[1])} since step {best_step} while {train_metric} got better by "
             f"{_change(best_train, now[2])}: the run overfits; the checkpoint of about step {best_step} is the one to keep",
         )
-
-    _PLAIN = (
-        "_train_sum", "_train_count", "_val_sum", "_val_count", "_block", "_blocks", "_recent", "_history", "_pairs",
-        "_first", "_best", "_lost", "_healed", "_reported",
-    )  # fmt: skip
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state: 10 kB at the most."""
-        plain = {name[1:]: getattr(self, name) for name in self._PLAIN}
-        return {**plain, "val": self._val.state(), "train": self._train.state()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        for name in self._PLAIN:
-            setattr(self, name, state[name[1:]])
-        self._val.restore(state["val"])
-        self._train.restore(state["train"])
 
 
 def _width(pairs: int) -> int:

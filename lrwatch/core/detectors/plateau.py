@@ -23,15 +23,16 @@ having, later where it is not.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrwatch.core.events import Finding
+from lrwatch.core.detectors.base import DEFAULTS, Output, TrendDetector
+from lrwatch.core.events import Finding, Phase
 from lrwatch.core.options import DetectOptions, Horizon
-from lrwatch.core.sample import Floats, Ints
 from lrwatch.core.snapshot import TrendState
 from lrwatch.core.stats.blocks import BITE, CAPACITY, Blocks, Winsor
 from lrwatch.core.stats.shift import LevelShift
@@ -123,20 +124,6 @@ class Trend:
         return amount / self.level if self.level > 0 else math.copysign(math.inf, amount) if amount else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """The metric was worse from one value to the next and stayed there: the windows have begun anew.
-
-    Attributes:
-        step: The step at which that was sure.
-        before, after: The levels.
-    """
-
-    step: int
-    before: float
-    after: float
-
-
 class _Look(NamedTuple):
     """What a look is about: what is needed to work it out later.
 
@@ -176,30 +163,36 @@ def _alpha(false_alarms: float, group: int) -> float:
     return false_alarms * part / EQUAL_HORIZONS / INDEPENDENT_LOOKS
 
 
-class PlateauDetector:
+class PlateauDetector(TrendDetector):
     """Watches one metric of one run.
 
-    >>> from lrwatch.core.detectors.plateau import PlateauDetector
     >>> rng = np.random.default_rng(0)
     >>> steps = np.arange(20_000)
     >>> loss = 2 + np.maximum(0, 8_000 - steps) / 2_000 + 0.5 * rng.standard_normal(20_000)
-    >>> detector = PlateauDetector(DetectOptions(horizon=2000, min_improvement=0.2, relative=False))
-    >>> [finding.step for finding in detector.run(steps, loss)]
+    >>> detector = PlateauDetector("loss", DetectOptions(horizon=2000, min_improvement=0.2, relative=False))
+    >>> outputs = detector.feed(steps.tolist(), loss.tolist())
+    >>> [output.step for index, output in outputs if isinstance(output, Finding)]
     [10624]
     """
 
-    def __init__(self, options: DetectOptions, metric: str = "") -> None:
-        self._options = options
-        self._metric = metric
+    KIND = "plateau"
+    SCOPE = "phase"
+    SHIFT_INVARIANT = False
+    MAX_STATE_BYTES = 64 << 10
+    SAVED = (
+        "_run_first", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons", "_reported", "_shift",
+        "_winsor", "_blocks",
+    )  # fmt: skip
+
+    def __init__(self, metric: str = "", options: DetectOptions = DEFAULTS, train_metric: str = "") -> None:
+        super().__init__(metric, options, train_metric)
         self._horizon = Horizon.parse(options.horizon)
-        self._sign = 1.0 if options.direction == "min" else -1.0
-        # No bound lies nearer to its estimate than at this probability.
-        self._loosest = max(ONE_LOOK_ALPHA, _alpha(options.false_alarms, 0))
+        # The age of the run and the budget continue over phases.
         self._run_first: int | None = None
         self._horizons = 0.0
-        self._start_phase()
 
-    def _start_phase(self) -> None:
+    def restart(self) -> None:
+        """See `Detector.restart`."""
         self._shift = LevelShift(self._sign)
         self._winsor = Winsor()
         self._blocks = Blocks()
@@ -215,7 +208,7 @@ class PlateauDetector:
 
     @property
     def trend(self) -> Trend | None:
-        """The trend of the newest look, or None where that could not tell one."""
+        """See `TrendDetector.trend`."""
         self._finish()
         return self._trend
 
@@ -226,76 +219,65 @@ class PlateauDetector:
 
     @property
     def last_trend(self) -> Trend | None:
-        """The newest trend that was worked out: `trend`, or one from before, at no cost."""
+        """See `TrendDetector.last_trend`."""
         return self._trend
 
     @property
     def room(self) -> int:
-        """How many more samples there are until the next thing may be said."""
+        """See `TrendDetector.room`."""
         return min(self._bite_size - len(self._bite), self._shift.room)
 
-    def restart(self) -> None:
-        """A new phase begins: what was seen before is not comparable. The age of the run and the budget go on."""
-        self._start_phase()
+    def feed(self, steps: list[int], values: list[float]) -> list[tuple[int, Output]]:
+        """Take finite samples. See `Detector.feed`.
 
-    def feed(self, steps: Ints, values: Floats) -> tuple[int, Trend | Shift | None]:
-        """Take samples up to the next look. -> how many were taken, and the trend if that look could tell one.
-
-        Or up to where the level has shifted for the worse: behind it a new phase has begun.
-
-        `steps` and `values` have shape (n,), n >= 1; values are finite, steps do not fall.
+        Returns:
+            The trend of each look that could estimate one, and before it the finding that it is the evidence of. Where
+            the level has shifted for the worse, a phase, from which on the windows begin again.
         """
-        return self.feed_from(steps.tolist(), values.tolist(), 0, None)
+        found: list[tuple[int, Output]] = []
+        at = 0
+        while at < len(values):
+            at, output = self._take(steps, values, at)
+            if output is None:
+                continue
+            if isinstance(output, Trend) and (finding := self._judge(output)) is not None:
+                found.append((at - 1, finding))
+            found.append((at - 1, output))
+        return found
 
-    def feed_from(
-        self, steps: list[int], values: list[float], at: int, worth: float | None
-    ) -> tuple[int, Trend | Shift | None]:
-        """`feed`, of the samples from index `at` on.
+    def _take(self, steps: list[int], values: list[float], at: int) -> tuple[int, Trend | Phase | None]:
+        """Take the samples from index `at` up to the next look or level shift.
 
-        Args:
-            steps: All steps.
-            values: All values.
-            at: Where to go on.
-            worth: None, or an improvement per horizon, relative to the level. Then a look is not told, and hardly costs
-                anything, if it surely is the evidence neither of a plateau or its end, nor of an improvement whose
-                interval now (`Trend.margin_now`) lies below `worth`.
+        Returns:
+            The index of the first sample that was not taken, and the output at the one before it, if any.
         """
         take = min(self._bite_size - len(self._bite), len(values) - at)
         end = at + take
         if shifted := self._shift.feed(values, at, end):
             before, after = self._shift.levels
             self.restart()
-            return shifted - at, Shift(steps[shifted - 1], before, after)
+            return shifted, Phase(
+                steps[shifted - 1],
+                "level_shift",
+                f"the level of {self._name} went from {before:.4g} to {after:.4g} at once and stays there",
+            )
         self._bite.extend(values[at:end])
         if self._first is None:
             self._first = steps[at]
             self._run_first = self._first if self._run_first is None else min(self._run_first, self._first)
         self._last = steps[end - 1]
         if len(self._bite) < self._bite_size:
-            return take, None
+            return end, None
         if self._unfinished is not None and len(self._blocks) + len(self._bite) >= CAPACITY:
             self._finish()  # the blocks that it is about may be merged
         self._blocks.extend(self._winsor.clip(self._bite))
         self._samples += len(self._bite)
         self._unlooked += len(self._bite)
         self._bite = []
-        return take, self._look(worth)
+        return end, self._look()
 
-    def run(self, steps: Ints, values: Floats) -> list[Finding]:
-        """Feed a whole array (shape (n,)) and return the plateaus found. Values that are not finite are left out."""
-        keep = np.isfinite(values)
-        places, kept = steps[keep].tolist(), values[keep].tolist()
-        found = []
-        at = 0
-        while at < len(kept):
-            taken, trend = self.feed_from(places, kept, at, -math.inf)
-            at += taken
-            if isinstance(trend, Trend) and (finding := self.finding(trend)):
-                found.append(finding)
-        return found
-
-    def finding(self, trend: Trend) -> Finding | None:
-        """The plateau that `trend` is the first evidence of, or None. Said again only after improvement came back."""
+    def _judge(self, trend: Trend) -> Finding | None:
+        """Return the plateau that `trend` is the first evidence of, or None. Reported again only after an improvement."""
         if trend.state == "improving":
             self._reported = False
         if trend.state != "plateau" or self._reported:
@@ -307,13 +289,7 @@ class PlateauDetector:
             return f"{100 * trend.ratio(amount):.3g} %" if relative else f"{amount:.4g}"
 
         wanted = f"{100 * self._options.min_improvement:g} %" if relative else f"{self._options.min_improvement:g}"
-        message = (
-            f"{self._metric or 'the metric'} improves by {unit(trend.improvement)} per {trend.horizon:.0f} steps, surely "
-            f"less than {unit(trend.upper)}; {wanted} was asked for"
-        )
-        return Finding(
-            "plateau",
-            self._metric,
+        return self._finding(
             trend.step,
             {
                 "improvement": trend.improvement,
@@ -326,12 +302,13 @@ class PlateauDetector:
                 "level": trend.end,
                 "samples": trend.samples,
             },
-            message,
+            f"{self._name} improves by {unit(trend.improvement)} per {trend.horizon:.0f} steps, surely "
+            f"less than {unit(trend.upper)}; {wanted} was asked for",
         )
 
     # ---- one look -------------------------------------------------------------------------------------------------
 
-    def _look(self, worth: float | None) -> Trend | None:
+    def _look(self) -> Trend | None:
         assert self._first is not None
         assert self._run_first is not None
         gap = (self._last - self._first) / (self._samples - 1) if self._samples > 1 else 1.0
@@ -350,15 +327,15 @@ class PlateauDetector:
         if self._horizon.fixed is not None:  # a fraction of the run grows into old blocks; a fixed horizon never does
             self._blocks.forget(int(per_horizon * WINDOWS[-1]) + 1)
         look = _Look(self._last, self._samples, self._horizons, per_horizon, horizon, len(self._blocks))
-        if worth is not None and self._is_no_news(look, worth):
+        if self.threshold is not None and self._is_no_news(look, self.threshold):
             self._unfinished = look
             return None
         self._unfinished = None
         self._trend = self._test(look)
         return self._trend
 
-    def _is_no_news(self, look: _Look, worth: float) -> bool:
-        """Whether the look surely leads to no finding, to no end of one, and to no interval below `worth`.
+    def _is_no_news(self, look: _Look, threshold: float) -> bool:
+        """Whether the look surely leads to no finding, to no end of one, and to no interval below `threshold`.
 
         An upper bound lies above the estimate. So it is enough to know the estimates, and the bounds where those are too low.
         """
@@ -371,7 +348,7 @@ class PlateauDetector:
         if not lines:
             return False
         # Which window gives the level that the bound is relative to is not known: the highest is the safe one.
-        needed = worth * max([abs(line.end) for line in lines]) if worth > -math.inf else -math.inf
+        needed = threshold * max([abs(line.end) for line in lines]) if threshold > -math.inf else -math.inf
         alpha = self._alpha(look)
         for line in lines:
             per_block = look.per_horizon / line.blocks
@@ -453,34 +430,14 @@ class PlateauDetector:
 
     # ---- state ----------------------------------------------------------------------------------------------------
 
-    _PLAIN = (
-        "_run_first", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons",
-        "_reported",
-    )  # fmt: skip
-
     def state(self) -> dict[str, Any]:
-        """JSON-plain state: a detector restored from it goes on as this one would have."""
-        plain = {name[1:]: getattr(self, name) for name in self._PLAIN}
+        """See `Checkpointed.state`."""
         newest = self.trend
         trend = None if newest is None else [getattr(newest, f) for f in Trend.__dataclass_fields__]
-        return {
-            **plain,
-            "shift": self._shift.state(),
-            "winsor": self._winsor.state(),
-            "blocks": self._blocks.state(),
-            "trend": trend,
-        }
+        return {**super().state(), "trend": trend}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        if "shift" not in state:  # of version 0.1, whose blocks were winsorised otherwise: the windows begin anew
-            self._run_first, self._horizons, self._reported = state["run_first"], state["horizons"], state["reported"]
-            return
-        for name in self._PLAIN:
-            setattr(self, name, state[name[1:]])
-        self._bite = list(self._bite)
-        self._shift.restore(state["shift"])
-        self._winsor.restore(state["winsor"])
-        self._blocks.restore(state["blocks"])
-        self._unfinished = None
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Checkpointed.restore`."""
+        super().restore(state)
         self._trend = None if state["trend"] is None else Trend(*state["trend"])
+        self._unfinished = None

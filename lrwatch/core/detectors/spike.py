@@ -30,12 +30,11 @@ one of 40 deviations is in nine of ten runs, in t3 noise none.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from lrwatch.core.detectors.base import Detector
 from lrwatch.core.events import Finding
-from lrwatch.core.sample import Floats, Ints
 
 # Values a group, and values that centre and scale are taken from.
 GROUP = 16
@@ -98,32 +97,36 @@ WINDOW = 10_000
 RECURRING = 5
 
 
-class SpikeDetector:
-    """Watches one metric of one run.
+class SpikeDetector(Detector[float]):
+    """Watches one metric of one run. A finding is made at the last sample of its group.
 
     >>> import numpy as np
     >>> loss = 2 + 0.1 * np.random.default_rng(0).standard_normal(2000)
     >>> loss[1000:1010] += 3
-    >>> [(i, round(finding.evidence["severity"])) for i, finding in SpikeDetector("loss").feed(np.arange(2000), loss)]
+    >>> found = SpikeDetector("loss").feed(list(range(2000)), loss.tolist())
+    >>> [(index, round(finding.evidence["severity"])) for index, finding in found]
     [(1023, 31)]
     """
 
-    def __init__(self, metric: str = "", direction: str = "min") -> None:
-        self._metric = metric
-        self._sign = 1.0 if direction == "min" else -1.0
-        self._seen = 0  # values of whole groups
-        self._spikes: list[int] = []
-        self._said_recurring = False
-        self._said = False
-        self.restart()
+    KIND = "spike"
+    MAX_STATE_BYTES = 6000
+    SAVED = (
+        "_count", "_spikes", "_reported", "_reported_recurring", "_group", "_steps", "_ring", "_scales", "_tops", "_turning",
+        "_centre", "_scale", "_usual", "_tail", "_single", "_highs", "_since", "_in_spike", "_away", "_peak",
+    )  # fmt: skip
 
     def restart(self) -> None:
-        """A new phase: level, scale and tail are learned anew; spikes are remembered."""
+        """See `Detector.restart`."""
+        self._count = 0  # values of whole groups
+        self._spikes: list[int] = []
+        self._reported_recurring = False
+        self._reported = False
         self._group: list[float] = []
         self._steps: list[int] = []
         self._forget()
 
     def _forget(self) -> None:
+        """Learn level, scale and tail from here on; spikes are remembered."""
         self._ring: list[float] = []
         self._scales: list[float] = []
         self._tops: list[float] = []
@@ -136,12 +139,8 @@ class SpikeDetector:
         self._away = 0
         self._peak = 0.0
 
-    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
-        """Take finite samples (shape (n,) each). -> what is new, each with the index of the last sample of its group."""
-        return self.feed_lists(steps.tolist(), values.tolist())
-
-    def feed_lists(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
-        """`feed`, of lists."""
+    def feed(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
+        """See `Detector.feed`."""
         waiting, places = self._group, self._steps
         waiting += values
         places += steps
@@ -164,8 +163,8 @@ class SpikeDetector:
         top = ordered[-1]
         if self._scale > 0.0 and (self._highs or top > self._centre + HIGH * self._scale):
             found = self._search(steps, group)
-        self._seen += GROUP
-        if self._highs and self._seen - self._highs[0] > LONGEST:  # it stays: a level of its own
+        self._count += GROUP
+        if self._highs and self._count - self._highs[0] > LONGEST:  # it stays: a level of its own
             self._forget()
         elif not self._in_spike:
             self._learn(group, ordered)
@@ -175,7 +174,7 @@ class SpikeDetector:
         high, recovered = self._centre + HIGH * self._scale, self._centre + RECOVERED * self._scale
         independent = self._turning is not None and self._turning >= TURNING
         found: list[Finding] = []
-        for place, (value, step) in enumerate(zip(group, steps, strict=True), self._seen):
+        for place, (value, step) in enumerate(zip(group, steps, strict=True), self._count):
             if self._in_spike:
                 if value > recovered:
                     self._away, self._peak = place, max(self._peak, value)
@@ -202,14 +201,13 @@ class SpikeDetector:
         self._spikes = [*(old for old in self._spikes if place - old < WINDOW), first][-RECURRING:]
         recurring = len(self._spikes) == RECURRING
         if len(self._spikes) == 1:
-            self._said = self._said_recurring = False
-        if self._said_recurring if recurring else self._said:
+            self._reported = self._reported_recurring = False
+        if self._reported_recurring if recurring else self._reported:
             return []
-        self._said, self._said_recurring = True, recurring or self._said_recurring
+        self._reported, self._reported_recurring = True, recurring or self._reported_recurring
         height = min(self._peak - self._centre, LARGEST)
         severity = min(height / self._scale, LARGEST)
-        name = self._metric or "the metric"
-        where = f"{name} was {height:.3g} ({severity:.0f} deviations) off its level at step {self._since}, for {lasted} values"
+        where = f"{self._name} was {height:.3g} ({severity:.0f} deviations) off its level at step {self._since}, for {lasted} values"
         if recurring:
             message = f"{where}; it is the spike number {RECURRING} in {place - self._spikes[0]} values: the training is unstable"
         else:
@@ -224,7 +222,7 @@ class SpikeDetector:
             "per_10000": 10_000 * len(self._spikes) / min(place + 1, WINDOW),
             "level": self._sign * self._centre,
         }
-        return [Finding("spike", self._metric, step, evidence, message)]
+        return [self._finding(step, evidence, message)]
 
     def _learn(self, group: list[float], ordered: list[float]) -> None:
         """Bring centre, scale and tail up to date with a whole group."""
@@ -246,7 +244,7 @@ class SpikeDetector:
         scales.append(scale)
         if len(scales) < MIN_GROUPS:
             return
-        if self._turning is None or self._seen // GROUP % TAIL_GROUPS == 0:
+        if self._turning is None or self._count // GROUP % TAIL_GROUPS == 0:
             del scales[:-GROUPS], self._tops[:-GROUPS]
             self._usual, self._tail = sorted(scales)[len(scales) // 2], self._single_bound()
             turning = _turning(ring)
@@ -262,22 +260,6 @@ class SpikeDetector:
         middle = max(LEAST_TOP, tops[len(tops) // 2])
         ratio = max(LEAST_RATIO, tops[len(tops) * 9 // 10] / middle)
         return max(HIGH, middle * math.pow(ratio, POWER)) if ratio < LARGEST_RATIO else LARGEST
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        parts = ((name[1:], getattr(self, name)) for name in self._PLAIN)
-        return {name: list(part) if isinstance(part, list) else part for name, part in parts}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        for name in self._PLAIN:
-            value = state[name[1:]]
-            setattr(self, name, list(value) if isinstance(value, list) else value)
-
-    _PLAIN = (
-        "_seen", "_spikes", "_said", "_said_recurring", "_group", "_steps", "_ring", "_scales", "_tops", "_turning", "_centre",
-        "_scale", "_usual", "_tail", "_single", "_highs", "_since", "_in_spike", "_away", "_peak",
-    )  # fmt: skip
 
 
 def _turning(values: list[float]) -> float:

@@ -10,8 +10,7 @@ It needs a clock, so it is asked by the daemon, and has nothing to say of a log 
 
 from __future__ import annotations
 
-from typing import Any
-
+from lrwatch.core.detectors.base import Detector, Poll
 from lrwatch.core.events import Finding
 
 # Gaps that the median is taken of.
@@ -26,29 +25,46 @@ LONGEST = 2.0
 LEAST = 60.0
 
 
-class StalledDetector:
+class StalledDetector(Detector[Poll]):
     """Watches the arrival of the samples of one run.
 
     >>> detector = StalledDetector()
-    >>> for second in range(100):
-    ...     detector.arrived(float(second))
-    >>> detector.ask(150.0, step=99), detector.ask(170.0, step=99).evidence["silent_seconds"]
-    (None, 71.0)
+    >>> detector.feed(list(range(100)), [Poll(float(second), arrived=True) for second in range(100)])
+    []
+    >>> [(_, finding)] = detector.feed([99, 99], [Poll(150.0, arrived=False), Poll(170.0, arrived=False)])
+    >>> finding.evidence["silent_seconds"]
+    71.0
     """
 
-    def __init__(self) -> None:
+    KIND = "stalled"
+    NEEDS = "clock"
+    SCALE_INVARIANT = False
+    MAX_STATE_BYTES = 2000
+    SAVED = ("_gaps", "_longest", "_last", "_reported")
+
+    def restart(self) -> None:
+        """See `Detector.restart`."""
         self._gaps: list[float] = []
         self._longest = 0.0
         self._last: float | None = None
-        self._said = False
+        self._reported = False
 
-    def arrived(self, time: float) -> None:
-        """New samples were read at `time`, in seconds. A clock that was set back gives no gap."""
-        if self._last is not None and time > self._last:
+    def feed(self, steps: list[int], values: list[Poll]) -> list[tuple[int, Finding]]:
+        """Take polls of the log in order, each with the newest step of the run. See `Detector.feed`."""
+        found: list[tuple[int, Finding]] = []
+        for i, (step, poll) in enumerate(zip(steps, values, strict=True)):
+            if poll.arrived:
+                self._arrive(poll.time)
+            elif (finding := self._judge(step, poll.time)) is not None:
+                found.append((i, finding))
+        return found
+
+    def _arrive(self, time: float) -> None:
+        if self._last is not None and time > self._last:  # a clock that was set back gives no gap
             gap = time - self._last
             self._longest = max(self._longest, gap)
             self._gaps = [*self._gaps, gap][-GAPS:]
-        self._last, self._said = time, False
+        self._last, self._reported = time, False
 
     def paused(self) -> None:
         """Nobody read for a while: the time until the next samples is no gap of the run's own."""
@@ -61,28 +77,16 @@ class StalledDetector:
             return None
         return max(LEAST, TIMES * sorted(self._gaps)[len(self._gaps) // 2], LONGEST * self._longest)
 
-    def ask(self, now: float, step: int) -> Finding | None:
-        """Whether the run, whose newest step is `step`, is stalled at `now`, and that was not said yet."""
-        if self._said or self._last is None or now - self._last <= LEAST:
+    def _judge(self, step: int, now: float) -> Finding | None:
+        if self._reported or self._last is None or now - self._last <= LEAST:
             return None
         patience = self.patience
         if patience is None or now - self._last <= patience:
             return None
-        self._said = True
+        self._reported = True
         silent, usual = now - self._last, sorted(self._gaps)[len(self._gaps) // 2]
-        return Finding(
-            "stalled",
-            "",
+        return self._finding(
             step,
             {"silent_seconds": silent, "usual_seconds": usual, "longest_seconds": self._longest},
             f"no sample for {silent:.0f} s; one comes every {usual:.3g} s, and the longest wait was {self._longest:.3g} s",
         )
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {"gaps": self._gaps, "longest": self._longest, "last": self._last, "said": self._said}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self._gaps, self._longest = list(state["gaps"]), state["longest"]
-        self._last, self._said = state["last"], state["said"]

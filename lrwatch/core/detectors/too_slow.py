@@ -17,10 +17,9 @@ other reasons: the caller does not ask then. Raising a learning rate is never do
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from lrwatch.core.detectors.base import Detector
 from lrwatch.core.events import Finding
-from lrwatch.core.sample import Floats, Ints
 
 # Blocks of a whole window, and values of the first ones: the first look comes after 1,024 values.
 BLOCKS = 64
@@ -39,22 +38,23 @@ GAIN = 0.1
 LOOKS = 2
 
 
-class TooSlowDetector:
+class TooSlowDetector(Detector[float]):
     """Watches one metric of one run.
 
     >>> import numpy as np
     >>> loss = 5 - np.arange(5000) / 2500 + 0.02 * np.random.default_rng(0).standard_normal(5000)
-    >>> [i for i, finding in TooSlowDetector("loss").feed(np.arange(5000), loss)]
+    >>> [index for index, finding in TooSlowDetector("loss").feed(list(range(5000)), loss.tolist())]
     [4095]
     """
 
-    def __init__(self, metric: str = "", direction: str = "min") -> None:
-        self._metric = metric
-        self._sign = 1.0 if direction == "min" else -1.0
-        self.restart()
+    KIND = "too_slow"
+    SCOPE = "phase"
+    SHIFT_INVARIANT = False
+    MAX_STATE_BYTES = 4000
+    SAVED = ("_width", "_means", "_sum", "_filled", "_straight", "_first")
 
     def restart(self) -> None:
-        """A new phase: what was seen before is not comparable."""
+        """See `Detector.restart`."""
         self._width = FIRST_WIDTH
         self._means: list[float] = []
         self._sum = 0.0
@@ -62,12 +62,8 @@ class TooSlowDetector:
         self._straight = 0
         self._first: int | None = None
 
-    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
-        """Take finite samples (shape (n,) each). -> what is new, each with the index of the sample that showed it."""
-        return self.feed_lists(steps.tolist(), values.tolist())
-
-    def feed_lists(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
-        """`feed`, of lists."""
+    def feed(self, steps: list[int], values: list[float]) -> list[tuple[int, Finding]]:
+        """See `Detector.feed`."""
         found: list[tuple[int, Finding]] = []
         if values and self._first is None:
             self._first = steps[0]
@@ -102,9 +98,7 @@ class TooSlowDetector:
             return None
         assert self._first is not None
         steps = step - self._first
-        return Finding(
-            "too_slow",
-            self._metric,
+        return self._finding(
             step,
             {
                 "suspicion": True,
@@ -113,21 +107,9 @@ class TooSlowDetector:
                 "steps": steps,
                 "level": self._sign * self._means[-1],
             },
-            f"{self._metric or 'the metric'} has improved by {100 * gain / level:.3g} % in {steps} steps in a straight line (the second half "
+            f"{self._name} has improved by {100 * gain / level:.3g} % in {steps} steps in a straight line (the second half "
             f"{late / early:.2f} times as steep as the first): a suspicion, no more, that the learning rate is too low",
         )
-
-    _PLAIN = ("_width", "_means", "_sum", "_filled", "_straight", "_first")
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {name[1:]: getattr(self, name) for name in self._PLAIN}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        for name in self._PLAIN:
-            value = state[name[1:]]
-            setattr(self, name, list(value) if isinstance(value, list) else value)
 
 
 def _line(values: list[float]) -> tuple[float, float]:

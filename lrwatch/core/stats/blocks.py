@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Floats
 
 # Values that the robust centre and scale are taken from.
@@ -41,8 +42,10 @@ MAD_TO_SD = 1.4826
 CAPACITY = 1280
 
 
-class Winsor:
+class Winsor(Checkpointed):
     """Clips spikes, judged by the values before them."""
+
+    SAVED = ("_ring",)
 
     def __init__(self) -> None:
         self._ring: list[float] = []
@@ -83,14 +86,10 @@ class Winsor:
         for value in gone:
             del ordered[bisect_left(ordered, value)]
 
-    def state(self) -> list[float]:
-        """JSON-plain state."""
-        return list(self._ring)
-
-    def restore(self, state: list[float]) -> None:
-        """The inverse of `state`."""
-        self._ring = list(state)
-        self._ordered = sorted(state)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Checkpointed.restore`."""
+        super().restore(state)
+        self._ordered = sorted(self._ring)
 
 
 def _median(ordered: list[float]) -> float:
@@ -98,12 +97,14 @@ def _median(ordered: list[float]) -> float:
     return ordered[half] if len(ordered) % 2 else ordered[half - 1] / 2 + ordered[half] / 2
 
 
-class Blocks:
+class Blocks(Checkpointed):
     """Block means of a curve, oldest first.
 
     Attributes:
         width: Values a block.
     """
+
+    SAVED = ("width", "_sum", "_filled")
 
     def __init__(self) -> None:
         self.width = 1
@@ -172,17 +173,11 @@ class Blocks:
             self._count = keep
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {
-            "width": self.width,
-            "means": self._means[: self._count].tolist(),
-            "sum": self._sum,
-            "filled": self._filled,
-        }
+        """See `Checkpointed.state`."""
+        return {**super().state(), "means": self._means[: self._count].tolist()}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        means = state["means"]
-        self.width, self._sum, self._filled = state["width"], state["sum"], state["filled"]
-        self._count = len(means)
-        self._means[: self._count] = means
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Checkpointed.restore`."""
+        super().restore(state)
+        self._count = len(state["means"])
+        self._means[: self._count] = state["means"]

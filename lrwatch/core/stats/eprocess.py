@@ -21,7 +21,10 @@ t3 and log-normal noise, and 0 on a convex decay; it is far more for correlated 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+from lrwatch.core.checkpoint import Checkpointed
 
 # Precision of the prior of the slope, in units of the noise of a block: 1/sqrt(30), a fifth of the noise from each block to
 # the next, is the rise that it expects. A lower one is sooner sure with few blocks, and hardly later with many.
@@ -268,26 +271,8 @@ class Dependence:
         total += variance / 4  # all wider levels together, were those independent
         return long_run / total if total > 0.0 else 1.0
 
-    _PLAIN = ("_last", "_difference", "_per_unit", "_count", "_square", "_product")
 
-    def state(self) -> list[Any]:
-        """JSON-plain state."""
-        levels = [[level.first, level.count, level.mean, level.variance] for level in self._levels]
-        return [*(getattr(self, name) for name in self._PLAIN), levels]
-
-    def restore(self, state: list[Any]) -> None:
-        """The inverse of `state`."""
-        *plain, levels = state
-        for name, value in zip(self._PLAIN, plain, strict=True):
-            setattr(self, name, value)
-        self._levels = []
-        for first, count, mean, variance in levels:
-            level = _Level()
-            level.first, level.count, level.mean, level.variance = first, count, mean, variance
-            self._levels.append(level)
-
-
-class RiseDetector:
+class RiseDetector(Checkpointed):
     """Evidence that the blocks rise from some unknown block on.
 
     `log_sum` is for long runs: an alarm when it reaches log(A) comes, while nothing rises, once in A blocks or less often,
@@ -295,6 +280,8 @@ class RiseDetector:
     reaches log(1/alpha) with a probability of at most alpha. Numbers of starts go on over `restart`, so that holds for all
     phases of a run together.
     """
+
+    SAVED = ("blocks",)
 
     def __init__(self) -> None:
         self.blocks = 0
@@ -334,13 +321,12 @@ class RiseDetector:
         return log_sum([log_e + log_weight(process.start) for process, log_e in logs])
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain state: 10 kB after 10^6 blocks."""
-        starts = [process.state() for process in self.starts]
-        return {"blocks": self.blocks, "starts": starts}
+        """See `Checkpointed.state`. The JSON of it has 10 kB after 10^6 blocks."""
+        return {**super().state(), "starts": [process.state() for process in self.starts]}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.blocks = state["blocks"]
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Checkpointed.restore`."""
+        super().restore(state)
         self.starts = [SlopeProcess.restored(start) for start in state["starts"]]
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.stats.blocks import MAD_TO_SD
 
 # Values a group: a median of 16 does not see a cluster of seven spikes.
@@ -33,7 +34,7 @@ SIZE = 6.0
 CONFIRM = 8
 
 
-class LevelShift:
+class LevelShift(Checkpointed):
     """Watches one metric for shifts for the worse.
 
     Args:
@@ -47,6 +48,8 @@ class LevelShift:
     >>> [i for i in range(len(values)) if shift.feed(values, i, i + 1)]
     [639]
     """
+
+    SAVED = ("_group", "_medians", "_candidate")
 
     def __init__(self, sign: float = 1.0) -> None:
         self._sign = sign
@@ -108,11 +111,3 @@ class LevelShift:
     def _take(self, medians: list[float]) -> None:
         self._medians = [*self._medians, *medians][-RING:]
         self._candidate = []
-
-    def state(self) -> list[list[float]]:
-        """JSON-plain state."""
-        return [self._group, self._medians, self._candidate]
-
-    def restore(self, state: list[list[float]]) -> None:
-        """The inverse of `state`."""
-        self._group, self._medians, self._candidate = (list(part) for part in state)

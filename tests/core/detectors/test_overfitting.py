@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lrwatch.core.detectors.base import Pair
 from lrwatch.core.detectors.overfitting import OverfittingDetector
 from lrwatch.core.events import Finding
-from lrwatch.core.sample import Floats, Ints
-from lrwatch.testing import check_detector
+from lrwatch.core.options import DetectOptions
+from lrwatch.core.sample import Floats
 from lrwatch.testing.synthetic.curves import NOISES, exponential, power_law
 
 N = 200
@@ -31,15 +32,21 @@ def number(finding: Finding, key: str) -> float:
     return value
 
 
-def run(val: Floats, train: Floats = TRAIN, detector: OverfittingDetector | None = None) -> list[tuple[int, Finding]]:
-    """Each validation value after ten training values. -> what was said, with the index of the validation value."""
-    detector = detector or OverfittingDetector()
-    found: list[tuple[int, Finding]] = []
+def make() -> OverfittingDetector:
+    return OverfittingDetector("val_loss", train_metric="loss")
+
+
+def pairs(val: Floats, train: Floats = TRAIN, sign: float = 1.0) -> list[Pair]:
+    """Each validation value with the mean of ten training values."""
     rng = np.random.default_rng(99)
-    for i, (value, mean) in enumerate(zip(val.tolist(), train.tolist(), strict=True)):
-        detector.feed_train((mean + 0.05 * rng.standard_normal(10)).tolist())
-        found.extend((i, finding) for _, finding in detector.feed_lists([STEP * i], [value]))
-    return found
+    means = [float(np.mean(mean + 0.05 * rng.standard_normal(10))) for mean in train.tolist()]
+    return [Pair(sign * value, sign * mean) for value, mean in zip(val.tolist(), means, strict=True)]
+
+
+def run(val: Floats, train: Floats = TRAIN, detector: OverfittingDetector | None = None) -> list[tuple[int, Finding]]:
+    """What is found, with the index of the validation value."""
+    detector = detector or make()
+    return detector.feed(list(range(0, STEP * len(val), STEP)), pairs(val, train))
 
 
 STAYS_SILENT = {
@@ -91,12 +98,8 @@ def test_the_finding_tells_the_checkpoint_to_keep() -> None:
 def test_metrics_to_maximise_are_the_same_mirrored() -> None:
     values = HEALTHY + RISE + noise(2)
     ((at, finding),) = run(values)
-    detector = OverfittingDetector(direction="max")
-    rng = np.random.default_rng(99)
-    mirrored: list[tuple[int, Finding]] = []
-    for i, (value, mean) in enumerate(zip(values.tolist(), TRAIN.tolist(), strict=True)):
-        detector.feed_train((-(mean + 0.05 * rng.standard_normal(10))).tolist())
-        mirrored.extend((i, said) for _, said in detector.feed_lists([STEP * i], [-value]))
+    detector = OverfittingDetector("val_loss", DetectOptions(direction="max"), "loss")
+    mirrored = detector.feed(list(range(0, STEP * N, STEP)), pairs(values, sign=-1.0))
     assert [i for i, _ in mirrored] == [at]
     assert mirrored[0][1].message == finding.message
 
@@ -109,60 +112,20 @@ def test_it_is_said_again_only_after_a_new_best() -> None:
     assert [i < 130 for i, _ in found] == [True, False]
 
 
-def test_values_without_training_between_them_make_one_pair() -> None:
-    one, other = OverfittingDetector(), OverfittingDetector()
-    for i, value in enumerate((HEALTHY + RISE).tolist()):
-        one.feed_train([float(TRAIN[i])])
-        other.feed_train([float(TRAIN[i])])
-        one.feed_lists([i], [value])
-        other.feed_lists([i], [value])
-        one.feed_lists([i], [])
-    assert one.state() == other.state()
-    alone = OverfittingDetector()
-    assert alone.feed_lists(list(range(N)), (HEALTHY + RISE).tolist()) == []
-    alone.feed_train([1.0])
-    alone.feed_lists([N], [1.0])
-    assert alone.state()["pairs"] == 1
-
-
-def test_how_training_values_are_cut_changes_nothing() -> None:
-    values = np.random.default_rng(4).standard_normal(1000).tolist()
-    whole, cut = OverfittingDetector(), OverfittingDetector()
-    whole.feed_train(values)
-    for at in range(0, 1000, 7):
-        cut.feed_train(values[at : at + 7])
-    assert whole.state() == cut.state()
-
-
-def test_a_new_phase_begins_without_evidence() -> None:
+def test_after_a_restart_there_is_no_evidence() -> None:
     values = HEALTHY + RISE + noise(5)
     ((at, _),) = run(values)
-    detector = OverfittingDetector()
+    detector = make()
     run(values[: at - 1], TRAIN[: at - 1], detector)
     detector.restart()
     assert run(values[at - 1 : at + 10], TRAIN[at - 1 : at + 10], detector) == []
 
 
-class WithTraining(OverfittingDetector):
-    """Training values come before each validation value; they fall."""
-
-    def feed(self, steps: Ints, values: Floats) -> list[tuple[int, Finding]]:
-        found: list[tuple[int, Finding]] = []
-        for i, (step, value) in enumerate(zip(steps.tolist(), values.tolist(), strict=True)):
-            self.feed_train([1000.0 - step, value / 1000])
-            found.extend((i, finding) for _, finding in self.feed_lists([step], [value]))
-        return found
-
-
-def test_it_keeps_the_promises_of_a_detector() -> None:
-    check_detector(WithTraining, finite_only=True, max_state_bytes=32_000)
-
-
 def test_a_restored_detector_goes_on_as_the_old_one() -> None:
     values, cut = HEALTHY + RISE + noise(6), 90
-    detector = OverfittingDetector()
+    detector = make()
     run(values[:cut], TRAIN[:cut], detector)
     state: Any = json.loads(json.dumps(detector.state()))
-    again = OverfittingDetector()
+    again = make()
     again.restore(state)
     assert run(values[cut:], TRAIN[cut:], again) == run(values[cut:], TRAIN[cut:], detector) != []

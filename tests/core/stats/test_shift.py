@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lrwatch.core.detectors.plateau import PlateauDetector, Shift
+from lrwatch.core.detectors.plateau import PlateauDetector
+from lrwatch.core.events import Finding, Phase
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Floats
 from lrwatch.core.stats.shift import CONFIRM, GROUP, LevelShift
@@ -83,17 +85,12 @@ def test_a_run_that_improves_on_both_sides_of_a_shift_is_no_plateau() -> None:
     falling = 3 - np.arange(N) * 1.5 * 0.02 / 500
     for seed in range(5):
         values = falling + 0.02 * np.random.default_rng(seed).standard_normal(N) + later(0.3)
-        detector = PlateauDetector(options)
-        at, shifts = 0, []
-        while at < N:
-            taken, said = detector.feed(np.arange(at, N), values[at:])
-            at += taken
-            if isinstance(said, Shift):
-                shifts.append(said)
-        assert PlateauDetector(options).run(np.arange(N), values) == []
-        (shift,) = shifts
+        outputs = PlateauDetector("loss", options).feed(list(range(N)), values.tolist())
+        assert not any(isinstance(output, Finding) for _, output in outputs)
+        (shift,) = [output for _, output in outputs if isinstance(output, Phase)]
         assert AT < shift.step < AT + 200
-        assert shift.after - shift.before == pytest.approx(0.3, abs=0.05)
+        before, after = map(float, re.findall(r"\d\.\d+", shift.message))
+        assert after - before == pytest.approx(0.3, abs=0.05)
 
 
 def test_a_plateau_behind_a_shift_is_found() -> None:
@@ -101,7 +98,8 @@ def test_a_plateau_behind_a_shift_is_found() -> None:
     values = (
         3 - np.minimum(np.arange(N), AT) * 0.06 / 500 + 0.02 * np.random.default_rng(0).standard_normal(N) + later(0.3)
     )
-    (finding,) = PlateauDetector(options).run(np.arange(N), values)
+    outputs = PlateauDetector("loss", options).feed(list(range(N)), values.tolist())
+    (finding,) = [output for _, output in outputs if isinstance(output, Finding)]
     assert AT + 500 < finding.step < AT + 1200
 
 
