@@ -49,7 +49,7 @@ class Controller:
             PolicyOptions(**{k: v for k, v in options.items() if k in policy}),
         )
         self._metric: str | None = None
-        # Samples that wait until something may be said of them, and of how many that is surely nothing.
+        # Samples that wait for a batch, and how many of them are guaranteed to produce no event.
         self._steps: list[int] = []
         self._values: list[float] = []
         self._waiting_for = ""
@@ -65,10 +65,17 @@ class Controller:
         return self._pipeline.command.scale
 
     def update(self, step: int, value: float, metric: str = "loss") -> float:
-        """Take one value. -> the multiplier to use from now on.
+        """Take one value.
 
-        Decisions are made on the first metric that was given; findings are made on all. A value may be anything a float
-        can be.
+        Commands are decided on the first metric that comes; findings are made on all.
+
+        Args:
+            step: Its step.
+            value: The value, whatever a float can be.
+            metric: Its name.
+
+        Returns:
+            The multiplier to use from now on.
         """
         if self._metric is None:
             self._metric = metric
@@ -128,7 +135,7 @@ class Controller:
         return {"metric": self._metric, "run": self._pipeline.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`, on a controller made with the same options."""
+        """Take over a state that `state_dict` of a controller with the same options returned."""
         self._pipeline = Pipeline(self._pipeline.detect, self._pipeline.options)
         self._steps, self._values, self._waiting_for, self._silent = [], [], "", 0
         self._metric = state["metric"]
@@ -147,7 +154,7 @@ def find_plateaus(
     mode: str = "min",
     false_alarms: float = 0.01,
 ) -> list[Finding]:
-    """The streaming plateau detector over an array or Series.
+    """Run the streaming plateau detector over an array or Series.
 
     Args:
         values: The metric, shape (n,). Values that are not finite are left out.

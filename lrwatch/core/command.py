@@ -1,6 +1,6 @@
 """The life of one command: from the scale that a strategy wants to the proof that it helped.
 
-One command at a time is on its way. It is asked for, the trainer applies it or refuses it, and its effect is measured
+One command at a time is on its way. A strategy or an operator asks, the trainer applies or refuses, and the effect is measured
 against a baseline: the line that the metric followed just before. A command that comes with a way back is a *trial*. It
 stays if its strategy finds the effect good enough, and is taken back otherwise.
 
@@ -62,7 +62,7 @@ class Trial(NamedTuple):
 
     Attributes:
         previous: The scale before the trial.
-        worth: What continuing was worth per horizon when the trial was asked for, relative to the level of the metric, where
+        worth: What continuing was worth per horizon when the trial began, relative to the level of the metric, where
             the verdict depends on it; else None.
     """
 
@@ -77,9 +77,9 @@ class CommandState:
     Attributes:
         status: Where it stands.
         scale: The scale that the trainer is known to use.
-        wanted: The scale that was asked for and not answered yet, or None.
+        wanted: The scale of a command that has no answer yet, or None.
         by_operator: Whether an operator asked for `wanted`.
-        look: The newest look at the trend when `wanted` was asked for: the baseline, if it is applied.
+        look: The newest look at the trend when `wanted` was set: the baseline, if it is applied.
         trial: The way back, from the question until the verdict, or None.
         baseline: What the effect of the newest applied command is measured against, until it is measured, or None.
         log_ratio: The ratio by which the logged learning rate is about to jump because of a command, or None.
@@ -198,7 +198,7 @@ class MetricChanged(NamedTuple):
 
 
 class LevelShift(NamedTuple):
-    """The level of the metric shifted for another reason: the effect cannot be told from that."""
+    """The level of the metric shifted for another reason: its effect hides that of the command."""
 
 
 class Reset(NamedTuple):

@@ -1,11 +1,13 @@
-"""Did the cut help? The level that came, against the level that going on would have given.
+"""Did the cut help? The level that came, against the level that continuing would have given.
 
-The counterfactual is the last phase's fitted line, continued, but never upwards: a cut is decided where noise makes the
-curve look flattest, so a line that seems to rise there is the noise that was selected, and going on must not be blamed
-for it. Its end is too high for the same reason, so the mean of its window stands in for it. A falling line is kind to going on (curves flatten). They are compared once, a horizon after the command was
-applied, since the noise floor answers a cut fast and the slow directions do not. Where noise hides the difference its
-interval says so: to wait for certainty would measure what the continued line does, which says little about a curve that
-bends, and was worth nothing in closed loop.
+The counterfactual is the fitted line of the last phase, extended, but never upwards. A cut is decided where noise makes the
+curve look flattest, so a line that seems to rise there is selected noise, and continuing must not be blamed for it. Its end
+is too high for the same reason, so the mean of its window stands in for it. A falling line is kind to continuing, because
+curves flatten.
+
+The two are compared once, a horizon after the command was applied: the noise floor answers a cut fast, the slow directions
+do not. Where noise hides the difference, the interval says so. To wait for certainty would measure what the extended line
+does, which says little about a curve that bends, and was worth nothing in closed loop.
 """
 
 from __future__ import annotations
@@ -22,7 +24,18 @@ Z95 = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The line before a command that was applied at `step`; `scale` is the new scale, `sign` +1 for a loss, -1 for a metric to maximise."""
+    """The line before a command.
+
+    Attributes:
+        step, scale: The step at which the command was applied, and its scale.
+        sign: +1 for a metric to minimise, -1 for one to maximise.
+        at: Step of the look that the line comes from.
+        end, end_error: The line at `at`, in units of the metric.
+        per_step, per_step_error: Its slope.
+        level: The level that gains are relative to.
+        horizon: Steps after which the effect is measured.
+        span: Steps that the line was fitted over.
+    """
 
     step: int
     scale: float
@@ -38,7 +51,7 @@ class Baseline:
 
     @classmethod
     def of(cls, trend: Trend, step: int, scale: float, sign: float) -> Baseline:
-        """What `trend`, the last look before the command, promises for going on."""
+        """Return the line of `trend`, the last look before the command."""
         return cls(
             step, scale, sign, trend.step, trend.end, trend.end_error, trend.per_step, trend.per_step_error,
             trend.level, trend.horizon, trend.span,
@@ -49,17 +62,17 @@ class Baseline:
         """Whether the line goes the right way."""
         return self.sign * self.per_step < 0
 
-    def going_on(self, ahead: float) -> float:
-        """The level that going on gives `ahead` steps after the look."""
+    def extended(self, ahead: float) -> float:
+        """Return the level that continuing gives `ahead` steps after the look."""
         return self.end + self.per_step * (ahead if self.improving else -self.span / 2)
 
 
 def measure(before: Baseline, after: Trend) -> Effect | None:
-    """The effect, once the new phase is a horizon old; None until then. Gains are relative to the level before."""
+    """Return the effect once the new phase is a horizon old, None before. Gains are relative to the level before."""
     if after.step - before.step < before.horizon:
         return None
     ahead = after.step - before.at
-    expected = before.going_on(ahead)
+    expected = before.extended(ahead)
     slope_error = before.per_step_error * ahead if before.improving else 0.0
     gain = before.sign * (expected - after.end)
     margin = Z95 * math.hypot(before.end_error, slope_error, after.end_error)
@@ -84,11 +97,11 @@ def measure(before: Baseline, after: Trend) -> Effect | None:
 
 
 def _line(before: Baseline, after: Trend, expected: float, slope_error: float) -> Counterfactual:
-    """The two levels, and the line that was continued from the command on."""
+    """Return the two levels, and the line that was extended from the command on."""
     ahead = before.step - before.at if before.improving else 0
     return Counterfactual(
         since=before.step,
-        before=before.going_on(ahead),
+        before=before.extended(ahead),
         before_error=math.hypot(before.end_error, before.per_step_error * ahead),
         expected=expected,
         expected_error=math.hypot(before.end_error, slope_error),

@@ -150,7 +150,7 @@ class LrChanges(Checkpointed):
         return changes
 
     def _warmup_rests(self, rested_from: int, end: int, steps: Ints, rate: float, changes: list[Change]) -> None:
-        """The rate has been the same from row `rested_from` to before row `end`."""
+        """Note that the rate has been the same from row `rested_from` to before row `end`."""
         if self._warmup is None or self._warmup[0] < WARMUP_MOVES:
             return
         over = rested_from + max(REST_ROWS, LONGER * self._warmup[1])

@@ -27,7 +27,7 @@ from typing import Literal
 
 Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time", "other"]
 
-# Words in front of a step or an epoch that only say whose it is.
+# Words before a step or an epoch that only say whose it is.
 _WHOSE = frozenset({"train", "training", "trainer", "progress", "time", "metadata"})
 
 # Best first: a record that carries several is placed by the first of them. A batch number may begin again each epoch,
@@ -78,7 +78,7 @@ def _words(name: str) -> list[str]:
 
 
 def _position(words: list[str]) -> str:
-    """The words without those that only say whose step it is."""
+    """Return the words without those that only say whose step it is."""
     start = 0
     while start < len(words) - 1 and words[start] in _WHOSE:
         start += 1
@@ -91,7 +91,7 @@ def _is_validation(words: list[str]) -> bool:
 
 @lru_cache(_REMEMBERED)
 def role(name: str) -> Role:
-    """What the number called `name` is.
+    """Return the role of the number called `name`.
 
     >>> [role(name) for name in ("global_step", "train/epoch", "lr/pg0", "lm loss", "eval_loss")]
     ['step', 'epoch', 'lr', 'train_loss', 'val_loss']
@@ -123,12 +123,12 @@ def role(name: str) -> Role:
 
 @lru_cache(_REMEMBERED)
 def step_rank(name: str) -> int:
-    """How well the step called `name` places a record among several of its steps; lower is better."""
+    """Return how well the step called `name` places a record among several of its steps; lower is better."""
     return _STEP_RANK.get(_position(_words(name)), len(_STEPS))
 
 
 def primary(names: Iterable[str]) -> str | None:
-    """The metric to watch when the user names none, or None where nothing looks like a loss.
+    """Return the metric to watch when the user names none, or None where nothing looks like a loss.
 
     A total training loss comes before a part of one, a training loss before a validation loss, and a loss before another
     measure of error. The answer does not depend on the order of `names`.

@@ -21,7 +21,7 @@ def _require(ok: bool, key: str, rule: str, value: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Over how many steps an improvement is asked for: a number, or a fraction of the run so far.
+    """The steps over which an improvement counts: a number, or a fraction of the run so far.
 
     >>> Horizon.parse("10%").steps(5000)
     500.0
@@ -34,7 +34,11 @@ class Horizon:
 
     @classmethod
     def parse(cls, text: str | float) -> Horizon:
-        """A number of steps (2000, "2000") or a fraction ("10%"). Raises ValueError for anything else."""
+        """Return the horizon that `text` gives: a number of steps (2000, "2000") or a fraction ("10%").
+
+        Raises:
+            ValueError: It is neither.
+        """
         rule = 'a number of steps such as 2000, or a fraction of the run so far such as "10%"'
         try:
             if isinstance(text, str) and text.strip().endswith("%"):
@@ -48,7 +52,7 @@ class Horizon:
         return cls(fixed, 0.0)
 
     def steps(self, run_steps: float) -> float:
-        """The horizon in steps, when the run is `run_steps` old."""
+        """Return the horizon in steps, when the run is `run_steps` old."""
         return self.fixed if self.fixed is not None else self.fraction * run_steps
 
     def __str__(self) -> str:
@@ -92,7 +96,7 @@ class PolicyOptions:
 
     Attributes:
         mode: observe (report only), suggest (say which command would help), approve (ask an operator), auto (command).
-        strategy: "plateau" reduces when going on is worth less than a cut; "observe" never commands. By steps go "step" and
+        strategy: "plateau" reduces when continuing is worth less than a cut; "observe" never commands. By steps go "step" and
             "exponential", which reduce by `factor` every `every` steps, at once or gradually; "cosine", which ends after
             `length` steps; "wsd", which keeps the scale until the last `decay_share` of `length`, or until `lrwatch decay`.
             "rescue" cuts where the run diverges, spikes again and again or is not finite, waits, and goes back; "range_test"
@@ -103,22 +107,22 @@ class PolicyOptions:
             "wsd" can do with.
         decay_share: Share of the run in which "wsd" decays.
         probe: Whether "plateau" may find out what a cut brings: before the first one, in mode auto, it cuts for a horizon, and
-            takes that back unless it is worth more than going on.
-        first_cut: Without a probe there is no gain to learn from before the first cut: cut when the improvement per horizon is surely
+            takes that back unless it is worth more than continuing.
+        first_cut: Without a probe there is no gain to learn from before the first cut: cut when the improvement per horizon is certainly
             below this fraction of the level. On noisy quadratic problems 1 % is no better (final risk 1.84 times that of the
             best schedule, against 1.88); on a small real network that starts at its best constant rate it cut at every slow
             stretch, and ended a quarter worse.
         min_scale, max_scale: Bounds of the scale.
         max_factor_down, max_factor_up: One command multiplies the scale by no less than the one and no more than the other;
             the defaults are those of the trainer's own interlock.
-        cooldown: No cut before so many horizons have passed since the last command was applied. A cut is measured after one; what
+        cooldown: Horizons without a cut after the last command was applied. A cut is measured after one; what
             takes from the noise floor in slow directions still looks like progress then. Sooner, cuts follow each other too
             fast in noisy logs, and there is no way back: final risk over that of the best schedule on problems of other
             spectra 2.21 at 1, 2.14 at 1.5, 2.08 at 2 horizons, and no better on the problems of the goal (1.72, 1.70, 1.73).
         max_commands: Budget of commands in the life of a run.
         warmup_steps: No command before this step.
-        quorum: Losses (of training, of validation) that must agree before "plateau" cuts: the watched one, and so many more
-            less one on which going on is surely worth as little.
+        quorum: Losses (of training, of validation) that must agree before "plateau" cuts: the watched one counts, and
+            each other one on which continuing is certainly worth as little.
         overfitting: "advise" only reports it; "cut" lets "plateau" reduce by `factor` where it is found.
     """
 

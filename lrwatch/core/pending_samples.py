@@ -10,13 +10,13 @@ import numpy as np
 
 from lrwatch.core.sample import Batch, Column
 
-# Samples a metric that are kept. A trainer that logs 1,000 steps a second and answers within two seconds loses nothing;
+# Samples that are kept for each metric. A trainer that logs 1,000 steps a second and answers within two seconds loses nothing;
 # one that is slower to answer loses only the first samples of the new phase.
-KEPT = 2048
+MAX_SAMPLES = 2048
 
 
 class PendingSamples:
-    """The newest KEPT samples of each metric since it was made."""
+    """The newest MAX_SAMPLES samples of each metric since it was made."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -31,11 +31,11 @@ class PendingSamples:
                 samples = zip(
                     (rows - after - 1 + self._rows).tolist(), batch.steps[rows].tolist(), values.tolist(), strict=True
                 )
-                self._samples.setdefault(name, deque(maxlen=KEPT)).extend(samples)
+                self._samples.setdefault(name, deque(maxlen=MAX_SAMPLES)).extend(samples)
         self._rows += batch.rows - after - 1
 
     def since(self, step: int) -> Batch:
-        """What was kept of step `step` and later."""
+        """Return the samples of step `step` and later."""
         later = {n: [sample for sample in k if sample[1] >= step] for n, k in self._samples.items()}
         places = sorted({(row, at) for samples in later.values() for row, at, _ in samples})
         index = {row: i for i, (row, _) in enumerate(places)}
@@ -53,9 +53,9 @@ class PendingSamples:
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> PendingSamples:
-        """The inverse of `state`."""
+        """Return the samples whose `state` this is."""
         kept = cls()
         kept._rows = state["rows"]
         for name, samples in state["samples"].items():
-            kept._samples[name] = deque(((row, step, float(value)) for row, step, value in samples), maxlen=KEPT)
+            kept._samples[name] = deque(((row, step, float(value)) for row, step, value in samples), maxlen=MAX_SAMPLES)
         return kept

@@ -234,7 +234,9 @@ class Pipeline:
 
     def acknowledged(self, step: int, scale: float) -> list[Event]:
         """Begin the phase of a scale that the trainer uses from `step` on. Return it, and the events of its first samples."""
-        if scale == self.command.scale:  # nothing changes: the log told it already, or the same was asked for again
+        if (
+            scale == self.command.scale
+        ):  # nothing changes: the log showed it already, or the command repeats the scale in use
             if self.command.wanted == scale:
                 self._pending = None
             self.policy.already_in_use(scale)

@@ -1,8 +1,8 @@
 """The policy: hands each signal of the run to the strategy that decides, within quorum and limits, and measures effects.
 
 Signals come in the order of the log: looks at the trend (`look`), findings (`found`), and, for strategies that go by
-steps, every value of the watched metric (`tick`). What becomes of a command is told by `applied`, `refused` and their
-siblings. Where a command stands is in `command`, a `core.command.CommandState`; what a strategy remembers is in the strategy.
+steps, every value of the watched metric (`tick`). `applied`, `refused` and their siblings say what became of a
+command. Where a command stands is in `command`, a `core.command.CommandState`; what a strategy remembers is in the strategy.
 """
 
 from __future__ import annotations
@@ -250,12 +250,12 @@ class Policy:
         self._step(Joined(step, scale))
 
     def reset(self) -> None:
-        """Forget what was asked for and what was to be measured: the curve has changed by force."""
+        """Drop the command in flight and the baseline: the curve has changed by force."""
         self._step(Reset())
         self._last_look = None
 
     def level_shifted(self) -> None:
-        """Learn that the level shifted for another reason: effects cannot be told from it."""
+        """Learn that the level shifted for another reason: effects cannot be told apart from it."""
         self._step(LevelShift())
         self._last_look = None
 

@@ -72,11 +72,11 @@ class Batch:
         return len(self.steps)
 
     def steps_of(self, column: Column) -> Ints:
-        """The step of each value of `column`, shape (n,)."""
+        """Return the step of each value of `column`, shape (n,)."""
         return self.steps if len(column.rows) == len(self.steps) else self.steps[column.rows]
 
     def by_first_row(self) -> list[tuple[str, Column]]:
-        """The columns that have samples, in the order in which they appear in the log."""
+        """Return the columns that have samples, in the order in which they appear in the log."""
         columns = [(name, column) for name, column in self.columns.items() if len(column.rows)]
         if all(len(column.rows) == self.rows for _, column in columns):
             return columns
@@ -94,11 +94,11 @@ class Batch:
         return replace(self, steps=self.steps[start:end], columns=columns)
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
         return sum(len(c.values) for c in self.columns.values())
 
     def samples(self) -> Iterator[Sample]:
-        """The samples one by one, in log order. Slow; for tests and small logs."""
+        """Yield the samples one by one, in log order. Slow; for tests and small logs."""
         found = [
             (int(row), order, name, float(value))
             for order, (name, column) in enumerate(self.columns.items())

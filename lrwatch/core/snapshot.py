@@ -16,7 +16,7 @@ TrendState = Literal["improving", "plateau", "undecided"]
 class TrendStatus:
     """Where a watched metric stands. Ratios are improvement per horizon over the level of the metric.
 
-    `detectable` is the smallest `min_improvement` by which a metric that does not improve could be told by now, as a ratio.
+    `detectable` is the smallest `min_improvement`, as a ratio, at which a metric that does not improve would be a finding by now.
     """
 
     state: TrendState
@@ -73,7 +73,7 @@ class RunStatus:
         step: Newest step of any metric, or None.
         last_sample_time: Seconds since the epoch at which the newest sample arrived, or None.
         findings: Kind to count. errors: Reason to count of lines that could not be used.
-        scale: The last acknowledged scale. wanted: The scale asked for, if it differs and is on its way.
+        scale: The last acknowledged scale. wanted: The scale of the command in flight, if it differs.
         schedule_lr, effective_lr: Parameter group name to learning rate, as the trainer reported it.
         commands: Cause to count. rejected: Code to count.
         pending_seconds: Age of the command that is not acknowledged yet, 0 when there is none.

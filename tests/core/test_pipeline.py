@@ -15,7 +15,7 @@ from support.batches import Values, batch, cut, feed, restarted
 from lrwatch.core.events import Command, Effect, Event, Finding, Phase
 from lrwatch.core.metrics import MAX_METRICS
 from lrwatch.core.options import DetectOptions, PolicyOptions
-from lrwatch.core.pending_samples import KEPT
+from lrwatch.core.pending_samples import MAX_SAMPLES
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch, Column
 
@@ -170,7 +170,11 @@ def test_an_acknowledgement_begins_a_phase_at_its_step_and_the_effect_is_measure
     assert {"nonfinite", "divergence", "command"} <= set(kinds(after))
 
 
-@given(st.integers(ASKED_AT + 1, APPLIED_AT + KEPT - 200), st.lists(st.integers(1, N - 1), max_size=8), st.booleans())
+@given(
+    st.integers(ASKED_AT + 1, APPLIED_AT + MAX_SAMPLES - 200),
+    st.lists(st.integers(1, N - 1), max_size=8),
+    st.booleans(),
+)
 @settings(max_examples=20, deadline=None)
 def test_when_the_acknowledgement_arrives_changes_nothing(rows: int, cuts: list[int], restart: bool) -> None:
     before, after = acknowledged_after(rows, cuts, restart=restart)

@@ -15,4 +15,4 @@ from lrwatch.core.strategies.schedules import Cosine, Exponential, Step, Wsd
 STRATEGIES: dict[str, type[Strategy]] = {
     strategy.NAME: strategy for strategy in (Plateau, Observe, Step, Exponential, Cosine, Wsd, LrRangeTest, Rescue)
 }
-"""The value of `[policy] strategy` -> the strategy."""
+"""The strategies by their value of `[policy] strategy`."""

@@ -36,7 +36,7 @@ class Limits:
         return self.options.mode == "observe" or self.command.wanted is not None or spent
 
     def refuses(self, scale: float, step: int) -> bool:
-        """Whether `scale` may not be asked for at `step`.
+        """Whether no command to `scale` may come at `step`.
 
         As `forbids` and `earliest`, but an unanswered proposal of another scale does not block this one.
         """

@@ -1,25 +1,25 @@
-"""The value-of-a-cut policy: reduce the learning rate when going on is surely worth less than a cut.
+"""The value-of-a-cut strategy: reduce the learning rate when continuing is certainly worth less than a cut.
 
 A learning rate holds the loss above what it could be, by an excess that grows with the rate: the noise floor. Every cut
-shows how much: it takes a part of the excess away. So the policy keeps one number with its error, the excess for a scale of
-1, and each measured cut improves it: the estimates of all cuts are pooled, each weighted by its precision, older ones less. A
-cut whose effect noise hides then neither stops nor reverses the policy: it weighs little. What going on is worth is the
+shows how much: it takes a part of the excess away. So the strategy keeps one number with its error, the excess for a scale of
+1, and each measured cut improves it. The estimates of all cuts are pooled, each weighted by its precision, older ones less. A
+cut whose effect noise hides then neither stops nor reverses the strategy: it weighs little. What continuing is worth is the
 improvement per horizon that a look sees, with its interval. The rate is cut again when even the upper end of that interval
 is less than EXCESS_SHARE of the excess at the scale in use.
 
-Before the first cut nothing is known of the excess. Where commands are sent, the policy finds out: once PROBE_SAMPLES values
-have come, and going on does not bring very much, it cuts for a horizon as an experiment, a *probe*. The probe stays if going on
-is worth less than EXCESS_SHARE of the excess that it showed; otherwise it came too early, and is taken back. Where noise
-hides its effect FIRST_GUESS decides whether it stays; if it does not, nothing was learned, and it is made again later. It costs
-half a horizon's progress at the most. Elsewhere `first_cut` per horizon, relative to the level, stands in for what is not known, with
-a bound that is harder to pass.
+Before the first cut nothing is known of the excess. Where commands are sent, the strategy finds out. Once PROBE_SAMPLES values
+have come, and continuing does not bring very much, it cuts for a horizon as an experiment, a *probe*. The probe stays if
+continuing is worth less than EXCESS_SHARE of the excess that it showed; otherwise it came too early, and is taken back. Where
+noise hides its effect FIRST_GUESS decides whether it stays; if it does not, nothing was learned, and it is made again later.
+It costs half a horizon's progress at the most. In the other modes `first_cut` per horizon, relative to the level, stands in
+for the unknown, with a bound that is harder to pass.
 
-A cut that surely cost progress is undone, once a level, and not tried again before the run is older by
-PATIENCE_AFTER_UNDO. After MAX_WITHOUT_GAIN cuts in a row that were no better than continuing the policy stops until the run is
+A cut that certainly cost progress is undone, once a level, and not tried again before the run is older by
+PATIENCE_AFTER_UNDO. After MAX_WITHOUT_GAIN cuts in a row that were no better than continuing the strategy stops until the run is
 older by PATIENCE_WITHOUT_GAIN.
 
-Two further answers, both by permission: a trial upwards where the rate may be too low (`trial_increase`), and a cut where the
-run overfits.
+Two further answers need permission in the settings: a trial upwards where the rate may be too low (`trial_increase`), and a
+cut where the run overfits.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Answer, Context, Strategy
 from lrwatch.core.strategies.limits import Limits
 
-# Going on must bring more per horizon than this share of the excess. On a power law of the sum of all rates the best share is
+# Continuing must bring more per horizon than this share of the excess. On a power law of the sum of all rates the best share is
 # 0.1 or less; a slope that was measured over the past is steeper than the one to come, and what is left of the last cut looks
 # like progress, so more is asked. In closed loop on noisy quadratic problems, as final risk over that of the best schedule:
 # 1.71 at 0.3, on problems of other spectra 2.01; at 0.2 with a cooldown of 1.5 horizons 1.70 and 2.14, at 0.3 with the same 1.77
@@ -60,13 +60,13 @@ OLD_COUNTS = 0.5
 # after 8,000; on a training whose loss is nearly all noise that no rate removes (the demo's) cuts come earlier than is best.
 PROBE_SAMPLES = 1000
 
-# Where going on may bring more than this per horizon the run is still in its steepest stretch, and no probe would stay.
+# Where continuing may bring more than this per horizon the run is still in its steepest stretch, and no probe would stay.
 PROBE_BELOW = 0.1
 
 # A probe that was taken back is made again, as a cut of the usual kind, when the run is older by this factor.
 PATIENCE_AFTER_PROBE = 1.25
 
-# After so many cuts in a row that brought nothing the policy stops until the run is older by this factor.
+# After this many cuts in a row that brought nothing the strategy stops until the run is older by this factor.
 MAX_WITHOUT_GAIN = 2
 PATIENCE_WITHOUT_GAIN = 2.0
 
@@ -74,7 +74,7 @@ PATIENCE_WITHOUT_GAIN = 2.0
 # unknown has.
 PATIENCE_AFTER_UNDO = 1.5
 
-# A cut that could not be measured (the metric jumped for reasons of its own) is waited for no longer than so many horizons.
+# A cut that could not be measured (the metric jumped for reasons of its own) is waited for no longer than this many horizons.
 MAX_WAIT = 3.0
 
 

@@ -38,7 +38,7 @@ STAIRS = 12
 # More commands than any budget has.
 _NEVER = 10**9
 
-# A level is worse than another by so many standard deviations of single values, and by this share of its size.
+# A level is worse than another by this many standard deviations of single values, and by this share of its size.
 DEVIATIONS = 3.0
 SHARE = 0.05
 
@@ -277,7 +277,7 @@ def result(sweep: Sweep, step: int) -> RangeTest:
 
 
 def _longest_descent(levels: Sequence[float]) -> list[int]:
-    """Indices of the longest strictly falling subsequence, the earliest one of several."""
+    """Return the indices of the longest strictly falling subsequence, the earliest one of several."""
     best: list[list[int]] = []
     for i, level in enumerate(levels):
         before = max((run for run in best if levels[run[-1]] > level), key=len, default=[])

@@ -135,7 +135,11 @@ class Wsd(Schedule):
         return 1 - _stair((self._age(step) - decay_from) / decay_steps)
 
     def decay(self, step: int, context: Context) -> Wsd:
-        """Begin the decay at `step`. Raises ValueError if it has begun."""
+        """Begin the decay at `step`.
+
+        Raises:
+            ValueError: It has begun.
+        """
         if self.share(step, context.options) < 1:
             raise ValueError(f"the decay must not have begun, and has at step {step}")
         return replace(self, decay_at=step)
