@@ -197,7 +197,7 @@ class MetricChanged(NamedTuple):
     """Another metric is watched: lines of the one before are no baseline for it."""
 
 
-class LevelShift(NamedTuple):
+class LevelShifted(NamedTuple):
     """The level of the metric shifted for another reason: its effect hides that of the command."""
 
 
@@ -223,7 +223,7 @@ Event = (
     | TrialFailed
     | LogFollowed
     | MetricChanged
-    | LevelShift
+    | LevelShifted
     | Reset
     | Joined
 )
@@ -246,23 +246,23 @@ _I, _F, _T, _B, _Q = Status.IDLE, Status.IN_FLIGHT, Status.ON_TRIAL, Status.TAKI
 TRANSITIONS: dict[Status, dict[type[Event], Status | Fork]] = {
     _I: {
         Asked: _F, Applied: _I, AlreadyInUse: _I, Refused: _Q, EffectMeasured: _I, TrialKept: _I,
-        LogFollowed: _I, MetricChanged: _I, LevelShift: _I, Reset: _I, Joined: _I,
+        LogFollowed: _I, MetricChanged: _I, LevelShifted: _I, Reset: _I, Joined: _I,
     },
     _F: {
         Asked: _F, Applied: Fork(_T, _I), AlreadyInUse: Fork(_T, _I), Refused: _Q, EffectMeasured: _F, TrialKept: _F,
-        LogFollowed: _F, MetricChanged: _F, LevelShift: _F, Reset: Fork(_T, _I), Joined: _I,
+        LogFollowed: _F, MetricChanged: _F, LevelShifted: _F, Reset: Fork(_T, _I), Joined: _I,
     },
     _T: {
         Asked: _F, ReturnAsked: _B, Applied: _T, AlreadyInUse: _T, Refused: _Q, EffectMeasured: _T, TrialKept: _I, TrialFailed: _B,
-        LogFollowed: _T, MetricChanged: _T, LevelShift: _T, Reset: _T, Joined: _I,
+        LogFollowed: _T, MetricChanged: _T, LevelShifted: _T, Reset: _T, Joined: _I,
     },
     _B: {
         Asked: _F, ReturnAsked: _B, Applied: Fork(_B, _Q), AlreadyInUse: Fork(_B, _Q), Refused: Fork(_B, _Q), EffectMeasured: _B,
-        TrialKept: Fork(_B, _I), LogFollowed: _B, MetricChanged: _B, LevelShift: _B, Reset: Fork(_B, _Q), Joined: _I,
+        TrialKept: Fork(_B, _I), LogFollowed: _B, MetricChanged: _B, LevelShifted: _B, Reset: Fork(_B, _Q), Joined: _I,
     },
     _Q: {
         Asked: _F, Applied: _Q, AlreadyInUse: _Q, Refused: _Q, EffectMeasured: _Q, TrialKept: _Q,
-        LogFollowed: _Q, MetricChanged: _Q, LevelShift: _Q, Reset: _Q, Joined: _I,
+        LogFollowed: _Q, MetricChanged: _Q, LevelShifted: _Q, Reset: _Q, Joined: _I,
     },
 }
 # fmt: on
@@ -330,7 +330,7 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
             return replace(state, log_ratio=None)
         case MetricChanged():
             return replace(state, baseline=None, look=None)
-        case LevelShift():
+        case LevelShifted():
             return replace(state, baseline=None)
         case Reset():
             return replace(state, baseline=None, **_NOT_WANTED)

@@ -20,7 +20,7 @@ from lrwatch.core.command import (
     EffectMeasured,
     Event,
     Joined,
-    LevelShift,
+    LevelShifted,
     LogFollowed,
     MetricChanged,
     Refused,
@@ -32,7 +32,7 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions
 from lrwatch.core.strategies import STRATEGIES
-from lrwatch.core.strategies.base import Answer, Context, Strategy
+from lrwatch.core.strategies.base import Context, Decision, Strategy
 from lrwatch.core.strategies.observe import Observe
 
 
@@ -146,21 +146,21 @@ class Policy:
 
     def found(self, finding: Finding, *, watched: bool) -> Command | None:
         """Take a finding; `watched` says whether it is of the watched metric. Return the command that it leads to."""
-        says = self._answered(self.strategy.found(finding, self._context(), watched=watched))
-        return says if isinstance(says, Command) else None
+        output = self._take(self.strategy.found(finding, self._context(), watched=watched))
+        return output if isinstance(output, Command) else None
 
     def tick(self, step: int, value: float) -> Command | RangeTest | None:
         """Take a value of the watched metric. Return the command or the result that a strategy by steps gives."""
-        return self._answered(self.strategy.tick(step, value, self._context()))
+        return self._take(self.strategy.tick(step, value, self._context()))
 
-    def _answered(self, answer: Answer) -> Command | RangeTest | None:
-        self._become(answer.strategy)
-        if answer.event is not None:
-            look = self._last_look if answer.strategy.MEASURED else None
-            self.command = step(self.command, answer.event, look=look)
-        if isinstance(answer.says, RangeTest):
+    def _take(self, decision: Decision) -> Command | RangeTest | None:
+        self._become(decision.strategy)
+        if decision.event is not None:
+            look = self._last_look if decision.strategy.MEASURED else None
+            self.command = step(self.command, decision.event, look=look)
+        if isinstance(decision.output, RangeTest):
             self._hand_over()
-        return answer.says
+        return decision.output
 
     # ---- operators ----------------------------------------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ class Policy:
 
     def level_shifted(self) -> None:
         """Learn that the level shifted for another reason: effects cannot be told apart from it."""
-        self._step(LevelShift())
+        self._step(LevelShifted())
         self._last_look = None
 
     def metric_changed(self) -> None:

@@ -24,7 +24,7 @@ N = 4000
 DETECT = DetectOptions(horizon=300, min_improvement=0.02)
 
 
-def troubled() -> Batch:
+def faulty() -> Batch:
     """Two losses, a plateau, values that are not finite, a divergence, and a resume."""
     rng = np.random.default_rng(0)
     steps = np.concatenate([np.arange(3000), np.arange(2500, 3500)])
@@ -35,7 +35,7 @@ def troubled() -> Batch:
     return batch(steps, {"loss": np.where(np.arange(N) % 10 != 3, loss, -1.0), "val_loss": val}, -1.0)
 
 
-LOG = troubled()
+LOG = faulty()
 STRATEGIES: dict[str, dict[str, Any]] = {
     "plateau with a quorum": {"strategy": "plateau", "first_cut": 0.02, "quorum": 2},
     "plateau that answers overfitting": {"strategy": "plateau", "first_cut": 0.02, "overfitting": "cut"},

@@ -9,7 +9,7 @@ from lrwatch.core.command import Applied, CommandState, EffectMeasured, Event, R
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.base import Answer, Context, Strategy
+from lrwatch.core.strategies.base import Context, Decision, Strategy
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Moment:
 
     def look(self, trend: Trend) -> tuple[Moment, Command | None]:
         """Show a look. Return the moment after it, and the command that it led to."""
-        return self._answered(self.strategy.look(trend, self.at()))
+        return self._take(self.strategy.look(trend, self.at()))
 
     def found(self, finding: Finding, *, watched: bool = True) -> tuple[Moment, Command | None]:
         """Show a finding. Return the moment after it, and the command that it led to."""
-        return self._answered(self.strategy.found(finding, self.at(), watched=watched))
+        return self._take(self.strategy.found(finding, self.at(), watched=watched))
 
     def tick(self, at: int, value: float) -> tuple[Moment, Command | None]:
         """Show a value. Return the moment after it, and the command that it led to."""
-        return self._answered(self.strategy.tick(at, value, self.at()))
+        return self._take(self.strategy.tick(at, value, self.at()))
 
-    def _answered(self, answer: Answer) -> tuple[Moment, Command | None]:
-        assert not isinstance(answer.says, RangeTest)
-        after = replace(self, strategy=answer.strategy)
-        return (after if answer.event is None else after.step(answer.event)), answer.says
+    def _take(self, decision: Decision) -> tuple[Moment, Command | None]:
+        assert not isinstance(decision.output, RangeTest)
+        after = replace(self, strategy=decision.strategy)
+        return (after if decision.event is None else after.step(decision.event)), decision.output
 
     def applied(self, at: int, scale: float) -> Moment:
         """Return the moment after the trainer applied `scale` at step `at`."""

@@ -12,14 +12,14 @@ from lrwatch.core.events import Event, Finding
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Floats
-from lrwatch.testing import CASES, Case, Log, Span
+from lrwatch.testing import CASES, Case, Span, SyntheticLog
 from lrwatch.testing.synthetic.catalog import ASKED, HORIZON
 
 SEEDS = range(3)
 HELD = [name for name, case in CASES.items() if not case.disclaimed]
 
 
-def found(log: Log) -> list[Finding]:
+def found(log: SyntheticLog) -> list[Finding]:
     events: list[Event] = Pipeline(log.asked, PolicyOptions(mode="observe")).feed(log.batch())
     return [event for event in events if isinstance(event, Finding)]
 
@@ -89,7 +89,7 @@ def test_where_something_is_to_find_the_log_says_what_and_when(name: str) -> Non
         assert 0 <= first <= last < CASES[name].n
 
 
-def residuals(log: Log) -> Iterator[Floats]:
+def residuals(log: SyntheticLog) -> Iterator[Floats]:
     for metric, mean in log.means.items():
         series = log.metrics[metric]
         yield series.values - mean[series.steps]

@@ -1,11 +1,11 @@
 """What a strategy is: a frozen state, and pure answers to what the run shows.
 
 A strategy hears three things, in the order of the log: looks at the trend of the watched metric, findings, and, if it
-asks for them, every value of the watched metric. To each it gives an `Answer`: itself as it is afterwards, and what it
+asks for them, every value of the watched metric. To each it gives a `Decision`: itself as it is afterwards, and what it
 wants. It also learns what its commands brought.
 
 The policy (`core.policy`) checks the quorum, moves the command on (`core.command`) and tells the strategy what became of
-it. A strategy therefore never changes a command itself. It must stay within the `Limits` of its context: `bounded` gives
+it. A strategy therefore never changes a command itself. It must stay within the `CommandLimits` of its context: `bounded` gives
 the nearest scale that one command may ask for, `refuses` says whether one may come now.
 """
 
@@ -19,14 +19,14 @@ from lrwatch.core.command import Asked, ReturnAsked, TrialFailed, TrialKept
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import Horizon
-from lrwatch.core.strategies.limits import Limits
+from lrwatch.core.strategies.limits import CommandLimits
 
 # `Strategy.threshold` where no look leads to a command.
 NEVER = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Context(Limits):
+class Context(CommandLimits):
     """What a strategy may know beside its own state.
 
     Attributes:
@@ -42,19 +42,19 @@ class Context(Limits):
     schedule_moves: bool = False
 
 
-class Answer(NamedTuple):
-    """What a strategy answers to a signal.
+class Decision(NamedTuple):
+    """What a strategy decides at a signal.
 
     Attributes:
         strategy: The strategy afterwards.
-        says: The command that it wants, or the result of a test.
+        output: The command that it wants, or the result of a test.
         event: What that does to the newest command: a question, or the end of a trial.
         agree_below: With a quorum, another loss agrees if its improvement per horizon is below this, relative to its level. None
             where the watched loss decides alone.
     """
 
     strategy: Strategy
-    says: Command | RangeTest | None = None
+    output: Command | RangeTest | None = None
     event: Asked | ReturnAsked | TrialKept | None = None
     agree_below: float | None = None
 
@@ -98,17 +98,17 @@ class Strategy:
         """Return the bound of a look, relative to the level, below which it may lead to a command; NEVER if none can."""
         return NEVER
 
-    def look(self, trend: Trend, context: Context) -> Answer:
-        """Answer a look at the trend of the watched metric."""
-        return Answer(self)
+    def look(self, trend: Trend, context: Context) -> Decision:
+        """Decide on a look at the trend of the watched metric."""
+        return Decision(self)
 
-    def found(self, finding: Finding, context: Context, *, watched: bool) -> Answer:
-        """Answer a finding; `watched` says whether it is of the watched metric."""
-        return Answer(self)
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> Decision:
+        """Decide on a finding; `watched` says whether it is of the watched metric."""
+        return Decision(self)
 
-    def tick(self, step: int, value: float, context: Context) -> Answer:
-        """Answer a value of the watched metric, whatever a float can be."""
-        return Answer(self)
+    def tick(self, step: int, value: float, context: Context) -> Decision:
+        """Decide on a value of the watched metric, whatever a float can be."""
+        return Decision(self)
 
     def measured(
         self, effect: Effect, level_ratio: float, context: Context

@@ -13,7 +13,7 @@ EQUAL = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CommandLimits:
     """What a strategy may command now.
 
     Attributes:

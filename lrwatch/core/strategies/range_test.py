@@ -15,7 +15,7 @@ of the second half, which the loss has had time to reach. Then:
   its size, or on which the run diverged or was not finite.
 
 >>> from lrwatch.core.options import PolicyOptions
->>> [round(scale, 2) for scale in Sweep.plan(0, 1200, Limits(options=PolicyOptions(max_scale=4.0))).scales]
+>>> [round(scale, 2) for scale in Sweep.plan(0, 1200, CommandLimits(options=PolicyOptions(max_scale=4.0))).scales]
 [0.1, 0.14, 0.2, 0.27, 0.38, 0.53, 0.75, 1.05, 1.46, 2.05, 2.86, 4.0]
 """
 
@@ -29,8 +29,8 @@ from typing import Any, ClassVar
 
 from lrwatch.core.command import Asked
 from lrwatch.core.events import Command, Finding, RangeTest
-from lrwatch.core.strategies.base import Answer, Context, Strategy
-from lrwatch.core.strategies.limits import Limits
+from lrwatch.core.strategies.base import Context, Decision, Strategy
+from lrwatch.core.strategies.limits import CommandLimits
 
 # Stairs of a test: each costs a command of the budget, and so does the way back.
 STAIRS = 12
@@ -92,7 +92,7 @@ class Sweep:
     over: bool = False
 
     @classmethod
-    def plan(cls, began_at: int, steps: int, limits: Limits) -> Sweep:
+    def plan(cls, began_at: int, steps: int, limits: CommandLimits) -> Sweep:
         """Return a test of `steps` steps that begins at step `began_at`.
 
         Raises:
@@ -160,24 +160,24 @@ class LrRangeTest(Strategy):
             raise ValueError(f"mode must be auto for range_test, which is nothing but commands, got {mode!r}")
         return LrRangeTest(Sweep.plan(step, context.options.length, context))
 
-    def found(self, finding: Finding, context: Context, *, watched: bool) -> Answer:
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> Decision:
         """Try nothing higher once the run diverges."""
         if self.sweep is None or not watched or finding.kind not in ("divergence", "nonfinite"):
-            return Answer(self)
-        return Answer(LrRangeTest(left_course(self.sweep)))
+            return Decision(self)
+        return Decision(LrRangeTest(left_course(self.sweep)))
 
-    def tick(self, step: int, value: float, context: Context) -> Answer:
+    def tick(self, step: int, value: float, context: Context) -> Decision:
         """Take one value: ask for the next command, or report once the scale is restored."""
         if self.sweep is None:
             try:
                 return self.begin(step, context).tick(step, value, context)
             except ValueError as error:
-                return Answer(self, RangeTest(step, (), (), None, None, None, f"no range test: {error}"))
+                return Decision(self, RangeTest(step, (), (), None, None, None, f"no range test: {error}"))
         sweep, outcome = advance(self.sweep, step, context.sign * value, context)
         if isinstance(outcome, RangeTest):
             outcome = replace(outcome, levels=tuple(context.sign * level for level in outcome.levels))
-            return Answer(LrRangeTest(), outcome)
-        return Answer(LrRangeTest(sweep), outcome, None if outcome is None else Asked(outcome.scale))
+            return Decision(LrRangeTest(), outcome)
+        return Decision(LrRangeTest(sweep), outcome, None if outcome is None else Asked(outcome.scale))
 
     def refused(self, until: float, context: Context) -> tuple[LrRangeTest, float]:
         """Try nothing higher where the trainer refuses, and go back at once."""
@@ -201,7 +201,7 @@ class LrRangeTest(Strategy):
         return cls(None if state["sweep"] is None else Sweep.from_state(state["sweep"]))
 
 
-def advance(sweep: Sweep, step: int, value: float, limits: Limits) -> tuple[Sweep, Command | RangeTest | None]:
+def advance(sweep: Sweep, step: int, value: float, limits: CommandLimits) -> tuple[Sweep, Command | RangeTest | None]:
     """Take one value of the watched metric.
 
     Args:

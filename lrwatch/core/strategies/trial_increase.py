@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from lrwatch.core.command import Asked, ReturnAsked, Status, Trial, TrialFailed, TrialKept
 from lrwatch.core.events import Command, Effect, Finding
-from lrwatch.core.strategies.limits import Limits
+from lrwatch.core.strategies.limits import CommandLimits
 
 FACTOR = 1.5
 
@@ -23,14 +23,14 @@ WORTH = 0.1
 PATIENCE = 1.5
 
 
-def is_on(limits: Limits) -> bool:
+def is_on(limits: CommandLimits) -> bool:
     """Whether the newest command is a trial upwards that has no verdict yet, or is to be taken back."""
     trial, wanted = limits.command.trial, limits.command.wanted
     return trial is not None and trial.previous < (limits.scale if wanted is None else wanted)
 
 
 def ask(
-    finding: Finding, continuing: float, not_before: float, limits: Limits
+    finding: Finding, continuing: float, not_before: float, limits: CommandLimits
 ) -> tuple[Command, Asked] | tuple[None, None]:
     """Return the trial that the suspicion leads to.
 
@@ -57,7 +57,7 @@ def judge(effect: Effect, worth: float) -> TrialKept | TrialFailed:
     return TrialKept() if effect.lower > WORTH * max(worth, 0.0) else TrialFailed()
 
 
-def take_back(step: int, limits: Limits) -> tuple[Command | None, ReturnAsked | TrialKept | None]:
+def take_back(step: int, limits: CommandLimits) -> tuple[Command | None, ReturnAsked | TrialKept | None]:
     """Return the way back of a trial that failed, or whose effect is unknown.
 
     Args:

@@ -23,7 +23,7 @@ ASKED = 0.1
 HEIGHT = 40
 
 
-class Series(NamedTuple):
+class SyntheticSeries(NamedTuple):
     """One metric of a log: steps, shape (n,), and values, shape (n,); seconds since the epoch where the log has a clock."""
 
     steps: Ints
@@ -39,7 +39,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class SyntheticLog:
     """What a trainer wrote, and the truth under it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Log:
         allowed: Kinds that may be found or not, and when: a straight line is one, whatever else happens to it.
     """
 
-    metrics: Mapping[str, Series]
+    metrics: Mapping[str, SyntheticSeries]
     means: Mapping[str, Floats]
     asked: DetectOptions
     expected: Mapping[Kind, Span] = field(default_factory=dict)
@@ -159,20 +159,24 @@ class Plan:
 
     def log(
         self,
-        metrics: Mapping[str, Series],
+        metrics: Mapping[str, SyntheticSeries],
         means: Mapping[str, Floats],
         expected: Mapping[Kind, Span] | None = None,
         allowed: Mapping[Kind, Span] | None = None,
-    ) -> Log:
+    ) -> SyntheticLog:
         """A log; that a plateau is to be found follows from the means, and a straight line may be called one."""
-        log = Log(metrics, means, self.asked, dict(expected or {}), {"too_slow": self.span(), **(allowed or {})})
+        log = SyntheticLog(
+            metrics, means, self.asked, dict(expected or {}), {"too_slow": self.span(), **(allowed or {})}
+        )
         flat = [since for since in log.flat_from.values() if since is not None]
         if not flat:
             return log
-        return Log(metrics, means, self.asked, {"plateau": Span(min(flat), self.n - 1), **log.expected}, log.allowed)
+        return SyntheticLog(
+            metrics, means, self.asked, {"plateau": Span(min(flat), self.n - 1), **log.expected}, log.allowed
+        )
 
 
-Draw = Callable[[np.random.Generator, Plan], Log]
+Draw = Callable[[np.random.Generator, Plan], SyntheticLog]
 """Draws a log of a case."""
 
 
@@ -203,7 +207,7 @@ class Case:
 
     def make(
         self, seed: int, *, n: int | None = None, horizon: float | None = None, min_improvement: float | None = None
-    ) -> Log:
+    ) -> SyntheticLog:
         """The run of this seed.
 
         The curve is drawn to what is asked: with twice the `min_improvement` it is twice as high, with twice the `horizon` it
@@ -226,6 +230,6 @@ def single(
     expected: Mapping[Kind, Span] | None = None,
     allowed: Mapping[Kind, Span] | None = None,
     name: str = "loss",
-) -> Log:
+) -> SyntheticLog:
     """A log of one metric with a value at every step."""
-    return plan.log({name: Series(plan.at, values)}, {name: mean}, expected, allowed)
+    return plan.log({name: SyntheticSeries(plan.at, values)}, {name: mean}, expected, allowed)

@@ -36,11 +36,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lrwatch.testing.synthetic.base import ASKED, HORIZON, Case, Log, Plan, Series, Span
-from lrwatch.testing.synthetic.faulty import TROUBLED
+from lrwatch.testing.synthetic.base import ASKED, HORIZON, Case, Plan, Span, SyntheticLog, SyntheticSeries
+from lrwatch.testing.synthetic.faulty import FAULTY
 from lrwatch.testing.synthetic.healthy import HEALTHY
 
-__all__ = ["ASKED", "CASES", "HORIZON", "Case", "Log", "Plan", "Series", "Span"]
+__all__ = ["ASKED", "CASES", "HORIZON", "Case", "Plan", "Span", "SyntheticLog", "SyntheticSeries"]
 
-CASES: Mapping[str, Case] = MappingProxyType({case.name: case for case in (*HEALTHY, *TROUBLED)})
+CASES: Mapping[str, Case] = MappingProxyType({case.name: case for case in (*HEALTHY, *FAULTY)})
 """Every case by its name."""

@@ -33,14 +33,14 @@ from lrwatch.testing.synthetic.noise import (
 from lrwatch.testing.synthetic.trends import exponential, flat_from, hinge, line, power_law, stairs
 
 __all__ = [
-    "AR", "EMA", "EPOCH", "NOISES", "SPIKE_EVERY", "SPIKE_SIZE", "Curve", "Noise", "autoregression", "autoregressive",
+    "AR", "EMA", "EPOCH", "NOISES", "SPIKE_EVERY", "SPIKE_SIZE", "Noise", "SyntheticCurve", "autoregression", "autoregressive",
     "curve", "exponential", "flat_from", "gauss", "heavy", "hinge", "line", "lognormal", "power_law", "sawtooth", "smoothed",
     "spikes", "stairs", "student",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class SyntheticCurve:
     """A curve.
 
     Attributes:
@@ -63,7 +63,7 @@ def curve(
     horizon: float,
     delta: float,
     relative: bool = True,
-) -> Curve:
+) -> SyntheticCurve:
     """`mean` with noise around it.
 
     Args:
@@ -80,4 +80,4 @@ def curve(
     (400, 1000)
     """
     values = mean + sd * NOISES[noise](np.random.default_rng(seed), len(mean))
-    return Curve(values, mean, flat_from(mean, horizon, delta, relative=relative))
+    return SyntheticCurve(values, mean, flat_from(mean, horizon, delta, relative=relative))

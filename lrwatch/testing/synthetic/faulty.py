@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lrwatch.core.sample import Floats
-from lrwatch.testing.synthetic.base import Case, Draw, Log, Plan, Series, Span, single
+from lrwatch.testing.synthetic.base import Case, Draw, Plan, Span, SyntheticLog, SyntheticSeries, single
 from lrwatch.testing.synthetic.healthy import Mean, healthy, noisy
 from lrwatch.testing.synthetic.noise import Noise, autoregression, sawtooth, spikes
 from lrwatch.testing.synthetic.trends import exponential
@@ -28,7 +28,7 @@ def _after(plan: Plan, share: float) -> Floats:
     return np.maximum(0.0, plan.at - plan.step(share))
 
 
-def _never_back(rng: np.random.Generator, plan: Plan) -> Log:
+def _never_back(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """A spike after which the level stays higher than the best before it (pytorch issue 30873)."""
     mean = plan.flat(MID)
     place = plan.step(MID)
@@ -47,13 +47,13 @@ def _after_a_drop(plan: Plan) -> Floats:
 def _two(train: Mean, val: Mean, sd: float = 0.5, noise: Noise | None = None) -> Draw:
     """A training loss at every step and a validation loss, which lies above it, at every twentieth."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         every = plan.at[::20]
         means = {"loss": train(plan), "val_loss": val(plan) + 3 * plan.unit}
         own = rng.standard_normal(len(every)) if noise is None else noise(rng, len(every))
         metrics = {
-            "loss": Series(plan.at, means["loss"] + plan.unit * rng.standard_normal(plan.n)),
-            "val_loss": Series(every, means["val_loss"][every] + sd * plan.unit * own),
+            "loss": SyntheticSeries(plan.at, means["loss"] + plan.unit * rng.standard_normal(plan.n)),
+            "val_loss": SyntheticSeries(every, means["val_loss"][every] + sd * plan.unit * own),
         }
         return plan.log(metrics, means)
 
@@ -66,7 +66,7 @@ def _two(train: Mean, val: Mean, sd: float = 0.5, noise: Noise | None = None) ->
 def _diverges(per_horizon: float, most: float = np.inf) -> Draw:
     """Rises by so many improvements per horizon from the middle on, until it is `most` higher."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         mean = healthy(plan) + plan.unit * np.minimum(most, _after(plan, MID) * per_horizon / plan.horizon)
         values = mean + plan.unit * rng.standard_normal(plan.n)
         there = plan.span(MID)
@@ -78,7 +78,7 @@ def _diverges(per_horizon: float, most: float = np.inf) -> Draw:
 def _not_finite(first: float, last: float, *values: float) -> Draw:
     """From one share of the run to another (one value at least) `values` in turn."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         mean = healthy(plan)
         series = mean + plan.unit * rng.standard_normal(plan.n)
         begin = plan.step(first)
@@ -92,7 +92,7 @@ def _not_finite(first: float, last: float, *values: float) -> Draw:
 # ---- 23: oscillation ----------------------------------------------------------------------------------------------
 
 
-def _to_and_fro(rng: np.random.Generator, plan: Plan) -> Log:
+def _to_and_fro(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """Every second value is worse from the middle on."""
     mean = healthy(plan)
     swing = np.where(plan.at >= plan.step(MID), plan.unit * (-1.0) ** plan.at, 0.0)
@@ -100,7 +100,7 @@ def _to_and_fro(rng: np.random.Generator, plan: Plan) -> Log:
     return single(plan, values, mean, {"oscillation": plan.span(MID)})
 
 
-def _noisier_and_worse(rng: np.random.Generator, plan: Plan) -> Log:
+def _noisier_and_worse(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """From the middle on the level is higher, and the noise five times as large."""
     late = plan.at >= plan.step(MID)
     mean = healthy(plan) + 20 * plan.unit * late
@@ -109,7 +109,7 @@ def _noisier_and_worse(rng: np.random.Generator, plan: Plan) -> Log:
     return single(plan, values, mean, {"oscillation": there}, {"divergence": there})
 
 
-def _slow_wave(rng: np.random.Generator, plan: Plan) -> Log:
+def _slow_wave(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """From the middle on the loss goes up and down in half a horizon, and gets no better."""
     mean = plan.flat(MID)
     wave = 3 * plan.unit * np.sin(4 * np.pi * _after(plan, MID) / plan.horizon)
@@ -127,15 +127,17 @@ def _valley(plan: Plan) -> Floats:
 
 
 def _overfits(noise: float | Noise) -> Draw:
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         drawn = _two(healthy, _valley, noise) if isinstance(noise, float) else _two(healthy, _valley, 0.5, noise)
         log = drawn(rng, plan)
-        return Log(log.metrics, log.means, log.asked, {**log.expected, "overfitting": plan.span(5 / 12)}, log.allowed)
+        return SyntheticLog(
+            log.metrics, log.means, log.asked, {**log.expected, "overfitting": plan.span(5 / 12)}, log.allowed
+        )
 
     return draw
 
 
-def _straight(rng: np.random.Generator, plan: Plan) -> Log:
+def _straight(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """Little noise, and no sign of a bend."""
     mean = plan.line(3.0)
     values = mean + plan.unit / 10 * rng.standard_normal(plan.n)
@@ -145,13 +147,13 @@ def _straight(rng: np.random.Generator, plan: Plan) -> Log:
 def _local_and_global(mean: Mean) -> Draw:
     """The loss of one rank beside the mean of sixteen, of which it is one."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         curve = mean(plan)
         own, others = rng.standard_normal(plan.n), rng.standard_normal(plan.n)
         together = own / 16 + 15**0.5 / 16 * others
         metrics = {
-            "loss": Series(plan.at, curve + plan.unit * together),
-            "rank0/loss": Series(plan.at, curve + plan.unit * own),
+            "loss": SyntheticSeries(plan.at, curve + plan.unit * together),
+            "rank0/loss": SyntheticSeries(plan.at, curve + plan.unit * own),
         }
         return plan.log(metrics, {"loss": curve, "rank0/loss": curve})
 
@@ -162,7 +164,7 @@ def _case(number: int, name: str, draw: Draw) -> Case:
     return Case(number, name, draw, null=False)
 
 
-TROUBLED: tuple[Case, ...] = (
+FAULTY: tuple[Case, ...] = (
     _case(16, "sharp plateau, early", noisy(_flat(5 / 24))),
     _case(16, "sharp plateau, mid", noisy(_flat(MID))),
     _case(16, "sharp plateau, late", noisy(_flat(0.75))),

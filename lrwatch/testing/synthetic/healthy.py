@@ -9,7 +9,7 @@ import numpy as np
 
 from lrwatch.core.events import Kind
 from lrwatch.core.sample import Floats, Ints
-from lrwatch.testing.synthetic.base import Case, Draw, Log, Plan, Series, Span, single
+from lrwatch.testing.synthetic.base import Case, Draw, Plan, Span, SyntheticLog, SyntheticSeries, single
 from lrwatch.testing.synthetic.noise import (
     Noise,
     autoregression,
@@ -41,7 +41,7 @@ def noisy(
 ) -> Draw:
     """A loss with that mean, and noise of the size of the improvement that is asked for, or of `sd` of those."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         curve = mean(plan)
         size = plan.unit * (1.0 if sd is None else sd(plan))
         return single(plan, curve + size * noise(rng, plan.n), curve, allowed=dict.fromkeys(allowed, plan.span()))
@@ -52,7 +52,7 @@ def noisy(
 def changed(mean: Mean, change: Change, *, moves: bool = False, allowed: tuple[Kind, ...] = ()) -> Draw:
     """The same with white noise, after `change(plan, values)`; the mean is changed as well if it `moves`."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         curve = mean(plan)
         values = change(plan, curve + plan.unit * rng.standard_normal(plan.n))
         truth = change(plan, curve) if moves else curve
@@ -81,7 +81,7 @@ def approach(plan: Plan) -> Floats:
     return exponential(plan.n, decay, end + left * math.exp(1.5), end)
 
 
-def _stairs(rng: np.random.Generator, plan: Plan) -> Log:
+def _stairs(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """Three drops, each of what a healthy run would have improved by since the one before; flat between them."""
     mean = plan.line(1.5)[(plan.at * 4 // plan.n) * plan.n // 4]
     values = mean + plan.unit * rng.standard_normal(plan.n)
@@ -94,7 +94,7 @@ def _stairs(rng: np.random.Generator, plan: Plan) -> Log:
 TOLD = 400
 
 
-def _spiked(plan: Plan, rng: np.random.Generator, shape: Floats, count: int, *allowed: Kind) -> Log:
+def _spiked(plan: Plan, rng: np.random.Generator, shape: Floats, count: int, *allowed: Kind) -> SyntheticLog:
     """`shape` added at `count` places, one in each part of the run from the first tenth on."""
     mean = healthy(plan)
     values = mean + plan.unit * rng.standard_normal(plan.n)
@@ -107,15 +107,15 @@ def _spiked(plan: Plan, rng: np.random.Generator, shape: Floats, count: int, *al
     return single(plan, values, mean, {"spike": told}, {kind: Span(places[0], plan.n - 1) for kind in allowed})
 
 
-def _singles(rng: np.random.Generator, plan: Plan) -> Log:
+def _singles(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     return _spiked(plan, rng, np.array([50.0]), 3)
 
 
-def _clusters(rng: np.random.Generator, plan: Plan) -> Log:
+def _clusters(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     return _spiked(plan, rng, 20 * np.exp(-np.arange(200) / 33), 4, "divergence")
 
 
-def _dips(rng: np.random.Generator, plan: Plan) -> Log:
+def _dips(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     mean = healthy(plan)
     values = mean + plan.unit * rng.standard_normal(plan.n)
     values[rng.integers(plan.n // 100, plan.n, 12)] -= 30 * plan.unit
@@ -125,7 +125,7 @@ def _dips(rng: np.random.Generator, plan: Plan) -> Log:
 # ---- 8, 10: data order, schedules ---------------------------------------------------------------------------------
 
 
-def _unshuffled(rng: np.random.Generator, plan: Plan) -> Log:
+def _unshuffled(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     return noisy(healthy, periodic(max(2, plan.n // 24)))(rng, plan)
 
 
@@ -141,10 +141,13 @@ def _shifted(units: float) -> Change:
 def _scheduled(rate: Mean, mean: Mean = healthy) -> Draw:
     """A log that shows its learning rate."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         curve = mean(plan)
         values = curve + plan.unit * rng.standard_normal(plan.n)
-        return plan.log({"loss": Series(plan.at, values), "lr": Series(plan.at, 1e-3 * rate(plan))}, {"loss": curve})
+        return plan.log(
+            {"loss": SyntheticSeries(plan.at, values), "lr": SyntheticSeries(plan.at, 1e-3 * rate(plan))},
+            {"loss": curve},
+        )
 
     return draw
 
@@ -184,7 +187,7 @@ def _restarts(plan: Plan) -> Floats:
 def _relative(times: float, height: float, sd: float) -> Draw:
     """Falls from `height` by the same share in each horizon, `times` what is asked; noise of `sd` times the level."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         rate = -math.log1p(-times * plan.unit / plan.horizon)
         mean = np.asarray(height * np.exp(-rate * plan.at), np.float64)
         return single(plan, mean * (1 + sd * rng.standard_normal(plan.n)), mean)
@@ -192,14 +195,14 @@ def _relative(times: float, height: float, sd: float) -> Draw:
     return draw
 
 
-def _accuracy(rng: np.random.Generator, plan: Plan) -> Log:
+def _accuracy(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """Comes near 1 and cannot exceed it."""
     mean = 1 - (approach(plan) - 19 * plan.unit)
     values = np.minimum(1.0, mean + 1.5 * plan.unit * rng.standard_normal(plan.n))
     return single(plan, values, mean, name="accuracy")
 
 
-def _constant(rng: np.random.Generator, plan: Plan) -> Log:
+def _constant(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     values = np.full(plan.n, float(rng.random()))
     return single(plan, values, values)
 
@@ -210,9 +213,9 @@ def _constant(rng: np.random.Generator, plan: Plan) -> Log:
 def _at_steps(steps: Callable[[np.random.Generator, int], Ints]) -> Draw:
     """A loss that is logged at these steps, in that order."""
 
-    def draw(rng: np.random.Generator, plan: Plan) -> Log:
+    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         at, mean = steps(rng, plan.n), healthy(plan)
-        series = Series(at, mean[at] + plan.unit * rng.standard_normal(len(at)))
+        series = SyntheticSeries(at, mean[at] + plan.unit * rng.standard_normal(len(at)))
         return plan.log({"loss": series}, {"loss": mean})
 
     return draw
@@ -235,20 +238,20 @@ def _ranks(_: np.random.Generator, n: int) -> Ints:
     return np.repeat(np.arange(0, n, 4), 4)
 
 
-def _cadences(rng: np.random.Generator, plan: Plan) -> Log:
+def _cadences(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """Validation at every twentieth step."""
     mean, every = healthy(plan), plan.at[::20]
     val_mean = mean + 3 * plan.unit
-    val = Series(every, val_mean[every] + plan.unit / 2 * rng.standard_normal(len(every)))
-    train = Series(plan.at, mean + plan.unit * rng.standard_normal(plan.n))
+    val = SyntheticSeries(every, val_mean[every] + plan.unit / 2 * rng.standard_normal(len(every)))
+    train = SyntheticSeries(plan.at, mean + plan.unit * rng.standard_normal(plan.n))
     return plan.log({"loss": train, "val_loss": val}, {"loss": mean, "val_loss": val_mean})
 
 
-def _clock(rng: np.random.Generator, plan: Plan) -> Log:
+def _clock(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     """A step a second, by a clock that is set back by an hour, and later ahead by a day."""
     mean = healthy(plan)
     times = 1.7e9 + plan.at - 3600.0 * (plan.at >= plan.n // 3) + 86_400.0 * (plan.at >= 2 * plan.n // 3)
-    series = Series(plan.at, mean + plan.unit * rng.standard_normal(plan.n), times)
+    series = SyntheticSeries(plan.at, mean + plan.unit * rng.standard_normal(plan.n), times)
     return plan.log({"loss": series}, {"loss": mean})
 
 

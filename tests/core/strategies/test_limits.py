@@ -8,7 +8,7 @@ import pytest
 
 from lrwatch.core.command import CommandState
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.limits import Limits
+from lrwatch.core.strategies.limits import CommandLimits
 
 AUTO = PolicyOptions(mode="auto")
 FRESH = CommandState()
@@ -34,13 +34,13 @@ FRESH = CommandState()
 def test_what_is_on_its_way_spent_or_too_early_is_refused(
     command: CommandState, options: PolicyOptions, expected: bool
 ) -> None:
-    assert Limits(command, options).refuses(0.5, 100) is expected
+    assert CommandLimits(command, options).refuses(0.5, 100) is expected
 
 
 def test_a_proposal_that_nobody_answered_is_only_an_obstacle_to_a_strategy_that_asks_one_thing_at_a_time() -> None:
     suggest = replace(AUTO, mode="suggest")
-    assert Limits(replace(FRESH, wanted=0.6), suggest).forbids
-    assert not Limits(replace(FRESH, wanted=0.6), suggest).refuses(0.5, 100)
+    assert CommandLimits(replace(FRESH, wanted=0.6), suggest).forbids
+    assert not CommandLimits(replace(FRESH, wanted=0.6), suggest).refuses(0.5, 100)
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_proposal_that_nobody_answered_is_only_an_obstacle_to_a_strategy_that_
 def test_one_command_goes_no_further_than_the_bounds_of_the_run_and_its_own(
     scale: float, wanted: float, options: PolicyOptions, expected: float
 ) -> None:
-    assert Limits(replace(FRESH, scale=scale), options).bounded(wanted) == pytest.approx(expected)
+    assert CommandLimits(replace(FRESH, scale=scale), options).bounded(wanted) == pytest.approx(expected)

@@ -17,7 +17,7 @@ from lrwatch.core.command import Applied, CommandState
 from lrwatch.core.events import Command, RangeTest
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.strategies.base import Context, Strategy
-from lrwatch.core.strategies.limits import Limits
+from lrwatch.core.strategies.limits import CommandLimits
 from lrwatch.core.strategies.range_test import STAIRS, LrRangeTest, Stair, Sweep, result
 
 OPTIONS = PolicyOptions(mode="auto", strategy="range_test", max_scale=8.0, length=1200)
@@ -34,12 +34,12 @@ def walk(
         if command.wanted is not None and at >= commands[-1].step + late:
             command = life.step(command, Applied(at, command.wanted, 1.0))
         strategy = LrRangeTest.from_state(json.loads(json.dumps(strategy.state())))
-        strategy, says, event, _ = strategy.tick(at, loss(command.scale, at), Context(command, options))
-        if isinstance(says, RangeTest):
+        strategy, output, event, _ = strategy.tick(at, loss(command.scale, at), Context(command, options))
+        if isinstance(output, RangeTest):
             assert command.scale == 1.0
-            return commands, says
-        if says is not None and event is not None:
-            commands.append(says)
+            return commands, output
+        if output is not None and event is not None:
+            commands.append(output)
             command = life.step(command, event)
     raise AssertionError("it does not end")
 
@@ -57,7 +57,7 @@ def falls_best_around(best: float, blows_up: float = math.inf) -> Callable[[floa
 
 
 @pytest.mark.parametrize("late", [0, 7])
-def test_it_finds_the_steepest_scale_says_that_it_did_not_diverge_and_restores(late: int) -> None:
+def test_it_finds_the_steepest_scale_output_that_it_did_not_diverge_and_restores(late: int) -> None:
     commands, found = walk(falls_best_around(1.2), late=late)
     scales = [command.scale for command in commands]
     assert scales[:-1] == sorted(scales[:-1])
@@ -109,11 +109,11 @@ def test_the_way_back_from_far_away_takes_as_many_commands_as_the_guards_ask() -
 )
 def test_without_room_or_commands_it_does_not_begin(options: PolicyOptions, commands: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Sweep.plan(0, 1200, Limits(CommandState(count=commands), options))
+        Sweep.plan(0, 1200, CommandLimits(CommandState(count=commands), options))
 
 
 def test_with_few_commands_the_stairs_are_higher() -> None:
-    sweep = Sweep.plan(0, 1200, Limits(CommandState(count=8), OPTIONS))
+    sweep = Sweep.plan(0, 1200, CommandLimits(CommandState(count=8), OPTIONS))
     assert (len(sweep.scales), sweep.stair_steps) == (8, 150.0)
     assert (sweep.scales[0], sweep.scales[-1]) == (0.1, 8.0)
 
@@ -154,7 +154,7 @@ def test_a_metric_that_should_rise_is_tested_upside_down() -> None:
     assert all(level < 0 for level in found.levels)
 
 
-def test_where_nothing_may_be_commanded_there_is_no_range_test_and_it_says_why() -> None:
+def test_where_nothing_may_be_commanded_there_is_no_range_test_and_it_output_why() -> None:
     controller = Controller(mode="suggest", strategy="range_test", length=600, max_scale=8.0)
     for step in range(100):
         controller.update(step, 1.0)
