@@ -96,11 +96,11 @@ def _read_once(daemon: Daemon) -> int:
 
     daemon.discover()
     with closing(Progress("reading")) as progress:
-        daemon.read_all(tell=lambda: _show(progress, daemon.snapshot()))
+        daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
         while daemon.wait_for_input():
-            daemon.read_all(tell=lambda: _show(progress, daemon.snapshot()))
+            daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
     _tell_problems(daemon.problems, daemon.snapshot(), {})
-    return 0 if any(not watched.why() for watched in daemon.runs.values()) else InputError.exit_code
+    return 0 if any(not run.problem for run in daemon.runs.values()) else InputError.exit_code
 
 
 def _show(progress: Progress, snapshot: Snapshot) -> None:
@@ -151,7 +151,7 @@ def _serve(daemon: Daemon, config: Any) -> None:
 def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, told: dict[str, str]) -> None:
     """Say once what hinders each run, and once that it is over."""
     problems = {problem.split(":")[0]: problem for problem in of_all}
-    problems |= {run.name: f"run {run.name}: {run.why}" for run in snapshot.runs if run.why}
+    problems |= {run.name: f"run {run.name}: {run.problem}" for run in snapshot.runs if run.problem}
     for name, problem in problems.items():
         if told.get(name) != problem:
             tell(f"lrwatch: {problem}")

@@ -40,7 +40,7 @@ CALM = RunStatus(
 )
 """One run with a value everywhere, finite or not."""
 
-WAITING = RunStatus(name="resnet", mode="suggest", why="no file matches runs/resnet/*.jsonl")
+WAITING = RunStatus(name="resnet", mode="suggest", problem="no file matches runs/resnet/*.jsonl")
 """A run of which nothing was read yet."""
 
 FULL = Snapshot(1_700_000_001.0, (CALM, WAITING))
