@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @metric_option
 @format_option
 def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None, form: str) -> int:
-    """Show what the daemon would have found and done on finished logs.
+    """Show the daemon's findings and commands on finished logs.
 
-    The same code as `run`, without the waiting and without commands to a trainer.
+    The same code as `run`, without waiting and without commands to a trainer.
     """
     from lrwatch.offline.replay import replay_file
 
