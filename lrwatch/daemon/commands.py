@@ -22,7 +22,7 @@ MIN_STALE_STEPS = 1000
 # however far ahead the trainer is, and so does a rescue.
 DECIDED_ON_TREND = ("plateau", "probe", "restore", "overfitting", "too_slow")
 
-# The actor of a command that no operator asked for.
+# The actor of a command that is no operator's.
 OWN_NAME = "lrwatch"
 
 JournalEvent = dict[str, Any]

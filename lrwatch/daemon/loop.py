@@ -78,7 +78,7 @@ class Daemon:
         behind: Whether the last turn ended before all was read.
 
     Raises:
-        ConfigError: The key file cannot be used, or a format is not known.
+        ConfigError: The key file cannot be used, or there is no such format.
     """
 
     def __init__(self, config: Config, store: Store, listener: Listener, *, clock: Clock = time.time) -> None:

@@ -17,7 +17,7 @@ from lrwatch.daemon.logs import RunLogs
 
 
 class StatusView(Checkpointed):
-    """The status of one run, worked out when it is asked for and kept until something changes.
+    """The status of one run, computed on demand and cached until something changes.
 
     Args:
         run: The run's name.
@@ -59,7 +59,7 @@ class StatusView(Checkpointed):
             self.effect = EffectStatus(event.step, event.scale, event.gain, event.lower, event.upper, event.verdict)
 
     def invalidate(self) -> None:
-        """Work the status out again when it is next asked for."""
+        """Compute the status again at the next demand."""
         self._status = None
 
     def outside_changed(self) -> bool:
@@ -79,7 +79,7 @@ class StatusView(Checkpointed):
 
     @property
     def problem(self) -> str:
-        """Why nothing can be said about this run, or ""."""
+        """The reason why this run cannot be judged, as a sentence, or ""."""
         if self.save_problem:
             return self.save_problem
         reconciler = self._commands.reconciler

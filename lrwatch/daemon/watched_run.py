@@ -155,7 +155,7 @@ class WatchedRun:
         """Journal a request and its answer, in the transaction that saves what it changed.
 
         Args:
-            request: What an operator asked for.
+            request: The request.
             done: Whether it was carried out.
             text: The answer, as a sentence.
         """
@@ -232,7 +232,7 @@ class WatchedRun:
 
     @property
     def problem(self) -> str:
-        """Why nothing can be said about this run, or ""."""
+        """The reason why this run cannot be judged, as a sentence, or ""."""
         return self.view.problem
 
     def status(self, now: float) -> RunStatus:

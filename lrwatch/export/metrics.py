@@ -14,8 +14,8 @@ from lrwatch.core.events import CAUSES, Kind, Verdict
 from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
 from lrwatch.protocol import RejectionCode
 
-Values = float | None | Mapping[str, float] | Mapping[tuple[str, ...], float]
-"""One sample, none, or samples by the value of the last label, or by the values of all labels but the first."""
+Values = float | None | Mapping[str, float] | Mapping[tuple[str, str], float]
+"""One sample, none, or samples by the value of the last label, or by the values of the last two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def _from_zero(values: Iterable[str], counts: Mapping[str, float]) -> Mapping[st
 
 
 def _if_commanded(run: RunStatus, values: tuple[str, ...]) -> tuple[str, ...]:
-    """`values` if the trainer said hello, so that there is a token: only then can it be commanded, and refuse."""
+    """`values` if a trainer is attached, so that there is a token: only then can it be commanded, and refuse."""
     return values if run.token else ()
 
 

@@ -1,4 +1,4 @@
-"""Fencing tokens: whoever claims gets one of its own, higher than all before."""
+"""Fencing tokens: each claim gets one of its own, higher than all before."""
 
 from __future__ import annotations
 

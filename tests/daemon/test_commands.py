@@ -107,7 +107,7 @@ def test_without_leave_nothing_is_sent(make_rig: Make, mode: str, state: str) ->
     assert len(rig.events("command")) == 1
 
 
-def test_observe_finds_and_never_speaks_of_commands(make_rig: Make) -> None:
+def test_observe_finds_and_proposes_no_commands(make_rig: Make) -> None:
     rig = make_rig(policy__mode="observe")
     rig.attach()
     rig.look()
@@ -117,7 +117,7 @@ def test_observe_finds_and_never_speaks_of_commands(make_rig: Make) -> None:
     assert rig.events("command") == []
 
 
-def test_where_nobody_listens_the_command_is_journalled_and_made_anew_once_somebody_does(make_rig: Make) -> None:
+def test_where_no_trainer_is_attached_the_command_is_journalled_and_made_again_once_one_is(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
     command = rig.until("command")
     assert command["state"] == "no trainer listens"
@@ -141,7 +141,7 @@ def test_a_rejected_command_is_journalled_with_its_code_and_not_repeated_at_once
     assert dict(rig.run.status(0.0).rejected) == {"out_of_bounds": 1}
     assert rig.training.scale == 1.0
     again = rig.until("command")
-    assert again["step"] >= command["step"] * 1.1 - 1, "it kept still for a horizon"
+    assert again["step"] >= command["step"] * 1.1 - 1, "it waited for a horizon"
 
 
 def test_a_daemon_with_a_higher_token_takes_over_and_this_one_falls_silent(make_rig: Make) -> None:
@@ -162,7 +162,7 @@ def test_a_daemon_with_a_higher_token_takes_over_and_this_one_falls_silent(make_
     assert silent["state"] == "no trainer listens"
     assert rig.training.scale == 1.0
     assert not rig.ask("set", "0.5")["done"]
-    rig.restart()  # whoever starts a daemon anew wants it to have its say
+    rig.restart()  # an operator who restarts a daemon wants it in control
     rig.look()
     assert rig.run.status(0.0).token == token + 2
     assert rig.ask("set", "0.5")["done"]
@@ -170,7 +170,7 @@ def test_a_daemon_with_a_higher_token_takes_over_and_this_one_falls_silent(make_
     assert rig.training.scale == 0.5
 
 
-def test_a_trainer_that_restarts_while_a_command_is_on_its_way_is_asked_anew(make_rig: Make) -> None:
+def test_a_trainer_that_restarts_while_a_command_is_on_its_way_is_commanded_again(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
     client = rig.attach()
     rig.look()
@@ -260,7 +260,7 @@ def test_a_control_directory_that_vanishes_after_a_restart_is_survived(make_rig:
     assert not rig.ask("set", "0.5")["done"]
 
 
-def test_a_command_that_cannot_be_written_is_tried_again_and_says_why(make_rig: Make) -> None:
+def test_a_command_that_cannot_be_written_is_tried_again_and_names_the_problem(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
     rig.attach()
     rig.look()

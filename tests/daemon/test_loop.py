@@ -89,7 +89,7 @@ def test_logs_of_the_same_name_in_two_projects_are_two_runs_also_one_daemon_afte
     assert store.runs() == ["logs/train", "train"]
     (run,) = daemon.runs.values()
     assert (run.name, run.pipeline.step) == ("logs/train", 3)
-    assert list(store.journal()) == [], "a resume was seen that was none"
+    assert list(store.journal()) == [], "a resume was found that was none"
 
 
 def test_directories_of_the_same_name_are_told_apart_by_what_is_above_them(tmp_path: Path, start: Start) -> None:
@@ -311,12 +311,12 @@ def test_a_turn_that_takes_too_long_goes_on_after_the_others_were_told(
         write(tmp_path / name / "train.jsonl")
     daemon = start(tmp_path)
     monkeypatch.setattr("lrwatch.daemon.loop.TURN_SECONDS", -1.0)
-    told, behind = [], []
+    samples, behind = [], []
     for _ in range(3):
         assert daemon.turn(), "there was something to read"
-        told.append([run.samples for run in daemon.snapshot().runs])
+        samples.append([run.samples for run in daemon.snapshot().runs])
         behind.append(daemon.behind)
-    assert told == [[10, 0, 0], [10, 10, 0], [10, 10, 10]]
+    assert samples == [[10, 0, 0], [10, 10, 0], [10, 10, 10]]
     assert behind == [True, True, False], "once all had their turn, the next one waits"
 
 

@@ -58,7 +58,7 @@ def test_undo_goes_back_to_the_scale_before(rig: Any) -> None:
     assert rig.training.scale == 0.5
 
 
-def test_hold_journals_decisions_without_sending_and_resume_decides_anew(make_rig: Make) -> None:
+def test_hold_journals_decisions_without_sending_and_resume_decides_again(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
     rig.attach()
     rig.look()

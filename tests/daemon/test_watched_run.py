@@ -1,4 +1,4 @@
-"""What a run under watch finds does not depend on when it looks, nor on how often its process was started anew."""
+"""The findings of a run depend neither on when the daemon looks nor on how often it restarts."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def test_the_log_of_these_tests_is_worth_it(truth: list[dict[str, Any]]) -> None:
-    said = [(event["event"], event.get("kind", event.get("cause"))) for event in truth]
+    found = [(event["event"], event.get("kind", event.get("cause"))) for event in truth]
     for wanted in (("command", "plateau"), ("finding", "plateau"), ("finding", "nonfinite"), ("phase", "resume")):
-        assert wanted in said, said
+        assert wanted in found, found
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -166,10 +166,10 @@ def test_a_run_that_falls_silent_is_found_stalled_once_and_again_after_it_went_o
     train(501.0)
     for second in (700.0, 1500.0, 1600.0):
         run.turn(second)
-    said = [entry.event for entry in store.journal()]
-    assert [(event["kind"], event["step"]) for event in said] == [("stalled", 10), ("stalled", 11)]
+    findings = [entry.event for entry in store.journal()]
+    assert [(event["kind"], event["step"]) for event in findings] == [("stalled", 10), ("stalled", 11)]
     assert run.view.findings["stalled"] == 2
-    assert said[0]["evidence"] == {"silent_seconds": 61.0, "usual_seconds": 1.0, "longest_seconds": 1.0}
+    assert findings[0]["evidence"] == {"silent_seconds": 61.0, "usual_seconds": 1.0, "longest_seconds": 1.0}
     run.close()
     restarted = WatchedRun("train", [log], None, Config(), store, lambda _: None)
     assert restarted.stalled.patience == run.stalled.patience
@@ -270,7 +270,7 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     assert run.logs.ingest["in_another_log"] == 100
     assert not run.logs.errors
     assert run.pipeline.seen == ["loss", "lr", "val_loss"]
-    assert list(store.journal()) == [], "a resume was seen where there was none"
+    assert list(store.journal()) == [], "a resume was found where there was none"
     run.save(1.0)
     run.close()
     again = WatchedRun("a", [second, first], None, Config(), store, lambda _: None)

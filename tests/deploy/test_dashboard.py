@@ -108,10 +108,10 @@ def test_panels_lie_on_the_grid_and_not_on_each_other() -> None:
 
 @by_where
 def test_a_query_uses_metrics_that_exist(query: Query) -> None:
-    known = {m.name for m in METRICS} | {f"{m.name}_bucket" for m in METRICS if m.type == "histogram"}
+    served = {m.name for m in METRICS} | {f"{m.name}_bucket" for m in METRICS if m.type == "histogram"}
     used = set(re.findall(r"\b(?:lrwatch|process)_\w+", query.expr))
     assert used
-    assert used <= known | PROCESS_METRICS
+    assert used <= served | PROCESS_METRICS
 
 
 @by_where
@@ -139,8 +139,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             for second in range(SECONDS):
                 exporter.publish(training(second))
                 exporter.observe_loop(0.002 * (second + 1))
-                seen = f'lrwatch_run_step{{run="gpt2"}} == {100 * second}'
-                eventually(partial(server.query, seen), what=seen)
+                step = f'lrwatch_run_step{{run="gpt2"}} == {100 * second}'
+                eventually(partial(server.query, step), what=step)
             choice = {"job": JOB, "instance": ".+", "run": "gpt2", "metric": ".+"}
             yield Watched(server, start, time.time(), choice)
     finally:
@@ -235,7 +235,7 @@ def test_the_state_is_one_number_for_the_run(watched: Watched) -> None:
 def test_the_table_names_metric_mode_strategy_and_version(watched: Watched) -> None:
     (query,) = (q for q in QUERIES if q.where == "Run and daemon A")
     (row,) = watched.answer(query)
-    told = {"run": "gpt2", "metric": "val/loss", "mode": "auto", "strategy": "plateau"}
-    assert row["metric"].items() >= told.items()
+    wanted = {"run": "gpt2", "metric": "val/loss", "mode": "auto", "strategy": "plateau"}
+    assert row["metric"].items() >= wanted.items()
     assert row["metric"]["version"]
     assert row["value"][1] == "7"
