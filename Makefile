@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-ingest-long clean
+.PHONY: bench-ingest-long clean golden
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -27,6 +27,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Regenerates what the tests compare byte for byte: the exposition of an example, and the dashboard.
+golden: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m support.golden
 
 bench: $(VENV)/.test
 	$(BIN)/python bench/start.py

@@ -50,7 +50,7 @@ def _row(run: RunStatus) -> str:
     watched = next((m for m in run.metrics if m.name == run.metric), None)
     state: str = watched.trend.state if watched and watched.trend else "undecided"
     if not run.up:
-        state = f"not readable: {run.why}" if run.why else "not readable"
+        state = f"not readable: {run.problem}" if run.problem else "not readable"
     value = f"{run.metric} {watched.value:.6g}" if watched else ""
     scale = f"{run.scale:g}" if run.wanted is None else f"{run.scale:g}, asked for {run.wanted:g}"
     step = "" if run.step is None else str(run.step)

@@ -23,9 +23,9 @@ _ROLES: dict[str, Role] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
 def of_file(file: Path, config: Config) -> ReportData:
     """A finished log, replayed. Raises InputError as `replay_file` does."""
     events: list[dict[str, Any]] = []
-    watched = replay_file(file, config, lambda entry: events.append(entry.event))
+    run = replay_file(file, config, lambda entry: events.append(entry.event))
     facts = [("Log", str(file)), ("Decisions", "a replay: nothing was commanded")]
-    return _data(file.stem, [file], watched.run.metric or "", events, facts, config)
+    return _data(file.stem, [file], run.pipeline.metric or "", events, facts, config)
 
 
 def of_run(run: str, store: Store, config: Config) -> ReportData:
