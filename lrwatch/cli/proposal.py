@@ -40,20 +40,20 @@ class Proposal:
     loss: str
 
 
-def choose(directory: Path, looked: Sequence[ScannedFile]) -> Proposal | None:
-    """What of `looked` to watch, or None where there is no log.
+def choose(directory: Path, scanned: Sequence[ScannedFile]) -> Proposal | None:
+    """What of `scanned` to watch, or None where there is no log.
 
     The directory where that finds the right logs in the right order, so that logs which come later are found too. Of one run
     the finest log counts: a metric belongs to the first log that has it.
     """
-    nameable = [log for log in looked if str(log.path).isprintable()]
+    nameable = [log for log in scanned if str(log.path).isprintable()]
     logs = [log for log in nameable if log.loss is not None]
     if not logs:
         logs = [log for log in nameable if log.rows >= _LEAST_ROWS and _candidate(log) is not None]
     if not logs:
         return None
     logs.sort(key=lambda log: (_order(log), str(log.path)))
-    names = {os.path.abspath(log.path): log for log in looked}  # noqa: PTH100 - as `discover` spells them
+    names = {os.path.abspath(log.path): log for log in scanned}  # noqa: PTH100 - as `discover` spells them
     runs: dict[str, list[ScannedFile | None]] = {}
     for found in discover([directory]).logs:
         runs.setdefault(found.run, []).append(names.get(str(found.path)))
@@ -81,33 +81,33 @@ def _order(log: ScannedFile) -> tuple[Any, ...]:
 def _candidate(log: ScannedFile) -> str | None:
     """What to watch in a log without a loss: the metric with most samples that is not about time."""
     order = {"other": 0, "lr": 1}
-    named = [(order[role(name)], -count, name) for name, count in (log.metrics or {}).items() if role(name) in order]
+    named = [(order[role(name)], -count, name) for name, count in log.metrics.items() if role(name) in order]
     return min(named)[2] if named else None
 
 
 def _reads_well(run: Sequence[ScannedFile | None], logs: Sequence[ScannedFile]) -> bool:
     """Whether these files, in this order, give the run what its finest log gives."""
-    known = [log for log in run if log is not None and log in logs]
-    if not known or len(known) < len(run):
+    usable = [log for log in run if log is not None and log in logs]
+    if not usable or len(usable) < len(run):
         return False
-    loss = primary(name for log in known for name in log.metrics or ())
+    loss = primary(name for log in usable for name in log.metrics)
     if loss is None:
-        return len({_candidate(log) for log in known}) == 1
-    return next(log for log in known if loss in (log.metrics or ())) is min(
-        (log for log in known if loss in (log.metrics or ())), key=_order
+        return len({_candidate(log) for log in usable}) == 1
+    return next(log for log in usable if loss in (log.metrics)) is min(
+        (log for log in usable if loss in (log.metrics)), key=_order
     )
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
 
 
-def toml(directory: Path, looked: Sequence[ScannedFile], proposal: Proposal) -> str:
+def toml(directory: Path, scanned: Sequence[ScannedFile], proposal: Proposal) -> str:
     """The text of the configuration. Whatever is not set is a comment with its default."""
     lines = [
         "# lrwatch: what is watched here, and what is done about it. Flags and LRWATCH_SECTION_KEY come before it.",
         "#",
     ]
-    lines += [f"# {line}" for line in _found(directory, looked)]
+    lines += [f"# {line}" for line in _found(directory, scanned)]
     settings: dict[str, Any] = {
         "watch.paths": list(proposal.paths), "watch.format": "auto", "policy.mode": Config().policy.mode,
     }  # fmt: skip
@@ -137,9 +137,9 @@ def _remarks(name: str, proposal: Proposal) -> Iterator[str]:
         )
 
 
-def _found(directory: Path, looked: Sequence[ScannedFile]) -> Iterator[str]:
+def _found(directory: Path, scanned: Sequence[ScannedFile]) -> Iterator[str]:
     yield "Found were:"
-    for log in looked:
+    for log in scanned:
         if log.metrics:
             loss = f", {log.loss}" if log.loss else ""
             name = log.path.relative_to(directory)

@@ -14,6 +14,7 @@ from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
 from lrwatch.offline.replay import replay_file
 from lrwatch.report.model.data import Curve, ReportData, Role
+from lrwatch.sources.discover import log_of
 from lrwatch.sources.reader import LogReader
 from lrwatch.store import Store
 
@@ -40,15 +41,15 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
 def curves(logs: Iterable[Path], config: Config) -> tuple[list[Curve], Axis]:
     """Every loss and learning rate in `logs`, in log order; a metric is taken from the first log that has it."""
     parts: dict[str, list[tuple[Any, Any]]] = {}
-    owners: dict[str, Path] = {}
+    owners: dict[str, str] = {}
     axis: Axis = "step"
     for path in logs:
-        reader = LogReader(path, config.watch.format)
+        reader = LogReader(path, config.watch.reading)
         while (read := reader.read(final=True)) is not None:
             batch, _ = read
             axis = batch.axis if batch.rows else axis
             for name, column in batch.columns.items():
-                if owners.setdefault(name, path) == path:
+                if owners.setdefault(name, log_of(path)) == log_of(path):
                     parts.setdefault(name, []).append((batch.steps[column.rows], column.values))
         reader.close()
     return [
