@@ -92,7 +92,7 @@ def _write(table: pd.DataFrame, output: Path) -> None:
 
 
 def _describe(file: Path, table: pd.DataFrame) -> None:
-    """The metrics of a log, one a row."""
+    """Print the metrics of a log, one a row."""
     from lrwatch.sources.table import LEFT_OUT
 
     attrs = table.attrs

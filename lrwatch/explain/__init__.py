@@ -19,7 +19,7 @@ from pathlib import Path
 from lrwatch.core.names import primary
 from lrwatch.core.sample import Axis, Batch
 from lrwatch.explain import hints
-from lrwatch.explain.tally import NO_HISTORY, NO_SCALAR, Metric, Reason, Tally, shown
+from lrwatch.explain.tally import NO_HISTORY, NO_SCALAR, FoundMetric, Reason, Tally, shown
 from lrwatch.formats import FORMATS
 from lrwatch.sources.compressed import is_compressed
 from lrwatch.sources.document_tail import DocumentTail
@@ -64,7 +64,7 @@ class Explanation:
     gave: int = 0
     complete: bool = True
     axis: Axis = "record"
-    metrics: list[Metric] = field(default_factory=list)
+    metrics: list[FoundMetric] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     watched: str | None = None
@@ -142,7 +142,7 @@ def _read_lines(reader: LogReader, tally: Tally, line_end: bytes) -> bool:
 
 
 def _lines(reader: LogReader) -> Iterator[tuple[bytes, Batch]]:
-    """All further lines of a log, with their samples."""
+    """Yield all further lines of a log, with their samples."""
     while True:
         ended = True
         with closing(reader.read_lines(final=True)) as lines:
@@ -181,7 +181,7 @@ def _conclude(tally: Tally, explanation: Explanation, head: bytes) -> None:
 
 
 def _choice(reader: LogReader, tally: Tally, head: bytes) -> str:
-    """Reason for the format, a sentence."""
+    """Return the reason for the format, a sentence."""
     format_ = reader.format_type
     if format_ is None:
         return ""
@@ -202,7 +202,7 @@ def _damage(reader: LogReader, *, is_compressed_log: bool) -> Iterator[str]:
 
 
 def _others(head: bytes, chosen: str | None) -> dict[str, str]:
-    """What the formats that were not chosen find in the beginning."""
+    """Return what the other formats find in the beginning, in words."""
     found = {}
     cut = head[: head.rfind(b"\n", 0, _TRIED_BYTES) + 1 or _TRIED_BYTES]
     for format_ in FORMATS:
@@ -216,7 +216,7 @@ def _others(head: bytes, chosen: str | None) -> dict[str, str]:
 
 
 def _advice(explanation: Explanation, head: bytes) -> str:
-    """What to do where there is nothing to watch."""
+    """Return what to do where there is nothing to watch."""
     names = [metric.name for metric in explanation.metrics if metric.role == "other"][:_NAMED]
     if names:
         several = "one of " if len(names) > 1 else ""

@@ -20,7 +20,7 @@ from lrwatch.sources.table import read
 
 # Files that are scanned, some 20 ms each, in all directories together. A run writes tens.
 MAX_FILES = 500
-# Bytes at the beginning of a file by which it is told from what is no text at all.
+# Bytes at the beginning of a file that show whether it is text.
 _FIRST_BYTES = 4096
 
 _OWN = frozenset({DESIRED_NAME, OBSERVED_NAME, "lrwatch.toml"})

@@ -34,7 +34,7 @@ class Reason:
 
 
 @dataclass(slots=True)
-class Metric:
+class FoundMetric:
     """One metric: its name, its role by that name, its smoothing, its samples and the line that gave the first."""
 
     name: str
@@ -76,7 +76,7 @@ class Tally:
         self._shapes: dict[frozenset[str], tuple[int, Line]] = {}
         self.axis: Axis = "record"
         self.looked = self.gave = 0
-        self.metrics: dict[str, Metric] = {}
+        self.metrics: dict[str, FoundMetric] = {}
         self.reasons: dict[str, Reason] = {}
         self.evidence: list[Line] = []
 
@@ -192,7 +192,7 @@ class Tally:
             metric = self.metrics.get(name)
             if metric is None and len(self.metrics) < _REMEMBERED:
                 source = self._source(line, name) if line is not None else None
-                metric = self.metrics[name] = Metric(
+                metric = self.metrics[name] = FoundMetric(
                     name, role(name), batch.smoothing.get(name, "raw"), 0,
                     source.number if source else None, shown(source.text) if source else "",
                 )  # fmt: skip

@@ -128,7 +128,7 @@ class _Candidate:
 
 
 def _first_to_understand(head: bytes, ends: list[int]) -> type[Format] | None:
-    """The format that needs the fewest lines of `head`; of several the first in the table."""
+    """Return the format that needs the fewest lines of `head`; of several the first in the table."""
 
     def lines_needed(before: _Candidate, lines: list[int]) -> int:
         return next(i for i, end in enumerate(lines) if before.understands(end))

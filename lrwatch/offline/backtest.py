@@ -1,8 +1,8 @@
 """Decisions over many finished logs, under several settings: each log and setting is one task, and each task is `replay`.
 
-A task depends on nothing but its log and its settings, so any executor may run them, in any order and as often as it likes: a
-process pool, or the workers of a cluster (`dask.distributed.Client.get_executor()`), of which some may be lost. What comes
-out is the same, byte for byte.
+A task depends on nothing but its log and its settings, so any executor may run the tasks, in any order and repeatedly: a
+process pool, or the workers of a cluster (`dask.distributed.Client.get_executor()`), of which some may be lost. The results
+are the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from lrwatch.store import Entry
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the daemon would have said and done on one log under one setting.
+    """Findings and commands on one log under one setting.
 
     Attributes:
         log: The file. config: The name of the settings.
         metric: The watched metric. step: Its run's last step. samples: Samples of all metrics.
         reports: Number of findings of each kind.
         plateau: Step of the first plateau report, or None. command: Step of the first command, or None.
-        commands: Commands that would have been given. scale: The last scale asked for, 1 without any.
-        problem: Why there is nothing to say, or "".
+        commands: Commands that would have been given. scale: The last commanded scale, 1 without any.
+        problem: Why the log has no result, or "".
     """
 
     log: str
@@ -85,12 +85,21 @@ class Summary:
 
 
 def judge(log: str, name: str, config: Config) -> Outcome:
-    """One task: `log` under the settings `config`, which are called `name`."""
+    """Replay one log under one setting.
+
+    Args:
+        log: The file.
+        name: Name of the settings.
+        config: The settings.
+
+    Returns:
+        The outcome; its `problem` says why a log could not be read.
+    """
     reports: dict[str, int] = {}
     first: dict[str, int] = {}
     scales: list[float] = []
 
-    def told(entry: Entry) -> None:
+    def count(entry: Entry) -> None:
         event = entry.event
         if event["event"] == "finding":
             reports[event["kind"]] = reports.get(event["kind"], 0) + 1
@@ -100,7 +109,7 @@ def judge(log: str, name: str, config: Config) -> Outcome:
             first.setdefault("command", event["step"])
 
     try:
-        watched = replay_file(Path(log), config, told)
+        watched = replay_file(Path(log), config, count)
     except InputError as error:
         return Outcome(log, name, problem=error.found)
     status = watched.status(0.0)
@@ -121,8 +130,8 @@ def backtest(
     Args:
         logs: The files; a worker must find them under the same paths.
         configs: The settings, by the name under which they are shown.
-        executor: Who runs the tasks; None runs them here, one after the other. It is not shut down.
-        show: Told how many tasks are done, of how many.
+        executor: Runs the tasks; None runs them here, one after the other. It is not shut down.
+        show: Called with the number of finished tasks and of all.
 
     Returns:
         A row for each log and setting, in the order of the logs, and of the settings within each log.
@@ -150,17 +159,17 @@ def backtest(
 
 
 def _beside(outcomes: Iterable[Outcome]) -> Iterable[Row]:
-    known = list(outcomes)
+    listed = list(outcomes)
     earliest: dict[str, int] = {}
-    for outcome in known:
+    for outcome in listed:
         if outcome.plateau is not None:
             earliest[outcome.log] = min(outcome.plateau, earliest.get(outcome.log, outcome.plateau))
-    for outcome in known:
+    for outcome in listed:
         yield Row(outcome, None if outcome.plateau is None else outcome.plateau - earliest[outcome.log])
 
 
 def summaries(rows: Sequence[Row]) -> list[Summary]:
-    """One summary a setting, in the order in which the settings were given."""
+    """Return one summary a setting, in the order in which the settings were given."""
     return [
         _summary(name, [row for row in rows if row.outcome.config == name])
         for name in dict.fromkeys(row.outcome.config for row in rows)
@@ -189,7 +198,7 @@ def _summary(name: str, rows: Sequence[Row]) -> Summary:
 
 
 def as_json(row: Row | Summary) -> dict[str, Any]:
-    """A row or a summary, plain enough for JSON."""
+    """Return a row or a summary as JSON-plain values."""
     if isinstance(row, Summary):
         return {"event": "summary", **asdict(row)}
     return {"event": "backtest", **asdict(row.outcome), "delay": row.delay}

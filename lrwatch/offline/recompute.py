@@ -1,4 +1,4 @@
-"""One decision, computed again from the logs that it was made on."""
+"""Recompute one decision from the logs that it was made on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from lrwatch.config import Config
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.store import Entry, Store
 
-# What makes two entries the same decision.
+# Keys that are equal in two entries of the same decision.
 _SAME = ("event", "kind", "metric", "step", "scale")
 
 
 def explain(store: Store, run: str, entry: Entry, config: Config) -> tuple[dict[str, Any] | None, str]:
-    """Feed the logs of `run` to a fresh pipeline. -> the event that is `entry`'s, or None; and a verdict in words."""
+    """Feed the logs of a run to a fresh pipeline, and find a decision again.
+
+    Args:
+        store: The store of the daemon.
+        run: Name of the run.
+        entry: The journal entry of the decision.
+        config: The settings.
+
+    Returns:
+        The recomputed event, or None where it does not come out again, and a verdict in words.
+    """
     found: list[dict[str, Any]] = []
     memory = Store(None)
     logs = [Path(path) for path in store.logs(run)]

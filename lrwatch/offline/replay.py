@@ -1,4 +1,4 @@
-"""A finished log through the daemon's own path: no waiting, no state kept, no trainer commanded."""
+"""Replay a finished log on the daemon's own path: no waiting, no saved state, no command to a trainer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from lrwatch.store import Store
 def replay_file(
     file: Path, config: Config, listener: Listener, show: Callable[[int, int], object] = lambda _done, _left: None
 ) -> WatchedRun:
-    """Feed `file` to the pipeline. -> the run as it stands at the end.
+    """Feed a finished log to the pipeline.
 
     Args:
         file: The log.
         config: The settings.
-        listener: Told of every event.
-        show: Told, from time to time, how many bytes were read and how many are left.
+        listener: Called with every event.
+        show: Called after each turn with the bytes that were read and the bytes that are left.
+
+    Returns:
+        The run at its end.
 
     Raises:
         InputError: The file cannot be read or understood, or the metric is not in it.

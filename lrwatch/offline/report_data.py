@@ -1,4 +1,4 @@
-"""What a report shows: the curves that lie in the logs, and the events that the journal or a replay tells."""
+"""Data of a report: the curves in the logs, and the events of the journal or of a replay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ _ROLES: dict[str, Role] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
 
 
 def of_file(file: Path, config: Config) -> ReportData:
-    """A finished log, replayed. Raises InputError as `replay_file` does."""
+    """Replay a finished log and return its data.
+
+    Raises:
+        InputError: As `replay_file` raises it.
+    """
     events: list[dict[str, Any]] = []
     watched = replay_file(file, config, lambda entry: events.append(entry.event))
     facts = [("Log", str(file)), ("Decisions", "a replay: nothing was commanded")]
@@ -30,7 +34,7 @@ def of_file(file: Path, config: Config) -> ReportData:
 
 
 def of_run(run: str, store: Store, config: Config) -> ReportData:
-    """A run that the daemon knows, with its journal."""
+    """Return the data of a run in the store of a daemon, with its journal."""
     status = store.statuses().get(run, {})
     events = [entry.as_json() for entry in store.journal(run)]
     logs = [Path(path) for path in store.logs(run)]
@@ -39,7 +43,7 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
 
 
 def curves(logs: Iterable[Path], config: Config) -> tuple[list[Curve], Axis]:
-    """Every loss and learning rate in `logs`, in log order; a metric is taken from the first log that has it."""
+    """Read every metric in `logs`, in log order, and what their steps count; a metric is of the first log that has it."""
     parts: dict[str, list[tuple[Any, Any]]] = {}
     owners: dict[str, str] = {}
     axis: Axis = "step"

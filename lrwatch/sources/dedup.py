@@ -175,7 +175,7 @@ class Deduplicator:
         return replace(batch, steps=batch.steps[first:], columns=columns)
 
     def _first_difference(self, batch: Batch, read: Mapping[str, int]) -> int:
-        """The first row with a sample that differs from the memory, or the number of rows."""
+        """Return the first row with a sample that differs from the memory, or the number of rows."""
         row = batch.rows
         for name, column in batch.columns.items():
             if (memory := self._memories.get(name)) is not None:

@@ -113,7 +113,7 @@ class LogReader:
         self.tail = _SOURCES[state["source"]](self.path, state["tail"])
 
     def _source(self) -> Tail | Stdin:
-        """The source of bytes for a log of the present format, or of one that is not known yet."""
+        """Return a source of bytes for the present format, or for one that is not known yet."""
         if self.path == STDIN:
             return Stdin()
         if self._format is not None and self._format.whole:
@@ -258,7 +258,7 @@ class LogReader:
         return None if seeks else skipped
 
     def _next(self, source: _Bytes, limit: int, *, final: bool) -> _Given | None:
-        """The next bytes and their format; None when there are none, or the content needs another source."""
+        """Read the next bytes and find their format; None when there are none, or the content needs another source."""
         if final or self._unexamined:
             source.again()
         chunk = source.read(limit)
@@ -273,7 +273,7 @@ class LogReader:
         return _Given(self._format, chunk.data, last)
 
     def _new(self, batch: Batch, format_: Format) -> Batch:
-        """The samples that were not given yet. A document has all its samples each time."""
+        """Return the samples that were not given yet. A document has all its samples each time."""
         batch = self._named(batch)
         if not format_.whole:
             return self._deduplicator.new(batch)
@@ -284,7 +284,7 @@ class LogReader:
         return new
 
     def _named(self, batch: Batch) -> Batch:
-        """The batch, with the metric of a log that does not name it called after its path."""
+        """Call the metric of a log that does not name it after the path of the log."""
         name = self._name
         if UNNAMED not in batch.columns or name in batch.columns:
             return batch
@@ -326,7 +326,7 @@ class LogReader:
             self._turn_to(self._source())
 
     def _format_of(self, head: bytes, *, last: bool) -> Format | None:
-        """The format of a log that begins with `head`, or None while the content is not enough."""
+        """Return the format of a log that begins with `head`, or None while the content is not enough."""
         found = formats.detect(head, final=last) if self._fixed is None else formats.by_name(self._fixed)
         if self._former is None or (found is not None and _names_metrics(found, head, last=last)):
             return found
