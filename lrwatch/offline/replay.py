@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from lrwatch.config import Config
 from lrwatch.daemon.watched_run import Listener, WatchedRun
 from lrwatch.errors import InputError
+from lrwatch.sources.reader import must_be_readable
 from lrwatch.store import Store
 
 
@@ -29,7 +29,7 @@ def replay_file(
     Raises:
         InputError: The file cannot be read or understood, or the metric is not in it.
     """
-    _require_readable(file)
+    must_be_readable(file)
     store = Store(None)
     run = WatchedRun(file.stem, [file], None, config, store, listener)
     try:
@@ -47,21 +47,3 @@ def replay_file(
             hint="`lrwatch read FILE` shows what is in it; name a metric with --metric.",
         )
     return run
-
-
-def _require_readable(file: Path) -> None:
-    problem = ""
-    try:
-        if file.is_dir():
-            problem = "a directory"
-        elif not stat.S_ISREG(file.stat().st_mode):  # opening a pipe would wait for its writer
-            problem = "something that is no regular file"
-        else:
-            file.open("rb").close()
-    except OSError as error:
-        problem = error.strerror or str(error)
-    if problem:
-        raise InputError(
-            expected="a log file that can be read", found=problem, where=str(file),
-            hint="Check the path and its permissions.",
-        )  # fmt: skip

@@ -333,7 +333,7 @@ def test_what_led_to_nothing_is_saved_when_there_is_time_and_what_led_to_an_even
         assert daemon.turn()
         state = store.load_log("train", str(log))
         assert state is not None
-        saved.append((state["tail"]["mark"]["offset"] == log.stat().st_size, len(list(store.journal()))))
+        saved.append((state["tail"]["bookmark"]["offset"] == log.stat().st_size, len(list(store.journal()))))
     assert saved[0] == (True, 0), "whose the metrics are is settled at once"
     assert (False, 0) in saved
     for (_, before), (is_saved, after) in itertools.pairwise(saved):
@@ -341,7 +341,7 @@ def test_what_led_to_nothing_is_saved_when_there_is_time_and_what_led_to_an_even
     daemon.save()
     state = store.load_log("train", str(log))
     assert state is not None
-    assert state["tail"]["mark"]["offset"] == log.stat().st_size
+    assert state["tail"]["bookmark"]["offset"] == log.stat().st_size
 
 
 def test_many_runs_are_saved_in_few_transactions(tmp_path: Path, start: Start, store: Store) -> None:
