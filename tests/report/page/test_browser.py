@@ -108,8 +108,8 @@ def test_zoom_and_read_out_work_by_keyboard(
       for (const key of ["+", "ArrowRight", "ArrowRight"]) press(key);
     });
     """
-    part = page._part
-    monkeypatch.setattr(page, "_part", lambda name: part(name) + (keys if name == "page.js" else ""))
+    asset = page.asset
+    monkeypatch.setattr(page, "asset", lambda name: asset(name) + (keys if name == "page.js" else ""))
     write(full_run, tmp_path / "report.html")
 
     elements = opened((tmp_path / "report.html").as_uri(), tmp_path / "profile")
