@@ -210,7 +210,7 @@ def test_of_many_tests_the_newest_are_drawn() -> None:
     assert len(pictures(source)) == MAX_RANGE_TESTS
     assert "<p>Test 5.</p>" in pictures(source)[-1]
     assert f"The newest {MAX_RANGE_TESTS} of 6." in source
-    assert ">RangeTestRecord tests</h2>" in source
+    assert ">Range tests</h2>" in source
 
 
 def test_a_metric_that_should_rise_and_a_loss_over_decades_have_their_axes() -> None:
