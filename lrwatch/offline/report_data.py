@@ -13,7 +13,7 @@ from lrwatch.config import Config
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
 from lrwatch.offline.replay import replay_file
-from lrwatch.report.model.data import Curve, ReportData, Role
+from lrwatch.report.model.data import MetricCurve, ReportData, Role
 from lrwatch.sources.discover import log_of
 from lrwatch.sources.reader import LogReader
 from lrwatch.store import Store
@@ -42,7 +42,7 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
     return _data(run, logs, config.watch.metric or status.get("metric", ""), events, facts, config)
 
 
-def curves(logs: Iterable[Path], config: Config) -> tuple[list[Curve], Axis]:
+def curves(logs: Iterable[Path], config: Config) -> tuple[list[MetricCurve], Axis]:
     """Read every metric in `logs`, in log order, and what their steps count; a metric is of the first log that has it."""
     parts: dict[str, list[tuple[Any, Any]]] = {}
     owners: dict[str, str] = {}
@@ -57,7 +57,9 @@ def curves(logs: Iterable[Path], config: Config) -> tuple[list[Curve], Axis]:
                     parts.setdefault(name, []).append((batch.steps[column.rows], column.values))
         reader.close()
     return [
-        Curve(name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+        MetricCurve(
+            name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        )
         for name, pieces in parts.items()
     ], axis
 
