@@ -7,11 +7,11 @@ after a restart; the trainer takes a generation once. What the trainer says abou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lrwatch.control.directory import ControlDirectory
-from lrwatch.protocol import Desired, Observed, ProtocolError
+from lrwatch.protocol import Desired, Observed, ProtocolError, asdict, replace
 
 # A command that the trainer has not begun after this many of its steps, two horizons, or as many steps as it makes in a
 # minute, whatever is most, is no longer wanted: the trainer polls every second or so, but it may be a fast one.
