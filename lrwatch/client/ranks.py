@@ -64,10 +64,10 @@ class ProcessGroup(Protocol):
     """The part of `torch.distributed.ProcessGroup` that is used here."""
 
     def rank(self) -> int:
-        """Number of this process within the group."""
+        """Return the number of this process within the group."""
 
     def size(self) -> int:
-        """Number of processes."""
+        """Return the number of processes."""
 
 
 def is_group(value: object) -> TypeGuard[ProcessGroup]:

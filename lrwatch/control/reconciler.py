@@ -1,7 +1,7 @@
 """Commands to a trainer and its answers, as a reconciliation of desired and observed state.
 
-One command at a time is on its way. It is journalled and saved before it is published, and published again, unchanged,
-after a restart; the trainer takes a generation once. What the trainer says about its own scale is the truth.
+One command at a time is in flight. It is journalled and saved before it is published, and published again, unchanged,
+after a restart; the trainer takes a generation once. The scale that the trainer reports is the truth.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.protocol import Desired, Observed, ProtocolError, asdict, replace
 
-# A command that the trainer has not begun after this many of its steps, two horizons, or as many steps as it makes in a
-# minute, whatever is most, is no longer wanted: the trainer polls every second or so, but it may be a fast one.
+# A command expires when the trainer has not begun it after this many of its steps, two horizons, or the steps of a minute,
+# whichever is most: the trainer polls every second or so, but it may be a fast one.
 EXPIRES_AFTER_STEPS = 1000
 EXPIRES_AFTER_SECONDS = 60.0
 
-# Before the trainer's pace is known it is taken to be as fast as the fastest small models.
+# Assumed pace of the trainer until it is measured: that of the fastest small models.
 UNKNOWN_STEPS_A_SECOND = 10_000
 
 # The token of a command that waits until one can be claimed; it is never published.
@@ -27,9 +27,12 @@ UNCLAIMED = 0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a new observed state means.
+    """Meaning of a new observed state.
 
-    `kind` is `hello` (a trainer began to listen, anew or again), `acknowledged` or `rejected`.
+    Attributes:
+        kind: `hello` (a trainer connected or reconnected), `acknowledged` or `rejected`.
+        observed: The state itself.
+        generation: Number of the command that was answered; 0 with `hello`.
     """
 
     kind: str
@@ -38,7 +41,21 @@ class Answer:
 
 
 class Reconciler:
-    """The daemon's end of one control directory."""
+    """The daemon's end of one control directory.
+
+    Args:
+        control: The control directory.
+        run: Name of the run.
+        state: Result of `state` to continue from, or None.
+
+    Attributes:
+        control: The control directory.
+        pending_since: Time at which the command in flight was made, in seconds, or None.
+        token: Fencing token of this daemon; 0 before it is claimed.
+        fenced: A daemon with a higher token controls the run.
+        observed: The newest observed state, or None.
+        problem: Failure of the newest claim or publication, for people; "" after a success.
+    """
 
     def __init__(self, control: ControlDirectory, run: str, state: Mapping[str, Any] | None = None) -> None:
         self.control = control
@@ -62,16 +79,16 @@ class Reconciler:
 
     @property
     def attached(self) -> bool:
-        """Whether a trainer has said hello, and this daemon has heard it."""
+        """Whether this daemon has read the hello of a trainer."""
         return self._incarnation is not None and self.observed is not None
 
     @property
     def pending(self) -> Desired | None:
-        """The command that is on its way."""
+        """The command in flight, or None."""
         return self._desired
 
     def look(self, now: float) -> Answer | None:
-        """Read what the trainer says. -> what is new about it, or None."""
+        """Read the observed state, and return its meaning if it is new, else None."""
         observed = self.control.read_observed()
         if observed is None or observed == self.observed:
             return None
@@ -98,15 +115,15 @@ class Reconciler:
         return None
 
     def _claim(self) -> None:
-        """Draw a token, once a daemon: a second one draws a higher one, and then this one's commands are refused.
+        """Claim a token, once a daemon: a second daemon claims a higher one, and then this one's commands are refused.
 
-        What was claimed before counts even if the trainer has not heard of it. A failure is kept in `problem` and tried again.
+        Earlier claims count even if the trainer has not received them. A failure is stored in `problem` and tried again.
         """
         if self._claimed:
             return
-        known = max(self.token, self.observed.max_token if self.observed is not None else 0)
+        highest = max(self.token, self.observed.max_token if self.observed is not None else 0)
         try:
-            self.token = self.control.claim_token(known)
+            self.token = self.control.claim_token(highest)
         except (OSError, ProtocolError) as error:
             self.problem = f"cannot claim {self.control.path}: {error}"
         else:
@@ -118,7 +135,20 @@ class Reconciler:
     def order(
         self, scale: float, *, reason: str, actor: str, horizon: float, prev: str, now: float, reload: bool = False
     ) -> Desired:
-        """Make a command; it is sent by `publish`, once it is saved."""
+        """Make a command; `publish` sends it, once it is saved.
+
+        Args:
+            scale: Wanted absolute scale.
+            reason: A sentence for people.
+            actor: Person or program that issued the command.
+            horizon: Horizon of the detector in steps; the command expires after two of them at the earliest.
+            prev: Hash of the journal entry before this one.
+            now: Present time in seconds.
+            reload: Whether the training loads its last checkpoint.
+
+        Returns:
+            The command.
+        """
         assert self._incarnation is not None
         assert self.observed is not None
         self._generation += 1
@@ -145,7 +175,7 @@ class Reconciler:
         return (self.observed.step - first) / elapsed if elapsed > 0 else float(UNKNOWN_STEPS_A_SECOND)
 
     def publish(self) -> None:
-        """Put the command on its way, if it is not yet; a failure is kept in `problem` and tried again."""
+        """Publish the command in flight, unless it was published; a failure is stored in `problem` and tried again."""
         if self._desired is None or self._published:
             return
         if self._desired.token == UNCLAIMED:
@@ -161,7 +191,7 @@ class Reconciler:
             self._published, self.problem = True, ""
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
+        """Return the JSON-plain state."""
         return {
             "desired": None if self._desired is None else asdict(self._desired),
             "generation": self._generation,

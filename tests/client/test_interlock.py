@@ -111,8 +111,8 @@ wild = st.dictionaries(
 def test_whatever_is_on_disk_the_scale_stays_in_bounds_and_moves_in_steps(
     pair: Callable[..., Any], files: list[Any], ramp: int
 ) -> None:
-    told: list[float] = []
-    ends = pair(told.append, max_commands=5, min_scale=0.01)
+    scales: list[float] = []
+    ends = pair(scales.append, max_commands=5, min_scale=0.01)
     for content in files:
         if isinstance(content, bytes):
             raw = content
@@ -124,7 +124,7 @@ def test_whatever_is_on_disk_the_scale_stays_in_bounds_and_moves_in_steps(
         for _ in range(ramp + 2):
             ends.client.step(loss=1.0)
         assert 0.1 - 1e-9 <= ends.client.scale / before <= 2 + 1e-9
-    assert all(0.01 <= scale <= 1.0 for scale in told)
+    assert all(0.01 <= scale <= 1.0 for scale in scales)
     assert ends.client.state_dict()["commands"] <= 5
     assert ends.client._box.errors == {}
     assert ends.observed.scale == ends.client.scale

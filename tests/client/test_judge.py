@@ -19,7 +19,7 @@ from lrwatch.client.judge import (
     resume,
 )
 from lrwatch.client.override import Override
-from lrwatch.protocol import Desired, replace, sign
+from lrwatch.protocol import Desired, RejectionCode, replace, sign
 
 KEY = b"0123456789abcdef"
 RULES = Rules("a", Limits())
@@ -28,7 +28,8 @@ BUSY = WorkerState("i", generation=4, max_token=2, answered=4, status="applied",
 
 
 def command(scale: float = 0.5, **changes: Any) -> Desired:
-    return Desired(**{"run": "a", "incarnation": "i", "generation": 5, "token": 2, "scale": scale} | changes)
+    values: dict[str, Any] = {"run": "a", "incarnation": "i", "generation": 5, "token": 2, "scale": scale}
+    return Desired(**(values | changes))
 
 
 def override(scale: float = 0.5) -> Override:
@@ -62,7 +63,7 @@ def test_an_accepted_command_is_the_order_and_pends() -> None:
     ],
 )
 def test_a_refusal_is_answered_and_only_a_command_for_this_start_raises_the_token(
-    changes: dict[str, Any], code: str, max_token: int
+    changes: dict[str, Any], code: RejectionCode, max_token: int
 ) -> None:
     desired = command(**changes)
     decision = judged(BUSY, desired)

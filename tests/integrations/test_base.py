@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from lrwatch.client.adapter import Adapter
+from lrwatch.client.adapter import Adapter, LearningRates
 from lrwatch.integrations._base import CallbackBase, RoundAdapter, all_ranks, scalars
 
 
@@ -57,14 +56,14 @@ def test_a_second_training_closes_the_first_client_and_continues_from_a_state(tm
 
 
 def test_a_round_adapter_reports_the_rate_of_a_round_until_the_next_scale_is_wanted() -> None:
-    adapter: Any = RoundAdapter("xgboost")
-    assert isinstance(adapter, Adapter)
+    adapter = RoundAdapter("xgboost")
+    assert issubclass(RoundAdapter, Adapter)
     assert (adapter.name, adapter.wanted, adapter.sample()) == ("xgboost", True, None)
     adapter.used_rate(0.3, 0.5)
     assert (adapter.wanted, adapter.lr) == (False, 0.15)
-    assert (adapter.sample().schedule, adapter.sample().effective) == ({"0": 0.3}, {"0": 0.15})
+    assert adapter.sample() == LearningRates(0.5, {"0": 0.3}, {"0": 0.15})
     adapter.set(0.25)
-    assert adapter.wanted
+    assert (adapter.wanted, adapter.lr) == (True, 0.15)
 
 
 def test_only_single_numbers_become_metrics() -> None:

@@ -75,9 +75,12 @@ def test_a_value_is_checked_and_never_changes(kind: Any) -> None:
     with pytest.raises(ValueError, match="size is -1"):
         kind("a", -1)
     made = kind("a")
-    for change in (lambda: setattr(made, "size", 2.0), lambda: delattr(made, "size"), lambda: setattr(made, "new", 1)):
-        with pytest.raises(AttributeError):
-            change()
+    with pytest.raises(AttributeError):
+        made.size = 2.0
+    with pytest.raises(AttributeError):
+        made.new = 1
+    with pytest.raises(AttributeError):
+        del made.size
     assert made == kind("a")
 
 
@@ -92,7 +95,6 @@ def test_a_subclass_is_another_kind_of_value() -> None:
         pass
 
     assert Special("a") != Lean("a")
-    assert Lean("a") != ("a", 1.0, ())
 
 
 def test_replace_checks_again_and_asdict_copies() -> None:
