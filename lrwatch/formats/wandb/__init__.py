@@ -1,1 +1,1 @@
-"""Weights & Biases' offline files: the framing of their records, and the records as samples."""
+"""Offline files of Weights & Biases: the framing of their records (`framing`), and the records as samples (`format`)."""

@@ -48,7 +48,8 @@ def feed_with_restarts(chunks: list[bytes]) -> list[Batch]:
         rest = rest[used:]
         state = reader.state()
         assert json.loads(json.dumps(state)) == state
-        reader = TfEvents.restore(state)
+        reader = TfEvents()
+        reader.restore(state)
     return batches
 
 
