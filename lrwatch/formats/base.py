@@ -19,10 +19,11 @@ class Format(Protocol):
     Attributes:
         name: Its name in configurations and messages.
         whole: The log is one document that its writer replaces or patches. `feed` then takes all of it each time it
-            changed, and returns all samples each time. It consumes all bytes, or none while the document is half written.
+            changed, and returns all samples each time. It consumes all bytes, or none while the document is half
+            written.
         binary: The log does not consist of lines: only `claims` can recognise it.
-        evidence: Number of rows with a step or a loss after which a log is taken for this format: 1 if a line can hardly
-            be anything else, more if prose may look alike.
+        evidence: Number of rows with a step or a loss after which a log is taken for this format: 1 if a line can
+            hardly be anything else, more if prose may look alike.
     """
 
     name: ClassVar[str]

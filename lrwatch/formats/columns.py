@@ -87,8 +87,8 @@ class StepAxis(Checkpointed):
 
         Args:
             count: Number of records.
-            found: Their values. Steps and epochs among them place the records; epochs are metrics too, because an axis of
-                steps or records does not show them.
+            found: Their values. Steps and epochs among them place the records; epochs are metrics too, because an axis
+                of steps or records does not show them.
             lines: For `Batch.lines`.
             errors: For `Batch.errors`.
 

@@ -1,8 +1,9 @@
 """The format `csv`: a header and rows, separated by commas, tabs or semicolons.
 
-A header is recognised by its names, and so is a later one: a resumed run repeats it, and a logger that meets a new metric
-writes another. Padded names, empty cells (Lightning fills only some columns of each row) and blank lines are normal.
-A row with more or fewer cells than the header is counted and left out, because a torn row may end within a number.
+A header is recognised by its names, and so is a later one: a resumed run repeats it, and a logger that meets a new
+metric writes another. Padded names, empty cells (Lightning fills only some columns of each row) and blank lines are
+normal. A row with more or fewer cells than the header is counted and left out, because a torn row may end within a
+number.
 """
 
 from __future__ import annotations

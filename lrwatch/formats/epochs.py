@@ -1,9 +1,9 @@
 """Steps of the run, from steps that restart with each epoch.
 
-Some trainers number the batches of an epoch (``{"epoch": 2, "iter": 50}``) without the length of an epoch. The first epoch
-needs no length. When the epoch rises and the step falls, the largest step of the epochs so far becomes the length, and the
-place of a record is ``(epoch - first) * length + step``. Each record is placed once and needs none that follows, so a log
-that is being written is placed as the finished one.
+Some trainers number the batches of an epoch (``{"epoch": 2, "iter": 50}``) without the length of an epoch. The first
+epoch needs no length. When the epoch rises and the step falls, the largest step of the epochs so far becomes the
+length, and the place of a record is ``(epoch - first) * length + step``. Each record is placed once and needs none that
+follows, so a log that is being written is placed as the finished one.
 
 mmengine writes an evaluation with the epoch in the place of the step; the last step places it instead.
 """

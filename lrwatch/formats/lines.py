@@ -49,8 +49,8 @@ class Lines(Checkpointed):
 
     Attributes:
         skipping: The next bytes belong to a line that is too long and was dropped.
-        marks: A line ended by a lone CR keeps it, before its LF, which marks a line that was drawn over; an LF of its own
-            behind it is an empty line. No state.
+        marks: A line ended by a lone CR keeps it, before its LF, which marks a line that was drawn over; an LF of its
+            own behind it is an empty line. No state.
     """
 
     SAVED: ClassVar[tuple[str, ...]] = ("skipping",)

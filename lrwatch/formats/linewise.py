@@ -1,4 +1,4 @@
-"""The common part of the formats that read a log line by line: where the lines end, and at which steps the records are."""
+"""The common part of the line-by-line formats: where the lines end, and at which steps the records are."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ anything else                      values, placed by the number of the line
 =================================  =====================================================================================
 
 The first column of values is the metric `lrwatch.formats.base.UNNAMED`; the columns behind it have a number too
-(``value2``). MLflow writes step 0 where the trainer gave none; it stays 0, as MLflow's own pages show it. Lines that begin
-with ``#`` are comments. Prose and code have lines of numbers too, so only a log that begins with numbers has this format.
+(``value2``). MLflow writes step 0 where the trainer gave none; it stays 0, as MLflow's own pages show it. Lines that
+begin with ``#`` are comments. Prose and code have lines of numbers too, so only a log that begins with numbers has this
+format.
 """
 
 from __future__ import annotations

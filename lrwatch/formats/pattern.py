@@ -1,20 +1,20 @@
 r"""The format `pattern`, a user's own: regular expressions with named groups, searched in each line.
 
-``step (?P<step>\d+).*?loss=(?P<loss>\S+)`` gives the metric `loss` at its step: groups have the names of metrics. If a pattern
-has the two groups `name` and `value`, as in ``(?P<name>\w+)=(?P<value>\S+)``, all its matches in a line count, and each one
-names its metric. With several patterns, each is searched in each line. All that they find in a line is one record, and of two
-values of one metric the last one counts. A value may have commas of thousands, and a comma or semicolon behind it. Escape
-sequences of terminals are removed first; ``\w``, ``\d`` and ``\s`` mean ASCII.
+``step (?P<step>\d+).*?loss=(?P<loss>\S+)`` gives the metric `loss` at its step: groups have the names of metrics. If a
+pattern has the two groups `name` and `value`, as in ``(?P<name>\w+)=(?P<value>\S+)``, all its matches in a line count,
+and each one names its metric. With several patterns, each is searched in each line. All that they find in a line is one
+record, and of two values of one metric the last one counts. A value may have commas of thousands, and a comma or
+semicolon behind it. Escape sequences of terminals are removed first; ``\w``, ``\d`` and ``\s`` mean ASCII.
 
-The package `regex` searches, with a time-out: no line can stop the reader, whatever the pattern. ``(a+)+b`` on a hostile line
-ends after `TIMEOUT_SECONDS`; a backtracking search without a time-out would take years. `regex` looks at the clock between
-scans of the line, so the end may come later for a line over 10,000 characters: 1.6 microseconds per character was the worst
-seen. A line that timed out is counted as an error. A pattern that times out again and again is set aside for the log, and
-tried again after some lines: it may time out `MAX_TIMEOUTS` times at once, and then once in `LINES_PER_TIMEOUT` lines (long
-lines count as several time-outs), so a hostile log costs some 20 microseconds a line.
+The package `regex` searches, with a time-out: no line can stop the reader, whatever the pattern. ``(a+)+b`` on a
+hostile line ends after `TIMEOUT_SECONDS`; a backtracking search without a time-out would take years. `regex` looks at
+the clock between scans of the line, so the end may come later for a line over 10,000 characters: 1.6 microseconds per
+character was the worst seen. A line that timed out is counted as an error. A pattern that times out again and again is
+set aside for the log, and tried again after some lines: it may time out `MAX_TIMEOUTS` times at once, and then once in
+`LINES_PER_TIMEOUT` lines (long lines count as several time-outs), so a hostile log costs some 20 microseconds a line.
 
-A search takes 2.4 microseconds on a usual line, of which the time-out is 1.5; a line without a text that each match needs
-costs 0.1 (see `required`).
+A search takes 2.4 microseconds on a usual line, of which the time-out is 1.5; a line without a text that each match
+needs costs 0.1 (see `required`).
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ def _repeats(pattern: str) -> int:
 
 
 def required(pattern: str) -> str:
-    r"""Return the longest text found that each match of a pattern contains; "" if there is none, or the syntax is advanced.
+    r"""Return the longest text found that each match of a pattern contains; "" if there is none.
 
     >>> required(r"step\s+(?P<step>\d+).*? loss[:=](?P<loss>\S+)"), required("(?i)loss"), required("loss|acc")
     (' loss', '', '')

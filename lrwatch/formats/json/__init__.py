@@ -1,1 +1,1 @@
-"""JSON logs: a record per line (`lines`), a record behind a prefix of text (`prefixed`), whole documents (`document`)."""
+"""JSON logs: a record per line (`lines`), a record behind a text prefix (`prefixed`), whole documents (`document`)."""

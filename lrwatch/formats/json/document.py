@@ -1,7 +1,7 @@
 """The format `json`: a history that is one JSON document, rewritten as a whole or patched at its end.
 
-Half a document is not consumed: its writer is at work. Two incomplete documents are read for their complete parts: that of
-CatBoost, which grows in place, and one to which nothing will be added.
+Half a document is not consumed: its writer is at work. Two kinds of incomplete documents are read for their complete
+parts: that of CatBoost, which grows in place, and one to which nothing will be added.
 """
 
 from __future__ import annotations

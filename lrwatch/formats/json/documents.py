@@ -9,8 +9,8 @@ CatBoost                records whose values have their names in another part of
 one record              an object with a loss in it, and none of the above
 ======================  ================================================================================================
 
-A document may hold several of these (`{"train": [...], "val": [...]}`). Then their keys become prefixes of the names, and
-the rows are in the order of their steps.
+A document may hold several of these (`{"train": [...], "val": [...]}`). Then their keys become prefixes of the names,
+and the rows are in the order of their steps.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ def _series(document: Mapping[str, Any]) -> dict[str, list[Any]]:
     if not watched and primary(series) is None and not any(f"val_{key}" in series for key in series):
         return {}
     length = max(len(series[key]) for key in watched or series)
-    # A validation may come less often. Other lists of other lengths are settings; a difference of one is a write in progress.
+    # A validation may come less often. Other lists of other lengths are settings; a difference of one is a write in
+    # progress.
     return {key: value for key, value in series.items() if key in watched or abs(len(value) - length) <= 1}
 
 

@@ -1,11 +1,11 @@
 """The format `jsonl`, JSON lines: one JSON object per line, of any nesting.
 
-``{"step": 12, "train": {"loss": 2.3}}`` gives the sample ``train.loss``. Booleans and text are no samples, but text that
-spells a number is (``"0.5"``, ``"nan"``). NaN and the infinities count in any spelling, quoted or bare, although bare ones
-are not JSON: a loss that is not a number matters most.
+``{"step": 12, "train": {"loss": 2.3}}`` gives the sample ``train.loss``. Booleans and text are no samples, but text
+that spells a number is (``"0.5"``, ``"nan"``). NaN and the infinities count in any spelling, quoted or bare, although
+bare ones are not JSON: a loss that is not a number matters most.
 
-If the ``mode``, ``phase``, ``split`` or ``stage`` of a record names a validation, that word becomes a prefix of its names:
-the ``loss`` of ``{"mode": "val", "loss": 0.5}`` is the metric ``val.loss``.
+If the ``mode``, ``phase``, ``split`` or ``stage`` of a record names a validation, that word becomes a prefix of its
+names: the ``loss`` of ``{"mode": "val", "loss": 0.5}`` is the metric ``val.loss``.
 
 The functions that turn JSON objects into columns serve the other formats of JSON too.
 """
@@ -37,8 +37,8 @@ MAX_LIST = 8
 
 _NOT_AN_OBJECT = "not a JSON object"
 
-# A bare NaN or infinity, where JSON wants a value. Put in quotes it is a string, which `number` reads. Inside a string the
-# quotes would end that string before a letter, which no decoder accepts: a wrong match does no harm.
+# A bare NaN or infinity, where JSON wants a value. Put in quotes it is a string, which `number` reads. Inside a string
+# the quotes would end that string before a letter, which no decoder accepts: a wrong match does no harm.
 _BARE = re.compile(rb"([:\[,]\s*)([-+]?(?:nan(?:\(ind\))?|inf(?:inity)?))(?=\s*[,}\]])", re.IGNORECASE)
 _QUOTED = rb'\1"\2"'
 

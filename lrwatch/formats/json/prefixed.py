@@ -1,11 +1,13 @@
 """The format `prefixed`: JSON objects behind a prefix of text, among lines of text.
 
 fairseq, Torch7, MLPerf, Composer and loggers of services write it. The object in
-``2021-07-01 12:00:00 | INFO | train_inner | {"epoch": 1, "loss": "11.2", "num_updates": "100"}`` is a record, read as one of
-JSON lines, if it has a step, an epoch or a loss; a configuration has none. Lines without an object are no errors.
+``2021-07-01 12:00:00 | INFO | train_inner | {"epoch": 1, "loss": "11.2", "num_updates": "100"}`` is a record, read as
+one of JSON lines, if it has a step, an epoch or a loss; a configuration has none. Lines without an object are no
+errors.
 
-MLPerf writes one value per line: ``:::MLLOG {"key": "train_loss", "value": 0.75, "metadata": {"epoch_num": 1, "step_num": 10}}``
-is the metric ``train_loss`` at step 10. A key without a place is a setting, unless it is a loss.
+MLPerf writes one value per line:
+``:::MLLOG {"key": "train_loss", "value": 0.75, "metadata": {"epoch_num": 1, "step_num": 10}}`` is the metric
+``train_loss`` at step 10. A key without a place is a setting, unless it is a loss.
 
 Several processes may print the same record into one log, each behind a prefix of its own: it counts once.
 """
@@ -26,7 +28,8 @@ from lrwatch.formats.epochs import EpochAxis
 from lrwatch.formats.json.lines import PLACES, collect, named_by_mode, objects, pieces, tells
 from lrwatch.formats.linewise import Linewise
 
-# Distinct records that are remembered to recognise a repetition: processes that print the same are rarely further apart.
+# Distinct records that are remembered to recognise a repetition: processes that print the same are seldom further
+# apart.
 _REMEMBERED = 128
 
 # Up to the end of the line; text behind the object is cut off later.

@@ -1,8 +1,8 @@
 """One event of TensorBoard in protocol-buffer wire format: its step and its scalars.
 
 The parser knows the messages Event, Summary, Summary.Value, SummaryMetadata, TensorProto and TensorShapeProto of
-TensorFlow, as far as scalars need them. It skips unknown fields and groups. A scalar is a `simple_value`, or a tensor of
-one number whose plugin is `scalars` or not named; histograms, images and text have none.
+TensorFlow, as far as scalars need them. It skips unknown fields and groups. A scalar is a `simple_value`, or a tensor
+of one number whose plugin is `scalars` or not named; histograms, images and text have none.
 """
 
 from __future__ import annotations

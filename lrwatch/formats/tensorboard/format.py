@@ -1,8 +1,9 @@
-"""The format `tfevents`, TensorBoard's event files: one row for each event that has scalars, placed by the event's own step.
+"""The format `tfevents`, TensorBoard's event files: one row for each event that has scalars, at the event's own step.
 
-Events come by the ten thousand, and few of them differ in more than their time, step and values. So records of one length
-are laid side by side. One of them is parsed field by field, which shows where its time, step and values lie. All that are
-equal to it elsewhere, apart from the names of their tags, are read with numpy. The others are parsed one by one.
+Events come by the ten thousand, and few of them differ in more than their time, step and values. So records of one
+length are laid side by side. One of them is parsed field by field, which shows where its time, step and values lie. All
+that are equal to it elsewhere, apart from the names of their tags, are read with numpy. The others are parsed one by
+one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The framing of TensorBoard's event files: bytes into records whose checksums hold.
 
-A record is its length (8 bytes, little-endian), the masked CRC-32C of the length, its data, and the masked CRC-32C of the
-data. The end of a file that is being written may be torn, and network file systems show blocks of zeros before they show
-the data. So nothing at the end is called damaged while it may still become whole:
+A record is its length (8 bytes, little-endian), the masked CRC-32C of the length, its data, and the masked CRC-32C of
+the data. The end of a file that is being written may be torn, and network file systems show blocks of zeros before they
+show the data. So nothing at the end is called damaged while it may still become whole:
 
 =======================================  =========================================================================
 at the end of the data                   what happens
@@ -44,7 +44,8 @@ _MAX_LENGTH = 1 << 31
 # A damaged stretch waits for no more than this, which bounds its growth. It is more than the longest record that is
 # parsed, and no more than a line may have.
 _MAX_DAMAGED_BYTES = 1 << 20
-# Offsets that are searched together for a header: few at first, because the next record is mostly near; doubled each time.
+# Offsets that are searched together for a header: few at first, because the next record is mostly near; doubled each
+# time.
 _FIRST_WINDOW = 512
 _LARGEST_WINDOW = 1 << 18
 # TensorFlow adds it to a rotated checksum: data that contain their own checksum would have a trivial one otherwise.
@@ -229,14 +230,15 @@ def _holding(data: bytes, starts: list[int], lengths: list[int]) -> npt.NDArray[
 
 def _masked(checksum: _Checksum) -> _Checksum:
     """Return a checksum, or each of an array of them, as TensorFlow writes it."""
-    return (((checksum >> 15) | (checksum << 17)) + _MASK) & 0xFFFFFFFF  # type: ignore[return-value]  # an array stays uint32
+    # An array stays one of uint32.
+    return (((checksum >> 15) | (checksum << 17)) + _MASK) & 0xFFFFFFFF  # type: ignore[return-value]
 
 
 def _checksums_of_lengths(lengths: Words) -> Words:
     """Return the CRC-32C of each length, written as eight bytes.
 
-    A stretch of zeros has a candidate at each offset, so all are computed at once: a CRC is linear, and each of the lower
-    four bytes changes that of length 0 by a contribution of its own.
+    A stretch of zeros has a candidate at each offset, so all are computed at once: a CRC is linear, and each of the
+    lower four bytes changes that of length 0 by a contribution of its own.
     """
     of_zero, contributions = _contributions()
     checksums = np.full(lengths.shape, of_zero, np.uint32)

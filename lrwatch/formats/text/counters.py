@@ -1,7 +1,8 @@
 """Steps from counters: an epoch and a counter within it, or a counter that restarts.
 
-A change of the epoch shows whether a counter restarts with each epoch: it falls, or it does not. Until then a counter that
-is called a step counts the whole run, and ``[50/489]`` beside an epoch counts within it; in the first epoch that is the same.
+A change of the epoch shows whether a counter restarts with each epoch: it falls, or it does not. Until then a counter
+that is called a step counts the whole run, and ``[50/489]`` beside an epoch counts within it; in the first epoch that
+is the same.
 """
 
 from __future__ import annotations

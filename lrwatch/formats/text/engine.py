@@ -1,8 +1,8 @@
 """The format `text`: lines into records, by the recipes of their masks.
 
-Lines that are records by themselves are read column by column, all lines of one mask together. If a line belongs to others
-(a progress bar, a table, a pass over the validation data, a counter that restarts), all are read one by one, in order. Both
-ways give the same samples.
+Lines that are records by themselves are read column by column, all lines of one mask together. If a line belongs to
+others (a progress bar, a table, a pass over the validation data, a counter that restarts), all are read one by one, in
+order. Both ways give the same samples.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ A mask is a line with all digits made zeros. The extractor reads it from left to
 - the place of the line: ``[1000] loss = 2.5``;
 - or nothing: a date, a unit, a number in prose.
 
-A word such as ``[eval]`` or ``Test:`` makes the metrics behind it those of the validation: ``[eval] loss 2.5`` is ``val.loss``.
+A word such as ``[eval]`` or ``Test:`` makes the metrics behind it those of the validation: ``[eval] loss 2.5`` is
+``val.loss``.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class _Search:
         self.slots.append(slot)
 
     def _count(self, name: Name | None, before: int, start: int, end: int, counter: re.Match[bytes]) -> bool:
-        """Return whether the number from `start` to `end` and the match behind it are a counter, and take note of it."""
+        """Take the number from `start` to `end` and the match behind it as a counter; return whether they are one."""
         mask = self._mask
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode()) if name is not None else "other"
         index, total = Slot(start, end, "index"), Slot(*counter.span(1), "total")

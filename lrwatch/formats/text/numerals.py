@@ -26,7 +26,7 @@ _SHAPE = re.compile(rb"([-+]?)([0,]*)(?:\.(0*))?(?:[eE]([-+]?)(0{1,3}))?")
 
 @lru_cache(4096)
 def _shape(mask: bytes) -> tuple[float, tuple[int, ...], int, float, tuple[int, ...]] | None:
-    """Return sign, places of the digits, decimals, sign of the exponent, places of its digits; None if `float` is needed."""
+    """Return sign, places of digits, decimals, sign of the exponent, places of its digits; None if `float` must read."""
     match = _SHAPE.fullmatch(mask)
     if match is None:
         return None

@@ -33,8 +33,8 @@ class Slot:
 
     Attributes:
         start, end: Offsets of the bytes that spell the value.
-        name: Name of the metric; None if it has digits, which differ from line to line. Then it is `prefix` and the bytes
-            between `name_start` and `name_end`.
+        name: Name of the metric; None if it has digits, which differ from line to line. Then it is `prefix` and the
+            bytes between `name_start` and `name_end`.
         name_start, name_end: Offsets of the bytes of the name.
         prefix: Prefix of a name with digits.
         factor: Factor of the unit of thousands behind the value.
@@ -81,8 +81,8 @@ class Recipe:
         named: The counter is called a step, so it probably counts the whole run.
         rank: Slot of the number of the process that wrote the line.
         smoothing: Smoothing of the metrics, by name; a metric that is missing here is not known to be smoothed.
-        missing: The line counts steps whose loss was not a number, and leaves the loss itself out: the slots of the number
-            of skipped steps and of the number of steps whose loss was not a number.
+        missing: The line counts steps whose loss was not a number, and leaves the loss itself out: the slots of the
+            number of skipped steps and of the number of steps whose loss was not a number.
         cells: The cells of a row, or the names of the columns in a header.
     """
 

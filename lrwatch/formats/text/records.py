@@ -1,4 +1,4 @@
-"""Lines into records, one by one, for logs in which a line belongs to others. A record that waits for its next line is state."""
+"""Lines into records, one by one, for logs in which a line belongs to others. A record that waits is state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
 
 Values = dict[str, float]
 CounterReading = tuple[int, float, float, float, bool]
-"""A line's epoch and counter: row, epoch, index, total (NaN if there is none), and whether the counter is called a step."""
+"""A line's epoch and counter: row, epoch, index, total (NaN if there is none), and whether it is called a step."""
 
 
 class RecordAssembler(Checkpointed):
@@ -131,7 +131,7 @@ class RecordAssembler(Checkpointed):
             self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
 
     def finish(self, found: Columns, row: int) -> int:
-        """Put the record that waits into `found`, at row `row`, because nothing will follow; return its number of rows."""
+        """Put the record that waits into `found`, at row `row`: nothing will follow. Return its number of rows."""
         self._found, self._row = {}, row
         self._flush()
         self._put(found)

@@ -1,1 +1,1 @@
-"""Offline files of Weights & Biases: the framing of their records (`framing`), and the records as samples (`format`)."""
+"""Offline files of Weights & Biases: the framing of records (`framing`), and records as samples (`format`)."""

@@ -1,14 +1,15 @@
-"""The format `wandb`, offline files of Weights & Biases (`run-*.wandb`): one row for each history record of `wandb.log`.
+"""The format `wandb`, offline files of Weights & Biases (`run-*.wandb`): one row for each record of `wandb.log`.
 
-The records are protocol buffers, of which only the history is read: message `HistoryRecord` with items of a key (one, or
+The records are protocol buffers, of which only the history is read: message `HistoryRecord` with items of a key (one,
+or
 several for a nested one, joined by dots here) and its value as JSON. Text that spells a number is one, so ``"NaN"`` and
 ``"Infinity"`` are samples as their bare spellings are; tables, pictures and histograms are none.
 
-wandb counts the calls of `log` in `_step`. Trainers that log other things in between have a step of their own (Lightning
-`trainer/global_step`, transformers `train/global_step`, many `step`), which places the record. From the first such record
-on, `_step` is ignored, because the two count different things: a record without a step of its own is placed by the last
-one. Numbers of a batch, which restart with each epoch, are no such step. Other keys that begin with ``_`` are wandb's own,
-and no metrics.
+wandb counts the calls of `log` in `_step`. Trainers that log other things in between have a step of their own
+(Lightning `trainer/global_step`, transformers `train/global_step`, many `step`), which places the record. From the
+first such record on, `_step` is ignored, because the two count different things: a record without a step of its own is
+placed by the last one. Numbers of a batch, which restart with each epoch, are no such step. Other keys that begin with
+``_`` are wandb's own, and no metrics.
 """
 
 from __future__ import annotations

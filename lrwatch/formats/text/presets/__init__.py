@@ -1,11 +1,12 @@
-"""Presets: lines that the general extractor cannot understand. One file per family of trainers, one function per kind of line.
+"""Presets: lines that the general extractor cannot understand.
 
-A preset is a function of a mask (the line with all digits made zeros) and the offset behind the prefix of a launcher. It
-returns the recipe of the line, or None. The first preset that knows a line reads it; the general extractor reads the others.
+There is one file per family of trainers, and one function per kind of line. A preset is a function of
+a mask (the line with all digits made zeros) and the offset behind the prefix of a launcher. It returns the recipe of
+the line, or None. The first preset that knows a line reads it; the general extractor reads the others.
 
-To add one: write the function, with the line itself as its docstring; add it to `PRESETS`; add a real log of the trainer to
-the tests. It sees every new mask, so it must return None for lines of other trainers, and be fast to do so. A mask is given
-once: recipes are remembered.
+To add one: write the function, with the line itself in its docstring; add it to `PRESETS`; add a real log of the
+trainer to the tests. It sees every new mask, so it must return None for lines of other trainers, and do so fast. A mask
+comes once: recipes are remembered.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
     vision.yolo, bars.keras, bars.tqdm, boxes.box, blocks.open_block, blocks.line_of_block, boosting.catboost,
-    vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet, speech.marian, tables.header, tables.row,
+    vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet,
+    speech.marian, tables.header, tables.row,
 )  # fmt: skip
 """All presets, in the order in which they are asked."""
 

@@ -1,4 +1,4 @@
-"""Boosting libraries: CatBoost. The general extractor reads XGBoost and LightGBM, which print `[10]` and named values."""
+"""Boosting libraries: CatBoost. XGBoost and LightGBM need no preset, they print `[10]` and named values."""
 
 from __future__ import annotations
 
