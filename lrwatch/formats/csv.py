@@ -26,7 +26,7 @@ _SEPARATORS = (",", "\t", ";")
 # A longer name is a sentence.
 _LONGEST_NAME = 128
 _NAME = re.compile(r"[^\W\d][^{}=\"]*|")  # begins with a letter or an underscore; empty is the index of a data frame
-_KNOWN = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
+_COMMON_ROLES = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
 
 _NO_HEADER = "line before the header"
 _MISFIT = "row does not fit the header"
@@ -70,8 +70,8 @@ class Csv(Linewise):
             if len(names) < 2 or not any(names):
                 continue
             if all(len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) and number(name) is None for name in names):
-                known = any(role(name) in _KNOWN for name in names)
-                return (separator, names) if known or not self._header else None
+                has_common_name = any(role(name) in _COMMON_ROLES for name in names)
+                return (separator, names) if has_common_name or not self._header else None
         return None
 
     def _rows(self, lines: Sequence[str], found: Columns, first_row: int, errors: Counter[str]) -> int:

@@ -39,7 +39,7 @@ from lrwatch.formats.linewise import Linewise
 TIMEOUT_SECONDS = 0.02
 MAX_TIMEOUTS = 10
 LINES_PER_TIMEOUT = 1000
-# A line that timed out counts once more for so many characters.
+# A long line that timed out counts once more per this number of characters.
 _CHARACTERS_PER_TIMEOUT = 10_000
 # A repeat is unrolled in part when a pattern is compiled: `((a{999}){999}){999}` needs gigabytes.
 MAX_REPEATS = 1_000_000

@@ -52,11 +52,11 @@ def test_whole_records_are_read() -> None:
     assert read([A + B + C]) == ([b"first", b"the second", b""], {}, 0)
 
 
-@pytest.mark.parametrize("kept", range(len(B)))
-def test_a_torn_record_is_waited_for_and_counted_only_when_nothing_will_follow(kept: int) -> None:
-    assert read([A + B[:kept]], final=False) == ([b"first"], {}, kept)
-    assert read([A + B[:kept], B[kept:] + C]) == ([b"first", b"the second", b""], {}, 0)
-    assert read([A + B[:kept]]) == ([b"first"], {UNFINISHED: 1} if kept else {}, 0)
+@pytest.mark.parametrize("size", range(len(B)))
+def test_a_torn_record_is_waited_for_and_counted_only_when_nothing_will_follow(size: int) -> None:
+    assert read([A + B[:size]], final=False) == ([b"first"], {}, size)
+    assert read([A + B[:size], B[size:] + C]) == ([b"first", b"the second", b""], {}, 0)
+    assert read([A + B[:size]]) == ([b"first"], {UNFINISHED: 1} if size else {}, 0)
 
 
 @pytest.mark.parametrize("zeros", [1, 11, 12, 40, 5000])
