@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-ingest-long clean golden
+.PHONY: bench-ingest-long clean golden test-fast
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -12,8 +12,17 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
+# What finds most faults, in a few minutes.
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -m 'not slow and not frameworks'
+
+# Regenerate what tests compare with files: read the difference before you commit it.
+golden: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m support.golden
+	PYTHONPATH=tests $(BIN)/python -m support.golden_docs
+
 test-frameworks: $(VENV)/.frameworks
-	$(BIN)/python -m pytest tests/frameworks tests/test_bench_detect.py tests/test_bench_closed.py -m frameworks
+	$(BIN)/python -m pytest tests/frameworks tests/test_examples.py tests/test_bench_detect.py tests/test_bench_closed.py -m frameworks
 
 # Several ranks for 10,000 and 100,000 steps, stopped, torn at and killed: minutes.
 test-ranks: $(VENV)/.test
@@ -27,10 +36,6 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-# Regenerates what the tests compare byte for byte: the exposition of an example, and the dashboard.
-golden: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python -m support.golden
 
 bench: $(VENV)/.test
 	$(BIN)/python bench/start.py
