@@ -16,7 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from lrwatch._version import __version__
-from lrwatch.core.events import CAUSES, Kind, Verdict
+from lrwatch.core.events import CAUSES, KINDS, Verdict
 from lrwatch.core.snapshot import RunStatus, Snapshot, TrendState
 from lrwatch.export import metrics
 from lrwatch.export.labels import label_value
@@ -78,7 +78,7 @@ def one_per_value(run: RunStatus) -> Iterator[Series]:
                 yield metrics.RUN_TREND, (*labels, state), float(status.state == state)
     # Known values start at 0: Prometheus' increase() does not see the step of a series that is born at 1. Only a run
     # whose trainer has said hello, so that there is a token, can be given a command and refuse it.
-    findings = {**dict.fromkeys(get_args(Kind), 0), **run.findings}
+    findings: dict[str, int] = {**dict.fromkeys(KINDS, 0), **run.findings}
     commands = {**dict.fromkeys(CAUSES if run.token else (), 0), **run.commands}
     effects = {**dict.fromkeys(get_args(Verdict) if run.token else (), 0), **run.effects}
     rejected = {**dict.fromkeys(get_args(RejectionCode) if run.token else (), 0), **run.rejected}
