@@ -264,7 +264,7 @@ def test_standard_input_gives_what_a_file_gives(name: str, stdin: int, fed: list
     daemon = Daemon(load(flags={"watch.paths": ["-"]}), Store(None), lambda _: None)
     daemon.discover()
     os.write(stdin, content)
-    (reader,) = next(iter(daemon.runs.values())).readers
+    (reader,) = next(iter(daemon.runs.values())).logs.readers
 
     def consumed() -> bool:
         daemon.turn()

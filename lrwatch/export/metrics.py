@@ -62,7 +62,7 @@ def _states(metric: MetricStatus) -> Values:
 
 
 _STATES: tuple[str, ...] = get_args(TrendState)
-_KINDS: tuple[str, ...] = KINDS
+_KINDS = tuple(KINDS)
 _VERDICTS: tuple[str, ...] = get_args(Verdict)
 _CODES: tuple[str, ...] = get_args(RejectionCode)
 
