@@ -4,13 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-ingest-long clean
+.PHONY: bench-ingest-long clean golden test-fast
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# What finds most faults, in a few minutes.
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -m 'not slow and not frameworks'
+
+# Regenerate what tests compare with files: read the difference before you commit it.
+golden: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m support.golden_docs
 
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest tests/frameworks tests/test_bench_detect.py tests/test_bench_closed.py -m frameworks

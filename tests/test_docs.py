@@ -1,4 +1,4 @@
-"""What the documents say is there, and what is there they say."""
+"""What the documents say is there, and what is there they say. `test_contract.py` holds docs/contract.md."""
 
 from __future__ import annotations
 
@@ -6,16 +6,33 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from support import golden_docs
+from test_layers import RINGS
 
 from lrwatch import formats
 from lrwatch.cli import cli
+from lrwatch.core.detectors import REGISTRY
+from lrwatch.core.events import KINDS
+from lrwatch.core.strategies import STRATEGIES
 from lrwatch.export.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-CONTRACT = ROOT.parent / "shared" / "CONTRACT.md"
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
+FOLDERS = ("lrwatch", "tests", "docs", "bench", "grafana", "deploy", "examples")
+INTEGRATIONS = [path.stem for path in (ROOT / "lrwatch/integrations").glob("[a-z]*.py")]
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", sorted(cli.commands))
@@ -38,28 +55,65 @@ def test_every_command_that_the_readme_uses_exists() -> None:
     assert used <= set(cli.commands)
 
 
-def test_every_make_target_that_the_readme_names_exists() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_that_a_page_names_exists(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"make ([a-z-]+)", README)):
+    for target in set(re.findall(r"(?:`|\$ )make ([a-z-]+)", text(page))):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_links_lead_somewhere() -> None:
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", text(page)):
+        assert link.startswith("https://") or ((ROOT / page).parent / link).exists(), link
 
 
-@pytest.mark.skipif(not CONTRACT.exists(), reason="../shared/CONTRACT.md is not beside this checkout")
-def test_every_metric_of_the_contract_is_served() -> None:
-    section = CONTRACT.read_text(encoding="utf-8").split("## Metrics")[1].split("Alerts:")[0]
-    promised = set(re.findall(r"`(lrwatch_[a-z_]+)", section))
-    served = {metric.name for metric in METRICS}
-    assert promised <= served | {f"{name}_total" for name in served}
+@pytest.mark.parametrize("page", PAGES)
+def test_the_paths_that_a_page_names_exist(page: str) -> None:
+    for path in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[^`\s{{*]*)", text(page)):
+        assert "NAME" in path or (ROOT / path).exists(), path
 
 
-@pytest.mark.skipif(not CONTRACT.exists(), reason="../shared/CONTRACT.md is not beside this checkout")
-def test_every_alert_of_the_contract_has_a_rule() -> None:
-    promised = CONTRACT.read_text(encoding="utf-8").split("Alerts:")[1].split(".")[0]
-    rules = (ROOT / "deploy/prometheus/rules.yml").read_text(encoding="utf-8")
-    for alert in re.findall(r"[A-Z]\w+", promised):
-        assert f"alert: {alert}\n" in rules
+def test_the_blocks_of_the_architecture_page_are_those_of_the_code() -> None:
+    page = golden_docs.PAGE.read_text(encoding="utf-8")
+    assert page == golden_docs.rendered(page), "make golden"
+
+
+def test_the_architecture_page_has_one_line_for_each_room() -> None:
+    tour = text("docs/architecture.md").split("## Rooms")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"^- `(\w+)`: ", tour, re.MULTILINE)) == sorted(RINGS)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [
+        ("detector", [detector.__module__ for detector in REGISTRY]),
+        ("strategy", [strategy.__module__ for strategy in STRATEGIES.values()]),
+        ("log format", [format_.__module__ for format_ in formats.FORMATS]),
+        ("integration", [f"lrwatch.integrations.{name}" for name in INTEGRATIONS]),
+        ("metric with its panel", [metric.name for metric in METRICS]),
+    ],
+)
+def test_the_example_to_copy_is_one_of_them(recipe: str, names: list[str]) -> None:
+    steps = text("CONTRIBUTING.md").split(
+        f"\n## Add a {recipe}\n" if recipe != "integration" else "\n## Add an integration\n"
+    )[1]
+    example = re.findall(r"Example to copy: `([^`]+)`", steps)[0]
+    assert example.removesuffix(".py").replace("/", ".") in names
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_is_in_the_table(name: str) -> None:
+    assert re.search(rf"^\|[^|]*`{name}`[^|]*\|", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_finding_is_in_the_table(kind: str) -> None:
+    assert f"| `{kind}` |" in README
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / ".github").rglob("*.yml")), ROOT / ".pre-commit-config.yaml"], ids=lambda p: p.name
+)
+def test_settings_of_the_repository_are_yaml(path: Path) -> None:
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)

@@ -1,0 +1,106 @@
+"""Blocks of docs/architecture.md that are made from code, and, as a program, their regeneration. `make golden` runs it.
+
+A block stands between `<!-- NAME: made by `make golden` -->` and `<!-- end of NAME -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from test_layers import EDGES, INNER, LEAVES, RINGS
+
+from lrwatch.core.command import EVENTS, TRANSITIONS, Event, Fork, Status
+
+PAGE = Path(__file__).parents[2] / "docs/architecture.md"
+
+
+def _next(status: Status, event: type[Event]) -> list[tuple[Status, str]]:
+    """Return the statuses that may follow, each with the condition under which it does."""
+    match TRANSITIONS[status].get(event):
+        case None:
+            return []
+        case Fork(left, done):
+            return [(left, "something left"), (done, "nothing left")]
+        case Status() as following:
+            return [(following, "")]
+
+
+def state_diagram() -> str:
+    """Return the life of a command as a Mermaid diagram. Events that leave the status as it is are not drawn."""
+
+    def edges() -> Iterator[str]:
+        for status in TRANSITIONS:
+            labels: dict[tuple[Status, str], list[str]] = {}
+            for event in EVENTS:
+                for following, condition in _next(status, event):
+                    if following is not status:
+                        labels.setdefault((following, condition), []).append(event.__name__)
+            for (following, condition), names in labels.items():
+                guard = f" [{condition}]" if condition else ""
+                yield f"    {status.name} --> {following.name}: {', '.join(names)}{guard}"
+
+    return "\n".join(["```mermaid", "stateDiagram-v2", f"    [*] --> {Status.IDLE.name}", *edges(), "```"])
+
+
+def transition_table() -> str:
+    """Return `TRANSITIONS` as a table: an event a row, a status a column, and a dash where a pair cannot happen."""
+
+    def cell(status: Status, event: type[Event]) -> str:
+        found = _next(status, event)
+        names = ["same" if following is status else following.name for following, _ in found]
+        return " / ".join(dict.fromkeys(names)) or "-"
+
+    head = f"| event | {' | '.join(status.name for status in TRANSITIONS)} |\n|{'---|' * (len(TRANSITIONS) + 1)}"
+    rows = [f"| `{event.__name__}` | {' | '.join(cell(status, event) for status in TRANSITIONS)} |" for event in EVENTS]
+    return "\n".join([head, *rows])
+
+
+def ring_table() -> str:
+    """Return `RINGS` as a table."""
+
+    def cell(rooms: set[str]) -> str:
+        names: list[str] = []
+        for group, word in ((INNER, "*inner*"), (EDGES, "*edges*")):
+            if group <= rooms:
+                names.append(word)
+                rooms = rooms - group
+        return ", ".join([*names, *(f"`{room}`" for room in sorted(rooms))]) or "nothing"
+
+    def listed(rooms: set[str]) -> str:
+        return ", ".join(f"`{room}`" for room in sorted(rooms))
+
+    groups = f"*Inner* rooms are {listed(INNER)}; *edges* are {listed(EDGES)}. Every room may import itself and {listed(LEAVES)}."
+    edges = iter(sorted(EDGES))  # they stand together in RINGS, in the order of a set
+    rooms = [next(edges) if room in EDGES else room for room in RINGS if room not in LEAVES]
+    rows = [f"| `{room}` | {cell(RINGS[room])} |" for room in rooms]
+    return "\n".join([groups, "", "| room | may import |", "|---|---|", *rows])
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "rings": ring_table,
+    "state diagram": state_diagram,
+    "transitions": transition_table,
+}
+
+
+def rendered(page: str) -> str:
+    """Return the page with every block as the code gives it.
+
+    Raises:
+        ValueError: A block is not on the page exactly once.
+    """
+    for name, make in BLOCKS.items():
+        begin, end = f"<!-- {name}: made by `make golden` -->", f"<!-- end of {name} -->"
+        block = f"{begin}\n\n{make()}\n\n{end}"
+        page, found = re.subn(
+            f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, text=block: text, page, flags=re.DOTALL
+        )
+        if found != 1:
+            raise ValueError(f"{PAGE} must have one block {name!r}, has {found}")
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
