@@ -21,7 +21,7 @@ golden: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m support.golden_docs
 
 test-frameworks: $(VENV)/.frameworks
-	$(BIN)/python -m pytest tests/frameworks tests/test_bench_detect.py tests/test_bench_closed.py -m frameworks
+	$(BIN)/python -m pytest tests/frameworks tests/test_examples.py tests/test_bench_detect.py tests/test_bench_closed.py -m frameworks
 
 # Several ranks for 10,000 and 100,000 steps, stopped, torn at and killed: minutes.
 test-ranks: $(VENV)/.test

@@ -57,7 +57,7 @@ def section(heading: str) -> str:
 
 def usages() -> dict[str, str]:
     """Return the verbs of the table of commands, `config show` as one of its own, with how each is called."""
-    found = {}
+    found: dict[str, str] = {}
     for row in re.findall(r"^\| (`.+?`) \|", section("Commands").replace("\\|", "/"), re.MULTILINE):
         for usage in re.findall(r"`([^`]+)`", row):
             verb, *rest = usage.split()

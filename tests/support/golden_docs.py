@@ -5,7 +5,6 @@ A block stands between `<!-- NAME: made by `make golden` -->` and `<!-- end of N
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,16 +88,15 @@ def rendered(page: str) -> str:
     """Return the page with every block as the code gives it.
 
     Raises:
-        ValueError: A block is not on the page exactly once.
+        ValueError: A block does not stand on the page exactly once.
     """
     for name, make in BLOCKS.items():
         begin, end = f"<!-- {name}: made by `make golden` -->", f"<!-- end of {name} -->"
-        block = f"{begin}\n\n{make()}\n\n{end}"
-        page, found = re.subn(
-            f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, text=block: text, page, flags=re.DOTALL
-        )
-        if found != 1:
-            raise ValueError(f"{PAGE} must have one block {name!r}, has {found}")
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise ValueError(f"{PAGE} must have one block {name!r}")
+        before, _, rest = page.partition(begin)
+        after = rest.partition(end)[2]
+        page = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
     return page
 
 

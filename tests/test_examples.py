@@ -1,0 +1,85 @@
+"""Every example runs as it is, in an empty directory, and does what it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lrwatch.cli import cli
+from lrwatch.control.directory import ControlDirectory
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+PATTERN = EXAMPLES / "custom_pattern.toml"
+# Example -> what its last line looks like.
+LAST_LINES = {
+    "pytorch_loop": r"3000 steps, final loss \d\.\d+, scale 1",
+    "plateau_lr": r"learning rate 0\.0\d+",
+    "controller_loop": r"find_plateaus: step \d+: .+",
+    "custom_detector": r"step \d+: loss has no new best in 200 values",
+    "hf_trainer": r"60 steps, mean loss \d\.\d+",
+    "lightning_fit": r"200 steps, final loss \d\.\d+",
+}
+# Example -> the optimizer steps that its metrics file ends with.
+STEPS = {"pytorch_loop": 3000, "hf_trainer": 60, "lightning_fit": 200}
+NEED_FRAMEWORKS = {"hf_trainer", "lightning_fit"}
+
+
+def example(name: str) -> object:
+    marks = [pytest.mark.frameworks] if name in NEED_FRAMEWORKS else []
+    return pytest.param(name, marks=marks, id=name)
+
+
+def run(name: str, folder: Path) -> list[str]:
+    """Run an example in a folder. Return the lines of its standard output."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert name in NEED_FRAMEWORKS or done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_each_example_is_run_and_listed() -> None:
+    files = {path.name for path in EXAMPLES.iterdir() if path.is_file()} - {"README.md"}
+    assert files == {f"{name}.py" for name in LAST_LINES} | {PATTERN.name}
+    listed = re.findall(
+        r"^\| \[([\w.]+)\]\(\1\) \|", (EXAMPLES / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert set(listed) == files
+
+
+@pytest.mark.parametrize("name", [example(name) for name in LAST_LINES])
+def test_the_example_runs_as_it_is(name: str, tmp_path: Path) -> None:
+    lines = run(name, tmp_path)
+    assert re.fullmatch(LAST_LINES[name], lines[-1])
+    if name in STEPS:
+        control = tmp_path / "runs" / name / "lrwatch"
+        observed = ControlDirectory(control).read_observed()
+        assert observed is not None
+        assert observed.status == "hello"
+        records = (control / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert json.loads(records[-1])["step"] == STEPS[name]
+
+
+def test_the_pattern_reads_the_log_of_its_comment(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    lines = re.findall(r"^#     (T\+.+)$", PATTERN.read_text(encoding="utf-8"), re.MULTILINE)
+    log.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    assert CliRunner().invoke(cli, ["config", "check", str(PATTERN)]).exit_code == 0
+    result = CliRunner().invoke(cli, ["replay", "--config", str(PATTERN), str(log)])
+    assert result.exit_code == 0
+    assert f"{2 * len(lines)} samples of 2 metrics up to step {100 * len(lines)}; watched was loss" in result.stderr
