@@ -1,6 +1,6 @@
-"""Writes dashboards/run.json. The JSON is what is shipped and imported; this script keeps its panels alike.
+"""Builder of dashboards/run.json. The JSON is what is shipped and imported; this script keeps its panels alike.
 
-Run it after a change: `python grafana/build.py`. A test fails while the two differ.
+After a change: `make golden`. A test fails while the two differ. A panel of its own is one call in the row where it belongs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the panels of a dashboard have in common, as plain dictionaries in Grafana's format."""
+"""Parts that the panels of a dashboard share, as plain dictionaries in Grafana's format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLUE, ORANGE, GREEN, RED, GREY = "#3274d9", "#e0752d", "#56a64b", "#c4162a", "#8
 
 
 def target(expr: str, legend: str = "", *, instant: bool = False) -> Json:
-    """One query of a panel."""
+    """Return one query of a panel."""
     return {
         "datasource": DATASOURCE,
         "editorMode": "code",
@@ -30,7 +30,7 @@ def target(expr: str, legend: str = "", *, instant: bool = False) -> Json:
 
 
 def panel(kind: str, title: str, description: str, unit: str, width: int, targets: list[Json], **more: Any) -> Json:
-    """What all panels have in common; `place` gives it an id and a position later."""
+    """Return a panel of any kind; `place` gives it an id and a position later."""
     defaults = {"unit": unit, "color": {"mode": "palette-classic"}, **more.pop("defaults", {})}
     return {
         "type": kind,
@@ -45,7 +45,7 @@ def panel(kind: str, title: str, description: str, unit: str, width: int, target
 
 
 def stat(title: str, description: str, unit: str, expr: str, **defaults: Any) -> Json:
-    """One number, large."""
+    """Return a panel of one large number."""
     options = {
         "colorMode": "value",
         "graphMode": "none",
@@ -66,7 +66,7 @@ def stat(title: str, description: str, unit: str, expr: str, **defaults: Any) ->
 
 
 def graph(title: str, description: str, unit: str, targets: list[Json], **more: Any) -> Json:
-    """Curves over time. `custom` and `overrides` go into the field configuration."""
+    """Return a panel of curves over time. `custom` and `overrides` go into the field configuration."""
     custom = {
         "drawStyle": "line",
         "lineWidth": 2,
@@ -92,14 +92,14 @@ def graph(title: str, description: str, unit: str, targets: list[Json], **more: 
 
 
 def bars(title: str, description: str, targets: list[Json], **more: Any) -> Json:
-    """Counts per interval, stacked; three to a row."""
+    """Return a panel of counts per interval, stacked; three to a row."""
     custom = {"drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}
     more = {"width": WIDTH // 3, "defaults": {"min": 0, "decimals": 0}, **more}
     return graph(title, description, "short", targets, custom=custom, **more)
 
 
 def band(name: str, color: str) -> list[Json]:
-    """Field options that shade between the series `upper bound` and `lower bound`, around the series `name`."""
+    """Return field options that shade between the series `upper bound` and `lower bound`, around the series `name`."""
     return [
         series(
             "upper bound",
@@ -114,12 +114,12 @@ def band(name: str, color: str) -> list[Json]:
 
 
 def steps(*values: tuple[float | None, str]) -> Json:
-    """Colours from these values on; the first value is None, for minus infinity."""
+    """Return colours from these values on; the first value is None, for minus infinity."""
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in values]}
 
 
 def series(name: str, **properties: Any) -> Json:
-    """Field options for the series whose legend matches `name`; `custom.x` is written `custom_x`."""
+    """Return field options for the series whose legend matches `name`; `custom.x` is written `custom_x`."""
     return {
         "matcher": {"id": "byRegexp", "options": name},
         "properties": [{"id": k.replace("custom_", "custom.", 1), "value": v} for k, v in properties.items()],
@@ -127,12 +127,12 @@ def series(name: str, **properties: Any) -> Json:
 
 
 def fixed(color: str) -> Json:
-    """One colour for a series."""
+    """Return one colour for a series."""
     return {"mode": "fixed", "fixedColor": color}
 
 
 def place(rows: list[tuple[str, list[Json]]]) -> list[Json]:
-    """The panels with ids and positions: rows from top to bottom, panels from left to right."""
+    """Return the panels with ids and positions: rows from top to bottom, panels from left to right."""
     placed: list[Json] = []
     y = 0
     for title, panels in rows:
@@ -154,7 +154,7 @@ def place(rows: list[tuple[str, list[Json]]]) -> list[Json]:
 
 
 def variable(name: str, label: str, query: str, *, many: bool) -> Json:
-    """A choice above the panels, filled from Prometheus each time the time range changes."""
+    """Return a choice above the panels, filled from Prometheus each time the time range changes."""
     return {
         "type": "query",
         "name": name,
@@ -171,7 +171,7 @@ def variable(name: str, label: str, query: str, *, many: bool) -> Json:
 
 
 def annotation(name: str, color: str, expr: str, text: str, **more: Any) -> Json:
-    """Vertical lines in all graphs, from a query."""
+    """Return vertical lines in all graphs, from a query."""
     return {
         "name": name,
         "datasource": DATASOURCE,

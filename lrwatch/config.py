@@ -1,7 +1,7 @@
 """All settings, in one place: flags over environment (`LRWATCH_SECTION_KEY`) over the TOML file over defaults.
 
 A key that is unknown, of the wrong kind or out of range is an error that names the file (or the variable, or the flag),
-the key and the nearest known key.
+the key and the nearest valid key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lrwatch.errors import ConfigError
 ENV_PREFIX = "LRWATCH_"
 
 # Kubernetes puts the address of every Service into the environment of every container of its namespace, in the form of
-# the old container links. A Service called lrwatch gives exactly these; they are nobody's settings.
+# the old container links. A Service called lrwatch gives exactly these; they are no settings.
 _SERVICE_LINK = re.compile(
     r"LRWATCH_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -29,7 +29,7 @@ _SERVICE_LINK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """`[watch]`: what is read.
+    """`[watch]`: the logs.
 
     Attributes:
         paths: Files, directories or globs. A relative path in a file starts from that file's directory, here and in
@@ -37,7 +37,7 @@ class WatchOptions:
         metric: The metric to watch; "" lets the names decide.
         control: Control directory; "" means `lrwatch` beside the logs of each run.
         format: The logs' format; "auto" looks at the content.
-        pattern: Regular expressions with named groups, searched in each line, in the place of a format; the groups are the
+        pattern: Regular expressions with named groups, searched in each line instead of a format; the groups are the
             metrics. In the environment a JSON list, or one expression as it is.
     """
 
@@ -59,7 +59,7 @@ class WatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """`[daemon]`: how the process runs.
+    """`[daemon]`: the process.
 
     Attributes:
         listen: HOST:PORT of /metrics; port 0 takes a free one.
@@ -80,7 +80,12 @@ class DaemonOptions:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The effective settings. `origins` maps "section.key" to where its value comes from; defaults are not in it."""
+    """The effective settings.
+
+    Attributes:
+        watch, detect, policy, daemon: The sections.
+        origins: Origin of each value that is no default, by "section.key".
+    """
 
     watch: WatchOptions = field(default_factory=WatchOptions)
     detect: DetectOptions = field(default_factory=DetectOptions)
@@ -94,32 +99,35 @@ SECTIONS: dict[str, type] = {
 }  # fmt: skip
 
 
-# How msgspec says that a value is none of those that a key takes.
+# The message of msgspec for a value that is not among the choices of its key.
 _ENUM_KEY = re.compile(r"Invalid enum value .* at `\$\.(\w+)`")
 
 _Given = tuple[str, str, Any, str]
-"""Section, key, value, and where it comes from."""
+"""Section, key, value, and its origin."""
 
 _PATHS = (("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"))
 
 
 def keys() -> list[str]:
-    """Every "section.key" there is."""
+    """Return every "section.key"."""
     return [f"{section}.{f.name}" for section, options in SECTIONS.items() for f in fields(options)]
 
 
 def load(
     file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
 ) -> Config:
-    """The effective settings.
+    """Merge the settings of all origins.
 
     Args:
         file: The TOML file, or None.
         environ: The environment; names that begin with LRWATCH_ are settings.
-        flags: "section.key" to a value given on the command line; None values are not given.
+        flags: Values of the command line by "section.key"; None where the flag was not given.
+
+    Returns:
+        The effective settings.
 
     Raises:
-        ConfigError: Anything that is not understood.
+        ConfigError: A setting is unknown, of the wrong kind or out of range, or the file cannot be read.
     """
     config = Config()
     if file is not None:
@@ -163,7 +171,7 @@ def _from_file(file: Path) -> dict[str, Any]:
             hint="Check the path given with --config.",
         ) from error
     except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(expected="TOML", found=str(error), where=str(file), hint="Mend that line.") from error
+        raise ConfigError(expected="TOML", found=str(error), where=str(file), hint="Correct that line.") from error
     for section, key in _PATHS:
         values = settings.get(section)
         if isinstance(values, dict) and key in values:
@@ -180,8 +188,8 @@ def _beside(file: Path, value: Any) -> Any:
 
 def _parse(section: str, key: str, text: str) -> Any:
     """The value of an environment variable: JSON where the key wants more than a string."""
-    known = SECTIONS.get(section)
-    kind = get_type_hints(known).get(key) if known is not None else None
+    options = SECTIONS.get(section)
+    kind = get_type_hints(options).get(key) if options is not None else None
     if key == "paths":
         return [path for path in text.split(":") if path]
     if kind in (str, str | float):
@@ -195,7 +203,7 @@ def _parse(section: str, key: str, text: str) -> Any:
 
 
 def _is_list(text: str) -> bool:
-    """Whether this is JSON that lists strings; a regular expression may begin with a bracket too."""
+    """Whether this is a JSON list of strings; a regular expression may begin with a bracket too."""
     try:
         msgspec.json.decode(text.encode(), type=list[str])
     except msgspec.DecodeError:
@@ -204,7 +212,7 @@ def _is_list(text: str) -> bool:
 
 
 def _merge_each(config: Config, given: Iterable[_Given]) -> Config:
-    """Merge single settings; those of one section together, because some are only valid beside others."""
+    """Merge single settings, those of one section together, because some are only valid in combination."""
     sections: dict[str, dict[str, Any]] = {}
     origins: dict[str, dict[str, str]] = {}
     for section, key, value, where in given:
@@ -229,11 +237,11 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
                 where=where,
                 hint=f"Write [{section}] and its keys below it.",
             )
-        known = [f.name for f in fields(SECTIONS[section])]
-        if unknown := next((key for key in values if key not in known), None):
+        names = [f.name for f in fields(SECTIONS[section])]
+        if unknown := next((key for key in values if key not in names), None):
             raise _unknown_key(section, unknown, where)
         options = getattr(config, section)
-        merged = {name: values.get(name, getattr(options, name)) for name in known}
+        merged = {name: values.get(name, getattr(options, name)) for name in names}
         origins = {**config.origins, **{f"{section}.{key}": where for key in values}}
         try:
             made: Any = msgspec.convert(merged, SECTIONS[section], strict=True)
@@ -250,7 +258,7 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
 
 
 def _choices(options: type, problem: str) -> str:
-    """The values that a key takes, if `problem` is that it takes only some; msgspec names the key and not its values."""
+    """The choices of a key, if `problem` is that the value is none of them; msgspec names the key and not its choices."""
     key = _ENUM_KEY.search(problem)
     choices = get_args(get_type_hints(options)[key[1]]) if key is not None else ()
     return f"Known are {', '.join(str(choice) for choice in choices)}." if choices else ""
@@ -260,7 +268,7 @@ def _unknown_key(section: str, key: str, where: str) -> ConfigError:
     return _unknown(key, [f.name for f in fields(SECTIONS[section])], f"{where}, [{section}]", "key")
 
 
-def _unknown(found: str, known: list[str], where: str, what: str) -> ConfigError:
-    near = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."
+def _unknown(found: str, valid: list[str], where: str, what: str) -> ConfigError:
+    near = difflib.get_close_matches(found, valid, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(valid)}."
     return ConfigError(expected=f"a known {what}", found=repr(found), where=where, hint=hint)

@@ -6,10 +6,10 @@
     |-- UsageError      2   the command line cannot be understood
     |-- ConfigError     3   a setting is unknown, of the wrong kind, or out of range
     |-- InputError      4   a file, directory, run or database cannot be used
-    `-- RefusedError    5   a bound forbids what was asked for
+    `-- RefusedError    5   a bound forbids the request
 
-Every message has four parts: what was expected, what was found, where, and what to do next. They are fields, so
-that a test or a program can read them, and one line of text for people.
+A message has four parts: what was expected, what was found, where, and what to do next. They are fields, so that a test or
+a program can read them, and one line of text for people. A refusal has two: where, and the reason.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class LrwatchError(Exception):
     """Base of all errors meant for people.
 
     Args:
-        expected: What would have been right, as a noun phrase.
-        found: What was there instead.
+        expected: The right thing, as a noun phrase.
+        found: The thing that was there instead.
         where: The file, key, option or run that is at fault.
-        hint: What to do next, as an imperative sentence.
+        hint: The next thing to do, as an imperative sentence.
     """
 
     exit_code = 1
@@ -54,6 +54,16 @@ class InputError(LrwatchError):
 
 
 class RefusedError(LrwatchError):
-    """A bound forbids what was asked for."""
+    """A bound forbids the request.
+
+    Args:
+        reason: Why, as a clause that names the bound.
+        where: The request and the run.
+    """
 
     exit_code = 5
+
+    def __init__(self, *, reason: str, where: str) -> None:
+        self.reason = reason
+        self.where = where
+        Exception.__init__(self, f"{where}: refused: {reason.removesuffix('.')}.")

@@ -1,8 +1,9 @@
-"""What must survive a kill: offsets, detector states, the journal and the control state, in one SQLite file.
+"""Durable state of a daemon: offsets, detector states, the journal and the control state, in one SQLite file.
 
-One transaction holds what one read of a log led to: how far the log was read, what the detectors made of it, what was
-journalled, and which command follows. So a daemon that is killed at any point and started again neither repeats nor
-loses anything: what it had read since the last transaction led to nothing yet, and is read again. The journal is a hash chain: each entry's hash covers the entry and the hash before it.
+One transaction holds the results of a read: the offset of the log, the states of the detectors, the journal entries and the
+command that follows. So a daemon that is killed at any point and started again neither repeats nor loses anything: what it
+had read since the last transaction had led to nothing, and is read again. The journal is a hash chain: the hash of each entry
+covers the entry and the hash before it.
 
 The file lies on a local disk (WAL does not work on network file systems); one daemon at a time may hold it.
 """
@@ -22,10 +23,10 @@ from typing import Any, TextIO
 
 from lrwatch.errors import InputError
 
-# Raised when the tables change; a newer file is refused, not guessed at.
+# Incremented when the tables change; a newer file is refused, not guessed at.
 SCHEMA_VERSION = 1
 
-# Seconds that a reader or writer waits for another's transaction.
+# Seconds that a reader or writer waits for the transaction of another.
 BUSY_SECONDS = 10.0
 
 _SCHEMA = """
@@ -48,7 +49,7 @@ _GENESIS = "0" * 64
 
 
 def default_directory(environ: Mapping[str, str]) -> Path:
-    """The state directory by the XDG base directory specification: $XDG_STATE_HOME/lrwatch, else ~/.local/state/lrwatch."""
+    """Return the state directory of the XDG specification: $XDG_STATE_HOME/lrwatch, else ~/.local/state/lrwatch."""
     base = environ.get("XDG_STATE_HOME", "")
     if base and Path(base).is_absolute():
         return Path(base) / "lrwatch"
@@ -57,7 +58,7 @@ def default_directory(environ: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the journal; `event` is in the JSON form of the contract."""
+    """One entry of the journal; `event` is in the JSON form of the contract."""
 
     id: int
     time: float
@@ -66,13 +67,13 @@ class Entry:
     hash: str
 
     def as_json(self) -> dict[str, Any]:
-        """The event with `time`, `id` and `hash` added."""
+        """Return the event with `time`, `id` and `hash` added."""
         return {**self.event, "run": self.run, "time": self.time, "id": self.id, "hash": self.hash}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Something that an operator asked of the daemon."""
+    """A request of an operator to the daemon."""
 
     id: int
     run: str
@@ -90,8 +91,8 @@ class Store:
     """The state of one daemon.
 
     Args:
-        directory: The state directory, made when missing; None keeps everything in memory (`replay`).
-        exclusive: Take the lock that only one daemon may hold; readers and operators do without.
+        directory: The state directory, created when missing; None keeps everything in memory (`replay`).
+        exclusive: Take the lock that only one daemon may hold; readers and operators need none.
 
     Raises:
         InputError: The directory or the file cannot be used, or another daemon holds it.
@@ -134,7 +135,7 @@ class Store:
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
-        """Close the file and give the lock back."""
+        """Close the file and release the lock."""
         if hasattr(self, "_db"):
             self._db.close()
         if self._lock is not None:
@@ -143,7 +144,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of it or nothing of it."""
+        """Open a transaction: all of its writes are committed, or none."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -156,41 +157,50 @@ class Store:
     # ---- runs and their logs --------------------------------------------------------------------------------------
 
     def runs(self) -> list[str]:
-        """Names of the runs that are known, in order."""
+        """Return the names of all runs, in order."""
         return [name for (name,) in self._db.execute("SELECT name FROM runs UNION SELECT run FROM status ORDER BY 1")]
 
     def load_run(self, name: str) -> dict[str, Any] | None:
-        """The state that was saved, or None."""
+        """Return the saved state of a run, or None."""
         row = self._db.execute("SELECT state FROM runs WHERE name = ?", (name,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def save_run(self, name: str, state: Mapping[str, Any]) -> None:
-        """Replace the state of a run."""
+        """Replace the saved state of a run."""
         self._db.execute("REPLACE INTO runs VALUES (?, ?)", (name, json.dumps(state)))
 
     def load_log(self, run: str, path: str) -> dict[str, Any] | None:
-        """The state of one log of a run, or None."""
+        """Return the saved state of one log of a run, or None."""
         row = self._db.execute("SELECT state FROM logs WHERE run = ? AND path = ?", (run, os.fsencode(path))).fetchone()
         return None if row is None else json.loads(row[0])
 
     def save_log(self, run: str, path: str, state: Mapping[str, Any]) -> None:
-        """Replace the state of one log of a run."""
+        """Replace the saved state of one log of a run."""
         self._db.execute("REPLACE INTO logs VALUES (?, ?, ?)", (run, os.fsencode(path), json.dumps(state)))
 
     def logs(self, run: str) -> list[str]:
-        """Paths of the logs of a run, in order."""
+        """Return the paths of the logs of a run, in order."""
         query = "SELECT path FROM logs WHERE run = ? ORDER BY path"
         return [os.fsdecode(path) for (path,) in self._db.execute(query, (run,))]
 
     def run_of(self, path: str) -> str | None:
-        """The run that the log at `path` is of, or None where it is not known."""
+        """Return the name of the run to which the log at `path` belongs, or None."""
         row = self._db.execute("SELECT run FROM logs WHERE path = ?", (os.fsencode(path),)).fetchone()
         return None if row is None else str(row[0])
 
     # ---- journal --------------------------------------------------------------------------------------------------
 
     def append(self, run: str, event: Mapping[str, Any], time: float) -> Entry:
-        """Add an event to the journal."""
+        """Append an event to the journal.
+
+        Args:
+            run: The run's name.
+            event: The event, JSON-plain.
+            time: Seconds since the epoch.
+
+        Returns:
+            The entry.
+        """
         last = self._db.execute("SELECT id, hash FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         entry_id, previous = (1, _GENESIS) if last is None else (last[0] + 1, last[1])
         text = json.dumps(event)
@@ -199,13 +209,13 @@ class Store:
         return entry
 
     def journal(self, run: str | None = None) -> Iterator[Entry]:
-        """The entries of one run or of all, in order."""
+        """Yield the entries of one run or of all, in order."""
         query = "SELECT id, time, run, event, hash FROM journal WHERE ?1 IS NULL OR run = ?1 ORDER BY id"
         for entry_id, time, name, event, digest in self._db.execute(query, (run,)):
             yield Entry(entry_id, time, name, json.loads(event), digest)
 
     def broken_link(self) -> int | None:
-        """The first journal entry that does not fit the chain, or None when all do."""
+        """Return the first journal entry that does not fit the chain, or None when all do."""
         previous = _GENESIS
         for entry_id, time, name, event, digest in self._db.execute(
             "SELECT id, time, run, event, hash FROM journal ORDER BY id"
@@ -218,7 +228,18 @@ class Store:
     # ---- operators and status -------------------------------------------------------------------------------------
 
     def request(self, run: str, actor: str, verb: str, argument: str, time: float) -> int:
-        """Leave a request for the daemon. -> its number."""
+        """Leave a request for the daemon.
+
+        Args:
+            run: The run's name.
+            actor: The operator.
+            verb: The name of the request.
+            argument: Its argument, as the verb defines it, or "".
+            time: Seconds since the epoch.
+
+        Returns:
+            Its number.
+        """
         cursor = self._db.execute(
             "INSERT INTO requests (time, run, actor, verb, argument) VALUES (?, ?, ?, ?, ?)",
             (time, run, actor, verb, argument),
@@ -227,34 +248,34 @@ class Store:
         return cursor.lastrowid
 
     def requests(self) -> dict[str, list[Request]]:
-        """What operators asked and was not answered yet, by run."""
-        open_ones: dict[str, list[Request]] = {}
+        """Return the requests without an answer, by run."""
+        unanswered: dict[str, list[Request]] = {}
         query = "SELECT id, run, actor, verb, argument FROM requests WHERE answer IS NULL ORDER BY id"
         for row in self._db.execute(query):
             request = Request(*row)
-            open_ones.setdefault(request.run, []).append(request)
-        return open_ones
+            unanswered.setdefault(request.run, []).append(request)
+        return unanswered
 
     def answer(self, request_id: int, answer: Mapping[str, Any]) -> None:
         """Answer a request."""
         self._db.execute("UPDATE requests SET answer = ? WHERE id = ?", (json.dumps(answer), request_id))
 
     def answer_to(self, request_id: int) -> dict[str, Any] | None:
-        """The answer to a request, or None while there is none."""
+        """Return the answer to a request, or None while there is none."""
         row = self._db.execute("SELECT answer FROM requests WHERE id = ?", (request_id,)).fetchone()
         return None if row is None or row[0] is None else json.loads(row[0])
 
     def save_status(self, run: str, status: Mapping[str, Any]) -> None:
-        """Replace what `status` shows of a run."""
+        """Replace the status of a run."""
         self._db.execute("REPLACE INTO status VALUES (?, ?)", (run, json.dumps(status)))
 
     def statuses(self) -> dict[str, dict[str, Any]]:
-        """What `status` shows, by run."""
+        """Return the status of each run, by name."""
         return {run: json.loads(text) for run, text in self._db.execute("SELECT run, status FROM status ORDER BY run")}
 
 
 def daemon_is_running(directory: Path) -> bool:
-    """Whether a daemon holds the lock of `directory`."""
+    """Return whether a daemon holds the lock of `directory`."""
     try:
         with (directory / "lock").open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

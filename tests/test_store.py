@@ -152,7 +152,7 @@ def test_state_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> N
     other.close()
     with pytest.raises(InputError, match=f"found version {SCHEMA_VERSION + 1}"):
         Store(tmp_path, exclusive=True)
-    assert not daemon_is_running(tmp_path), "the lock was kept"
+    assert not daemon_is_running(tmp_path), "the lock is still held"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lrwatch.config import Config
     from lrwatch.offline.backtest import Row, Summary
 
-# What the built-in defaults are called where no file was given.
+# Name of the built-in defaults where no file was given.
 DEFAULTS = "defaults"
 
 
@@ -47,7 +47,7 @@ def backtest(
     paths: tuple[str, ...], config_files: tuple[Path, ...], jobs: int | None, scheduler: str | None, metric: str | None,
     form: str,
 ) -> int:  # fmt: skip
-    """Show what the daemon would have found and done on many finished logs.
+    """Show the daemon's findings and commands on many finished logs.
 
     Every log is replayed under every configuration. Files, directories and patterns ('runs/**', quoted) are taken.
     """
@@ -101,7 +101,7 @@ def backtest(
 
 
 def _configs(files: tuple[Path, ...], metric: str | None) -> dict[str, Config]:
-    """The settings by the shortest names that tell them apart."""
+    """The settings, by the shortest names that distinguish them."""
     from lrwatch.errors import ConfigError
 
     if len(set(files)) < len(files):
@@ -118,7 +118,7 @@ def _configs(files: tuple[Path, ...], metric: str | None) -> dict[str, Config]:
 
 @contextmanager
 def _executor(scheduler: str | None, jobs: int, tasks: int) -> Iterator[Executor | None]:
-    """Who does the work: a cluster, processes, or nobody else."""
+    """The executor of the tasks: a cluster, processes, or None for this process."""
     if scheduler is not None:
         with _cluster(scheduler) as executor:
             yield executor

@@ -21,7 +21,7 @@ def config() -> None:
 @config.command()
 @_file
 def check(file: Path | None) -> int:
-    """Say whether the settings are valid."""
+    """Check whether the settings are valid."""
     load_config(file)
     click.echo(safe(f"{file or 'the environment'}: valid"))
     return 0
@@ -31,7 +31,7 @@ def check(file: Path | None) -> int:
 @_file
 @format_option
 def show(file: Path | None, form: str) -> int:
-    """Print every key with its effective value and where that comes from."""
+    """Print every key with its effective value and the origin of that."""
     from lrwatch.config import keys
 
     effective = load_config(file)

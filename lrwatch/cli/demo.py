@@ -1,4 +1,4 @@
-"""`lrwatch demo`: see the whole way of one loss value in a minute."""
+"""`lrwatch demo`: the whole way of one loss value in a minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
     default=30.0,
     show_default=True,
     metavar="N",
-    help="How long the training shall take; a slow machine takes longer.",
+    help="Duration of the training; a slow machine takes longer.",
 )
 @click.option(
     "--listen",

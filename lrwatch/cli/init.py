@@ -1,4 +1,4 @@
-"""`lrwatch init`: look at a run's directory and write a commented `lrwatch.toml` for it."""
+"""`lrwatch init`: scan a run's directory and write a commented `lrwatch.toml` for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 from lrwatch.cli.output import format_option, print_json, print_table, safe
 
 NAME = "lrwatch.toml"
-# From here on somebody who waits wants to see that it goes on.
+# Seconds after which a progress bar appears.
 _PATIENCE_SECONDS = 1.0
 
 
@@ -32,7 +32,7 @@ def init(directory: Path, force: bool, dry_run: bool, form: str) -> int:
     """
     from lrwatch.cli.proposal import choose, toml
     from lrwatch.errors import ConfigError, InputError
-    from lrwatch.explain.scan import files, look
+    from lrwatch.explain.scan import files, scan
 
     if not directory.is_dir():
         raise InputError(
@@ -46,20 +46,20 @@ def init(directory: Path, force: bool, dry_run: bool, form: str) -> int:
             hint="Overwrite it with --force, or look at what would be written with --dry-run.",
         )  # fmt: skip
     paths, cut = files(directory)
-    looked = [look(path) for path in _with_a_bar(paths)]
+    scanned = [scan(path) for path in _with_a_bar(paths)]
     if not dry_run:
-        _show(directory, looked, form)
+        _show(directory, scanned, form)
     if cut:
         click.echo(safe(f"lrwatch: {cut}"), err=True)
-    proposal = choose(directory, looked)
+    proposal = choose(directory, scanned)
     if proposal is None:
         raise InputError(
             expected="a training log in the directory",
-            found=f"none among {len(looked)} files" if looked else "no files",
+            found=f"none among {len(scanned)} files" if scanned else "no files",
             where=str(directory),
-            hint=f"`lrwatch read --explain {looked[0].path if looked else 'FILE'}` says why a file gives nothing.",
+            hint=f"`lrwatch read --explain {scanned[0].path if scanned else 'FILE'}` says why a file gives nothing.",
         )
-    text = toml(directory, looked, proposal)
+    text = toml(directory, scanned, proposal)
     if dry_run:
         click.echo(text, nl=False)
         return 0
@@ -68,24 +68,24 @@ def init(directory: Path, force: bool, dry_run: bool, form: str) -> int:
     return 0
 
 
-def _show(directory: Path, looked: Iterable[Any], form: str) -> None:
+def _show(directory: Path, scanned: Iterable[Any], form: str) -> None:
     rows = []
-    for log in looked:
+    for log in scanned:
         name = str(log.path.relative_to(directory))
         if form == "json":
             print_json({
                 "file": name, "format": log.format, "rows": log.rows, "axis": log.axis, "metrics": list(log.metrics),
-                "loss": log.loss, "why": log.why,
+                "loss": log.loss, "why": log.problem,
             })  # fmt: skip
         else:
             found = [log.format or "", log.rows or None, len(log.metrics) or None, log.loss or ""]
-            rows.append([name, *found, "" if log.format and log.metrics else log.why])
+            rows.append([name, *found, "" if log.format and log.metrics else log.problem])
     if rows:
         print_table(["file", "format", "rows", "metrics", "loss", ""], rows, right=[2, 3])
 
 
 def _with_a_bar(paths: list[Path]) -> Iterator[Path]:
-    """The paths, with a progress bar on a terminal once that takes long."""
+    """Yield the paths, with a progress bar on a terminal once that takes long."""
     began = time.monotonic()
     shown = None
     for done, path in enumerate(paths):
@@ -100,7 +100,7 @@ def _with_a_bar(paths: list[Path]) -> Iterator[Path]:
 
 
 def _write(target: Path, text: str) -> None:
-    """All of it or nothing."""
+    """Write the file completely or not at all."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{NAME}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

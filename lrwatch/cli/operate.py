@@ -1,4 +1,4 @@
-"""`lrwatch set`, `undo`, `strategy`, `decay`, `hold`, `resume`, `approve`, `deny`: operators ask, the daemon answers."""
+"""`lrwatch set`, `undo`, `strategy`, `decay`, `hold`, `resume`, `approve`, `deny`: requests to the daemon."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 import click
 
 from lrwatch.cli.output import format_option, print_json, safe
-from lrwatch.cli.settings import config_option, known_run, load_config, open_store, state_directory, state_option
+from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_directory, state_option
 from lrwatch.core.options import STRATEGIES
 
-# The daemon looks at requests at every turn: poll interval and the longest read, with room to spare.
+# The daemon answers at every turn: the poll interval and the longest read, with room to spare.
 ANSWER_SECONDS = 30.0
 
-# How often the answer is looked for.
+# Seconds between two looks for the answer.
 _LOOK_SECONDS = 0.05
 
-Command = Callable[..., Any]
+ClickCommand = Callable[..., Any]
 
 
-def _shared(command: Command) -> Command:
+def _shared(command: ClickCommand) -> ClickCommand:
     for option in (format_option, state_option, config_option):
         command = option(command)
     return command
@@ -41,8 +41,8 @@ def _shared(command: Command) -> Command:
 )
 @_shared
 def set_scale(run: str, scale: float, config_file: Path | None, state: str | None, form: str) -> int:
-    """Ask the trainer of RUN for a scale."""
-    return _ask(run, "set", repr(scale), config_file, state, form)
+    """Set the scale of RUN's learning rate."""
+    return _request(run, "set", repr(scale), config_file, state, form)
 
 
 @click.command()
@@ -50,7 +50,7 @@ def set_scale(run: str, scale: float, config_file: Path | None, state: str | Non
 @_shared
 def undo(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Go back to the scale before the last change."""
-    return _ask(run, "undo", "", config_file, state, form)
+    return _request(run, "undo", "", config_file, state, form)
 
 
 @click.command()
@@ -69,9 +69,9 @@ def undo(run: str, config_file: Path | None, state: str | None, form: str) -> in
 def strategy(
     run: str, name: str, every: int | None, length: int | None, config_file: Path | None, state: str | None, form: str
 ) -> int:
-    """Let another strategy decide on RUN, from its present step and scale on."""
+    """Change the strategy of RUN, from its present step and scale on."""
     argument = json.dumps({"strategy": name, "every": every or 0, "length": length or 0})
-    return _ask(run, "strategy", argument, config_file, state, form)
+    return _request(run, "strategy", argument, config_file, state, form)
 
 
 @click.command()
@@ -79,7 +79,7 @@ def strategy(
 @_shared
 def decay(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Begin the decay of RUN's strategy wsd now."""
-    return _ask(run, "decay", "", config_file, state, form)
+    return _request(run, "decay", "", config_file, state, form)
 
 
 @click.command()
@@ -87,7 +87,7 @@ def decay(run: str, config_file: Path | None, state: str | None, form: str) -> i
 @_shared
 def hold(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Send no more commands to RUN; decisions are journalled all the same."""
-    return _ask(run, "hold", "", config_file, state, form)
+    return _request(run, "hold", "", config_file, state, form)
 
 
 @click.command()
@@ -95,7 +95,7 @@ def hold(run: str, config_file: Path | None, state: str | None, form: str) -> in
 @_shared
 def resume(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Send commands to RUN again."""
-    return _ask(run, "resume", "", config_file, state, form)
+    return _request(run, "resume", "", config_file, state, form)
 
 
 @click.command()
@@ -104,7 +104,7 @@ def resume(run: str, config_file: Path | None, state: str | None, form: str) -> 
 @_shared
 def approve(run: str, entry_id: int, config_file: Path | None, state: str | None, form: str) -> int:
     """Send the command that was proposed in entry ID of the journal."""
-    return _ask(run, "approve", str(entry_id), config_file, state, form)
+    return _request(run, "approve", str(entry_id), config_file, state, form)
 
 
 @click.command()
@@ -113,10 +113,10 @@ def approve(run: str, entry_id: int, config_file: Path | None, state: str | None
 @_shared
 def deny(run: str, entry_id: int, config_file: Path | None, state: str | None, form: str) -> int:
     """Turn down the command that was proposed in entry ID of the journal."""
-    return _ask(run, "deny", str(entry_id), config_file, state, form)
+    return _request(run, "deny", str(entry_id), config_file, state, form)
 
 
-def _ask(run: str, verb: str, argument: str, config_file: Path | None, state: str | None, form: str) -> int:
+def _request(run: str, verb: str, argument: str, config_file: Path | None, state: str | None, form: str) -> int:
     from lrwatch.errors import InputError, RefusedError
     from lrwatch.store import daemon_is_running
 
@@ -124,11 +124,11 @@ def _ask(run: str, verb: str, argument: str, config_file: Path | None, state: st
     directory = state_directory(config)
     store = open_store(config)
     try:
-        known_run(store, run)
+        require_run(store, run)
         if not daemon_is_running(directory):
             raise InputError(
                 expected="a daemon that carries it out", found="none", where=str(directory),
-                hint="Start `lrwatch run`, then ask again.",
+                hint="Start `lrwatch run`, then try again.",
             )  # fmt: skip
         number = store.request(run, getpass.getuser(), verb, argument, time.time())
         deadline = time.monotonic() + ANSWER_SECONDS
@@ -136,16 +136,13 @@ def _ask(run: str, verb: str, argument: str, config_file: Path | None, state: st
             if time.monotonic() > deadline:
                 raise InputError(
                     expected=f"an answer of the daemon within {ANSWER_SECONDS:.0f} s", found="none", where=f"run {run}",
-                    hint="It stays asked; `lrwatch journal` will show what came of it.",
+                    hint="The request stays open; `lrwatch journal` will show its answer.",
                 )  # fmt: skip
             time.sleep(_LOOK_SECONDS)
     finally:
         store.close()
     if not answer["done"]:
-        raise RefusedError(
-            expected="something that can be done", found=f"that it cannot: {answer['text']}", where=f"{verb} {run}",
-            hint="`lrwatch config show` prints the bounds, `lrwatch status` where the run stands.",
-        )  # fmt: skip
+        raise RefusedError(reason=answer["text"], where=f"{verb} {run}")
     if form == "json":
         print_json({"run": run, "verb": verb, **answer})
     else:

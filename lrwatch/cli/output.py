@@ -1,4 +1,4 @@
-"""How things are printed: tables for people, JSON for programs, and nothing from outside that could move a cursor."""
+"""Printing: tables for people, JSON for programs, and no character from outside that could move a cursor."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]} | {
     c: f"\\u{c:04x}" for c in [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 }
 
-Command = Callable[..., Any]
+ClickCommand = Callable[..., Any]
 
 
-def format_option(command: Command) -> Command:
-    """`--format table|json`, for every verb that prints data."""
+def format_option(command: ClickCommand) -> ClickCommand:
+    """Add `--format table|json`, for every verb that prints data."""
     return click.option(
         "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
         help="A table for people, or one JSON object a line.",
@@ -30,30 +30,30 @@ def format_option(command: Command) -> Command:
 
 
 def safe(text: object) -> str:
-    """`text` with nothing in it that a terminal would act on."""
+    """Return `text` with every character escaped that a terminal would act on."""
     return str(text).translate(_UNSAFE)
 
 
 def give_up_output() -> None:
-    """Let standard output go nowhere from now on, what is still in its buffer too: it cannot be written any more."""
+    """Discard standard output from now on, its buffer included: it cannot be written any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(text: str) -> None:
-    """One line on standard error, for whoever still reads it: a daemon goes on without."""
+    """Print one line on standard error, if that can be written; a daemon continues without."""
     with contextlib.suppress(OSError):
         click.echo(safe(text), err=True)
 
 
 def number(value: object) -> str:
-    """A number as people read it."""
+    """Return a number as people read it; "" for None."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else str(value)
 
 
 def print_json(record: Mapping[str, Any]) -> None:
-    """One JSON object on a line; numbers that JSON does not have are strings."""
+    """Print one JSON object on a line; numbers that JSON does not have are strings."""
     click.echo(json.dumps(_plain(record)))
 
 
@@ -68,7 +68,13 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
-    """A table in plain text; the columns in `right` are set flush right."""
+    """Print a table in plain text.
+
+    Args:
+        header: The columns' titles.
+        rows: The cells.
+        right: Indices of the columns that are set flush right.
+    """
     lines = [[safe(number(cell)) for cell in row] for row in rows]
     widths = [max(len(cells[i]) for cells in [list(header), *lines]) for i in range(len(header))]
     for cells in [list(header), *lines]:
@@ -79,7 +85,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: 
 
 
 def sentence(event: Mapping[str, Any]) -> str:
-    """One event of the journal in words."""
+    """Return one event of the journal in words."""
     what = event["event"]
     if what == "finding":
         return f"{event['kind']}: {event['message']}"
@@ -90,7 +96,7 @@ def sentence(event: Mapping[str, Any]) -> str:
         return f"acknowledged: scale {event['scale']:g} from step {event['step']} on"
     if what == "rejected":
         return f"rejected: {event['code']}"
-    if what == "operator" and event["verb"] == "strategy":  # the argument is JSON, and the message says it all
+    if what == "operator" and event["verb"] == "strategy":  # the argument is JSON, and the message repeats it in words
         return f"{event['actor']}: {event['message']}"
     if what == "operator":
         return f"{event['actor']}: {event['verb']} {event['argument']}: {event['message']}".replace(" : ", ": ")
@@ -100,11 +106,11 @@ def sentence(event: Mapping[str, Any]) -> str:
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    """One event as a line of a running log."""
+    """Return one event as a line of a running log."""
     step = "" if event.get("step") is None else f" step {event['step']}"
     return safe(f"{clock(event.get('time'))}{event['run']}{step}  {sentence(event)}")
 
 
 def clock(seconds: float | None) -> str:
-    """Local time, with a blank behind it; nothing for None."""
+    """Return the local time of `seconds` since the epoch, with a blank after it; "" for None."""
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S ", time.localtime(seconds))

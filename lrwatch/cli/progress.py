@@ -1,4 +1,4 @@
-"""How far a long backlog is read, how many tasks are done: a bar where somebody looks at it, a line now and then where nobody does."""
+"""Progress through a long backlog or many tasks: a bar on a terminal, an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LINE_SECONDS = 5.0
 
 
 class Progress:
-    """Progress on standard error, from the moment that more than LEAST_BYTES are left until hardly anything is.
+    """Progress through bytes on standard error, from when more than LEAST_BYTES are left until one per cent is.
 
     Args:
-        label: Stands before the bar.
+        label: Text before the bar.
     """
 
     def __init__(self, label: str) -> None:
@@ -29,10 +29,10 @@ class Progress:
         self._from = self._goal = 0
         self._bar: Any = None
         self._active = False
-        self._told_at = float("-inf")
+        self._shown_at = float("-inf")
 
     def show(self, done: int, left: int) -> None:
-        """Bytes that were read since the start, and bytes that lie there and were not."""
+        """Show the number of bytes that were read since the start, and of those that were not read yet."""
         if not self._active:
             if left < LEAST_BYTES:
                 return
@@ -45,14 +45,14 @@ class Progress:
         if self._bar is not None:
             self._bar.length = whole
             self._bar.update(part - self._bar.pos)
-        elif time.monotonic() - self._told_at >= LINE_SECONDS:
-            self._told_at = time.monotonic()
+        elif time.monotonic() - self._shown_at >= LINE_SECONDS:
+            self._shown_at = time.monotonic()
             tell(f"lrwatch: {100 * part // whole} % of {_size(whole)} read")
         if left <= whole // 100:
             self.close()
 
     def close(self) -> None:
-        """End the bar, if there is one; it begins anew with the next backlog."""
+        """End the bar, if there is one; the next backlog begins another."""
         self._active = False
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
@@ -63,24 +63,24 @@ class TaskProgress:
     """Progress through tasks on standard error: a bar on a terminal, a line every LINE_SECONDS elsewhere.
 
     Args:
-        label: Stands before the bar.
+        label: Text before the bar.
     """
 
     def __init__(self, label: str) -> None:
         self._label = label
         self._bar: Any = None
-        self._told_at = time.monotonic()
+        self._shown_at = time.monotonic()
 
     def show(self, done: int, tasks: int) -> None:
-        """So many of so many tasks are done."""
+        """Show the number of tasks done, and of all tasks."""
         if sys.stderr.isatty():
             if self._bar is None:
                 self._bar = click.progressbar(
                     length=tasks, label=self._label, file=sys.stderr, show_pos=True, width=0
                 ).__enter__()
             self._bar.update(done - self._bar.pos)
-        elif time.monotonic() - self._told_at >= LINE_SECONDS:
-            self._told_at = time.monotonic()
+        elif time.monotonic() - self._shown_at >= LINE_SECONDS:
+            self._shown_at = time.monotonic()
             tell(f"lrwatch: {done} of {tasks} replays done")
 
     def close(self) -> None:

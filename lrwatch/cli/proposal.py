@@ -24,8 +24,8 @@ _WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """What to watch.
+class WatchProposal:
+    """The paths and the metric to watch.
 
     Attributes:
         paths: Relative to the directory of the configuration.
@@ -40,20 +40,20 @@ class Proposal:
     loss: str
 
 
-def choose(directory: Path, looked: Sequence[ScannedFile]) -> Proposal | None:
-    """What of `looked` to watch, or None where there is no log.
+def choose(directory: Path, scanned: Sequence[ScannedFile]) -> WatchProposal | None:
+    """Choose what to watch of the scanned files; None where there is no log.
 
-    The directory where that finds the right logs in the right order, so that logs which come later are found too. Of one run
-    the finest log counts: a metric belongs to the first log that has it.
+    That is the directory, where watching it finds the right logs in the right order, so that later logs are found too. Of one
+    run the finest log counts: a metric belongs to the first log that has it.
     """
-    nameable = [log for log in looked if str(log.path).isprintable()]
+    nameable = [log for log in scanned if str(log.path).isprintable()]
     logs = [log for log in nameable if log.loss is not None]
     if not logs:
         logs = [log for log in nameable if log.rows >= _LEAST_ROWS and _candidate(log) is not None]
     if not logs:
         return None
     logs.sort(key=lambda log: (_order(log), str(log.path)))
-    names = {os.path.abspath(log.path): log for log in looked}  # noqa: PTH100 - as `discover` spells them
+    names = {os.path.abspath(log.path): log for log in scanned}  # noqa: PTH100 - as `discover` spells them
     runs: dict[str, list[ScannedFile | None]] = {}
     for found in discover([directory]).logs:
         runs.setdefault(found.run, []).append(names.get(str(found.path)))
@@ -69,7 +69,7 @@ def choose(directory: Path, looked: Sequence[ScannedFile]) -> Proposal | None:
     loss = primary(losses)
     metric = loss or _candidate(logs[0]) or ""
     named = loss is not None and role(loss) != "other"
-    return Proposal(tuple(paths), tuple(spare), "" if named else metric, metric)
+    return WatchProposal(tuple(paths), tuple(spare), "" if named else metric, metric)
 
 
 def _order(log: ScannedFile) -> tuple[Any, ...]:
@@ -79,35 +79,35 @@ def _order(log: ScannedFile) -> tuple[Any, ...]:
 
 
 def _candidate(log: ScannedFile) -> str | None:
-    """What to watch in a log without a loss: the metric with most samples that is not about time."""
+    """Return the metric to watch in a log without a loss: the one with most samples that is not about time."""
     order = {"other": 0, "lr": 1}
-    named = [(order[role(name)], -count, name) for name, count in (log.metrics or {}).items() if role(name) in order]
+    named = [(order[role(name)], -count, name) for name, count in log.metrics.items() if role(name) in order]
     return min(named)[2] if named else None
 
 
 def _reads_well(run: Sequence[ScannedFile | None], logs: Sequence[ScannedFile]) -> bool:
     """Whether these files, in this order, give the run what its finest log gives."""
-    known = [log for log in run if log is not None and log in logs]
-    if not known or len(known) < len(run):
+    usable = [log for log in run if log is not None and log in logs]
+    if not usable or len(usable) < len(run):
         return False
-    loss = primary(name for log in known for name in log.metrics or ())
+    loss = primary(name for log in usable for name in log.metrics)
     if loss is None:
-        return len({_candidate(log) for log in known}) == 1
-    return next(log for log in known if loss in (log.metrics or ())) is min(
-        (log for log in known if loss in (log.metrics or ())), key=_order
+        return len({_candidate(log) for log in usable}) == 1
+    return next(log for log in usable if loss in (log.metrics)) is min(
+        (log for log in usable if loss in (log.metrics)), key=_order
     )
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
 
 
-def toml(directory: Path, looked: Sequence[ScannedFile], proposal: Proposal) -> str:
-    """The text of the configuration. Whatever is not set is a comment with its default."""
+def toml(directory: Path, scanned: Sequence[ScannedFile], proposal: WatchProposal) -> str:
+    """Return the text of the configuration. A key that is not set is a comment with its default."""
     lines = [
         "# lrwatch: what is watched here, and what is done about it. Flags and LRWATCH_SECTION_KEY come before it.",
         "#",
     ]
-    lines += [f"# {line}" for line in _found(directory, looked)]
+    lines += [f"# {line}" for line in _found(directory, scanned)]
     settings: dict[str, Any] = {
         "watch.paths": list(proposal.paths), "watch.format": "auto", "policy.mode": Config().policy.mode,
     }  # fmt: skip
@@ -126,7 +126,7 @@ def toml(directory: Path, looked: Sequence[ScannedFile], proposal: Proposal) -> 
     return "\n".join(lines) + "\n"
 
 
-def _remarks(name: str, proposal: Proposal) -> Iterator[str]:
+def _remarks(name: str, proposal: WatchProposal) -> Iterator[str]:
     if name == "watch.paths":
         yield from (safe(f"Not needed, of the same run: {path}") for path in proposal.spare)
     if name == "watch.metric":
@@ -137,9 +137,9 @@ def _remarks(name: str, proposal: Proposal) -> Iterator[str]:
         )
 
 
-def _found(directory: Path, looked: Sequence[ScannedFile]) -> Iterator[str]:
+def _found(directory: Path, scanned: Sequence[ScannedFile]) -> Iterator[str]:
     yield "Found were:"
-    for log in looked:
+    for log in scanned:
         if log.metrics:
             loss = f", {log.loss}" if log.loss else ""
             name = log.path.relative_to(directory)
@@ -147,12 +147,12 @@ def _found(directory: Path, looked: Sequence[ScannedFile]) -> Iterator[str]:
 
 
 def _documented(options: type) -> tuple[str, dict[str, list[str]]]:
-    """First line of the docstring of `options`, and what it says of each attribute, in lines of a comment."""
+    """Return the first line of the docstring of `options`, and its text on each attribute, in lines of a comment."""
     text = inspect.getdoc(options) or ""
     texts: dict[str, list[str]] = {}
-    for names, said in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", text, re.MULTILINE):
+    for names, text_of in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", text, re.MULTILINE):
         for name in names.split(","):
-            texts[name.strip()] = _wrapped(said)
+            texts[name.strip()] = _wrapped(text_of)
     return text.partition("\n")[0], texts
 
 

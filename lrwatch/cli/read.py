@@ -1,8 +1,7 @@
-"""`lrwatch read`: any supported log as one table, and why it gives what it gives."""
+"""`lrwatch read`: any supported log as one table, or an explanation of the samples that it gives."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ AXES = {
     "epoch": "steps are epochs",
     "record": "the log has no steps, its records are counted",
 }
-"""What the steps of a log count, in words."""
+"""Meaning of the steps of a log, in words."""
 _SMOOTHING = {"raw": "", "window": "mean since the last one", "running": "mean since the epoch began"}
 _ROLES = {
     "train_loss": "training loss", "val_loss": "validation loss", "lr": "learning rate", "scale": "scale", "time": "time",
@@ -46,11 +45,13 @@ def read(file: Path, explained: bool, output: Path | None, form: str) -> int:
     from lrwatch.sources.table import read_log
 
     if explained:
+        from lrwatch.explain import explain
+
         if output is not None:
             raise UsageError(
                 expected="either --explain or --output", found="both", where="lrwatch read", hint="Leave one out."
             )
-        _show(file, _explain(file), form)
+        _show(file, explain(file), form)
         return 0
     if output is not None and output.suffix not in (".csv", ".parquet", ".jsonl"):
         raise UsageError(
@@ -91,7 +92,7 @@ def _write(table: pd.DataFrame, output: Path) -> None:
 
 
 def _describe(file: Path, table: pd.DataFrame) -> None:
-    """The metrics of a log, one a row."""
+    """Print the metrics of a log, one a row."""
     from lrwatch.sources.table import LEFT_OUT
 
     attrs = table.attrs
@@ -112,62 +113,10 @@ def _describe(file: Path, table: pd.DataFrame) -> None:
     print_table(header, described, right=[1, 2, 3, 4, 5])
 
 
-# ---- why ------------------------------------------------------------------------------------------------------------
+# ---- read --explain -------------------------------------------------------------------------------------------------
 
-# Bytes at the beginning and at the end of a log that an explanation looks at, so that it takes seconds for any log.
-_HEAD_BYTES = 4 << 20
-_TAIL_BYTES = 1 << 20
 # Characters of the line that is shown beside a metric.
 _SHORT = 50
-
-
-def _explain(file: Path) -> Explanation:
-    """Read what an explanation needs of `file`, and explain it."""
-    from lrwatch.errors import InputError
-    from lrwatch.sources.table import must_be_regular
-
-    try:
-        must_be_regular(file)
-        return _explained(file)
-    except OSError as error:
-        raise InputError(
-            expected="a log file that can be read",
-            found=error.strerror or str(error),
-            where=str(file),
-            hint="Check the path and its permissions.",
-        ) from None
-
-
-def _explained(file: Path) -> Explanation:
-    from lrwatch.explain import explain, explain_batches
-    from lrwatch.formats import HEAD_BYTES, detect
-    from lrwatch.sources.compressed import is_compressed, open_log
-    from lrwatch.sources.database import is_database
-    from lrwatch.sources.document import MAX_DOCUMENT_BYTES
-    from lrwatch.sources.table import read as read_all
-
-    packed = is_compressed(file)
-    tail = b""
-    with file.open("rb") as raw:
-        size = raw.seek(0, os.SEEK_END)
-        if not packed and size > _HEAD_BYTES:
-            raw.seek(max(_HEAD_BYTES, size - _TAIL_BYTES))
-            tail = raw.read(_TAIL_BYTES)
-    with open_log(file) as log:
-        head = log.read(HEAD_BYTES)
-        if is_database(head):
-            reading = read_all(file)
-            return explain_batches(reading.format, reading.batches, reading.errors, reading.problem)
-        reader = detect(head, final=len(head) < HEAD_BYTES)
-        whole = reader is not None and reader.whole
-        head += log.read((MAX_DOCUMENT_BYTES if whole else _HEAD_BYTES) - len(head))
-        complete = not log.read(1)
-        damage = [f"{reason}; what lies in front of that was read" for reason in log.errors]
-    explanation = explain(head, tail, complete=complete, reader=reader)
-    if packed:
-        explanation.notes.append("it is compressed, and was decompressed for this")
-    explanation.notes.extend(damage)
-    return explanation
 
 
 def _show(file: Path, found: Explanation, form: str) -> None:

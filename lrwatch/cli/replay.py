@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @metric_option
 @format_option
 def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None, form: str) -> int:
-    """Show what the daemon would have found and done on finished logs.
+    """Show the daemon's findings and commands on finished logs.
 
-    The same code as `run`, without the waiting and without commands to a trainer.
+    The same code as `run`, without waiting and without commands to a trainer.
     """
     from lrwatch.offline.replay import replay_file
 
     config = load_config(config_file, watch__metric=metric)
     rows: list[list[Any]] = []
 
-    def told(entry: Entry) -> None:
+    def print_event(entry: Entry) -> None:
         event = {key: value for key, value in entry.event.items() if key not in ("mode", "state")}
         if form == "json":
             print_json({**event, "run": entry.run})
@@ -40,8 +40,8 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
 
     for file in files:
         with closing(Progress(file.name)) as progress:
-            watched = replay_file(file, config, told, progress.show)
-        status = watched.status(0.0)
+            run = replay_file(file, config, print_event, progress.show)
+        status = run.status(0.0)
         if form == "table":
             summary = (
                 f"{file}: {status.samples} samples of {len(status.metrics)} metrics up to step {status.step}; "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lrwatch.cli.output import safe
-from lrwatch.cli.settings import config_option, known_run, load_config, metric_option, open_store, state_option
+from lrwatch.cli.settings import config_option, load_config, metric_option, open_store, require_run, state_option
 
 if TYPE_CHECKING:
     from lrwatch.config import Config
@@ -37,7 +37,7 @@ def report(run_or_file: str, output: Path, config_file: Path | None, metric: str
     else:
         store = open_store(config)
         try:
-            data = of_run(known_run(store, run_or_file), store, config)
+            data = of_run(require_run(store, run_or_file), store, config)
         finally:
             store.close()
     write(data, output)

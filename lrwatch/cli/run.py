@@ -14,6 +14,7 @@ import click
 from lrwatch.cli.output import event_line, format_option, give_up_output, print_json, tell
 from lrwatch.cli.progress import Progress
 from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
+from lrwatch.core.options import MODES
 
 if TYPE_CHECKING:
     from lrwatch.core.snapshot import Snapshot
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--mode",
-    type=click.Choice(["observe", "suggest", "approve", "auto"]),
+    type=click.Choice(MODES),
     help="What is done about a plateau.  [default: suggest]",
 )
 @metric_option
@@ -46,10 +47,10 @@ def run(
     paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
     control: str | None, state: str | None, poll_seconds: float | None, once: bool, form: str,
 ) -> int:  # fmt: skip
-    """Watch log files, directories or globs, and act on what they say.
+    """Watch log files, directories or globs, and act on them.
 
     A file is a run of its own; a directory with logs is one run; a directory of such directories is one run each.
-    Findings and commands are printed as they come; where everybody stands is served at /metrics.
+    Findings and commands are printed as they come; the state of every run is served at /metrics.
     """
     from lrwatch.daemon.loop import Daemon
     from lrwatch.errors import UsageError
@@ -65,20 +66,22 @@ def run(
             hint="Try `lrwatch run train.log`, or set [watch] paths in a file given with --config.",
         )  # fmt: skip
 
-    def told(entry: Entry) -> None:
+    def print_entry(entry: Entry) -> None:
         try:
             if form == "json":
                 print_json(entry.as_json())
             else:
                 click.echo(event_line(entry.as_json()))
             sys.stdout.flush()
-        except OSError as error:  # a full disk, or a reader that went away, is no reason to leave a training alone
+        except (
+            OSError
+        ) as error:  # neither a full disk nor a reader that went away is a reason to leave a training alone
             give_up_output()
             tell(f"lrwatch: events are only journalled from here on, standard output failed: {error}")
 
     store = Store(state_directory(config), exclusive=True)
     try:
-        daemon = Daemon(config, store, told)
+        daemon = Daemon(config, store, print_entry)
         try:
             if once:
                 return _read_once(daemon)
@@ -91,16 +94,16 @@ def run(
 
 
 def _read_once(daemon: Daemon) -> int:
-    """Nobody waits for what is not there: that no run could be read is an error here."""
+    """Read what is there, without waiting. That no run can be read is an error here."""
     from lrwatch.errors import InputError
 
     daemon.discover()
     with closing(Progress("reading")) as progress:
-        daemon.read_all(tell=lambda: _show(progress, daemon.snapshot()))
+        daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
         while daemon.wait_for_input():
-            daemon.read_all(tell=lambda: _show(progress, daemon.snapshot()))
+            daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
     _tell_problems(daemon.problems, daemon.snapshot(), {})
-    return 0 if any(not watched.why() for watched in daemon.runs.values()) else InputError.exit_code
+    return 0 if any(not run.problem for run in daemon.runs.values()) else InputError.exit_code
 
 
 def _show(progress: Progress, snapshot: Snapshot) -> None:
@@ -122,15 +125,15 @@ def _serve(daemon: Daemon, config: Any) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     progress = Progress("reading")
 
     class Sink:
-        """The exporter, and on standard error the problems as they come and go, and how far a backlog is read."""
+        """The exporter, and standard error for problems as they come and go and for the progress through a backlog."""
 
         def publish(self, snapshot: Snapshot) -> None:
             exporter.publish(snapshot)
-            _tell_problems(daemon.problems, snapshot, told)
+            _tell_problems(daemon.problems, snapshot, reported)
             _show(progress, snapshot)
 
         def observe_loop(self, seconds: float) -> None:
@@ -148,14 +151,14 @@ def _serve(daemon: Daemon, config: Any) -> None:
         raise KeyboardInterrupt
 
 
-def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, told: dict[str, str]) -> None:
-    """Say once what hinders each run, and once that it is over."""
+def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, reported: dict[str, str]) -> None:
+    """Print each problem once, and its end once; `reported` holds those that were printed."""
     problems = {problem.split(":")[0]: problem for problem in of_all}
-    problems |= {run.name: f"run {run.name}: {run.why}" for run in snapshot.runs if run.why}
+    problems |= {run.name: f"run {run.name}: {run.problem}" for run in snapshot.runs if run.problem}
     for name, problem in problems.items():
-        if told.get(name) != problem:
+        if reported.get(name) != problem:
             tell(f"lrwatch: {problem}")
-    for name in told.keys() - problems.keys():
+    for name in reported.keys() - problems.keys():
         tell(f"lrwatch: run {name}: can be read now")
-    told.clear()
-    told.update(problems)
+    reported.clear()
+    reported.update(problems)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ import click
 if TYPE_CHECKING:
     from lrwatch.config import Config
     from lrwatch.store import Store
-
-Command = Callable[..., Any]
 
 config_option = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="F", help="TOML file with settings."
@@ -27,21 +24,30 @@ metric_option = click.option(
 
 
 def load_config(config_file: Path | None, **flags: Any) -> Config:
-    """The effective settings; flags are given as `section_key=value`, None where they were not given."""
+    """Return the effective settings.
+
+    Args:
+        config_file: The TOML file, or None.
+        flags: Values of the command line as `section__key=value`; None where the flag was not given.
+    """
     from lrwatch.config import load
 
     return load(config_file, os.environ, {name.replace("__", "."): value for name, value in flags.items()})
 
 
 def state_directory(config: Config) -> Path:
-    """Where the daemon's state lies."""
+    """Return the directory of the daemon's state."""
     from lrwatch.store import default_directory
 
     return Path(config.daemon.state) if config.daemon.state else default_directory(os.environ)
 
 
 def open_store(config: Config) -> Store:
-    """The state that a daemon left, for looking at it and for operating it."""
+    """Open the state of a daemon that runs or ran.
+
+    Raises:
+        InputError: There is none.
+    """
     from lrwatch.errors import InputError
     from lrwatch.store import Store
 
@@ -54,8 +60,12 @@ def open_store(config: Config) -> Store:
     return Store(directory)
 
 
-def known_run(store: Store, run: str) -> str:
-    """`run`, if the store knows it. Raises InputError otherwise."""
+def require_run(store: Store, run: str) -> str:
+    """Return `run` if the store has a run of that name.
+
+    Raises:
+        InputError: It has none.
+    """
     from lrwatch.errors import InputError
 
     runs = store.runs()

@@ -1,4 +1,4 @@
-"""`lrwatch status`, `journal` and `explain`: what the daemon knows, did, and why."""
+"""`lrwatch status`, `journal` and `explain`: the state of the runs, their history, and one decision with its reasons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lrwatch.cli.output import clock, event_line, format_option, number, print_json, print_table, safe, sentence
-from lrwatch.cli.settings import config_option, known_run, load_config, open_store, state_directory, state_option
+from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_directory, state_option
 
 
 @click.command()
@@ -18,14 +18,14 @@ from lrwatch.cli.settings import config_option, known_run, load_config, open_sto
 @state_option
 @format_option
 def status(run: str | None, config_file: Path | None, state: str | None, form: str) -> int:
-    """Show where each run stands."""
+    """Show the state of each run."""
     from lrwatch.store import daemon_is_running
 
     config = load_config(config_file, daemon__state=state)
     store = open_store(config)
     try:
         if run is not None:
-            known_run(store, run)
+            require_run(store, run)
         statuses = {name: s for name, s in store.statuses().items() if run in (None, name)}
     finally:
         store.close()
@@ -35,21 +35,21 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
         return 0
     rows = []
     for name, one in statuses.items():
-        watched = next((m for m in one["metrics"] if m["name"] == one["metric"]), None)
-        trend = watched["trend"] if watched else None
+        metric = next((m for m in one["metrics"] if m["name"] == one["metric"]), None)
+        trend = metric["trend"] if metric else None
         rows.append([
-            name, one["step"], one["metric"], watched["value"] if watched else None,
+            name, one["step"], one["metric"], metric["value"] if metric else None,
             trend["state"] if trend else "undecided" if one["up"] else "down",
             f"{100 * trend['improvement']:.2g} % ({100 * trend['lower']:.2g} to {100 * trend['upper']:.2g})" if trend else "",
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
-            _effect(one.get("effect")), one["mode"], one.get("strategy", ""), _age(one["last_sample_time"]), one["why"],
+            _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), one["why"],
         ])  # fmt: skip
     print_table(
         ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "strategy", "last sample", "problem"],
         rows, right=[1, 3],
     )  # fmt: skip
     if not daemon_is_running(state_directory(config)):
-        click.echo("no daemon is running on this state: this is where the runs stood when it ended", err=True)
+        click.echo("no daemon is running on this state; this is how the runs were when it ended", err=True)
     return 0
 
 
@@ -75,11 +75,11 @@ def _age(seconds: float | None) -> str:
 @state_option
 @format_option
 def journal(run: str | None, config_file: Path | None, state: str | None, form: str) -> int:
-    """Show what happened, in order: findings, commands, answers, effects, operators."""
+    """Show the events in order: findings, commands, acknowledgements, effects, operators."""
     store = open_store(load_config(config_file, daemon__state=state))
     try:
         if run is not None:
-            known_run(store, run)
+            require_run(store, run)
         for entry in store.journal(run):
             event = entry.as_json()
             if form == "json":
@@ -94,7 +94,7 @@ def journal(run: str | None, config_file: Path | None, state: str | None, form: 
 
         raise InputError(
             expected="a journal whose hashes form a chain", found=f"entry {broken} that does not fit", where=str(store.path),
-            hint="Somebody changed the journal after it was written; entries from there on prove nothing.",
+            hint="The journal was changed after it was written; entries from there on prove nothing.",
         )  # fmt: skip
     return 0
 
@@ -113,7 +113,7 @@ def explain(run: str, entry_id: int, config_file: Path | None, state: str | None
     config = load_config(config_file, daemon__state=state)
     store = open_store(config)
     try:
-        known_run(store, run)
+        require_run(store, run)
         entry = next((e for e in store.journal(run) if e.id == entry_id), None)
         if entry is None:
             raise InputError(

@@ -1,4 +1,4 @@
-"""The daemon's side of a run's control directory: reads what the trainer observed, publishes what is desired."""
+"""The daemon's side of a run's control directory: reads the observed state, publishes the desired one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ControlDirectory:
 
     Args:
         path: The directory; it need not exist yet, the trainer makes it.
-        key: Commands are signed with it, if it is given.
+        key: Key that signs commands, or None.
 
     Attributes:
         path: The directory.
-        errors: Reads that gave nothing although a file was there, by reason; `io` where it could not be read.
+        errors: Counter of reads of a file that could not be used, by reason; `io` where it could not be read.
     """
 
     def __init__(self, path: str | os.PathLike[str], key: bytes | None = None) -> None:
@@ -44,7 +44,11 @@ class ControlDirectory:
         return self.path.is_dir()
 
     def read_observed(self) -> Observed | None:
-        """What the trainer saw last, or None where there is nothing that can be used; that is counted."""
+        """Read the state that the trainer published last.
+
+        Returns:
+            The state, or None without a file and for one that cannot be used; the latter is counted in `errors`.
+        """
         try:
             raw = read_control_file(self.path, OBSERVED_NAME)
             return None if raw is None else decode_observed(raw)
@@ -55,7 +59,7 @@ class ControlDirectory:
         return None
 
     def claim_token(self, above: int) -> int:
-        """A fencing token higher than `above`, that no other daemon has drawn from this directory.
+        """Draw a fencing token higher than `above` that no other daemon has drawn from this directory.
 
         Raises:
             OSError: It could not be claimed.
@@ -64,10 +68,10 @@ class ControlDirectory:
         return claim_token(self.path, above)
 
     def publish(self, desired: Desired) -> None:
-        """Put the command where the trainer finds it, signed if there is a key.
+        """Write the command for the trainer, signed if there is a key.
 
         Raises:
-            OSError: It could not be written; the command before it still stands.
+            OSError: It could not be written; the command before it stays in place.
             ProtocolError: It is too large, the key is too short, or the directory is not to be trusted.
         """
         publish(self.path, DESIRED_NAME, encode(desired if self._key is None else sign(desired, self._key)))

@@ -1,24 +1,25 @@
-"""Commands to a trainer and its answers, as a reconciliation of desired and observed state.
+"""Reconciliation of one run: commands to a trainer (desired state) and its acknowledgements (observed state).
 
-One command at a time is on its way. It is journalled and saved before it is published, and published again, unchanged,
-after a restart; the trainer takes a generation once. What the trainer says about its own scale is the truth.
+One command at a time is in flight. It is journalled and saved before it is published, and published again, unchanged,
+after a restart; the trainer takes a generation once. The scale that the trainer reports overrides the daemon's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from lrwatch.control.directory import ControlDirectory
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.protocol import Desired, Observed, ProtocolError
 
-# A command that the trainer has not begun after this many of its steps, two horizons, or as many steps as it makes in a
-# minute, whatever is most, is no longer wanted: the trainer polls every second or so, but it may be a fast one.
+# A command expires when the trainer has not begun it after this many of its steps, two horizons, or as many steps as it
+# makes in a minute, whichever is most: the trainer polls every second or so, but it may be a fast one.
 EXPIRES_AFTER_STEPS = 1000
 EXPIRES_AFTER_SECONDS = 60.0
 
-# Before the trainer's pace is known it is taken to be as fast as the fastest small models.
+# Until the trainer's pace is measured, it is assumed to be that of the fastest small models.
 UNKNOWN_STEPS_A_SECOND = 10_000
 
 # The token of a command that waits until one can be claimed; it is never published.
@@ -26,99 +27,134 @@ UNCLAIMED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a new observed state means.
+class Acknowledgement:
+    """A new observed state, and what it means for the command in flight.
 
-    `kind` is `hello` (a trainer began to listen, anew or again), `acknowledged` or `rejected`.
+    Attributes:
+        kind: `hello` when a trainer starts or restarts, `acknowledged`, or `rejected`.
+        observed: The state as the trainer wrote it.
+        generation: The command that it responds to; 0 for `hello`.
     """
 
-    kind: str
+    kind: Literal["hello", "acknowledged", "rejected"]
     observed: Observed
     generation: int = 0
 
 
-class Reconciler:
-    """The daemon's end of one control directory."""
+class Reconciler(Checkpointed):
+    """The daemon's end of one control directory.
 
-    def __init__(self, control: ControlDirectory, run: str, state: Mapping[str, Any] | None = None) -> None:
+    Args:
+        control: The directory.
+        state: State of an earlier reconciler of the same run, or None.
+
+    Attributes:
+        control: The directory.
+        observed: The newest state that the trainer wrote and that could be read, or None.
+        pending_since: When the command in flight was prepared, in seconds since the epoch; None without one.
+        token: Fencing number under which this daemon commands the run; 0 until it claims one.
+        fenced: Whether the trainer refused a command because another daemon has a higher token.
+        problem: Why no token could be claimed or no command written, as a sentence, or "".
+    """
+
+    SAVED = ("_generation", "token", "_incarnation", "pending_since")
+
+    def __init__(self, control: ControlDirectory, state: Mapping[str, Any] | None = None) -> None:
         self.control = control
-        self._run = run
+        self.observed: Observed | None = None
+        self.pending_since: float | None = None
+        self.token = 0
+        self.fenced = False
+        self.problem = ""
         self._desired: Desired | None = None
         self._published = False
         self._claimed = False
         self._generation = 0
-        self.pending_since: float | None = None
-        self.token = 0
-        self.fenced = False
-        self.observed: Observed | None = None
-        self.problem = ""
         self._incarnation: str | None = None
-        self._first_seen = (0.0, 0)
-        self._seen_at = 0.0
+        self._first_report = (0.0, 0)  # time and step of the first one that this daemon read of the trainer
+        self._reported_at = 0.0
         if state is not None:
-            self._desired = None if state["desired"] is None else Desired(**state["desired"])
-            self._generation, self.token = state["generation"], state["token"]
-            self._incarnation, self.pending_since = state["incarnation"], state["pending_since"]
+            self.restore(state)
 
     @property
     def attached(self) -> bool:
-        """Whether a trainer has said hello, and this daemon has heard it."""
+        """Whether a trainer has said hello and this daemon has read it."""
         return self._incarnation is not None and self.observed is not None
 
     @property
     def pending(self) -> Desired | None:
-        """The command that is on its way."""
+        """The command in flight."""
         return self._desired
 
-    def look(self, now: float) -> Answer | None:
-        """Read what the trainer says. -> what is new about it, or None."""
+    def look(self, now: float) -> Acknowledgement | None:
+        """Read the observed state.
+
+        Args:
+            now: Seconds since the epoch.
+
+        Returns:
+            What is new in it, or None.
+        """
         observed = self.control.read_observed()
         if observed is None or observed == self.observed:
             return None
         if self.observed is None or observed.incarnation != self.observed.incarnation:
-            self._first_seen = (now, observed.step)
+            self._first_report = (now, observed.step)
         self.observed = observed
-        self._seen_at = now
+        self._reported_at = now
         self._claim()
         self._generation = max(self._generation, observed.observed_generation)
         if observed.incarnation != self._incarnation:
             self._incarnation = observed.incarnation
-            self._settle()
-            return Answer("hello", observed)
+            self._clear_pending()
+            return Acknowledgement("hello", observed)
         desired = self._desired
         if desired is None or observed.observed_generation != desired.generation:
             return None
         if observed.status == "applied":
-            self._settle()
-            return Answer("acknowledged", observed, desired.generation)
+            self._clear_pending()
+            return Acknowledgement("acknowledged", observed, desired.generation)
         if observed.status in ("rejected", "superseded"):
-            self._settle()
+            self._clear_pending()
             self.fenced = observed.code == "stale_token"
-            return Answer("rejected", observed, desired.generation)
+            return Acknowledgement("rejected", observed, desired.generation)
         return None
 
     def _claim(self) -> None:
-        """Draw a token, once a daemon: a second one draws a higher one, and then this one's commands are refused.
+        """Draw a token, once a daemon: a second daemon draws a higher one, and then this one's commands are refused.
 
-        What was claimed before counts even if the trainer has not heard of it. A failure is kept in `problem` and tried again.
+        A token that was claimed before counts even if no trainer has read it. A failure is kept in `problem` and
+        tried again.
         """
         if self._claimed:
             return
-        known = max(self.token, self.observed.max_token if self.observed is not None else 0)
+        highest = max(self.token, self.observed.max_token if self.observed is not None else 0)
         try:
-            self.token = self.control.claim_token(known)
+            self.token = self.control.claim_token(highest)
         except (OSError, ProtocolError) as error:
             self.problem = f"cannot claim {self.control.path}: {error}"
         else:
             self._claimed, self.problem = True, ""
 
-    def _settle(self) -> None:
+    def _clear_pending(self) -> None:
         self._desired, self._published, self.pending_since = None, False, None
 
-    def order(
-        self, scale: float, *, reason: str, actor: str, horizon: float, prev: str, now: float, reload: bool = False
+    def prepare(
+        self, scale: float, *, reason: str, actor: str, horizon: float, now: float, reload: bool = False
     ) -> Desired:
-        """Make a command; it is sent by `publish`, once it is saved."""
+        """Make a command. `publish` sends it, once it is saved.
+
+        Args:
+            scale: Absolute multiplier on the schedule's learning rate.
+            reason: Why, in words; cut to the length that the protocol allows.
+            actor: The operator's name, or that of lrwatch.
+            horizon: Steps over which the run is judged; the command expires no sooner than after two of them.
+            now: Seconds since the epoch.
+            reload: Whether the trainer is to load its last checkpoint first.
+
+        Returns:
+            The command, which is now in flight in the place of any other.
+        """
         assert self._incarnation is not None
         assert self.observed is not None
         self._generation += 1
@@ -133,19 +169,19 @@ class Reconciler:
             reload=reload,
             reason=reason[:1000],
             actor=actor[:128],
-            prev=prev,
+            prev="",
         )
         self._published, self.pending_since = False, now
         return self._desired
 
     def _steps_a_second(self) -> float:
         assert self.observed is not None
-        began, first = self._first_seen
-        elapsed = self._seen_at - began
+        began, first = self._first_report
+        elapsed = self._reported_at - began
         return (self.observed.step - first) / elapsed if elapsed > 0 else float(UNKNOWN_STEPS_A_SECOND)
 
     def publish(self) -> None:
-        """Put the command on its way, if it is not yet; a failure is kept in `problem` and tried again."""
+        """Send the command in flight, unless it is sent already; a failure is kept in `problem` and tried again."""
         if self._desired is None or self._published:
             return
         if self._desired.token == UNCLAIMED:
@@ -161,11 +197,10 @@ class Reconciler:
             self._published, self.problem = True, ""
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {
-            "desired": None if self._desired is None else asdict(self._desired),
-            "generation": self._generation,
-            "token": self.token,
-            "incarnation": self._incarnation,
-            "pending_since": self.pending_since,
-        }
+        """Return the state as JSON-plain values."""
+        return {**super().state(), "desired": None if self._desired is None else asdict(self._desired)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned; its command is published again."""
+        super().restore(state)
+        self._desired = None if state["desired"] is None else Desired(**state["desired"])

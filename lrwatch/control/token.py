@@ -1,11 +1,11 @@
 """The daemon's lease on a run: a fencing token that no other daemon has drawn from the same control directory.
 
-A token is claimed by creating the file `controller-N`, which only one of many can do; it says who holds it, for people.
-The trainer refuses a lower token once it has seen a higher one, so the daemon that claims last and commands is the one
-that is heard, and whoever was stopped meanwhile and goes on with its old token is refused.
+A token is claimed by creating the file `controller-N`, which only one of many can do; its content names the holder, for
+people. The trainer refuses a lower token once it has seen a higher one: it follows the daemon that claimed last, and refuses
+one that was stopped meanwhile and continues with its old token.
 
-Of the claims the newest are kept. That is safe: whoever creates a number that was swept away finds a higher one beside
-it, and claims anew.
+Only the newest claims are kept. That is safe: a daemon that creates a number that was swept away finds a higher one beside
+it, and claims again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import time
 
 from lrwatch.protocol import MAX_INT, ProtocolError, open_directory, read_control_file
 
-# Claims that are kept: enough to see who was there lately.
+# Claims that are kept: enough to see the recent holders.
 KEPT_CLAIMS = 8
-# Tries until a claim is given up. Each failed one is another daemon that got ahead.
+# Tries before a claim is given up. At each failed one another daemon was faster.
 MAX_TRIES = 100
 
 _CLAIM = re.compile(r"controller-([1-9][0-9]{0,15})", re.ASCII)
@@ -32,13 +32,13 @@ def claim_token(directory: str | os.PathLike[str], above: int) -> int:
 
     Args:
         directory: The control directory, which must exist.
-        above: Highest token that this daemon knows of, its own earlier ones and those that the trainer has seen.
+        above: Highest token so far, of this daemon's own and of those that the trainer has seen.
 
     Returns:
         The token; no other caller gets the same one from this directory.
 
     Raises:
-        OSError: The claim could not be written, or others were quicker `MAX_TRIES` times.
+        OSError: The claim could not be written, or others were faster `MAX_TRIES` times.
         ProtocolError: The directory is not to be trusted.
     """
     folder = open_directory(directory)
@@ -56,12 +56,12 @@ def claim_token(directory: str | os.PathLike[str], above: int) -> int:
 
 
 def _claims(folder: int) -> list[int]:
-    """The numbers that are claimed; a name that is not quite like ours is not."""
+    """The numbers that are claimed; a name of any other form is ignored."""
     return [int(found[1]) for name in os.listdir(folder) if (found := _CLAIM.fullmatch(name))]
 
 
 def _create(folder: int, token: int) -> bool:
-    """Create the claim, and look whether it is ours: some network file systems let two succeed. -> whether it is."""
+    """Create the claim, and return whether it is ours: some network file systems let two succeed."""
     name = f"controller-{token}"
     holder = {"token": token, "id": os.urandom(16).hex(), "host": socket.gethostname(), "pid": os.getpid()}
     data = json.dumps({**holder, "time": round(time.time(), 3)}).encode("ascii") + b"\n"

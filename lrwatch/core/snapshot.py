@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from lrwatch.core.events import Verdict
 
@@ -14,9 +14,13 @@ TrendState = Literal["improving", "plateau", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class TrendStatus:
-    """Where a watched metric stands. Ratios are improvement per horizon over the level of the metric.
+    """The trend of a watched metric. Ratios are improvement per horizon over the level of the metric.
 
-    `detectable` is the smallest `min_improvement`, as a ratio, at which a metric that does not improve would be a finding by now.
+    Attributes:
+        state: improving, plateau or undecided.
+        improvement, lower, upper: The improvement and its confidence bounds, as ratios.
+        horizon_steps: The horizon, in steps.
+        detectable: Smallest `min_improvement` whose absence could be proven by now, as a ratio.
     """
 
     state: TrendState
@@ -29,9 +33,12 @@ class TrendStatus:
 
 @dataclass(frozen=True, slots=True)
 class MetricStatus:
-    """The newest value of one metric of a run; `trend` only where a detector watches it and has seen enough.
+    """The newest value of one metric of a run.
 
     Attributes:
+        name: The metric.
+        step: Step of the value. value: In the metric's own unit.
+        trend: Its trend, where a detector watches it and has enough samples, or None.
         judged: Whether a detector watches it.
     """
 
@@ -43,7 +50,7 @@ class MetricStatus:
 
     @property
     def state(self) -> TrendState | None:
-        """The state of the trend; undecided where too little was seen yet, None where nobody watches."""
+        """The state of the trend; undecided before there is one, None where no detector watches the metric."""
         if self.trend is not None:
             return self.trend.state
         return "undecided" if self.judged else None
@@ -51,7 +58,14 @@ class MetricStatus:
 
 @dataclass(frozen=True, slots=True)
 class EffectStatus:
-    """What the newest command that was measured did. `gain` is relative to the level before, positive is better, bounded at 95 %."""
+    """The effect of the newest measured command.
+
+    Attributes:
+        step: Step at which it was applied. scale: The scale that it set.
+        gain: Improvement against continuing without it, relative to the level before; positive is better.
+        lower, upper: 95 % bounds of the gain.
+        verdict: What the interval says.
+    """
 
     step: int
     scale: float
@@ -68,19 +82,21 @@ class RunStatus:
     Attributes:
         name: The run's name, unique in the daemon.
         mode: observe, suggest, approve or auto. strategy: The one that decides now.
-        metric: The watched metric, or "" while none was seen.
-        up: False while nothing can be read; `why` says what is missing.
+        metric: The watched metric, or "" before there is one.
+        up: False while nothing can be read; `problem` says what is missing.
         step: Newest step of any metric, or None.
         last_sample_time: Seconds since the epoch at which the newest sample arrived, or None.
+        metrics: The newest value of each metric.
         findings: Kind to count. errors: Reason to count of lines that could not be used.
-        scale: The last acknowledged scale. wanted: The scale of the command in flight, if it differs.
+        scale: The last acknowledged scale. wanted: The scale of the command in flight, or None.
         schedule_lr, effective_lr: Parameter group name to learning rate, as the trainer reported it.
         commands: Cause to count. rejected: Code to count.
         pending_seconds: Age of the command that is not acknowledged yet, 0 when there is none.
-        effect: What the newest measured command did, or None. effects: Verdict to count.
+        effect: The effect of the newest measured command, or None. effects: Verdict to count.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
         token: Fencing number under which this daemon commands the run.
-        lag_bytes: Bytes that lie in the logs and were not read yet.
+        bytes, lines, samples: What was read from the logs.
+        lag_bytes: Bytes in the logs that were not read yet.
     """
 
     name: str
@@ -88,7 +104,7 @@ class RunStatus:
     strategy: str = "plateau"
     metric: str = ""
     up: bool = False
-    why: str = ""
+    problem: str = ""
     step: int | None = None
     last_sample_time: float | None = None
     metrics: tuple[MetricStatus, ...] = ()
@@ -109,6 +125,10 @@ class RunStatus:
     samples: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     lag_bytes: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the status as `lrwatch status --format json` prints it; `problem` is its key `why`."""
+        return {"why" if key == "problem" else key: value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The daemon's loop: wake, let every run take its turn, publish what is seen. `replay` is the same loop without the waiting."""
+"""The daemon's loop: wake, give every run its turn, publish a snapshot. `replay` is the same turn without the waiting."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from lrwatch.sources.discover import Log, discover
 from lrwatch.sources.stdin import STDIN, Stdin
 from lrwatch.store import Request, Store
 
-# How often new files and directories are looked for; a new run is worth a short wait, a directory of 10,000 files is
-# not worth a scan a second.
+# Seconds between two searches for new files and directories: a new run may wait that long, and a directory of 10,000 files
+# is not worth a scan a second.
 DISCOVER_SECONDS = 5.0
 
-# A turn over all runs is broken off after this, and goes on after what was seen is published: a backlog of hours must not hide
-# where the daemon stands, nor make it deaf to a stop.
+# A turn over all runs is interrupted after this, and continues once a snapshot is published: a backlog of hours must neither
+# hide the state of the runs nor delay a stop.
 TURN_SECONDS = 0.5
 
-# Share of the time that may go into saving what need not be saved at once. A run alone is saved at every turn; a thousand,
-# one after the other, every half minute. What a kill finds unsaved is read again.
+# Share of the time that may go into saving what need not be saved at once. A single run is saved at every turn; a thousand
+# are saved in rotation, each every half minute. Whatever is unsaved at a kill is read again.
 SAVE_SHARE = 0.02
 
-# Runs saved in one transaction: so many that the disk's confirmation costs little beside the writing.
+# Runs saved in one transaction: enough that the disk's confirmation costs little compared with the writing.
 SAVED_TOGETHER = 32
 
-# The time for saving that may be put by: no turn takes much longer for it.
+# Most time for saving that may accumulate: saving prolongs no turn by more than that.
 MAX_SAVE_SECONDS = 0.25
 
-# The end of the daemon may take two seconds in all.
+# Seconds for the last save: the daemon must end within two.
 LAST_SAVE_SECONDS = 1.0
 
-# Share of the time that may go into looking for new files: ten thousand directories are looked through less often.
+# Share of the time that may go into the search for new files: ten thousand directories are searched less often.
 DISCOVER_SHARE = 0.01
 
 Clock = Callable[[], float]
@@ -54,13 +54,13 @@ def _never() -> bool:
 
 
 class Sink(Protocol):
-    """Where snapshots go: the exporter."""
+    """Receiver of snapshots: the exporter."""
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Show this snapshot from now on."""
+        """Serve this snapshot from now on."""
 
     def observe_loop(self, seconds: float) -> None:
-        """A turn of all runs took so long."""
+        """Record the duration of one turn over all runs."""
 
 
 class Daemon:
@@ -69,16 +69,16 @@ class Daemon:
     Args:
         config: The settings; `config.watch.paths` says what is read.
         store: Where the state is kept.
-        listener: Told of every journal entry after it was saved.
+        listener: Called with every journal entry after it was saved.
         clock: Seconds since the epoch.
 
     Attributes:
         runs: The runs, by name.
-        problems: What hinders the daemon as a whole, a sentence each.
-        behind: The last turn ended before all was read.
+        problems: Problems of the daemon as a whole, a sentence each.
+        behind: Whether the last turn ended before all was read.
 
     Raises:
-        ConfigError: The key file cannot be used, or a format is not known.
+        ConfigError: The key file cannot be used, or there is no such format.
     """
 
     def __init__(self, config: Config, store: Store, listener: Listener, *, clock: Clock = time.time) -> None:
@@ -96,20 +96,20 @@ class Daemon:
         self._unsaved: dict[str, WatchedRun] = {}
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
-        self._next = 0  # the run that a broken-off turn goes on with
-        self._round = (False, False)  # what it had found: anything to read, a run that is behind
+        self._next = 0  # index of the run at which an interrupted turn continues
+        self._round = (False, False)  # its results until then: anything was read, a run is behind
         self.behind = False
 
     def discover(self) -> None:
-        """Look for runs and logs that are new."""
+        """Search the watched paths for new runs and logs."""
         self._discovered_at = self._clock()
         found = discover(self._config.watch.paths)
         self.problems = list(found.problems)
-        followed = {reader.path: name for name, watched in self.runs.items() for reader in watched.readers}
+        followed = {reader.path: name for name, run in self.runs.items() for reader in run.logs.readers}
         for _, group in itertools.groupby(found.logs, key=lambda log: log.run):
             logs = list(group)
-            known = {followed[log.path] for log in logs if log.path in followed}
-            name = min(known) if known else self._name(logs)
+            names = {followed[log.path] for log in logs if log.path in followed}
+            name = min(names) if names else self._name(logs)
             if name not in self.runs:
                 self.runs[name] = WatchedRun(
                     name, [], self._control(name, logs[0]), self._config, self._store, self._listener, self._key
@@ -120,9 +120,9 @@ class Daemon:
             self.problems.extend(self._uncontrolled.values())
 
     def _name(self, logs: Sequence[Log]) -> str:
-        """The name that the run of `logs` has had before, or one that no other run has.
+        """The name under which the store has the run of `logs`, or one that no other run has.
 
-        What discovery calls a run depends on the other runs that are there; what it is called in the journal must not.
+        The name that discovery gives depends on the other runs that it finds; the name in the journal must not.
         """
         for log in logs:
             if (name := self._store.run_of(str(log.path))) is not None:
@@ -137,10 +137,10 @@ class Daemon:
         return name if name not in taken else str(logs[0].path)
 
     def _control(self, name: str, log: Log) -> Path | None:
-        """The control directory of a new run; one that another run has is left to that."""
+        """The control directory of a new run, or None where another run has it already."""
         control = Path(self._config.watch.control or log.control)
-        for other, watched in self.runs.items():
-            if watched.actuator is not None and watched.actuator.control.path == control:
+        for other, run in self.runs.items():
+            if run.control == control:
                 self._uncontrolled[name] = (
                     f"{name}: only watched, because run {other} commands the trainer of {control}"
                 )
@@ -148,20 +148,24 @@ class Daemon:
         return control
 
     def turn(self, stopped: Callable[[], bool] = _never, *, final: bool = False) -> bool:
-        """Let runs take their turn, until all had it, TURN_SECONDS are over or `stopped` comes true.
+        """Give runs their turn, until all had it, TURN_SECONDS are over or `stopped` returns True.
 
-        What was broken off is finished by the next call, which does not begin anew: where turns take long, runs that were
-        just looked at must not be looked at again before the wait.
+        An interrupted turn is completed by the next call instead of started over: where turns take long, no run must have
+        two before the wait.
+
+        Args:
+            stopped: Asked before each run whether to end.
+            final: The logs are complete.
 
         Returns:
-            Whether there was anything to read, or is anything that was not looked at.
+            Whether anything was read, or a run has not had its turn.
         """
         progress, behind = self._round
         requests = self._requests()
         ends = time.perf_counter() + TURN_SECONDS
         runs = list(self.runs.values())[self._next :]
         self._next, self._round = 0, (False, False)
-        for taken, watched in enumerate(runs):
+        for taken, run in enumerate(runs):
             if stopped():
                 break
             if taken and time.perf_counter() > ends:
@@ -169,15 +173,15 @@ class Daemon:
                 progress = behind = True
                 break
             now = self._clock()
-            asked = [request for request in requests.get(watched.name, ()) if not watched.is_answered(request)]
-            progress |= watched.turn(now, final=final)
-            behind |= watched.behind
-            for request in asked:
-                operator.handle(watched, request, self._config.policy, now)
-            if asked:
-                watched.save(now)
-            if watched.unsaved:
-                self._unsaved.setdefault(watched.name, watched)
+            due = [request for request in requests.get(run.name, ()) if not run.is_answered(request)]
+            progress |= run.turn(now, final=final)
+            behind |= run.logs.behind
+            for request in due:
+                operator.handle(run, request, self._config.policy, now)
+            if due:
+                run.save(now)
+            if run.unsaved:
+                self._unsaved.setdefault(run.name, run)
         self._save_some()
         self.behind = behind
         return progress
@@ -186,12 +190,12 @@ class Daemon:
         try:
             return self._store.requests()
         except sqlite3.Error:
-            for watched in self.runs.values():
-                watched.counts["errors"]["not_saved"] += 1
+            for run in self.runs.values():
+                run.logs.errors["not_saved"] += 1
             return {}
 
     def _save_some(self) -> None:
-        """Save the runs that were not saved for longest, as many as there is time for, and those that are pressing."""
+        """Save the runs that are pressing, and of the others the least recently saved, as many as there is time for."""
         now = time.perf_counter()
         self._save_seconds = min(MAX_SAVE_SECONDS, self._save_seconds + SAVE_SHARE * (now - self._saved_at))
         self._saved_at = now
@@ -200,39 +204,39 @@ class Daemon:
 
     def _save(self, seconds: float) -> None:
         ends = time.perf_counter() + seconds
-        waiting = sorted(self._unsaved.values(), key=lambda watched: not watched.pressing)
+        waiting = sorted(self._unsaved.values(), key=lambda run: not run.logs.pressing)
         for at in range(0, len(waiting), SAVED_TOGETHER):
             together = waiting[at : at + SAVED_TOGETHER]
-            if not together[0].pressing and (seconds <= 0 or time.perf_counter() > ends):
+            if not together[0].logs.pressing and (seconds <= 0 or time.perf_counter() > ends):
                 break
             save_together(self._store, together, self._clock())
             if together[0].unsaved:  # the disk refuses
                 break
-        self._unsaved = {name: watched for name, watched in self._unsaved.items() if watched.unsaved}
+        self._unsaved = {name: run for name, run in self._unsaved.items() if run.unsaved}
 
     def save(self) -> None:
-        """Save all that is not saved."""
+        """Save every run with unsaved state."""
         self._save(float("inf"))
 
-    def read_all(self, *, final: bool = False, tell: Callable[[], object] = lambda: None) -> None:
-        """Take turns until there is nothing more to read, and save; `tell` is called after each."""
+    def read_all(self, *, final: bool = False, after_turn: Callable[[], object] = lambda: None) -> None:
+        """Take turns until there is nothing more to read, and save; call `after_turn` after each."""
         while self.turn(final=final):
-            tell()
+            after_turn()
         self.save()
 
     def run(self, waker: Waker, sink: Sink) -> None:
         """Take turns until the waker is stopped."""
-        unheard, discovering = False, 0.0
+        hints_due, discovering = False, 0.0
         while True:
             began = time.perf_counter()
             if self._clock() - self._discovered_at >= max(DISCOVER_SECONDS, discovering / DISCOVER_SHARE):
                 self.discover()
                 discovering = time.perf_counter() - began
-                unheard = True
+                hints_due = True
             self.turn(lambda: waker.stopped)
-            if unheard and not self.behind:  # who is behind needs no hint
+            if hints_due and not self.behind:  # a daemon that is behind reads on without a hint
                 waker.watch(self._directories())
-                unheard = False
+                hints_due = False
             sink.publish(self.snapshot())
             sink.observe_loop(time.perf_counter() - began)
             if waker.stopped or not (self.behind or waker.wait()):
@@ -240,28 +244,31 @@ class Daemon:
         self._save(LAST_SAVE_SECONDS)
 
     def wait_for_input(self) -> bool:
-        """Wait for more of standard input. -> whether it is read and has not ended."""
-        tails = (reader.tail for watched in self.runs.values() for reader in watched.readers)
+        """Wait for more of standard input.
+
+        Returns:
+            Whether standard input is among the logs and has not ended.
+        """
+        tails = (reader.tail for run in self.runs.values() for reader in run.logs.readers)
         open_input = next((tail for tail in tails if isinstance(tail, Stdin) and not tail.ended), None)
         if open_input is not None:
             open_input.wait(self._config.daemon.poll_seconds)
         return open_input is not None
 
     def _directories(self) -> set[Path]:
-        logs = {reader.path.parent for watched in self.runs.values() for reader in watched.readers}
+        logs = {reader.path.parent for run in self.runs.values() for reader in run.logs.readers}
         logs.discard(STDIN.parent)
-        controls = {w.actuator.control.path for w in self.runs.values() if w.actuator is not None}
-        return logs | controls
+        return logs | {run.control for run in self.runs.values() if run.control is not None}
 
     def snapshot(self) -> Snapshot:
-        """What the outside may see."""
+        """Return the status of all runs."""
         now = self._clock()
-        return Snapshot(now, tuple(watched.status(now) for watched in self.runs.values()))
+        return Snapshot(now, tuple(run.status(now) for run in self.runs.values()))
 
     def close(self) -> None:
-        """Let go of all logs."""
-        for watched in self.runs.values():
-            watched.close()
+        """Close all logs."""
+        for run in self.runs.values():
+            run.close()
 
 
 def _read_key(key_file: str) -> bytes | None:

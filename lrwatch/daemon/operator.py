@@ -1,4 +1,4 @@
-"""What operators ask of a run: answered in the daemon, journalled with the actor, refused in words by a bound."""
+"""Requests of operators: carried out in the daemon, journalled with the actor, refused in words by a bound."""
 
 from __future__ import annotations
 
@@ -11,118 +11,126 @@ from lrwatch.core.strategies import STRATEGIES
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.store import Request
 
-Outcome = tuple[bool, str]
+Reply = tuple[bool, str]
+"""Whether the request was carried out, and a sentence."""
 
 
-class Following(msgspec.Struct):
-    """What `lrwatch strategy` asks, as JSON: see `Pilot.follow`."""
+class StrategyRequest(msgspec.Struct):
+    """The argument of `lrwatch strategy`, as JSON: see `Policy.follow`."""
 
     strategy: str
     every: int = 0
     length: int = 0
 
 
-_NOBODY_LISTENS = "no trainer listens in this run's control directory"
+_NOT_ATTACHED = "no trainer listens in this run's control directory"
 
 
-def handle(watched: WatchedRun, request: Request, options: PolicyOptions, now: float) -> None:
-    """Do what was asked, and answer: whether it was done, and a sentence. Both are journalled."""
+def handle(run: WatchedRun, request: Request, options: PolicyOptions, now: float) -> None:
+    """Carry out a request, and answer whether that was possible. Both are journalled.
+
+    Args:
+        run: The run that it is about.
+        request: The request.
+        options: The settings; their bounds hold for operators too.
+        now: Seconds since the epoch.
+    """
     try:
-        done, text = _do(watched, request, options, now)
+        done, text = _reply(run, request, options, now)
     except ValueError:
         done, text = False, f"{request.argument!r} is no number, and {request.verb} needs one"
-    watched.answer(request, done=done, text=text)
+    run.answer(request, done=done, text=text)
 
 
-def _do(watched: WatchedRun, request: Request, options: PolicyOptions, now: float) -> Outcome:
+def _reply(run: WatchedRun, request: Request, options: PolicyOptions, now: float) -> Reply:
     match request.verb:
         case "set":
-            return _set(watched, float(request.argument), request.actor, options, now)
+            return _set(run, float(request.argument), request.actor, options, now)
         case "undo":
-            return _undo(watched, request.actor, now)
+            return _undo(run, request.actor, now)
         case "hold":
-            watched.held = True
+            run.commands.held = True
             return True, "held: decisions are journalled and not sent"
         case "resume":
-            return _resume(watched)
+            return _resume(run)
         case "strategy":
-            return _follow(watched, request.argument)
+            return _follow(run, request.argument)
         case "decay":
-            return _decay(watched)
+            return _decay(run)
         case "approve":
-            return _approve(watched, request, options, now)
+            return _approve(run, request, options, now)
         case "deny":
-            return _deny(watched, int(request.argument))
-        case unknown:  # asked by a newer version
-            return False, f"{unknown!r} is nothing that this daemon knows how to do"
+            return _deny(run, int(request.argument))
+        case unknown:  # from a newer version
+            return False, f"this daemon does not know the request {unknown!r}"
 
 
 def _set(
-    watched: WatchedRun, scale: float, actor: str, options: PolicyOptions, now: float, *, reload: bool = False
-) -> Outcome:
+    run: WatchedRun, scale: float, actor: str, options: PolicyOptions, now: float, *, reload: bool = False
+) -> Reply:
     if not math.isfinite(scale) or not options.min_scale <= scale <= options.max_scale:
         bounds = f"{options.min_scale:g} to {options.max_scale:g} ([policy] min_scale, max_scale)"
         return False, f"scale {scale:g} is outside {bounds}"
-    if not watched.can_send:
-        return False, _NOBODY_LISTENS
-    watched.send(scale, reason=f"{actor} asked for it", actor=actor, now=now, reload=reload)
+    if not run.commands.can_send:
+        return False, _NOT_ATTACHED
+    run.commands.send(scale, reason=f"{actor} asked for it", actor=actor, now=now, reload=reload)
     return True, f"scale {scale:g} is on its way"
 
 
-def _undo(watched: WatchedRun, actor: str, now: float) -> Outcome:
-    if len(watched.scales) < 2:
+def _undo(run: WatchedRun, actor: str, now: float) -> Reply:
+    scales = run.commands.scales
+    if len(scales) < 2:
         return False, "nothing to undo: no command was applied"
-    if not watched.can_send:
-        return False, _NOBODY_LISTENS
-    scale = watched.scales[-2]
-    watched.send(scale, reason=f"{actor} undid scale {watched.scales[-1]:g}", actor=actor, now=now)
-    return True, f"scale {scale:g} is on its way"
+    if not run.commands.can_send:
+        return False, _NOT_ATTACHED
+    run.commands.send(scales[-2], reason=f"{actor} undid scale {scales[-1]:g}", actor=actor, now=now)
+    return True, f"scale {scales[-2]:g} is on its way"
 
 
-def _resume(watched: WatchedRun) -> Outcome:
-    if not watched.held:
+def _resume(run: WatchedRun) -> Reply:
+    if not run.commands.held:
         return True, "it was not held"
-    watched.held = False
-    watched.run.refused(until=0.0)  # what was decided meanwhile is decided anew
+    run.commands.held = False
+    run.pipeline.refused(until=0.0)  # decisions that were held are made again
     return True, "decisions are sent again"
 
 
-def _follow(watched: WatchedRun, argument: str) -> Outcome:
+def _follow(run: WatchedRun, argument: str) -> Reply:
     try:
-        asked = msgspec.json.decode(argument, type=Following)
+        wanted = msgspec.json.decode(argument, type=StrategyRequest)
     except msgspec.DecodeError as error:
-        return False, f"{argument!r} is no strategy that this daemon knows how to follow: {error}"
-    strategy = STRATEGIES.get(asked.strategy)
-    if strategy is not None and strategy.NEEDS_TRAINER and not watched.can_send:
-        return False, _NOBODY_LISTENS
+        return False, f"this daemon cannot follow the strategy {argument!r}: {error}"
+    strategy = STRATEGIES.get(wanted.strategy)
+    if strategy is not None and strategy.NEEDS_TRAINER and not run.commands.can_send:
+        return False, _NOT_ATTACHED
     try:
-        watched.run.follow(asked.strategy, every=asked.every, length=asked.length)
+        run.pipeline.follow(wanted.strategy, every=wanted.every, length=wanted.length)
     except ValueError as error:
         return False, str(error)
-    watched.proposals.clear()  # another strategy made them
-    return True, f"{asked.strategy} decides from step {watched.run.step or 0} on"
+    run.commands.proposals.clear()  # they are of another strategy
+    return True, f"{wanted.strategy} decides from step {run.pipeline.step or 0} on"
 
 
-def _decay(watched: WatchedRun) -> Outcome:
+def _decay(run: WatchedRun) -> Reply:
     try:
-        watched.run.decay_now()
+        run.pipeline.decay_now()
     except ValueError as error:
         return False, str(error)
-    return True, f"the decay begins at step {watched.run.step or 0}"
+    return True, f"the decay begins at step {run.pipeline.step or 0}"
 
 
-def _approve(watched: WatchedRun, request: Request, options: PolicyOptions, now: float) -> Outcome:
-    proposal = watched.proposals.get(int(request.argument))
+def _approve(run: WatchedRun, request: Request, options: PolicyOptions, now: float) -> Reply:
+    proposal = run.commands.proposals.get(int(request.argument))
     if proposal is None:
         return False, f"entry {request.argument} of the journal is no open proposal of this run"
-    done, text = _set(watched, proposal.scale, request.actor, options, now, reload=proposal.reload)
+    done, text = _set(run, proposal.scale, request.actor, options, now, reload=proposal.reload)
     if done:
-        watched.proposals.clear()  # older ones were made on an older curve
+        run.commands.proposals.clear()  # older ones rest on an older curve
     return done, text
 
 
-def _deny(watched: WatchedRun, entry: int) -> Outcome:
-    if watched.proposals.pop(entry, None) is None:
+def _deny(run: WatchedRun, entry: int) -> Reply:
+    if run.commands.proposals.pop(entry, None) is None:
         return False, f"entry {entry} of the journal is no open proposal of this run"
-    watched.run.refused()
+    run.pipeline.refused()
     return True, "denied; nothing is proposed for a horizon"

@@ -1,7 +1,7 @@
-"""When to look again. The clock decides; a file event only shortens the wait.
+"""The wait between two turns. The clock decides; a file event only shortens it.
 
-File events are a hint and no more: network file systems, overlays and full queues lose them, so everything that they
-bring would be found by the next poll too, later.
+File events are a hint and no more: network file systems, overlays and full queues lose them. The next poll finds
+everything that an event announces, only later.
 """
 
 from __future__ import annotations
@@ -23,33 +23,32 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-# Events come in bursts; reading after each would cost more than it is worth.
+# Events come in bursts, and a read after each would cost more than it brings.
 SETTLE_SECONDS = 0.05
 
-# Hints may bring turns forward until they take this share of the time. A turn over one run takes a millisecond and may come
-# at once; one over a thousand takes so long that the poll comes first.
+# Share of the time that turns may take when hints bring them forward. A turn over one run takes a millisecond and may come
+# at once; one over a thousand takes long enough that the poll comes first.
 TURN_SHARE = 0.02
 
-# Events a second above which listening rests: each costs about 0.1 ms in watchdog's threads, whether it is used or not, and
-# when so much happens there is something to read at every poll.
+# Events a second above which listening pauses: each costs about 0.1 ms in watchdog's threads, used or not, and at that rate
+# every poll finds something to read.
 MAX_HINTS_A_SECOND = 200
 
-# Seconds that listening rests for. Trying again costs a second's events.
+# Length of such a pause. The next try costs a second of events.
 REST_SECONDS = 60.0
 
-# The end of the daemon may take two seconds in all.
+# Seconds that the end waits for watchdog's threads: the daemon must end within two.
 JOIN_SECONDS = 1.0
 
-# Directories watched at the most: each is a thread of watchdog's, and where there are many runs, there is something to read at
-# every poll.
+# Most directories that are watched: each is a thread of watchdog's, and with many runs every poll finds something to read.
 MAX_DIRECTORIES = 64
 
-# What may be something to read: also a log that another took the place of.
+# Events that may mean something to read; a move may replace a log by another.
 _HEARD: list[type[FileSystemEvent]] = [FileCreatedEvent, FileModifiedEvent, FileMovedEvent, DirCreatedEvent]
 
 
 class Waker(FileSystemEventHandler):
-    """Waits for the next turn.
+    """Timer of the turns.
 
     Args:
         poll_seconds: The longest wait.
@@ -77,7 +76,7 @@ class Waker(FileSystemEventHandler):
         return self._stopped
 
     def watch(self, directories: Iterable[Path]) -> None:
-        """Listen in `directories` too. One that cannot be listened in is polled like all others."""
+        """Listen in `directories` too. One that takes no listener is polled like all others."""
         now = time.monotonic()
         self._rest_if_flooded(now)
         if self._observer is None or now < self._rests_until:
@@ -93,15 +92,18 @@ class Waker(FileSystemEventHandler):
             self._directories.add(directory)
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Called in watchdog's thread."""
+        """Take a hint; called in watchdog's thread."""
         self._hints += 1
         if self._woken.empty():
             self._woken.put(None)
 
     def wait(self) -> bool:
-        """Wait until a poll interval after the last look, or for less if there is an event. -> whether to go on.
+        """Wait until a poll interval after the last turn began, or for less if there is an event.
 
-        A turn that takes longer than half the interval is followed by a wait as long as it, and no longer than the interval.
+        A turn that takes longer than half the interval is followed by a wait of its own length, at most the interval.
+
+        Returns:
+            Whether to continue: False once `stop` was called.
         """
         now = time.monotonic()
         turn = now - self._turn_from
@@ -126,12 +128,12 @@ class Waker(FileSystemEventHandler):
         self._hints, self._counted_from = 0, now
 
     def stop(self) -> None:
-        """End the wait, now and from now on. May be called from a signal handler."""
+        """End the wait, and every later one. A signal handler may call it."""
         self._stopped = True
         self._woken.put(None)
 
     def close(self) -> None:
-        """End the listening."""
+        """Stop listening."""
         self._observer = self._end(self._observer)
 
     @staticmethod

@@ -7,10 +7,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -23,7 +22,8 @@ from lrwatch.demo.sweep import LR, STEPS
 from lrwatch.errors import InputError
 from lrwatch.export.exporter import Exporter
 from lrwatch.offline.report_data import curves, of_run
-from lrwatch.report import Curve, write
+from lrwatch.report import MetricCurve, write
+from lrwatch.report.model.timeline import LrChange, lr_changes
 from lrwatch.store import Entry, Store
 
 SETTINGS = """\
@@ -147,54 +147,50 @@ def _check(trainers: Iterable[subprocess.Popen[bytes]], home: Path) -> None:
             )  # fmt: skip
 
 
-def _final(found: Iterable[Curve]) -> float:
+def _final(found: Iterable[MetricCurve]) -> float:
     return next(float(curve.values[-1]) for curve in found if curve.role == "val")
 
 
 def _print(entries: Iterable[Entry], with_lrwatch: float, without: float) -> int:
-    rows, unanswered = changes(entries)
+    changes = lr_changes(entry.event for entry in entries)
+    unanswered = sum(change.answer != "acknowledged" for change in changes)
     better = (without - with_lrwatch) / without
     click.echo(f"\n{'final validation loss':24}{'without lrwatch':>18}{'with lrwatch':>16}")
     click.echo(
         f"{'':24}{without:>18.5f}{with_lrwatch:>16.5f}   {100 * abs(better):.1f} % {'lower' if better > 0 else 'higher'}"
     )
-    for row in rows:
-        click.echo(f"\nstep {row['step']}: scale {row['scale']:g}, {row['answer']}")
-        click.echo(f"  why     {row['reason']}")
-        click.echo(f"  effect  {row['effect']}")
-    if not rows:
+    for change in changes:
+        click.echo(f"\nstep {change.step}: scale {change.scale:g}, {answer_in_words(change)}")
+        click.echo(f"  why     {change.reason}")
+        click.echo(f"  effect  {effect_of(change)}")
+    if not changes:
         click.echo("\nthe learning rate was not changed")
     if unanswered:
-        click.echo(f"\n{unanswered} of {len(rows)} commands were not acknowledged")
+        click.echo(f"\n{unanswered} of {len(changes)} commands were not acknowledged")
     return 1 if unanswered or better <= 0 else 0
 
 
-def changes(entries: Iterable[Entry]) -> tuple[list[dict[str, Any]], int]:
-    """Every command with its answer and its effect; and how many were not acknowledged."""
-    rows: list[dict[str, Any]] = []
-    for entry in entries:
-        event = entry.event
-        match event["event"]:
-            case "command":
-                why = "it takes a change back" if event["cause"] == "restore" else "too little came after it to tell"
-                rows.append({**event, "answer": "not acknowledged", "effect": f"not measured: {why}"})
-            case "acknowledged" if rows:
-                rows[-1]["answer"] = f"acknowledged at step {event['step']}"
-            case "rejected" if rows:
-                rows[-1]["answer"] = f"rejected: {event['code']}"
-            case "effect" if rows:
-                rows[-1]["effect"] = _effect(event)
-            case _:
-                pass
-    return rows, sum(not row["answer"].startswith("acknowledged") for row in rows)
+def answer_in_words(change: LrChange) -> str:
+    """Say how the trainer answered a command."""
+    match change.answer:
+        case "acknowledged":
+            return f"acknowledged at step {change.answer_step}"
+        case "rejected":
+            return f"rejected: {change.code}"
+        case _:
+            return "not acknowledged"
 
 
-def _effect(event: Mapping[str, Any]) -> str:
-    """What came of a command: whether it helped first, then the two levels that say so."""
-    words = effect_in_words(event["gain"], event["lower"], event["upper"])
-    if "since" not in event:  # too old a journal
+def effect_of(change: LrChange) -> str:
+    """Say whether a command helped, and the two levels that show it."""
+    effect = change.effect
+    if effect is None:
+        reason = "it takes a change back" if change.cause == "restore" else "too little came after it to tell"
+        return f"not measured: {reason}"
+    words, line = effect_in_words(effect.gain, effect.lower, effect.upper), effect.line
+    if line is None or effect.step is None:
         return words
     return (
-        f"{words}; {event['came']:.4g} after {event['step'] - event['since']} steps, where going on would have given "
-        f"{event['expected']:.4g}"
+        f"{words}; {line.came:.4g} after {effect.step - line.since} steps, where going on would have given "
+        f"{line.expected:.4g}"
     )

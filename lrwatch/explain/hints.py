@@ -1,4 +1,4 @@
-"""What is wrong with a line that gave no sample, or with a file that is no log: the guesses behind `explain`."""
+"""Hints for a line that gave no sample, or for a file that is no log: the guesses of an explanation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADER = "names of columns"
 REPEATED = "repeats a line that was read, or the same bar on its way"
 BINARY = "bytes that are no text"
 
-# Bytes of a line that are looked at, and distinct misspelt names that are remembered.
+# Bytes of a line that are examined, and distinct misspelt names that are remembered.
 _LOOKED = 2048
 MAX_NAMES = 256
 
@@ -36,7 +36,7 @@ _WELL_KNOWN = (
     "loss", "train_loss", "val_loss", "eval_loss", "step", "global_step", "epoch", "iteration", "iter", "lr",
     "learning_rate",
 )  # fmt: skip
-# How alike a misspelt name is, between 0 and 1: `los` and `lss` for loss, not `cost`.
+# Similarity of a misspelt name, between 0 and 1: `los` and `lss` for loss, not `cost`.
 _ALIKE = 0.75
 # A name of more parts is a path. A date is no misspelt step.
 _PART = re.compile(r"[./]")
@@ -59,7 +59,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
 
 
 def foreign(head: bytes) -> tuple[str, str] | None:
-    """What a file is that is no log, and what to do: by its first bytes. None where they say nothing.
+    """Name the kind of a file that is no log, by its first bytes, and what to do; None where they do not tell.
 
     >>> foreign(b"PAR1...")
     ('a Parquet file', 'Save it as CSV.')
@@ -68,12 +68,12 @@ def foreign(head: bytes) -> tuple[str, str] | None:
 
 
 def has_number(line: bytes) -> bool:
-    """Whether a number stands in `line`; a digit within a name is none."""
+    """Return whether `line` has a number; a digit within a name is none."""
     return _NUMBER.search(line[:_LOOKED]) is not None
 
 
 def reason(line: bytes) -> str:
-    """Why `line` gave no sample, as far as it shows.
+    """Guess why `line` gave no sample.
 
     >>> reason(b"Loading data"), reason(b"los: 2.5"), reason(b"    loss = model(x, 2)")
     ('no number in it', 'numbers, but no name that is a step, an epoch or a loss', 'looks like program code or a configuration')
@@ -93,7 +93,7 @@ def reason(line: bytes) -> str:
 
 
 def names(line: bytes) -> list[str]:
-    """What stands in front of the numbers in `line`.
+    """Return the names before the numbers in `line`.
 
     >>> names(b"los: 2.5 foo 3 note=x")
     ['los', 'foo']
@@ -102,7 +102,7 @@ def names(line: bytes) -> list[str]:
 
 
 def meant(name: str) -> str | None:
-    """The well-known name that `name` may be a misspelling of.
+    """Return the well-known name that `name` may be a misspelling of, or None.
 
     >>> meant("los"), meant("Los/train"), meant("accuracy")
     ('loss', 'loss', None)

@@ -1,25 +1,26 @@
-"""What lies in a directory, each file judged by its content."""
+"""Scan a directory for logs: each file is judged by its content."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
 from lrwatch.errors import LrwatchError
 from lrwatch.explain.hints import foreign, reason
-from lrwatch.formats import FORMATS, HEAD_BYTES
+from lrwatch.formats import FORMATS
 from lrwatch.protocol import DESIRED_NAME, OBSERVED_NAME
-from lrwatch.sources.compressed import open_log
 from lrwatch.sources.database import is_database
 from lrwatch.sources.discover import MAX_DEPTH
+from lrwatch.sources.reader import beginning
 from lrwatch.sources.table import read
 
-# Files that are looked at, some 20 ms each, in all directories together. A run writes tens.
+# Files that are scanned, some 20 ms each, in all directories together. A run writes tens.
 MAX_FILES = 500
-# Bytes at the beginning of a file by which it is told from what is no text at all.
+# Bytes at the beginning of a file that show whether it is text.
 _FIRST_BYTES = 4096
 
 _OWN = frozenset({DESIRED_NAME, OBSERVED_NAME, "lrwatch.toml"})
@@ -28,32 +29,32 @@ _NO_LOG = "no metric in it"
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """One file.
+    """Result of scanning one file.
 
     Attributes:
-        path: Where it is.
+        path: The file.
         format: Name of its format, or None where nothing understands it.
         rows: Records with samples, in its beginning where it is long.
         axis: What its steps count.
         metrics: Metric to number of samples.
-        why: Why it is no log, or "".
+        problem: Why it is no log, or "".
     """
 
     path: Path
     format: str | None = None
     rows: int = 0
     axis: Axis = "record"
-    metrics: dict[str, int] | None = None
-    why: str = ""
+    metrics: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
 
     @property
     def loss(self) -> str | None:
         """The metric that would be watched in it."""
-        return primary(self.metrics or ())
+        return primary(self.metrics)
 
 
 def files(directory: Path) -> tuple[list[Path], str]:
-    """The regular files at or below `directory`, without hidden ones, and what was left out, a sentence or ""."""
+    """List the regular files at or below `directory`, without hidden ones, and tell what was left out, a sentence or ""."""
     found: list[Path] = []
     level = [directory]
     for _ in range(MAX_DEPTH + 1):
@@ -78,23 +79,22 @@ def files(directory: Path) -> tuple[list[Path], str]:
     return found, f"directories more than {MAX_DEPTH} levels deep were not looked at" if level else ""
 
 
-def look(path: Path) -> ScannedFile:
-    """What `path` is. Never raises for what lies in it."""
+def scan(path: Path) -> ScannedFile:
+    """Judge a file by its content. Never raises for what lies in it."""
     try:
-        with open_log(path) as file:
-            head = file.read(_FIRST_BYTES)
+        head = beginning(path, _FIRST_BYTES)
         if not head.strip():
-            return ScannedFile(path, metrics={}, why="empty")
-        known = is_database(head) or any(format_.claims(head) for format_ in FORMATS)
-        if not known and (other := foreign(head)) is not None:
-            return ScannedFile(path, metrics={}, why=other[0])
-        if not known and head.count(b"\0") * 10 > len(head):
-            return ScannedFile(path, metrics={}, why=reason(head))
-        reading = read(path, limit=HEAD_BYTES)
+            return ScannedFile(path, problem="empty")
+        is_log = is_database(head) or any(format_.claims(head) for format_ in FORMATS)
+        if not is_log and (other := foreign(head)) is not None:
+            return ScannedFile(path, problem=other[0])
+        if not is_log and head.count(b"\0") * 10 > len(head):
+            return ScannedFile(path, problem=reason(head))
+        reading = read(path, only_beginning=True)
     except (OSError, EOFError, LrwatchError) as error:
         found = error.found if isinstance(error, LrwatchError) else getattr(error, "strerror", None) or str(error)
-        return ScannedFile(path, metrics={}, why=found)
+        return ScannedFile(path, problem=found)
     metrics = {name: len(column.values) for name, column in reading.columns().items() if role(name) != "epoch"}
     if not metrics:
-        return ScannedFile(path, metrics={}, why="a database of another kind" if reading.problem else _NO_LOG)
+        return ScannedFile(path, problem="a database of another kind" if reading.problem else _NO_LOG)
     return ScannedFile(path, reading.format, reading.rows, reading.axis, metrics)

@@ -1,4 +1,4 @@
-"""What lrwatch tells Prometheus and the health checks, over HTTP. Reads the snapshot and nothing else; changes nothing."""
+"""The HTTP side of the daemon: Prometheus, health checks, a landing page. Reads the snapshot only, and changes nothing."""
 
 from lrwatch.export.exporter import Exporter
 

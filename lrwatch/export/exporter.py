@@ -1,6 +1,6 @@
 """The exporter: one HTTP address with `/metrics`, `/healthz`, `/readyz` and a landing page at `/`.
 
-It reads published snapshots and changes nothing. The daemon's loop publishes; scrapes run in threads of their own, so
+It reads published snapshots and changes nothing. The daemon's loop publishes; scrapes run in threads of their own, so that
 a slow one never holds up the loop.
 """
 
@@ -18,7 +18,7 @@ from lrwatch.core.snapshot import Snapshot
 from lrwatch.errors import InputError, UsageError
 from lrwatch.export import metrics
 from lrwatch.export.collector import Instruments, RunCollector
-from lrwatch.export.http import Answer, Server, text
+from lrwatch.export.http import Response, Server, text
 from lrwatch.export.pages import page
 
 DEFAULT_HOST = "127.0.0.1"
@@ -33,14 +33,14 @@ _MAX_PORT = 65_535
 
 
 class Exporter:
-    """Serves what the daemon publishes.
+    """HTTP exporter of the daemon's snapshots.
 
     Args:
         address: `HOST:PORT`. Port 0 takes a free one; an empty host is 127.0.0.1; an IPv6 host stands in brackets.
         clock: Monotonic seconds, for the age of the last publication.
 
     Attributes:
-        notifications: Counter of notifications that were tried; the sender counts.
+        notifications: Counter of notifications that were tried; their sender increments it.
         notifications_failed: Counter of those that could not be delivered.
 
     Raises:
@@ -68,7 +68,10 @@ class Exporter:
         ProcessCollector(registry=self._registry)
 
     def start(self) -> tuple[str, int]:
-        """Listen, and serve in a thread; gives the host and the port that were taken.
+        """Listen, and serve in a thread.
+
+        Returns:
+            The host and the port that were taken.
 
         Raises:
             InputError: The address is in use, unknown or not allowed.
@@ -87,13 +90,13 @@ class Exporter:
         return str(host), int(port)
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Serve this snapshot from now on. Cheap: the work is done when somebody looks."""
+        """Serve this snapshot from now on. Cheap: the work is done at each request."""
         self._snapshot = snapshot
         self._runs.publish(snapshot)
         self._published_at = self._clock()
 
     def observe_loop(self, seconds: float) -> None:
-        """Note how long one round of the daemon took."""
+        """Record the duration of one round of the daemon."""
         self._loop.observe(seconds)
 
     def close(self) -> None:
@@ -102,21 +105,21 @@ class Exporter:
             self._server.close()
             self._server = None
 
-    def _respond(self, path: str, accept: str) -> Answer:
+    def _respond(self, path: str, accept: str) -> Response:
         match path:
             case "/metrics":
                 encode, content_type = _encoder(accept)
-                return Answer(200, content_type, encode(self._registry))
+                return Response(200, content_type, encode(self._registry))
             case "/healthz":
                 return self._health()
             case "/readyz":
                 return text(503, "nothing was published yet") if self._snapshot is None else text(200, "ok")
             case "/":
-                return Answer(200, "text/html; charset=utf-8", page(self._snapshot))
+                return Response(200, "text/html; charset=utf-8", page(self._snapshot))
             case _:
                 return text(404, "not found; see /")
 
-    def _health(self) -> Answer:
+    def _health(self) -> Response:
         age = self._clock() - self._published_at
         if age <= UNHEALTHY_AFTER_SECONDS:
             return text(200, "ok")
@@ -127,7 +130,7 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     try:
         return choose_encoder(accept)
     except TypeError:
-        # The library compares a version that is no number; who asks for such a one gets the oldest format.
+        # The library compares a version that is no number. A client that sends one gets the oldest format.
         return choose_encoder("")
 
 

@@ -1,4 +1,4 @@
-"""A small HTTP server for pages that only read: bounded in connections and time, so that no client can hold it up."""
+"""A small HTTP server for read-only pages, bounded in connections and time, so that no client can hold it up."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-# Prometheus and a few people look at one daemon; each connection is a thread in a machine that has a training to do.
+# Prometheus and a few people read from one daemon; each connection is a thread on a machine that has a training to do.
 MAX_CONNECTIONS = 32
 
-# A client that neither sends nor takes a byte for so long is gone; Prometheus itself gives up a scrape after 10 s.
+# A client that neither sends nor takes a byte for this long is gone; Prometheus itself gives up a scrape after 10 s.
 CONNECTION_TIMEOUT_SECONDS = 5.0
 
 # Connections that wait to be accepted; one beyond it is retried by its client a second later.
@@ -29,28 +29,37 @@ _POLL_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
-    """What the server says: HTTP status, content type, body."""
+class Response(NamedTuple):
+    """An HTTP response."""
 
     status: int
     content_type: str
     body: bytes
 
 
-def text(status: int, message: str) -> Answer:
-    """A line of plain text."""
-    return Answer(status, "text/plain; charset=utf-8", f"{message}\n".encode())
+def text(status: int, message: str) -> Response:
+    """Return a response of one line of plain text."""
+    return Response(status, "text/plain; charset=utf-8", f"{message}\n".encode())
 
 
-Responder = Callable[[str, str], Answer]
-"""Path without query, Accept header -> answer. Called from many threads at once."""
+Responder = Callable[[str, str], Response]
+"""Function of the path without its query, and the Accept header. Many threads call it at once."""
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Serves GET and HEAD with `respond`; one thread a connection, one request a connection.
+    """Server of GET and HEAD: one thread a connection, one request a connection.
 
-    At the limit of connections the oldest is hung up on, not the newest refused: a scrape takes milliseconds, so the
+    At the limit of connections the oldest is closed instead of the newest refused: a scrape takes milliseconds, so the
     oldest is the one that dawdles.
+
+    Args:
+        host: Name or IP address to bind.
+        port: Port to bind; 0 takes a free one.
+        respond: Gives the response to a request.
+
+    Attributes:
+        respond: As given.
+        only_local: Whether the address is a loopback one.
 
     Raises:
         OSError: The address cannot be bound.
@@ -77,7 +86,7 @@ class Server(socketserver.ThreadingTCPServer):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop accepting, hang up on everybody, give the address back."""
+        """Stop accepting, close every connection, give the address back."""
         if self._thread is not None:
             self.shutdown()
             self._thread.join()
@@ -103,7 +112,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what went wrong, unless the client went away: that leaves nobody to tell and nothing to repair."""
+        """Log the exception, unless the client went away: that is no fault of the server."""
         if not isinstance(sys.exc_info()[1], OSError):
             _log.exception("a request could not be answered")
 
@@ -116,11 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = cast("Server", self.server)
         if server.only_local and not _is_local_name(self.headers.get("Host", "")):
-            # A web page can point a name of its own at 127.0.0.1 and let the browser read what is served there.
-            answer = text(403, "this address answers to localhost and IP addresses only")
+            # A web page can point a name of its own at 127.0.0.1 and let the browser read from there.
+            response = text(403, "this address answers to localhost and IP addresses only")
         else:
-            answer = server.respond(urlsplit(self.path).path, self.headers.get("Accept", ""))
-        self._send(answer)
+            response = server.respond(urlsplit(self.path).path, self.headers.get("Accept", ""))
+        self._send(response)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -128,11 +137,11 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name that the library gives it)
         """Log nothing: a scrape every few seconds is no news."""
 
-    def _send(self, answer: Answer) -> None:
-        self.send_response(answer.status)
+    def _send(self, response: Response) -> None:
+        self.send_response(response.status)
         for name, value in {
-            "Content-Type": answer.content_type,
-            "Content-Length": str(len(answer.body)),
+            "Content-Type": response.content_type,
+            "Content-Length": str(len(response.body)),
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "no-store",
@@ -140,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(answer.body)
+            self.wfile.write(response.body)
 
 
 def _is_local_name(host_header: str) -> bool:
@@ -154,6 +163,6 @@ def _is_local_name(host_header: str) -> bool:
 
 
 def _hang_up(connection: socket.socket) -> None:
-    # The connection's own thread may have closed it in the meantime: then there is nothing left to do.
+    # The connection's own thread may have closed it meanwhile; then nothing is left to do.
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

@@ -7,12 +7,12 @@ import hashlib
 # A label value is repeated in every sample of every scrape; real metric names stay below 80 characters.
 MAX_LABEL_CHARS = 128
 
-# 32 bits keep two cut names of one run apart; what collides all the same is counted as dropped, not served twice.
+# 32 bits keep two cut names of one run apart; a collision is counted as dropped, not served twice.
 _DIGEST_CHARS = 8
 
 
 def label_value(text: str) -> str:
-    r"""The text itself if it is short and printable, else a printable form of at most 128 characters.
+    r"""Return the text itself if it is short and printable, else a printable form of at most 128 characters.
 
     Control and formatting characters, line ends and lone surrogates (which have no UTF-8 form and would fail the
     whole scrape) become U+FFFD. A changed text ends in a digest of the original, so that two long names with the same

@@ -1,155 +1,304 @@
-"""Every metric that `/metrics` serves, once: its name, type, labels and help.
+"""Every metric that `/metrics` serves, in one table: its name, type, labels and help, and how it is read from a run.
 
-The names are part of the contract; dashboards and alert rules are checked against this file.
+A new metric of runs is a field of `lrwatch.core.snapshot` and a row here; the collector is a loop over the rows. The names are
+part of the contract; dashboards, alert rules and the documentation are checked against this table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from lrwatch.core.events import CAUSES, Kind, Verdict
+from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
+from lrwatch.protocol import RejectionCode
+
+Values = float | None | Mapping[str, float] | Mapping[tuple[str, str], float]
+"""One sample, none, or samples by the value of the last label, or by the values of the last two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: `name` as a query writes it, so a counter ends in `_total` and an info metric in `_info`."""
+    """One metric.
+
+    Attributes:
+        name: As a query writes it, so a counter ends in `_total` and an info metric in `_info`.
+        type: Its type. An info metric is always 1.
+        labels: Names of its labels; a metric of runs begins with `run`, a metric of their metrics with `run`, `metric`.
+        help: One sentence.
+        read: Its values in the status of a run.
+        read_metric: Its values in the status of one metric of a run.
+    """
 
     name: str
-    kind: Literal["gauge", "counter", "info", "histogram"]
+    type: Literal["gauge", "counter", "info", "histogram"]
+    labels: tuple[str, ...]
     help: str
-    labels: tuple[str, ...] = ()
+    read: Callable[[RunStatus], Values] | None = None
+    read_metric: Callable[[MetricStatus], Values] | None = None
 
 
-BUILD_INFO = Metric("lrwatch_build_info", "info", "Version of the running lrwatch; always 1.", ("version",))
+def _from_zero(values: Iterable[str], counts: Mapping[str, float]) -> Mapping[str, float]:
+    """Start each of `values` at 0: Prometheus' increase() does not see a series that is born at 1."""
+    return {**dict.fromkeys(values, 0), **counts}
 
-RUN_INFO = Metric(
-    "lrwatch_run_info",
-    "info",
-    "A watched run, its watched metric and the mode of its controller; always 1.",
-    ("run", "metric", "mode"),
-)
-RUN_STRATEGY = Metric(
-    "lrwatch_run_strategy_info", "info", "The strategy that decides on the run now; always 1.", ("run", "strategy")
-)
-RUN_UP = Metric("lrwatch_run_up", "gauge", "1 while the logs of the run can be read, else 0.", ("run",))
-RUN_STEP = Metric("lrwatch_run_step", "gauge", "Newest step that any metric of the run has reached.", ("run",))
-RUN_METRIC_VALUE = Metric(
-    "lrwatch_run_metric_value", "gauge", "Newest value of a metric of the run, in its own unit.", ("run", "metric")
-)
-RUN_LAST_SAMPLE = Metric(
-    "lrwatch_run_last_sample_timestamp_seconds", "gauge", "Unix time at which the newest sample arrived.", ("run",)
-)
-RUN_PLATEAU = Metric(
-    "lrwatch_run_plateau",
-    "gauge",
-    "1 while the metric is on a plateau, 0 while it improves or the evidence is not enough.",
-    ("run", "metric"),
-)
-RUN_IMPROVEMENT = Metric(
-    "lrwatch_run_improvement_ratio",
-    "gauge",
-    "Improvement of the metric per horizon, relative to its level; positive is better.",
-    ("run", "metric"),
-)
-RUN_IMPROVEMENT_LOWER = Metric(
-    "lrwatch_run_improvement_ratio_lower",
-    "gauge",
-    "Lower confidence bound of the improvement per horizon.",
-    ("run", "metric"),
-)
-RUN_IMPROVEMENT_UPPER = Metric(
-    "lrwatch_run_improvement_ratio_upper",
-    "gauge",
-    "Upper confidence bound of the improvement per horizon.",
-    ("run", "metric"),
-)
-RUN_DETECTABLE = Metric(
-    "lrwatch_run_detectable_improvement_ratio",
-    "gauge",
-    "Smallest improvement per horizon whose absence could be told by now, relative to the level.",
-    ("run", "metric"),
-)
-RUN_TREND = Metric(
-    "lrwatch_run_trend",
-    "gauge",
-    "1 for the state that the metric is in (improving, plateau, undecided), 0 for the others.",
-    ("run", "metric", "state"),
-)
-FINDINGS = Metric("lrwatch_findings_total", "counter", "Findings of the detectors, by kind.", ("run", "kind"))
 
-LR_SCHEDULE = Metric(
-    "lrwatch_lr_schedule",
-    "gauge",
-    "Learning rate that the trainer's own schedule gives, as the trainer reported it.",
-    ("run", "group"),
-)
-LR_EFFECTIVE = Metric(
-    "lrwatch_lr_effective",
-    "gauge",
-    "Learning rate that the optimizer used, as the trainer reported it.",
-    ("run", "group"),
-)
-LR_SCALE = Metric(
-    "lrwatch_lr_scale",
-    "gauge",
-    "Last acknowledged multiplier on the schedule's learning rate; 1 is untouched.",
-    ("run",),
-)
+def _if_commanded(run: RunStatus, values: tuple[str, ...]) -> tuple[str, ...]:
+    """`values` if a trainer is attached, so that there is a token: only then can it be commanded, and refuse."""
+    return values if run.token else ()
 
-COMMANDS = Metric("lrwatch_commands_total", "counter", "Commands to the trainer, by reason.", ("run", "reason"))
-COMMANDS_REJECTED = Metric(
-    "lrwatch_commands_rejected_total", "counter", "Commands that the trainer refused, by code.", ("run", "code")
-)
-COMMAND_PENDING = Metric(
-    "lrwatch_command_pending_seconds",
-    "gauge",
-    "Age of the command that the trainer has not acknowledged yet; 0 when there is none.",
-    ("run",),
-)
-COMMAND_APPLIED = Metric(
-    "lrwatch_command_applied_timestamp_seconds",
-    "gauge",
-    "Unix time of the last acknowledged command.",
-    ("run",),
-)
-EFFECT_GAIN = Metric(
-    "lrwatch_effect_gain_ratio",
-    "gauge",
-    "What the newest measured command brought against going on, relative to the level before; positive is better.",
-    ("run",),
-)
-EFFECT_GAIN_LOWER = Metric("lrwatch_effect_gain_ratio_lower", "gauge", "Lower 95 % bound of that gain.", ("run",))
-EFFECT_GAIN_UPPER = Metric("lrwatch_effect_gain_ratio_upper", "gauge", "Upper 95 % bound of that gain.", ("run",))
-EFFECTS = Metric(
-    "lrwatch_effects_total", "counter", "Measured commands, by what the interval says.", ("run", "verdict")
-)
-CONTROLLER_TOKEN = Metric(
-    "lrwatch_controller_token", "gauge", "Fencing number under which this daemon commands the run.", ("run",)
-)
 
-INGEST_BYTES = Metric("lrwatch_ingest_bytes_total", "counter", "Bytes read from the logs of the run.", ("run",))
-INGEST_LINES = Metric("lrwatch_ingest_lines_total", "counter", "Lines read from the logs of the run.", ("run",))
-INGEST_SAMPLES = Metric("lrwatch_ingest_samples_total", "counter", "Samples found in the logs of the run.", ("run",))
-INGEST_ERRORS = Metric(
-    "lrwatch_ingest_errors_total",
-    "counter",
-    "Lines of the run's logs that could not be used, by reason.",
-    ("run", "reason"),
-)
-INGEST_LAG = Metric(
-    "lrwatch_ingest_lag_bytes", "gauge", "Bytes that lie in the run's logs and were not read yet.", ("run",)
+def _effect(read: Callable[[EffectStatus], float]) -> Callable[[RunStatus], Values]:
+    return lambda run: None if run.effect is None else read(run.effect)
+
+
+def _trend(read: Callable[[TrendStatus], float]) -> Callable[[MetricStatus], Values]:
+    return lambda metric: None if metric.trend is None else read(metric.trend)
+
+
+def _states(metric: MetricStatus) -> Values:
+    return None if metric.state is None else {state: float(metric.state == state) for state in _STATES}
+
+
+_STATES: tuple[str, ...] = get_args(TrendState)
+_KINDS: tuple[str, ...] = get_args(Kind)
+_VERDICTS: tuple[str, ...] = get_args(Verdict)
+_CODES: tuple[str, ...] = get_args(RejectionCode)
+
+BUILD_INFO = Metric("lrwatch_build_info", "info", ("version",), "Version of the running lrwatch; always 1.")
+
+# Whether a metric comes first when there are too many series is decided by its labels: see `collector.bounded`.
+RUN_METRICS: tuple[Metric, ...] = (
+    Metric(
+        "lrwatch_run_info",
+        "info",
+        ("run", "metric", "mode"),
+        "A watched run, its watched metric and the mode of its controller; always 1.",
+        read=lambda run: {(run.metric, run.mode): 1.0},
+    ),
+    Metric(
+        "lrwatch_run_strategy_info",
+        "info",
+        ("run", "strategy"),
+        "The strategy that decides on the run now; always 1.",
+        read=lambda run: {run.strategy: 1.0},
+    ),
+    Metric(
+        "lrwatch_run_up",
+        "gauge",
+        ("run",),
+        "1 while the logs of the run can be read, else 0.",
+        read=lambda run: float(run.up),
+    ),
+    Metric(
+        "lrwatch_run_step",
+        "gauge",
+        ("run",),
+        "Newest step that any metric of the run has reached.",
+        read=lambda run: run.step,
+    ),
+    Metric(
+        "lrwatch_run_metric_value",
+        "gauge",
+        ("run", "metric"),
+        "Newest value of a metric of the run, in its own unit.",
+        read_metric=lambda metric: metric.value,
+    ),
+    Metric(
+        "lrwatch_run_last_sample_timestamp_seconds",
+        "gauge",
+        ("run",),
+        "Unix time at which the newest sample arrived.",
+        read=lambda run: run.last_sample_time,
+    ),
+    Metric(
+        "lrwatch_run_plateau",
+        "gauge",
+        ("run", "metric"),
+        "1 while the metric is on a plateau, 0 while it improves or the evidence is not enough.",
+        read_metric=_trend(lambda trend: float(trend.state == "plateau")),
+    ),
+    Metric(
+        "lrwatch_run_improvement_ratio",
+        "gauge",
+        ("run", "metric"),
+        "Improvement of the metric per horizon, relative to its level; positive is better.",
+        read_metric=_trend(lambda trend: trend.improvement),
+    ),
+    Metric(
+        "lrwatch_run_improvement_ratio_lower",
+        "gauge",
+        ("run", "metric"),
+        "Lower confidence bound of the improvement per horizon.",
+        read_metric=_trend(lambda trend: trend.lower),
+    ),
+    Metric(
+        "lrwatch_run_improvement_ratio_upper",
+        "gauge",
+        ("run", "metric"),
+        "Upper confidence bound of the improvement per horizon.",
+        read_metric=_trend(lambda trend: trend.upper),
+    ),
+    Metric(
+        "lrwatch_run_detectable_improvement_ratio",
+        "gauge",
+        ("run", "metric"),
+        "Smallest improvement per horizon whose absence could be told by now, relative to the level.",
+        read_metric=_trend(lambda trend: trend.detectable),
+    ),
+    Metric(
+        "lrwatch_run_trend",
+        "gauge",
+        ("run", "metric", "state"),
+        "1 for the state that the metric is in (improving, plateau, undecided), 0 for the others.",
+        read_metric=_states,
+    ),
+    Metric(
+        "lrwatch_findings_total",
+        "counter",
+        ("run", "kind"),
+        "Findings of the detectors, by kind.",
+        read=lambda run: _from_zero(_KINDS, run.findings),
+    ),
+    Metric(
+        "lrwatch_lr_schedule",
+        "gauge",
+        ("run", "group"),
+        "Learning rate that the trainer's own schedule gives, as the trainer reported it.",
+        read=lambda run: run.schedule_lr,
+    ),
+    Metric(
+        "lrwatch_lr_effective",
+        "gauge",
+        ("run", "group"),
+        "Learning rate that the optimizer used, as the trainer reported it.",
+        read=lambda run: run.effective_lr,
+    ),
+    Metric(
+        "lrwatch_lr_scale",
+        "gauge",
+        ("run",),
+        "Last acknowledged multiplier on the schedule's learning rate; 1 is untouched.",
+        read=lambda run: run.scale,
+    ),
+    Metric(
+        "lrwatch_commands_total",
+        "counter",
+        ("run", "reason"),
+        "Commands to the trainer, by reason.",
+        read=lambda run: _from_zero(_if_commanded(run, CAUSES), run.commands),
+    ),
+    Metric(
+        "lrwatch_commands_rejected_total",
+        "counter",
+        ("run", "code"),
+        "Commands that the trainer refused, by code.",
+        read=lambda run: _from_zero(_if_commanded(run, _CODES), run.rejected),
+    ),
+    Metric(
+        "lrwatch_command_pending_seconds",
+        "gauge",
+        ("run",),
+        "Age of the command that the trainer has not acknowledged yet; 0 when there is none.",
+        read=lambda run: run.pending_seconds,
+    ),
+    Metric(
+        "lrwatch_command_applied_timestamp_seconds",
+        "gauge",
+        ("run",),
+        "Unix time of the last acknowledged command.",
+        read=lambda run: run.applied_time,
+    ),
+    Metric(
+        "lrwatch_effect_gain_ratio",
+        "gauge",
+        ("run",),
+        "What the newest measured command brought against going on, relative to the level before; positive is better.",
+        read=_effect(lambda effect: effect.gain),
+    ),
+    Metric(
+        "lrwatch_effect_gain_ratio_lower",
+        "gauge",
+        ("run",),
+        "Lower 95 % bound of that gain.",
+        read=_effect(lambda effect: effect.lower),
+    ),
+    Metric(
+        "lrwatch_effect_gain_ratio_upper",
+        "gauge",
+        ("run",),
+        "Upper 95 % bound of that gain.",
+        read=_effect(lambda effect: effect.upper),
+    ),
+    Metric(
+        "lrwatch_effects_total",
+        "counter",
+        ("run", "verdict"),
+        "Measured commands, by what the interval says.",
+        read=lambda run: _from_zero(_if_commanded(run, _VERDICTS), run.effects),
+    ),
+    Metric(
+        "lrwatch_controller_token",
+        "gauge",
+        ("run",),
+        "Fencing number under which this daemon commands the run.",
+        read=lambda run: run.token,
+    ),
+    Metric(
+        "lrwatch_ingest_bytes_total",
+        "counter",
+        ("run",),
+        "Bytes read from the logs of the run.",
+        read=lambda run: run.bytes,
+    ),
+    Metric(
+        "lrwatch_ingest_lines_total",
+        "counter",
+        ("run",),
+        "Lines read from the logs of the run.",
+        read=lambda run: run.lines,
+    ),
+    Metric(
+        "lrwatch_ingest_samples_total",
+        "counter",
+        ("run",),
+        "Samples found in the logs of the run.",
+        read=lambda run: run.samples,
+    ),
+    Metric(
+        "lrwatch_ingest_errors_total",
+        "counter",
+        ("run", "reason"),
+        "Lines of the run's logs that could not be used, by reason.",
+        read=lambda run: run.errors,
+    ),
+    Metric(
+        "lrwatch_ingest_lag_bytes",
+        "gauge",
+        ("run",),
+        "Bytes that lie in the run's logs and were not read yet.",
+        read=lambda run: run.lag_bytes,
+    ),
 )
 
 SERIES_DROPPED = Metric(
     "lrwatch_series_dropped_total",
     "counter",
+    (),
     "Series that the limits kept out of /metrics, summed over the published states that were scraped.",
 )
-NOTIFICATIONS = Metric("lrwatch_notifications_total", "counter", "Notifications that were tried.")
+NOTIFICATIONS = Metric("lrwatch_notifications_total", "counter", (), "Notifications that were tried.")
 NOTIFICATIONS_FAILED = Metric(
-    "lrwatch_notifications_failed_total", "counter", "Notifications that could not be delivered."
+    "lrwatch_notifications_failed_total", "counter", (), "Notifications that could not be delivered."
 )
 LOOP_DURATION = Metric(
-    "lrwatch_loop_duration_seconds", "histogram", "Time that one round of the daemon took: read, decide, act, publish."
+    "lrwatch_loop_duration_seconds",
+    "histogram",
+    (),
+    "Time that one round of the daemon took: read, decide, act, publish.",
 )
 
-METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+METRICS: tuple[Metric, ...] = (
+    BUILD_INFO, *RUN_METRICS, SERIES_DROPPED, NOTIFICATIONS, NOTIFICATIONS_FAILED, LOOP_DURATION,
+)  # fmt: skip

@@ -1,13 +1,13 @@
-"""Decisions over many finished logs, under several settings: each log and setting is one task, and each task is `replay`.
+"""Decisions on many finished logs under several settings: each log and setting is one task, and each task is a replay.
 
 A task depends on nothing but its log and its settings, so any executor may run them, in any order and as often as it likes: a
-process pool, or the workers of a cluster (`dask.distributed.Client.get_executor()`), of which some may be lost. What comes
-out is the same, byte for byte.
+process pool, or the workers of a cluster (`dask.distributed.Client.get_executor()`), of which some may be lost. The result is
+the same, byte for byte.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,15 +22,15 @@ from lrwatch.store import Entry
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the daemon would have said and done on one log under one setting.
+    """The daemon's findings and commands on one log under one setting.
 
     Attributes:
         log: The file. config: The name of the settings.
         metric: The watched metric. step: Its run's last step. samples: Samples of all metrics.
         reports: Number of findings of each kind.
         plateau: Step of the first plateau report, or None. command: Step of the first command, or None.
-        commands: Commands that would have been given. scale: The last scale asked for, 1 without any.
-        problem: Why there is nothing to say, or "".
+        commands: Commands that would have been given. scale: The last of their scales, 1 without any.
+        problem: Why the log could not be used, or "".
     """
 
     log: str
@@ -48,11 +48,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An outcome beside those of the other settings on the same log.
+    """An outcome compared with those of the other settings on the same log.
 
     Attributes:
         outcome: The outcome.
-        delay: Steps by which its first plateau report comes after the earliest that any setting gave; None without a report.
+        delay: Steps from the earliest first plateau report under any setting to the one of this outcome; None without a report.
     """
 
     outcome: Outcome
@@ -84,13 +84,19 @@ class Summary:
     commands: float
 
 
-def judge(log: str, name: str, config: Config) -> Outcome:
-    """One task: `log` under the settings `config`, which are called `name`."""
+def replay_one(log: str, name: str, config: Config) -> Outcome:
+    """Replay one log under one setting: one task.
+
+    Args:
+        log: Path of the file.
+        name: The name of the settings.
+        config: The settings.
+    """
     reports: dict[str, int] = {}
     first: dict[str, int] = {}
     scales: list[float] = []
 
-    def told(entry: Entry) -> None:
+    def count(entry: Entry) -> None:
         event = entry.event
         if event["event"] == "finding":
             reports[event["kind"]] = reports.get(event["kind"], 0) + 1
@@ -100,10 +106,10 @@ def judge(log: str, name: str, config: Config) -> Outcome:
             first.setdefault("command", event["step"])
 
     try:
-        watched = replay_file(Path(log), config, told)
+        run = replay_file(Path(log), config, count)
     except InputError as error:
         return Outcome(log, name, problem=error.found)
-    status = watched.status(0.0)
+    status = run.status(0.0)
     return Outcome(
         log, name, status.metric, status.step, status.samples, dict(sorted(reports.items())), first.get("plateau"),
         first.get("command"), len(scales), scales[-1] if scales else 1.0,
@@ -116,13 +122,13 @@ def backtest(
     executor: Executor | None = None,
     show: Callable[[int, int], object] = lambda _done, _all: None,
 ) -> list[Row]:
-    """Judge every log under every setting.
+    """Replay every log under every setting.
 
     Args:
         logs: The files; a worker must find them under the same paths.
         configs: The settings, by the name under which they are shown.
-        executor: Who runs the tasks; None runs them here, one after the other. It is not shut down.
-        show: Told how many tasks are done, of how many.
+        executor: Runs the tasks; None runs them here, one after the other. It is not shut down.
+        show: Called with the number of tasks done and the number of all tasks.
 
     Returns:
         A row for each log and setting, in the order of the logs, and of the settings within each log.
@@ -135,10 +141,10 @@ def backtest(
     show(0, len(tasks))
     if executor is None:
         for i, task in enumerate(tasks):
-            outcomes[i] = judge(*task)
+            outcomes[i] = replay_one(*task)
             show(i + 1, len(tasks))
     else:
-        futures = {executor.submit(judge, *task): i for i, task in enumerate(tasks)}
+        futures = {executor.submit(replay_one, *task): i for i, task in enumerate(tasks)}
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 outcomes[futures[future]] = future.result()
@@ -146,21 +152,20 @@ def backtest(
         finally:
             for future in futures:
                 future.cancel()
-    return list(_beside(outcome for outcome in outcomes if outcome is not None))
+    return list(_compared([outcome for outcome in outcomes if outcome is not None]))
 
 
-def _beside(outcomes: Iterable[Outcome]) -> Iterable[Row]:
-    known = list(outcomes)
+def _compared(outcomes: Sequence[Outcome]) -> Iterator[Row]:
     earliest: dict[str, int] = {}
-    for outcome in known:
+    for outcome in outcomes:
         if outcome.plateau is not None:
             earliest[outcome.log] = min(outcome.plateau, earliest.get(outcome.log, outcome.plateau))
-    for outcome in known:
+    for outcome in outcomes:
         yield Row(outcome, None if outcome.plateau is None else outcome.plateau - earliest[outcome.log])
 
 
 def summaries(rows: Sequence[Row]) -> list[Summary]:
-    """One summary a setting, in the order in which the settings were given."""
+    """Return one summary a setting, in the order in which the settings were given."""
     return [
         _summary(name, [row for row in rows if row.outcome.config == name])
         for name in dict.fromkeys(row.outcome.config for row in rows)
@@ -189,7 +194,7 @@ def _summary(name: str, rows: Sequence[Row]) -> Summary:
 
 
 def as_json(row: Row | Summary) -> dict[str, Any]:
-    """A row or a summary, plain enough for JSON."""
+    """Return a row or a summary as JSON-plain values."""
     if isinstance(row, Summary):
         return {"event": "summary", **asdict(row)}
     return {"event": "backtest", **asdict(row.outcome), "delay": row.delay}

@@ -1,4 +1,4 @@
-"""One decision, computed again from the logs that it was made on."""
+"""One decision, computed again from the logs on which it was made."""
 
 from __future__ import annotations
 
@@ -9,26 +9,36 @@ from lrwatch.config import Config
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.store import Entry, Store
 
-# What makes two entries the same decision.
-_SAME = ("event", "kind", "metric", "step", "scale")
+# Two events with the same values under these keys are the same decision.
+_IDENTITY = ("event", "kind", "metric", "step", "scale")
 
 
 def explain(store: Store, run: str, entry: Entry, config: Config) -> tuple[dict[str, Any] | None, str]:
-    """Feed the logs of `run` to a fresh pipeline. -> the event that is `entry`'s, or None; and a verdict in words."""
-    found: list[dict[str, Any]] = []
-    memory = Store(None)
-    logs = [Path(path) for path in store.logs(run)]
-    watched = WatchedRun(run, logs, None, config, memory, lambda entry: found.append(entry.event))
-    try:
-        while watched.turn(0.0, final=True):
-            pass
-    finally:
-        watched.close()
-        memory.close()
-    wanted = [entry.event.get(key) for key in _SAME]
-    again = next((event for event in found if [event.get(key) for key in _SAME] == wanted), None)
+    """Compute a decision again, by feeding the logs of its run to a fresh pipeline.
+
+    Args:
+        store: The daemon's state, which names the logs.
+        run: The run's name.
+        entry: The journal entry of the decision.
+        config: The settings.
+
+    Returns:
+        The event that is the same decision, or None; and a verdict in words.
+    """
     if entry.event["event"] not in ("finding", "command"):
         return None, "This entry records what happened; only findings and commands are computed."
+    events: list[dict[str, Any]] = []
+    memory = Store(None)
+    logs = [Path(path) for path in store.logs(run)]
+    fresh = WatchedRun(run, logs, None, config, memory, lambda entry: events.append(entry.event))
+    try:
+        while fresh.turn(0.0, final=True):
+            pass
+    finally:
+        fresh.close()
+        memory.close()
+    wanted = [entry.event.get(key) for key in _IDENTITY]
+    again = next((event for event in events if [event.get(key) for key in _IDENTITY] == wanted), None)
     if again is None:
         missing = [str(path) for path in logs if not path.exists()]
         if missing:

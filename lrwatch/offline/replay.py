@@ -1,64 +1,49 @@
-"""A finished log through the daemon's own path: no waiting, no state kept, no trainer commanded."""
+"""Replay of a finished log through the daemon's own path, without waiting, saved state or commands to a trainer."""
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from lrwatch.config import Config
 from lrwatch.daemon.watched_run import Listener, WatchedRun
 from lrwatch.errors import InputError
+from lrwatch.sources.reader import must_be_readable
 from lrwatch.store import Store
 
 
 def replay_file(
     file: Path, config: Config, listener: Listener, show: Callable[[int, int], object] = lambda _done, _left: None
 ) -> WatchedRun:
-    """Feed `file` to the pipeline. -> the run as it stands at the end.
+    """Feed a finished log to the pipeline.
 
     Args:
         file: The log.
         config: The settings.
-        listener: Told of every event.
-        show: Told, from time to time, how many bytes were read and how many are left.
+        listener: Called with a journal entry for every event.
+        show: Called from time to time with the number of bytes read and left.
+
+    Returns:
+        The run at the end of the log.
 
     Raises:
         InputError: The file cannot be read or understood, or the metric is not in it.
     """
-    _must_be_readable(file)
+    must_be_readable(file)
     store = Store(None)
-    watched = WatchedRun(file.stem, [file], None, config, store, listener)
+    run = WatchedRun(file.stem, [file], None, config, store, listener)
     try:
-        while watched.turn(0.0, final=True):
-            status = watched.status(0.0)
+        while run.turn(0.0, final=True):
+            status = run.status(0.0)
             show(status.bytes, status.lag_bytes)
     finally:
-        watched.close()
+        run.close()
         store.close()
-    if (why := watched.why()) or not watched.counts["ingest"]["samples"]:
+    if (problem := run.problem) or not run.logs.ingest["samples"]:
         raise InputError(
             expected=f"metric {config.watch.metric!r}" if config.watch.metric else "a training log with a loss",
-            found=why or "nothing that could be understood",
+            found=problem or "nothing that could be understood",
             where=str(file),
             hint="`lrwatch read FILE` shows what is in it; name a metric with --metric.",
         )
-    return watched
-
-
-def _must_be_readable(file: Path) -> None:
-    problem = ""
-    try:
-        if file.is_dir():
-            problem = "a directory"
-        elif not stat.S_ISREG(file.stat().st_mode):  # opening a pipe would wait for its writer
-            problem = "something that is no regular file"
-        else:
-            file.open("rb").close()
-    except OSError as error:
-        problem = error.strerror or str(error)
-    if problem:
-        raise InputError(
-            expected="a log file that can be read", found=problem, where=str(file),
-            hint="Check the path and its permissions.",
-        )  # fmt: skip
+    return run

@@ -1,4 +1,4 @@
-"""What a report shows: the curves that lie in the logs, and the events that the journal or a replay tells."""
+"""Data of a report: the curves in the logs, and the events of the journal or of a replay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from lrwatch.config import Config
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
 from lrwatch.offline.replay import replay_file
-from lrwatch.report.model.data import Curve, ReportData, Role
+from lrwatch.report.model.data import MetricCurve, ReportData, Role
+from lrwatch.sources.discover import log_of
 from lrwatch.sources.reader import LogReader
 from lrwatch.store import Store
 
@@ -21,15 +22,19 @@ _ROLES: dict[str, Role] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
 
 
 def of_file(file: Path, config: Config) -> ReportData:
-    """A finished log, replayed. Raises InputError as `replay_file` does."""
+    """Replay a finished log and return its data.
+
+    Raises:
+        InputError: As `replay_file` raises it.
+    """
     events: list[dict[str, Any]] = []
-    watched = replay_file(file, config, lambda entry: events.append(entry.event))
+    run = replay_file(file, config, lambda entry: events.append(entry.event))
     facts = [("Log", str(file)), ("Decisions", "a replay: nothing was commanded")]
-    return _data(file.stem, [file], watched.run.metric or "", events, facts, config)
+    return _data(file.stem, [file], run.pipeline.metric or "", events, facts, config)
 
 
 def of_run(run: str, store: Store, config: Config) -> ReportData:
-    """A run that the daemon knows, with its journal."""
+    """Return the data of a run in the store of a daemon, with its journal."""
     status = store.statuses().get(run, {})
     events = [entry.as_json() for entry in store.journal(run)]
     logs = [Path(path) for path in store.logs(run)]
@@ -37,22 +42,24 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
     return _data(run, logs, config.watch.metric or status.get("metric", ""), events, facts, config)
 
 
-def curves(logs: Iterable[Path], config: Config) -> tuple[list[Curve], Axis]:
-    """Every loss and learning rate in `logs`, in log order; a metric is taken from the first log that has it."""
+def curves(logs: Iterable[Path], config: Config) -> tuple[list[MetricCurve], Axis]:
+    """Read every metric in `logs`, in log order, and what their steps count; a metric is of the first log that has it."""
     parts: dict[str, list[tuple[Any, Any]]] = {}
-    owners: dict[str, Path] = {}
+    owners: dict[str, str] = {}
     axis: Axis = "step"
     for path in logs:
-        reader = LogReader(path, config.watch.format)
+        reader = LogReader(path, config.watch.reading)
         while (read := reader.read(final=True)) is not None:
             batch, _ = read
             axis = batch.axis if batch.rows else axis
             for name, column in batch.columns.items():
-                if owners.setdefault(name, path) == path:
+                if owners.setdefault(name, log_of(path)) == log_of(path):
                     parts.setdefault(name, []).append((batch.steps[column.rows], column.values))
         reader.close()
     return [
-        Curve(name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+        MetricCurve(
+            name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        )
         for name, pieces in parts.items()
     ], axis
 

@@ -4,7 +4,7 @@
 journal; the daemon's side does, and hands over arrays and events.
 """
 
-from lrwatch.report.model.data import Curve, ReportData
+from lrwatch.report.model.data import MetricCurve, ReportData
 from lrwatch.report.page.page import render, write
 
-__all__ = ["Curve", "ReportData", "render", "write"]
+__all__ = ["MetricCurve", "ReportData", "render", "write"]

@@ -1,12 +1,13 @@
-"""Finished logs that are compressed: gzip, bzip2 and xz, told by their first bytes.
+"""Finished compressed logs: gzip, bzip2 and xz, recognised by their first bytes.
 
 They are decompressed piece by piece, so that memory stays bounded whatever they hold. One that breaks off, or is damaged,
-gives what lies in front of that; several members behind one another are one log.
+gives what precedes the damage; several members behind one another are one log.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from lrwatch.errors import InputError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Decompressed bytes after which a log is given up: eight times the largest logs that were seen. A gzip bomb of some MB
+# Decompressed bytes after which a log is given up: eight times the largest known logs. A gzip bomb of some MB
 # would otherwise keep a processor busy for days.
 MAX_DECOMPRESSED_BYTES = 16 << 30
 # Compressed bytes that are read at once.
@@ -33,10 +34,10 @@ _TOO_LARGE = "decompressed log too large"
 
 
 class _Decompressor(Protocol):
-    """What `bz2` and `lzma` have in common."""
+    """The interface that `bz2` and `lzma` share."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """At most `max_length` bytes; what was not looked at of `data` is kept inside."""
+        """Return at most `max_length` bytes; unused input is kept inside."""
 
     @property
     def eof(self) -> bool:
@@ -56,7 +57,7 @@ _Member: TypeAlias = "tuple[_Decompressor, type[Exception]]"
 
 
 class _Gzip:
-    """`zlib` by the interface of the others."""
+    """`zlib` with the interface of the others."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -93,14 +94,16 @@ def _xz() -> _Member:
     return lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY), lzma.LZMAError
 
 
-# First bytes -> how the rest is read. bz2 and lzma load where they are needed: not every Python has them.
+# First bytes, and how the rest is read. bz2 and lzma load where they are needed: not every Python has them.
 _KINDS: dict[bytes, Callable[[], _Member]] = {b"\x1f\x8b\x08": _gzip, b"BZh": _bzip2, b"\xfd7zXZ\0": _xz}
 _MAGIC_BYTES = max(map(len, _KINDS))
 
 
 def is_compressed(path: str | os.PathLike[str]) -> bool:
-    """Whether the file begins as a compressed one does. False where it cannot be read: who reads it says why."""
+    """Whether the file begins as a compressed one does. False where it cannot be read: reading it says why."""
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for its writer
+            return False
         with Path(path).open("rb") as file:
             return _kind(file.read(_MAGIC_BYTES)) is not None
     except OSError:
@@ -128,7 +131,7 @@ class Decompressed:
         where: Its name, for errors.
 
     Attributes:
-        errors: What was survived, by reason: data that break off or are damaged.
+        errors: Number of survived errors, by reason: data that break off or are damaged.
         count: Decompressed bytes so far.
     """
 
@@ -156,7 +159,7 @@ class Decompressed:
         self._file.close()
 
     def read(self, size: int) -> bytes:
-        """`size` bytes, fewer only where the log ends.
+        """Read `size` bytes, fewer only where the log ends.
 
         Raises:
             InputError: There are more than MAX_DECOMPRESSED_BYTES, or this Python cannot decompress them.
@@ -170,12 +173,12 @@ class Decompressed:
 
     @property
     def about(self) -> os.stat_result:
-        """The file itself, at present."""
+        """Status of the file at present."""
         return os.fstat(self._file.fileno())
 
     @property
     def left(self) -> int:
-        """Bytes of the file that were not read yet."""
+        """Unread bytes of the file."""
         return self.about.st_size - self._file.tell()
 
     def _part(self, size: int) -> bytes:
@@ -206,7 +209,7 @@ class Decompressed:
         return b""
 
     def _next_member(self) -> _Decompressor | None:
-        """What decompresses from here on, or None where the log ends. NUL bytes between members are padding."""
+        """Return the decompressor of the next member, or None where the log ends. NUL bytes between members are padding."""
         self._input = self._input.lstrip(b"\0")
         while len(self._input) < _MAGIC_BYTES and (more := self._file.read(_PIECE_BYTES)):
             self._input = (self._input + more).lstrip(b"\0")
@@ -225,10 +228,10 @@ class Decompressed:
             ) from None
         return self._member
 
-    def _end(self, why: str) -> None:
+    def _end(self, reason: str) -> None:
         self._ended = True
-        if why:
-            self.errors[why] += 1
+        if reason:
+            self.errors[reason] += 1
 
     def _count(self, more: int) -> None:
         self.count += more

@@ -1,19 +1,19 @@
-"""Follows the database of an experiment tracker while it is written: MLflow's and Trackio's SQLite stores.
+"""Follow the database of an experiment tracker while it is written: MLflow's and Trackio's SQLite stores.
 
-Rows are read in the order in which they were written, those after the last one that was read. The writer must not notice:
+Rows are read in the order in which they were written, from the first unread one on. The writer must not notice:
 
 ==============================  =======================================================================================
 state of the database           how it is opened, for one short read each time
 ==============================  =======================================================================================
-a rollback journal (MLflow)     read-only; a reader holds the writer up for the milliseconds of a read, less than the
+a rollback journal (MLflow)     read-only; a reader delays the writer for the milliseconds of a read, less than the
                                 seconds for which it waits
 a write-ahead log (Trackio)     read-only, with its shared memory read-only too; the writer never waits
 the same, and nobody writes     as immutable: else SQLite would create the two files that its writer has deleted
 ==============================  =======================================================================================
 
 A database holds many runs. The first one keeps the names of its metrics, so that a database of one run reads like any other
-log; later ones have the name of the run in front (``tidy-fox/loss``). The order of the rows decides, so a run that appears
-renames nothing, and a database that is followed gives the same names as one that is read when all is over.
+log; those of later ones begin with the name of the run (``tidy-fox/loss``). The order of the rows decides, so a run that appears
+renames nothing, and a database that is followed gives the same names as a finished one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import numpy as np
 from lrwatch.core.sample import Batch
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.json.lines import collect
-from lrwatch.sources.sqlite_schemas import KINDS, MLFLOW, TRACKIO, Kind, Row, mark, values_of
+from lrwatch.sources.sqlite_schemas import MLFLOW, SCHEMAS, TRACKIO, Record, Schema, row_hash, values_of
 
 _MAGIC = b"SQLite format 3\0"
 # Byte 18 of the file: the version that a writer needs, 2 with a write-ahead log.
@@ -47,7 +47,7 @@ READ_ROWS = 20_000
 _MAX_READ_TEXT = 16 << 20
 # For a lock. There is another read soon, and the daemon has other logs to read.
 _WAIT_SECONDS = 0.05
-# Runs whose names are remembered. More do not write at the same time.
+# Runs whose names are kept. No more than that write at the same time.
 _MAX_RUNS = 256
 _LARGEST_STEP = 2**53
 # Characters of the id of a run that tell it from others of its name.
@@ -65,39 +65,39 @@ def is_database(head: bytes) -> bool:
 
 @dataclass(slots=True)
 class _Progress:
-    """What must survive a restart.
+    """Read position: the state that survives a restart.
 
     Attributes:
-        kind: Name of the tracker, "" while it is not known.
+        tracker: Its name, "" while it is not known.
         inode: Device and inode of the file.
-        last: Row number of the last row that was read.
-        mark: Hash of that row.
+        last: Row number of the last row read.
+        row_hash: Hash of that row.
         first_run: Id of the first run.
         runs: Id of the other runs to their names, those that wrote last at the end.
         step: The last usable step.
     """
 
-    kind: str = ""
+    tracker: str = ""
     inode: list[int] = field(default_factory=list)
     last: int = 0
-    mark: str = ""
+    row_hash: str = ""
     first_run: str | None = None
     runs: dict[str, str] = field(default_factory=dict)
     step: int = 0
 
 
 class Database:
-    """Follows the database at `path`. Nothing that happens to it is an exception.
+    """Follow the database at `path`. Nothing that happens to it is an exception.
 
     Args:
         path: The file; it need not exist yet.
-        state: What `state` gave in an earlier life.
+        state: What `state` returned before a restart.
 
     Attributes:
         rotations, truncations: How often another database took its name; how often it was seen to have lost rows.
-        errors: What was survived, by reason.
-        problem: Why nothing can be read at present, as a sentence for people; "" when all is well.
-        lag: Rows that were written and not read, at the last look.
+        errors: Number of survived errors, by reason.
+        problem: Why nothing can be read at present, a sentence; "" when all is well.
+        lag: Unread rows at the last read.
     """
 
     def __init__(self, path: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
@@ -111,17 +111,17 @@ class Database:
     @property
     def name(self) -> str:
         """The tracker whose database it is: `mlflow` or `trackio`; `database` while that is not known."""
-        return self._progress.kind or "database"
+        return self._progress.tracker or "database"
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain: how to go on behind the last row that was read, in another life."""
+        """Return the JSON-plain state to continue behind the last row read after a restart."""
         return asdict(self._progress)
 
     def close(self) -> None:
-        """Nothing is open between two reads: a reader that stays would keep the writer from tidying up."""
+        """Do nothing: no connection stays open between two reads, because it would keep the writer from tidying up."""
 
     def read(self, limit_rows: int = READ_ROWS) -> Batch:
-        """The samples in the next rows, at most `limit_rows`, in the order of writing. Never raises: see `problem`."""
+        """Read the samples in the next rows, at most `limit_rows`, in the order of writing. Never raises: see `problem`."""
         try:
             rows = self._read(limit_rows)
         except OSError as error:
@@ -134,7 +134,7 @@ class Database:
 
     # ---- the file -------------------------------------------------------------------------------------------------
 
-    def _read(self, limit: int) -> list[Row]:
+    def _read(self, limit: int) -> list[Record]:
         about = self.path.stat()
         if not stat.S_ISREG(about.st_mode):
             self.problem = f"{self.path} is not a regular file; a database was expected"
@@ -162,39 +162,39 @@ class Database:
             return []
         return rows
 
-    def _select(self, opened: sqlite3.Connection, inode: list[int], limit: int) -> list[Row]:
-        """The next rows; the progress is moved on behind them."""
+    def _select(self, opened: sqlite3.Connection, inode: list[int], limit: int) -> list[Record]:
+        """Select the next rows and move the progress behind them."""
         columns = {row[1] for row in opened.execute("PRAGMA table_info(metrics)")}
-        kind = next((kind for kind in KINDS if kind.columns <= columns), None)
-        if kind is None:
-            self._explain(opened, columns)
+        schema = next((schema for schema in SCHEMAS if schema.columns <= columns), None)
+        if schema is None:
+            self._report_tables(opened, columns)
             return []
         self.problem = ""
         newest = opened.execute("SELECT max(rowid) FROM metrics").fetchone()[0] or 0
-        self._look_back(opened, kind, inode, newest)
+        self._check_last_row(opened, schema, inode, newest)
         progress = self._progress
-        progress.kind, progress.inode = kind.name, inode
-        rows: list[Row] = []
+        progress.tracker, progress.inode = schema.name, inode
+        rows: list[Record] = []
         size = 0
         if newest > progress.last:
-            found = opened.execute(f"{kind.query} WHERE m.rowid > ? ORDER BY m.rowid LIMIT ?", (progress.last, limit))
+            found = opened.execute(f"{schema.query} WHERE m.rowid > ? ORDER BY m.rowid LIMIT ?", (progress.last, limit))
             for row in found:
                 rows.append(row)
                 size += len(row[5]) if isinstance(row[5], (str, bytes)) else 0
                 if size > _MAX_READ_TEXT:
                     break
         if rows:
-            progress.last, progress.mark = rows[-1][0], mark(rows[-1])
+            progress.last, progress.row_hash = rows[-1][0], row_hash(rows[-1])
         self.lag = max(0, newest - progress.last)
         return rows
 
-    def _look_back(self, opened: sqlite3.Connection, kind: Kind, inode: list[int], newest: int) -> None:
-        """See whether the last row that was read is still there, and if not, from where to go on."""
+    def _check_last_row(self, opened: sqlite3.Connection, schema: Schema, inode: list[int], newest: int) -> None:
+        """Check that the last row read is still there, and if not, find where to continue."""
         progress = self._progress
         if not progress.last:
             return
-        row = opened.execute(f"{kind.query} WHERE m.rowid = ?", (progress.last,)).fetchone()
-        if row is not None and mark(row) == progress.mark:
+        row = opened.execute(f"{schema.query} WHERE m.rowid = ?", (progress.last,)).fetchone()
+        if row is not None and row_hash(row) == progress.row_hash:
             return
         if row is not None or inode != progress.inode:
             self.rotations += 1
@@ -203,11 +203,11 @@ class Database:
         self.truncations += 1
         self.errors[_DELETED] += 1
         row = opened.execute(
-            f"{kind.query} WHERE m.rowid <= ? ORDER BY m.rowid DESC LIMIT 1", (min(newest, progress.last),)
+            f"{schema.query} WHERE m.rowid <= ? ORDER BY m.rowid DESC LIMIT 1", (min(newest, progress.last),)
         ).fetchone()
-        progress.last, progress.mark = (0, "") if row is None else (row[0], mark(row))
+        progress.last, progress.row_hash = (0, "") if row is None else (row[0], row_hash(row))
 
-    def _explain(self, opened: sqlite3.Connection, columns: set[str]) -> None:
+    def _report_tables(self, opened: sqlite3.Connection, columns: set[str]) -> None:
         tables = sorted(row[0] for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
         found = (
             f"a table metrics with {', '.join(sorted(columns))}"
@@ -241,7 +241,7 @@ class Database:
 
     # ---- rows into samples ----------------------------------------------------------------------------------------
 
-    def _batch(self, rows: list[Row]) -> Batch:
+    def _batch(self, rows: list[Record]) -> Batch:
         errors: Counter[str] = Counter()
         found = Columns()
         steps: list[int] = []
@@ -266,22 +266,22 @@ class Database:
         )
 
     def _prefix(self, run: str, name: str) -> str:
-        """What stands in front of the metrics of a run."""
+        """Return the prefix of the names of a run's metrics."""
         progress = self._progress
         if progress.first_run is None:
             progress.first_run = run
         if run == progress.first_run:
             return ""
-        known = progress.runs.pop(run, None)
-        if known is None:
-            known = f"{name}-{run[:_SHORT_ID]}" if name in progress.runs.values() else name
+        unique = progress.runs.pop(run, None)
+        if unique is None:
+            unique = f"{name}-{run[:_SHORT_ID]}" if name in progress.runs.values() else name
             if len(progress.runs) >= _MAX_RUNS:
                 del progress.runs[next(iter(progress.runs))]
-        progress.runs[run] = known
-        return f"{known}/"
+        progress.runs[run] = unique
+        return f"{unique}/"
 
     def _step(self, step: Any, errors: Counter[str]) -> int:
-        """A step as it can be used; the last one where it cannot."""
+        """Return a usable step; the last one where `step` is none."""
         if isinstance(step, int) and 0 <= step <= _LARGEST_STEP:
             self._progress.step = step
         else:

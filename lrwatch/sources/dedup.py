@@ -1,17 +1,17 @@
-"""What of a log was delivered already, so that a log that begins anew counts nothing twice.
+"""Deduplicate the samples of a log that is rewritten or replaced in place.
 
-Some logs are rewritten in place by the run that writes them: Lightning rewrites `metrics.csv` as a whole when a metric
-appears, Stable-Baselines3 does, `trainer_state.json` grows by being replaced. Others begin anew because another run took
-their name. Reading them from the beginning again, the samples of the first kind are old up to where the log was before,
-and those of the second are all new. The content tells which it is:
+Some logs are rewritten by the run that writes them: Lightning rewrites `metrics.csv` as a whole when a metric appears, and
+so does Stable-Baselines3; `trainer_state.json` grows by being replaced. Others start over because another run took their
+name. Both are read from the beginning again. The samples of the first kind are old up to where the log was before, those of
+the second are all new. The content tells which it is:
 
 * A metric's samples are numbered in log order. A sample that is read again is old while its number was delivered before.
-* As soon as one of them is not what is remembered under its number, in any metric, the log is another from that row on:
-  a resume that computed these steps once more, or, when the first sample differs, another run. From there on all is new.
+* As soon as one of them differs from the fingerprint under its number, in any metric, the log is another from that row on:
+  a resume that computed these steps once more or, when the first sample differs, another run. From there on all is new.
 
-Remembered are fingerprints: of the last samples, and of some that lie evenly over all before, the first among them. So
-what differs is found at once at the beginning and near the end, and between these after at most one in SPREAD / 2 of the
-samples, which are then not delivered.
+The memory holds fingerprints: of the last samples, and of some spread evenly over all before, the first among them. So
+a difference is found at once at the beginning and near the end. Between these it is found after at most one in SPREAD / 2
+of the samples, which are then not delivered.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ import numpy as np
 
 from lrwatch.core.sample import Batch, Column, Ints
 
-# Newest samples of a metric that are remembered: a resume goes back to a checkpoint some records before the end.
+# Newest samples of a metric in the memory: a resume goes back to a checkpoint some records before the end.
 RECENT = 16
-# Samples remembered that lie evenly over all of them, between half as many and as many.
+# Samples in the memory that are spread evenly over all of them: between half as many and as many.
 SPREAD = 16
-# Metrics with a memory; more of them are passed on as they come. As many as a run shows.
+# Metrics with a memory; the samples of further ones pass unchecked. As many as a run shows.
 MAX_METRICS = 256
 
 _PAIR = Struct("<qd")
@@ -39,23 +39,23 @@ _NAN = float("nan")
 
 
 def _fingerprint(step: int, value: float) -> int:
-    """Of a sample. All NaN are one value."""
+    """Hash of a sample. All NaN are one value."""
     return crc32(_PAIR.pack(step, value if value == value else _NAN))
 
 
-def _printed(sample: tuple[int, float] | int) -> int:
+def _hashed(sample: tuple[int, float] | int) -> int:
     return sample if isinstance(sample, int) else _fingerprint(*sample)
 
 
 @dataclass(slots=True)
 class _Memory:
-    """Of one metric.
+    """Fingerprints of one metric.
 
     Attributes:
-        count: Samples that were delivered.
+        count: Delivered samples.
         stride: Every how many of them one is in `spread`.
         spread: Fingerprints of the samples 0, stride, 2 * stride, ...
-        recent: The last samples, step and value, or fingerprints of them: they are made when they are needed.
+        recent: The last samples, step and value, or their fingerprints, which are computed when needed.
     """
 
     count: int = 0
@@ -64,16 +64,17 @@ class _Memory:
     recent: deque[tuple[int, float] | int] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def state(self) -> list[Any]:
-        """JSON-plain; the inverse of `restore`."""
-        return [self.count, self.stride, list(self.spread), list(map(_printed, self.recent))]
+        """Return the JSON-plain state for `restore`."""
+        return [self.count, self.stride, list(self.spread), list(map(_hashed, self.recent))]
 
     @classmethod
     def restore(cls, state: Sequence[Any]) -> _Memory:
+        """Return the memory whose `state` this is."""
         count, stride, spread, recent = state
         return cls(count, stride, list(spread), deque(recent, RECENT))
 
     def add(self, steps: Ints, column: Column, listed: list[int] | None) -> None:
-        """The samples of `column` are delivered. `listed`: the steps as a list, where they are few."""
+        """Add the delivered samples of `column`. `listed`: the steps as a list, where they are few."""
         rows = column.rows
         count = len(rows)
         while self.count + count > self.stride * SPREAD:
@@ -87,7 +88,7 @@ class _Memory:
         self.count += count
 
     def differs(self, steps: Ints, column: Column, at: int) -> int | None:
-        """Index of the first sample in `column`, of which the first has the number `at`, that is not as remembered."""
+        """Index of the first sample in `column`, whose first has the number `at`, that differs from the memory."""
         end = min(self.count, at + len(column.rows))
         oldest = self.count - len(self.recent)
         numbers: set[int] = {
@@ -96,13 +97,13 @@ class _Memory:
         }
         for number in sorted(numbers):
             i = number - at
-            known = self.recent[number - oldest] if number >= oldest else self.spread[number // self.stride]
-            if _printed(known) != _fingerprint(int(steps[column.rows[i]]), float(column.values[i])):
+            sample = self.recent[number - oldest] if number >= oldest else self.spread[number // self.stride]
+            if _hashed(sample) != _fingerprint(int(steps[column.rows[i]]), float(column.values[i])):
                 return i
         return None
 
     def cut(self, count: int) -> None:
-        """Forget the samples from the number `count` on."""
+        """Drop the samples from the number `count` on."""
         if count < self.count:
             for _ in range(min(self.count - count, len(self.recent))):
                 self.recent.pop()
@@ -111,51 +112,48 @@ class _Memory:
 
 
 class Deduplicator:
-    """What was delivered of one log.
+    """Filter the samples of one log that were delivered before.
 
     Attributes:
-        repeated: Samples that were read again and not delivered again, since the process began.
+        repeated: Samples that were read again and dropped, since the process began.
     """
 
     def __init__(self) -> None:
         self.repeated = 0
         self._memories: dict[str, _Memory] = {}
-        # Samples of each metric that were read since the log began anew; None once nothing old is left to read.
-        self._read: dict[str, int] | None = None
+        # Samples of each metric that were read since the log started over; None once nothing old is left to read.
+        self._reread: dict[str, int] | None = None
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain: all that must survive a restart."""
+        """Return the JSON-plain state for `restore`."""
         metrics = {name: memory.state() for name, memory in self._memories.items()}
-        return {"metrics": metrics, "read": None if self._read is None else dict(self._read)}
+        return {"metrics": metrics, "read": None if self._reread is None else dict(self._reread)}
 
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Deduplicator:
-        """The inverse of `state`."""
-        seen = cls()
-        seen._memories = {name: _Memory.restore(memory) for name, memory in state["metrics"].items()}
-        seen._read = None if state["read"] is None else dict(state["read"])
-        return seen
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        self._memories = {name: _Memory.restore(memory) for name, memory in state["metrics"].items()}
+        self._reread = None if state["read"] is None else dict(state["read"])
 
-    def begin_anew(self) -> None:
-        """What comes next is the beginning of the log."""
-        self._read = {} if self._memories else None
+    def rewind(self) -> None:
+        """Expect the beginning of the log in the next batch."""
+        self._reread = {} if self._memories else None
 
     def complete(self) -> None:
-        """The log ends here: what it had before behind this place is not in it any more, and new when it comes back."""
-        if self._read is not None:
-            self._forget_from(self._read)
+        """Mark the end of the log: samples that it had behind this place are gone, and new when they come back."""
+        if self._reread is not None:
+            self._truncate(self._reread)
 
     def new(self, batch: Batch) -> Batch:
-        """The samples of `batch`, the next of the log, that were not delivered yet.
+        """Return the samples of `batch`, the next of the log, that were not delivered yet.
 
-        Rows in front of the first of them are left out as well; lines and errors count all that was read.
+        Rows before the first of them are left out as well; lines and errors count all that was read.
         """
-        if self._read is None:
+        if self._reread is None:
             self._deliver(batch.steps, batch.columns)
             return batch
-        return self._new_in(batch, self._read)
+        return self._filter(batch, self._reread)
 
-    def _new_in(self, batch: Batch, read: dict[str, int]) -> Batch:
+    def _filter(self, batch: Batch, read: dict[str, int]) -> Batch:
         differs = self._first_difference(batch, read)
         new: dict[str, Column] = {}
         for name, column in batch.columns.items():
@@ -168,16 +166,16 @@ class Deduplicator:
             if start < len(column.rows):
                 new[name] = Column(column.rows[start:], column.values[start:])
         if differs < batch.rows:
-            self._forget_from(read)
+            self._truncate(read)
         self._deliver(batch.steps, new)
         if all(read.get(name, 0) >= memory.count for name, memory in self._memories.items()):
-            self._read = None
+            self._reread = None
         first = min((int(column.rows[0]) for column in new.values()), default=batch.rows)
         columns = {name: Column(column.rows - first, column.values) for name, column in new.items()}
         return replace(batch, steps=batch.steps[first:], columns=columns)
 
     def _first_difference(self, batch: Batch, read: Mapping[str, int]) -> int:
-        """The first row with a sample that is not as remembered, or the number of rows."""
+        """Return the first row with a sample that differs from the memory, or the number of rows."""
         row = batch.rows
         for name, column in batch.columns.items():
             if (memory := self._memories.get(name)) is not None:
@@ -185,13 +183,13 @@ class Deduplicator:
                 row = row if i is None else min(row, int(column.rows[i]))
         return row
 
-    def _forget_from(self, read: Mapping[str, int]) -> None:
+    def _truncate(self, read: Mapping[str, int]) -> None:
         """Keep of each metric only as many samples as were read again."""
         for name, memory in list(self._memories.items()):
             memory.cut(read.get(name, 0))
             if not memory.count:
                 del self._memories[name]
-        self._read = None
+        self._reread = None
 
     def _deliver(self, steps: Ints, columns: Mapping[str, Column]) -> None:
         listed = steps.tolist() if len(steps) <= RECENT else None

@@ -1,8 +1,8 @@
-"""Paths as the user gives them into runs, their logs and their control directories.
+"""Discover runs, their logs and their control directories below the paths that the user gives.
 
-A file is a run of its own, whatever it is called; its content says later what it is. A directory that has logs in it is one
+A file is a run of its own, whatever its name; its content says later what it is. A directory that has logs in it is one
 run with all of them; one that has none is searched for such directories, each a run. A pattern stands for each of its
-matches, and `-` for standard input. Looking again later finds what has come.
+matches, and `-` for standard input. A later search finds what was added.
 
 In a directory, and below a pattern that ends with nothing but a wildcard (`runs/*`, `runs/**`), only names are looked at,
 because a run's directory is full of other files:
@@ -10,7 +10,7 @@ because a run's directory is full of other files:
 ==========================================  =========================================================================
 is a log                                    `*.jsonl *.json *.csv *.tsv *.log *.txt *.out`, databases (`*.db *.sqlite
                                             *.sqlite3`), `*.wandb`, and event files (`*tfevents*`, whatever follows)
-is none                                     what begins with a dot, the files of lrwatch, and by their names
+is no log                                   what begins with a dot, the files of lrwatch, and by their names
                                             configurations, vocabularies, summaries, wandb's own logs
 a directory with `meta.yaml` and `metrics`  a run of MLflow: its logs are the files below `metrics`, which have no ending
 ==========================================  =========================================================================
@@ -35,7 +35,7 @@ CONTROL_NAME = "lrwatch"
 """Name of a run's control directory within the run's directory."""
 
 STDIN_RUN = "stdin"
-"""What the run of standard input is called; its control directory lies in the working directory."""
+"""Name of the run of standard input; its control directory lies in the working directory."""
 
 _LOG_ENDINGS = frozenset({
     ".jsonl", ".json", ".csv", ".tsv", ".log", ".txt", ".out", ".db", ".sqlite", ".sqlite3", ".wandb",
@@ -50,15 +50,15 @@ _NO_LOG = re.compile(
     r"|debug(-internal|-core|-cli\..*)?\.log|.*\.profile-empty",
     re.IGNORECASE,
 )
-# What a run is watched for: the rest of its metrics can be left out where there are too many.
-_WANTED = frozenset({"train_loss", "val_loss", "lr"})
+# Roles of the metrics that a run needs: the others can be left out where there are too many.
+_ESSENTIAL = frozenset({"train_loss", "val_loss", "lr"})
 _MLFLOW_MARK, _MLFLOW_METRICS = "meta.yaml", "metrics"
 
 # Logs of one run. A run writes a handful; a directory with more of them is a collection, and each is read to no use.
 MAX_LOGS = 32
 # Levels of directories below the one that was given: experiment, version, seed, and one to spare.
 MAX_DEPTH = 4
-# Directories that are looked into in one search, so that `lrwatch run /` ends.
+# Directories that one search lists, so that `lrwatch run /` ends.
 MAX_DIRECTORIES = 10_000
 
 
@@ -79,11 +79,11 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What was found.
+    """Result of one search.
 
     Attributes:
-        logs: In the order of the paths given, logs of one run together.
-        problems: What gave nothing, a sentence each.
+        logs: In the order of the given paths, logs of one run together.
+        problems: The paths without a log, a sentence each.
     """
 
     logs: tuple[Log, ...]
@@ -92,7 +92,7 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run that has no name yet: the file or directory that it is named after, its logs, its control directory."""
+    """A run without a name yet: the file or directory that will name it, its logs, its control directory."""
 
     home: str
     logs: tuple[str, ...]
@@ -100,9 +100,9 @@ class _Run:
 
 
 def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
-    """The runs that `paths` (files, directories, patterns, `-`) stand for.
+    """Find the runs below `paths` (files, directories, patterns, `-`).
 
-    A file that does not exist is no error: it is waited for.
+    A file that does not exist yet is no error: its run waits for it.
     """
     search = _Search()
     stdin: list[Log] = []
@@ -121,11 +121,11 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
 
 
 class _Search:
-    """One search. Ten thousand files lie in few directories, so what is known of a directory is looked up once.
+    """One search. Ten thousand files lie in few directories, so each directory is examined once.
 
     Attributes:
-        runs: What was found, by the file or directory that it is named after.
-        problems: What gave nothing, a sentence each.
+        runs: The found runs, by the file or directory that names them.
+        problems: The paths without a log, a sentence each.
     """
 
     def __init__(self) -> None:
@@ -135,19 +135,19 @@ class _Search:
         self._real_directory = cache(os.path.realpath)
 
     def real(self, path: str) -> str:
-        """The path without symbolic links."""
+        """Return the path without symbolic links."""
         if os.path.islink(path):  # noqa: PTH114 - paths are strings here, for there are many
             return os.path.realpath(path)
         directory, name = os.path.split(path)
         return os.path.join(self._real_directory(directory), name)  # noqa: PTH118
 
     def matches(self, given: str) -> list[str]:
-        """What a path or a pattern stands for."""
+        """Return the paths that match a path or a pattern."""
         absolute = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - a symbolic link stays one
         if os.path.lexists(absolute) or not glob.has_magic(given):
             return [absolute]
         found = sorted(glob.glob(absolute, recursive=True))  # noqa: PTH207 - patterns may be absolute
-        found = [path for path in found if not path.endswith(os.sep)]  # what `**` is below of is no match of it
+        found = [path for path in found if not path.endswith(os.sep)]  # the directory above `**` is no match of it
         if os.path.basename(given) in ("*", "**"):  # noqa: PTH119
             found = [path for path in found if _is_named_log(os.path.basename(path)) or os.path.isdir(path)]  # noqa: PTH112, PTH119
         if not found:
@@ -181,7 +181,7 @@ class _Search:
         self.runs.setdefault(run.home, run)
 
     def _below(self, top: Path) -> Iterator[_Run]:
-        """The directories with logs at or below `top`; what lies below such a directory is part of its run."""
+        """Yield the directories with logs at or below `top`; what lies below such a directory is part of its run."""
         level = [top]
         looked = 0
         for _ in range(MAX_DEPTH + 1):
@@ -209,7 +209,7 @@ class _Search:
             level = below
 
     def _mlflow_logs(self, metrics: Path) -> list[str]:
-        """A file each metric, in directories where its name has slashes; losses and learning rates first."""
+        """List the files of an MLflow run, one a metric, in directories where its name has slashes; losses and rates first."""
         found: list[str] = []
         level = [metrics]
         for _ in range(MAX_DEPTH):
@@ -220,7 +220,7 @@ class _Search:
                 break
             found += [entry.path for entry in entries if entry.is_file()]
             level = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return sorted(found, key=lambda path: (role(os.path.relpath(path, metrics)) not in _WANTED, path))
+        return sorted(found, key=lambda path: (role(os.path.relpath(path, metrics)) not in _ESSENTIAL, path))
 
 
 def _beside(directory: str) -> tuple[bool, Path, list[str]]:
@@ -240,7 +240,7 @@ def _visible(directory: Path) -> list[os.DirEntry[str]]:
 
 
 def _logs(entries: Iterable[os.DirEntry[str]]) -> list[str]:
-    """The logs among the files of a directory. Of event files a restarted run begins another: of too many the newest count."""
+    """List the logs among the files of a directory. A restarted run begins another event file: of too many the newest count."""
     logs = [entry for entry in entries if _is_log(entry)]
     events = [entry.path for entry in logs if _EVENTS in entry.name]
     others = [entry.path for entry in logs if _EVENTS not in entry.name]
@@ -248,14 +248,15 @@ def _logs(entries: Iterable[os.DirEntry[str]]) -> list[str]:
 
 
 def _in_order(logs: Iterable[str]) -> list[str]:
-    """The event files of a directory go on with each other, the oldest first."""
+    """Sort logs; the event files of a directory continue each other, the oldest first."""
     return sorted(logs, key=lambda path: (log_of(path) != path, path if log_of(path) != path else ""))
 
 
 def log_of(path: str | os.PathLike[str]) -> str:
-    """What tells a log from others: its path.
+    """Return the identity of a log: its path.
 
-    All event files of a directory are one log, that a training began anew whenever it was resumed; so TensorBoard has it.
+    All event files of a directory are one log: a training begins another file whenever it is resumed. TensorBoard reads
+    them so too.
     """
     directory, name = os.path.split(os.fspath(path))
     return os.path.join(directory, _EVENTS) if _EVENTS in name else os.fspath(path)  # noqa: PTH118
@@ -271,10 +272,10 @@ def _is_named_log(name: str) -> bool:
 
 
 def _names(homes: Sequence[str]) -> list[str]:
-    """A name for each run: as short as possible, and each only once.
+    """Return a name for each run: as short as possible, and unique.
 
-    A file is called by its name without the ending, and with as many directories in front as it takes; two files that
-    differ in their ending only keep it.
+    A file is called by its name without the ending, after as many directories as it takes; two files that differ in
+    their ending only keep it.
     """
     names = [_spelled(home, 1) for home in homes]
     parts = [1] * len(homes)
@@ -293,7 +294,7 @@ def _doubles(names: Sequence[str]) -> list[int]:
 
 
 def _spelled(home: str, parts: int) -> str:
-    """The last `parts` parts of a path, without the ending of a log; all of it, as it is, if it has no more."""
+    """Return the last `parts` parts of a path, without the ending of a log; the whole path if it has no more."""
     bare, ending = os.path.splitext(home)  # noqa: PTH122
     split = (bare if ending.lower() in _LOG_ENDINGS else home).split(os.sep)  # noqa: PTH206
     return "/".join(split[-parts:]) if parts < len(split) and split[-1] else home

@@ -1,4 +1,4 @@
-"""Which followed files are open: as many as a process may have, those that were read last."""
+"""A pool of file descriptors: at most as many as a process may have, the most recently used ones (LRU)."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ MAX_OPEN = 512
 
 
 class Closable(Protocol):
-    """What has a file open, and can open it again."""
+    """The owner of an open file, which can open it again."""
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
 
 
-class OpenFiles(threading.local):
-    """Closes what was used longest ago when there are too many. Each thread has its own, for it closes without a lock.
+class FdPool(threading.local):
+    """Close the least recently used file when too many are open.
+
+    Each thread has a pool of its own, because it closes without a lock.
 
     Attributes:
-        closed: How many were closed because of others.
+        evicted: Files that were closed because of others.
     """
 
     def __init__(self, limit: int = MAX_OPEN) -> None:
         self._limit = limit
         self._open: OrderedDict[int, Closable] = OrderedDict()
-        self.closed = 0
+        self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
     def use(self, owner: Closable) -> None:
-        """`owner` opened its file, or reads it."""
+        """Register that `owner` opened or read its file."""
         self._open[id(owner)] = owner
         self._open.move_to_end(id(owner))
         while len(self._open) > self._limit:
-            self.closed += 1
+            self.evicted += 1
             next(iter(self._open.values())).close()
 
     def drop(self, owner: Closable) -> None:
-        """`owner` closed its file."""
+        """Register that `owner` closed its file."""
         self._open.pop(id(owner), None)

@@ -1,4 +1,4 @@
-"""Where another run begins in one log: appended logs, resumes, boosters one after the other.
+"""Segments of a log: where another run begins in it. Appended logs, resumes, boosters one after the other.
 
 The sign is that the steps of a metric go back. One resume shows in every metric, later in those that are written less
 often; so what goes back where its last value still lies before the newest segment tells nothing new.
@@ -15,7 +15,7 @@ from lrwatch.core.sample import Ints
 
 
 def rewinds(steps: Ints) -> Ints:
-    """Indices of `steps`, shape (n,), that lie before the step in front of them.
+    """Return the indices at which `steps`, shape (n,), falls below the step before.
 
     >>> rewinds(np.array([1, 2, 2, 1, 5])).tolist()
     [3]
@@ -24,10 +24,10 @@ def rewinds(steps: Ints) -> Ints:
 
 
 def segments(steps: Ints, rows: Mapping[str, Ints]) -> list[int]:
-    """The rows at which the segments of a log begin; the first is 0.
+    """Return the rows at which the segments of a log begin; the first is 0.
 
-    Losses are looked at, and where there are none the other metrics: whatever both the training and the evaluation
-    write, such as the epoch, may go back and forth within one run.
+    Losses decide, and where there are none the other metrics. What both the training and the evaluation write, such as
+    the epoch, may go back and forth within one run.
 
     Args:
         steps: Step of each row, shape (n,).

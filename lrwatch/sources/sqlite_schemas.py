@@ -1,4 +1,4 @@
-"""How experiment trackers lay out their SQLite databases: MLflow and Trackio."""
+"""Schemas of the SQLite databases of experiment trackers: MLflow and Trackio."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NO_OBJECT = "not a JSON object"
 _TOO_LONG = "row too long"
 
 
-class Kind(NamedTuple):
+class Schema(NamedTuple):
     """A tracker's schema.
 
     Attributes:
-        name: Of the tracker.
-        columns: Of the table `metrics`, by which it is known.
+        name: Name of the tracker.
+        columns: Columns of the table `metrics` that identify the schema.
         query: Selects rowid, id and name of the run, step, metric ("" where `value` is an object of many), value.
     """
 
@@ -30,34 +30,35 @@ class Kind(NamedTuple):
     query: str
 
 
-MLFLOW = Kind(
+MLFLOW = Schema(
     "mlflow",
     frozenset({"key", "value", "run_uuid", "step", "is_nan"}),
     "SELECT m.rowid, m.run_uuid, r.name, m.step, m.key, CASE WHEN m.is_nan THEN 'nan' ELSE m.value END"
     " FROM metrics m LEFT JOIN runs r ON r.run_uuid = m.run_uuid",
 )
-# More than 1 MiB of JSON in one row is a table or a picture: it is not looked at.
-TRACKIO = Kind(
+# More than 1 MiB of JSON in one row is a table or a picture: it is not decoded.
+TRACKIO = Schema(
     "trackio",
     frozenset({"run_id", "run_name", "step", "metrics"}),
     "SELECT m.rowid, m.run_id, m.run_name, m.step, '', CASE WHEN length(m.metrics) <= 1048576 THEN m.metrics END"
     " FROM metrics m",
 )
-# Before version 0.24 a run was known by its name alone.
-_TRACKIO_BY_NAME = Kind("trackio", TRACKIO.columns - {"run_id"}, TRACKIO.query.replace("m.run_id", "m.run_name", 1))
-KINDS = (MLFLOW, TRACKIO, _TRACKIO_BY_NAME)
+# Before version 0.24 a run had a name and no id.
+_TRACKIO_BY_NAME = Schema("trackio", TRACKIO.columns - {"run_id"}, TRACKIO.query.replace("m.run_id", "m.run_name", 1))
+SCHEMAS = (MLFLOW, TRACKIO, _TRACKIO_BY_NAME)
 
-Row = tuple[int, Any, Any, Any, Any, Any]
+Record = tuple[int, Any, Any, Any, Any, Any]
+"""A row that a query selects."""
 
 
-def mark(row: Row) -> str:
-    """Hash of a row, to know it again."""
+def row_hash(row: Record) -> str:
+    """Return a hash that identifies a row."""
     # Not the name of the run, which its user may change.
     return blake2b(repr((row[0], row[1], *row[3:])).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def values_of(metric: Any, value: Any, errors: Counter[str]) -> dict[str, Any]:
-    """The metrics of a row."""
+    """Return the metrics of a row, and count in `errors` why it has none."""
     if metric:
         spelled = number(str(value)) if isinstance(value, (str, int, float)) else None
         if spelled is None:

@@ -1,4 +1,4 @@
-"""Follows standard input: `train.py | lrwatch run -`."""
+"""Follow standard input: `train.py | lrwatch run -`."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import Any
 from lrwatch.sources.tail import READ_BYTES, Chunk
 
 STDIN = Path("-")
-"""What stands for standard input among paths."""
+"""The path that stands for standard input."""
 
 # Bytes that wait for the daemon. It looks every second, and a pipe holds 64 KiB: without a buffer of its own the trainer
-# would stand still between two looks. No trainer writes as much in the time in which a busy daemon comes round.
+# would stand still between two looks. No trainer writes as much between two looks of a busy daemon.
 MAX_WAITING_BYTES = 64 << 20
-# Bytes taken from the pipe at once: what it holds.
+# Bytes taken from the pipe at once: its capacity.
 _PIECE_BYTES = 64 << 10
 
 
 class Stdin:
-    """Follows a pipe, with the interface of `lrwatch.sources.tail.Tail`.
+    """Follow a pipe, with the interface of `lrwatch.sources.tail.Tail`.
 
     A thread takes what the trainer writes as soon as it is written. Nothing is lost: when MAX_WAITING_BYTES wait because
-    lrwatch was stopped (SIGSTOP) or hangs, the pipe fills, and the trainer waits at its next line until lrwatch goes on or
-    ends; whoever cannot have that writes to a file. What is read is passed on to nowhere.
+    lrwatch was stopped (SIGSTOP) or hangs, the pipe fills, and the trainer blocks at its next line until lrwatch continues
+    or ends. Write to a file where that must not happen. The input is not copied to any output.
 
-    A pipe cannot be read twice. What was read and not consumed when lrwatch ends is lost, and another life begins
-    with what comes then: its first chunk says that the stream began anew.
+    A pipe cannot be read twice. Unconsumed input is lost when lrwatch ends; after a restart the first chunk reports a
+    reset.
 
     Args:
         file: File descriptor to read. It is not closed.
-        state: What `state` gave in an earlier life.
+        state: What `state` returned before a restart.
 
     Attributes:
         path: `-`.
         opens, rotations, truncations: As `Tail` has them; here they never change.
-        errors: What was survived, by reason.
-        problem: Why nothing can be read at present, as a sentence for people; "" when all is well.
-        offset: Bytes that were consumed in this life.
-        at_end: Whether what was read last is the end of the stream.
+        errors: Number of survived errors, by reason.
+        problem: Why nothing can be read at present, a sentence; "" when all is well.
+        offset: Bytes consumed since the start.
+        at_end: Whether the last read reached the end of the stream.
     """
 
     def __init__(self, file: int = 0, state: Mapping[str, Any] | None = None) -> None:
@@ -52,9 +52,11 @@ class Stdin:
         self.problem = ""
         self.at_end = False
         self._file = file
-        self._anew = "replaced" if state is not None else ""
-        self._presented: tuple[int, bool] | None = None  # what waited, and whether it was all, at the last read
-        self._told_last = False
+        self._reset = "replaced" if state is not None else ""
+        self._presented: tuple[int, bool] | None = (
+            None  # bytes waiting at the last read, and whether the stream had ended
+        )
+        self._reported_end = False
         self._data = bytearray()
         self._ended = self._closed = False
         self._changed = threading.Condition()
@@ -62,30 +64,30 @@ class Stdin:
 
     @property
     def lag(self) -> int:
-        """Bytes that were taken from the pipe and not consumed."""
+        """Unconsumed bytes taken from the pipe."""
         return len(self._data)
 
     @property
     def ended(self) -> bool:
-        """Whether the stream has ended and all of it was presented."""
-        return self._told_last
+        """Whether the stream has ended and was presented to its end."""
+        return self._reported_end
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain: that there was a stream. There is no place in it to go on from."""
-        return {"mark": None, "anew": "", "restartable": False}
+        """Return a JSON-plain mark that there was a stream. There is no offset to continue from."""
+        return {"restartable": False}
 
     def wait(self, seconds: float) -> bool:
-        """Wait until there is something to read, or the end. -> whether there is."""
+        """Wait up to `seconds` for something to read, or the end, and return whether there is."""
         self._start()
         with self._changed:
             return self._changed.wait_for(lambda: self._presented != (len(self._data), self._ended), seconds)
 
     def again(self) -> None:
-        """Let the next `read` present what was not consumed even if nothing came since."""
+        """Let the next `read` present the unconsumed bytes even if nothing came since."""
         self._presented = None
 
     def read(self, limit: int = READ_BYTES) -> Chunk:
-        """What waits, at most `limit` bytes of it, without waiting for more."""
+        """Return the waiting bytes, at most `limit`, without blocking."""
         self._start()
         with self._changed:
             waits = (len(self._data), self._ended)
@@ -94,13 +96,17 @@ class Stdin:
             data = bytes(memoryview(self._data)[:limit])
             self.at_end = self._ended and len(data) == len(self._data)
             self._presented = waits if len(data) == len(self._data) else None
-        self._told_last |= self.at_end
-        chunk = Chunk(data, bool(self._anew), self._anew, self.at_end)
-        self._anew = ""
+        self._reported_end |= self.at_end
+        chunk = Chunk(data, bool(self._reset), self._reset, self.at_end)
+        self._reset = ""
         return chunk
 
     def consume(self, count: int) -> None:
-        """The first `count` bytes of what was read last are understood."""
+        """Mark the first `count` bytes of the last read as consumed.
+
+        Raises:
+            ValueError: The last read has fewer bytes.
+        """
         with self._changed:
             if not 0 <= count <= len(self._data):
                 raise ValueError(f"{count} bytes consumed of {len(self._data)} that were read")
@@ -111,7 +117,7 @@ class Stdin:
         self.offset += count
 
     def close(self) -> None:
-        """Take no more. The thread ends with the next bytes, or with the process."""
+        """Stop reading. The thread ends with the next bytes, or with the process."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,12 +1,9 @@
-"""A whole log as one table, whatever it lies in: lines, records, a document, a database, any of them in gzip."""
+"""A whole log as one table: a loop over `LogReader`."""
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,22 +13,13 @@ import numpy as np
 from lrwatch.core.names import role
 from lrwatch.core.sample import Axis, Batch, Column, Floats, Ints, Smoothing
 from lrwatch.errors import InputError
-from lrwatch.formats import FORMATS, HEAD_BYTES, Format, by_name, detect
-from lrwatch.formats.base import UNNAMED
-from lrwatch.formats.lines import MAX_LINE_BYTES
-from lrwatch.sources.compressed import Decompressed, open_log
-from lrwatch.sources.database import Database, is_database
-from lrwatch.sources.document import MAX_DOCUMENT_BYTES
-from lrwatch.sources.naming import metric_name
+from lrwatch.formats import FORMATS, HEAD_BYTES
+from lrwatch.sources.reader import CHUNK_BYTES, LogReader, beginning, must_be_readable
 from lrwatch.sources.segments import segments
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Bytes of one read: more than the longest line, so that each read makes progress.
-_READ_BYTES = 4 * MAX_LINE_BYTES
-# Rows of a database that are taken at once.
-_DATABASE_ROWS = 100_000
 # Columns of a table. Real runs log tens of metrics, those that log each parameter's norm some hundreds; a hostile log has
 # as many names as lines. Losses, learning rates and epochs are counted apart, so that noise does not push them out.
 MAX_COLUMNS = 1000
@@ -42,21 +30,21 @@ LEFT_OUT = "metric left out of the table"
 # Characters of a log that an error message shows.
 _SHOWN = 80
 
-_KNOWN = frozenset({"train_loss", "val_loss", "lr", "epoch"})
+_ESSENTIAL = frozenset({"train_loss", "val_loss", "lr", "epoch"})
 
 
 @dataclass(slots=True)
 class Reading:
-    """What was read of a log.
+    """The samples of a log.
 
     Attributes:
         format: Name of its format, or None where the content does not tell.
         batches: The samples, in log order.
         axis: What their steps count.
-        lines: Lines or records that were looked at.
+        lines: Lines, records or rows that were read.
         errors: Reason to number of lines.
-        smoothing: How the metrics were smoothed that are known not to be raw.
-        left_out: How many metrics were too many.
+        smoothing: Smoothing of the metrics that are known not to be raw.
+        left_out: Number of metrics beyond MAX_COLUMNS.
         problem: What is wrong with the file as a whole, or "".
     """
 
@@ -79,11 +67,11 @@ class Reading:
         return sum(map(len, self.batches))
 
     def steps(self) -> Ints:
-        """Step of each record, shape (rows,)."""
+        """Return the step of each record, shape (rows,)."""
         return np.concatenate([batch.steps for batch in self.batches] or [np.empty(0, np.int64)])
 
     def columns(self) -> dict[str, Column]:
-        """The values of each metric in the whole log, in the order in which the metrics came."""
+        """Return the values of each metric in the whole log, in the order in which the metrics came."""
         parts: dict[str, list[tuple[Ints, Floats]]] = {}
         start = 0
         for batch in self.batches:
@@ -99,57 +87,49 @@ class Reading:
 def read(
     path: str | os.PathLike[str],
     format: str = "auto",  # noqa: A002 - the contract's name
-    limit: int | None = None,
+    *,
+    only_beginning: bool = False,
 ) -> Reading:
-    """The samples of a log; of one that nothing is understood of, none.
+    """Read the samples of a finished log; there are none where its format is not known.
 
     Args:
         path: The file.
         format: Name of its format; `auto` finds it by the content.
-        limit: Stop after about so many bytes of lines. A document and a database are read whole.
+        only_beginning: Stop after about HEAD_BYTES of lines or records. A document and a database are read whole.
+
+    Returns:
+        The samples, with what is known of the log.
 
     Raises:
         InputError: The file is missing or cannot be read.
         ConfigError: There is no such format.
     """
+    reader = LogReader(Path(path), format)
+    must_be_readable(path)
     reading = Reading()
-    reader = None if format == "auto" else by_name(format)
     kept: dict[bool, set[str]] = {True: set(), False: set()}
     left_out: set[str] = set()
-    try:
-        for name, batch in _batches(Path(path), reader, limit, reading):
-            reading.format = name
-            reading.axis = batch.axis if batch.rows else reading.axis
-            reading.lines += batch.lines
-            reading.errors.update(batch.errors)
-            reading.smoothing.update(batch.smoothing)
-            if batch.rows:
-                reading.batches.append(_bounded(batch, kept, left_out))
-    except OSError as error:
-        raise InputError(
-            expected="a log file that can be read",
-            found=error.strerror or str(error),
-            where=os.fspath(path),
-            hint="Give the path of an existing file." if isinstance(error, FileNotFoundError) else "Check the path.",
-        ) from None
+    limit, size = (HEAD_BYTES + 1 if only_beginning else CHUNK_BYTES), 0
+    while (size < limit or not only_beginning) and (given := reader.read(final=True, limit=limit)) is not None:
+        batch, used = given
+        size += used
+        reading.axis = batch.axis if batch.rows else reading.axis
+        reading.lines += batch.lines
+        reading.errors.update(batch.errors)
+        reading.smoothing.update(batch.smoothing)
+        if batch.rows:
+            reading.batches.append(_bounded(batch, kept, left_out))
+    reader.close()
+    reading.format, reading.problem = reader.format, reader.tail.problem
+    reading.errors.update(reader.tail.errors)
     reading.left_out = len(left_out)
-    _name_after_path(reading, Path(path))
     return reading
 
 
-def must_be_regular(path: Path) -> None:
-    """Raise OSError for what is no file: to open a pipe would be to wait for its writer."""
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "no regular file")
-
-
 def _bounded(batch: Batch, kept: dict[bool, set[str]], left_out: set[str]) -> Batch:
-    """The batch without the metrics that are too many."""
+    """The batch without the metrics beyond MAX_COLUMNS."""
     for name in batch.columns:
-        names = kept[role(name) in _KNOWN]
+        names = kept[role(name) in _ESSENTIAL]
         if name not in names:
             (names if len(names) < MAX_COLUMNS else left_out).add(name)
     if left_out.isdisjoint(batch.columns):
@@ -157,65 +137,8 @@ def _bounded(batch: Batch, kept: dict[bool, set[str]], left_out: set[str]) -> Ba
     return replace(batch, columns={name: batch.columns[name] for name in batch.columns if name not in left_out})
 
 
-def _name_after_path(reading: Reading, path: Path) -> None:
-    """Call the metric of a log that does not name it after its path."""
-    name = metric_name(path.absolute())
-    if name is None or name == UNNAMED or any(name in batch.columns for batch in reading.batches):
-        return
-    reading.batches = [
-        replace(batch, columns={name if n == UNNAMED else n: column for n, column in batch.columns.items()})
-        for batch in reading.batches
-    ]
-    if UNNAMED in reading.smoothing:
-        reading.smoothing[name] = reading.smoothing.pop(UNNAMED)
-
-
-def _batches(path: Path, reader: Format | None, limit: int | None, reading: Reading) -> Iterator[tuple[str, Batch]]:
-    """Name of the format and samples of each read; what is wrong with the file itself is told to `reading`."""
-    must_be_regular(path)
-    with open_log(path) as file:
-        head = file.read(HEAD_BYTES)
-        if reader is None and is_database(head):
-            yield from _rows(path, reading)
-            return
-        reader = reader or detect(head, final=len(head) < HEAD_BYTES)
-        if reader is not None:
-            whole = _document(reader, head, file) if reader.whole else _pieces(reader, head, file, limit)
-            yield from ((reader.name, batch) for batch in whole)
-        reading.errors.update(file.errors)
-
-
-def _rows(path: Path, reading: Reading) -> Iterator[tuple[str, Batch]]:
-    database = Database(path, None)
-    before = None
-    while (state := database.state()) != before:
-        before = state
-        batch = database.read(_DATABASE_ROWS)
-        yield database.name, batch
-    reading.errors.update(database.errors)
-    reading.problem = database.problem
-
-
-def _document(reader: Format, head: bytes, file: Decompressed) -> Iterator[Batch]:
-    data = head + file.read(MAX_DOCUMENT_BYTES - len(head))
-    yield reader.feed(data, final=True)[0]
-
-
-def _pieces(reader: Format, rest: bytes, file: Decompressed, limit: int | None) -> Iterator[Batch]:
-    left = _READ_BYTES if limit is None else max(0, limit - len(rest))
-    while True:
-        data = file.read(min(_READ_BYTES, left))
-        batch, used = reader.feed(rest + data, final=not data)
-        yield batch
-        rest = (rest + data)[used:]
-        if not data:
-            return
-        if limit is not None:
-            left -= len(data)
-
-
 def read_log(path: str | os.PathLike[str], format: str = "auto") -> pd.DataFrame:  # noqa: A002 - the contract's name
-    """Read a finished log, or what is there of one that grows.
+    """Read a finished log, or the present content of one that grows.
 
     Args:
         path: The file: text, a document, a database or event file, also in gzip.
@@ -235,19 +158,18 @@ def read_log(path: str | os.PathLike[str], format: str = "auto") -> pd.DataFrame
     if not len(reading):
         raise InputError(
             expected=f"a log in one of the formats {', '.join(f.name for f in FORMATS)}",
-            found=_seen(reading, Path(path)),
+            found=_content(reading, Path(path)),
             where=os.fspath(path),
             hint="`lrwatch read --explain FILE` says why nothing in it is understood.",
         )
     return _table(reading)
 
 
-def _seen(reading: Reading, path: Path) -> str:
-    """What lies in a log that is not understood, for people."""
+def _content(reading: Reading, path: Path) -> str:
+    """The content of a log without samples, in words."""
     if reading.problem:
         return reading.problem
-    with open_log(path) as file:
-        head = file.read(HEAD_BYTES)
+    head = beginning(path)
     if not head.strip():
         return "an empty file"
     first = next(line for line in head.splitlines() if line.strip())[:_SHOWN].decode("utf-8", "replace")
@@ -261,7 +183,7 @@ def _table(reading: Reading) -> pd.DataFrame:
     steps, columns = reading.steps(), reading.columns()
     room = max(1, MAX_CELLS // max(1, len(steps)))
     if len(columns) > room:
-        first = sorted(columns, key=lambda name: role(name) not in _KNOWN)[:room]
+        first = sorted(columns, key=lambda name: role(name) not in _ESSENTIAL)[:room]
         reading.left_out += len(columns) - room
         columns = {name: column for name, column in columns.items() if name in set(first)}
     if reading.left_out:

@@ -1,4 +1,4 @@
-"""Follows one file: bytes, and where they begin anew. Nothing that a file system does is an exception here."""
+"""Follow one growing file: its new bytes, and where it was replaced. Nothing that a file system does is an exception here."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lrwatch.sources.fd_pool import OpenFiles
+from lrwatch.sources.fd_pool import FdPool
 from lrwatch.sources.file_identity import Action, FileIdentity
 
 # Bytes of one read: large enough that reading costs little, small enough that memory stays flat. More than the longest
 # line of the formats, so that a read always holds a complete line or tells that there is none.
 READ_BYTES = 4 << 20
-# Directory entries that are looked through for a file that was renamed while nobody followed it.
+# Directory entries that are searched for a file that was renamed while it was not open.
 _MAX_SIBLINGS = 10_000
 # NUL bytes in a row from which on they are a hole and not the end of a binary record. A block of a file system is 512 at least.
 _HOLE_BYTES = 512
@@ -26,23 +26,23 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _BEGINNINGS = frozenset({Action.REPLACED, Action.TRUNCATED, Action.REWRITTEN})
 _SAME = frozenset({Action.READ, Action.WAIT})
 
-OPEN_FILES = OpenFiles()
-"""The files that are open. One that was closed because of others is known again by its content, as after a restart."""
+FD_POOL = FdPool()
+"""The open files. One that was evicted is recognised by its content when it is opened again, as after a restart."""
 
 
 class Chunk(NamedTuple):
-    """What was read.
+    """Result of one read.
 
     Attributes:
-        data: The bytes from the first one on that was not consumed.
-        anew: The stream began anew before `data`: forget what is unfinished. May come without data.
-        why: `truncated`, `rewritten` or `replaced`, with `anew`; else "".
+        data: The bytes from the first unconsumed one on.
+        reset: The stream started over before `data`: drop what is unfinished. May come without data.
+        reason: `truncated`, `rewritten` or `replaced`, with `reset`; else "".
         last: Nothing will follow `data` in this stream, so an unterminated line is complete.
     """
 
     data: bytes = b""
-    anew: bool = False
-    why: str = ""
+    reset: bool = False
+    reason: str = ""
     last: bool = False
 
 
@@ -50,30 +50,29 @@ _NOTHING = Chunk()
 
 
 class Tail:
-    """Follows the file called `path`.
+    """Follow the file called `path`.
 
-    Reading always begins at the first byte that was not consumed, so what the reader has not understood yet (half a
-    line) lies in the file and nowhere else::
+    Reading always begins at the first unconsumed byte, so an incomplete line lies in the file and nowhere else::
 
         chunk = tail.read()
         batch, used = format.feed(chunk.data, final=chunk.last)
         tail.consume(used)
 
-    What was not consumed is presented again once the file has changed. To look at a file that has not costs one `stat`.
+    Unconsumed bytes are presented again once the file has changed. To poll an unchanged file costs one `stat`.
 
     A renamed or deleted file stays open until another takes its name, and is read to its end before that one. One that was
-    renamed while it was not open is looked for in its directory.
+    renamed while it was not open is searched for in its directory.
 
     Args:
         path: The file; it need not exist yet.
-        state: What `state` gave in an earlier life.
+        state: What `state` returned before a restart.
 
     Attributes:
-        opens, rotations, truncations: How often a file was opened, another took its name, it began anew in place.
-        errors: What was survived, by reason.
-        problem: Why nothing can be read at present, as a sentence for people; "" when all is well.
-        lag: Bytes that lie in the file and were not consumed, at the last look.
-        at_end: Whether what was read last reaches to the end of the file.
+        opens, rotations, truncations: How often a file was opened, was replaced by another, was rewritten in place.
+        errors: Number of survived errors, by reason.
+        problem: Why nothing can be read at present, a sentence; "" when all is well.
+        lag: Unconsumed bytes in the file at the last read.
+        at_end: Whether the last read reached the end of the file.
     """
 
     def __init__(self, path: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
@@ -84,91 +83,100 @@ class Tail:
         self.at_end = False
         self._name = os.fspath(path)
         self._file: int | None = None
-        self._known = FileIdentity(state["mark"] if state else None)
-        # Begun anew, and not told yet: why.
-        self._anew: str = state["anew"] if state else ""
-        self._seen: tuple[int, int] | None = None  # size and time of change when the content was compared
-        self._quiet: tuple[int, ...] | None = None  # what has the name, when all of it had been read
+        self._identity = FileIdentity(state["bookmark"] if state else None)
+        self._reset: str = state["reset"] if state else ""  # reason of a reset that no chunk reported yet
+        self._compared: tuple[int, int] | None = None  # size and time of change when the content was compared
+        self._idle: tuple[int, ...] | None = None  # what has the name, when all of it had been read
         self._data = b""
         self._used = 0  # bytes of `_data` that were consumed
-        self._told_last: int | None = None  # where the last bytes of a file that was renamed ended
+        self._reported_end: int | None = None  # where the last bytes of a renamed file ended
 
     @property
     def offset(self) -> int:
-        """Bytes of the present file that were consumed."""
-        return self._known.offset
+        """Consumed bytes of the present file."""
+        return self._identity.offset
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain: how to go on from the first byte that was not consumed, in another life."""
-        return {"mark": self._known.mark(), "anew": self._anew}
+        """Return the JSON-plain state to continue from the first unconsumed byte after a restart."""
+        return {"bookmark": self._identity.bookmark(), "reset": self._reset}
 
     def close(self) -> None:
-        """Let the file go. Reading again opens it again."""
-        OPEN_FILES.drop(self)
+        """Close the file. The next read opens it again."""
+        FD_POOL.drop(self)
         if self._file is not None:
             os.close(self._file)
-        self._file, self._seen = None, None
+        self._file, self._compared = None, None
 
     def consume(self, count: int) -> None:
-        """The next `count` bytes of what was read last are understood."""
+        """Mark the next `count` bytes of the last read as consumed.
+
+        Raises:
+            ValueError: The last read has fewer bytes.
+        """
         if not 0 <= count <= len(self._data) - self._used:
             raise ValueError(f"{count} bytes consumed of {len(self._data) - self._used} that were read")
         if count == 0:
             return
-        self._known.advance(self._data, self._used, self._used + count)
+        self._identity.advance(self._data, self._used, self._used + count)
         self._used += count
         self.lag -= count
         if self._used == len(self._data):
             self._data, self._used = b"", 0
 
     def again(self) -> None:
-        """Let the next `read` present what was not consumed even if nothing has changed."""
-        self._quiet = None
+        """Let the next `read` present the unconsumed bytes even if nothing has changed."""
+        self._idle = None
 
     def read(self, limit: int = READ_BYTES) -> Chunk:
-        """Look at the file and read at most `limit` bytes. Never raises an OSError: see `problem` and `errors`."""
+        """Read at most `limit` bytes. Never raises an OSError: see `problem` and `errors`."""
         try:
             return self._read(limit)
         except OSError as error:
             self._fail(error)
             return _NOTHING
 
+    def skip(self, count: int) -> None:
+        """Move `count` bytes on from the first unconsumed byte, without reading them."""
+        self._identity.skip_to(self.offset + count)
+        self._data, self._used, self._idle = b"", 0, None
+        self.lag -= count
+
     # ---- the file -------------------------------------------------------------------------------------------------
 
     def _read(self, limit: int) -> Chunk:
         named = self._named()
         self._data, self._used = b"", 0
-        if named is not None and self._quiet == _spot(named):
+        if named is not None and self._idle == _version(named):
             return _NOTHING
-        self._quiet = None
+        self._idle = None
         if self._file is None:
             if named is None:
                 return _NOTHING
             named = self._resume()
-        OPEN_FILES.use(self)
+        FD_POOL.use(self)
         assert self._file is not None
-        assert self._known.place is not None
-        stays = named is not None and (named.st_dev, named.st_ino) == self._known.place[:2]
+        assert self._identity.position is not None
+        stays = named is not None and (named.st_dev, named.st_ino) == self._identity.position[:2]
         about = named if named is not None and stays else os.fstat(self._file)
-        if (begun := self._look(about)) is not None:
+        if (action := self._restarted(about)) is not None:
             self.truncations += 1
-            self._begin(about, begun)
+            self._begin(about, action)
         data = self._bytes(limit, about.st_size)
         last = self.at_end and named is not None and not stays
-        if last and (not data or self._told_last == self.offset + len(data)):
+        if last and (not data or self._reported_end == self.offset + len(data)):
             about = self._switch()
             data, last, named = self._bytes(limit, about.st_size), False, None
-        self._told_last = self.offset + len(data) if last else None
+        self._reported_end = self.offset + len(data) if last else None
         self._data = data
-        if not self._anew and not data and not last:
+        if not self._reset and not data and not last:
             chunk = _NOTHING
         else:
-            chunk = Chunk(data, bool(self._anew), self._anew, last)
-            self._anew = ""
+            chunk = Chunk(data, bool(self._reset), self._reset, last)
+            self._reset = ""
         if named is not None:
             self.problem = ""
             if stays and self.at_end:
-                self._quiet = _spot(about)
+                self._idle = _version(about)
         return chunk
 
     def _named(self) -> os.stat_result | None:
@@ -176,7 +184,7 @@ class Tail:
         try:
             about = os.stat(self._name)  # noqa: PTH116 - twice as fast as a Path's, and this is most of the cost
         except (FileNotFoundError, NotADirectoryError):
-            was = "was deleted or renamed" if self._known.place is not None else "does not exist yet"
+            was = "was deleted or renamed" if self._identity.position is not None else "does not exist yet"
             self.problem = f"{self.path} {was}; it is read as soon as it is there"
             return None
         if not stat.S_ISREG(about.st_mode):
@@ -185,24 +193,24 @@ class Tail:
 
     def _open(self, path: str | os.PathLike[str]) -> int:
         file = os.open(path, _FLAGS)
-        if not stat.S_ISREG(os.fstat(file).st_mode):  # changed since it was looked at
+        if not stat.S_ISREG(os.fstat(file).st_mode):  # changed since its `stat`
             os.close(file)
             raise OSError(errno.EINVAL, "not a regular file")
         return file
 
     def _resume(self) -> os.stat_result:
-        """Open the file, or what became of the one that was followed before. -> what has the name."""
+        """Open the file, or the renamed one that was followed before, and return the status of what has the name."""
         self._file = self._open(self._name)
         self.opens += 1
         about = os.fstat(self._file)
-        if self._known.place is None:
-            self._known.begin(about)
+        if self._identity.position is None:
+            self._identity.begin(about)
             return about
-        action = self._known.happened(self._file, about)
+        action = self._identity.compare(self._file, about)
         if action is not Action.REPLACED:
-            self._known.moved(about)
+            self._identity.relocate(about)
             if action in _SAME:
-                self._seen = (about.st_size, about.st_mtime_ns)
+                self._compared = (about.st_size, about.st_mtime_ns)
         elif (renamed := self._renamed()) is not None:
             os.close(self._file)
             self._file = renamed
@@ -213,62 +221,62 @@ class Tail:
 
     def _renamed(self) -> int | None:
         """The file that was followed before, open, if it still lies in the same directory."""
-        place = self._known.place
-        assert place is not None
+        position = self._identity.position
+        assert position is not None
         try:
             with os.scandir(self.path.parent) as entries:
                 for _, entry in zip(range(_MAX_SIBLINGS), entries, strict=False):
-                    # Of a file of which nothing was read only the number is known, which another may have by now.
-                    likely = place.offset > 0 or entry.name.startswith(self.path.stem)
-                    if likely and entry.inode() == place.inode and entry.is_file(follow_symlinks=False):
+                    # Of a file that was never read only the inode is known, which another file may have by now.
+                    likely = position.offset > 0 or entry.name.startswith(self.path.stem)
+                    if likely and entry.inode() == position.inode and entry.is_file(follow_symlinks=False):
                         file = self._open(entry.path)
-                        if self._known.happened(file, os.fstat(file)) in _SAME:
+                        if self._identity.compare(file, os.fstat(file)) in _SAME:
                             return file
                         os.close(file)
-        except OSError as error:  # what was not read of the old file is lost, the new one can be read
+        except OSError as error:  # the unread rest of the old file is lost, the new one can be read
             self.errors[f"renamed file: {_name(error)}"] += 1
         return None
 
     def _switch(self) -> os.stat_result:
-        """The old file is read to its end: go on with the one that has its name now."""
+        """Continue with the file that has the name now; the old one is read to its end."""
         successor = self._open(self._name)
         about = os.fstat(successor)
         self.close()
         self._file = successor
-        OPEN_FILES.use(self)
+        FD_POOL.use(self)
         self.opens += 1
         self.rotations += 1
-        action = self._known.happened(successor, about)
+        action = self._identity.compare(successor, about)
         if action in _BEGINNINGS:
             self._begin(about, action)
         else:  # a copy with the same content
-            self._known.moved(about)
+            self._identity.relocate(about)
         return about
 
-    # ---- what is in it --------------------------------------------------------------------------------------------
+    # ---- its content --------------------------------------------------------------------------------------------
 
-    def _look(self, about: os.stat_result) -> Action | None:
-        """Whether the open file began anew since the last look."""
+    def _restarted(self, about: os.stat_result) -> Action | None:
+        """What kind of new beginning the open file had since the last read, if any."""
         self.lag = max(0, about.st_size - self.offset)
-        seen = (about.st_size, about.st_mtime_ns)
-        if self._seen == seen:
+        version = (about.st_size, about.st_mtime_ns)
+        if self._compared == version:
             return None
         assert self._file is not None
-        action = self._known.happened(self._file, about)
-        self._seen = seen
+        action = self._identity.compare(self._file, about)
+        self._compared = version
         return action if action in _BEGINNINGS else None
 
-    def _begin(self, about: os.stat_result, why: Action) -> None:
-        """Go on from the beginning of the open file."""
-        self._anew = why.value
-        self._known.begin(about)
+    def _begin(self, about: os.stat_result, reason: Action) -> None:
+        """Continue from the beginning of the open file."""
+        self._reset = reason.value
+        self._identity.begin(about)
         self.lag = about.st_size
 
     def _bytes(self, limit: int, size: int) -> bytes:
         """From the offset on, up to `limit` bytes, without a hole at the end.
 
-        A long run of NUL bytes is a hole, or a block that a network file system did not fill yet: one behind the offset
-        is waited for while nothing follows it, and passed over when something does.
+        A long run of NUL bytes is a hole, or a block that a network file system did not fill yet. While nothing follows it,
+        reading waits; otherwise it is skipped.
         """
         assert self._file is not None
         at = self.offset
@@ -292,13 +300,13 @@ class Tail:
             data = os.pread(self._file, limit, at)
         at += len(data) - len(data.lstrip(b"\0"))
         self.errors["hole of NUL bytes passed over"] += 1
-        self._known.passed(at)
+        self._identity.skip_to(at)
         self.lag = max(0, size - at)
         return self._bytes(limit, size)
 
     def _fail(self, error: OSError) -> None:
-        """Nothing can be read now; say why, and try from the same place the next time."""
-        self._data, self._used, self._quiet = b"", 0, None
+        """Report that nothing can be read now; the next read tries from the same offset."""
+        self._data, self._used, self._idle = b"", 0, None
         self.errors[_name(error)] += 1
         match error.errno:
             case errno.EISDIR:
@@ -312,8 +320,8 @@ class Tail:
         self.close()
 
 
-def _spot(about: os.stat_result) -> tuple[int, ...]:
-    """What tells whether the file of a name is still the same, and as it was."""
+def _version(about: os.stat_result) -> tuple[int, ...]:
+    """What tells whether the file of a name is still the same and unchanged."""
     return (about.st_ino, about.st_size, about.st_mtime_ns, about.st_dev)
 
 

@@ -180,7 +180,7 @@ def _die(_log: str, _name: str, _config: Config) -> None:
 
 
 def test_a_process_that_dies_is_an_error_and_no_silence(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backtest, "judge", _die)
+    monkeypatch.setattr(backtest, "replay_one", _die)
     logs = sorted(runs.glob("*/train.jsonl"))
     with ProcessPoolExecutor(1) as pool, pytest.raises(BrokenProcessPool):
         backtest.backtest(logs, {"defaults": Config()}, pool)

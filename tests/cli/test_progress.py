@@ -33,12 +33,12 @@ def test_lines_come_now_and_then_and_the_next_backlog_begins_at_nothing(capsys: 
     for done in range(101):
         progress.show(done << 20, (100 - done) << 20)
     assert capsys.readouterr().err == "lrwatch: 0 % of 100 MiB read\n", "one line in five seconds"
-    progress._told_at = float("-inf")
+    progress._shown_at = float("-inf")
     progress.show(101 << 20, 0)
     assert capsys.readouterr().err == ""
     progress.show(150 << 20, 3 << 30)
     assert capsys.readouterr().err == "lrwatch: 0 % of 3.0 GiB read\n"
-    progress._told_at = float("-inf")
+    progress._shown_at = float("-inf")
     progress.show((150 << 20) + (1 << 30), 3 << 30)
     assert capsys.readouterr().err == "lrwatch: 25 % of 4.0 GiB read\n", "it has grown meanwhile"
 

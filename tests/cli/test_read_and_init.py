@@ -17,7 +17,7 @@ from support.quadratic import Training
 
 from lrwatch.cli.proposal import choose, toml
 from lrwatch.config import SECTIONS, keys, load
-from lrwatch.explain.scan import files, look
+from lrwatch.explain.scan import files, scan
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 REAL_LOGS = sorted(REAL.glob("*/*"))
@@ -33,11 +33,11 @@ def home(tmp_path: Path) -> Path:
 
 def proposed(directory: Path) -> dict[str, object]:
     """The `[watch]` that `init` writes for `directory`, and that it is valid."""
-    looked = [look(path) for path in files(directory)[0]]
-    proposal = choose(directory, looked)
+    scanned = [scan(path) for path in files(directory)[0]]
+    proposal = choose(directory, scanned)
     assert proposal is not None
     target = directory / "lrwatch.toml"
-    target.write_text(toml(directory, looked, proposal), encoding="utf-8")
+    target.write_text(toml(directory, scanned, proposal), encoding="utf-8")
     load(target)
     watch: dict[str, object] = msgspec.toml.decode(target.read_bytes())["watch"]
     target.unlink()

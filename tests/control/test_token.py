@@ -1,4 +1,4 @@
-"""Fencing tokens: whoever claims gets one of its own, higher than all before."""
+"""Fencing tokens: each claim gets one of its own, higher than all before."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_names_that_are_not_ours_count_for_nothing(tmp_path: Path) -> None:
 
 def test_two_daemons_that_start_before_either_commanded_have_different_tokens(tmp_path: Path) -> None:
     publish(tmp_path, "observed.json", encode(Observed(run="a", incarnation="i", step=3, scale=1.0)))
-    daemons = [Reconciler(ControlDirectory(tmp_path), "a") for _ in range(2)]
+    daemons = [Reconciler(ControlDirectory(tmp_path)) for _ in range(2)]
     for daemon in daemons:
         daemon.look(0.0)
     assert [daemon.token for daemon in daemons] == [1, 2]
@@ -92,12 +92,12 @@ def test_two_daemons_that_start_before_either_commanded_have_different_tokens(tm
 
 def test_a_token_that_cannot_be_claimed_holds_the_command_back_until_it_can(tmp_path: Path) -> None:
     publish(tmp_path, "observed.json", encode(Observed(run="a", incarnation="i", step=3, scale=1.0, max_token=4)))
-    daemon = Reconciler(ControlDirectory(tmp_path), "a")
+    daemon = Reconciler(ControlDirectory(tmp_path))
     full = tmp_path / f"controller-{MAX_INT}"
     full.touch()
     assert daemon.look(0.0) is not None
     assert "cannot claim" in daemon.problem
-    daemon.order(0.5, reason="", actor="test", horizon=0.0, prev="", now=0.0)
+    daemon.prepare(0.5, reason="", actor="test", horizon=0.0, now=0.0)
     daemon.publish()
     assert read_control_file(tmp_path, "desired.json") is None
     full.unlink()

@@ -29,14 +29,14 @@ class Clock:
         return self.now
 
 
-class Bench:
+class Rig:
     """One run: `train.jsonl` in a directory of its own, a daemon on it, and a training that writes it.
 
     Attributes:
         home: The directory; `log`, `control` and `state` lie in it.
         training: What writes the log.
         client: The training's client, once `attach` was called.
-        told: What the listener of all daemons so far was told.
+        entries: The journal entries that the listener of all daemons so far was called with.
     """
 
     def __init__(self, home: Path, stack: ExitStack, **flags: Any) -> None:
@@ -44,7 +44,7 @@ class Bench:
         self.log, self.control = home / "train.jsonl", home / "lrwatch"
         self.clock = Clock()
         self.training = Training()
-        self.told: list[Entry] = []
+        self.entries: list[Entry] = []
         self.client: Client | None = None
         self.flags = flags
         self._stack = stack
@@ -57,7 +57,7 @@ class Bench:
         return load(flags={"watch.paths": (str(self.log),)} | {k.replace("__", "."): v for k, v in self.flags.items()})
 
     def _start(self) -> Daemon:
-        daemon = Daemon(self._config(), self.store, self.told.append, clock=self.clock)
+        daemon = Daemon(self._config(), self.store, self.entries.append, clock=self.clock)
         daemon.discover()
         return daemon
 
@@ -67,10 +67,10 @@ class Bench:
         self.daemon = self._start()
 
     @property
-    def watched(self) -> WatchedRun:
+    def run(self) -> WatchedRun:
         """The only run."""
-        (watched,) = self.daemon.runs.values()
-        return watched
+        (run,) = self.daemon.runs.values()
+        return run
 
     def attach(self, **options: Any) -> Client:
         """Attach a client, and wait until it says hello."""
@@ -120,12 +120,12 @@ class Bench:
 
     def settle(self) -> None:
         """Train slowly until no command is on its way."""
-        assert self.watched.actuator is not None
+        assert self.run.commands.reconciler is not None
 
         def settled() -> bool:
             self.train(1)
             self.look()
-            return self.watched.actuator is not None and self.watched.actuator.pending is None
+            return self.run.commands.reconciler is not None and self.run.commands.reconciler.pending is None
 
         eventually(settled, what="an answer to the command")
 
@@ -136,7 +136,7 @@ class Bench:
 
     def ask(self, verb: str, argument: str = "", actor: str = "anna") -> dict[str, Any]:
         """Ask as an operator does. -> the answer."""
-        number = self.store.request(self.watched.name, actor, verb, argument, self.clock.now)
+        number = self.store.request(self.run.name, actor, verb, argument, self.clock.now)
         self.look()
         answer = self.store.answer_to(number)
         assert answer is not None
@@ -144,15 +144,15 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
-    """Makes benches; flags are settings as `section__key=value`."""
+def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+    """Makes rigs; flags are settings as `section__key=value`."""
     with ExitStack() as stack:
-        made: list[Bench] = []
+        made: list[Rig] = []
 
-        def make(**flags: Any) -> Bench:
-            home = tmp_path / f"bench{len(made)}"
+        def make(**flags: Any) -> Rig:
+            home = tmp_path / f"rig{len(made)}"
             home.mkdir()
-            made.append(Bench(home, stack, **flags))
+            made.append(Rig(home, stack, **flags))
             return made[-1]
 
         yield make

@@ -20,37 +20,37 @@ from lrwatch.protocol import Desired, Observed, decode_desired
 Make = Callable[..., Any]
 
 
-def desired(run: Any) -> Desired:
+def desired(rig: Any) -> Desired:
     """What lies in the control directory for the trainer."""
-    return decode_desired((run.control / "desired.json").read_bytes())
+    return decode_desired((rig.control / "desired.json").read_bytes())
 
 
-def test_a_command_goes_from_hello_over_its_acknowledgement_to_its_effect(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    run.attach()
-    run.look()
-    hello = run.events("hello")
+def test_a_command_goes_from_hello_over_its_acknowledgement_to_its_effect(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    hello = rig.events("hello")
     assert [(event["step"], event["scale"]) for event in hello] == [(0, 1.0)]
-    command = run.until("command")
+    command = rig.until("command")
     assert (command["state"], command["scale"], command["generation"]) == ("sent", 0.5, 1)
-    sent = desired(run)
+    sent = desired(rig)
     assert (sent.scale, sent.generation, sent.actor, sent.reason) == (0.5, 1, "lrwatch", command["reason"])
     assert sent.not_after_step is not None
     assert sent.not_after_step >= command["step"] + EXPIRES_AFTER_STEPS
-    run.settle()
-    (acknowledged,) = run.events("acknowledged")
+    rig.settle()
+    (acknowledged,) = rig.events("acknowledged")
     assert (acknowledged["generation"], acknowledged["scale"]) == (1, 0.5)
-    assert run.training.scale == 0.5
-    assert command["step"] <= acknowledged["step"] <= run.training.done
-    effect = run.until("effect")
+    assert rig.training.scale == 0.5
+    assert command["step"] <= acknowledged["step"] <= rig.training.done
+    effect = rig.until("effect")
     assert effect["scale"] == 0.5
     assert effect["lower"] > 0
-    order = [event["event"] for event in run.events() if event["event"] != "finding"]
+    order = [event["event"] for event in rig.events() if event["event"] != "finding"]
     assert order[:2] + order[4:5] == ["hello", "command", "effect"]
     assert set(order[2:4]) == {"acknowledged", "phase"}, "the log may tell of the new rate before the trainer does"
-    phase = run.events("phase")[0]
+    phase = rig.events("phase")[0]
     assert (phase["cause"], phase["step"]) == ("command", acknowledged["step"])
-    status = run.watched.status(run.clock.now)
+    status = rig.run.status(rig.clock.now)
     assert (status.scale, status.wanted, status.commands["plateau"] >= 1) == (0.5, status.wanted, True)
     assert status.applied_time is not None
     assert status.effect is not None
@@ -60,250 +60,252 @@ def test_a_command_goes_from_hello_over_its_acknowledgement_to_its_effect(bench:
         "helped",
     )
     assert status.effects == {"helped": 1}
-    assert run.told == list(run.store.journal())
+    assert rig.entries == list(rig.store.journal())
 
 
-def course(run: Any, *, restarting: bool) -> list[dict[str, Any]]:
+def course(rig: Any, *, restarting: bool) -> list[dict[str, Any]]:
     """Everything that the journal says of 1,800 steps, with each answer of the trainer at the same step."""
-    run.attach()
-    run.look()
+    rig.attach()
+    rig.look()
     for _ in range(90):
-        run.train(20)
+        rig.train(20)
         if restarting:
-            run.restart()
-        run.look()
-        if run.watched.actuator.pending is not None:
-            accepted = f'"observed_generation":{run.watched.actuator.pending.generation}'
-            eventually(partial(run.says, accepted), what="accepted")
-            run.train(2)
-            eventually(lambda: '"status":"applied"' in run.observed(), what="applied")
+            rig.restart()
+        rig.look()
+        if rig.run.commands.reconciler.pending is not None:
+            accepted = f'"observed_generation":{rig.run.commands.reconciler.pending.generation}'
+            eventually(partial(rig.says, accepted), what="accepted")
+            rig.train(2)
+            eventually(lambda: '"status":"applied"' in rig.observed(), what="applied")
             if restarting:
-                run.restart()
-            run.look()
-    return list(run.events())
+                rig.restart()
+            rig.look()
+    return list(rig.events())
 
 
-def test_the_whole_course_of_a_run_is_the_same_when_the_daemon_restarts_at_every_look(bench: Make) -> None:
-    calm = course(bench(policy__mode="auto"), restarting=False)
+def test_the_whole_course_of_a_run_is_the_same_when_the_daemon_restarts_at_every_look(make_rig: Make) -> None:
+    calm = course(make_rig(policy__mode="auto"), restarting=False)
     commands = [event["generation"] for event in calm if event["event"] == "command"]
     assert len(commands) >= 3
     assert commands == list(range(1, len(commands) + 1))
     assert commands == [event["generation"] for event in calm if event["event"] == "acknowledged"]
-    assert course(bench(policy__mode="auto"), restarting=True) == calm
+    assert course(make_rig(policy__mode="auto"), restarting=True) == calm
 
 
 @pytest.mark.parametrize(("mode", "state"), [("suggest", "suggested"), ("approve", "awaits approval")])
-def test_without_leave_nothing_is_sent(bench: Make, mode: str, state: str) -> None:
-    run = bench(policy__mode=mode)
-    run.attach()
-    run.look()
-    command = run.until("command")
-    run.train(300)
-    run.look()
+def test_without_leave_nothing_is_sent(make_rig: Make, mode: str, state: str) -> None:
+    rig = make_rig(policy__mode=mode)
+    rig.attach()
+    rig.look()
+    command = rig.until("command")
+    rig.train(300)
+    rig.look()
     assert command["state"] == state
     assert "generation" not in command
-    assert not (run.control / "desired.json").exists()
-    assert run.events("acknowledged") == []
-    assert len(run.events("command")) == 1
+    assert not (rig.control / "desired.json").exists()
+    assert rig.events("acknowledged") == []
+    assert len(rig.events("command")) == 1
 
 
-def test_observe_finds_and_never_speaks_of_commands(bench: Make) -> None:
-    run = bench(policy__mode="observe")
-    run.attach()
-    run.look()
-    run.until("finding", kind="plateau")
-    run.train(300)
-    run.look()
-    assert run.events("command") == []
+def test_observe_finds_and_proposes_no_commands(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="observe")
+    rig.attach()
+    rig.look()
+    rig.until("finding", kind="plateau")
+    rig.train(300)
+    rig.look()
+    assert rig.events("command") == []
 
 
-def test_where_nobody_listens_the_command_is_journalled_and_made_anew_once_somebody_does(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    command = run.until("command")
+def test_where_no_trainer_is_attached_the_command_is_journalled_and_made_again_once_one_is(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    command = rig.until("command")
     assert command["state"] == "no trainer listens"
-    assert not run.control.exists()
-    run.attach(start_step=run.training.done)
-    run.look()
-    again = run.until("command", state="sent")
-    run.settle()
+    assert not rig.control.exists()
+    rig.attach(start_step=rig.training.done)
+    rig.look()
+    again = rig.until("command", state="sent")
+    rig.settle()
     assert again["step"] > command["step"]
-    assert run.training.scale == 0.5
+    assert rig.training.scale == 0.5
 
 
-def test_a_rejected_command_is_journalled_with_its_code_and_not_repeated_at_once(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    run.attach(min_scale=0.9)
-    run.look()
-    command = run.until("command")
-    run.settle()
-    (rejected,) = run.events("rejected")
+def test_a_rejected_command_is_journalled_with_its_code_and_not_repeated_at_once(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach(min_scale=0.9)
+    rig.look()
+    command = rig.until("command")
+    rig.settle()
+    (rejected,) = rig.events("rejected")
     assert (rejected["code"], rejected["generation"], rejected["scale"]) == ("out_of_bounds", 1, 1.0)
-    assert dict(run.watched.status(0.0).rejected) == {"out_of_bounds": 1}
-    assert run.training.scale == 1.0
-    again = run.until("command")
-    assert again["step"] >= command["step"] * 1.1 - 1, "it kept still for a horizon"
+    assert dict(rig.run.status(0.0).rejected) == {"out_of_bounds": 1}
+    assert rig.training.scale == 1.0
+    again = rig.until("command")
+    assert again["step"] >= command["step"] * 1.1 - 1, "it waited for a horizon"
 
 
-def test_a_daemon_with_a_higher_token_takes_over_and_this_one_falls_silent(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    run.attach()
-    run.look()
-    token = run.watched.status(0.0).token
+def test_a_daemon_with_a_higher_token_takes_over_and_this_one_falls_silent(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    token = rig.run.status(0.0).token
     assert token == 1
-    other = ControlDirectory(run.control)
-    incarnation = json.loads(run.observed())["incarnation"]
+    other = ControlDirectory(rig.control)
+    incarnation = json.loads(rig.observed())["incarnation"]
     other.publish(Desired(run="", incarnation=incarnation, generation=1, token=token + 1, scale=1.0))
-    eventually(lambda: f'"max_token":{token + 1}' in run.observed(), what="the trainer knows the other daemon")
-    run.train(2)
-    run.until("command", state="sent")
-    run.settle()
-    assert [event["code"] for event in run.events("rejected")] == ["stale_token"]
-    silent = run.until("command")
+    eventually(lambda: f'"max_token":{token + 1}' in rig.observed(), what="the trainer knows the other daemon")
+    rig.train(2)
+    rig.until("command", state="sent")
+    rig.settle()
+    assert [event["code"] for event in rig.events("rejected")] == ["stale_token"]
+    silent = rig.until("command")
     assert silent["state"] == "no trainer listens"
-    assert run.training.scale == 1.0
-    assert not run.ask("set", "0.5")["done"]
-    run.restart()  # whoever starts a daemon anew wants it to have its say
-    run.look()
-    assert run.watched.status(0.0).token == token + 2
-    assert run.ask("set", "0.5")["done"]
-    run.settle()
-    assert run.training.scale == 0.5
+    assert rig.training.scale == 1.0
+    assert not rig.ask("set", "0.5")["done"]
+    rig.restart()  # an operator who restarts a daemon wants it in control
+    rig.look()
+    assert rig.run.status(0.0).token == token + 2
+    assert rig.ask("set", "0.5")["done"]
+    rig.settle()
+    assert rig.training.scale == 0.5
 
 
-def test_a_trainer_that_restarts_while_a_command_is_on_its_way_is_asked_anew(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    client = run.attach()
-    run.look()
+def test_a_trainer_that_restarts_while_a_command_is_on_its_way_is_commanded_again(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    client = rig.attach()
+    rig.look()
     client.close()  # it died, and the daemon cannot know
-    run.client = None
-    command = run.until("command")
+    rig.client = None
+    command = rig.until("command")
     assert command["state"] == "sent"
-    old = desired(run)
-    run.attach(start_step=run.training.done)
-    run.look()
-    assert [hello["step"] for hello in run.events("hello")] == [0, run.training.done]
-    assert run.watched.actuator.pending is None
-    run.until("command", state="sent")
-    run.settle()
-    new = desired(run)
+    old = desired(rig)
+    rig.attach(start_step=rig.training.done)
+    rig.look()
+    assert [hello["step"] for hello in rig.events("hello")] == [0, rig.training.done]
+    assert rig.run.commands.reconciler.pending is None
+    rig.until("command", state="sent")
+    rig.settle()
+    new = desired(rig)
     assert new.incarnation != old.incarnation
     assert new.generation == old.generation + 1
-    assert [event["generation"] for event in run.events("acknowledged")] == [new.generation]
-    assert run.events("rejected") == []
+    assert [event["generation"] for event in rig.events("acknowledged")] == [new.generation]
+    assert rig.events("rejected") == []
 
 
-def test_a_trainer_that_resumes_at_a_lower_scale_is_believed(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    client = run.attach()
-    run.look()
-    run.until("command")
-    run.settle()
-    before = run.observed()
+def test_a_trainer_that_resumes_at_a_lower_scale_is_believed(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    client = rig.attach()
+    rig.look()
+    rig.until("command")
+    rig.settle()
+    before = rig.observed()
     client.load_state_dict(client.state_dict() | {"scale": 0.25})
-    eventually(lambda: run.observed() != before, what="a hello")
-    run.look()
-    assert run.watched.status(0.0).scale == 0.25
-    hello = run.events("hello")[-1]
+    eventually(lambda: rig.observed() != before, what="a hello")
+    rig.look()
+    assert rig.run.status(0.0).scale == 0.25
+    hello = rig.events("hello")[-1]
     assert hello["scale"] == 0.25
-    assert run.events("phase")[-1]["cause"] == "resume"
-    assert run.until("command")["scale"] in (0.125, 0.5)
+    assert rig.events("phase")[-1]["cause"] == "resume"
+    assert rig.until("command")["scale"] in (0.125, 0.5)
 
 
-def test_a_command_that_comes_too_late_is_refused_by_the_trainer(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    client = run.attach()
-    run.look()
-    run.until("command", chunk=5)
-    deadline = desired(run).not_after_step
+def test_a_command_that_comes_too_late_is_refused_by_the_trainer(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    client = rig.attach()
+    rig.look()
+    rig.until("command", chunk=5)
+    deadline = desired(rig).not_after_step
     assert deadline is not None
-    eventually(lambda: '"observed_generation":1' in run.observed(), what="accepted")
+    eventually(lambda: '"observed_generation":1' in rig.observed(), what="accepted")
     # Accepted, and then the training did not come to a step for so long that the command is stale.
     client.step(deadline + 10)
-    eventually(lambda: '"code":"expired"' in run.observed(), what="refused")
-    run.look()
-    assert [event["code"] for event in run.events("rejected")] == ["expired"]
-    assert run.training.scale == 1.0
+    eventually(lambda: '"code":"expired"' in rig.observed(), what="refused")
+    rig.look()
+    assert [event["code"] for event in rig.events("rejected")] == ["expired"]
+    assert rig.training.scale == 1.0
 
 
-def test_a_decision_on_a_backlog_is_outdated_and_not_sent(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    run.train(600)
-    run.attach(start_step=20_000)  # the trainer is far ahead of what its log says so far
-    run.look()
-    (command,) = run.events("command")
+def test_a_decision_on_a_backlog_is_outdated_and_not_sent(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.train(600)
+    rig.attach(start_step=20_000)  # the trainer is far ahead of what its log says so far
+    rig.look()
+    (command,) = rig.events("command")
     assert command["state"] == "outdated"
-    assert not (run.control / "desired.json").exists()
-    run.train(200)
-    run.look()
-    assert len(run.events("command")) == 1, "still before the step at which the trainer was"
+    assert not (rig.control / "desired.json").exists()
+    rig.train(200)
+    rig.look()
+    assert len(rig.events("command")) == 1, "still before the step at which the trainer was"
 
 
-def test_a_plan_is_not_outdated_however_far_ahead_the_trainer_is(bench: Make) -> None:
-    run = bench(policy__mode="auto", policy__strategy="step", policy__every=500)
-    run.train(600)
-    run.attach(start_step=20_000)
-    run.look()
-    (command,) = run.events("command")
+def test_a_plan_is_not_outdated_however_far_ahead_the_trainer_is(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto", policy__strategy="step", policy__every=500)
+    rig.train(600)
+    rig.attach(start_step=20_000)
+    rig.look()
+    (command,) = rig.events("command")
     assert (command["state"], command["step"]) == ("sent", 500)
 
 
-def test_a_control_directory_that_vanishes_after_a_restart_is_survived(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    client = run.attach()
-    run.look()
+def test_a_control_directory_that_vanishes_after_a_restart_is_survived(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    client = rig.attach()
+    rig.look()
     client.close()
-    run.client = None
-    (run.control / "observed.json").unlink()
-    run.restart()
-    command = run.until("command")
+    rig.client = None
+    (rig.control / "observed.json").unlink()
+    rig.restart()
+    command = rig.until("command")
     assert command["state"] == "no trainer listens"
-    assert not run.ask("set", "0.5")["done"]
+    assert not rig.ask("set", "0.5")["done"]
 
 
-def test_a_command_that_cannot_be_written_is_tried_again_and_says_why(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    run.attach()
-    run.look()
-    blocker = run.control / "desired.json"
+def test_a_command_that_cannot_be_written_is_tried_again_and_names_the_problem(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    blocker = rig.control / "desired.json"
     blocker.mkdir()
     (blocker / "in the way").write_text("")
-    run.until("command", state="sent")
-    assert "cannot write" in run.watched.why()
-    assert run.watched.status(run.clock.now + 5).pending_seconds == 5.0
+    rig.until("command", state="sent")
+    assert "cannot write" in rig.run.problem
+    assert rig.run.status(rig.clock.now + 5).pending_seconds == 5.0
     (blocker / "in the way").unlink()
     blocker.rmdir()
-    run.look()
-    assert run.watched.why() == ""
-    run.settle()
-    assert run.training.scale == 0.5
+    rig.look()
+    assert rig.run.problem == ""
+    rig.settle()
+    assert rig.training.scale == 0.5
 
 
-def test_garbage_in_the_control_directory_is_counted_and_changes_nothing(bench: Make) -> None:
-    run = bench(policy__mode="auto")
-    run.attach()
-    run.look()
-    scale = run.watched.status(0.0).scale
-    run.client.close()
-    run.client = None
-    path = run.control / "observed.json"
+def test_garbage_in_the_control_directory_is_counted_and_changes_nothing(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    scale = rig.run.status(0.0).scale
+    rig.client.close()
+    rig.client = None
+    path = rig.control / "observed.json"
     for content, code in ((b"{", "not_json"), (b"\xff", "not_utf8"), (b'{"v":9}', "version"), (b"[]", "wrong_type")):
         path.write_bytes(content)
         path.chmod(0o600)
-        run.look()
-        assert run.watched.status(0.0).errors[code] >= 1
-    assert run.watched.status(0.0).scale == scale
+        rig.look()
+        assert rig.run.status(0.0).errors[code] >= 1
+    assert rig.run.status(0.0).scale == scale
 
 
-def test_commands_are_signed_where_there_is_a_key_and_a_trainer_without_it_refuses(bench: Make, tmp_path: Path) -> None:
+def test_commands_are_signed_where_there_is_a_key_and_a_trainer_without_it_refuses(
+    make_rig: Make, tmp_path: Path
+) -> None:
     (tmp_path / "key").write_text("k" * 32)
     (tmp_path / "other").write_text("o" * 32)
-    signed = bench(policy__mode="auto", daemon__key_file=str(tmp_path / "key"))
+    signed = make_rig(policy__mode="auto", daemon__key_file=str(tmp_path / "key"))
     signed.attach(key_file=tmp_path / "key")
     signed.look()
     signed.until("command")
     signed.settle()
     assert signed.training.scale == 0.5
-    forged = bench(policy__mode="auto", daemon__key_file=str(tmp_path / "other"))
+    forged = make_rig(policy__mode="auto", daemon__key_file=str(tmp_path / "other"))
     forged.attach(key_file=tmp_path / "key")
     forged.look()
     forged.until("command")
@@ -312,7 +314,7 @@ def test_commands_are_signed_where_there_is_a_key_and_a_trainer_without_it_refus
     assert forged.training.scale == 1.0
 
 
-# ---- the actuator alone -------------------------------------------------------------------------------------------
+# ---- the reconciler alone -------------------------------------------------------------------------------------------
 
 
 def observed(step: int, **values: Any) -> Observed:
@@ -322,16 +324,16 @@ def observed(step: int, **values: Any) -> Observed:
 def test_the_patience_with_a_trainer_grows_with_its_pace(tmp_path: Path) -> None:
     from lrwatch.protocol import OBSERVED_NAME, encode, publish
 
-    actuator = Reconciler(ControlDirectory(tmp_path), "a")
+    reconciler = Reconciler(ControlDirectory(tmp_path))
     for now, step in ((0.0, 0), (10.0, 50_000)):
         publish(tmp_path, OBSERVED_NAME, encode(observed(step)))
-        actuator.look(now)
-    fast = actuator.order(0.5, reason="r" * 2000, actor="x", horizon=10.0, prev="", now=10.0)
+        reconciler.look(now)
+    fast = reconciler.prepare(0.5, reason="r" * 2000, actor="x", horizon=10.0, now=10.0)
     assert fast.not_after_step == 50_000 + 60 * 5_000
     assert len(fast.reason) == 1000
     publish(tmp_path, OBSERVED_NAME, encode(observed(50_001)))
-    actuator.look(1e6)
-    slow = actuator.order(0.5, reason="", actor="x", horizon=1e6, prev="", now=1e6)
+    reconciler.look(1e6)
+    slow = reconciler.prepare(0.5, reason="", actor="x", horizon=1e6, now=1e6)
     assert slow.not_after_step == 50_001 + 2_000_000
 
 

@@ -71,7 +71,7 @@ def test_a_run_keeps_its_name_when_another_of_the_same_name_comes(tmp_path: Path
     daemon.discover()
     daemon.read_all()
     assert list(daemon.runs) == ["train", "b/train"]
-    assert [watched.counts["ingest"]["samples"] for watched in daemon.runs.values()] == [10, 10]
+    assert [run.logs.ingest["samples"] for run in daemon.runs.values()] == [10, 10]
     daemon.close()
     again = start(f"{tmp_path}/*/train.jsonl")
     assert list(again.runs) == ["train", "b/train"]
@@ -87,9 +87,9 @@ def test_logs_of_the_same_name_in_two_projects_are_two_runs_also_one_daemon_afte
         daemon.read_all()
         daemon.close()
     assert store.runs() == ["logs/train", "train"]
-    (watched,) = daemon.runs.values()
-    assert (watched.name, watched.run.step) == ("logs/train", 3)
-    assert list(store.journal()) == [], "a resume was seen that was none"
+    (run,) = daemon.runs.values()
+    assert (run.name, run.pipeline.step) == ("logs/train", 3)
+    assert list(store.journal()) == [], "a resume was found that was none"
 
 
 def test_directories_of_the_same_name_are_told_apart_by_what_is_above_them(tmp_path: Path, start: Start) -> None:
@@ -132,7 +132,7 @@ def test_two_runs_in_one_directory_do_not_both_command_its_trainer(tmp_path: Pat
     for name in ("a", "b"):
         write(tmp_path / f"{name}.jsonl")
     daemon = start(tmp_path / "a.jsonl", tmp_path / "b.jsonl", policy__mode="auto")
-    assert [watched.actuator is not None for watched in daemon.runs.values()] == [True, False]
+    assert [run.commands.reconciler is not None for run in daemon.runs.values()] == [True, False]
     assert daemon.problems == [f"b: only watched, because run a commands the trainer of {tmp_path / 'lrwatch'}"]
     assert start(tmp_path / "a.jsonl", tmp_path / "b.jsonl").problems == [], "who only suggests needs no commander"
 
@@ -141,9 +141,9 @@ def test_a_control_directory_can_be_named(tmp_path: Path, start: Start) -> None:
     write(tmp_path / "a.jsonl")
     daemon = start(tmp_path / "a.jsonl", watch__control=str(tmp_path / "elsewhere"))
     with lrwatch.attach(None, tmp_path / "elsewhere", poll_seconds=0.01, metrics_file=False):
-        actuator = daemon.runs["a"].actuator
-        assert actuator is not None
-        eventually(lambda: daemon.turn() or actuator.attached, what="a hello")
+        reconciler = daemon.runs["a"].commands.reconciler
+        assert reconciler is not None
+        eventually(lambda: daemon.turn() or reconciler.attached, what="a hello")
 
 
 @pytest.mark.parametrize(("content", "found"), [(None, "No such file"), ("short", "5 bytes, at least 16")])
@@ -275,7 +275,7 @@ def test_a_stop_is_heard_between_two_runs(tmp_path: Path, start: Start) -> None:
     daemon = start(tmp_path)
     answers = iter([False, True])
     daemon.turn(lambda: next(answers))
-    assert [watched.counts["ingest"]["samples"] for watched in daemon.runs.values()] == [10, 0, 0]
+    assert [run.logs.ingest["samples"] for run in daemon.runs.values()] == [10, 0, 0]
 
 
 def test_a_hint_does_not_bring_a_turn_forward_that_takes_long() -> None:
@@ -311,12 +311,12 @@ def test_a_turn_that_takes_too_long_goes_on_after_the_others_were_told(
         write(tmp_path / name / "train.jsonl")
     daemon = start(tmp_path)
     monkeypatch.setattr("lrwatch.daemon.loop.TURN_SECONDS", -1.0)
-    told, behind = [], []
+    samples, behind = [], []
     for _ in range(3):
         assert daemon.turn(), "there was something to read"
-        told.append([run.samples for run in daemon.snapshot().runs])
+        samples.append([run.samples for run in daemon.snapshot().runs])
         behind.append(daemon.behind)
-    assert told == [[10, 0, 0], [10, 10, 0], [10, 10, 10]]
+    assert samples == [[10, 0, 0], [10, 10, 0], [10, 10, 10]]
     assert behind == [True, True, False], "once all had their turn, the next one waits"
 
 
@@ -333,7 +333,7 @@ def test_what_led_to_nothing_is_saved_when_there_is_time_and_what_led_to_an_even
         assert daemon.turn()
         state = store.load_log("train", str(log))
         assert state is not None
-        saved.append((state["tail"]["mark"]["offset"] == log.stat().st_size, len(list(store.journal()))))
+        saved.append((state["tail"]["bookmark"]["offset"] == log.stat().st_size, len(list(store.journal()))))
     assert saved[0] == (True, 0), "whose the metrics are is settled at once"
     assert (False, 0) in saved
     for (_, before), (is_saved, after) in itertools.pairwise(saved):
@@ -341,7 +341,7 @@ def test_what_led_to_nothing_is_saved_when_there_is_time_and_what_led_to_an_even
     daemon.save()
     state = store.load_log("train", str(log))
     assert state is not None
-    assert state["tail"]["mark"]["offset"] == log.stat().st_size
+    assert state["tail"]["bookmark"]["offset"] == log.stat().st_size
 
 
 def test_many_runs_are_saved_in_few_transactions(tmp_path: Path, start: Start, store: Store) -> None:

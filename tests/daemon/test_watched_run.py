@@ -1,4 +1,4 @@
-"""What a run under watch finds does not depend on when it looks, nor on how often its process was started anew."""
+"""The findings of a run depend neither on when the daemon looks nor on how often it restarts."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def test_the_log_of_these_tests_is_worth_it(truth: list[dict[str, Any]]) -> None:
-    said = [(event["event"], event.get("kind", event.get("cause"))) for event in truth]
+    found = [(event["event"], event.get("kind", event.get("cause"))) for event in truth]
     for wanted in (("command", "plateau"), ("finding", "plateau"), ("finding", "nonfinite"), ("phase", "resume")):
-        assert wanted in said, said
+        assert wanted in found, found
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,21 +75,21 @@ def test_a_growing_log_gives_what_its_replay_gives_however_it_grows_and_whenever
 ) -> None:
     home = tmp_path_factory.mktemp("growing")
     log, store = home / "train.jsonl", Store(home / "state")
-    watched = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+    run = WatchedRun("train", [log], None, Config(), store, lambda _: None)
     edges = [0, *sorted(cuts), len(LOG)]
     for i, (start, end) in enumerate(itertools.pairwise(edges)):
         with log.open("ab") as file:
             file.write(LOG[start:end])
-        while watched.turn(float(i)):
+        while run.turn(float(i)):
             pass
         if restarts >> i & 1:
-            watched.close()
-            watched = WatchedRun("train", [log], None, Config(), store, lambda _: None)
-    while watched.turn(float(len(edges))):
+            run.close()
+            run = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+    while run.turn(float(len(edges))):
         pass
-    watched.close()
+    run.close()
     assert [entry.event for entry in store.journal()] == truth
-    assert watched.counts["ingest"]["bytes"] == len(LOG)
+    assert run.logs.ingest["bytes"] == len(LOG)
     assert store.broken_link() is None
     store.close()
 
@@ -121,35 +121,35 @@ def _die(now: float) -> NoReturn:
 # ---- what is missing, and says so ---------------------------------------------------------------------------------
 
 
-def test_a_missing_file_is_waited_for_and_says_so(bench: Callable[..., Any]) -> None:
-    run = bench()
-    run.look()
-    assert run.watched.why() == f"{run.log} does not exist yet; it is read as soon as it is there"
-    assert not run.watched.status(0.0).up
-    run.train(5)
-    run.look()
-    assert run.watched.why() == ""
-    assert run.watched.status(0.0).up
-    assert run.watched.counts["ingest"]["samples"] == 10
+def test_a_missing_file_is_waited_for_and_says_so(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
+    rig.look()
+    assert rig.run.problem == f"{rig.log} does not exist yet; it is read as soon as it is there"
+    assert not rig.run.status(0.0).up
+    rig.train(5)
+    rig.look()
+    assert rig.run.problem == ""
+    assert rig.run.status(0.0).up
+    assert rig.run.logs.ingest["samples"] == 10
 
 
-def test_a_wrong_metric_name_lists_those_that_were_seen(bench: Callable[..., Any]) -> None:
-    run = bench(watch__metric="perplexity")
-    run.train(5)
-    run.look()
-    assert run.watched.why() == "no metric 'perplexity' in the logs; seen were loss, lr"
+def test_a_wrong_metric_name_lists_those_that_were_seen(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(watch__metric="perplexity")
+    rig.train(5)
+    rig.look()
+    assert rig.run.problem == "no metric 'perplexity' in the logs; seen were loss, lr"
 
 
-def test_a_log_without_a_loss_says_what_could_be_watched(bench: Callable[..., Any]) -> None:
-    run = bench()
-    run.train(5, "step", "lr")
-    run.look()
-    assert run.watched.why() == "no metric looks like a loss; name one with --metric: lr"
+def test_a_log_without_a_loss_says_what_could_be_watched(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
+    rig.train(5, "step", "lr")
+    rig.look()
+    assert rig.run.problem == "no metric looks like a loss; name one with --metric: lr"
 
 
 def test_a_run_that_falls_silent_is_found_stalled_once_and_again_after_it_went_on(tmp_path: Path) -> None:
     log, store = tmp_path / "train.jsonl", Store(tmp_path / "state")
-    watched = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+    run = WatchedRun("train", [log], None, Config(), store, lambda _: None)
     step = 0
 
     def train(until: float) -> None:
@@ -157,33 +157,33 @@ def test_a_run_that_falls_silent_is_found_stalled_once_and_again_after_it_went_o
         step += 1
         with log.open("a") as file:
             file.write(json.dumps({"step": step, "loss": 2.0}) + "\n")
-        watched.turn(until)
+        run.turn(until)
 
     for beat in range(10):
         train(float(beat))
     for second in (20.0, 69.0, 70.0, 71.0, 500.0):
-        watched.turn(second)
+        run.turn(second)
     train(501.0)
     for second in (700.0, 1500.0, 1600.0):
-        watched.turn(second)
-    said = [entry.event for entry in store.journal()]
-    assert [(event["kind"], event["step"]) for event in said] == [("stalled", 10), ("stalled", 11)]
-    assert watched.counts["findings"]["stalled"] == 2
-    assert said[0]["evidence"] == {"silent_seconds": 61.0, "usual_seconds": 1.0, "longest_seconds": 1.0}
-    watched.close()
+        run.turn(second)
+    findings = [entry.event for entry in store.journal()]
+    assert [(event["kind"], event["step"]) for event in findings] == [("stalled", 10), ("stalled", 11)]
+    assert run.view.findings["stalled"] == 2
+    assert findings[0]["evidence"] == {"silent_seconds": 61.0, "usual_seconds": 1.0, "longest_seconds": 1.0}
+    run.close()
     restarted = WatchedRun("train", [log], None, Config(), store, lambda _: None)
-    assert restarted.stalled.patience == watched.stalled.patience
+    assert restarted.stalled.patience == run.stalled.patience
     restarted.turn(9999.0)  # nobody read in the meantime: that is no silence of the run
-    assert restarted.counts["findings"]["stalled"] == 2
+    assert restarted.view.findings["stalled"] == 2
     restarted.close()
     store.close()
 
 
-def test_a_log_that_is_not_understood_says_so_once_it_is_large_enough_to_tell(bench: Callable[..., Any]) -> None:
-    run = bench()
-    run.log.write_bytes(b"nothing of any use\n" * 80_000)
-    run.look()
-    assert run.watched.why() == "nothing so far that could be understood as a metric"
+def test_a_log_that_is_not_understood_says_so_once_it_is_large_enough_to_tell(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
+    rig.log.write_bytes(b"nothing of any use\n" * 80_000)
+    rig.look()
+    assert rig.run.problem == "nothing so far that could be understood as a metric"
 
 
 @contextmanager
@@ -205,22 +205,22 @@ def test_an_unreadable_file_is_told_until_it_can_be_read() -> None:
         log = Path(directory) / "train.jsonl"
         log.write_text(Training().lines(5))
         log.chmod(0)
-        watched = WatchedRun("a", [log], None, Config(), Store(None), lambda _: None)
-        assert not watched.turn(0.0)
-        assert watched.why() == f"{log} may not be read by this user; change its permissions"
+        run = WatchedRun("a", [log], None, Config(), Store(None), lambda _: None)
+        assert not run.turn(0.0)
+        assert run.problem == f"{log} may not be read by this user; change its permissions"
         with pytest.raises(InputError, match="Permission denied"):
             replay_file(log, Config(), lambda _: None)
         log.chmod(0o600)
-        assert watched.turn(1.0)
-        assert watched.why() == ""
-        assert watched.counts["ingest"]["samples"] == 10
-        watched.close()
+        assert run.turn(1.0)
+        assert run.problem == ""
+        assert run.logs.ingest["samples"] == 10
+        run.close()
 
 
 def test_a_directory_in_place_of_the_log_is_told(tmp_path: Path) -> None:
-    watched = WatchedRun("a", [tmp_path], None, Config(), Store(None), lambda _: None)
-    watched.turn(0.0)
-    assert watched.why() == f"{tmp_path} is a directory; a log file was expected"
+    run = WatchedRun("a", [tmp_path], None, Config(), Store(None), lambda _: None)
+    run.turn(0.0)
+    assert run.problem == f"{tmp_path} is a directory; a log file was expected"
 
 
 @pytest.mark.parametrize(
@@ -259,28 +259,28 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     first, second = tmp_path / "train.jsonl", tmp_path / "metrics.jsonl"
     store = Store(tmp_path / "state")
     training = Training()
-    watched = WatchedRun("a", [first], None, Config(), store, lambda _: None)
+    run = WatchedRun("a", [first], None, Config(), store, lambda _: None)
     first.write_text(training.lines(50))
-    watched.turn(0.0)
+    run.turn(0.0)
     second.write_text(Training().lines(50) + '{"step": 51, "val_loss": 3}\n')
-    watched.add_log(second)
-    watched.add_log(second)
-    watched.turn(1.0)
-    assert len(watched.readers) == 2
-    assert watched.counts["ingest"]["in_another_log"] == 100
-    assert not watched.counts["errors"]
-    assert watched.run.metrics.names == ["loss", "lr", "val_loss"]
-    assert list(store.journal()) == [], "a resume was seen where there was none"
-    watched.save(1.0)
-    watched.close()
+    run.add_log(second)
+    run.add_log(second)
+    run.turn(1.0)
+    assert len(run.logs.readers) == 2
+    assert run.logs.ingest["in_another_log"] == 100
+    assert not run.logs.errors
+    assert run.pipeline.metrics.names == ["loss", "lr", "val_loss"]
+    assert list(store.journal()) == [], "a resume was found where there was none"
+    run.save(1.0)
+    run.close()
     again = WatchedRun("a", [second, first], None, Config(), store, lambda _: None)
     with first.open("a") as log:
         log.write(training.lines(1))
     with second.open("a") as log:
         log.write('{"step": 52, "loss": 99}\n')
     again.turn(2.0)
-    assert {m.name: m.value for m in again.run.metrics.statuses()}["loss"] < 90
-    assert again.counts["ingest"]["in_another_log"] == 101
+    assert {m.name: m.value for m in again.pipeline.metrics.statuses()}["loss"] < 90
+    assert again.logs.ingest["in_another_log"] == 101
     again.close()
     store.close()
 
@@ -310,85 +310,85 @@ def read_only(store: Store) -> Iterator[None]:
         store._db.execute("PRAGMA query_only = OFF")
 
 
-def test_a_command_that_could_not_be_saved_is_not_sent_though_it_could_be(bench: Callable[..., Any]) -> None:
-    run = bench(policy__mode="auto")
-    run.attach()
-    run.look()
-    run.train(600)
-    with read_only(run.store):
+def test_a_command_that_could_not_be_saved_is_not_sent_though_it_could_be(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    rig.train(600)
+    with read_only(rig.store):
         for _ in range(3):
-            run.daemon.turn()
-    assert run.watched.actuator.pending is not None
-    assert not (run.control / "desired.json").exists()
-    run.look()
-    assert (run.control / "desired.json").exists()
-    assert len(run.events("command")) == 1
+            rig.daemon.turn()
+    assert rig.run.commands.reconciler.pending is not None
+    assert not (rig.control / "desired.json").exists()
+    rig.look()
+    assert (rig.control / "desired.json").exists()
+    assert len(rig.events("command")) == 1
 
 
 def test_while_the_disk_is_full_nothing_is_sent_and_afterwards_everything_is_as_if_it_had_not_been(
-    bench: Callable[..., Any],
+    make_rig: Callable[..., Any],
 ) -> None:
-    run = bench(policy__mode="auto")
-    run.attach()
-    run.look()
-    run.train(600)
-    while run.watched.actuator.pending is None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    rig.train(600)
+    while rig.run.commands.reconciler.pending is None:
         with files_limited_to(0):
-            assert run.daemon.turn() or run.watched.actuator.pending
-    assert run.events("command") == []
-    assert not (run.control / "desired.json").exists(), "a command was sent that the journal does not know"
-    assert "cannot save to" in run.watched.why()
-    assert run.watched.counts["errors"]["not_saved"] > 0
+            assert rig.daemon.turn() or rig.run.commands.reconciler.pending
+    assert rig.events("command") == []
+    assert not (rig.control / "desired.json").exists(), "a command was sent that the journal does not know"
+    assert "cannot save to" in rig.run.problem
+    assert rig.run.logs.errors["not_saved"] > 0
     with pytest.raises(sqlite3.Error), files_limited_to(0):
-        run.store.save_run("x", {})
-    run.look()
-    assert run.watched.why() == ""
-    assert (run.control / "desired.json").exists()
-    run.settle()
-    (command,), (acknowledged,) = run.events("command"), run.events("acknowledged")
+        rig.store.save_run("x", {})
+    rig.look()
+    assert rig.run.problem == ""
+    assert (rig.control / "desired.json").exists()
+    rig.settle()
+    (command,), (acknowledged,) = rig.events("command"), rig.events("acknowledged")
     assert command["generation"] == acknowledged["generation"]
-    assert run.store.broken_link() is None
+    assert rig.store.broken_link() is None
 
 
-def test_a_daemon_that_dies_while_the_disk_is_full_decides_the_same_again(bench: Callable[..., Any]) -> None:
-    run = bench(policy__mode="auto")
-    run.attach()
-    run.look()
-    run.train(600)
+def test_a_daemon_that_dies_while_the_disk_is_full_decides_the_same_again(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    rig.train(600)
     with files_limited_to(0):
-        run.daemon.turn()
-        (lost,) = [event for event in run.watched._events if event["event"] == "command"]
-    run.restart()
-    run.look()
-    assert run.events("command") == [lost]
-    run.settle()
-    assert len(run.events("acknowledged")) == 1
+        rig.daemon.turn()
+        (lost,) = [event for event in rig.run._events if event["event"] == "command"]
+    rig.restart()
+    rig.look()
+    assert rig.events("command") == [lost]
+    rig.settle()
+    assert len(rig.events("acknowledged")) == 1
 
 
-def test_an_operators_request_waits_for_the_disk_and_is_then_carried_out_once(bench: Callable[..., Any]) -> None:
-    run = bench()
-    run.attach()
-    run.train(5)
-    run.look()
-    number = run.store.request("train", "anna", "hold", "", 0.0)
+def test_an_operators_request_waits_for_the_disk_and_is_then_carried_out_once(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
+    rig.attach()
+    rig.train(5)
+    rig.look()
+    number = rig.store.request("train", "anna", "hold", "", 0.0)
     with files_limited_to(0):
         for _ in range(3):
-            run.daemon.turn()
-    assert run.store.answer_to(number) is None
-    run.look()
-    assert run.store.answer_to(number)["done"]
-    assert len(run.events("operator")) == 1
+            rig.daemon.turn()
+    assert rig.store.answer_to(number) is None
+    rig.look()
+    assert rig.store.answer_to(number)["done"]
+    assert len(rig.events("operator")) == 1
 
 
-def test_a_run_whose_log_is_rewritten_sees_no_resume(bench: Callable[..., Any]) -> None:
-    running = bench()
+def test_a_run_whose_log_is_rewritten_sees_no_resume(make_rig: Callable[..., Any]) -> None:
+    running = make_rig()
     running.train(200)
     running.look()
-    samples = running.watched.counts["ingest"]["samples"]
+    samples = running.run.logs.ingest["samples"]
     with_a_key_more = running.log.read_text().replace("{", '{"grad_norm": 1.5, ')
     running.log.write_text(with_a_key_more)
     running.train(10)
     running.look()
     assert running.events("phase") == []
-    assert running.watched.run.step == 210
-    assert running.watched.counts["ingest"]["samples"] == samples * 210 // 200 + 200
+    assert running.run.pipeline.step == 210
+    assert running.run.logs.ingest["samples"] == samples * 210 // 200 + 200

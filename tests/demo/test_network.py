@@ -11,11 +11,11 @@ from lrwatch.core.events import Counterfactual, Effect, as_json
 from lrwatch.core.names import role
 from lrwatch.demo import data
 from lrwatch.demo.network import Network
-from lrwatch.demo.show import changes
+from lrwatch.demo.show import answer_in_words, effect_of
 from lrwatch.demo.sweep import LR, RATES
 from lrwatch.demo.trainer import LOG_EVERY, train
 from lrwatch.formats import detect
-from lrwatch.store import Entry
+from lrwatch.report.model.timeline import lr_changes
 
 
 def test_a_step_goes_along_the_gradient_of_the_loss() -> None:
@@ -58,14 +58,20 @@ def test_the_rate_is_one_of_those_that_were_swept() -> None:
     assert LR in RATES
 
 
-def test_a_command_without_an_answer_is_counted() -> None:
+def test_a_command_without_an_answer_says_so() -> None:
     command = {"event": "command", "step": 10, "scale": 0.5, "reason": "r", "cause": "plateau"}
     answer = {"event": "acknowledged", "step": 12, "scale": 0.5}
-    effect = {"event": "effect", "step": 30, "gain": 0.03, "lower": 0.01, "upper": 0.05, "message": "in other words"}
+    effect = {
+        "event": "effect",
+        "step": 30,
+        "scale": 0.5,
+        "gain": 0.03,
+        "lower": 0.01,
+        "upper": 0.05,
+        "message": "in other words",
+    }
     events = [command, answer, effect, {**command, "step": 40, "scale": 0.25}]
-    rows, unanswered = changes(Entry(i, 0.0, "train", event, "") for i, event in enumerate(events))
-    assert unanswered == 1
-    assert [(row["answer"], row["effect"]) for row in rows] == [
+    assert [(answer_in_words(change), effect_of(change)) for change in lr_changes(events)] == [
         ("acknowledged at step 12", "helped: 3.0 % (1.0 to 5.0 %)"),
         ("not acknowledged", "not measured: too little came after it to tell"),
     ]
@@ -75,6 +81,6 @@ def test_an_effect_is_told_with_the_two_levels_that_say_so() -> None:
     command = {"event": "command", "step": 10, "scale": 0.5, "reason": "r", "cause": "plateau"}
     gain = Effect(30, 0.5, -0.01, -0.03, 0.01, "", Counterfactual(12, 1.01, 0.01, 1.0, 0.01, 1.01, 0.01))
     events = [command, as_json(gain, "train"), {**command, "scale": 1.0, "step": 31, "cause": "restore"}]
-    (cut, back), _ = changes(Entry(i, 0.0, "train", event, "") for i, event in enumerate(events))
-    assert cut["effect"] == "no gain: -1.0 % (-3.0 to 1.0 %); 1.01 after 18 steps, where going on would have given 1"
-    assert back["effect"] == "not measured: it takes a change back"
+    cut, back = (effect_of(change) for change in lr_changes(events))
+    assert cut == "no gain: -1.0 % (-3.0 to 1.0 %); 1.01 after 18 steps, where going on would have given 1"
+    assert back == "not measured: it takes a change back"

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +17,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from support.example_snapshots import training
+from support.golden import build_dashboard
 from support.helpers import eventually
 from support.real_prometheus import JOB, Query, QueryError, Watched, dashboard_queries, prometheus
 
@@ -46,7 +45,7 @@ by_title = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["tit
 
 
 def test_the_dashboard_is_what_its_script_writes(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, ROOT / "grafana/build.py", tmp_path / "run.json"], check=True)
+    build_dashboard(tmp_path / "run.json")
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == DASHBOARD
 
 
@@ -109,10 +108,10 @@ def test_panels_lie_on_the_grid_and_not_on_each_other() -> None:
 
 @by_where
 def test_a_query_uses_metrics_that_exist(query: Query) -> None:
-    known = {m.name for m in METRICS} | {f"{m.name}_bucket" for m in METRICS if m.kind == "histogram"}
+    served = {m.name for m in METRICS} | {f"{m.name}_bucket" for m in METRICS if m.type == "histogram"}
     used = set(re.findall(r"\b(?:lrwatch|process)_\w+", query.expr))
     assert used
-    assert used <= known | PROCESS_METRICS
+    assert used <= served | PROCESS_METRICS
 
 
 @by_where
@@ -140,8 +139,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             for second in range(SECONDS):
                 exporter.publish(training(second))
                 exporter.observe_loop(0.002 * (second + 1))
-                seen = f'lrwatch_run_step{{run="gpt2"}} == {100 * second}'
-                eventually(partial(server.query, seen), what=seen)
+                step = f'lrwatch_run_step{{run="gpt2"}} == {100 * second}'
+                eventually(partial(server.query, step), what=step)
             choice = {"job": JOB, "instance": ".+", "run": "gpt2", "metric": ".+"}
             yield Watched(server, start, time.time(), choice)
     finally:
@@ -236,7 +235,7 @@ def test_the_state_is_one_number_for_the_run(watched: Watched) -> None:
 def test_the_table_names_metric_mode_strategy_and_version(watched: Watched) -> None:
     (query,) = (q for q in QUERIES if q.where == "Run and daemon A")
     (row,) = watched.answer(query)
-    told = {"run": "gpt2", "metric": "val/loss", "mode": "auto", "strategy": "plateau"}
-    assert row["metric"].items() >= told.items()
+    wanted = {"run": "gpt2", "metric": "val/loss", "mode": "auto", "strategy": "plateau"}
+    assert row["metric"].items() >= wanted.items()
     assert row["metric"]["version"]
     assert row["value"][1] == "7"

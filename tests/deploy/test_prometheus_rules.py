@@ -87,7 +87,7 @@ def test_an_alert_is_tested_firing_and_not_firing_with_its_text(rule: dict[str, 
 @each_rule
 def test_an_alert_uses_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
     labels = {m.name: set(m.labels) for m in METRICS}
-    labels |= {f"{m.name}_count": set(m.labels) for m in METRICS if m.kind == "histogram"}
+    labels |= {f"{m.name}_count": set(m.labels) for m in METRICS if m.type == "histogram"}
     used = re.findall(r"\b(lrwatch_\w+)(?:\{([^}]*)\})?", rule["expr"])
     assert used
     for name, matchers in used:

@@ -151,7 +151,7 @@ class Course:
 
     def has_read(self) -> bool:
         """Whether all of the log is read, and what came of it saved."""
-        marks = [json.loads(state)["tail"]["mark"] for (state,) in self.query("SELECT state FROM logs")]
+        marks = [json.loads(state)["tail"]["bookmark"] for (state,) in self.query("SELECT state FROM logs")]
         return bool(marks) and marks[0]["offset"] == self.log.stat().st_size
 
     def go(self) -> list[dict[str, Any]]:

@@ -2,37 +2,23 @@ from __future__ import annotations
 
 import math
 import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from support.example_snapshots import CALM, FULL, WAITING
+from support.golden import EXPOSITION, exposition, golden_exposition, scrape
 
 from lrwatch._version import __version__
 from lrwatch.core.snapshot import MetricStatus, RunStatus, Snapshot, TrendStatus
 from lrwatch.export.collector import MAX_SERIES, MAX_VALUES_PER_RUN, RunCollector
 from lrwatch.export.metrics import METRICS
 
-GOLDEN = Path(__file__).with_name("golden.prom")
-
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def scrape(collector: RunCollector) -> str:
-    registry = CollectorRegistry()
-    registry.register(collector)
-    return generate_latest(registry).decode()
-
-
-def exposition(snapshot: Snapshot) -> str:
-    collector = RunCollector()
-    collector.publish(snapshot)
-    return scrape(collector)
 
 
 def samples(text: str) -> Samples:
@@ -56,16 +42,16 @@ def dropped(text: str) -> float:
 
 
 def test_the_exposition_of_a_full_snapshot_is_the_golden_one() -> None:
-    golden = GOLDEN.read_text(encoding="utf-8").replace("@VERSION@", __version__)
-    assert repr(samples(exposition(FULL))) == repr(samples(golden))
-    assert exposition(FULL) == golden
+    golden = EXPOSITION.read_text(encoding="utf-8")
+    assert repr(samples(golden_exposition())) == repr(samples(golden))
+    assert golden_exposition() == golden
 
 
 def test_every_snapshot_metric_is_named_with_help_and_type_even_before_the_first_run() -> None:
     text = exposition(Snapshot(0.0))
     for metric in METRICS:
         if metric.labels:
-            kind = "gauge" if metric.kind == "info" else metric.kind
+            kind = "gauge" if metric.type == "info" else metric.type
             assert f"# TYPE {metric.name} {kind}\n" in text
             assert f"# HELP {metric.name} {metric.help}\n" in text
 

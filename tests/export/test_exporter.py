@@ -40,8 +40,8 @@ class Site:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
             connection.request(method, path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(), answer.headers
+            response = connection.getresponse()
+            return response.status, response.read().decode(), response.headers
         finally:
             connection.close()
 
@@ -65,7 +65,7 @@ def test_metrics_serves_every_name_of_the_contract(site: Site) -> None:
     families = {f.name: f for f in text_string_to_metric_families(text)}
     served = {s.name for f in families.values() for s in f.samples}
     for metric in METRICS:
-        name = f"{metric.name}_count" if metric.kind == "histogram" else metric.name
+        name = f"{metric.name}_count" if metric.type == "histogram" else metric.name
         assert name in served
     assert "process_resident_memory_bytes" in served
     assert not [name for name in served if name.endswith("_created")]

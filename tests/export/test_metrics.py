@@ -36,6 +36,6 @@ def test_names_are_unique_and_legal_in_every_prometheus() -> None:
 
 def test_a_name_says_what_kind_of_metric_it_is() -> None:
     for metric in METRICS:
-        assert metric.name.endswith("_total") == (metric.kind == "counter")
-        assert metric.name.endswith("_info") == (metric.kind == "info")
+        assert metric.name.endswith("_total") == (metric.type == "counter")
+        assert metric.name.endswith("_info") == (metric.type == "info")
         assert metric.help.endswith(".")

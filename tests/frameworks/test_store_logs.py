@@ -13,7 +13,7 @@ from support.format_samples import feed
 
 from lrwatch.formats.numbers import Numbers
 from lrwatch.sources.database import Database
-from lrwatch.sources.naming import metric_name
+from lrwatch.sources.reader import metric_name
 
 pytestmark = pytest.mark.frameworks
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrwatch.core.events import Command, Counterfactual, Effect, Finding, Phase, as_json
-from lrwatch.report import Curve, ReportData
+from lrwatch.report import MetricCurve, ReportData
 
 # The loss goes on to about 0.43, where the line before the first cut is said to give 0.49.
 LINE = Counterfactual(
@@ -45,13 +45,13 @@ def full_run() -> ReportData:
         metric="loss",
         axis="step",
         curves=(
-            Curve("loss", "train", steps, loss),
-            Curve("val loss", "val", every, val),
-            Curve("schedule", "lr", steps, np.full(5000, 0.1)),
-            Curve("effective", "lr", steps, rate),
+            MetricCurve("loss", "train", steps, loss),
+            MetricCurve("val loss", "val", every, val),
+            MetricCurve("schedule", "lr", steps, np.full(5000, 0.1)),
+            MetricCurve("effective", "lr", steps, rate),
         ),
         events=events,
         facts=(("Source", "runs/a/metrics.jsonl"), ("Samples", "5,050")),
-        compare=(Curve("val loss", "val", every, val + 0.05),),
+        compare=(MetricCurve("val loss", "val", every, val + 0.05),),
         comparison_label="without lrwatch",
     )

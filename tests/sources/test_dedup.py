@@ -39,10 +39,10 @@ def losses(start: int, end: int, *, seed: float = 0.0) -> list[Row]:
 
 def reread(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
     """What is delivered of a log that had `before` and begins anew with `after`."""
-    seen = Deduplicator()
-    assert shown(seen.new(batch_of(before))) == shown(batch_of(before))
-    seen.begin_anew()
-    return shown(seen.new(batch_of(after)))
+    dedup = Deduplicator()
+    assert shown(dedup.new(batch_of(before))) == shown(batch_of(before))
+    dedup.rewind()
+    return shown(dedup.new(batch_of(after)))
 
 
 @pytest.mark.parametrize("known", [1, 5, RECENT, 3 * RECENT, 1000])
@@ -52,10 +52,10 @@ def test_the_same_rows_again_are_dropped_up_to_where_the_log_was(known: int) -> 
 
 
 def test_nothing_that_begins_once_is_dropped() -> None:
-    seen = Deduplicator()
+    dedup = Deduplicator()
     rows = [*losses(0, 5), *losses(0, 5)]  # appended by a second run
-    assert shown(seen.new(batch_of(rows))) == shown(batch_of(rows))
-    assert seen.repeated == 0
+    assert shown(dedup.new(batch_of(rows))) == shown(batch_of(rows))
+    assert dedup.repeated == 0
 
 
 @pytest.mark.parametrize("rows", [losses(0, 50, seed=1.0), losses(1000, 1010)], ids=["another run", "truncated copy"])
@@ -85,13 +85,13 @@ def test_a_resume_far_back_is_new_after_a_bounded_part_of_the_run() -> None:
 
 
 def test_what_differs_is_forgotten_so_that_the_next_rewrite_is_compared_with_the_last() -> None:
-    seen = Deduplicator()
-    seen.new(batch_of(losses(0, 40)))
+    dedup = Deduplicator()
+    dedup.new(batch_of(losses(0, 40)))
     resumed = [*losses(0, 30), *losses(30, 60, seed=0.5)]
-    seen.begin_anew()
-    seen.new(batch_of(resumed))
-    seen.begin_anew()
-    assert shown(seen.new(batch_of([*resumed, *losses(60, 61)]))) == shown(batch_of(losses(60, 61)))
+    dedup.rewind()
+    dedup.new(batch_of(resumed))
+    dedup.rewind()
+    assert shown(dedup.new(batch_of([*resumed, *losses(60, 61)]))) == shown(batch_of(losses(60, 61)))
 
 
 def test_nan_is_what_it_was() -> None:
@@ -103,65 +103,65 @@ def test_nan_is_what_it_was() -> None:
 def test_a_new_column_is_new_beside_old_ones() -> None:
     before: list[Row] = [(1, {"loss": 2.5}), (2, {"loss": 2.25})]
     after: list[Row] = [*before, (2, {"val_loss": 2.75}), (3, {"loss": 2.0, "val_loss": 2.5})]
-    seen = Deduplicator()
-    seen.new(batch_of(before))
-    seen.begin_anew()
-    passed = seen.new(batch_of(after))
+    dedup = Deduplicator()
+    dedup.new(batch_of(before))
+    dedup.rewind()
+    passed = dedup.new(batch_of(after))
     assert list(passed.samples()) == [
         Sample("val_loss", 2, 2.75), Sample("loss", 3, 2.0), Sample("val_loss", 3, 2.5)
     ]  # fmt: skip
     assert passed.steps.tolist() == [2, 3]
-    assert (passed.lines, seen.repeated) == (4, 2)
+    assert (passed.lines, dedup.repeated) == (4, 2)
 
 
 def test_rewritten_with_another_header_the_csv_gives_what_is_new() -> None:
-    seen = Deduplicator()
+    dedup = Deduplicator()
     before = b"epoch,step,loss\n0,9,2.5\n0,19,2.25\n"
     after = b"epoch,loss,step,val_loss\n0,2.5,9,\n0,2.25,19,\n0,,19,2.75\n1,2.0,29,\n"
-    seen.new(Csv().feed(before)[0])
-    seen.begin_anew()
-    passed = seen.new(Csv().feed(after)[0])
+    dedup.new(Csv().feed(before)[0])
+    dedup.rewind()
+    passed = dedup.new(Csv().feed(after)[0])
     assert [s for s in passed.samples() if s.metric != "epoch"] == [
         Sample("val_loss", 19, 2.75), Sample("loss", 29, 2.0)
     ]  # fmt: skip
 
 
 def test_a_file_seen_empty_and_then_half_written_gives_each_sample_once() -> None:
-    seen = Deduplicator()
-    seen.new(batch_of(losses(0, 100)))
-    seen.begin_anew()  # truncated by its writer
-    seen.begin_anew()
-    assert shown(seen.new(batch_of(losses(0, 40)))) == []
-    seen.begin_anew()
-    assert shown(seen.new(batch_of(losses(0, 70)))) == []
-    assert shown(seen.new(batch_of(losses(70, 105)))) == shown(batch_of(losses(100, 105)))
-    assert shown(seen.new(batch_of(losses(105, 107)))) == shown(batch_of(losses(105, 107)))
+    dedup = Deduplicator()
+    dedup.new(batch_of(losses(0, 100)))
+    dedup.rewind()  # truncated by its writer
+    dedup.rewind()
+    assert shown(dedup.new(batch_of(losses(0, 40)))) == []
+    dedup.rewind()
+    assert shown(dedup.new(batch_of(losses(0, 70)))) == []
+    assert shown(dedup.new(batch_of(losses(70, 105)))) == shown(batch_of(losses(100, 105)))
+    assert shown(dedup.new(batch_of(losses(105, 107)))) == shown(batch_of(losses(105, 107)))
 
 
 def test_a_document_that_became_shorter_is_new_where_it_grows_again() -> None:
-    seen = Deduplicator()
+    dedup = Deduplicator()
     for rows, new in [
         (losses(0, 70), losses(0, 70)),
         (losses(0, 80), losses(70, 80)),
         (losses(0, 50), []),  # a checkpoint's copy took its place
         ([*losses(0, 50), *losses(50, 55, seed=0.1)], losses(50, 55, seed=0.1)),
     ]:
-        seen.begin_anew()
-        assert shown(seen.new(batch_of(rows))) == shown(batch_of(new))
-        seen.complete()
+        dedup.rewind()
+        assert shown(dedup.new(batch_of(rows))) == shown(batch_of(new))
+        dedup.complete()
 
 
 def test_the_memory_is_bounded_in_samples_and_metrics() -> None:
-    seen = Deduplicator()
-    seen.new(batch_of([(0, {f"m{i}": 1.0 for i in range(MAX_METRICS + 10)})]))
-    assert len(seen.state()["metrics"]) == MAX_METRICS
-    seen = Deduplicator()
+    dedup = Deduplicator()
+    dedup.new(batch_of([(0, {f"m{i}": 1.0 for i in range(MAX_METRICS + 10)})]))
+    assert len(dedup.state()["metrics"]) == MAX_METRICS
+    dedup = Deduplicator()
     sizes = []
     for start in range(0, 20_000, 2000):
-        seen.new(batch_of(losses(start, start + 2000)))
-        sizes.append(len(json.dumps(seen.state())))
+        dedup.new(batch_of(losses(start, start + 2000)))
+        sizes.append(len(json.dumps(dedup.state())))
     assert max(sizes) <= 12 * (RECENT + SPREAD) + 100
-    assert all(len(m[2]) <= SPREAD and len(m[3]) <= RECENT for m in seen.state()["metrics"].values())
+    assert all(len(m[2]) <= SPREAD and len(m[3]) <= RECENT for m in dedup.state()["metrics"].values())
 
 
 values = st.sampled_from([0.0, 1.0, NAN, float("inf")])
@@ -176,20 +176,22 @@ def test_neither_the_cuts_nor_restarts_between_them_change_what_passes(
     first: list[Row], common: int, second: list[Row], data: st.DataObject
 ) -> None:
     def passed(
-        seen: Deduplicator, story: list[Row], cuts: list[int], *, restart: bool
+        dedup: Deduplicator, story: list[Row], cuts: list[int], *, restart: bool
     ) -> tuple[Deduplicator, list[str]]:
         found = []
         for start, end in zip([0, *cuts], [*cuts, len(story)], strict=True):
-            found += shown(seen.new(batch_of(story[start:end])))
+            found += shown(dedup.new(batch_of(story[start:end])))
             if restart:
-                seen = Deduplicator.restore(json.loads(json.dumps(seen.state())))
-        return seen, found
+                restarted = Deduplicator()
+                restarted.restore(json.loads(json.dumps(dedup.state())))
+                dedup = restarted
+        return dedup, found
 
     stories = [first, [*first[:common], *second], [*first[:common], *second, *first]]
     whole, cut = Deduplicator(), Deduplicator()
     for story in stories:
-        whole.begin_anew()
-        cut.begin_anew()
+        whole.rewind()
+        cut.rewind()
         cuts = sorted(data.draw(st.lists(st.integers(0, len(story)), max_size=6)))
         whole, expected = passed(whole, story, [], restart=False)
         cut, found = passed(cut, story, cuts, restart=True)

@@ -35,7 +35,7 @@ class Log:
         self.reader = LogReader(self.path, self.name)
 
     def read(self, *, final: bool = False) -> list[Sample]:
-        """Read what is there. -> the new samples, without epochs."""
+        """Read what is there, and return the new samples without epochs."""
         new: list[Sample] = []
         while (found := self.reader.read(final=final)) is not None:
             new += [sample for sample in found[0].samples() if sample.metric != "epoch"]
@@ -154,17 +154,6 @@ def test_a_shorter_copy_from_a_checkpoint_is_new_where_it_goes_another_way(log: 
     log.read()
     assert log.losses() == [*range(100), *range(90, 105)]
     assert log.reader.repeated == (90 if not log.stopped else log.reader.repeated)
-
-
-def test_a_state_of_an_earlier_version_is_gone_on_from(tmp_path: Path) -> None:
-    log = Log(tmp_path / "train.csv")
-    rewrite(log.path, csv(0, 10))
-    log.read()
-    state = {key: value for key, value in log.reader.state().items() if key in ("tail", "format", "format_state")}
-    log.reader = LogReader(log.path, state=state)
-    with log.path.open("a") as file:
-        file.write("10,0.5\n")
-    assert log.read() == [Sample("loss", 10, 0.5)]
 
 
 # ---- documents ----------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Pipe:
 
 
 def chunk_with(stdin: Stdin, what: str) -> Chunk:
-    """The first chunk that says `last` or `anew`."""
+    """The first chunk that says `last` or `reset`."""
 
     def look() -> Chunk | None:
         chunk = stdin.read()
@@ -164,13 +164,13 @@ def test_what_cannot_be_read_is_said_and_is_the_end(tmp_path: Path) -> None:
     assert stdin.errors == {"EISDIR": 1}
 
 
-def test_another_life_begins_anew(pipe: Pipe) -> None:
+def test_a_restart_reports_a_reset(pipe: Pipe) -> None:
     pipe.write(b"step 7\n")
     state = json.loads(json.dumps(Stdin(pipe.out).state()))
     again = Stdin(pipe.out, state)
     pipe.close()
-    chunk = chunk_with(again, "anew")
-    assert chunk.why == "replaced"
+    chunk = chunk_with(again, "reset")
+    assert chunk.reason == "replaced"
 
 
 def test_no_more_can_be_consumed_than_waits(pipe: Pipe) -> None:

@@ -135,10 +135,10 @@ def test_a_table_of_too_many_cells_keeps_the_loss(tmp_path: Path, monkeypatch: p
     assert table.attrs["errors"] == {LEFT_OUT: 2}
 
 
-def test_only_the_beginning_is_read_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_only_the_beginning_is_read_on_demand(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("".join(f"step:{i} loss:{i}.5\n" for i in range(400_000)))
-    reading = read(log, limit=1000)
+    reading = read(log, only_beginning=True)
     assert 0 < reading.rows < 100_000
     assert reading.format == "text"
 

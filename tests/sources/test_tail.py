@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import lrwatch.sources.tail
 from lrwatch.formats.lines import Lines
-from lrwatch.sources.fd_pool import OpenFiles
+from lrwatch.sources.fd_pool import FdPool
 from lrwatch.sources.file_identity import HEAD_BYTES
 from lrwatch.sources.tail import Tail
 
@@ -28,26 +28,26 @@ class Follower:
 
     tail: Tail
     stories: list[list[str]] = field(default_factory=lambda: [[]])
-    whys: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
     def read(self, limit: int = 1 << 20) -> list[list[str]]:
         """Read until there is nothing new."""
         while True:
             chunk = self.tail.read(limit)
-            if chunk.anew:
+            if chunk.reset:
                 self.stories.append([])
-                self.whys.append(chunk.why)
+                self.reasons.append(chunk.reason)
             used = len(chunk.data) if chunk.last else chunk.data.rfind(b"\n") + 1
             self.stories[-1].extend(chunk.data[:used].decode().splitlines())
             self.tail.consume(used)
-            if not used and not chunk.anew:
+            if not used and not chunk.reset:
                 return self.stories
 
     def restart(self) -> Follower:
         """The same follower in another process, from what a database would hold."""
         state = json.loads(json.dumps(self.tail.state()))
         self.tail.close()
-        return Follower(Tail(self.tail.path, state), self.stories, self.whys)
+        return Follower(Tail(self.tail.path, state), self.stories, self.reasons)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_renamed_file_is_finished_before_the_new_one(log: Path, follower: Foll
     log.write_text(lines(100, 103))
     assert follower.read() == [[*listed(0, 15), "the end without a line end"], listed(100, 103)]
     assert follower.tail.rotations == 1
-    assert follower.whys == ["replaced"]
+    assert follower.reasons == ["replaced"]
     append(log, lines(103, 105))
     assert follower.read()[1] == listed(100, 105)
     follower.tail.close()
@@ -150,7 +150,7 @@ def test_copied_and_truncated_it_is_read_from_the_beginning(log: Path, follower:
     append(log, lines(100, 103))
     assert follower.read() == [listed(0, 10), listed(100, 103)]
     assert (follower.tail.truncations, follower.tail.rotations) == (1, 0)
-    assert follower.whys == ["truncated"]
+    assert follower.reasons == ["truncated"]
     follower.tail.close()
 
 
@@ -166,7 +166,7 @@ def test_truncated_and_rewritten_longer_between_two_looks(
         same_file.write(lines(1000, 1000 + 2 * before))
     assert follower.read() == [listed(0, before), listed(1000, 1000 + 2 * before)]
     assert follower.tail.truncations == 1
-    assert follower.whys == ["rewritten"]
+    assert follower.reasons == ["rewritten"]
     follower.tail.close()
 
 
@@ -220,7 +220,7 @@ def test_a_longer_copy_of_all_that_was_read_is_the_same_stream(log: Path, follow
     synchronised.write_text(lines(0, 600))
     synchronised.replace(log)
     assert follower.read() == [listed(0, 600)]
-    assert follower.whys == []
+    assert follower.reasons == []
     follower.tail.close()
 
 
@@ -434,10 +434,10 @@ def test_a_directory_that_appears_later(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def few_open(monkeypatch: pytest.MonkeyPatch) -> OpenFiles:
+def few_open(monkeypatch: pytest.MonkeyPatch) -> FdPool:
     """At most four files open."""
-    few = OpenFiles(4)
-    monkeypatch.setattr(lrwatch.sources.tail, "OPEN_FILES", few)
+    few = FdPool(4)
+    monkeypatch.setattr(lrwatch.sources.tail, "FD_POOL", few)
     return few
 
 
@@ -445,7 +445,7 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def test_of_many_files_few_are_open_and_all_are_followed(tmp_path: Path, few_open: OpenFiles) -> None:
+def test_of_many_files_few_are_open_and_all_are_followed(tmp_path: Path, few_open: FdPool) -> None:
     logs = [tmp_path / f"{i}.log" for i in range(30)]
     followers = [Follower(Tail(log)) for log in logs]
     before = open_files()
@@ -466,7 +466,7 @@ def test_of_many_files_few_are_open_and_all_are_followed(tmp_path: Path, few_ope
 
 
 def test_a_file_that_was_closed_because_of_others_is_finished_after_it_was_renamed(
-    log: Path, follower: Follower, few_open: OpenFiles
+    log: Path, follower: Follower, few_open: FdPool
 ) -> None:
     log.write_text(lines(0, 200))
     follower.read()
@@ -474,7 +474,7 @@ def test_a_file_that_was_closed_because_of_others_is_finished_after_it_was_renam
     for i, other in enumerate(others):
         log.with_suffix(f".{i}").write_text(lines(i, i + 1))
         other.read()
-    assert few_open.closed == 1
+    assert few_open.evicted == 1
     append(log, lines(200, 210))
     log.rename(log.with_suffix(".old"))
     log.write_text(lines(500, 510))
@@ -513,7 +513,7 @@ def test_what_was_not_told_before_a_restart_is_told_after_it(log: Path, follower
     follower.read()
     log.write_text(lines(100, 102))
     chunk = follower.tail.read()
-    assert chunk.anew  # and the process ends before it can save that
+    assert chunk.reset  # and the process ends before it can save that
     again = Follower(Tail(log, follower.tail.state()))
     assert again.tail.read().data == lines(100, 102).encode()
     again.tail.close()

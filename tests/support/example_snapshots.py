@@ -40,14 +40,14 @@ CALM = RunStatus(
 )
 """One run with a value everywhere, finite or not."""
 
-WAITING = RunStatus(name="resnet", mode="suggest", why="no file matches runs/resnet/*.jsonl")
+WAITING = RunStatus(name="resnet", mode="suggest", problem="no file matches runs/resnet/*.jsonl")
 """A run of which nothing was read yet."""
 
 FULL = Snapshot(1_700_000_001.0, (CALM, WAITING))
 
 
 def training(second: int) -> Snapshot:
-    """The run after so many seconds: a plateau from 4 on, a command pending at 5, applied from 6 on, measured from 9 on."""
+    """Return the run at a second: a plateau from 4 on, a command pending at 5, applied from 6 on, measured from 9 on."""
     now = time.time()
     on_plateau = 4 <= second < 7
     scale = 0.5 if second >= 6 else 1.0

@@ -49,7 +49,8 @@ class Page(HTMLParser):
             self.raw[self.open[-1]][-1] += data
             return
         self.text.append(data)
-        if "td" in self.open or "th" in self.open:
+        # White space between the rows of a folded table is in the cell of the outer one, but in none of its own.
+        if self.in_tables and {"td", "th"} & set(self.open[len(self.open) - self.open[::-1].index("table") :]):
             self.in_tables[-1][-1][-1] += data
 
     def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Axes of a chart: limits that a few outliers cannot spoil, round ticks, and numbers as people write them."""
+"""Axes of a chart: limits that a few outliers cannot spoil, and round ticks."""
 
 from __future__ import annotations
 
@@ -9,32 +9,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrwatch.core.sample import Floats
-from lrwatch.report.chart.decimate import Thinned
-
-# The minus sign of the figures; as wide as a plus.
-MINUS = "\u2212"
+from lrwatch.report.chart.decimate import DecimatedCurve
+from lrwatch.report.model.data import LARGEST
+from lrwatch.report.text import tidy, whole
 
 # A range wider than this is drawn on a logarithmic axis: below it, the lower end of a linear axis is still readable.
 LOG_RATIO = 20.0
 
-# Share of the rows at each end that may be left out of the picture, and only if they lie further away than the whole
+# Share of the rows at each end that may be left out of the chart, and only if they lie further away than the whole
 # span of the others: 3 % is what the first fall of a language model's loss takes at most.
 TRIM = 0.03
 
 # With fewer rows than this, 3 % is less than one or two of them and says nothing about outliers.
 TRIM_MIN_ROWS = 40
 
-# Room that is left beyond the trimmed rows, as a share of their span, so that a curve enters the picture visibly.
+# Room that is left beyond the trimmed rows, as a share of their span, so that a curve enters the chart visibly.
 TRIM_ROOM = 0.25
 
 # Room between the curve and the frame, as a share of the span.
 ROOM = 0.04
 
-# Half of the largest float: the difference of two limits stays finite.
-LARGEST = 8e307
-
 # A logarithmic axis stays within the powers of ten that are ordinary floats.
-SMALLEST_POWER, LARGEST_POWER = -300.0, 307.9
+SMALLEST_POWER, LARGEST_POWER, LEAST_DECADES = -300.0, 307.9, 1e-3
 
 # A span below this is noise of the floating-point representation, relative to the level.
 FLAT = 1e-12
@@ -44,7 +40,7 @@ MAX_LR_DECADES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class ChartAxis:
     """A linear or logarithmic axis from `low` to `high`, low < high, and 0 < low if it is logarithmic."""
 
     low: float
@@ -52,7 +48,7 @@ class Axis:
     log: bool = False
 
     def place(self, values: Floats) -> Floats:
-        """Where values lie, as a share of the axis: 0 at `low`, 1 at `high`, at most one length outside."""
+        """Return where values lie, as a share of the axis: 0 at `low`, 1 at `high`, at most one length outside."""
         with np.errstate(all="ignore"):
             if self.log:
                 low, high = math.log10(self.low), math.log10(self.high)
@@ -61,13 +57,17 @@ class Axis:
                 share = (values - self.low) / (self.high - self.low)
         return np.clip(share, -1.0, 2.0)
 
+    def share(self, value: float) -> float:
+        """Return where one value lies, as `place` does; an infinite one lies where the largest float does."""
+        return float(self.place(np.array([min(max(float(value), -LARGEST), LARGEST)]))[0])
+
     def ticks(self, count: int) -> list[tuple[float, str]]:
-        """About `count` round values within the axis, with their labels."""
+        """Return about `count` round values within the axis, with their labels."""
         return _log_ticks(self.low, self.high, count) if self.log else _linear_ticks(self.low, self.high, count)
 
 
-def value_axis(curves: Sequence[Thinned]) -> Axis | None:
-    """The y axis of the loss chart, or None if there is no finite value.
+def value_axis(curves: Sequence[DecimatedCurve]) -> ChartAxis | None:
+    """Return the y axis of the loss chart, or None if there is no finite value.
 
     Logarithmic if all values are > 0 and their bulk spans more than `LOG_RATIO`. Each end is the extreme value, unless
     the outermost `TRIM` of the rows lie further out than the span of all others: then they are left outside.
@@ -83,16 +83,16 @@ def value_axis(curves: Sequence[Thinned]) -> Axis | None:
         ranges = [(np.log10(low), np.log10(high)) for low, high in ranges]
     ends = [_robust(low, high) for low, high in ranges]
     low, high = _with_room(min(e[0] for e in ends), max(e[1] for e in ends))
-    return _decades(low, high) if log else Axis(low, high)
+    return decades(low, high) if log else ChartAxis(low, high)
 
 
-def span_axis(values: Floats) -> Axis:
-    """The linear axis that has room for all of `values`, which are finite and at least one."""
-    return Axis(*_with_room(float(values.min()), float(values.max())))
+def span_axis(values: Floats) -> ChartAxis:
+    """Return the linear axis that has room for all of `values`, which are finite and at least one."""
+    return ChartAxis(*_with_room(float(values.min()), float(values.max())))
 
 
-def rate_axis(curves: Sequence[Thinned]) -> Axis | None:
-    """The y axis of the learning rates: logarithmic over the positive values, or None if there is none.
+def rate_axis(curves: Sequence[DecimatedCurve]) -> ChartAxis | None:
+    """Return the y axis of the learning rates, logarithmic over the positive values, or None if there is none.
 
     A short warmup that begins decades below is left outside, by the rule of `value_axis`.
     """
@@ -108,33 +108,19 @@ def rate_axis(curves: Sequence[Thinned]) -> Axis | None:
     bottom = max(bottom, top - MAX_LR_DECADES)
     # A constant rate lies in the middle of a factor of four; any other has a tenth of its range free on both sides.
     room = max(0.1 * (top - bottom), 0.3 if top == bottom else 0.08)
-    return _decades(bottom - room, top + room)
+    return decades(bottom - room, top + room)
 
 
-def short(value: float) -> str:
-    """A value in four significant digits.
-
-    >>> short(3.22174), short(-0.00006), short(1e300), short(float("nan"))
-    ('3.222', '−6e-5', '1e300', 'NaN')
-    """
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "∞" if value > 0 else f"{MINUS}∞"
-    return _plain(f"{value:.4g}")
-
-
-def whole(step: int) -> str:
-    """A step with its thousands grouped.
-
-    >>> whole(1234567)
-    '1,234,567'
-    """
-    return f"{step:,}".replace("-", MINUS)
+def decades(low: float, high: float) -> ChartAxis:
+    """Return the logarithmic axis between two powers of ten, which are brought within those that an axis can hold."""
+    low = min(max(low, SMALLEST_POWER), LARGEST_POWER - LEAST_DECADES)
+    return ChartAxis(10**low, 10 ** max(min(high, LARGEST_POWER), low + LEAST_DECADES), log=True)
 
 
 def step_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
-    """Round steps within the axis; the unit of the labels goes by their distance, as it does in `page.js`.
+    """Return about `count` round steps from `low` to `high` with their labels, as `page.js` does.
+
+    The unit of the labels depends on the distance of the steps.
 
     >>> [label for _, label in step_ticks(0, 19560, 5)]
     ['0', '5k', '10k', '15k']
@@ -146,7 +132,7 @@ def step_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
 
 
 def _core(low: Floats, high: Floats) -> tuple[float, float]:
-    """Range of the rows without the outermost ones at each end."""
+    """Return the range of the rows without the outermost ones at each end."""
     if len(low) < TRIM_MIN_ROWS:
         return float(low.min()), float(high.max())
     cut = int(TRIM * len(low))
@@ -176,13 +162,8 @@ def _with_room(low: float, high: float) -> tuple[float, float]:
     return max(low - room, -LARGEST), min(high + room, LARGEST)
 
 
-def _decades(low: float, high: float) -> Axis:
-    """The logarithmic axis between two powers of ten."""
-    return Axis(10 ** max(low, SMALLEST_POWER), 10 ** min(high, LARGEST_POWER), log=True)
-
-
 def _spacing(span: float, count: int) -> float:
-    """The distance of 1, 2 or 5 times a power of ten that gives at most about `count` ticks."""
+    """Return the distance of 1, 2 or 5 times a power of ten that gives at most about `count` ticks."""
     raw = span / count
     power: float = 10.0 ** math.floor(math.log10(raw))
     return next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
@@ -194,27 +175,18 @@ def _linear_ticks(low: float, high: float, count: int) -> list[tuple[float, str]
     largest = max(abs(low), abs(high))
     if largest >= 1e6 or spacing < 1e-5:
         digits = min(17, max(1, 1 + math.floor(math.log10(largest)) - math.floor(math.log10(spacing))))
-        return [(v, _plain(f"{v:.{digits}g}")) for v in values]
+        return [(v, tidy(f"{v:.{digits}g}")) for v in values]
     decimals = max(0, -math.floor(math.log10(spacing) + 1e-9))
-    return [(v, _plain(f"{v:.{decimals}f}", trim=False)) for v in values]
+    return [(v, tidy(f"{v:.{decimals}f}", trim=False)) for v in values]
 
 
 def _log_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
     powers = range(math.floor(math.log10(low)), min(308, math.ceil(math.log10(high))) + 1)
-    decades = [10.0**p for p in powers if low <= 10.0**p <= high]
-    if len(decades) >= 3:
-        return [(v, _plain(f"{v:.4g}")) for v in decades[:: math.ceil(len(decades) / (count + 1))]]
+    tens = [10.0**p for p in powers if low <= 10.0**p <= high]
+    if len(tens) >= 3:
+        return [(v, tidy(f"{v:.4g}")) for v in tens[:: math.ceil(len(tens) / (count + 1))]]
     for multiples in ((1, 3), (1, 2, 5), (1, 2, 3, 5, 7)):
         values = [m * 10.0**p for p in powers for m in multiples if low <= m * 10.0**p <= high]
         if len(values) >= 3:
-            return [(v, _plain(f"{v:.4g}")) for v in values]
+            return [(v, tidy(f"{v:.4g}")) for v in values]
     return _linear_ticks(low, high, count)
-
-
-def _plain(text: str, *, trim: bool = True) -> str:
-    """`1e-05` as `1e-5`, `1e+06` as `1e6`, and a true minus sign."""
-    mantissa, _, exponent = text.partition("e")
-    if trim and "." in mantissa:
-        mantissa = mantissa.rstrip("0").rstrip(".")
-    mantissa = mantissa.replace("-", MINUS) if float(mantissa) else mantissa.lstrip("-")
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa

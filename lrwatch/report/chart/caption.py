@@ -1,4 +1,4 @@
-"""The picture in words: what it cannot show, and what those who cannot see it should know."""
+"""The run's chart in words: what it cannot show, and a description for those who cannot see it."""
 
 from __future__ import annotations
 
@@ -6,63 +6,66 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lrwatch.report.chart.axis import Axis, short, whole
-from lrwatch.report.chart.effect_chart import compared
-from lrwatch.report.chart.layout import Drawn, Scene
+from lrwatch.report.chart.axis import ChartAxis
+from lrwatch.report.chart.effect_chart import levels_in_words
+from lrwatch.report.chart.layout import ChartLayout, PlottedCurve
 from lrwatch.report.model.data import ReportData
+from lrwatch.report.text import short, whole
 
-# More effects than this are not listened to; the table has them all.
-MAX_TOLD = 12
+# Nobody listens to more effects than this; the table has them all.
+MAX_DESCRIBED = 12
 
-GOING_ON = (
+CONTINUED_LINES = (
     "Dashed: the line before a change, continued, with its 95\u00a0% band; the dot at its end is the level that came."
 )
 
 
-def notes(scene: Scene) -> list[str]:
-    """Sentences that belong below the picture: values that are not finite, not within it, not drawn at all."""
-    said = [GOING_ON] if scene.effects and scene.y else []
-    said += [sentence for d in scene.upper for sentence in (_not_finite(d, scene), _outside(d, scene)) if sentence]
-    axis = scene.y_rate
-    if axis and any((d.rows.low < axis.low).any() for d in scene.lower):
-        said.append(f"Learning rates below {short(axis.low)} are only shown by arrows.")
-    if scene.left_out:
-        said.append(f"Not drawn, for want of room: {', '.join(scene.left_out)}.")
-    return said
+def notes(layout: ChartLayout) -> list[str]:
+    """Return the sentences below the chart: values that are not finite, not within it, not drawn at all."""
+    sentences = [CONTINUED_LINES] if layout.effects and layout.y else []
+    sentences += [
+        sentence for d in layout.upper for sentence in (_not_finite(d, layout), _outside(d, layout)) if sentence
+    ]
+    axis = layout.y_rate
+    if axis and any((d.rows.low < axis.low).any() for d in layout.lower):
+        sentences.append(f"Learning rates below {short(axis.low)} are only shown by arrows.")
+    if layout.left_out:
+        sentences.append(f"Not drawn, for want of room: {', '.join(layout.left_out)}.")
+    return sentences
 
 
-def description(scene: Scene) -> str:
-    """The picture for those who cannot see it."""
-    return " ".join(_described(scene))
+def description(layout: ChartLayout) -> str:
+    """Describe the chart for those who cannot see it."""
+    return " ".join(_described(layout))
 
 
-def _described(scene: Scene) -> Iterator[str]:
-    yield f"{scene.data.axis} {whole(round(scene.x.low))} to {whole(round(scene.x.high))}."
-    for d in scene.drawn:
+def _described(layout: ChartLayout) -> Iterator[str]:
+    yield f"{layout.data.axis} {whole(round(layout.x.low))} to {whole(round(layout.x.high))}."
+    for d in layout.curves:
         finite = d.rows.finite > 0
         if finite.any():
             first = short(float(d.trend.median[d.trend.finite > 0][0]))
             last = "" if d.level is None else f" to {short(d.level)}"
             lowest, highest = short(float(d.rows.low[finite].min())), short(float(d.rows.high[finite].max()))
             yield f"{d.name}: from {first}{last}, lowest {lowest}, highest {highest}."
-    for reign in scene.reigns[:MAX_TOLD]:
-        end = "on" if reign.end is None else f"to {whole(reign.end)}"
-        yield f"{reign.name} decides from {scene.data.axis} {whole(reign.begin)} {end}."
-    for one in scene.effects[:MAX_TOLD]:
-        yield f"Change {one.number} {one.words}; {compared(one.gain, scene.data.axis)}."
+    for period in layout.periods[:MAX_DESCRIBED]:
+        end = "on" if period.end is None else f"to {whole(period.end)}"
+        yield f"{period.name} decides from {layout.data.axis} {whole(period.begin)} {end}."
+    for one in layout.effects[:MAX_DESCRIBED]:
+        yield f"Change {one.number} {one.words}; {levels_in_words(one.effect, layout.data.axis)}."
     yield "The changes of the learning rate and the findings are marked with the numbers of the tables that follow."
 
 
-def _not_finite(d: Drawn, scene: Scene) -> str:
+def _not_finite(d: PlottedCurve, layout: ChartLayout) -> str:
     count = int(d.rows.nonfinite.sum())
     if not count:
         return ""
-    shown = ", shown as ticks at the lower edge" if scene.y and d.css != "other" else ""
+    shown = ", shown as ticks at the lower edge" if layout.y and d.css != "other" else ""
     return f"{count:,} of {len(d.curve.values):,} values of {d.name} {'is' if count == 1 else 'are'} NaN or infinite{shown}."
 
 
-def _outside(d: Drawn, scene: Scene) -> str:
-    axis = scene.y
+def _outside(d: PlottedCurve, layout: ChartLayout) -> str:
+    axis = layout.y
     if axis is None:
         return ""
     values = d.curve.values
@@ -70,15 +73,15 @@ def _outside(d: Drawn, scene: Scene) -> str:
     if not count:
         return ""
     lie = "lies" if count == 1 else "lie"
-    furthest = _furthest(d, axis, scene.data)
+    furthest = _furthest(d, axis, layout.data)
     return f"{count:,} of {len(values):,} values of {d.name} {lie} outside the picture (arrows); {furthest}."
 
 
-def _furthest(d: Drawn, axis: Axis, data: ReportData) -> str:
+def _furthest(d: PlottedCurve, axis: ChartAxis, data: ReportData) -> str:
     rows = d.rows
     above = np.where(rows.high > axis.high, rows.high, -np.inf)
     below = np.where(rows.low < axis.low, rows.low, np.inf)
-    # On which side lies further is asked in lengths of the axis's half, so that no difference overflows.
+    # The two sides are compared in halves, so that no difference overflows.
     if above.max() / 2 - axis.high / 2 >= axis.low / 2 - below.min() / 2:
         row = int(above.argmax())
         value, step = float(rows.high[row]), int(rows.high_step[row])

@@ -1,8 +1,8 @@
-"""Any number of values -> a bounded number of rows that a picture can hold, with every extreme kept.
+"""Min-max decimation: any number of values as a bounded number of rows that a chart can hold, with every extreme kept.
 
 The stretch of the step axis is cut into equal buckets. A row keeps the smallest and the largest finite value of its
 bucket at their own steps, so that a spike of one value among 10^7 stays as high as it is, and the median, which says
-where the bulk lies. The same idea is known as min-max decimation.
+where the bulk lies.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ MAX_RESTARTS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Thinned:
+class DecimatedCurve:
     """Rows in log order, each made of neighbouring values; all arrays have shape (rows,).
 
     Attributes:
         first, last: Steps of the first and the last value of the row.
         low, high, median: Of the finite values; NaN where there are none. The median is one of the values (the lower
             one of two), so that no sum can overflow.
-        low_step, high_step: Where the extremes are; the first one of equals.
-        low_first: Whether the smallest value comes before the largest in the log.
-        finite, nonfinite: How many values of the row are, and are not.
-        restart: Whether the step went back before this row.
+        low_step, high_step: Steps of the extremes; the first one of equals.
+        low_first: True where the smallest value comes before the largest in the log.
+        finite, nonfinite: Number of values of the row that are finite, and that are not.
+        restart: True where the step went back before this row.
     """
 
     first: Ints
@@ -53,7 +53,7 @@ class Thinned:
         return len(self.first)
 
     def extremes(self) -> tuple[Ints, Floats, Bools]:
-        """The line through all extremes: steps, values, and whether the pen is lifted before a point.
+        """Return the line through all extremes: steps, values, and whether the pen is lifted before a point.
 
         It is lifted where the step went back, and where a row has no finite value.
         """
@@ -66,27 +66,27 @@ class Thinned:
         return np.column_stack([one, two]).ravel()[keep], np.column_stack([first, second]).ravel()[keep], lift[keep]
 
     def medians(self) -> tuple[Ints, Floats, Bools]:
-        """The line through the medians, each at the middle of its row; as `extremes`."""
+        """Return the line through the medians, each at the middle of its row, as `extremes` does."""
         keep = self.finite > 0
         middle = self.first + (self.last - self.first) // 2
         return middle[keep], self.median[keep], self.lifted()[keep]
 
     def lifted(self) -> Bools:
-        """Whether a line is broken before the row."""
+        """Return for each row whether a line is broken before it, shape (rows,)."""
         after_gap = np.zeros(len(self), np.bool_)
         after_gap[1:] = self.finite[:-1] == 0
         return self.restart | after_gap
 
 
-def thin(steps: Ints, values: Floats, start: float, stop: float, buckets: int) -> Thinned:
-    """Thin one curve to at most `2 * buckets` rows; one row a value where there are no more values than buckets.
+def decimate(steps: Ints, values: Floats, start: float, stop: float, buckets: int) -> DecimatedCurve:
+    """Decimate one curve to at most `2 * buckets` rows; one row a value where there are no more values than buckets.
 
     Args:
         steps: Shape (n,), in log order.
         values: Shape (n,).
         start: Step at which the first bucket begins.
         stop: Step at which the last bucket ends, > `start`.
-        buckets: How many there are between `start` and `stop`.
+        buckets: Number of buckets between `start` and `stop`.
     """
     steps, values = np.asarray(steps, np.int64), np.asarray(values, np.float64)
     back = np.flatnonzero(steps[1:] < steps[:-1]) + 1
@@ -112,7 +112,7 @@ def thin(steps: Ints, values: Floats, start: float, stop: float, buckets: int) -
         median[row] = np.partition(good, middle)[middle]
         low_at[row], high_at[row] = begin + where[smallest], begin + where[largest]
     first, last = bounds[:-1], bounds[1:] - 1
-    return Thinned(
+    return DecimatedCurve(
         first=steps[first],
         last=steps[last],
         low=low,
@@ -133,7 +133,7 @@ def _sorted(steps: Ints, values: Floats) -> tuple[Ints, Floats]:
 
 
 def _bounds(steps: Ints, back: Ints, start: float, stop: float, buckets: int) -> Ints:
-    """Where rows begin in the arrays, and the end of the last one: shape (rows + 1,)."""
+    """Return where rows begin in the arrays, and the end of the last one, shape (rows + 1,)."""
     count = len(steps)
     if count <= buckets:
         return np.arange(count + 1)

@@ -1,4 +1,4 @@
-"""What will be on the picture: which curves, thinned how, on which axes."""
+"""Layout of the run's chart: which curves are drawn, how they are decimated, and on which axes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from lrwatch.core.sample import Floats
-from lrwatch.report.chart.axis import Axis, rate_axis, value_axis
-from lrwatch.report.chart.decimate import Thinned, thin
-from lrwatch.report.chart.effect_chart import Shown, shown
+from lrwatch.report.chart.axis import ChartAxis, rate_axis, value_axis
+from lrwatch.report.chart.decimate import DecimatedCurve, decimate
+from lrwatch.report.chart.effect_chart import DrawableEffect, drawable_effects
 from lrwatch.report.chart.svg import WIDTH
-from lrwatch.report.model.command_groups import Series, in_series
-from lrwatch.report.model.data import Curve, ReportData
-from lrwatch.report.model.operator_actions import Reign, reigns
-from lrwatch.report.model.timeline import Change, final_level, integer
+from lrwatch.report.model.command_groups import CommandGroup
+from lrwatch.report.model.data import MetricCurve, ReportData
+from lrwatch.report.model.event_fields import integer
+from lrwatch.report.model.operator_actions import StrategyPeriod, strategy_periods
+from lrwatch.report.model.summary import final_level
+from lrwatch.report.model.timeline import LrChange
 
 # Rows of the thin line and of the read-out: about one for each pixel of a wide page.
 FINE_ROWS = 900
@@ -41,62 +43,80 @@ MAX_RATES = 4
 # Steps beyond this do not fit into the arrays.
 _LARGEST_STEP = 2.0**62
 
-# A rate with one of these words in its name is what was planned or asked for, beside one that was in force.
-_WISHES = ("schedule", "asked")
+# A rate with one of these words in its name was planned or commanded, beside one that was in force.
+_PLANNED = ("schedule", "asked")
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class PlottedCurve:
     """A curve as it is drawn.
 
     Attributes:
         curve: The curve itself.
-        name: What the legend calls it.
+        name: Name in the legend.
         css: Its class of colour; `other` is the run to compare with, `asked` a rate that was not in force.
-        rows: Its rows for the thin line and the read-out.
-        trend: Its rows for the bold line.
-        level: Where it ends.
+        rows: Rows for the thin line and the read-out.
+        trend: Rows for the bold line.
+        level: Level at its end.
     """
 
-    curve: Curve
+    curve: MetricCurve
     name: str
     css: str
-    rows: Thinned
-    trend: Thinned
+    rows: DecimatedCurve
+    trend: DecimatedCurve
     level: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """The curves of both panels and their axes; an axis is None where a panel has nothing to show.
+class ChartLayout:
+    """The curves of both panels, their axes, and what is marked on them.
 
-    `series` are the changes that have one mark together, `reigns` the strategies that operators made decide.
+    Attributes:
+        data: Contents of the report.
+        changes: Changes of the learning rate.
+        x: The step axis.
+        y, y_rate: Axes of the upper and the lower panel; None where a panel has nothing to show.
+        upper, lower: Curves of the two panels.
+        left_out: Names of the curves for which there is no room.
+        effects: Measured effects that can be drawn.
+        groups: Changes that have one mark together.
+        periods: Periods of the strategies that operators chose.
     """
 
     data: ReportData
-    changes: Sequence[Change]
-    x: Axis
-    y: Axis | None
-    y_rate: Axis | None
-    upper: tuple[Drawn, ...]
-    lower: tuple[Drawn, ...]
+    changes: Sequence[LrChange]
+    x: ChartAxis
+    y: ChartAxis | None
+    y_rate: ChartAxis | None
+    upper: tuple[PlottedCurve, ...]
+    lower: tuple[PlottedCurve, ...]
     left_out: tuple[str, ...]
-    effects: tuple[Shown, ...]
-    series: tuple[Series, ...]
-    reigns: tuple[Reign, ...]
+    effects: tuple[DrawableEffect, ...]
+    groups: tuple[CommandGroup, ...]
+    periods: tuple[StrategyPeriod, ...]
 
     @property
-    def drawn(self) -> tuple[Drawn, ...]:
+    def curves(self) -> tuple[PlottedCurve, ...]:
         """All curves, in the order of the read-out's numbers."""
         return self.upper + self.lower
 
     def numbers(self) -> dict[str, Any]:
-        """For the read-out of the script: numbers only, no text from outside."""
-        return {"x": [self.x.low, self.x.high], "width": WIDTH, "curves": [_numbers(d) for d in self.drawn]}
+        """Return the numbers for the script's read-out; there is no text from outside among them."""
+        return {"x": [self.x.low, self.x.high], "width": WIDTH, "curves": [_numbers(d) for d in self.curves]}
 
 
-def set_scene(data: ReportData, changes: Sequence[Change]) -> Scene | None:
-    """Choose and thin the curves; None if neither a curve nor an event has a step."""
+def lay_out(data: ReportData, changes: Sequence[LrChange], groups: Sequence[CommandGroup]) -> ChartLayout | None:
+    """Choose and decimate the curves.
+
+    Args:
+        data: Contents of the report.
+        changes: Changes of the learning rate, of `lr_changes`.
+        groups: Changes that have one mark together, of `group_commands`.
+
+    Returns:
+        The layout; None if neither a curve nor an event has a step.
+    """
     above = [c for i, c in enumerate(data.curves) if c.role in ("train", "val") or (i == 0 and c.role == "other")]
     rates = [c for c in data.curves if c.role == "lr"] or _scales(data, changes)
     left_out = tuple(c.name for c in (*above[MAX_CURVES:], *data.compare[MAX_CURVES:], *rates[MAX_RATES:]))
@@ -104,28 +124,30 @@ def set_scene(data: ReportData, changes: Sequence[Change]) -> Scene | None:
     x = _step_axis([*above, *compare, *rates], [c.step for c in changes] + [integer(e, "step") for e in data.events])
     if x is None:
         return None
-    upper = [_drawn(c, c.name, f"c{i}", x) for i, c in enumerate(above)]
-    upper += [_drawn(c, f"{c.name} {data.comparison_label}".strip(), "other", x) for c in compare]
-    lower = [_drawn(c, c.name, "asked" if _is_wish(c, rates) else f"r{i}", x) for i, c in enumerate(rates)]
+    upper = [_plotted(c, c.name, f"c{i}", x) for i, c in enumerate(above)]
+    upper += [_plotted(c, f"{c.name} {data.comparison_label}".strip(), "other", x) for c in compare]
+    lower = [_plotted(c, c.name, "asked" if _is_planned(c, rates) else f"r{i}", x) for i, c in enumerate(rates)]
     y, y_rate = value_axis([d.rows for d in upper]), rate_axis([d.rows for d in lower])
-    effects = tuple(shown(data, changes))
-    series, decided = tuple(in_series(changes, data.events)), tuple(reigns(data.events))
-    return Scene(data, changes, x, y, y_rate, tuple(upper), tuple(lower), left_out, effects, series, decided)
+    effects = tuple(drawable_effects(data, changes))
+    periods = tuple(strategy_periods(data.events))
+    return ChartLayout(
+        data, changes, x, y, y_rate, tuple(upper), tuple(lower), left_out, effects, tuple(groups), periods
+    )
 
 
-def _drawn(curve: Curve, name: str, css: str, x: Axis) -> Drawn:
+def _plotted(curve: MetricCurve, name: str, css: str, x: ChartAxis) -> PlottedCurve:
     count = len(curve.values)
-    rows = thin(curve.steps, curve.values, x.low, x.high, FINE_ROWS)
+    rows = decimate(curve.steps, curve.values, x.low, x.high, FINE_ROWS)
     trend_rows = min(TREND_ROWS, max(TREND_MIN_ROWS, count // TREND_VALUES))
-    trend = rows if count <= TREND_ROWS else thin(curve.steps, curve.values, x.low, x.high, trend_rows)
-    return Drawn(curve, name, css, rows, trend, final_level(curve))
+    trend = rows if count <= TREND_ROWS else decimate(curve.steps, curve.values, x.low, x.high, trend_rows)
+    return PlottedCurve(curve, name, css, rows, trend, final_level(curve))
 
 
-def _is_wish(curve: Curve, rates: Sequence[Curve]) -> bool:
-    return len(rates) > 1 and any(word in curve.name.lower() for word in _WISHES)
+def _is_planned(curve: MetricCurve, rates: Sequence[MetricCurve]) -> bool:
+    return len(rates) > 1 and any(word in curve.name.lower() for word in _PLANNED)
 
 
-def _step_axis(curves: Sequence[Curve], steps: Sequence[int | None]) -> Axis | None:
+def _step_axis(curves: Sequence[MetricCurve], steps: Sequence[int | None]) -> ChartAxis | None:
     ends = [float(s) for s in steps if s is not None]
     for c in curves:
         if len(c.steps):
@@ -138,28 +160,30 @@ def _step_axis(curves: Sequence[Curve], steps: Sequence[int | None]) -> Axis | N
         room = max(1.0, 1e-6 * abs(low))
     else:
         room = DOT_ROOM * (high - low) if all(len(c.steps) <= MAX_DOTS for c in curves) else 0.0
-    return Axis(low - room, high + room)
+    return ChartAxis(low - room, high + room)
 
 
-def _scales(data: ReportData, changes: Sequence[Change]) -> list[Curve]:
-    """The acknowledged scale and the one asked for, as curves that begin with 1 and end with the log."""
+def _scales(data: ReportData, changes: Sequence[LrChange]) -> list[MetricCurve]:
+    """Return the acknowledged scale and the commanded one, as curves that begin with 1 and end with the log."""
     filled = [c.steps for c in data.curves if len(c.steps)]
     first, last = min((int(s.min()) for s in filled), default=None), max((int(s.max()) for s in filled), default=None)
-    given = [(c.answer_step, c.scale) for c in changes if c.answer == "acknowledged"]
-    asked = [(c.step, c.scale) for c in changes]
-    found = []
-    for name, points in (("scale, acknowledged", given), ("scale, asked for", asked)):
-        kept = [(float(step), scale) for step, scale in points if step is not None and scale is not None and scale > 0]
-        if kept:
-            begin = [] if first is None else [(min(first, kept[0][0]), 1.0)]
-            end = [] if last is None else [(max(last, kept[-1][0]), kept[-1][1])]
-            steps, values = (np.array(column, np.float64) for column in zip(*begin, *kept, *end, strict=True))
-            found.append(Curve(name, "lr", np.clip(steps, -_LARGEST_STEP, _LARGEST_STEP).astype(np.int64), values))
-    return found
+    acknowledged = [(c.answer_step, c.scale) for c in changes if c.answer == "acknowledged"]
+    commanded = [(c.step, c.scale) for c in changes]
+    curves = []
+    for name, points in (("scale, acknowledged", acknowledged), ("scale, asked for", commanded)):
+        drawn = [(float(step), scale) for step, scale in points if step is not None and scale is not None and scale > 0]
+        if drawn:
+            begin = [] if first is None else [(min(first, drawn[0][0]), 1.0)]
+            end = [] if last is None else [(max(last, drawn[-1][0]), drawn[-1][1])]
+            steps, values = (np.array(column, np.float64) for column in zip(*begin, *drawn, *end, strict=True))
+            curves.append(
+                MetricCurve(name, "lr", np.clip(steps, -_LARGEST_STEP, _LARGEST_STEP).astype(np.int64), values)
+            )
+    return curves
 
 
-def _numbers(d: Drawn) -> dict[str, Any]:
-    """First step and median of each row, and the extremes where the row is more than one value."""
+def _numbers(d: PlottedCurve) -> dict[str, Any]:
+    """Return first step and median of each row, and the extremes where the row is more than one value."""
     alone = d.rows.finite <= 1
     return {
         "hold": d.curve.role == "lr",

@@ -1,4 +1,4 @@
-"""The picture of a run as one SVG: the watched metric above, the learning rate or its scale below, one step axis."""
+"""Chart of a run as one SVG: the watched metric above, the learning rate or its scale below, one step axis."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lrwatch.report.chart.axis import Axis, short, step_ticks, whole
+from lrwatch.report.chart.axis import ChartAxis, step_ticks
 from lrwatch.report.chart.caption import description
-from lrwatch.report.chart.effect_chart import across, came
-from lrwatch.report.chart.layout import MAX_DOTS, TREND_ROWS, Drawn, Scene
+from lrwatch.report.chart.effect_chart import continued_lines, outcome_dots
+from lrwatch.report.chart.layout import MAX_DOTS, TREND_ROWS, ChartLayout, PlottedCurve
 from lrwatch.report.chart.svg import (
     BADGE,
     NARROW,
     TENTHS,
     WIDTH,
-    Mark,
+    StepMark,
     arrows,
     at,
     badge,
@@ -26,9 +26,10 @@ from lrwatch.report.chart.svg import (
     stretch,
     ticks_below,
 )
-from lrwatch.report.model.command_groups import merged
-from lrwatch.report.model.timeline import integer, of_kind, text
-from lrwatch.report.page.markup import esc
+from lrwatch.report.model.command_groups import groups_by_number, merged_phases
+from lrwatch.report.model.event_fields import integer, of_kind, text
+from lrwatch.report.model.finding_kinds import BAD_KINDS
+from lrwatch.report.text import escaped, short, spaced, whole
 
 # Bands and hairlines beyond these numbers would cover the curve; the tables are capped at the same number.
 MAX_PHASES = 60
@@ -41,30 +42,31 @@ MAX_HAIRS, SHORT_HAIR = 30, 14
 TITLE, LANE, UPPER, LOWER, STRIP, FOOT = 22, 23, 320, 110, 20, 30
 
 # Height of the strip of strategies, length of the stroke that marks one of many changes, and least distance of two lines.
-REIGNS, STROKE, CROWD = 22, 6, 4
+PERIODS, STROKE, CROWD = 22, 6, 4
 
 # Width of a letter of a phase's label, and the room beside it, in pixels.
 LETTER, BESIDE = 6, 8
 
-BAD_KINDS = frozenset({"divergence", "nonfinite"})
-
 _CAUSES = {"lr_change": "LR change"}
 
 
-def draw(scene: Scene) -> str:
-    """Stack title, lanes of badges, upper panel, strip of phases, lower panel and the step axis.
+def draw_run(layout: ChartLayout) -> str:
+    """Draw title, lanes of badges, upper panel, strip of phases, lower panel and the step axis, from top to bottom.
 
-    Empty if no curve has a value that can be drawn. The marks carry the numbers of the tables.
+    The marks carry the numbers of the tables.
+
+    Returns:
+        The SVG; empty if no curve has a value that can be drawn.
     """
-    data, x, y, y_rate = scene.data, scene.x, scene.y, scene.y_rate
+    data, x, y, y_rate = layout.data, layout.x, layout.y, layout.y_rate
     if y is None and y_rate is None:
         return ""
-    asked, found = _change_marks(scene), _finding_marks(scene)
-    lanes = [lane for lane in (asked, found) if lane]
-    first_lane = TITLE + (REIGNS if scene.reigns else 0)
+    changes, findings = _change_marks(layout), _finding_marks(layout)
+    lanes = [lane for lane in (changes, findings) if lane]
+    first_lane = TITLE + (PERIODS if layout.periods else 0)
     top = first_lane + LANE * len(lanes) + 3
     bottom = top + (UPPER if y else 0)
-    labels, bands = _phases(scene, bottom)
+    labels, bands = _phases(layout, bottom)
     strip = bottom + (STRIP if labels else 4)
     end = strip + TITLE + LOWER if y_rate else bottom
     foot = end if y_rate else strip
@@ -72,112 +74,113 @@ def draw(scene: Scene) -> str:
     parts = [stretch(bands, top, end - top)] if bands else []
     if y:
         kind = ", logarithmic axis" if y.log else ""
-        parts += [f'<text class="name" x="0" y="13">{esc(data.metric)}{kind}</text>', *_grid(y, top, UPPER, 6)]
+        parts += [f'<text class="name" x="0" y="13">{escaped(data.metric)}{kind}</text>', *_grid(y, top, UPPER, 6)]
     if y_rate:
         kind = "learning rate" if any(c.role == "lr" for c in data.curves) else "scale of the learning rate"
         parts.append(f'<text class="name" x="0" y="{strip + 13}">{kind}, logarithmic axis</text>')
         parts += _grid(y_rate, strip + TITLE, LOWER, 4)
-    reach = bottom if len(found) <= MAX_HAIRS else top + SHORT_HAIR
-    parts += [at(s, f'<line class="hair {m.css}" y1="{top}" y2="{reach}"/>') for s, m in _placed(found, x)]
-    parts += _change_hairs(scene, asked, top, end)
+    reach = bottom if len(findings) <= MAX_HAIRS else top + SHORT_HAIR
+    parts += [at(s, f'<line class="hair {m.css}" y1="{top}" y2="{reach}"/>') for s, m in _placed(findings, x)]
+    parts += _change_hairs(layout, changes, top, end)
     if y:
-        curves = "".join(_curve(d, x, y) for d in reversed(scene.upper))
-        parts.append(stretch(curves + across(scene.effects[:MAX_MARKS], x, y, UPPER), top, UPPER))
-        for d in scene.upper:
+        curves = "".join(_curve(d, x, y) for d in reversed(layout.upper))
+        parts.append(stretch(curves + continued_lines(layout.effects[:MAX_MARKS], x, y, UPPER), top, UPPER))
+        for d in layout.upper:
             parts += arrows(d.name, d.css, d.rows, x, y, top, UPPER, data.axis)
-        parts += came(scene.effects[:MAX_MARKS], x, y, top, UPPER, data.axis)
+        parts += outcome_dots(layout.effects[:MAX_MARKS], x, y, top, UPPER, data.axis)
     if y_rate:
-        in_order = sorted(scene.lower, key=lambda d: d.css != "asked")
+        in_order = sorted(layout.lower, key=lambda d: d.css != "asked")
         parts.append(stretch("".join(_rate(d, x, y_rate) for d in in_order), strip + TITLE, LOWER))
         for d in in_order:
             parts += arrows(d.name, d.css, d.rows, x, y_rate, strip + TITLE, LOWER, data.axis)
-        parts += _answers(scene, end)
+        parts += _answers(layout, end)
     parts += labels
-    parts += _reigns(scene)
-    if asked:
-        parts += _reaches(scene, first_lane)
+    parts += _periods(layout)
+    if changes:
+        parts += _group_spans(layout, first_lane)
     for lane, marks in enumerate(lanes):
         parts += [badge(b, first_lane + LANE * lane) for b in badges(marks, x)]
     parts += _steps(x, foot, data.axis)
     return (
         f'<svg class="chart" role="group" aria-labelledby="chart-title chart-words" width="100%" '
         f'height="{foot + FOOT}" data-top="{top}" data-end="{end}" data-foot="{foot}">'
-        f'<title id="chart-title">{esc(data.metric)} of {esc(data.run)}</title>'
-        f'<desc id="chart-words">{esc(description(scene), 4000)}</desc>{"".join(parts)}</svg>'
+        f'<title id="chart-title">{escaped(data.metric)} of {escaped(data.run)}</title>'
+        f'<desc id="chart-words">{escaped(description(layout), 4000)}</desc>{"".join(parts)}</svg>'
     )
 
 
-def _finding_marks(scene: Scene) -> list[Mark]:
-    """F1, F2, ... in the order of the events; a finding without a step is not on the picture."""
+def _finding_marks(layout: ChartLayout) -> list[StepMark]:
+    """Mark the findings F1, F2, ... in the order of the events; one without a step is not in the chart."""
     marks = []
-    for number, event in enumerate(of_kind(scene.data.events, "finding")[:MAX_MARKS], 1):
+    for number, event in enumerate(of_kind(layout.data.events, "finding")[:MAX_MARKS], 1):
         step, kind = integer(event, "step"), text(event, "kind")
         if step is not None:
             css = "bad" if kind in BAD_KINDS else "found"
-            words = f"F{number}, {kind} at {scene.data.axis} {whole(step)}"
-            marks.append(Mark(float(step), f"F{number}", words, f"finding-{number}", css))
+            words = f"F{number}, {kind} at {layout.data.axis} {whole(step)}"
+            marks.append(StepMark(float(step), f"F{number}", words, f"finding-{number}", css))
     return marks
 
 
-def _change_marks(scene: Scene) -> list[Mark]:
-    """1, 2, ... in the order of the table; those of a series lead to its row."""
+def _change_marks(layout: ChartLayout) -> list[StepMark]:
+    """Mark the changes 1, 2, ... in the order of the table; those of a group lead to its row."""
     marks = []
-    owner = {number: one for one in scene.series for number in range(one.first, one.last + 1)}
-    for number, change in enumerate(scene.changes[:MAX_MARKS], 1):
-        if change.step is not None:
+    owners = groups_by_number(layout.groups)
+    for number, change in enumerate(layout.changes[:MAX_MARKS], 1):
+        if change.step is None:
+            continue
+        if (group := owners.get(number)) is not None:
+            words = f"{group.first} to {group.last}, {group.name}"
+            marks.append(StepMark(float(change.step), str(number), words, group.row, "change", group.row))
+        else:
             scale = "unknown" if change.scale is None else short(change.scale)
-            words, row, series = (
-                f"{number}, scale {scale} at {scene.data.axis} {whole(change.step)}",
-                f"change-{number}",
-                "",
-            )
-            if (one := owner.get(number)) is not None:
-                words, row, series = f"{one.first} to {one.last}, {one.name}", one.row, one.row
-            marks.append(Mark(float(change.step), str(number), words, row, "change", series))
+            words = f"{number}, scale {scale} at {layout.data.axis} {whole(change.step)}"
+            marks.append(StepMark(float(change.step), str(number), words, f"change-{number}", "change"))
     return marks
 
 
-def _change_hairs(scene: Scene, asked: Sequence[Mark], top: float, end: float) -> list[str]:
-    """A line through both panels at each change, a short stroke for each further one of a series or of a crowd.
+def _change_hairs(layout: ChartLayout, marks: Sequence[StepMark], top: float, end: float) -> list[str]:
+    """Draw a line through both panels at each change, a short stroke for each further one of a group or of a crowd.
 
     Many lines would hide the curve.
     """
     drawn, begun, newest = [], set[str](), -math.inf
-    for share, mark in _placed(asked, scene.x):
-        further = mark.series in begun or (share - newest) * NARROW < CROWD
-        begun |= {mark.series} - {""}
+    for share, mark in _placed(marks, layout.x):
+        further = mark.group in begun or (share - newest) * NARROW < CROWD
+        begun |= {mark.group} - {""}
         newest = newest if further else share
         reach = top + STROKE if further else end
         drawn.append(at(share, f'<line class="hair {mark.css}" y1="{top - 4}" y2="{reach}"/>'))
     return drawn
 
 
-def _reaches(scene: Scene, y: float) -> list[str]:
-    """In the lane of the changes, a line from the first of a series to its last."""
+def _group_spans(layout: ChartLayout, y: float) -> list[str]:
+    """Draw a line from the first change of a group to its last, in the lane of the changes."""
     paths = []
-    for one in scene.series:
+    for one in layout.groups:
         steps = [float(c.step) for c in one.changes if c.step is not None]
         if steps and one.first <= MAX_MARKS:
-            begin, end = (round(share * WIDTH) for share in scene.x.place(np.array([min(steps), max(steps)])).tolist())
+            begin, end = (round(share * WIDTH) for share in layout.x.place(np.array([min(steps), max(steps)])).tolist())
             paths.append(f'<path class="reach" d="M{begin} {BADGE * TENTHS / 2:g}H{end}"/>')
     return [stretch("".join(paths), y, BADGE)] if paths else []
 
 
-def _reigns(scene: Scene) -> list[str]:
-    """Which strategy decided: a line from its beginning to its end, with its name where there is room for it."""
+def _periods(layout: ChartLayout) -> list[str]:
+    """Draw a line from the beginning to the end of each strategy's period, with its name where there is room for it."""
     paths, names = [], []
-    for one in scene.reigns[:MAX_PHASES]:
-        last = scene.x.high if one.end is None else float(one.end)
-        begin, end = scene.x.place(np.array([float(one.begin), last])).tolist()
-        title = f"<title>{esc(one.words)}</title>"
+    for one in layout.periods[:MAX_PHASES]:
+        last = layout.x.high if one.end is None else float(one.end)
+        begin, end = layout.x.place(np.array([float(one.begin), last])).tolist()
+        title = f"<title>{escaped(one.words)}</title>"
         left, right = round(begin * WIDTH), round(end * WIDTH)
-        paths.append(f'<path class="reign" d="M{left} {(REIGNS - 4) * TENTHS}v-50v50H{right}">{title}</path>')
+        paths.append(f'<path class="reign" d="M{left} {(PERIODS - 4) * TENTHS}v-50v50H{right}">{title}</path>')
         if (end - begin) * NARROW > BESIDE + LETTER * len(one.name):
-            names.append(at(begin, f'<text class="phase" x="4" y="{REIGNS - 8}">{esc(one.name)}{title}</text>', TITLE))
-    return [stretch("".join(paths), TITLE, REIGNS), *names] if paths else []
+            names.append(
+                at(begin, f'<text class="phase" x="4" y="{PERIODS - 8}">{escaped(one.name)}{title}</text>', TITLE)
+            )
+    return [stretch("".join(paths), TITLE, PERIODS), *names] if paths else []
 
 
-def _curve(d: Drawn, x: Axis, y: Axis) -> str:
+def _curve(d: PlottedCurve, x: ChartAxis, y: ChartAxis) -> str:
     count = len(d.curve.values)
     path = line(d.trend.medians(), x, y, UPPER)
     parts = [f'<path class="trend {d.css}" d="{path}"/>']
@@ -190,28 +193,28 @@ def _curve(d: Drawn, x: Axis, y: Axis) -> str:
     return "".join(parts)
 
 
-def _rate(d: Drawn, x: Axis, y: Axis) -> str:
+def _rate(d: PlottedCurve, x: ChartAxis, y: ChartAxis) -> str:
     return f'<path class="rate {d.css}" d="{line(d.rows.extremes(), x, y, LOWER, hold=True)}"/>'
 
 
-def _answers(scene: Scene, bottom: float) -> list[str]:
-    """A small tick or cross, with the number of the change, where the trainer answered.
+def _answers(layout: ChartLayout, bottom: float) -> list[str]:
+    """Draw a small tick or cross, with the number of the change, where the trainer answered.
 
-    Of a series only the first tick, and none where there is no room for its number; each cross is drawn.
+    Of a group only the first tick, and none where there is no room for its number; each cross is drawn.
     """
     drawn: list[str] = []
     labelled = -math.inf
-    further = {number for one in scene.series for number in range(one.first + 1, one.last + 1)}
-    for number, change in enumerate(scene.changes[:MAX_MARKS], 1):
+    further = {number for one in layout.groups for number in range(one.first + 1, one.last + 1)}
+    for number, change in enumerate(layout.changes[:MAX_MARKS], 1):
         if change.answer_step is None:
             continue
-        share = float(scene.x.place(np.array([float(change.answer_step)]))[0])
+        share = layout.x.share(change.answer_step)
         good = change.answer == "acknowledged"
         room = (share - labelled) * NARROW > BESIDE * 3 + LETTER * len(str(number))
         if good and (number in further or not room):
             continue
         shape = "M5 -9l3 3l5 -6" if good else "M6 -12l6 6m0 -6l-6 6"
-        words = esc(f"{number} {change.answer} at {scene.data.axis} {whole(change.answer_step)}")
+        words = escaped(f"{number} {change.answer} at {layout.data.axis} {whole(change.answer_step)}")
         label = f'<text x="17" y="-5">{number}</text>' if room else ""
         labelled = share if room else labelled
         css = "ack" if good else "refused"
@@ -219,40 +222,40 @@ def _answers(scene: Scene, bottom: float) -> list[str]:
     return drawn
 
 
-def _phases(scene: Scene, labels_y: float) -> tuple[list[str], str]:
-    """Labels of the phases, and every second phase as a faint band in units of the view box."""
-    phases = merged(scene.data.events, scene.changes, scene.series)
+def _phases(layout: ChartLayout, labels_y: float) -> tuple[list[str], str]:
+    """Draw the labels of the phases, and every second phase as a faint band in units of the view box."""
+    phases = merged_phases(layout.data.events, layout.changes, layout.groups)
     events = [(s, e) for e, _ in phases if (s := integer(e, "step")) is not None]
     events = sorted(events, key=lambda pair: pair[0])[:MAX_PHASES]
-    shares = scene.x.place(np.array([float(s) for s, _ in events], np.float64)).tolist()
+    shares = layout.x.place(np.array([float(s) for s, _ in events], np.float64)).tolist()
     labels, bands = [], []
     for i, (_, event) in enumerate(events):
         begin, end = shares[i], shares[i + 1] if i + 1 < len(shares) else 1.0
         cause = text(event, "cause")
-        cause = _CAUSES.get(cause, cause.replace("_", " "))
+        cause = _CAUSES.get(cause, spaced(cause))
         if i % 2:
             left, right = round(begin * WIDTH), round(end * WIDTH)
-            title = f"<title>{esc(text(event, 'message') or cause)}</title>"
+            title = f"<title>{escaped(text(event, 'message') or cause)}</title>"
             # Taller than any chart: the frame clips it.
             box = f'x="{left}" y="0" width="{right - left}" height="{1000 * TENTHS}"'
             bands.append(f'<rect class="band" {box}>{title}</rect>')
         if (end - begin) * NARROW > BESIDE + LETTER * len(cause):
-            labels.append(at(begin, f'<text class="phase" x="4" y="14">{esc(cause)}</text>', labels_y))
+            labels.append(at(begin, f'<text class="phase" x="4" y="14">{escaped(cause)}</text>', labels_y))
     return labels, "".join(bands)
 
 
-def _grid(y: Axis, top: float, height: float, count: int) -> list[str]:
+def _grid(y: ChartAxis, top: float, height: float, count: int) -> list[str]:
     parts = []
     for value, label in y.ticks(count):
-        at_y = round(top + (1 - float(y.place(np.array([value]))[0])) * height, 1)
+        at_y = round(top + (1 - y.share(value)) * height, 1)
         parts.append(f'<line class="grid" x1="0" x2="100%" y1="{at_y:g}" y2="{at_y:g}"/>')
         parts.append(f'<text class="tick y" x="-10" y="{at_y + 4:g}" text-anchor="end">{label}</text>')
     parts.append(f'<line class="base" x1="0" x2="100%" y1="{top + height:g}" y2="{top + height:g}"/>')
     return parts
 
 
-def _steps(x: Axis, y: float, noun: str) -> list[str]:
-    shares = [(float(x.place(np.array([v]))[0]), label) for v, label in step_ticks(x.low, x.high, 6)]
+def _steps(x: ChartAxis, y: float, noun: str) -> list[str]:
+    shares = [(x.share(v), label) for v, label in step_ticks(x.low, x.high, 6)]
     ticks = (at(s, f'<text class="tick x" x="0" y="17" text-anchor="middle">{label}</text>', y) for s, label in shares)
     return [
         f'<g class="steps">{"".join(ticks)}</g>',
@@ -260,5 +263,5 @@ def _steps(x: Axis, y: float, noun: str) -> list[str]:
     ]
 
 
-def _placed(marks: Sequence[Mark], x: Axis) -> Iterable[tuple[float, Mark]]:
+def _placed(marks: Sequence[StepMark], x: ChartAxis) -> Iterable[tuple[float, StepMark]]:
     return zip(x.place(np.array([m.step for m in marks], np.float64)).tolist(), marks, strict=True)

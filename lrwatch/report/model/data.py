@@ -1,4 +1,4 @@
-"""What a report is made of: curves, events in their JSON form, facts, and possibly another run to compare with."""
+"""Contents of a report: curves, events in their JSON form, facts, and possibly another run to compare with."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from lrwatch.core.sample import Axis, Floats, Ints
 
 Role = Literal["train", "val", "lr", "other"]
 
+# Half of the largest float: the difference of two levels stays finite.
+LARGEST = 8e307
+
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class MetricCurve:
     """One metric of a run, in log order.
 
     Attributes:
         name: The metric's name, as the log spells it.
-        role: What it is. Curves of the role `lr` go into the lower chart, those of the role `other` are not drawn
+        role: Kind of metric. Curves of the role `lr` go into the lower panel, those of the role `other` are not drawn
             unless they are the watched metric.
         steps: Step of each value, shape (n,). May go back, as it does after a resume.
         values: The values, shape (n,). NaN and infinities are values like any other.
+
+    Raises:
+        ValueError: There are not as many steps as values.
     """
 
     name: str
@@ -29,14 +35,14 @@ class Curve:
     values: Floats
 
     def __post_init__(self) -> None:
-        """Hold the promise that every value has its step."""
+        """Check that every value has its step."""
         if len(self.steps) != len(self.values):
             raise ValueError(f"curve {self.name!r} has {len(self.steps)} steps and {len(self.values)} values")
 
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """All that `render` needs; it asks nothing else, neither a clock nor a file.
+    """All that `render` needs; it asks neither a clock nor a file.
 
     Attributes:
         run: The run's name.
@@ -55,8 +61,8 @@ class ReportData:
     title: str
     metric: str
     axis: Axis
-    curves: tuple[Curve, ...]
+    curves: tuple[MetricCurve, ...]
     events: tuple[Mapping[str, Any], ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
-    compare: tuple[Curve, ...] = ()
+    compare: tuple[MetricCurve, ...] = ()
     comparison_label: str = ""

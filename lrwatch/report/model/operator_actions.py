@@ -1,4 +1,4 @@
-"""What operators ordered, in words, and which strategy they made decide from which step on."""
+"""Operators' actions in words, and the periods in which the strategies that they chose decided."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lrwatch.report.chart.axis import whole
-from lrwatch.report.model.timeline import JsonEvent, integer, text
+from lrwatch.report.model.event_fields import JsonEvent, integer, text
+from lrwatch.report.text import spaced, whole
 
-# What an order for another strategy may come with.
+# Numbers that an action may give to a strategy.
 _NUMBERS = ("every", "length")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class OperatorAction:
     """An operator's action.
 
     Attributes:
-        place: Where it stands among the events.
+        place: Index of its event.
         step: The newest step by then.
-        actor: Who it was.
-        verb: What was asked for, in one word.
-        words: The same with its argument.
-        done: Whether it was done; a journal that does not say so tells of nothing else.
-        strategy: The strategy that decides from there on; empty if it is no order for another one.
+        actor: Name of the operator.
+        verb: The action in one word.
+        words: The action with its argument.
+        done: False if it was refused; an event that does not say so was done.
+        strategy: The strategy that decides from there on; empty if the action chose none.
     """
 
     place: int
@@ -37,12 +37,12 @@ class Order:
 
     @property
     def changes_strategy(self) -> bool:
-        """Whether from here on something else decides, or the same in another way."""
+        """True if from here on another strategy decides, or the same one in another way."""
         return self.done and self.verb in ("strategy", "decay")
 
 
 @dataclass(frozen=True, slots=True)
-class Reign:
+class StrategyPeriod:
     """A stretch of the run in which one strategy decided; `end` is None where it still does."""
 
     name: str
@@ -51,64 +51,59 @@ class Reign:
     words: str
 
 
-def orders(events: Iterable[JsonEvent]) -> list[Order]:
-    """What operators did, in order."""
-    return [_order(place, e) for place, e in enumerate(events) if e.get("event") == "operator"]
+def operator_actions(events: Iterable[JsonEvent]) -> list[OperatorAction]:
+    """Return the operators' actions, in order."""
+    return [_action(place, e) for place, e in enumerate(events) if e.get("event") == "operator"]
 
 
-def _order(place: int, event: JsonEvent) -> Order:
+def _action(place: int, event: JsonEvent) -> OperatorAction:
     verb, argument = text(event, "verb") or text(event, "action"), text(event, "argument")
     strategy, words = "", f"{verb} {argument}".strip()
-    if verb == "strategy" and (asked := _object(argument)):
-        strategy = spaced(text(asked, "strategy"))
-        given = [f"{key} {whole(value)}" for key in _NUMBERS if (value := integer(asked, key))]
-        words = ", ".join([f"{verb} {strategy}", *given])
-    return Order(
-        place, integer(event, "step"), text(event, "actor"), verb, words, event.get("done") is not False, strategy
-    )
+    if verb == "strategy" and (chosen := _object(argument)):
+        strategy = spaced(text(chosen, "strategy"))
+        numbers = [f"{key} {whole(value)}" for key in _NUMBERS if (value := integer(chosen, key))]
+        words = ", ".join([f"{verb} {strategy}", *numbers])
+    done = event.get("done") is not False
+    return OperatorAction(place, integer(event, "step"), text(event, "actor"), verb, words, done, strategy)
 
 
-def reigns(events: Iterable[JsonEvent]) -> list[Reign]:
-    """Which strategy decided when, as far as operators said so. After a range test it is the one before again."""
+def strategy_periods(events: Iterable[JsonEvent]) -> list[StrategyPeriod]:
+    """Return which strategy decided when, as far as operators chose one. A range test gives way to the strategy before it."""
     events = list(events)
-    ordered = {order.place: order for order in orders(events) if order.done and order.strategy}
-    found: list[Reign] = []
-    now: Reign | None = None
-    then: Reign | None = None
-    tests = False
+    chosen = {action.place: action for action in operator_actions(events) if action.done and action.strategy}
+    periods: list[StrategyPeriod] = []
+    now: StrategyPeriod | None = None
+    after_test: StrategyPeriod | None = None
+    testing = False
 
-    def begins(reign: Reign | None, step: int) -> None:
+    def begin(period: StrategyPeriod | None, step: int) -> None:
         nonlocal now
         if now is not None:
-            found.append(Reign(now.name, now.begin, step, now.words))
-        now = None if reign is None else Reign(reign.name, step, None, reign.words)
+            periods.append(StrategyPeriod(now.name, now.begin, step, now.words))
+        now = None if period is None else StrategyPeriod(period.name, step, None, period.words)
 
     for place, event in enumerate(events):
         step = integer(event, "step")
         if step is None:
             continue
-        if (order := ordered.get(place)) is not None:
-            wanted = Reign(order.strategy, step, None, f"{order.words}, by {order.actor or 'an operator'}")
-            if order.strategy == "range test":
-                then, tests = now, True
-            elif tests:  # it begins when the test is over
-                then = wanted
+        if (action := chosen.get(place)) is not None:
+            period = StrategyPeriod(action.strategy, step, None, f"{action.words}, by {action.actor or 'an operator'}")
+            if action.strategy == "range test":
+                after_test, testing = now, True
+            elif testing:  # it begins when the test is over
+                after_test = period
                 continue
-            begins(wanted, step)
-        elif tests and event.get("event") == "range_test":
-            tests = False
-            begins(then, step)
-    return found if now is None else [*found, now]
-
-
-def spaced(word: str) -> str:
-    """A name of the code as people write it."""
-    return word.replace("_", " ")
+            begin(period, step)
+        elif testing and event.get("event") == "range_test":
+            testing = False
+            begin(after_test, step)
+    return periods if now is None else [*periods, now]
 
 
 def _object(argument: str) -> JsonEvent | None:
+    """Parse a JSON object; None if the argument is none."""
     try:
-        asked = json.loads(argument)
+        value = json.loads(argument)
     except (ValueError, RecursionError):
         return None
-    return asked if isinstance(asked, dict) else None
+    return value if isinstance(value, dict) else None

@@ -1,116 +1,148 @@
-"""The table of the changes of the learning rate: one row for each, one that unfolds for each series, and which strategy decided."""
+"""Rows of the table of changes: one for each change, one that unfolds for each group, and which strategy decided."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from lrwatch.report.chart.axis import short
-from lrwatch.report.chart.effect_chart import compared, css_of, in_words
+from lrwatch.report.chart.effect_chart import css_of, effect_words, levels_in_words
 from lrwatch.report.chart.run_chart import MAX_MARKS
-from lrwatch.report.model.command_groups import Series, answers
+from lrwatch.report.model.command_groups import CommandGroup, answers_in_words
 from lrwatch.report.model.data import ReportData
-from lrwatch.report.model.operator_actions import Order, orders
-from lrwatch.report.model.timeline import Change, listed
-from lrwatch.report.page.markup import esc
-from lrwatch.report.page.table import NOTHING, at_step, bare, mark, section, table
-
-_TITLE = "Changes of the learning rate"
+from lrwatch.report.model.operator_actions import OperatorAction, operator_actions
+from lrwatch.report.model.timeline import LrChange
+from lrwatch.report.text import DASH, listed, short
 
 
-def changes_table(data: ReportData, rows: Sequence[Change], series: Sequence[Series]) -> str:
-    """The section with the table."""
-    told = [order for order in orders(data.events) if order.changes_strategy][:MAX_MARKS]
-    if not rows and not told:
-        return section(_TITLE, '<p class="none">None was asked for.</p>')
-    heads = ("", f"n:{data.axis.capitalize()}", "n:Scale", "Reason", "Acknowledged", "Measured effect")
-    undone = {c.taken_back: number for number, c in enumerate(rows, 1)}
-    begins = {one.first: one for one in series}
-    shown = rows[:MAX_MARKS]
-    body: list[str] = []
-    waiting: Series | None = None
-    each: list[str] = []
-    for number, c in enumerate(shown, 1):
-        while told and told[0].place < c.place and waiting is None:
-            body.append(_order(told.pop(0)))
-        if number in begins:
-            waiting, each = begins[number], []
-        row = _row(number, c, data.axis, undone.get(number))
-        if waiting is None:
-            body.append(row)
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One change; `undoes` is the number of the change that it takes back."""
+
+    template: ClassVar[str] = "change"
+    number: int
+    change: LrChange
+    undoes: int | None
+    axis: str
+
+    @property
+    def late(self) -> int:
+        """Steps from the command to its acknowledgement; 0 where they are not known."""
+        c = self.change
+        return c.answer_step - c.step if c.answer_step is not None and c.step is not None else 0
+
+    @property
+    def css(self) -> str:
+        """Class of the measured effect."""
+        return css_of(self.change.effect) if self.change.effect else ""
+
+    @property
+    def effect(self) -> tuple[str, list[str]] | None:
+        """Verdict on the effect, and details in words; None where no effect was measured."""
+        effect = self.change.effect
+        if effect is None:
+            return None
+        verdict, _, numbers = effect_words(effect).partition(": ")
+        return verdict or DASH, [
+            words for words in (numbers, levels_in_words(effect, self.axis) or effect.message) if words
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """Several changes that are one thing to a person, and a row of each, folded."""
+
+    template: ClassVar[str] = "group"
+    group: CommandGroup
+    rows: tuple[ChangeRow, ...]
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the changes."""
+        return [c.step for c in self.group.changes if c.step is not None]
+
+    @property
+    def scale(self) -> str:
+        """Scales that a range test tried, or between which a schedule went."""
+        scales = [c.scale for c in self.group.changes if c.scale is not None]
+        if not scales:
+            return DASH
+        if self.group.test is None:
+            return f"{short(self.group.changes[0].before)} → {short(scales[-1])}"
+        return f"{short(min(scales))} to {short(max(scales))}"
+
+    @property
+    def restored(self) -> float | None:
+        """Scale after a range test; None for a schedule, and while the test is not over."""
+        scales = [c.scale for c in self.group.changes if c.scale is not None]
+        return scales[-1] if scales and self.group.test is not None and self.group.ending else None
+
+    @property
+    def answers(self) -> str:
+        """The trainer's answers, counted."""
+        return answers_in_words(self.group)
+
+    @property
+    def effects(self) -> str:
+        """The verdicts on the measured effects, counted."""
+        counts = Counter(c.effect.verdict for c in self.group.changes if c.effect is not None)
+        parts = [f"{count:,} {verdict or 'without numbers'}" for verdict, count in counts.items()]
+        return listed(parts) if parts else "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyRow:
+    """An operator's action after which another strategy decides."""
+
+    template: ClassVar[str] = "strategy"
+    action: OperatorAction
+
+    @property
+    def numbers(self) -> str:
+        """Numbers that came with the action."""
+        return self.action.words.partition(", ")[2]
+
+
+Row = ChangeRow | GroupRow | StrategyRow
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesTable:
+    """The rows, and how many changes there are of which how many are shown."""
+
+    rows: tuple[Row, ...]
+    count: int
+    shown: int
+
+
+def changes_table(data: ReportData, changes: Sequence[LrChange], groups: Sequence[CommandGroup]) -> ChangesTable:
+    """Arrange the rows of the table in the order of the events.
+
+    Args:
+        data: Contents of the report.
+        changes: Changes of the learning rate, of `lr_changes`.
+        groups: Changes that belong together, of `group_commands`.
+    """
+    actions = [action for action in operator_actions(data.events) if action.changes_strategy][:MAX_MARKS]
+    undone = {c.taken_back: number for number, c in enumerate(changes, 1)}
+    group_from = {group.first: group for group in groups}
+    shown = changes[:MAX_MARKS]
+    rows: list[Row] = []
+    group: CommandGroup | None = None
+    members: list[ChangeRow] = []
+    for number, change in enumerate(shown, 1):
+        while actions and actions[0].place < change.place and group is None:
+            rows.append(StrategyRow(actions.pop(0)))
+        if number in group_from:
+            group, members = group_from[number], []
+        row = ChangeRow(number, change, undone.get(number), data.axis)
+        if group is None:
+            rows.append(row)
             continue
-        each.append(row)
-        if number in (waiting.last, len(shown)):
-            body.append(_series(waiting, heads, each))
-            waiting = None
-    body += [_order(order) for order in told]
-    return section(_TITLE, table("Changes", heads, body, len(rows), len(shown)))
-
-
-def _row(number: int, c: Change, axis: str, undoes: int | None) -> str:
-    scale = NOTHING if c.scale is None else short(c.scale)
-    return (
-        f'<tr id="change-{number}"><th scope="row">{number}</th><td class="n">{at_step(c.step)}</td>'
-        f'<td class="n">{short(c.before)} → {scale}</td><td class="words">{esc(c.reason) or NOTHING}</td>'
-        f'<td>{_answer(c)}</td><td class="effect">{_effect(c, axis, undoes)}</td></tr>'
-    )
-
-
-def _series(one: Series, heads: Sequence[str], each: Sequence[str]) -> str:
-    """Two rows: what the changes were together, and each of them, folded."""
-    steps = [c.step for c in one.changes if c.step is not None]
-    scales = [c.scale for c in one.changes if c.scale is not None]
-    where = at_step(steps[0]) + (f"<small>to {at_step(steps[-1])}</small>" if steps[1:] else "") if steps else NOTHING
-    scale = NOTHING
-    if scales and one.test is None:
-        scale = f"{short(one.changes[0].before)} → {short(scales[-1])}"
-    elif scales:
-        back = f"<small>then {short(scales[-1])}</small>" if one.ending else ""
-        scale = f"{short(min(scales))} to {short(max(scales))}{back}"
-    words = f"<b>{esc(one.name)}</b>"
-    if one.test is not None:
-        words += f"<small>{esc(one.ending) or 'not over yet'}</small>"
-    said = Counter(c.effect.verdict for c in one.changes if c.effect is not None)
-    effect = (
-        listed([f"{count:,} {verdict or 'without numbers'}" for verdict, count in said.items()])
-        if said
-        else "not measured"
-    )
-    return (
-        f'<tr class="series" id="{one.row}"><th scope="row">{one.first}\u2013{one.last}</th><td class="n">{where}</td>'
-        f'<td class="n">{scale}</td><td class="words">{words}</td><td>{answers(one)}</td><td class="effect">{effect}</td></tr>'
-        f'<tr class="fold"><td></td><td colspan="{len(heads) - 1}"><details><summary>Each of the {len(one.changes):,}</summary>'
-        f"{bare(heads, each)}</details></td></tr>"
-    )
-
-
-def _order(order: Order) -> str:
-    """From here on another strategy decides."""
-    if order.verb == "decay":
-        what = "<b>the decay begins</b>"
-    else:
-        _, _, numbers = order.words.partition(", ")
-        what = f"<b>{esc(order.strategy)}</b> decides from here on{f' ({esc(numbers)})' if numbers else ''}"
-    by = f", ordered by {esc(order.actor)}" if order.actor else ""
-    cells = f'<td class="n">{at_step(order.step)}</td><td></td><td class="words">{what}{by}</td>'
-    return f'<tr class="order"><td></td>{cells}<td></td><td></td></tr>'
-
-
-def _answer(c: Change) -> str:
-    if c.answer == "acknowledged":
-        late = c.answer_step - c.step if c.answer_step is not None and c.step is not None else 0
-        return f"{at_step(c.answer_step)}" + (f"<small>{late:,} later</small>" if late > 0 else "")
-    if c.answer == "rejected":
-        return f'<span class="bad">refused</span><small>{esc(c.code) or "no reason given"}</small>'
-    return "no answer"
-
-
-def _effect(c: Change, axis: str, undoes: int | None) -> str:
-    e = c.effect
-    if e is None:
-        return f"takes {mark(undoes)} back" if undoes else "not measured"
-    verdict, _, numbers = in_words(e).partition(": ")
-    parts = [f"<small>{numbers}</small>"] if numbers else []
-    parts += [f"<small>{esc(words)}</small>" for words in (compared(e, axis) or e.message,) if words]
-    parts += [f"<small>taken back by {mark(c.taken_back)}</small>"] if c.taken_back else []
-    return f'<b class="k {css_of(e)}">{verdict or NOTHING}</b>{"".join(parts)}'
+        members.append(row)
+        if number in (group.last, len(shown)):
+            rows.append(GroupRow(group, tuple(members)))
+            group = None
+    rows += [StrategyRow(action) for action in actions]
+    return ChangesTable(tuple(rows), len(changes), len(shown))

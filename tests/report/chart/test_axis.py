@@ -6,16 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrwatch.core.sample import Floats
-from lrwatch.report.chart.axis import MINUS, Axis, rate_axis, short, step_ticks, value_axis
-from lrwatch.report.chart.decimate import Thinned, thin
+from lrwatch.report.chart.axis import ChartAxis, rate_axis, step_ticks, value_axis
+from lrwatch.report.chart.decimate import DecimatedCurve, decimate
+from lrwatch.report.text import MINUS, short
 
 
-def thinned(values: Floats) -> Thinned:
-    return thin(np.arange(len(values)), np.asarray(values, np.float64), 0, max(1, len(values) - 1), 900)
+def decimated(values: Floats) -> DecimatedCurve:
+    return decimate(np.arange(len(values)), np.asarray(values, np.float64), 0, max(1, len(values) - 1), 900)
 
 
-def axis_of(values: Floats) -> Axis:
-    axis = value_axis([thinned(values)])
+def axis_of(values: Floats) -> ChartAxis:
+    axis = value_axis([decimated(values)])
     assert axis is not None
     return axis
 
@@ -90,7 +91,7 @@ def test_ticks_lie_on_the_axis_in_order_with_labels_of_their_own(values: list[fl
 
 
 def test_no_finite_value_gives_no_axis() -> None:
-    assert value_axis([thinned(np.full(5, np.nan))]) is None
+    assert value_axis([decimated(np.full(5, np.nan))]) is None
     assert value_axis([]) is None
 
 
@@ -100,7 +101,7 @@ def test_a_short_warmup_does_not_flatten_the_cuts_of_a_learning_rate() -> None:
     rate[500:] = 0.05
     rate[800:] = 0.01
 
-    axis = rate_axis([thinned(rate)])
+    axis = rate_axis([decimated(rate)])
 
     assert axis is not None
     assert axis.log
@@ -108,11 +109,11 @@ def test_a_short_warmup_does_not_flatten_the_cuts_of_a_learning_rate() -> None:
 
 
 def test_a_rate_that_ends_at_zero_and_one_that_is_never_positive() -> None:
-    axis = rate_axis([thinned(np.linspace(0.1, 0.0, 500))])
+    axis = rate_axis([decimated(np.linspace(0.1, 0.0, 500))])
 
     assert axis is not None
     assert 0 < axis.low < 1e-3
-    assert rate_axis([thinned(np.zeros(5))]) is None
+    assert rate_axis([decimated(np.zeros(5))]) is None
 
 
 @pytest.mark.parametrize(

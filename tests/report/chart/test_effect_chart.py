@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from lrwatch.core.events import Command, Counterfactual, Effect, as_json
-from lrwatch.report import Curve, ReportData, render
-from lrwatch.report.chart.axis import MINUS
-from lrwatch.report.chart.effect_chart import CORNERS, MAX_CLOSE_UPS, POINTS, Shown, _means, shown
-from lrwatch.report.model.timeline import changes
+from lrwatch.report import MetricCurve, ReportData, render
+from lrwatch.report.chart.effect_chart import CORNERS, MAX_CLOSE_UPS, POINTS, DrawableEffect, _means, drawable_effects
+from lrwatch.report.model.timeline import lr_changes
+from lrwatch.report.text import MINUS
 
 
 def run(*events: dict[str, Any], noise: float = 0.02) -> ReportData:
     """A loss at 2 that falls to 1.9 behind step 1,000, where a cut was."""
     steps = np.arange(2000)
     values = np.where(steps < 1000, 2.0, 1.9) + np.random.default_rng(0).normal(0, noise, 2000)
-    return ReportData("r", "r", "loss", "step", (Curve("loss", "train", steps, values),), events)
+    return ReportData("r", "r", "loss", "step", (MetricCurve("loss", "train", steps, values),), events)
 
 
 def cut(step: int = 1000, scale: float = 0.5) -> dict[str, Any]:
@@ -34,8 +34,8 @@ def effect(
     return as_json(Effect(step, scale, gain, gain - margin, gain + margin, "in words", against), "r")
 
 
-def only(data: ReportData) -> Shown:
-    (found,) = shown(data, changes(data.events))
+def only(data: ReportData) -> DrawableEffect:
+    (found,) = drawable_effects(data, lr_changes(data.events))
     return found
 
 
@@ -45,7 +45,7 @@ def pictures(source: str) -> list[str]:
 
 
 def test_the_line_goes_on_from_the_change_to_the_measurement_and_its_band_widens() -> None:
-    steps, level, low, high = only(run(cut(), effect(before=2.0, expected=1.95))).going_on()
+    steps, level, low, high = only(run(cut(), effect(before=2.0, expected=1.95))).continued()
 
     assert (len(steps), steps[0], steps[-1]) == (CORNERS, 1004, 1600)
     assert (level[0], level[-1]) == (2.0, 1.95)
@@ -119,7 +119,7 @@ def test_the_points_are_means_on_both_sides_that_a_spike_does_not_bend() -> None
 
 def test_few_values_are_shown_one_by_one() -> None:
     data = run()
-    curve = Curve("loss", "val", data.curves[0].steps[::200], data.curves[0].values[::200])
+    curve = MetricCurve("loss", "val", data.curves[0].steps[::200], data.curves[0].values[::200])
     (picture,) = pictures(render(dataclasses.replace(data, curves=(curve,), events=(cut(), effect()))))
 
     assert "is the mean" not in picture

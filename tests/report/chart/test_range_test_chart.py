@@ -16,20 +16,12 @@ from support.report_page import Page
 
 from lrwatch.core.events import Command, RangeTest, as_json
 from lrwatch.core.sample import Floats
-from lrwatch.report import Curve, ReportData, render
-from lrwatch.report.chart.axis import Axis
-from lrwatch.report.chart.range_test_chart import (
-    MAX_RANGES,
-    NARROW,
-    Label,
-    Range,
-    _share,
-    _span,
-    labels,
-    lanes,
-    range_tests,
-)
-from lrwatch.report.model.timeline import changes
+from lrwatch.report import MetricCurve, ReportData, render
+from lrwatch.report.chart.axis import ChartAxis
+from lrwatch.report.chart.scale_labels import NARROW, ScaleLabel, label_lanes, label_span, scale_labels
+from lrwatch.report.model.range_tests import RangeTestRecord, range_tests
+from lrwatch.report.model.timeline import lr_changes
+from lrwatch.report.page.sections import MAX_RANGE_TESTS
 
 SCALES = (0.1, 0.2, 0.4, 0.8, 1.6)
 LEVELS = (2.0, 1.9, 1.6, 1.5, 1.7)
@@ -55,13 +47,13 @@ def sweep(
 
 def run(*events: dict[str, Any], rate: Floats | None = None) -> ReportData:
     steps = np.arange(3000)
-    curves = [Curve("loss", "train", steps, np.full(3000, 2.0))]
-    curves += [] if rate is None else [Curve("lr", "lr", steps, rate)]
+    curves = [MetricCurve("loss", "train", steps, np.full(3000, 2.0))]
+    curves += [] if rate is None else [MetricCurve("lr", "lr", steps, rate)]
     return ReportData("r", "r", "loss", "step", tuple(curves), events)
 
 
-def only(data: ReportData) -> Range:
-    (found,) = range_tests(data, changes(data.events))
+def only(data: ReportData) -> RangeTestRecord:
+    (found,) = range_tests(data, lr_changes(data.events))
     return found
 
 
@@ -139,11 +131,11 @@ def test_what_is_at_the_same_scale_has_one_label(
     before = [as_json(Command(10, base, "x"), "r"), {"event": "acknowledged", "step": 12, "scale": base}]
     test = only(run(*before, *sweep(base=base, steepest=steepest, valley=valley)))
 
-    assert [one.words for one in labels(test)] == expected
+    assert [one.words for one in scale_labels(test)] == expected
 
 
 def test_a_scale_that_is_not_what_it_was_before_is_marked_twice() -> None:
-    assert [one.words for one in labels(only(run(*sweep(base=0.5, diverges=None))))] == [
+    assert [one.words for one in scale_labels(only(run(*sweep(base=0.5, diverges=None))))] == [
         "valley 0.2", "steepest 0.4", "after 0.5", "before 1",
     ]  # fmt: skip
 
@@ -159,15 +151,15 @@ def test_a_result_without_its_commands_is_drawn_without_the_scale_in_use() -> No
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.floats(0.001, 100), min_size=1, max_size=5, unique=True))
 def test_labels_never_touch_on_a_narrow_page(scales: list[float]) -> None:
-    shown = [Label(scale, f"diverges {scale:.4g}", "x") for scale in sorted(scales)]
+    labels = [ScaleLabel(scale, f"diverges {scale:.4g}", "x") for scale in sorted(scales)]
     low, high = min(scales), max(scales)
-    x = Axis(low / 1.2, high * 1.2, log=True)
+    x = ChartAxis(low / 1.2, high * 1.2, log=True)
 
-    placed = lanes(shown, x)
+    placed = label_lanes(labels, x)
 
     spans = [
-        (lane, *_span(_share(x, one.scale) * NARROW, 6.3 * len(one.words), anchor))
-        for one, (lane, anchor) in zip(shown, placed, strict=True)
+        (lane, *label_span(x.share(one.scale) * NARROW, 6.3 * len(one.words), anchor))
+        for one, (lane, anchor) in zip(labels, placed, strict=True)
     ]
     for (lane, low, high), (other, begin, end) in itertools.combinations(spans, 2):
         assert lane != other or high <= begin or low >= end
@@ -215,9 +207,9 @@ def test_without_a_range_test_there_is_nothing_about_one() -> None:
 def test_of_many_tests_the_newest_are_drawn() -> None:
     source = render(run(*(event for i in range(6) for event in sweep(1000 * i, message=f"test {i}"))))
 
-    assert len(pictures(source)) == MAX_RANGES
+    assert len(pictures(source)) == MAX_RANGE_TESTS
     assert "<p>Test 5.</p>" in pictures(source)[-1]
-    assert f"The newest {MAX_RANGES} of 6." in source
+    assert f"The newest {MAX_RANGE_TESTS} of 6." in source
     assert ">Range tests</h2>" in source
 
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrwatch.report.chart.axis import Axis
-from lrwatch.report.chart.svg import Mark, badges, line
+from lrwatch.report.chart.axis import ChartAxis
+from lrwatch.report.chart.svg import StepMark, badges, line
 
 # What the accessibility guidelines ask of text and of lines.
 TEXT, LINES = 4.5, 3.0
 
 
-def mark(step: float, number: int) -> Mark:
-    return Mark(step, f"F{number}", f"finding {number}", f"finding-{number}", "found")
+def mark(step: float, number: int) -> StepMark:
+    return StepMark(step, f"F{number}", f"finding {number}", f"finding-{number}", "found")
 
 
 @settings(max_examples=100, deadline=None)
@@ -25,20 +25,20 @@ def mark(step: float, number: int) -> Mark:
 def test_badges_never_touch_and_lose_no_mark(steps: list[int]) -> None:
     marks = [mark(float(step), number) for number, step in enumerate(sorted(steps), 1)]
 
-    drawn = badges(marks, Axis(0.0, 1000.0))
+    drawn = badges(marks, ChartAxis(0.0, 1000.0))
 
     assert [m for b in drawn for m in b.members] == marks
     assert not any(a.touches(b) for a, b in pairwise(drawn))
 
 
 def test_neighbours_share_a_badge_that_names_the_first_and_the_last() -> None:
-    drawn = badges([mark(100, 9), mark(101, 10), mark(102, 11), mark(800, 12)], Axis(0.0, 1000.0))
+    drawn = badges([mark(100, 9), mark(101, 10), mark(102, 11), mark(800, 12)], ChartAxis(0.0, 1000.0))
 
     assert [b.label for b in drawn] == ["F9\u2013F11", "F12"]
 
 
 def test_a_held_value_is_drawn_as_a_step_and_a_single_point_as_a_dot() -> None:
-    axis = Axis(0.0, 10.0)
+    axis = ChartAxis(0.0, 10.0)
     steps, values, lift = np.array([0, 5, 10]), np.array([10.0, 5.0, 5.0]), np.zeros(3, np.bool_)
 
     assert line((steps, values, lift), axis, axis, 10, hold=True) == "M0 0h50000v50h50000"

@@ -12,12 +12,12 @@ import pytest
 from support.report_page import Page
 
 from lrwatch.core.events import Command, Counterfactual, Effect, Phase, RangeTest, as_json
-from lrwatch.report import Curve, ReportData, render
+from lrwatch.report import MetricCurve, ReportData, render
 from lrwatch.report.chart.run_chart import CROWD
 from lrwatch.report.chart.svg import NARROW
-from lrwatch.report.model.command_groups import answers, in_series, merged
-from lrwatch.report.model.operator_actions import orders, reigns
-from lrwatch.report.model.timeline import changes
+from lrwatch.report.model.command_groups import answers_in_words, group_commands, merged_phases
+from lrwatch.report.model.operator_actions import operator_actions, strategy_periods
+from lrwatch.report.model.timeline import lr_changes
 
 Events = list[dict[str, Any]]
 
@@ -57,11 +57,11 @@ def follow(step: int, strategy: str, *, done: bool = True, **numbers: int) -> di
 def run(*events: dict[str, Any]) -> ReportData:
     steps = np.arange(4000)
     values = 2.0 + np.random.default_rng(0).normal(0, 0.01, 4000)
-    return ReportData("r", "r", "loss", "step", (Curve("loss", "train", steps, values),), events)
+    return ReportData("r", "r", "loss", "step", (MetricCurve("loss", "train", steps, values),), events)
 
 
 def found(*events: dict[str, Any]) -> list[tuple[int, int, str]]:
-    return [(one.first, one.last, one.name) for one in in_series(changes(events), events)]
+    return [(one.first, one.last, one.name) for one in group_commands(lr_changes(events), events)]
 
 
 def test_a_range_test_and_the_stairs_of_a_schedule_are_one_each() -> None:
@@ -96,8 +96,8 @@ def test_few_steps_of_a_schedule_are_told_one_by_one() -> None:
 
 def test_the_answers_to_a_series_are_counted() -> None:
     def said(*events: dict[str, Any]) -> str:
-        (one,) = in_series(changes(events), events)
-        return answers(one)
+        (one,) = group_commands(lr_changes(events), events)
+        return answers_in_words(one)
 
     events = cosine(count=5)
     assert said(*events) == "all 5"
@@ -172,9 +172,12 @@ def test_lines_through_the_picture_never_make_a_bar(count: int) -> None:
 def test_the_phases_of_one_series_are_one() -> None:
     other = as_json(Phase(3000, "level_shift", "up"), "r")
     events = [as_json(Phase(0, "start", "begin"), "r"), *sweep(), *cosine(), other]
-    rows = changes(events)
+    rows = lr_changes(events)
 
-    counts = [(phase["cause"], phase["step"], count) for phase, count in merged(events, rows, in_series(rows, events))]
+    counts = [
+        (phase["cause"], phase["step"], count)
+        for phase, count in merged_phases(events, rows, group_commands(rows, events))
+    ]
     assert counts == [("start", 0, 1), ("command", 1002, 5), ("command", 2002, 16), ("level_shift", 3000, 1)]
     page = Page(render(run(*events)))
     assert page.tables[-1][2] == ["1,002", "command", "scale 0.1and 4 more, one for each change of the series"]
@@ -203,28 +206,28 @@ def test_an_order_without_any_change_is_in_the_table_too() -> None:
 
 
 def test_after_a_range_test_the_strategy_before_decides_again_or_the_one_ordered_meanwhile() -> None:
-    def told(*events: dict[str, Any]) -> list[tuple[str, int, int | None]]:
-        return [(one.name, one.begin, one.end) for one in reigns(events)]
+    def periods(*events: dict[str, Any]) -> list[tuple[str, int, int | None]]:
+        return [(one.name, one.begin, one.end) for one in strategy_periods(events)]
 
     test = sweep()
-    assert told(follow(10, "cosine"), follow(999, "range_test"), *test) == [
+    assert periods(follow(10, "cosine"), follow(999, "range_test"), *test) == [
         ("cosine", 10, 999), ("range test", 999, 1402), ("cosine", 1402, None),
     ]  # fmt: skip
-    assert told(follow(999, "range_test"), *test[:4], follow(1100, "wsd"), *test[4:]) == [
+    assert periods(follow(999, "range_test"), *test[:4], follow(1100, "wsd"), *test[4:]) == [
         ("range test", 999, 1402),
         ("wsd", 1402, None),
     ]
-    assert told(follow(999, "range_test"), *test) == [("range test", 999, 1402)]
-    assert told(follow(5, "step", done=False), *test) == []
+    assert periods(follow(999, "range_test"), *test) == [("range test", 999, 1402)]
+    assert periods(follow(5, "step", done=False), *test) == []
 
 
 @pytest.mark.parametrize("argument", ["", "nonsense", "[1]", "3", '{"strategy": ', "[" * 5000, '{"length": 1e400}'])
 def test_odd_orders_are_told_as_they_are(argument: str) -> None:
     event = {**follow(10, "x"), "argument": argument}
-    (order,) = orders([event])
+    (order,) = operator_actions([event])
 
     assert order.strategy == ""
-    assert reigns([event]) == []
+    assert strategy_periods([event]) == []
     assert render(run(event))
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lrwatch.core.events import Counterfactual, Effect, as_json
-from lrwatch.report import Curve, ReportData
-from lrwatch.report.model.timeline import changes, final_level, verdict
+from lrwatch.report import MetricCurve, ReportData
+from lrwatch.report.model.summary import final_level, summary
+from lrwatch.report.model.timeline import lr_changes
 
 
 def command(step: int, scale: float, generation: int | None = None) -> dict[str, Any]:
@@ -22,21 +23,21 @@ def answer(kind: str, step: int, scale: float | None, generation: int | None = N
 
 def log(*events: dict[str, Any], values: list[float] | None = None) -> ReportData:
     level = np.array([3.0, 2.0, 1.0] if values is None else values, np.float64)
-    return ReportData("r", "r", "loss", "step", (Curve("loss", "train", np.arange(len(level)), level),), events)
+    return ReportData("r", "r", "loss", "step", (MetricCurve("loss", "train", np.arange(len(level)), level),), events)
 
 
 def words(data: ReportData) -> str:
-    return verdict(data, changes(data.events))
+    return summary(data, lr_changes(data.events))
 
 
 def test_an_answer_belongs_to_the_command_of_its_generation() -> None:
-    rows = changes([command(10, 0.5, 1), command(20, 0.25, 2), answer("acknowledged", 21, 0.5, 1)])
+    rows = lr_changes([command(10, 0.5, 1), command(20, 0.25, 2), answer("acknowledged", 21, 0.5, 1)])
 
     assert [(r.answer, r.answer_step) for r in rows] == [("acknowledged", 21), ("", None)]
 
 
 def test_without_generations_an_answer_belongs_to_the_newest_command_of_its_scale() -> None:
-    rows = changes(
+    rows = lr_changes(
         [command(10, 0.5), command(20, 0.5), answer("acknowledged", 21, 0.5), answer("acknowledged", 22, 0.5)]
     )
 
@@ -44,7 +45,7 @@ def test_without_generations_an_answer_belongs_to_the_newest_command_of_its_scal
 
 
 def test_a_refusal_leaves_the_scale_as_it_was() -> None:
-    rows = changes(
+    rows = lr_changes(
         [
             command(10, 0.5, 1),
             answer("acknowledged", 11, 0.5, 1),
@@ -62,11 +63,11 @@ def test_a_refusal_leaves_the_scale_as_it_was() -> None:
 
 
 def test_in_a_log_that_nobody_answers_each_change_begins_at_the_one_before() -> None:
-    assert [(r.before, r.scale) for r in changes([command(10, 0.5), command(20, 0.2)])] == [(1.0, 0.5), (0.5, 0.2)]
+    assert [(r.before, r.scale) for r in lr_changes([command(10, 0.5), command(20, 0.2)])] == [(1.0, 0.5), (0.5, 0.2)]
 
 
 def test_an_answer_or_an_effect_without_a_command_has_a_row_of_its_own() -> None:
-    rows = changes(
+    rows = lr_changes(
         [
             answer("acknowledged", 5, 0.5, 9),
             {"event": "effect", "step": 9, "scale": 0.3, "gain": 0.1, "lower": 0.0, "upper": 0.2, "message": ""},
@@ -85,7 +86,7 @@ def operator(step: int, verb: str, argument: str = "", *, done: bool = True) -> 
 
 
 def test_what_an_operator_set_is_told_as_asked_for_by_the_operator() -> None:
-    rows = changes(
+    rows = lr_changes(
         [
             operator(2, "set", "9", done=False),
             operator(3, "set", "0.5"),
@@ -107,7 +108,7 @@ def test_what_an_operator_set_is_told_as_asked_for_by_the_operator() -> None:
 
 
 def test_a_refused_order_for_a_scale_names_the_scale_that_was_asked_for() -> None:
-    (row,) = changes([operator(3, "set", "4"), answer("rejected", 5, 1.0, 1, "out_of_bounds")])
+    (row,) = lr_changes([operator(3, "set", "4"), answer("rejected", 5, 1.0, 1, "out_of_bounds")])
 
     assert (row.scale, row.answer, row.code) == (4.0, "rejected", "out_of_bounds")
 
@@ -144,7 +145,7 @@ def test_what_helped_what_did_not_and_what_was_taken_back_is_counted() -> None:
 
 
 def test_a_change_is_taken_back_once_even_in_two_steps_and_not_by_what_was_refused() -> None:
-    rows = changes(
+    rows = lr_changes(
         [
             *(command(10, 0.5), answer("acknowledged", 11, 0.5)),
             *(command(30, 0.1), answer("acknowledged", 31, 0.1)),
@@ -168,11 +169,11 @@ def test_the_line_of_an_effect_is_read_whole_or_not_at_all() -> None:
         {"since": -(10**300)},
     ]
 
-    (row,) = changes([told])
+    (row,) = lr_changes([told])
     assert row.effect is not None
     assert (row.effect.line, row.effect.step) == (line, 30)
     for fields in odd:
-        (row,) = changes([{**told, **fields}])
+        (row,) = lr_changes([{**told, **fields}])
         assert row.effect is not None
         assert row.effect.line is None
 
@@ -208,7 +209,7 @@ def test_a_run_without_any_curve_has_a_verdict() -> None:
 
 
 def test_odd_fields_of_old_journals_are_shown_as_missing() -> None:
-    rows = changes(
+    rows = lr_changes(
         [
             {"event": "command", "step": "ten", "scale": None},
             {"event": "acknowledged", "step": float("nan"), "scale": 10**400, "generation": True},
@@ -223,9 +224,9 @@ def test_the_final_level_is_a_median_where_there_are_many_values() -> None:
     values = np.full(1000, 0.5)
     values[-1] = 99.0
 
-    assert final_level(Curve("loss", "train", np.arange(1000), values)) == 0.5
+    assert final_level(MetricCurve("loss", "train", np.arange(1000), values)) == 0.5
 
 
 def test_a_curve_whose_steps_and_values_differ_in_number_is_refused() -> None:
     with pytest.raises(ValueError, match="'loss' has 2 steps and 3 values"):
-        Curve("loss", "train", np.arange(2), np.zeros(3))
+        MetricCurve("loss", "train", np.arange(2), np.zeros(3))

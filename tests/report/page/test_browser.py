@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lrwatch.report import ReportData, write
-from lrwatch.report.page import page
+from lrwatch.report.page.template import asset
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed")
@@ -108,8 +108,9 @@ def test_zoom_and_read_out_work_by_keyboard(
       for (const key of ["+", "ArrowRight", "ArrowRight"]) press(key);
     });
     """
-    part = page._part
-    monkeypatch.setattr(page, "_part", lambda name: part(name) + (keys if name == "page.js" else ""))
+    monkeypatch.setattr(
+        "lrwatch.report.page.page.asset", lambda name: asset(name) + (keys if name == "page.js" else "")
+    )
     write(full_run, tmp_path / "report.html")
 
     elements = opened((tmp_path / "report.html").as_uri(), tmp_path / "profile")

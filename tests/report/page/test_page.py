@@ -14,9 +14,9 @@ from support.report_page import Page
 
 from lrwatch.core.sample import Floats
 from lrwatch.errors import InputError
-from lrwatch.report import Curve, ReportData, render, write
-from lrwatch.report.chart.axis import MINUS
+from lrwatch.report import MetricCurve, ReportData, render, write
 from lrwatch.report.chart.run_chart import MAX_MARKS
+from lrwatch.report.text import MINUS
 
 MAX_BYTES = 1_000_000
 HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&\x00\u202e\ud800"
@@ -29,7 +29,7 @@ def operator(step: int, verb: str, argument: str = "", *, done: bool = True, mes
 
 def simple(values: Floats | list[float], **fields: object) -> ReportData:
     values = np.asarray(values, np.float64)
-    data = ReportData("r", "r", "loss", "step", (Curve("loss", "train", np.arange(len(values)), values),))
+    data = ReportData("r", "r", "loss", "step", (MetricCurve("loss", "train", np.arange(len(values)), values),))
     return dataclasses.replace(data, **fields)  # type: ignore[arg-type]
 
 
@@ -220,7 +220,7 @@ def test_without_learning_rates_the_acknowledged_scale_is_drawn(full_run: Report
 
 def test_steps_that_are_all_the_same_and_steps_beyond_all_reason_are_drawn() -> None:
     for steps in ([0, 0, 0], [2**62, 2**62 + 1, 2**63 - 1], [-(2**62), 0, 2**62]):
-        curve = Curve("loss", "train", np.array(steps, np.int64), np.array([3.0, 2.0, 1.0]))
+        curve = MetricCurve("loss", "train", np.array(steps, np.int64), np.array([3.0, 2.0, 1.0]))
         page = Page(render(simple([], curves=(curve,))))
         assert len(page.all("path", **{"class": "trend"})) == 1
 
@@ -255,8 +255,8 @@ def test_a_million_values_fit_into_a_small_page() -> None:
 def test_the_worst_run_still_fits_into_a_megabyte() -> None:
     rng = np.random.default_rng(0)
     steps = np.tile(np.arange(50_000), 16)
-    curves = [Curve(f"m{i}", "val", steps, np.exp(5 * rng.normal(size=len(steps)))) for i in range(9)]
-    curves += [Curve(f"lr{i}", "lr", steps, np.exp(5 * rng.normal(size=len(steps)))) for i in range(6)]
+    curves = [MetricCurve(f"m{i}", "val", steps, np.exp(5 * rng.normal(size=len(steps)))) for i in range(9)]
+    curves += [MetricCurve(f"lr{i}", "lr", steps, np.exp(5 * rng.normal(size=len(steps)))) for i in range(6)]
     events: list[dict[str, object]] = []
     for step in range(0, 40_000, 10):
         events.append({"event": "finding", "kind": "spike", "step": step, "message": "m" * 1000, "metric": "m0"})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lrwatch.sources.naming import metric_name
+from lrwatch.sources.reader import metric_name
 
 RUN = "mlruns/187479759740700411/ea71e54bc850434eaa5170c17d564de6"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lrwatch.sources import compressed
-from lrwatch.sources.compressedtail import CompressedTail
+from lrwatch.sources.compressed_tail import CompressedTail
 
 LOG = b"".join(b"step %d loss %.4f\n" % (i, 9 / (i + 1)) for i in range(20_000))
 every_kind = pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_log_that_changed_is_read_anew(log: Path, stopped: bool) -> None:
         tail.close()
         tail = CompressedTail(log, tail.state())
     chunk = tail.read(100)
-    assert (chunk.anew, chunk.why, chunk.data) == (True, "rewritten", LOG[:100])
+    assert (chunk.reset, chunk.reason, chunk.data) == (True, "rewritten", LOG[:100])
     assert follow(tail) == LOG
     assert tail.truncations == 1
     tail.close()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support.helpers import eventually
 
-from lrwatch.sources import document
-from lrwatch.sources.document import Document
+from lrwatch.sources import document_tail
+from lrwatch.sources.document_tail import DocumentTail
 from lrwatch.sources.tail import Chunk
 
 OLD, NEW, NEWER = b'{"loss": [1]}', b'{"loss": [1, 2]}', b'{"loss": [1, 3]}'
@@ -29,16 +29,16 @@ def stopped(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "stopped")
 
 
-def consumed(source: Document) -> Chunk:
+def consumed(source: DocumentTail) -> Chunk:
     chunk = source.read()
     source.consume(len(chunk.data))
     return chunk
 
 
-def restarted(source: Document) -> Document:
+def restarted(source: DocumentTail) -> DocumentTail:
     state = json.loads(json.dumps(source.state()))
     source.close()
-    return Document(source.path, state)
+    return DocumentTail(source.path, state)
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -49,7 +49,7 @@ def replace(path: Path, content: bytes) -> None:
 
 def test_a_document_is_given_once_and_again_as_a_whole_when_it_is_rewritten(path: Path, stopped: bool) -> None:
     path.write_bytes(OLD)
-    source = Document(path)
+    source = DocumentTail(path)
     assert consumed(source) == (OLD, False, "", False)
     assert (source.read(), source.lag, source.offset) == (NOTHING, 0, len(OLD))
     if stopped:
@@ -62,7 +62,7 @@ def test_a_document_is_given_once_and_again_as_a_whole_when_it_is_rewritten(path
 
 def test_a_document_that_was_replaced_is_given(path: Path, stopped: bool) -> None:
     path.write_bytes(OLD)
-    source = Document(path)
+    source = DocumentTail(path)
     consumed(source)
     if stopped:
         source = restarted(source)
@@ -73,7 +73,7 @@ def test_a_document_that_was_replaced_is_given(path: Path, stopped: bool) -> Non
 
 def test_the_same_content_anew_is_nothing_new(path: Path, stopped: bool) -> None:
     path.write_bytes(OLD)
-    source = Document(path)
+    source = DocumentTail(path)
     consumed(source)
     if stopped:
         source = restarted(source)
@@ -86,7 +86,7 @@ def test_the_same_content_anew_is_nothing_new(path: Path, stopped: bool) -> None
 def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(path: Path) -> None:
     path.write_bytes(NEW)
     os.utime(path, ns=(10**18, 10**18))
-    source = Document(path)
+    source = DocumentTail(path)
     consumed(source)
     path.write_bytes(NEWER)
     os.utime(path, ns=(10**18, 10**18))
@@ -94,9 +94,9 @@ def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(path: Path) -> 
 
 
 def test_a_document_at_rest_is_not_opened_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "SETTLED_SECONDS", 0.01)
+    monkeypatch.setattr(document_tail, "SETTLED_SECONDS", 0.01)
     path.write_bytes(OLD)
-    source = Document(path)
+    source = DocumentTail(path)
     consumed(source)
 
     def rests() -> bool:
@@ -112,7 +112,7 @@ def test_a_document_at_rest_is_not_opened_again(path: Path, monkeypatch: pytest.
 
 def test_half_a_document_is_given_again_when_it_changed(path: Path) -> None:
     path.write_bytes(OLD)
-    source = Document(path)
+    source = DocumentTail(path)
     consumed(source)
     path.write_bytes(NEW[:5])
     assert source.read() == (NEW[:5], True, "rewritten", False)
@@ -125,7 +125,7 @@ def test_half_a_document_is_given_again_when_it_changed(path: Path) -> None:
 
 def test_half_a_document_is_given_again_when_asked_for_and_after_a_restart(path: Path) -> None:
     path.write_bytes(OLD[:5])
-    source = Document(path)
+    source = DocumentTail(path)
     source.read()
     source.again()
     assert source.read().data == OLD[:5]
@@ -134,7 +134,7 @@ def test_half_a_document_is_given_again_when_asked_for_and_after_a_restart(path:
 
 def test_only_all_of_a_document_can_be_consumed(path: Path) -> None:
     path.write_bytes(OLD)
-    source = Document(path)
+    source = DocumentTail(path)
     source.read()
     with pytest.raises(ValueError, match="3 bytes consumed of a document of 13"):
         source.consume(3)
@@ -142,7 +142,7 @@ def test_only_all_of_a_document_can_be_consumed(path: Path) -> None:
 
 def test_an_emptied_document_says_nothing_until_it_is_written(path: Path) -> None:
     path.write_bytes(OLD)
-    source = Document(path)
+    source = DocumentTail(path)
     consumed(source)
     path.write_bytes(b"")
     assert source.read() == NOTHING
@@ -153,7 +153,7 @@ def test_an_emptied_document_says_nothing_until_it_is_written(path: Path) -> Non
 
 
 def test_a_document_may_come_later_vanish_and_return(path: Path) -> None:
-    source = Document(path)
+    source = DocumentTail(path)
     assert source.read() == NOTHING
     assert "does not exist yet" in source.problem
     path.write_bytes(OLD)
@@ -165,12 +165,12 @@ def test_a_document_may_come_later_vanish_and_return(path: Path) -> None:
     path.write_bytes(OLD)
     assert source.read() == NOTHING
     path.write_bytes(NEW)
-    assert consumed(source).anew
+    assert consumed(source).reset
 
 
 def test_a_compressed_document_is_decompressed(path: Path) -> None:
     path.write_bytes(gzip.compress(OLD))
-    source = Document(path)
+    source = DocumentTail(path)
     assert consumed(source).data == OLD
     path.write_bytes(gzip.compress(NEW)[:-4])
     assert consumed(source).data == NEW
@@ -180,9 +180,9 @@ def test_a_compressed_document_is_decompressed(path: Path) -> None:
 def test_a_compressed_document_that_is_too_large_is_a_problem_that_stays(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(document, "MAX_DOCUMENT_BYTES", 1000)
+    monkeypatch.setattr(document_tail, "MAX_DOCUMENT_BYTES", 1000)
     path.write_bytes(gzip.compress(bytes(100_000) + OLD))
-    source = Document(path)
+    source = DocumentTail(path)
     assert [source.read(), source.read()] == [NOTHING, NOTHING]
     assert "more than the 1,000 bytes" in source.problem
     assert (source.errors, source.opens) == ({"document too large": 1}, 1)
@@ -190,7 +190,7 @@ def test_a_compressed_document_that_is_too_large_is_a_problem_that_stays(
 
 def test_what_is_no_file_is_a_problem_and_counted(path: Path) -> None:
     path.mkdir()
-    source = Document(path)
+    source = DocumentTail(path)
     assert source.read() == NOTHING
     assert "is a directory" in source.problem
     assert source.errors == {"EISDIR": 1}
@@ -199,9 +199,9 @@ def test_what_is_no_file_is_a_problem_and_counted(path: Path) -> None:
 def test_a_document_that_is_too_large_is_a_problem_and_counted_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(document, "MAX_DOCUMENT_BYTES", 15)
+    monkeypatch.setattr(document_tail, "MAX_DOCUMENT_BYTES", 15)
     path.write_bytes(NEW)
-    source = Document(path)
+    source = DocumentTail(path)
     assert [source.read(), source.read()] == [NOTHING, NOTHING]
     assert "more than the 15 bytes" in source.problem
     assert source.errors == {"document too large": 1}

@@ -1,0 +1,79 @@
+"""The `lrwatch` program: the group of all commands, and the exit code of every error."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import click
+
+from lrwatch._version import __version__
+from lrwatch.cli.backtest import backtest
+from lrwatch.cli.configure import config
+from lrwatch.cli.demo import demo
+from lrwatch.cli.init import init
+from lrwatch.cli.operate import approve, decay, deny, hold, resume, set_scale, strategy, undo
+from lrwatch.cli.output import give_up_output, safe
+from lrwatch.cli.read import read
+from lrwatch.cli.replay import replay
+from lrwatch.cli.report import report
+from lrwatch.cli.run import run
+from lrwatch.cli.show import explain, journal, status
+from lrwatch.errors import InputError, LrwatchError
+
+# Ctrl-C, as a shell reports it.
+EXIT_INTERRUPTED = 130
+
+COMMANDS = (
+    run, demo, replay, backtest, read, init, report, config, status, journal, explain, set_scale, undo, strategy, decay, hold,
+    resume, approve, deny,
+)  # fmt: skip
+
+
+class _Program(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except (
+            BrokenPipeError
+        ):  # the reader of our output went away, `lrwatch journal | head`: no failure, as click has it
+            give_up_output()
+            return 0
+        return result
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lrwatch")
+def cli() -> None:
+    """Find loss plateaus with honest statistics, and turn down the learning rate of the running job, safely.
+
+    Exit codes: 0 done, 2 usage, 3 configuration, 4 files and runs, 5 refused by a bound, 130 interrupted.
+    """
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the program and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):  # names of files and metrics may be anything; showing them never fails
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = cli.main(prog_name="lrwatch", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except LrwatchError as error:
+        click.echo(safe(f"lrwatch: {error}"), err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:  # no command foresaw it: a disk that is full, a directory that may not be written
+        click.echo(safe(f"lrwatch: {error}"), err=True)
+        give_up_output()
+        sys.exit(InputError.exit_code)

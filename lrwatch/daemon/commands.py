@@ -1,0 +1,190 @@
+"""The commands of one run: sent or proposed, and what the trainer answered."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lrwatch.control.reconciler import Acknowledgement, Reconciler
+from lrwatch.core.checkpoint import Checkpointed
+from lrwatch.core.events import Command, Event, as_json
+from lrwatch.core.options import Mode
+from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.sample import Axis
+from lrwatch.protocol import Desired
+
+# A log that lags by fewer steps than this is not behind, it is buffered.
+MIN_STALE_STEPS = 1000
+
+# Causes that rest on the trend at a step of the log, so that a trainer far ahead of the log outdates them. A schedule holds
+# however far ahead the trainer is, and so does a rescue.
+DECIDED_ON_TREND = ("plateau", "probe", "restore", "overfitting", "too_slow")
+
+# The actor of a command that is no operator's.
+OWN_NAME = "lrwatch"
+
+JournalEvent = dict[str, Any]
+
+
+class ProposedCommand(NamedTuple):
+    """A command that waits for an operator's approval."""
+
+    scale: float
+    reload: bool = False
+
+
+class RunCommands(Checkpointed):
+    """The commands of one run.
+
+    Args:
+        run: The run's name.
+        pipeline: Decides, and learns what became of a decision.
+        mode: What happens to a decision: observe, suggest, approve or auto.
+        reconciler: Sends commands to the trainer; None where nothing may be commanded.
+
+    Attributes:
+        reconciler: As given.
+        held: Whether an operator holds the run: decisions are journalled and not sent.
+        proposals: Proposed commands by the number of their journal entry.
+        scales: Scales that the trainer used since it started, the newest last.
+        applied_time: Seconds since the epoch of the last acknowledged command, or None.
+        by_cause: Counter of commands by cause; those of operators are `operator`.
+        rejected: Counter of rejections by code.
+    """
+
+    SAVED = ("held", "scales", "applied_time", "by_cause", "rejected")
+
+    def __init__(self, run: str, pipeline: Pipeline, mode: Mode, reconciler: Reconciler | None) -> None:
+        self._run = run
+        self._pipeline = pipeline
+        self._mode = mode
+        self.reconciler = reconciler
+        self.held = False
+        self.proposals: dict[int, ProposedCommand] = {}
+        self.scales: list[float] = []
+        self.applied_time: float | None = None
+        self.by_cause: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+
+    @property
+    def can_send(self) -> bool:
+        """Whether a trainer is attached that would take a command of this daemon."""
+        return self.reconciler is not None and self.reconciler.attached and not self.reconciler.fenced
+
+    def decided(self, command: Command, axis: Axis, now: float) -> JournalEvent:
+        """Send a command of the strategy, or propose it.
+
+        Args:
+            command: The decision.
+            axis: What the samples that it rests on are counted in.
+            now: Seconds since the epoch.
+
+        Returns:
+            Its journal event. The key `proposal` marks one that was not sent, and is not for the journal.
+        """
+        self.by_cause[command.cause] += 1
+        state = self._disposition(command, axis)
+        event = {**as_json(command, self._run), "mode": self._mode, "state": state}
+        if state != "sent":
+            return {**event, "proposal": True}
+        desired = self.send(command.scale, reason=command.reason, actor=OWN_NAME, now=now, reload=command.reload)
+        return {**event, "generation": desired.generation}
+
+    def _disposition(self, command: Command, axis: Axis) -> str:
+        """The state in which the journal shows a decision."""
+        if self.held:
+            return "held"
+        if trainer_step := self._trainer_ahead(command, axis):
+            self._pipeline.refused(until=trainer_step)
+            return "outdated"
+        match self._mode:
+            case "approve":
+                return "awaits approval"
+            case "auto":
+                return "sent" if self.can_send else "no trainer listens"
+            case _:
+                return "suggested"
+
+    def _trainer_ahead(self, command: Command, axis: Axis) -> int | None:
+        """The trainer's step, where the log is so far behind it that a decision at the log's step is stale."""
+        observed = self.reconciler.observed if self.reconciler is not None else None
+        trend = self._pipeline.trend
+        if observed is None or trend is None or axis != "step" or command.cause not in DECIDED_ON_TREND:
+            return None
+        return observed.step if observed.step - command.step > max(trend.horizon, MIN_STALE_STEPS) else None
+
+    def send(self, scale: float, *, reason: str, actor: str, now: float, reload: bool = False) -> Desired:
+        """Prepare the command of a scale; it is published once it is saved.
+
+        Args:
+            scale: Absolute multiplier on the schedule's learning rate.
+            reason: Why, in words.
+            actor: The operator's name, or OWN_NAME.
+            now: Seconds since the epoch.
+            reload: Whether the trainer is to load its last checkpoint first.
+        """
+        assert self.reconciler is not None
+        trend = self._pipeline.trend
+        horizon = trend.horizon if trend is not None else 0.0
+        desired = self.reconciler.prepare(scale, reason=reason, actor=actor, horizon=horizon, now=now, reload=reload)
+        if self._pipeline.command.wanted != scale:
+            self._pipeline.ask(scale)
+        if actor != OWN_NAME:
+            self.by_cause["operator"] += 1
+        return desired
+
+    def receive(self, now: float) -> tuple[JournalEvent, list[Event]] | None:
+        """Read what the trainer wrote, and tell the pipeline.
+
+        Args:
+            now: Seconds since the epoch.
+
+        Returns:
+            The journal event and the pipeline's events that follow from it, or None when there is nothing new.
+        """
+        reconciler = self.reconciler
+        if reconciler is None or (reconciler.observed is None and not _may_exist(reconciler.control.path)):
+            return None
+        if (acknowledgement := reconciler.look(now)) is None:
+            return None
+        observed = acknowledgement.observed
+        common = {"run": self._run, "scale": observed.scale, "generation": acknowledgement.generation}
+        match acknowledgement.kind:
+            case "hello":
+                self.scales = [observed.scale]
+                event = {"event": "hello", **common, "step": observed.step, "client": observed.client}
+                return event, self._pipeline.joined(self._pipeline.step or observed.step, observed.scale)
+            case "acknowledged":
+                self.scales.append(observed.scale)
+                self.applied_time = now
+                step = observed.applied_step if observed.applied_step is not None else observed.step
+                rates = {"schedule_lr": dict(observed.schedule_lr), "effective_lr": dict(observed.effective_lr)}
+                event = {"event": "acknowledged", **common, "step": step, **rates}
+                return event, self._pipeline.acknowledged(step, observed.scale)
+            case "rejected":
+                return self._rejection(acknowledgement, common), []
+
+    def _rejection(self, acknowledgement: Acknowledgement, common: JournalEvent) -> JournalEvent:
+        observed = acknowledgement.observed
+        code = observed.code or observed.status
+        self.rejected[code] += 1
+        self._pipeline.refused()
+        return {"event": "rejected", **common, "step": observed.step, "code": code}
+
+    def publish(self) -> None:
+        """Send the command in flight, unless it is sent already."""
+        if self.reconciler is not None:
+            self.reconciler.publish()
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether a closer look is worth it. Most runs have no trainer attached, and every turn asks."""
+    try:
+        os.lstat(path)  # Path.lstat costs five times as much
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True

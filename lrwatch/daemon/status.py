@@ -1,0 +1,154 @@
+"""What a snapshot shows of one run: its counters, its newest effect, and its problem in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from lrwatch.config import Config
+from lrwatch.core.checkpoint import Checkpointed
+from lrwatch.core.events import Effect, Event, Finding
+from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.snapshot import EffectStatus, RunStatus
+from lrwatch.daemon.commands import RunCommands
+from lrwatch.daemon.logs import RunLogs
+
+
+class StatusView(Checkpointed):
+    """The status of one run, computed on demand and cached until something changes.
+
+    Args:
+        run: The run's name.
+        config: The settings.
+        pipeline: What the run's metrics did.
+        logs: What was read.
+        commands: What the trainer was sent and answered.
+
+    Attributes:
+        findings: Counter of findings by kind.
+        effects: Counter of measured commands by verdict.
+        effect: The newest measured command, or None.
+        last_sample_time: Seconds since the epoch at which the newest sample arrived, or None.
+        save_problem: Why the last save failed, as a sentence, or "".
+    """
+
+    SAVED = ("findings", "effects", "last_sample_time")
+
+    def __init__(self, run: str, config: Config, pipeline: Pipeline, logs: RunLogs, commands: RunCommands) -> None:
+        self._run = run
+        self._config = config
+        self._pipeline = pipeline
+        self._logs = logs
+        self._commands = commands
+        self.findings: Counter[str] = Counter()
+        self.effects: Counter[str] = Counter()
+        self.effect: EffectStatus | None = None
+        self.last_sample_time: float | None = None
+        self.save_problem = ""
+        self._status: RunStatus | None = None
+        self._outside: tuple[Any, ...] = ()
+
+    def count(self, event: Event) -> None:
+        """Count a finding or an effect."""
+        if isinstance(event, Finding):
+            self.findings[event.kind] += 1
+        elif isinstance(event, Effect):
+            self.effects[event.verdict] += 1
+            self.effect = EffectStatus(event.step, event.scale, event.gain, event.lower, event.upper, event.verdict)
+
+    def invalidate(self) -> None:
+        """Compute the status again at the next demand."""
+        self._status = None
+
+    def outside_changed(self) -> bool:
+        """Whether anything changed since the last call that the status shows and that no sample or event brings."""
+        outside = self._read_outside()
+        changed = outside != self._outside
+        self._outside = outside
+        return changed
+
+    def _read_outside(self) -> tuple[Any, ...]:
+        tails = [(reader.tail.problem, reader.tail.lag) for reader in self._logs.readers]
+        reconciler = self._commands.reconciler
+        if reconciler is None:
+            return (tails,)
+        errors = reconciler.control.errors
+        return tails, reconciler.observed, reconciler.problem, reconciler.token, sum(errors.values()) if errors else 0
+
+    @property
+    def problem(self) -> str:
+        """The reason why this run cannot be judged, as a sentence, or ""."""
+        if self.save_problem:
+            return self.save_problem
+        reconciler = self._commands.reconciler
+        if reconciler is not None and reconciler.problem:
+            return reconciler.problem
+        if problem := self._logs.problem:
+            return problem
+        names = self._pipeline.metrics.names
+        wanted = self._config.watch.metric
+        if wanted and names and wanted not in names:
+            return f"no metric {wanted!r} in the logs; seen were {', '.join(names)}"
+        if names and self._pipeline.metric is None:
+            return f"no metric looks like a loss; name one with --metric: {', '.join(names)}"
+        if not names and (self._logs.ingest["bytes"] or any(reader.tail.lag for reader in self._logs.readers)):
+            return "nothing so far that could be understood as a metric"
+        return ""
+
+    def at(self, now: float) -> RunStatus:
+        """Return the status at `now`, in seconds since the epoch."""
+        reconciler = self._commands.reconciler
+        waits = reconciler is not None and reconciler.pending_since is not None
+        if self._status is None or waits:
+            self._status = self._build(now)
+        return self._status
+
+    def _build(self, now: float) -> RunStatus:
+        problem = self.problem
+        pipeline, logs, commands = self._pipeline, self._logs, self._commands
+        reconciler = commands.reconciler
+        observed = reconciler.observed if reconciler is not None else None
+        pending = reconciler.pending if reconciler is not None else None
+        pending_since = reconciler.pending_since if reconciler is not None else None
+        errors = logs.errors
+        if reconciler is not None and reconciler.control.errors:
+            errors = errors + reconciler.control.errors
+        return RunStatus(
+            name=self._run,
+            mode=self._config.policy.mode,
+            strategy=pipeline.options.strategy,
+            metric=pipeline.metric or "",
+            up=not problem,
+            problem=problem,
+            step=pipeline.step,
+            last_sample_time=self.last_sample_time,
+            metrics=pipeline.metrics.statuses(at_no_cost=True),
+            findings=dict(self.findings),
+            scale=observed.scale if observed is not None else 1.0,
+            wanted=pending.scale if pending is not None else None,
+            schedule_lr=dict(observed.schedule_lr) if observed is not None else {},
+            effective_lr=dict(observed.effective_lr) if observed is not None else {},
+            commands=dict(commands.by_cause),
+            rejected=dict(commands.rejected),
+            pending_seconds=max(0.0, now - pending_since) if pending_since else 0.0,
+            applied_time=commands.applied_time,
+            effect=self.effect,
+            effects=dict(self.effects),
+            token=reconciler.token if reconciler is not None else 0,
+            bytes=logs.ingest["bytes"],
+            lines=logs.ingest["lines"],
+            samples=logs.ingest["samples"],
+            errors=dict(errors),
+            lag_bytes=logs.lag,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as JSON-plain values."""
+        return {**super().state(), "effect": None if self.effect is None else asdict(self.effect)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        super().restore(state)
+        self.effect = None if state["effect"] is None else EffectStatus(**state["effect"])
