@@ -16,11 +16,6 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'not slow and not frameworks'
 
-# Regenerate what tests compare with files: read the difference before you commit it.
-golden: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python -m support.golden
-	PYTHONPATH=tests $(BIN)/python -m support.golden_docs
-
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest tests/frameworks tests/test_examples.py tests/test_bench_detect.py tests/test_bench_closed.py -m frameworks
 
@@ -36,6 +31,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Regenerate what tests compare with files: the exposition of an example, the dashboard, the blocks of the documents.
+golden: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m support.golden
 
 bench: $(VENV)/.test
 	$(BIN)/python bench/start.py

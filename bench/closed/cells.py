@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.closed import data
 from bench.closed.trainings import REAL, Problems, Runs
-from lrwatch.testing.closed_loop.play import PROBLEMS
+from lrwatch.testing.closed_loop.problems import PROBLEMS
 
 HERE = Path(__file__).parent
 

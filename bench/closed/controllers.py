@@ -13,7 +13,7 @@ from typing import Any
 
 import lrwatch
 from bench.closed.play import Plan, Update
-from lrwatch.testing.closed_loop.play import by_hand, constant, cosine
+from lrwatch.testing.closed_loop.play import constant, cosine, two_steps
 
 # Steps of what stands for an epoch.
 EPOCH = 100
@@ -91,7 +91,7 @@ def greedy_is_there() -> bool:
 def schedules(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
     """Constant at each rate, and cosine and steps at each rate for each length."""
     plans = [Plan(CONSTANT, "", rate, tuple(reads), partial(scheduled, constant, rate, max(reads))) for rate in rates]
-    for (name, shape), rate, steps in product(((COSINE, cosine), (STEPS, by_hand)), rates, reads):
+    for (name, shape), rate, steps in product(((COSINE, cosine), (STEPS, two_steps)), rates, reads):
         plans.append(Plan(name, f"{steps} steps", rate, (steps,), partial(scheduled, shape, rate, steps)))
     return plans
 

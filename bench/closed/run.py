@@ -21,7 +21,8 @@ from bench.closed import controllers
 from bench.closed.cells import PROBLEM_RATES, Cell, cells, sources
 from bench.closed.play import Outcome, Plan, play
 from bench.closed.trainings import REAL
-from lrwatch.testing.closed_loop.play import PROBLEMS, hindsight
+from lrwatch.testing.closed_loop.play import hindsight
+from lrwatch.testing.closed_loop.problems import PROBLEMS
 
 SCHEDULES, STARTED, PEERS, LRWATCH = "schedules", "started", "peers", "lrwatch"
 GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH)

@@ -14,7 +14,7 @@ from bench.closed.data import Batch, Digits, Floats32, Stream, Text, evaluated_d
 from bench.closed.optimizers import OPTIMIZERS, Optimizer
 from bench.closed.perceptron import Perceptron
 from lrwatch.core.sample import Floats
-from lrwatch.testing.closed_loop.play import PROBLEMS, Training
+from lrwatch.testing.closed_loop.problems import PROBLEMS, Training
 
 
 class Runs(Protocol):
@@ -71,7 +71,7 @@ class Networks:
 
 
 class Problems:
-    """Runs of a problem of `lrwatch.testing.closed_loop.play`, whose true risk is known."""
+    """Runs of a problem of `lrwatch.testing.closed_loop.problems`, whose true risk is known."""
 
     def __init__(self, problem: str, seed: int) -> None:
         self._runs: list[Training] = [PROBLEMS[problem](seed)]

@@ -1,8 +1,8 @@
 """The demo's data: a regression problem drawn from a fixed seed, with enough noise that training has a noise floor.
 
-A teacher network of random weights maps 16 inputs to 4 outputs, scaled to unit variance; what the student is shown in
-training is that plus as much noise again. It is validated on what the teacher really says, so the validation loss is the
-squared distance to the truth, and no part of it is beyond reach.
+A teacher network of random weights maps 8 inputs to 4 outputs, scaled to unit variance. The student trains on these outputs
+plus noise of the same variance. Validation uses the outputs without noise, so the validation loss is the squared distance to
+the truth and has no irreducible part.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Floats32 = npt.NDArray[np.float32]
 
 INPUTS, TEACHER_WIDTH, OUTPUTS = 8, 8, 4
 
-# So many that a demo sees each sample a few times only: the question is the noise floor, not overfitting.
+# Enough that a demo uses each sample a few times only: the limit is the noise floor, not overfitting.
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 400_000, 8_000
 
-# Standard deviation of the noise on the training targets, whose own is 1.
+# Standard deviation of the noise on the training targets; that of the targets is 1.
 NOISE = 1.0
 
 
 class Data(NamedTuple):
-    """Inputs of shape (n, INPUTS), targets of shape (n, OUTPUTS)."""
+    """Inputs of shape (n, INPUTS) and targets of shape (n, OUTPUTS), for training and validation."""
 
     x: Floats32
     y: Floats32
@@ -33,7 +33,7 @@ class Data(NamedTuple):
 
 
 def make(seed: int = 0) -> Data:
-    """The data set of `seed`."""
+    """Make the data set of `seed`."""
     rng = np.random.default_rng([seed, 1])
     n = TRAIN_SAMPLES
     x = rng.standard_normal((n + VALIDATION_SAMPLES, INPUTS), dtype=np.float32)

@@ -31,7 +31,7 @@ class Network:
         self._velocity = [np.zeros_like(w) for w in self._weights]
 
     def step(self, x: Floats32, y: Floats32) -> float:
-        """One step of SGD with momentum on a batch. -> the batch's mean squared error before the step."""
+        """Take one step of SGD with momentum on a batch. Return the mean squared error of the batch before the step."""
         activations, output = self._forward(x)
         delta = output - y
         loss = float(np.mean(delta * delta))
@@ -48,7 +48,7 @@ class Network:
         return loss
 
     def loss(self, x: Floats32, y: Floats32) -> float:
-        """Mean squared error."""
+        """Return the mean squared error."""
         return float(np.mean((self._forward(x)[1] - y) ** 2))
 
     def _forward(self, x: Floats32) -> tuple[list[Floats32], Floats32]:

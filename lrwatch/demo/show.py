@@ -1,4 +1,4 @@
-"""The demo's course: two trainings, the daemon beside one of them, and at the end what came of it."""
+"""The course of the demo: two trainings, the daemon beside one of them, and the comparison of their results."""
 
 from __future__ import annotations
 
@@ -28,27 +28,33 @@ from lrwatch.store import Entry, Store
 
 SETTINGS = """\
 [detect]
-# Less than this per tenth of the run is called a plateau. The default of 0.005 is made for runs that are long enough to
-# tell that little from noise; three thousand noisy values are not. Commands follow the policy's defaults.
+# An improvement below this per tenth of the run is a plateau. The default of 0.005 suits runs that are long enough to
+# tell so little from noise; three thousand noisy values are too few. Commands follow the policy's defaults.
 min_improvement = 0.02
 
 [policy]
 mode = "auto"
 """
 
-# The demo looks more often than a daemon on a real run, whose steps are slower.
+# The demo polls more often than a daemon on a real run, whose steps are slower.
 POLL_SECONDS = 0.05
 
-# How long a trainer that is done may take to end.
+# Seconds within which a trainer must end after its last step.
 END_SECONDS = 30.0
 
 
 def run_demo(seconds: float, listen: str, report: Path | None) -> int:
-    """Run the demo and print it. -> the exit code."""
-    steps, pace = (
-        STEPS,
-        STEPS / seconds,
-    )  # the rate was swept for so many steps; a person may watch them faster or slower
+    """Run the demo and print its results.
+
+    Args:
+        seconds: Duration of the trainings. Their number of steps is fixed, because the learning rate was swept for it.
+        listen: Address of `/metrics`, HOST:PORT.
+        report: File for the report; a temporary one unless given.
+
+    Returns:
+        The exit code: 1 if the run was not improved or a command was not acknowledged.
+    """
+    steps, pace = STEPS, STEPS / seconds
     home = Path(tempfile.mkdtemp(prefix="lrwatch-demo-"))
     exporter = Exporter(listen)
     host, port = exporter.start()
@@ -121,7 +127,7 @@ def _watch(daemon: Daemon, exporter: Exporter, trainers: Iterable[subprocess.Pop
     with click.progressbar(length=steps, label="training", file=sys.stderr) as bar:
 
         class Sink:
-            """The exporter and the progress bar."""
+            """Passes snapshots to the exporter and the progress bar."""
 
             def publish(self, snapshot: Snapshot) -> None:
                 exporter.publish(snapshot)
@@ -140,10 +146,11 @@ def _watch(daemon: Daemon, exporter: Exporter, trainers: Iterable[subprocess.Pop
 def _check(trainers: Iterable[subprocess.Popen[bytes]], home: Path) -> None:
     for trainer in trainers:
         if trainer.wait(END_SECONDS) != 0:
-            said = "".join(file.read_text(errors="replace") for file in home.glob("*.err")).strip()
+            errors = "".join(file.read_text(errors="replace") for file in home.glob("*.err")).strip()
             raise InputError(
-                expected="two trainings that end well", found=said.splitlines()[-1] if said else f"exit code {trainer.returncode}",
-                where=str(home), hint="What the trainers said is in the .err files there.",
+                expected="two trainings that end without an error",
+                found=errors.splitlines()[-1] if errors else f"exit code {trainer.returncode}",
+                where=str(home), hint="The .err files there hold the standard error of the trainers.",
             )  # fmt: skip
 
 
@@ -161,7 +168,7 @@ def _print(entries: Iterable[Entry], with_lrwatch: float, without: float) -> int
     )
     for change in changes:
         click.echo(f"\nstep {change.step}: scale {change.scale:g}, {answer_in_words(change)}")
-        click.echo(f"  why     {change.reason}")
+        click.echo(f"  reason  {change.reason}")
         click.echo(f"  effect  {effect_of(change)}")
     if not changes:
         click.echo("\nthe learning rate was not changed")
@@ -185,7 +192,7 @@ def effect_of(change: LrChange) -> str:
     """Say whether a command helped, and the two levels that show it."""
     effect = change.effect
     if effect is None:
-        reason = "it takes a change back" if change.cause == "restore" else "too little came after it to tell"
+        reason = "it takes a change back" if change.cause == "restore" else "too few samples followed it"
         return f"not measured: {reason}"
     words, line = effect_in_words(effect.gain, effect.lower, effect.upper), effect.line
     if line is None or effect.step is None:

@@ -1,6 +1,6 @@
-"""How the demo's learning rate was chosen: the best constant one of a small sweep, over the demo's own number of steps.
+"""The sweep that chose the learning rate of the demo: the best constant one over the number of steps of the demo.
 
-`python -m lrwatch.demo.sweep` prints the table again; the best of the mean is `LR` below.
+`python -m lrwatch.demo.sweep` prints the table; `LR` is the rate with the lowest mean.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 
-# Four rates a factor of three apart, as people sweep them.
+# Four rates, a factor of three apart, as in usual sweeps.
 RATES = (0.001, 0.003, 0.01, 0.03)
 SEEDS = (0, 1, 2)
 STEPS = 30_000

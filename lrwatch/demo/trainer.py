@@ -18,12 +18,12 @@ BATCH = 16
 LOG_EVERY = 10
 VALIDATE_EVERY = 500
 
-# How often the client looks for commands. A demo's run is short; a real one can take the default of a second.
+# Poll interval of the client. The run of the demo is short; the default of a second suits a real one.
 POLL_SECONDS = 0.05
 
 
 class Pace:
-    """Holds a loop to so many steps a second, since it was made; 0 holds nothing."""
+    """Limits a loop to a number of steps a second since its creation; 0 sets no limit."""
 
     def __init__(self, steps_a_second: float) -> None:
         self._steps_a_second = steps_a_second
@@ -38,7 +38,18 @@ class Pace:
 def train(
     network: Network, steps: int, log: TextIO, *, seed: int = 0, after_step: Callable[[int], None] | None = None
 ) -> float:
-    """Train and write a log. -> the final validation loss."""
+    """Train and write a log.
+
+    Args:
+        network: The network, trained in place.
+        steps: Number of steps.
+        log: File of the log.
+        seed: Seed of data and batches.
+        after_step: Called with the number of each step, from 1, once it is done.
+
+    Returns:
+        The final validation loss.
+    """
     samples = data.make(seed)
     rng = np.random.default_rng([seed, 3])
     window = 0.0
@@ -65,12 +76,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--lr", type=float, required=True)
     parser.add_argument(
-        "--pace", type=float, default=0.0, help="steps a second at the most, so that a person can watch"
+        "--pace", type=float, default=0.0, help="largest number of steps a second, so that a person can watch"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument(
-        "--control", type=Path, help="control directory of lrwatch; without it lrwatch is not used at all"
+        "--control", type=Path, help="control directory of lrwatch; without it the training does not use lrwatch"
     )
     given = parser.parse_args()
     network = Network(given.lr, seed=given.seed)

@@ -1,9 +1,9 @@
-"""Helpers for the tests of those who build on lrwatch: curves with known truth, conformance checks, a clock to turn by hand."""
+"""Helpers for tests of code that builds on lrwatch: curves with known truth, conformance checks, a clock to set."""
 
 from lrwatch.testing.checks import check_detector
 from lrwatch.testing.clock import FakeClock
-from lrwatch.testing.closed_loop.play import PROBLEMS, PowerLaw, final_risk, hindsight, play
-from lrwatch.testing.closed_loop.problems import NoisyQuadratic
+from lrwatch.testing.closed_loop.play import final_risk, hindsight, play
+from lrwatch.testing.closed_loop.problems import PROBLEMS, NoisyQuadratic, PowerLaw
 from lrwatch.testing.synthetic.catalog import CASES, Case, Span, SyntheticLog, SyntheticSeries
 from lrwatch.testing.synthetic.curves import NOISES, SyntheticCurve, curve, flat_from
 

@@ -1,13 +1,13 @@
-"""A clock that stands until it is turned: for whatever takes a `clock` argument."""
+"""A clock that stands still until a test sets it: for every `clock` argument."""
 
 from __future__ import annotations
 
 
 class FakeClock:
-    """Gives the seconds that it was set to.
+    """A clock that shows the time it was set to.
 
     Args:
-        now: What it shows at first, in seconds since the epoch.
+        now: Time at first, in seconds since the epoch.
 
     >>> clock = FakeClock(100.0)
     >>> clock.advance(5)
@@ -19,9 +19,9 @@ class FakeClock:
         self.now = float(now)
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time in seconds since the epoch."""
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Turn it by `seconds`; below zero is what a clock does that is set back."""
+        """Advance the clock by `seconds`; a negative number sets it back."""
         self.now += seconds

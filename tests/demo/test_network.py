@@ -73,11 +73,11 @@ def test_a_command_without_an_answer_says_so() -> None:
     events = [command, answer, effect, {**command, "step": 40, "scale": 0.25}]
     assert [(answer_in_words(change), effect_of(change)) for change in lr_changes(events)] == [
         ("acknowledged at step 12", "helped: 3.0 % (1.0 to 5.0 %)"),
-        ("not acknowledged", "not measured: too little came after it to tell"),
+        ("not acknowledged", "not measured: too few samples followed it"),
     ]
 
 
-def test_an_effect_is_told_with_the_two_levels_that_say_so() -> None:
+def test_an_effect_names_the_two_levels_that_show_it() -> None:
     command = {"event": "command", "step": 10, "scale": 0.5, "reason": "r", "cause": "plateau"}
     gain = Effect(30, 0.5, -0.01, -0.03, 0.01, "", Counterfactual(12, 1.01, 0.01, 1.0, 0.01, 1.01, 0.01))
     events = [command, as_json(gain, "train"), {**command, "scale": 1.0, "step": 31, "cause": "restore"}]

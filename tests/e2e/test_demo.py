@@ -85,17 +85,17 @@ def test_it_improves_on_the_training_without_lrwatch(demo: Demo) -> None:
 def test_every_change_is_shown_with_reason_acknowledgement_and_effect(demo: Demo) -> None:
     changes = re.findall(r"^step (\d+): scale ([\d.]+), acknowledged at step (\d+)$", demo.out, re.MULTILINE)
     assert changes
-    assert all(int(asked) <= int(applied) for asked, _, applied in changes)
-    assert len(re.findall(r"^  why     (?:going on brings|the trial|No gain: )", demo.out, re.MULTILINE)) == len(
+    assert all(int(sent) <= int(applied) for sent, _, applied in changes)
+    assert len(re.findall(r"^  reason  (?:going on brings|the trial|No gain: )", demo.out, re.MULTILINE)) == len(
         changes
     )
     effects = re.findall(r"^  effect  (.*)$", demo.out, re.MULTILINE)
-    told = r"(helped|no certain gain|no gain|cost progress): \S+ % \(.+ to .+ %\); .* continuing would have given .*|not measured: .*"
-    assert [effect for effect in effects if not re.fullmatch(told, effect)] == []
+    measured = r"(helped|no certain gain|no gain|cost progress): \S+ % \(.+ to .+ %\); .* continuing would have given .*|not measured: .*"
+    assert [effect for effect in effects if not re.fullmatch(measured, effect)] == []
     assert len(effects) == len(changes)
 
 
-def test_the_journal_it_names_tells_the_same(demo: Demo) -> None:
+def test_the_journal_it_names_holds_the_same(demo: Demo) -> None:
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
     command = [sys.executable, "-m", "lrwatch", "journal", "--state", state, "--format", "json"]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -116,7 +116,7 @@ def test_a_replay_of_its_log_finds_what_the_daemon_found(demo: Demo) -> None:
     assert found[0] == found[1]
 
 
-def test_the_report_lies_where_it_was_asked_for(demo: Demo) -> None:
+def test_the_report_is_the_file_of_the_option(demo: Demo) -> None:
     page = demo.report.read_text(encoding="utf-8")
     assert demo.path("report") == str(demo.report)
     assert "without lrwatch" in page
@@ -129,8 +129,8 @@ def test_the_status_of_its_state_says_first_whether_the_newest_command_helped(de
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
     command = [sys.executable, "-m", "lrwatch", "status", "--state", state]
     head, row = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    told = re.findall(r"^  effect  (\w[^;]* %\));", demo.out, re.MULTILINE)[-1]
-    assert row[head.index("last effect") :].startswith(f"{told}  ")
+    newest = re.findall(r"^  effect  (\w[^;]* %\));", demo.out, re.MULTILINE)[-1]
+    assert row[head.index("last effect") :].startswith(f"{newest}  ")
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)

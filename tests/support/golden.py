@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
+from support import golden_docs
 from support.example_snapshots import FULL
 
 from lrwatch._version import __version__
@@ -45,3 +46,4 @@ def build_dashboard(output: Path) -> None:
 if __name__ == "__main__":
     EXPOSITION.write_text(golden_exposition(), encoding="utf-8")
     build_dashboard(DASHBOARD)
+    golden_docs.write()

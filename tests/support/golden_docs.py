@@ -1,4 +1,4 @@
-"""Blocks of docs/architecture.md that are made from code, and, as a program, their regeneration. `make golden` runs it.
+"""Blocks of docs/architecture.md that are made from code; `make golden` writes them.
 
 A block stands between `<!-- NAME: made by `make golden` -->` and `<!-- end of NAME -->`.
 """
@@ -100,5 +100,6 @@ def rendered(page: str) -> str:
     return page
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write the page with every block as the code gives it."""
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The runs with known truth: the truth is what it says, and what lrwatch says of them."""
+"""Runs with known truth: the truth holds, and the findings of lrwatch agree with it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Floats
 from lrwatch.testing import CASES, Case, Span, SyntheticLog
-from lrwatch.testing.synthetic.catalog import ASKED, HORIZON
+from lrwatch.testing.synthetic.catalog import HORIZON, MIN_IMPROVEMENT
 
 SEEDS = range(3)
 HELD = [name for name, case in CASES.items() if not case.disclaimed]
 
 
 def found(log: SyntheticLog) -> list[Finding]:
-    events: list[Event] = Pipeline(log.asked, PolicyOptions(mode="observe")).feed(log.batch())
+    events: list[Event] = Pipeline(log.required, PolicyOptions(mode="observe")).feed(log.batch())
     return [event for event in events if isinstance(event, Finding)]
 
 
@@ -40,23 +40,23 @@ def test_the_same_seed_gives_the_same_log_and_another_another(name: str) -> None
         assert metric == "lr" or not np.array_equal(series.values, other.metrics[metric].values, equal_nan=True)
 
 
-def falls_short(case: Case, mean: Floats, asked: DetectOptions) -> Floats:
-    """By how much each step falls short of what is asked, told from the definition one step at a time."""
+def falls_short(case: Case, mean: Floats, required: DetectOptions) -> Floats:
+    """Return by how much each step falls short of the required improvement, by the definition, one step at a time."""
     short = []
     for before, after in zip(mean.tolist(), mean.tolist()[1:], strict=False):
         better = before - after if case.direction == "min" else after - before
-        due = asked.min_improvement / float(asked.horizon) * (abs(before) if asked.relative else 1.0)
+        due = required.min_improvement / float(required.horizon) * (abs(before) if required.relative else 1.0)
         short.append((due - better) / due)
     return np.array(short)
 
 
 @pytest.mark.parametrize("name", [name for name in HELD if name != "a million values"])
-def test_the_mean_is_flat_from_where_it_is_said_to_be_and_not_before(name: str) -> None:
+def test_the_mean_is_flat_from_the_stated_step_and_not_before(name: str) -> None:
     case = CASES[name]
     log = case.make(1)
     assert log.flat_from.keys() == log.means.keys()
     for metric, since in log.flat_from.items():
-        short = falls_short(case, log.means[metric], log.asked)
+        short = falls_short(case, log.means[metric], log.required)
         if since is None:
             assert short[-1] < 1e-5
         else:
@@ -66,23 +66,25 @@ def test_the_mean_is_flat_from_where_it_is_said_to_be_and_not_before(name: str) 
 
 @pytest.mark.parametrize("name", [name for name in HELD if CASES[name].null])
 @pytest.mark.parametrize(("n", "horizon"), [(None, None), (6000, 500.0), (20_000, 2000.0)])
-def test_a_healthy_mean_gains_what_is_asked_over_every_horizon(name: str, n: int | None, horizon: float | None) -> None:
+def test_a_healthy_mean_improves_as_required_over_every_horizon(
+    name: str, n: int | None, horizon: float | None
+) -> None:
     case = CASES[name]
     if case.n != CASES["white"].n:
         n = horizon = None
     log = case.make(2, n=n, horizon=horizon)
     assert set(log.flat_from.values()) == {None}
     assert "plateau" not in log.expected
-    stride = int(float(log.asked.horizon))
+    stride = int(float(log.required.horizon))
     for mean in log.means.values():
         better = (mean[:-stride] - mean[stride:]) * (1 if case.direction == "min" else -1)
-        due = log.asked.min_improvement * (np.abs(mean[stride:]) if log.asked.relative else 1.0)
+        due = log.required.min_improvement * (np.abs(mean[stride:]) if log.required.relative else 1.0)
         short = np.flatnonzero(better < due * (1 - 1e-6))
         assert len(short) == 0 or (name == "level shift up" and len(short) <= stride)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.null])
-def test_where_something_is_to_find_the_log_says_what_and_when(name: str) -> None:
+def test_a_faulty_log_names_the_findings_that_are_right_and_their_steps(name: str) -> None:
     log = CASES[name].make(1)
     assert log.expected
     for first, last in log.expected.values():
@@ -110,23 +112,27 @@ def test_around_the_mean_there_is_noise_and_no_more(name: str) -> None:
 def test_noise_of_a_case_has_the_correlation_of_its_name(name: str, correlation: float) -> None:
     (left,) = residuals(CASES[name].make(3, n=100_000))
     assert np.corrcoef(left[1:], left[:-1])[0, 1] == pytest.approx(correlation, abs=0.02)
-    assert left.std() == pytest.approx(ASKED, rel=0.15)
+    assert left.std() == pytest.approx(MIN_IMPROVEMENT, rel=0.15)
 
 
 def test_a_run_of_another_size_is_the_same_curve() -> None:
     case = CASES["sharp plateau, mid"]
-    longer, other, twice = case.make(1, n=24_000), case.make(1, horizon=2000.0), case.make(1, min_improvement=2 * ASKED)
-    assert (longer.asked.horizon, other.asked.horizon) == (2 * HORIZON, 2000.0)
+    longer, other, twice = (
+        case.make(1, n=24_000),
+        case.make(1, horizon=2000.0),
+        case.make(1, min_improvement=2 * MIN_IMPROVEMENT),
+    )
+    assert (longer.required.horizon, other.required.horizon) == (2 * HORIZON, 2000.0)
     assert (longer.flat_from, other.flat_from) == ({"loss": 12_000}, {"loss": 6000})
     assert longer.means["loss"][::2] == pytest.approx(case.make(1).means["loss"], abs=1e-3)
     assert np.array_equal(twice.metrics["loss"].values, 2 * case.make(1).metrics["loss"].values)
 
 
-def test_the_truth_is_another_where_something_else_is_asked() -> None:
+def test_the_truth_depends_on_the_required_improvement() -> None:
     log = CASES["gradual plateau"].make(1)
-    since = [log.truth(DetectOptions(1000, asked, relative=False))["loss"] for asked in (0.2, 0.1, 0.05)]
-    # 4 e^(-i/1200) / 1200 * 1000 = asked
-    assert since == pytest.approx([1200 * np.log(4 / 1.2 / asked) for asked in (0.2, 0.1, 0.05)], abs=2)
+    since = [log.truth(DetectOptions(1000, delta, relative=False))["loss"] for delta in (0.2, 0.1, 0.05)]
+    # 4 e^(-i/1200) / 1200 * 1000 = delta
+    assert since == pytest.approx([1200 * np.log(4 / 1.2 / delta) for delta in (0.2, 0.1, 0.05)], abs=2)
     tenth = log.truth(DetectOptions("10%", 0.005))["loss"]
     assert tenth is not None
     mean = log.means["loss"]
@@ -147,7 +153,7 @@ def test_two_metrics_have_truths_of_their_own_and_findings_are_right_of_one_alon
     assert log.is_right(Finding("too_slow", "loss", 9000, {}, ""))
 
 
-def test_logs_are_as_untidy_as_said() -> None:
+def test_logs_are_as_untidy_as_their_names_say() -> None:
     def steps(name: str) -> Floats:
         return CASES[name].make(0).metrics["loss"].steps.astype(np.float64)
 

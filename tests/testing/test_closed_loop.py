@@ -9,7 +9,8 @@ import pytest
 
 from lrwatch import Controller
 from lrwatch.testing import PROBLEMS, NoisyQuadratic, PowerLaw, final_risk, hindsight, play
-from lrwatch.testing.closed_loop.play import RATES, Training, by_hand, constant, cosine, late, linear
+from lrwatch.testing.closed_loop.play import RATES, constant, cosine, late, linear, two_steps
+from lrwatch.testing.closed_loop.problems import Training
 
 STEPS = 2000
 
@@ -22,8 +23,8 @@ def fixed(shape: Callable[[float], float], rate: float = 1.0) -> Callable[[int],
 def test_a_rate_that_falls_beats_one_that_does_not_and_hindsight_beats_both(problem: str) -> None:
     make = PROBLEMS[problem]
     best = hindsight(STEPS, make)
-    risks = {shape: final_risk(fixed(shape), STEPS, make(0)) for shape in (constant, by_hand, cosine, linear, late)}
-    assert best < risks[by_hand] < risks[constant]
+    risks = {shape: final_risk(fixed(shape), STEPS, make(0)) for shape in (constant, two_steps, cosine, linear, late)}
+    assert best < risks[two_steps] < risks[constant]
     assert best <= min(risks[cosine], risks[linear], risks[late])
     assert best < min(final_risk(fixed(constant, rate), STEPS, make(0)) for rate in RATES)
 
@@ -60,8 +61,8 @@ def test_a_controller_plays_and_one_that_does_nothing_is_a_constant_rate() -> No
     make = PROBLEMS["quadratic"]
     idle = play(lambda *_: 1.0, make(0), 0.3, STEPS)
     assert idle == final_risk(lambda _: 0.3, STEPS, make(0))
-    cut = play(lambda step, _: by_hand(step / STEPS), make(0), 1.0, STEPS)
-    assert cut == pytest.approx(final_risk(fixed(by_hand), STEPS, make(0)), rel=0.01)
+    cut = play(lambda step, _: two_steps(step / STEPS), make(0), 1.0, STEPS)
+    assert cut == pytest.approx(final_risk(fixed(two_steps), STEPS, make(0)), rel=0.01)
 
 
 def test_lrwatch_in_closed_loop_is_nearer_to_hindsight_than_a_constant_rate() -> None:

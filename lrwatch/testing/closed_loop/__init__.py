@@ -1,1 +1,1 @@
-"""Trainings whose loss answers to the learning rate, and the game that a controller plays with them."""
+"""Trainings whose loss answers to the learning rate, and the loop in which a controller plays against them."""

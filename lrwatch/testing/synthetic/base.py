@@ -1,4 +1,4 @@
-"""What a run of known truth is: what its trainer wrote, the mean under it, and what there is to find."""
+"""Types of a run with known truth: the log of its trainer, the mean under the noise, and the findings that are right."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lrwatch.core.options import DetectOptions, Horizon
 from lrwatch.core.sample import Batch, Column, Floats, Ints
 from lrwatch.testing.synthetic.trends import flat_from, line
 
-# Values of a run, and what is asked of it: an improvement of ASKED per HORIZON values, in units of the metric.
+# Length of a run, and the improvement it is required to make: MIN_IMPROVEMENT per HORIZON values, in units of the metric.
 N = 12_000
 HORIZON = 1000.0
-ASKED = 0.1
+MIN_IMPROVEMENT = 0.1
 
-# Improvements that a curve is above zero at its start.
+# Level of a curve at its start, in required improvements.
 HEIGHT = 40
 
 
 class SyntheticSeries(NamedTuple):
-    """One metric of a log: steps, shape (n,), and values, shape (n,); seconds since the epoch where the log has a clock."""
+    """One metric of a log: steps and values, shape (n,) each; seconds since the epoch where the log has a clock."""
 
     steps: Ints
     values: Floats
@@ -40,47 +40,47 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SyntheticLog:
-    """What a trainer wrote, and the truth under it.
+    """The log of a trainer, and the truth under its noise.
 
     Attributes:
         metrics: Name to series, in the order of the log.
-        means: Name to the mean at each step from 0 on, shape (steps,), of the metrics that are to improve. What comes back
-            (spikes, an epoch's sawtooth) is no part of it, nor are outliers.
-        asked: The improvement that the truth is about.
-        expected: Kinds of findings that are to be made, and when that is right. A plateau is right in each metric from its
-            own `flat_from` on.
-        allowed: Kinds that may be found or not, and when: a straight line is one, whatever else happens to it.
+        means: Name to the mean at each step from 0 on, shape (steps,), of the metrics that should improve. Spikes, the
+            sawtooth of an epoch and outliers are no part of it.
+        required: Horizon and improvement that the truth refers to.
+        expected: Kinds of findings that a detector must make, and the steps at which they are right. A plateau is right in
+            each metric from its own `flat_from` on.
+        allowed: Kinds that a detector may make or not, and when: `too_slow` fits any straight line.
     """
 
     metrics: Mapping[str, SyntheticSeries]
     means: Mapping[str, Floats]
-    asked: DetectOptions
+    required: DetectOptions
     expected: Mapping[Kind, Span] = field(default_factory=dict)
     allowed: Mapping[Kind, Span] = field(default_factory=dict)
 
     @property
     def flat_from(self) -> dict[str, int | None]:
-        """For each metric with a mean the step from which on it improves by less than was asked, None where it never does."""
-        return self.truth(self.asked)
+        """The step from which each metric with a mean improves by less than required; None where it never does."""
+        return self.truth(self.required)
 
-    def truth(self, asked: DetectOptions) -> dict[str, int | None]:
-        """`flat_from`, if that were asked."""
-        sign = 1.0 if asked.direction == "min" else -1.0
-        horizon = Horizon.parse(asked.horizon)
+    def truth(self, required: DetectOptions) -> dict[str, int | None]:
+        """Return `flat_from` for another horizon and improvement."""
+        sign = 1.0 if required.direction == "min" else -1.0
+        horizon = Horizon.parse(required.horizon)
         return {
             name: flat_from(
                 sign * mean,
                 np.array([horizon.steps(step) for step in range(1, len(mean))])
                 if horizon.fixed is None
                 else horizon.fixed,
-                asked.min_improvement,
-                relative=asked.relative,
+                required.min_improvement,
+                relative=required.relative,
             )
             for name, mean in self.means.items()
         }
 
     def is_right(self, finding: Finding) -> bool:
-        """Whether the finding is right: of a kind that is there to find, or may be, and not before it was there."""
+        """Return whether the finding is right: of an expected or allowed kind, and within its steps."""
         spans = [spans[finding.kind] for spans in (self.expected, self.allowed) if finding.kind in spans]
         if not any(first <= finding.step <= last for first, last in spans):
             return False
@@ -90,7 +90,7 @@ class SyntheticLog:
         return since is not None and finding.step >= since
 
     def batch(self) -> Batch:
-        """The log as one read: a row for each step where there are several metrics, else one for each value."""
+        """Return the log as one batch: a row for each step where there are several metrics, else one for each value."""
         if len(self.metrics) == 1:
             ((name, series),) = self.metrics.items()
             return Batch(series.steps, {name: Column(np.arange(len(series.steps)), series.values)})
@@ -101,7 +101,7 @@ class SyntheticLog:
         return Batch(steps, columns)
 
     def json_lines(self) -> bytes:
-        """The log as JSON lines, with `time` where there is a clock; NaN and Infinity as Python writes them."""
+        """Return the log as JSON lines, with `time` where there is a clock; NaN and Infinity as Python writes them."""
         batch = self.batch()
         records = [{"step": step} for step in batch.steps.tolist()]
         for name, column in batch.columns.items():
@@ -115,15 +115,15 @@ class SyntheticLog:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long a run is, and what is asked of it; what a case draws its curve to.
+    """Length of a run and its required improvement, to which a case draws its curve.
 
     Attributes:
         n: Steps, 0 to n - 1.
-        asked: Horizon (a number of steps) and improvement.
+        required: Horizon (a number of steps) and improvement.
     """
 
     n: int
-    asked: DetectOptions
+    required: DetectOptions
 
     @property
     def at(self) -> Ints:
@@ -132,28 +132,28 @@ class Plan:
 
     @property
     def horizon(self) -> float:
-        """In steps."""
-        return float(self.asked.horizon)
+        """The horizon in steps."""
+        return float(self.required.horizon)
 
     @property
     def unit(self) -> float:
-        """The improvement that is asked for; the noise has this standard deviation unless a case says otherwise."""
-        return self.asked.min_improvement
+        """The required improvement; also the standard deviation of the noise unless a case says otherwise."""
+        return self.required.min_improvement
 
     def step(self, share: float) -> int:
-        """The step after that share of the run."""
+        """Return the step after that share of the run."""
         return int(share * self.n)
 
     def span(self, first: float = 0.0, last: float = 1.0) -> Span:
-        """From one share of the run to another."""
+        """Return the steps from one share of the run to another."""
         return Span(self.step(first), min(self.step(last), self.n - 1))
 
     def line(self, times: float = 1.5) -> Floats:
-        """A line that falls at so many times the rate that is asked for."""
+        """Return a line that falls at `times` the required rate, shape (n,)."""
         return line(self.n, times * self.unit / self.horizon, HEIGHT * self.unit)
 
     def flat(self, share: float, times: float = 3.0) -> Floats:
-        """Such a line down to that share of the run, and flat from there."""
+        """Return such a line, flat from that share of the run on; shape (n,)."""
         falling = self.line(times)
         return np.asarray(np.maximum(falling, falling[min(self.step(share), self.n - 1)]), np.float64)
 
@@ -164,15 +164,25 @@ class Plan:
         expected: Mapping[Kind, Span] | None = None,
         allowed: Mapping[Kind, Span] | None = None,
     ) -> SyntheticLog:
-        """A log; that a plateau is to be found follows from the means, and a straight line may be called one."""
+        """Make a log. An expected plateau follows from the means; `too_slow` is allowed throughout.
+
+        Args:
+            metrics: Name to series, in the order of the log.
+            means: Name to the mean at each step, shape (n,).
+            expected: Further kinds of findings that a detector must make.
+            allowed: Further kinds that a detector may make or not.
+
+        Returns:
+            The log.
+        """
         log = SyntheticLog(
-            metrics, means, self.asked, dict(expected or {}), {"too_slow": self.span(), **(allowed or {})}
+            metrics, means, self.required, dict(expected or {}), {"too_slow": self.span(), **(allowed or {})}
         )
         flat = [since for since in log.flat_from.values() if since is not None]
         if not flat:
             return log
         return SyntheticLog(
-            metrics, means, self.asked, {"plateau": Span(min(flat), self.n - 1), **log.expected}, log.allowed
+            metrics, means, self.required, {"plateau": Span(min(flat), self.n - 1), **log.expected}, log.allowed
         )
 
 
@@ -185,13 +195,13 @@ class Case:
     """A family of runs, one for each seed.
 
     Attributes:
-        number: The way to fail that it stands for, see `lrwatch.testing.synthetic.catalog`; variants share it.
-        name: What it is.
+        number: Number of the failure that it stands for, see `lrwatch.testing.synthetic.catalog`; variants share it.
+        name: Its name in the catalog.
         draw: Draws a log.
-        null: The means improve by what is asked to the end, so that a plateau is false whenever it is said.
-        n, horizon, min_improvement, relative, direction: Steps of a run, and what is asked, as `DetectOptions` takes it.
-        disclaimed: Why no detector can keep a promise here, and none is made: a flat stretch of which only the future tells
-            that it ends, noise that wanders as slowly as the run. Empty where the promise holds.
+        null: Whether the means improve as required to the end, so that a plateau is false whenever it is reported.
+        n, horizon, min_improvement, relative, direction: Steps of a run, and its required improvement as in `DetectOptions`.
+        disclaimed: Reason why no detector can keep its promise here: a flat stretch whose end only the future shows
+            (`unavoidable`), or noise that wanders as slowly as the run. Empty where the promise holds.
     """
 
     number: int
@@ -200,7 +210,7 @@ class Case:
     null: bool = True
     n: int = N
     horizon: float = HORIZON
-    min_improvement: float = ASKED
+    min_improvement: float = MIN_IMPROVEMENT
     relative: bool = False
     direction: Literal["min", "max"] = "min"
     disclaimed: Literal["", "unavoidable", "noise that wanders"] = ""
@@ -208,10 +218,19 @@ class Case:
     def make(
         self, seed: int, *, n: int | None = None, horizon: float | None = None, min_improvement: float | None = None
     ) -> SyntheticLog:
-        """The run of this seed.
+        """Make the run of a seed.
 
-        The curve is drawn to what is asked: with twice the `min_improvement` it is twice as high, with twice the `horizon` it
-        falls half as fast. Without `horizon`, that stays the same share of the run. A run should have 6 to 50 horizons.
+        The curve is drawn to the required improvement: with twice the `min_improvement` it is twice as high, with twice the
+        `horizon` it falls half as fast.
+
+        Args:
+            seed: Seed of everything that is random.
+            n: Number of steps; a run should have 6 to 50 horizons.
+            horizon: Horizon in steps; the same share of the run as in the case unless given.
+            min_improvement: Required improvement per horizon.
+
+        Returns:
+            The log with its truth.
 
         >>> Case(1, "line", lambda rng, plan: plan.log({}, {"loss": plan.line()})).make(0, n=600).flat_from
         {'loss': None}
@@ -219,8 +238,8 @@ class Case:
         n = self.n if n is None else n
         horizon = self.horizon * n / self.n if horizon is None else horizon
         unit = self.min_improvement if min_improvement is None else min_improvement
-        asked = DetectOptions(horizon, unit, self.relative, self.direction)
-        return self.draw(np.random.default_rng(seed), Plan(n, asked))
+        required = DetectOptions(horizon, unit, self.relative, self.direction)
+        return self.draw(np.random.default_rng(seed), Plan(n, required))
 
 
 def single(
@@ -231,5 +250,17 @@ def single(
     allowed: Mapping[Kind, Span] | None = None,
     name: str = "loss",
 ) -> SyntheticLog:
-    """A log of one metric with a value at every step."""
+    """Make a log of one metric with a value at every step.
+
+    Args:
+        plan: Length and required improvement.
+        values: Values of the metric, shape (n,).
+        mean: Their mean, shape (n,).
+        expected: Kinds of findings that a detector must make.
+        allowed: Kinds that a detector may make or not.
+        name: Name of the metric.
+
+    Returns:
+        The log.
+    """
     return plan.log({name: SyntheticSeries(plan.at, values)}, {name: mean}, expected, allowed)

@@ -1,14 +1,14 @@
-"""Training runs with known truth, one family for each way in which detectors are known to fail.
+"""Training runs with known truth, one family for each known failure of detectors.
 
-`CASES` holds them by name. A case makes a run for each seed, so that rates can be counted; runs of other lengths and with
-other horizons and improvements are made from the same case.
+`CASES` holds them by name. A case makes a run for each seed, so that error rates can be counted, and runs of other lengths,
+horizons and improvements.
 
-| number | healthy: a plateau is false | number | something is there to find |
+| number | healthy: a plateau is false | number | faulty: a finding is right |
 |---|---|---|---|
-| 1 | a line, at 1, 1.5 and 3 times what is asked | 16 | a sharp plateau: early, in the middle, late |
+| 1 | a line, at 1, 1.5 and 3 times the required rate | 16 | a sharp plateau: early, in the middle, late |
 | 2 | power laws | 17 | a gradual one |
 | 3 | an exponential before it flattens | 18 | after a spike that does not come back |
-| 4 | stairs (unavoidable: only the future tells that the flat ends) | 19 | right after a drop of the rate |
+| 4 | stairs (unavoidable: only the future shows that the flat ends) | 19 | right after a drop of the rate |
 | 5 | noise: white, autoregressive, smoothed by the logger | 20 | under an epoch's sawtooth |
 | 6 | heavy tails, skew | 21 | in validation alone, in training alone |
 | 7 | spikes, clusters of them, outliers for the better | 22 | divergence, slow and fast; NaN, infinities |
@@ -21,8 +21,8 @@ other horizons and improvements are made from the same case.
 | 14 | 30 values, a million | 27 | closed loop: see `lrwatch.testing.closed_loop.play` |
 | 15 | noise that wanders as the run does (no promise) | | |
 
-In case 11 a constant is there too, which is a plateau from the first value on, and not healthy; in cases 22, 23 and 25 the mean
-may improve as in a healthy run while something else is wrong.
+Case 11 includes a constant, which is a plateau from its first value on. In cases 22, 23 and 25 the mean may improve as in a
+healthy run while something else is wrong.
 
 >>> log = CASES["sharp plateau, mid"].make(1)
 >>> log.flat_from, sorted(log.expected), len(log.metrics["loss"].values)
@@ -36,11 +36,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from lrwatch.testing.synthetic.base import ASKED, HORIZON, Case, Plan, Span, SyntheticLog, SyntheticSeries
+from lrwatch.testing.synthetic.base import HORIZON, MIN_IMPROVEMENT, Case, Plan, Span, SyntheticLog, SyntheticSeries
 from lrwatch.testing.synthetic.faulty import FAULTY
 from lrwatch.testing.synthetic.healthy import HEALTHY
 
-__all__ = ["ASKED", "CASES", "HORIZON", "Case", "Plan", "Span", "SyntheticLog", "SyntheticSeries"]
+__all__ = ["CASES", "HORIZON", "MIN_IMPROVEMENT", "Case", "Plan", "Span", "SyntheticLog", "SyntheticSeries"]
 
 CASES: Mapping[str, Case] = MappingProxyType({case.name: case for case in (*HEALTHY, *FAULTY)})
-"""Every case by its name."""
+"""All cases by name."""

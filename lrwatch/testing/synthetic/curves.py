@@ -1,8 +1,8 @@
 """Loss curves with known truth: a mean that is known exactly, and noise of a known kind around it.
 
-A detector is judged by when it reports, so every curve says from which index on its mean improves by less than what is
-asked. Everything is seeded: the same arguments give the same values. Whole runs, with what there is to find in them, are in
-`lrwatch.testing.synthetic.catalog`.
+A detector is judged by when it reports, so every curve knows the index from which its mean improves by less than required.
+Everything is seeded: the same arguments give the same values. `lrwatch.testing.synthetic.catalog` has whole runs with the
+findings that are right in them.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SyntheticCurve:
-    """A curve.
+    """A loss curve with its truth.
 
     Attributes:
-        values: What a log would show, shape (n,).
+        values: Noisy values, as a log shows them, shape (n,).
         mean: The truth under the noise, shape (n,).
-        flat_from: Index from which on the mean improves by less than was asked, or None where it never does.
+        flat_from: Index from which the mean improves by less than required, or None where it never does.
     """
 
     values: Floats
@@ -64,16 +64,19 @@ def curve(
     delta: float,
     relative: bool = True,
 ) -> SyntheticCurve:
-    """`mean` with noise around it.
+    """Draw a curve: noise around a mean.
 
     Args:
         mean: The truth, shape (n,); see `lrwatch.testing.synthetic.trends`.
         noise: A name of `NOISES`.
         sd: Standard deviation of the noise, in units of the mean.
-        seed: Other seeds give other noise.
-        horizon: Values over which an improvement is asked for.
-        delta: The improvement that is asked for.
+        seed: Seed of the noise.
+        horizon: Number of values in which the mean must improve by `delta`.
+        delta: Required improvement.
         relative: Whether `delta` is relative to the mean.
+
+    Returns:
+        The curve with its truth.
 
     >>> found = curve(hinge(1000, 400), "gauss", 0.1, seed=1, horizon=100, delta=0.01)
     >>> found.flat_from, len(found.values)

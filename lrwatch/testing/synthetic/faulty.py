@@ -6,7 +6,7 @@ import numpy as np
 
 from lrwatch.core.sample import Floats
 from lrwatch.testing.synthetic.base import Case, Draw, Plan, Span, SyntheticLog, SyntheticSeries, single
-from lrwatch.testing.synthetic.healthy import Mean, healthy, noisy
+from lrwatch.testing.synthetic.draws import Mean, healthy, noisy
 from lrwatch.testing.synthetic.noise import Noise, autoregression, sawtooth, spikes
 from lrwatch.testing.synthetic.trends import exponential
 
@@ -14,22 +14,22 @@ MID = 0.5
 
 
 def _flat(share: float) -> Mean:
-    """Falls at three times the rate that is asked for, and is flat from that share of the run on."""
+    """Fall at three times the required rate, flat from that share of the run on."""
     return lambda plan: plan.flat(share)
 
 
 def _gradual(plan: Plan) -> Floats:
-    """The rate comes to what is asked about a quarter before the end, and goes on falling."""
+    """Reach the required rate about a quarter before the end, and improve ever more slowly."""
     return exponential(plan.n, plan.n / 10, 60 * plan.unit, 20 * plan.unit)
 
 
 def _after(plan: Plan, share: float) -> Floats:
-    """Steps since that share of the run, 0 before."""
+    """Return the steps since that share of the run, 0 before; shape (n,)."""
     return np.maximum(0.0, plan.at - plan.step(share))
 
 
 def _never_back(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """A spike after which the level stays higher than the best before it (pytorch issue 30873)."""
+    """Draw a spike after which the level stays above the best before it (pytorch issue 30873)."""
     mean = plan.flat(MID)
     place = plan.step(MID)
     mean[place:] += 8 * plan.unit
@@ -40,12 +40,12 @@ def _never_back(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _after_a_drop(plan: Plan) -> Floats:
-    """The rate is cut at a quarter of the run, the loss drops, and falls for a twelfth more."""
+    """Cut the rate at a quarter of the run: the loss drops, and falls for a twelfth more."""
     return plan.flat(1 / 3) - 10 * plan.unit * (plan.at >= plan.step(0.25))
 
 
-def _two(train: Mean, val: Mean, sd: float = 0.5, noise: Noise | None = None) -> Draw:
-    """A training loss at every step and a validation loss, which lies above it, at every twentieth."""
+def _train_and_val(train: Mean, val: Mean, sd: float = 0.5, noise: Noise | None = None) -> Draw:
+    """Draw a training loss at every step and a validation loss, which lies above it, at every twentieth."""
 
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         every = plan.at[::20]
@@ -64,7 +64,7 @@ def _two(train: Mean, val: Mean, sd: float = 0.5, noise: Noise | None = None) ->
 
 
 def _diverges(per_horizon: float, most: float = np.inf) -> Draw:
-    """Rises by so many improvements per horizon from the middle on, until it is `most` higher."""
+    """Rise by `per_horizon` improvements per horizon from the middle on, until the level is `most` higher."""
 
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         mean = healthy(plan) + plan.unit * np.minimum(most, _after(plan, MID) * per_horizon / plan.horizon)
@@ -76,7 +76,7 @@ def _diverges(per_horizon: float, most: float = np.inf) -> Draw:
 
 
 def _not_finite(first: float, last: float, *values: float) -> Draw:
-    """From one share of the run to another (one value at least) `values` in turn."""
+    """Write `values` in turn from one share of the run to another, at least once."""
 
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         mean = healthy(plan)
@@ -92,8 +92,8 @@ def _not_finite(first: float, last: float, *values: float) -> Draw:
 # ---- 23: oscillation ----------------------------------------------------------------------------------------------
 
 
-def _to_and_fro(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """Every second value is worse from the middle on."""
+def _alternating(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
+    """Make every second value worse from the middle on."""
     mean = healthy(plan)
     swing = np.where(plan.at >= plan.step(MID), plan.unit * (-1.0) ** plan.at, 0.0)
     values = mean + plan.unit * rng.standard_normal(plan.n) + swing
@@ -101,7 +101,7 @@ def _to_and_fro(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _noisier_and_worse(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """From the middle on the level is higher, and the noise five times as large."""
+    """Raise the level and make the noise five times as large from the middle on."""
     late = plan.at >= plan.step(MID)
     mean = healthy(plan) + 20 * plan.unit * late
     values = mean + plan.unit * np.where(late, 5.0, 1.0) * rng.standard_normal(plan.n)
@@ -110,7 +110,7 @@ def _noisier_and_worse(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _slow_wave(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """From the middle on the loss goes up and down in half a horizon, and gets no better."""
+    """Let the loss rise and fall within half a horizon from the middle on, without improving."""
     mean = plan.flat(MID)
     wave = 3 * plan.unit * np.sin(4 * np.pi * _after(plan, MID) / plan.horizon)
     values = mean + wave + plan.unit * rng.standard_normal(plan.n)
@@ -122,30 +122,34 @@ def _slow_wave(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _valley(plan: Plan) -> Floats:
-    """Falls at three times the rate that is asked for until 5/12 of the run, and rises as fast from there."""
+    """Fall at three times the required rate until 5/12 of the run, and rise as fast from there."""
     return plan.line(3.0) + _after(plan, 5 / 12) * 6 * plan.unit / plan.horizon
 
 
 def _overfits(noise: float | Noise) -> Draw:
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-        drawn = _two(healthy, _valley, noise) if isinstance(noise, float) else _two(healthy, _valley, 0.5, noise)
+        drawn = (
+            _train_and_val(healthy, _valley, noise)
+            if isinstance(noise, float)
+            else _train_and_val(healthy, _valley, 0.5, noise)
+        )
         log = drawn(rng, plan)
         return SyntheticLog(
-            log.metrics, log.means, log.asked, {**log.expected, "overfitting": plan.span(5 / 12)}, log.allowed
+            log.metrics, log.means, log.required, {**log.expected, "overfitting": plan.span(5 / 12)}, log.allowed
         )
 
     return draw
 
 
 def _straight(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """Little noise, and no sign of a bend."""
+    """Draw a line with little noise and no sign of a bend."""
     mean = plan.line(3.0)
     values = mean + plan.unit / 10 * rng.standard_normal(plan.n)
     return single(plan, values, mean, {"too_slow": plan.span()})
 
 
-def _local_and_global(mean: Mean) -> Draw:
-    """The loss of one rank beside the mean of sixteen, of which it is one."""
+def _rank_and_mean(mean: Mean) -> Draw:
+    """Draw the loss of one rank beside the mean of sixteen, of which it is one."""
 
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         curve = mean(plan)
@@ -174,18 +178,18 @@ FAULTY: tuple[Case, ...] = (
     _case(18, "plateau above the old best", _never_back),
     _case(19, "plateau after a drop of the rate", noisy(_after_a_drop)),
     _case(20, "plateau under a sawtooth", noisy(_flat(MID), sawtooth)),
-    _case(21, "validation flat while training improves", _two(healthy, _flat(MID))),
-    _case(21, "training flat while validation improves", _two(_flat(MID), healthy)),
+    _case(21, "validation flat while training improves", _train_and_val(healthy, _flat(MID))),
+    _case(21, "training flat while validation improves", _train_and_val(_flat(MID), healthy)),
     _case(22, "slow divergence", _diverges(10)),
     _case(22, "fast divergence", _diverges(1000, 200)),
     _case(22, "NaN at first", _not_finite(0, 0, np.nan)),
     _case(22, "NaN from the middle on", _not_finite(MID, 1, np.nan)),
     _case(22, "bursts of infinities", _not_finite(5 / 12, 5 / 12 + 0.004, np.inf, -np.inf)),
-    _case(23, "every second value is worse", _to_and_fro),
+    _case(23, "every second value is worse", _alternating),
     _case(23, "more noise at a worse level", _noisier_and_worse),
     _case(23, "a slow wave", _slow_wave),
     _case(24, "overfitting", _overfits(0.5)),
     _case(24, "overfitting, noisy validation", _overfits(3.0)),
     _case(25, "a straight line with little noise", _straight),
-    _case(26, "one rank beside all", _local_and_global(_flat(MID))),
+    _case(26, "one rank beside all", _rank_and_mean(_flat(MID))),
 )

@@ -1,4 +1,4 @@
-"""Healthy runs: cases 1 to 15 of `lrwatch.testing.synthetic.catalog`. Their means improve by what is asked to the end."""
+"""Healthy runs: cases 1 to 15 of `lrwatch.testing.synthetic.catalog`. Their means improve as required to the end."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 from lrwatch.core.events import Kind
 from lrwatch.core.sample import Floats, Ints
 from lrwatch.testing.synthetic.base import Case, Draw, Plan, Span, SyntheticLog, SyntheticSeries, single
+from lrwatch.testing.synthetic.draws import Mean, Transform, approach, healthy, noisy, power, transformed
 from lrwatch.testing.synthetic.noise import (
-    Noise,
     autoregression,
     averaged,
-    gauss,
     lognormal,
     mirrored,
     periodic,
@@ -22,67 +21,10 @@ from lrwatch.testing.synthetic.noise import (
     spikes,
     student,
 )
-from lrwatch.testing.synthetic.trends import exponential
-
-Mean = Callable[[Plan], Floats]
-Change = Callable[[Plan, Floats], Floats]
-
-
-def healthy(plan: Plan) -> Floats:
-    """The usual mean: half as much again as is asked."""
-    return plan.line(1.5)
-
-
-def noisy(
-    mean: Mean,
-    noise: Noise = gauss,
-    sd: Callable[[Plan], float | Floats] | None = None,
-    allowed: tuple[Kind, ...] = (),
-) -> Draw:
-    """A loss with that mean, and noise of the size of the improvement that is asked for, or of `sd` of those."""
-
-    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-        curve = mean(plan)
-        size = plan.unit * (1.0 if sd is None else sd(plan))
-        return single(plan, curve + size * noise(rng, plan.n), curve, allowed=dict.fromkeys(allowed, plan.span()))
-
-    return draw
-
-
-def changed(mean: Mean, change: Change, *, moves: bool = False, allowed: tuple[Kind, ...] = ()) -> Draw:
-    """The same with white noise, after `change(plan, values)`; the mean is changed as well if it `moves`."""
-
-    def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-        curve = mean(plan)
-        values = change(plan, curve + plan.unit * rng.standard_normal(plan.n))
-        truth = change(plan, curve) if moves else curve
-        return single(plan, values, truth, allowed=dict.fromkeys(allowed, plan.span()))
-
-    return draw
-
-
-def power(exponent: float) -> Mean:
-    """A power law that at its end still improves by half more than is asked."""
-
-    def mean(plan: Plan) -> Floats:
-        n, horizon = plan.n, plan.horizon
-        curve = (1 + np.arange(n) * 50 / n) ** -exponent
-        at_end = curve[-1] - (1 + (n - 1 + horizon) * 50 / n) ** -exponent
-        return np.asarray(plan.unit * (20 + 1.5 * curve / at_end), np.float64)
-
-    return mean
-
-
-def approach(plan: Plan) -> Floats:
-    """An exponential approach that at its end still improves by half more than is asked."""
-    decay = plan.n / 1.5
-    left = 1.5 * plan.unit * decay / plan.horizon
-    end = 20 * plan.unit
-    return exponential(plan.n, decay, end + left * math.exp(1.5), end)
 
 
 def _stairs(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """Three drops, each of what a healthy run would have improved by since the one before; flat between them."""
+    """Draw three drops, each as large as the improvement of a healthy run since the one before; flat between them."""
     mean = plan.line(1.5)[(plan.at * 4 // plan.n) * plan.n // 4]
     values = mean + plan.unit * rng.standard_normal(plan.n)
     return single(plan, values, mean, allowed={"plateau": plan.span()})
@@ -90,12 +32,12 @@ def _stairs(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 # ---- 7: spikes ----------------------------------------------------------------------------------------------------
 
-# A spike is over, and has been told, so many steps after it began.
-TOLD = 400
+# Steps within which a spike is over and reported.
+REPORTED_WITHIN = 400
 
 
 def _spiked(plan: Plan, rng: np.random.Generator, shape: Floats, count: int, *allowed: Kind) -> SyntheticLog:
-    """`shape` added at `count` places, one in each part of the run from the first tenth on."""
+    """Add `shape` at `count` places, one in each part of the run from the first tenth on."""
     mean = healthy(plan)
     values = mean + plan.unit * rng.standard_normal(plan.n)
     part = 0.9 / count
@@ -103,8 +45,8 @@ def _spiked(plan: Plan, rng: np.random.Generator, shape: Floats, count: int, *al
     for place in places:
         end = min(plan.n, place + len(shape))
         values[place:end] += plan.unit * shape[: end - place]
-    told = Span(places[0], min(places[-1] + TOLD, plan.n - 1))
-    return single(plan, values, mean, {"spike": told}, {kind: Span(places[0], plan.n - 1) for kind in allowed})
+    reported = Span(places[0], min(places[-1] + REPORTED_WITHIN, plan.n - 1))
+    return single(plan, values, mean, {"spike": reported}, {kind: Span(places[0], plan.n - 1) for kind in allowed})
 
 
 def _singles(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
@@ -134,12 +76,12 @@ def _sorted_by_length(plan: Plan, values: Floats) -> Floats:
     return values + 2 * plan.unit * ((plan.at % epoch) / epoch - 0.5)
 
 
-def _shifted(units: float) -> Change:
+def _shifted(units: float) -> Transform:
     return lambda plan, values: values + units * plan.unit * (plan.at >= plan.step(5 / 12))
 
 
 def _scheduled(rate: Mean, mean: Mean = healthy) -> Draw:
-    """A log that shows its learning rate."""
+    """Draw a log that shows its learning rate."""
 
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         curve = mean(plan)
@@ -157,12 +99,12 @@ def _ramp(plan: Plan, share: float) -> Floats:
 
 
 def _decay(plan: Plan) -> Floats:
-    """Stable until the last fifth, which takes it to zero."""
+    """Keep the rate until the last fifth, and decay to zero."""
     return np.asarray(np.minimum(1.0, (plan.n - plan.at) / (0.2 * plan.n)), np.float64)
 
 
-def _falls_in_the_end(plan: Plan) -> Floats:
-    """Twice as fast while the rate decays."""
+def _falls_while_decaying(plan: Plan) -> Floats:
+    """Fall twice as fast while the rate decays."""
     faster = np.maximum(0.0, plan.at - 0.8 * plan.n) * 1.5 * plan.unit / plan.horizon
     return healthy(plan) - np.asarray(faster, np.float64)
 
@@ -172,7 +114,7 @@ def _cycle(plan: Plan) -> Floats:
 
 
 def _follows_the_cycle(plan: Plan) -> Floats:
-    """The floor of the noise goes with the rate; it never takes away more than half of the improvement."""
+    """Let the noise floor follow the rate; it never takes away more than half of the improvement."""
     depth = 0.5 * 1.5 * plan.unit / (2 * np.pi)
     return np.asarray(plan.line(3.0) + depth * np.cos(2 * np.pi * plan.at / plan.horizon), np.float64)
 
@@ -185,7 +127,7 @@ def _restarts(plan: Plan) -> Floats:
 
 
 def _relative(times: float, height: float, sd: float) -> Draw:
-    """Falls from `height` by the same share in each horizon, `times` what is asked; noise of `sd` times the level."""
+    """Fall from `height` by the same share in each horizon, `times` the required one; noise of `sd` times the level."""
 
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         rate = -math.log1p(-times * plan.unit / plan.horizon)
@@ -196,7 +138,7 @@ def _relative(times: float, height: float, sd: float) -> Draw:
 
 
 def _accuracy(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """Comes near 1 and cannot exceed it."""
+    """Approach 1, which no value exceeds."""
     mean = 1 - (approach(plan) - 19 * plan.unit)
     values = np.minimum(1.0, mean + 1.5 * plan.unit * rng.standard_normal(plan.n))
     return single(plan, values, mean, name="accuracy")
@@ -211,7 +153,7 @@ def _constant(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _at_steps(steps: Callable[[np.random.Generator, int], Ints]) -> Draw:
-    """A loss that is logged at these steps, in that order."""
+    """Draw a loss that is logged at these steps, in that order."""
 
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         at, mean = steps(rng, plan.n), healthy(plan)
@@ -234,12 +176,12 @@ def _irregular(rng: np.random.Generator, n: int) -> Ints:
 
 
 def _ranks(_: np.random.Generator, n: int) -> Ints:
-    """Four ranks write into one log, each what it saw itself."""
+    """Let four ranks write into one log, each the loss of its own batch."""
     return np.repeat(np.arange(0, n, 4), 4)
 
 
 def _cadences(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """Validation at every twentieth step."""
+    """Validate at every twentieth step."""
     mean, every = healthy(plan), plan.at[::20]
     val_mean = mean + 3 * plan.unit
     val = SyntheticSeries(every, val_mean[every] + plan.unit / 2 * rng.standard_normal(len(every)))
@@ -248,7 +190,7 @@ def _cadences(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _clock(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """A step a second, by a clock that is set back by an hour, and later ahead by a day."""
+    """Step once a second, by a clock that is set back by an hour, and later ahead by a day."""
     mean = healthy(plan)
     times = 1.7e9 + plan.at - 3600.0 * (plan.at >= plan.n // 3) + 86_400.0 * (plan.at >= 2 * plan.n // 3)
     series = SyntheticSeries(plan.at, mean + plan.unit * rng.standard_normal(plan.n), times)
@@ -256,12 +198,12 @@ def _clock(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _walk(rng: np.random.Generator, n: int) -> Floats:
-    """A random walk, whose standard deviation at the end would be 10 of the others'."""
+    """Draw a random walk whose standard deviation at the end is 10 times that of the other noises."""
     return np.asarray(10 / n**0.5 * np.cumsum(rng.standard_normal(n)), np.float64)
 
 
 HEALTHY: tuple[Case, ...] = (
-    *(Case(1, f"line at {x:g} times what is asked", noisy(lambda p, x=x: p.line(x))) for x in (1.0, 1.5, 3.0)),  # type: ignore[misc]
+    *(Case(1, f"line at {x:g} times the required rate", noisy(lambda p, x=x: p.line(x))) for x in (1.0, 1.5, 3.0)),  # type: ignore[misc]
     *(Case(2, f"power law {x:g}", noisy(power(x))) for x in (0.1, 0.2, 0.3, 0.4, 0.5)),
     Case(3, "exponential before it flattens", noisy(approach)),
     Case(4, "stairs", _stairs, disclaimed="unavoidable"),
@@ -278,9 +220,9 @@ HEALTHY: tuple[Case, ...] = (
     Case(7, "outliers for the better", _dips),
     Case(8, "sawtooth", noisy(healthy, sawtooth)),
     Case(8, "the same order each epoch", _unshuffled),
-    Case(8, "batches sorted by length", changed(healthy, _sorted_by_length)),
-    Case(8, "level shift up", changed(healthy, _shifted(10), moves=True, allowed=("divergence",))),
-    Case(8, "level shift down", changed(healthy, _shifted(-10), moves=True)),
+    Case(8, "batches sorted by length", transformed(healthy, _sorted_by_length)),
+    Case(8, "level shift up", transformed(healthy, _shifted(10), moves=True, allowed=("divergence",))),
+    Case(8, "level shift down", transformed(healthy, _shifted(-10), moves=True)),
     Case(9, "noise that falls", noisy(healthy, sd=lambda plan: np.linspace(2.0, 0.3, plan.n))),
     Case(9, "noise that rises", noisy(healthy, sd=lambda plan: np.linspace(0.3, 2.0, plan.n))),
     Case(
@@ -290,7 +232,9 @@ HEALTHY: tuple[Case, ...] = (
     ),
     Case(10, "warmup", _scheduled(lambda plan: _ramp(plan, 1 / 12))),
     Case(10, "cosine", _scheduled(lambda plan: 0.5 + 0.5 * np.cos(np.pi * plan.at / plan.n))),
-    Case(10, "warmup, stable, decay", _scheduled(lambda plan: _ramp(plan, 1 / 24) * _decay(plan), _falls_in_the_end)),
+    Case(
+        10, "warmup, stable, decay", _scheduled(lambda plan: _ramp(plan, 1 / 24) * _decay(plan), _falls_while_decaying)
+    ),
     Case(10, "cyclic", _scheduled(_cycle, _follows_the_cycle)),
     Case(10, "cosine with restarts", _scheduled(_restarts)),
     Case(11, "negative", noisy(lambda plan: healthy(plan) - 140 * plan.unit)),
@@ -299,9 +243,9 @@ HEALTHY: tuple[Case, ...] = (
     Case(11, "huge", noisy(healthy), min_improvement=1e8),
     Case(11, "from 1e5 down to 10", _relative(38.4, 1e5, 0.02), min_improvement=0.02, relative=True),
     Case(11, "half more than 1 % of the level", _relative(1.5, 4.0, 0.01), min_improvement=0.01, relative=True),
-    Case(11, "four digits", changed(healthy, lambda _, values: np.round(values, 4))),
-    Case(11, "two digits", changed(healthy, lambda _, values: np.round(values, 2))),
-    Case(11, "one digit", changed(healthy, lambda _, values: np.round(values, 1))),
+    Case(11, "four digits", transformed(healthy, lambda _, values: np.round(values, 4))),
+    Case(11, "two digits", transformed(healthy, lambda _, values: np.round(values, 2))),
+    Case(11, "one digit", transformed(healthy, lambda _, values: np.round(values, 1))),
     Case(11, "constant", _constant, null=False),
     Case(12, "accuracy near 1", _accuracy, min_improvement=0.002, direction="max"),
     Case(13, "resume with a rewind", _at_steps(_rewound)),

@@ -1,7 +1,7 @@
-"""Noise of known kind: mean 0 and standard deviation 1, stationary from index 0 on, of any length.
+"""Noise of known distribution: mean 0 and standard deviation 1, stationary from index 0 on, of any length.
 
 A noise is a function of a generator and a length, so that a seed decides all of it. `NOISES` names the usual ones; the
-functions with other parameters make more of them. A million values of any kind take well below a second.
+functions with other parameters make more. A million values take well below a second.
 """
 
 from __future__ import annotations
@@ -13,28 +13,27 @@ import numpy as np
 
 from lrwatch.core.sample import Floats
 
-# Correlation of neighbours of the AR noise; smoothing of the EMA noise, as loggers do it.
+# Correlation of neighbours of the AR noise; smoothing factor of the EMA noise, as in loggers.
 AR = 0.9
 EMA = 0.98
 
-# One value in this many is a spike, and so large, in standard deviations.
+# One value in this many is a spike of this size, in standard deviations.
 SPIKE_EVERY = 200
 SPIKE_SIZE = 20.0
 
-# Values an epoch of the sawtooth.
+# Values in an epoch of the sawtooth.
 EPOCH = 250
 
-# First values of a recursion, which are thrown away: it starts with the variance that it keeps, and has by then the
-# distribution, too, that it keeps.
+# First values of a recursion, which are dropped: the variance is stationary from the start, the distribution only by then.
 BURN_IN = 1000
 
 Noise = Callable[[np.random.Generator, int], Floats]
 
 
 def recursion(shocks: Floats, correlation: float) -> Floats:
-    """x[i] = c x[i-1] + sqrt(1 - c^2) shocks[i] with x[0] = shocks[0], shape (n,): of variance 1 if the shocks are.
+    """Compute x[i] = c x[i-1] + sqrt(1 - c^2) shocks[i] with x[0] = shocks[0], shape (n,): of variance 1 if the shocks are.
 
-    Worked in columns of about sqrt(n) stretches side by side; what each stretch got from the one before is added at the end.
+    About sqrt(n) stretches are computed side by side; the carry from each stretch to the next is added at the end.
     """
     n = len(shocks)
     length = max(1, math.isqrt(n))
@@ -54,32 +53,32 @@ def recursion(shocks: Floats, correlation: float) -> Floats:
 
 
 def gauss(rng: np.random.Generator, n: int) -> Floats:
-    """Independent Gaussian noise."""
+    """Draw independent Gaussian noise."""
     return rng.standard_normal(n)
 
 
 def averaged(noise: Noise, beta: float) -> Noise:
-    """`noise` (independent values) behind an exponential moving average, scaled back to a standard deviation of 1.
+    """Smooth independent `noise` by an exponential moving average, scaled back to a standard deviation of 1.
 
-    The correlation of neighbours is `beta`. Of Gaussian noise this is an autoregression.
+    The correlation of neighbours is `beta`. Smoothed Gaussian noise is an autoregression.
     """
     return lambda rng, n: recursion(noise(rng, n + BURN_IN), beta)[BURN_IN:]
 
 
 def autoregression(correlation: float) -> Noise:
-    """Gaussian noise with that correlation from each value to the next, -1 < correlation < 1."""
+    """Make Gaussian noise with that correlation of neighbours, -1 < correlation < 1."""
     return averaged(gauss, correlation)
 
 
 autoregressive = autoregression(AR)
-"""Gaussian, with a correlation of AR from each value to the next: data order, momentum."""
+"""Gaussian noise with a correlation of AR between neighbours, as data order and momentum cause it."""
 
 smoothed = averaged(gauss, EMA)
-"""White noise behind an exponential moving average: what a logger smooths."""
+"""White noise smoothed by an exponential moving average, as a logger does."""
 
 
 def student(df: float) -> Noise:
-    """Student's t with `df` > 2 degrees of freedom: symmetric; the heavier the tails, the smaller `df`."""
+    """Make Student's t noise with `df` > 2 degrees of freedom: symmetric; a smaller `df` has heavier tails."""
     return lambda rng, n: rng.standard_t(df, n) / (df / (df - 2)) ** 0.5
 
 
@@ -88,29 +87,29 @@ heavy = student(3.0)
 
 
 def lognormal(rng: np.random.Generator, n: int) -> Floats:
-    """A centred log-normal: skewed upwards, as losses of small batches are."""
+    """Draw centred log-normal noise: skewed upwards, as losses of small batches are."""
     variance = math.log((1 + 5**0.5) / 2)  # solves (e^v - 1) e^v = 1
     return rng.lognormal(0.0, variance**0.5, n) - math.exp(variance / 2)
 
 
 def mirrored(noise: Noise) -> Noise:
-    """`noise` with the other sign: skewed downwards where it was skewed upwards."""
+    """Negate `noise`, so that upward skew becomes downward."""
     return lambda rng, n: -noise(rng, n)
 
 
 def spikes(rng: np.random.Generator, n: int) -> Floats:
-    """Gaussian, with single spikes upwards; mean and deviation are those of the values without them."""
+    """Draw Gaussian noise with single upward spikes; mean and deviation are those of the values without them."""
     return rng.standard_normal(n) + SPIKE_SIZE * (rng.random(n) < 1 / SPIKE_EVERY)
 
 
 def sawtooth(rng: np.random.Generator, n: int) -> Floats:
-    """Gaussian around a ramp that falls through each epoch and starts again, of the same standard deviation as the noise."""
+    """Draw Gaussian noise around a ramp that falls through each epoch; both have the same standard deviation."""
     ramp = 0.5 - (np.arange(n) % EPOCH + 0.5) / EPOCH
     return (12**0.5 * ramp + rng.standard_normal(n)) / 2**0.5
 
 
 def periodic(period: int, share: float = 0.5) -> Noise:
-    """Gaussian; `share` of the variance comes back every `period` values: data that is seen in the same order each epoch."""
+    """Make Gaussian noise of which `share` of the variance repeats every `period` values, as unshuffled data does."""
 
     def noise(rng: np.random.Generator, n: int) -> Floats:
         order = rng.standard_normal(period)
@@ -125,4 +124,4 @@ NOISES: Mapping[str, Noise] = {
     "gauss": gauss, "ar": autoregressive, "t3": heavy, "lognormal": lognormal, "spikes": spikes, "sawtooth": sawtooth,
     "ema": smoothed,
 }  # fmt: skip
-"""Every kind of noise by name: generator and length to values of mean 0 and standard deviation 1 (without the spikes)."""
+"""The usual noises by name."""
