@@ -5,15 +5,14 @@ Two lines in a training script::
     watch = lrwatch.attach(optimizer, "runs/a/lrwatch")   # once
     watch.step(loss=loss)                                  # after each optimizer step
 
-Importing this module loads the standard library's smallest parts only; every name below loads what it needs on first
-use, so that a training process never sees the daemon's dependencies.
+Importing this module loads only the smallest parts of the standard library; every name below loads its dependencies on
+first use, so that a training process never loads those of the daemon.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
 from lrwatch._version import __version__
 
@@ -65,6 +64,8 @@ class _PublicNames:
     @staticmethod
     def create_module(spec: Any) -> Any:
         """Return the module in `lrwatch.integrations`: one object under both names."""
+        from importlib import import_module
+
         module: Any = import_module(f"{__name__}.integrations.{spec.name.rpartition('.')[2]}")
         spec.loader_state = module.__spec__
         return module
@@ -85,6 +86,8 @@ def _integrations() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if home := _HOMES.get(name):
         value = getattr(import_module(home), name)
     elif not name.startswith("_") and name in _integrations():

@@ -118,7 +118,7 @@ def test_no_chance_without_a_seed_in_the_pure_rooms() -> None:
         ("client/worker.py", "import lrwatch"),
         ("client/attach.py", "from lrwatch import integrations"),
         ("integrations/keras.py", "from lrwatch import daemon"),
-        ("protocol.py", "import msgspec"),
+        ("protocol/codec.py", "import msgspec"),
         ("sources/tail.py", "import lrwatch.store"),
         ("report/page/page.py", "from lrwatch.export import collector"),
         ("daemon/loop.py", "from lrwatch.cli import main"),

@@ -31,6 +31,7 @@ from lrwatch.offline.backtest import replay_one
 from lrwatch.offline.replay import replay_file
 from lrwatch.offline.report_data import curves
 from lrwatch.sources import table
+from lrwatch.sources.stdin import Stdin
 from lrwatch.store import Store
 
 DATA = Path(__file__).parent / "data" / "logs"
@@ -251,19 +252,25 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     os.close(out)
 
 
-@pytest.mark.parametrize(
-    "name", ["format_jsonl", "format_text", "bars.log", "two_losses.txt", "block.txt", "columns.csv"]
-)
+@pytest.mark.parametrize("name", ["format_jsonl", "format_text", "bars.log", "block.txt", "columns.csv", "timm.log"])
 def test_standard_input_gives_what_a_file_gives(name: str, stdin: int, fed: list[Batch], tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_bytes(MADE[name])
+    content = (MADE[name] if name in MADE else (DATA / name).read_bytes()) + b"\n"
+    log.write_bytes(content)
     by_run_once(log)
     expected = samples(fed)
     assert expected
     fed.clear()
     daemon = Daemon(load(flags={"watch.paths": ["-"]}), Store(None), lambda _: None)
     daemon.discover()
-    os.write(stdin, MADE[name])
+    os.write(stdin, content)
+    (reader,) = next(iter(daemon.runs.values())).logs.readers
+
+    def consumed() -> bool:
+        daemon.turn()
+        return isinstance(reader.tail, Stdin) and reader.tail.offset == len(content)
+
+    eventually(consumed)  # the end comes alone, without a byte; timm's last record waits for it
     os.close(stdin)
 
     def ended() -> bool:

@@ -46,7 +46,7 @@ def report(run_or_file: str, output: Path, config_file: Path | None, metric: str
 
 
 def _is_run(name: str, config: Config) -> bool:
-    """Whether a run is called so: a directory of logs lends its name to its run."""
+    """Tell whether a run has this name: a directory of logs lends its name to its run."""
     from lrwatch.errors import InputError
 
     try:

@@ -1,7 +1,8 @@
-"""The part of lrwatch that lives in the training process: standard library only, never waits, never raises.
+"""The part of lrwatch in the training process: standard library only, never waits, never raises into the training.
 
-The way of a command: `worker` reads `desired.json` and judges it with `interlock`; over `mailbox` it reaches `client`,
-in the training thread, which hands the scale to one of the `adapters` (`torch` for PyTorch). The way back is the same.
+The way of a command: `worker` reads `desired.json` and decides with `judge`. Through `handoff` the command reaches `client`,
+in the training thread, which checks it once more with `interlock` and passes the scale to an `adapter` (`torch_hooks` for
+PyTorch). The result takes the same way back to `observed.json`.
 """
 
 from __future__ import annotations

@@ -1,19 +1,26 @@
-"""How a scale reaches the learning rate: the border to what is being trained.
+"""Adapters carry a scale to the learning rate: the border between the client and the optimizer.
 
-`Adapter` is the whole interface, and at the same time the adapter for those who read `Client.scale` themselves.
+`Adapter` is the whole interface, and at the same time the adapter of scripts that read `Client.scale` themselves.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+
+from lrwatch.protocol.lean import dataclass
 
 
-class Sample(NamedTuple):
-    """The learning rates of one optimizer step: parameter group to what the schedule gave and what was used.
+@dataclass(frozen=True)
+class LearningRates:
+    """The learning rates of one optimizer step by parameter group.
 
-    The values are numbers or copies of scalar tensors, to be turned into floats where waiting does no harm.
+    The rates are numbers or copies of scalar tensors; they become floats in the worker thread, where waiting does no harm.
+
+    Attributes:
+        scale: The multiplier in force.
+        schedule: Group to the rate that the schedule gave.
+        effective: Group to the rate that the step used.
     """
 
     scale: float
@@ -22,14 +29,14 @@ class Sample(NamedTuple):
 
 
 class Adapter:
-    """Does nothing: whoever trains reads the scale from the client.
+    """Interface of adapters; this one does nothing, and the script reads the scale from the client.
 
     Attributes:
-        name: What it adapts to, for people.
-        steps: Optimizer steps seen, of all optimizers together; 0 where they cannot be seen.
+        name: Kind of the optimizer, for people.
+        steps: Optimizer steps observed, of all optimizers together; 0 where they cannot be observed.
         lr: The learning rate that the last optimizer step used in its first parameter group, or None.
         open: Whether a client uses it.
-        errors: What was survived, by reason. Only the training thread counts here.
+        errors: Errors that were survived, by reason. Only the training thread counts here.
     """
 
     name = "none"
@@ -41,32 +48,32 @@ class Adapter:
         self.errors: Counter[str] = Counter()
 
     def set(self, scale: float) -> None:
-        """Use `scale` from the next optimizer step on; may raise anything, and then the old scale counts."""
+        """Use `scale` from the next optimizer step on; may raise anything, then the old scale stays in force."""
 
     def used(self) -> bool:
-        """Whether an optimizer step has used the scale that was set last.
+        """Return whether an optimizer step has used the scale that was set last.
 
         Raises:
-            Exception: It could not be used; the optimizer goes on with the learning rate of its schedule.
+            Exception: It could not be used; the optimizer continues with the learning rate of its schedule.
         """
         return True
 
     def ask(self) -> None:
-        """Take a new sample at the next optimizer step; any thread may ask."""
+        """Request a new sample at the next optimizer step, from any thread."""
 
-    def sample(self) -> Sample | None:
-        """The newest learning rates seen since the scale was set last, or None."""
+    def sample(self) -> LearningRates | None:
+        """Return the newest learning rates since the scale was set last, or None."""
         return None
 
     def repair(self) -> None:
-        """Put back what an interrupted optimizer step left behind, before anyone stores it."""
+        """Restore the learning rates that an interrupted optimizer step left scaled, before a checkpoint stores them."""
 
     def release(self) -> None:
-        """Let go of what is being trained, for good."""
+        """Detach from the optimizer for good."""
 
 
 class CallableAdapter(Adapter):
-    """Calls a function with every new scale, in the training thread; the next optimizer step is to use it."""
+    """Calls a function with every new scale, in the training thread; the next optimizer step should use it."""
 
     name = "callable"
 

@@ -1,4 +1,4 @@
-"""`attach`: checks everything that a script can get wrong, at once and in words, and starts a client."""
+"""`attach` checks every argument at once, with an error in words, and starts a client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lrwatch.client import torch_hooks
 from lrwatch.client.adapter import Adapter, CallableAdapter
 from lrwatch.client.client import Client
 from lrwatch.client.interlock import Limits
-from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group
+from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group, is_ranks
 from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
 
 
@@ -38,41 +38,42 @@ def attach(
     """Let lrwatch scale the learning rate of this training, within bounds.
 
     Args:
-        optimizer: A torch optimizer, a list or tuple of them, a callable that is given each new scale, or None;
-            with None read `Client.scale`. Out of the wrappers and containers of Accelerate, DeepSpeed, Megatron-LM and
-            torchtitan the optimizers that really step are taken.
-        control_dir: Where the two sides meet. Made (mode 0700) when it is not there; it may also come and go.
-        run: Name of the run; commands for another one are refused. None takes any.
-        poll_seconds: How often a thread looks for a command.
+        optimizer: A torch optimizer, a list or tuple of them, a callable that takes each new scale, or None; with None read
+            `Client.scale`. Of the wrappers and containers of Accelerate, DeepSpeed, Megatron-LM and torchtitan the
+            optimizers that really step are used.
+        control_dir: Control directory, shared with the daemon. Made (mode 0700) where it is missing; it may also come and
+            go.
+        run: Name of the run; commands for another run are refused. None accepts any.
+        poll_seconds: Interval at which a thread looks for a command.
         min_scale: Lower bound of the multiplier on the learning rate.
-        max_scale: Upper bound.
-        max_factor_down: One command may not multiply the scale by less.
-        max_factor_up: One command may not multiply the scale by more.
+        max_scale: Upper bound of the multiplier.
+        max_factor_down: Smallest factor by which one command may multiply the scale.
+        max_factor_up: Largest factor by which one command may multiply the scale.
         min_steps_between: Optimizer steps from one change to the next.
-        warmup_steps: The first optimizer steps, in which the scale stays.
-        max_commands: Changes in the whole life of the run.
-        key_file: Commands must be signed with the content of this file.
+        warmup_steps: Number of first optimizer steps in which the scale stays.
+        max_commands: Number of changes in the whole life of the run.
+        key_file: File with the key that commands must be signed with.
         metrics_file: Whether `step` writes its metrics to `metrics.jsonl`.
-        start_step: Optimizer steps done before, where the script knows and has no state to load.
-        reload: Called in the training thread, between two optimizer steps, where the loss is no longer finite and lrwatch
-            asks to go on from the last checkpoint (strategy "rescue"). Load it there, `Client.load_state_dict` included;
-            the smaller scale that was asked for holds afterwards. What it raises is logged and counted.
-        ranks: The processes that train together: a `torch_hooks.distributed` process group, or an object like
-            `lrwatch.client.ranks.Ranks`. Then `attach` is called on all of them, with the same bounds, and waits for
-            them; `step` and `load_state_dict` are called equally often on all of them. Only rank 0 uses `control_dir`.
-        sync_every: Optimizer steps from one exchange between the ranks to the next. A command counts one to two times as
-            many steps after it came.
-        override_file: A file by which people turn the learning rate by hand, as `echo 0.5x > lr_override.txt`: `0.5x` is a
-            multiplier of the schedule, a bare number a learning rate for the first parameter group. The bounds above hold
-            for it too. See `lrwatch.client.override`. None, the default, looks at no such file.
+        start_step: Optimizer steps done before, for a script that knows them and has no state to load.
+        reload: Function without arguments that loads the last checkpoint, `Client.load_state_dict` included. It is called in
+            the training thread, between two optimizer steps, when the loss is no longer finite and lrwatch requests to
+            continue from the last checkpoint (strategy "rescue"). The smaller scale of that command holds afterwards. An
+            exception of the function is logged and counted.
+        ranks: The processes that train together: a `torch.distributed` process group, or an object like
+            `lrwatch.client.ranks.Ranks`. Then call `attach` on all of them, with the same bounds; it waits for them. Call
+            `step` and `load_state_dict` equally often on all of them. Only rank 0 uses `control_dir`.
+        sync_every: Optimizer steps from one exchange between the ranks to the next. A command takes effect one to two times
+            as many steps after its arrival.
+        override_file: File by which people set the learning rate, as `echo 0.5x > lr_override.txt`: `0.5x` is a multiplier of
+            the schedule, a bare number a learning rate for the first parameter group. The bounds above hold for it too. See
+            `lrwatch.client.override`. None, the default, reads no such file.
 
     Returns:
         The client. From here on nothing is ever raised into the training.
 
     Raises:
         TypeError: An argument is of the wrong kind.
-        ValueError: An argument is out of range, or the optimizer is attached already, or the ranks were given
-            different bounds.
+        ValueError: An argument is out of range, the optimizer is attached already, or the bounds differ between the ranks.
         RuntimeError: The ranks cannot be reached.
     """
     limits = Limits(
@@ -116,10 +117,10 @@ def attach(
 def _ranks_for(ranks: object) -> Ranks | None:
     if is_group(ranks):
         return TorchRanks(ranks) if ranks.size() > 1 else None
-    if ranks is None or isinstance(ranks, Ranks):
+    if ranks is None or is_ranks(ranks):
         return ranks
     raise TypeError(
-        "ranks is a torch_hooks.distributed process group (torch_hooks.distributed.group.WORLD), an object with rank and largest(), "
+        "ranks is a torch.distributed process group (torch.distributed.group.WORLD), an object with rank and largest(), "
         f"or None; found {type(ranks).__name__}"
     )
 
@@ -142,5 +143,5 @@ def _adapter_for(optimizer: object) -> Adapter:
             return torch_hooks.TorchAdapter(optimizers)
     raise TypeError(
         "optimizer is a torch optimizer (with param_groups and step hooks), a wrapper or container of such, a list or "
-        f"tuple of them, a callable that is given the scale, or None; found {type(optimizer).__name__}"
+        f"tuple of them, a callable that takes the scale, or None; found {type(optimizer).__name__}"
     )

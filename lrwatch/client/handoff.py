@@ -1,7 +1,7 @@
-"""What the training thread and the worker thread hand to each other.
+"""Lock-free state shared by the training and worker threads (one writer per attribute).
 
-There is no lock: every attribute has one writer, and what it holds is immutable or a deque, whose `append` and
-`popleft` are atomic. So neither thread can ever wait for the other.
+Every attribute holds an immutable object or a deque, whose `append` and `popleft` are atomic. So neither thread can ever
+wait for the other.
 """
 
 from __future__ import annotations
@@ -9,11 +9,18 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from typing import NamedTuple
 
-from lrwatch.client.adapter import Sample
-from lrwatch.client.interlock import Standing
+from lrwatch.client.adapter import LearningRates
+from lrwatch.client.interlock import ScaleState
 from lrwatch.protocol import Desired, RejectionCode, Status
+from lrwatch.protocol.lean import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Record: TypeAlias = tuple[int, float, dict[str, object], object, float]
+    """The metrics of one step: step, seconds since the epoch, metrics, learning rate, scale. A bare tuple, because it is a
+    third cheaper to make in the training thread than any class."""
 
 # Records of metrics that may wait for the worker: seconds of the fastest loops, and never much memory.
 QUEUE_LIMIT = 4096
@@ -21,28 +28,28 @@ QUEUE_LIMIT = 4096
 QUEUE_HALF = QUEUE_LIMIT // 2
 
 
-class Record(NamedTuple):
-    """The metrics of one step, as the training gave them; `time` is seconds since the epoch."""
+@dataclass(frozen=True)
+class CommandResult:
+    """Result of a command or an override in the training thread.
 
-    step: int
-    time: float
-    metrics: dict[str, object]
-    lr: object
-    scale: float
-
-
-class Answer(NamedTuple):
-    """What the training thread made of a command."""
+    Attributes:
+        desired: The command.
+        status: Its new status.
+        code: Reason of the rejection, or None.
+        step: First optimizer step at the wanted scale, if it was applied.
+        sample: The learning rates of the newest step, or None.
+    """
 
     desired: Desired
     status: Status
     code: RejectionCode | None = None
     step: int | None = None
-    sample: Sample | None = None
+    sample: LearningRates | None = None
 
 
-class Resumed(NamedTuple):
-    """The training goes on from a checkpoint, under a new incarnation."""
+@dataclass(frozen=True)
+class Resumed:
+    """Notice that the training continues from a checkpoint, under a new incarnation."""
 
     incarnation: str
     step: int
@@ -51,32 +58,32 @@ class Resumed(NamedTuple):
 
 
 class Handoff:
-    """The attributes below, grouped by the thread that writes them.
+    """State shared by the two threads, each attribute written by one of them.
 
     Attributes:
         step: Optimizer steps done. (training thread, as the next ones)
-        standing: The scale in force and how it came about.
-        queue: Records for the metrics file, as bare tuples.
-        room: How many of them may wait; 0 after the end, in a forked child and without a metrics file.
-        dropped: Records that found no room.
-        news: Answers and resumes, for the worker to publish.
-        errors: What the training thread survived, by reason.
-        order: The newest command that the worker let through, or None. (worker, as the next one)
+        scale_state: The scale in force and how it came about.
+        queue: Records for the metrics file.
+        room: Number of records that may wait; 0 after the end, in a forked child and without a metrics file.
+        dropped: Number of records that found no room.
+        news: Results and resumes, for the worker to publish.
+        errors: Errors that the training thread survived, by reason.
+        order: The newest command that the worker accepted, or None. (worker, as the next one)
         max_token: Highest token seen.
-        wake: Set by anyone to end the worker's wait.
+        wake: Set by either thread to end the worker's wait.
     """
 
     __slots__ = (
-        "dropped", "errors", "max_token", "news", "order", "queue", "room", "standing", "step", "wake",
+        "dropped", "errors", "max_token", "news", "order", "queue", "room", "scale_state", "step", "wake",
     )  # fmt: skip
 
     def __init__(self, step: int) -> None:
         self.step = step
-        self.standing = Standing()
-        self.queue: deque[tuple[int, float, dict[str, object], object, float]] = deque()
+        self.scale_state = ScaleState()
+        self.queue: deque[Record] = deque()
         self.room = QUEUE_LIMIT
         self.dropped = 0
-        self.news: deque[Answer | Resumed] = deque()
+        self.news: deque[CommandResult | Resumed] = deque()
         self.errors: Counter[str] = Counter()
         self.order: Desired | None = None
         self.max_token = 0
@@ -84,5 +91,5 @@ class Handoff:
 
 
 def draw_incarnation() -> str:
-    """A name that no other start of a trainer has: 128 random bits."""
+    """Return a name that no other start of a trainer has: 128 random bits."""
     return os.urandom(16).hex()

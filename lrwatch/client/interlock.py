@@ -1,24 +1,24 @@
 """The last word: which commands the training process takes, as two pure functions.
 
-`misaddressed` asks whether the command is meant for this process at all, and whether its sender may still speak.
-`forbidden` asks whether the change is one that this run allows. A command that changes nothing is never forbidden
-and costs nothing, so that repeating one after a restart is harmless.
+`misaddressed` checks that the command is meant for this process and that no newer controller has replaced its sender.
+`forbidden` checks the change against the bounds of the run. A command that changes nothing is never forbidden and costs
+nothing, so that repeating one after a restart is harmless.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 from lrwatch.protocol import Desired, RejectionCode
+from lrwatch.protocol.lean import dataclass
 
 # Two factors that differ by less are the same; 0.3 / 3 is not 0.1 in binary.
 _FACTOR_TOLERANCE = 1e-9
 
 
-class Standing(NamedTuple):
-    """Where the training thread stands: what a command is measured against, and what a checkpoint keeps.
+@dataclass(frozen=True)
+class ScaleState:
+    """State of the training thread that commands are checked against and that a checkpoint keeps.
 
     Attributes:
         scale: The multiplier in force.
@@ -33,17 +33,18 @@ class Standing(NamedTuple):
     last_step: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """The bounds of a run.
 
     Attributes:
-        min_scale, max_scale: The scale stays within, ends included; 1 lies within.
-        max_factor_down, max_factor_up: One command may not multiply the scale by less than the one or more than
-            the other.
+        min_scale: Lower bound of the scale, itself allowed; at most 1.
+        max_scale: Upper bound of the scale, itself allowed; at least 1.
+        max_factor_down: Smallest factor by which one command may multiply the scale.
+        max_factor_up: Largest factor by which one command may multiply the scale.
         min_steps_between: Optimizer steps from one change to the next.
-        warmup_steps: The first optimizer steps, in which the scale is locked.
-        max_commands: Changes in the whole life of the run, checkpoints included.
+        warmup_steps: Number of first optimizer steps in which the scale is locked.
+        max_commands: Number of changes in the whole life of the run, checkpoints included.
 
     Raises:
         TypeError: A bound is not a number.
@@ -59,14 +60,14 @@ class Limits:
     max_commands: int = 100
 
     def __post_init__(self) -> None:
-        for bound in fields(self):
-            value = getattr(self, bound.name)
-            whole = isinstance(bound.default, int)
+        for name in self.__match_args__:
+            value = getattr(self, name)
+            whole = isinstance(getattr(Limits, name), int)
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 kind = "a whole number" if whole else "a number"
-                raise TypeError(f"{bound.name} is {kind}, found {value!r}")
+                raise TypeError(f"{name} is {kind}, found {value!r}")
             if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{bound.name} is finite and not negative, found {value!r}")
+                raise ValueError(f"{name} is finite and not negative, found {value!r}")
         if not 0 < self.min_scale <= 1 <= self.max_scale:
             raise ValueError(f"0 < min_scale <= 1 <= max_scale must hold, found {self.min_scale} and {self.max_scale}")
         if not 0 < self.max_factor_down <= 1 <= self.max_factor_up:
@@ -79,11 +80,11 @@ class Limits:
 def misaddressed(
     desired: Desired, *, run: str, incarnation: str, generation: int, max_token: int
 ) -> RejectionCode | None:
-    """Why this process is not to listen to the command, or None.
+    """Return the reason for which this process ignores the command, or None.
 
     Args:
         desired: The command.
-        run: Name of this run; "" where it is not known, then every name will do.
+        run: Name of this run; "" accepts every name.
         incarnation: The start of the trainer that is running.
         generation: Number of the last command that was accepted.
         max_token: Highest token seen.
@@ -99,23 +100,30 @@ def misaddressed(
     return None
 
 
-def forbidden(desired: Desired, *, step: int, standing: Standing, limits: Limits) -> RejectionCode | None:
-    """Why the command may not change the scale from optimizer step `step` on, or None."""
+def forbidden(desired: Desired, *, step: int, scale_state: ScaleState, limits: Limits) -> RejectionCode | None:
+    """Return the reason for which the command may not change the scale, or None.
+
+    Args:
+        desired: The command.
+        step: First optimizer step that would use the new scale.
+        scale_state: State of the training thread.
+        limits: The bounds of the run.
+    """
     if desired.not_after_step is not None and step > desired.not_after_step:
         return "expired"
     if desired.groups:
         return "unsupported"
     if not limits.min_scale <= desired.scale <= limits.max_scale:
         return "out_of_bounds"
-    if desired.scale == standing.scale:
+    if desired.scale == scale_state.scale:
         return None
     if step <= limits.warmup_steps:
         return "warmup"
-    if standing.commands >= limits.max_commands:
+    if scale_state.commands >= limits.max_commands:
         return "budget"
-    if standing.last_step is not None and 0 <= step - standing.last_step < limits.min_steps_between:
+    if scale_state.last_step is not None and 0 <= step - scale_state.last_step < limits.min_steps_between:
         return "too_soon"
-    factor = desired.scale / standing.scale
+    factor = desired.scale / scale_state.scale
     lowest, highest = limits.max_factor_down * (1 - _FACTOR_TOLERANCE), limits.max_factor_up * (1 + _FACTOR_TOLERANCE)
     if not lowest <= factor <= highest:
         return "factor_too_large"

@@ -1,15 +1,17 @@
-"""The metrics file: what the training told, one JSON object a line, appended by the worker thread."""
+"""The metrics file: the metrics of the training, one JSON object a line, appended by the worker thread."""
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections import Counter
 from collections.abc import Sequence
 
-from lrwatch.client.handoff import Record
 from lrwatch.protocol import METRICS_NAME
+from lrwatch.protocol.lean import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lrwatch.client.handoff import Record
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -18,11 +20,11 @@ class MetricsFile:
     """Appends records to `metrics.jsonl`.
 
     The file is opened for each batch, so that it may be moved away or deleted at any time. A line that an earlier
-    process left unfinished is ended first; what a full disk did not take is kept and written first the next time.
+    process left unfinished is ended first. Lines that a full disk did not take are kept and written first the next time.
 
     Attributes:
-        errors: What was survived, by reason.
-        unsaved: Lines that were not written yet.
+        errors: Errors that were survived, by reason.
+        unsaved: Number of lines that are not written yet.
     """
 
     def __init__(self) -> None:
@@ -33,11 +35,11 @@ class MetricsFile:
 
     @property
     def ready(self) -> bool:
-        """Whether everything that was given has been written."""
+        """Whether all records have been written."""
         return not self._rest
 
     def append(self, folder: int, records: Sequence[Record]) -> None:
-        """Write the records, after whatever is left from before.
+        """Write the records, after those that are left from before.
 
         Args:
             folder: Descriptor of the control directory.
@@ -66,16 +68,19 @@ class MetricsFile:
             os.close(handle)
 
     def _line(self, record: Record) -> bytes:
+        import json  # too long to import before the training begins
+
+        step, time, metrics, lr, scale = record
         content: dict[str, float] = {}
-        known = {"scale": record.scale} if record.lr is None else {"lr": record.lr, "scale": record.scale}
-        for name, value in (known | record.metrics).items():
+        own = {"scale": scale} if lr is None else {"lr": lr, "scale": scale}
+        for name, value in (own | metrics).items():
             number = _number(value)
             if number is None:
                 self.errors["metric"] += 1
             else:
                 content[name] = number
-        content["step"] = record.step
-        content["time"] = round(record.time, 6)
+        content["step"] = step
+        content["time"] = round(time, 6)
         return json.dumps(content).encode("ascii") + b"\n"
 
 

@@ -1,19 +1,19 @@
-"""One scale on every rank: how the processes of one training agree on a command and on the step from which it counts.
+"""One scale on every rank: the processes of a training agree on a command and on the step from which it counts.
 
-Rank 0 alone reads and writes files. Every K optimizer steps, on every rank and whatever it sees, a round begins: the
+Rank 0 alone reads and writes files. Every K optimizer steps, unconditionally and on every rank, a round begins: the
 ranks find the largest of each of a few numbers, among them the newest command of rank 0. The round runs in the background
-and is read K steps later, again on every rank, so that the training waits for it only if it is not over by then. What was
-read is taken by all ranks before the same optimizer step::
+and is read K steps later, again on every rank, so that the training waits for it only if it is not over by then. All ranks
+take the result before the same optimizer step::
 
     step n            rank 0 proposes a command, the round begins
     step n + K        the round is read; the command has an agreed first step, n + K + 1 or later
     its first step    every rank judges the command by the same bounds and the same past, and uses it or not
 
-Each round also compares where the ranks stand. As long as they differ (another number of steps, another scale, a checkpoint
-that only some have loaded) no command is taken, since nobody could say what it would do.
+Each round also compares the states of the ranks. As long as they differ (another number of steps, another scale, a checkpoint
+that only some have loaded) no command is taken, since its effect would be unknown.
 
-A round that fails ends this for good: the ranks go on at the scale they have. Standard library only; torch is reached
-through the group that the script gives.
+A failed round ends the exchange for good: the ranks continue at the scale they have. Standard library only; torch is reached
+through the group that the script passes.
 """
 
 from __future__ import annotations
@@ -22,40 +22,41 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-from lrwatch.client.interlock import Limits, Standing
-from lrwatch.protocol import Desired
+from lrwatch.client.interlock import Limits, ScaleState
+from lrwatch.protocol import Desired, replace
+from lrwatch.protocol.lean import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from typing import Any, TypeGuard
 
 # Optimizer steps between two rounds: a round costs some 100 us, and a command waits for it up to two times as long.
 DEFAULT_SYNC_EVERY = 20
 
-# Whatever a rank other than 0 says where only rank 0 has a say; all that rank 0 says is larger.
+# Contribution of the other ranks where only rank 0 decides; every number of rank 0 is larger.
 _NOTHING = -1
 # Hashes of this many bits can be negated within 64.
 _HASH_MASK = 2**62 - 1
 _FLOAT, _INTEGER = struct.Struct("<d"), struct.Struct("<q")
 
 
-@runtime_checkable
 class Ranks(Protocol):
-    """What the client needs of the processes of a training; for torch a process group is enough.
+    """The processes of a training, as the client uses them; for torch a process group is enough.
 
     Attributes:
-        rank: Number of this process; 0 is the one that reads and writes files.
+        rank: Number of this process; process 0 reads and writes the files.
     """
 
     rank: int
 
     def largest(self, numbers: Sequence[int]) -> Callable[[], Sequence[int]]:
-        """Begin to find the largest of each number over all ranks, a collective that every rank begins in the same order.
+        """Start to find the largest of each number over all ranks, a collective that every rank starts in the same order.
 
         Args:
             numbers: Sixteen or fewer, each of 64 bits with sign.
 
         Returns:
-            A function that waits for the result and gives it; it is called once.
+            A function that waits for the result and returns it; it is called once.
         """
 
 
@@ -63,28 +64,33 @@ class ProcessGroup(Protocol):
     """The part of `torch.distributed.ProcessGroup` that is used here."""
 
     def rank(self) -> int:
-        """Number of this process within the group."""
+        """Return the number of this process within the group."""
 
     def size(self) -> int:
-        """Number of processes."""
+        """Return the number of processes."""
 
 
 def is_group(value: object) -> TypeGuard[ProcessGroup]:
-    """Whether `value` is a torch process group, by its shape."""
+    """Return whether `value` is a torch process group, by its shape."""
     return all(callable(getattr(value, name, None)) for name in ("rank", "size", "allreduce"))
+
+
+def is_ranks(value: object) -> TypeGuard[Ranks]:
+    """Return whether `value` can serve as `Ranks`, by its shape."""
+    return all(hasattr(value, name) for name in ("rank", "largest"))
 
 
 class TorchRanks:
     """The processes of a `torch.distributed` group.
 
-    They talk over a gloo group of their own: in the memory of the processors, so that no accelerator is waited for, and
-    apart from the collectives of the training. To make one is itself a collective.
+    They communicate over a gloo group of their own: in the memory of the processors, so that no accelerator is waited for,
+    and apart from the collectives of the training. Making it is itself a collective.
 
     Args:
-        group: Made by torch.
+        group: A process group of torch.
 
     Raises:
-        RuntimeError: The group could not be made.
+        RuntimeError: The gloo group could not be made.
     """
 
     def __init__(self, group: ProcessGroup) -> None:
@@ -99,7 +105,7 @@ class TorchRanks:
         )
 
     def largest(self, numbers: Sequence[int]) -> Callable[[], Sequence[int]]:
-        """See `Ranks.largest`."""
+        """Start one all-reduce of the numbers, see `Ranks.largest`."""
         tensor = self._tensor(numbers, dtype=self._int64)
         largest = self._distributed.ReduceOp.MAX
         work = self._distributed.all_reduce(tensor, op=largest, group=self._group, async_op=True)
@@ -113,23 +119,23 @@ class TorchRanks:
 
 
 class Agreement:
-    """What the ranks have agreed on; the training thread alone uses it.
+    """The command that the ranks have agreed on; only the training thread uses it.
 
     Args:
         ranks: The processes.
         every: Optimizer steps between two rounds, the same on every rank.
         limits: The bounds, the same on every rank.
-        incarnation: Of this process, for the commands that come from rank 0.
-        errors: Where rounds that bring nothing are counted: `ranks_differ`, `ranks_failed`.
-        warn: Says a sentence of a kind once.
+        incarnation: Incarnation of this process, for the commands that come from rank 0.
+        errors: Counter of rounds without a result: `ranks_differ`, `ranks_failed`.
+        warn: Function that logs a sentence, once a kind.
 
     Attributes:
         leads: Whether this is rank 0.
         order: The command that was agreed on last, the same on every rank, or None.
         max_token: Highest token that rank 0 had seen at the last round.
         taken: The command of rank 0 that needs no further round, as it was proposed.
-        resumes: How often this process loaded a state.
-        failed: A round failed; there will be none any more.
+        resumes: Number of times that this process loaded a state.
+        failed: A round failed; there will be no more.
     """
 
     def __init__(
@@ -159,49 +165,52 @@ class Agreement:
         self._proposed: tuple[Desired, Desired] | None = None  # as it came, and with its first step
 
     def check(self, start_step: int) -> None:
-        """Whether every rank was given the same bounds and the same cadence. Waits for all ranks.
+        """Check that every rank has the same bounds, cadence and start step; waits for all ranks.
 
         Raises:
-            ValueError: They differ, on every rank.
+            ValueError: They differ. Every rank raises it.
         """
-        mark = _mark(self._every, start_step, *(getattr(self._limits, name) for name in self._limits.__slots__))
+        mark = _mark(self._every, start_step, *(getattr(self._limits, name) for name in Limits.__match_args__))
         largest, smallest = self._ranks.largest([mark, -mark])()
         if largest != -smallest:
-            raise ValueError("attach was given other bounds, another sync_every or start_step on another rank")
+            raise ValueError("attach was called with other bounds, another sync_every or start_step on another rank")
 
     def resume(self, incarnation: str, max_token: int) -> None:
-        """A state was loaded: what was agreed before no longer counts."""
+        """Forget the agreed command, because a state was loaded."""
         self.incarnation, self.max_token = incarnation, max_token
         self.order = None
         self.resumes += 1
 
     def due(self) -> bool:
-        """Count one optimizer step. -> whether the ranks are to `meet` now; that depends on nothing but the count."""
+        """Count one optimizer step, and return whether the ranks `meet` now; that depends on the count alone."""
         self._steps += 1
         return self._steps % self._every == 0 and not self.failed
 
-    def meet(self, proposal: Desired | None, step: int, standing: Standing, max_token: int, seen: int) -> None:
-        """Read the round before, and begin the next one; never raises.
+    def meet(self, proposal: Desired | None, step: int, scale_state: ScaleState, max_token: int, observed: int) -> None:
+        """Read the previous round, and begin the next one; never raises.
 
         Args:
-            proposal: The newest command that rank 0 has let through and that was not taken yet; of rank 0.
+            proposal: On rank 0, the newest command that was accepted and not taken yet.
             step: Optimizer steps done.
-            standing: Where this rank stands.
+            scale_state: State of this rank.
             max_token: Highest token seen, of rank 0.
-            seen: Optimizer steps that the adapter saw: a rank on which `step` is called too often must not count for another.
+            observed: Optimizer steps that the adapter observed: a rank on which `step` is called too often must not
+                count for another.
         """
         try:
             if self._wait is not None:
                 self._read(self._wait())
-            self._begin(None if proposal is self.taken else proposal, step, standing, max_token, seen)
-        except Exception as error:  # noqa: BLE001  whatever a collective may raise
+            self._begin(None if proposal is self.taken else proposal, step, scale_state, max_token, observed)
+        except Exception as error:  # noqa: BLE001  a collective may raise anything
             self.failed, self._wait = True, None
             self._errors["ranks_failed"] += 1
             self._warn(
-                "ranks", f"the ranks cannot agree any more, and go on at the scale that each of them has: {error!r}"
+                "ranks", f"the ranks cannot agree any more; each of them continues at the scale it has: {error!r}"
             )
 
-    def _begin(self, proposal: Desired | None, step: int, standing: Standing, max_token: int, seen: int) -> None:
+    def _begin(
+        self, proposal: Desired | None, step: int, scale_state: ScaleState, max_token: int, observed: int
+    ) -> None:
         self._proposed = None
         numbers = [_NOTHING] * 8
         if self.leads:
@@ -212,13 +221,15 @@ class Agreement:
                 end = 0 if proposal.not_after_step is None else proposal.not_after_step + 1
                 scale: int = _INTEGER.unpack(_FLOAT.pack(proposal.scale))[0]
                 numbers[:6] = proposal.generation, scale, first, proposal.ramp_steps, end, int(proposal.reload)
-        last = _NOTHING if standing.last_step is None else standing.last_step
-        mark = _mark(step, seen, standing.scale, standing.generation, standing.commands, last, self.resumes)
+        last = _NOTHING if scale_state.last_step is None else scale_state.last_step
+        mark = _mark(
+            step, observed, scale_state.scale, scale_state.generation, scale_state.commands, last, self.resumes
+        )
         self._wait = self._ranks.largest([*numbers, mark, -mark])
 
     def _read(self, numbers: Sequence[int]) -> None:
-        *told, largest, smallest = numbers
-        generation, scale, first, ramp, end, reload, resumes, max_token = told
+        *agreed, largest, smallest = numbers
+        generation, scale, first, ramp, end, reload, resumes, max_token = agreed
         if largest != -smallest:
             self._errors["ranks_differ"] += 1
             self._warn(
@@ -242,5 +253,5 @@ class Agreement:
 
 
 def _mark(*numbers: float) -> int:
-    """One number that differs where any of them does; Python hashes numbers alike in every process."""
+    """Return one number that differs where any of them does; Python hashes numbers alike in every process."""
     return hash(numbers) & _HASH_MASK

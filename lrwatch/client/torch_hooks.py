@@ -1,13 +1,13 @@
-"""PyTorch optimizers, through their official step hooks.
+"""PyTorch optimizers, scaled through their official step hooks.
 
-Before the optimizer's step the learning rate of every parameter group is multiplied by the scale, after it the
-schedule's own value is put back. So no scheduler ever sees the scale: the two compose exactly, whatever formula the
+Before the optimizer's step the learning rate of every parameter group is multiplied by the scale; after it the
+schedule's own value is restored. So no scheduler ever sees the scale: the two compose exactly, whatever formula the
 scheduler uses, and a checkpoint of optimizer and scheduler holds nothing of it, so that a resume cannot apply it twice.
 
     step():    before hook    lr = schedule * scale    the optimizer's own step    after hook    lr = schedule
 
 At scale 1 nothing is written. A tensor is changed in place and never replaced, because compiled and captured
-optimizers hold on to it. This module never imports torch; it relies on the shape of its optimizers alone.
+optimizers keep a reference to it. This module never imports torch; it relies on the shape of its optimizers alone.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeGuard
 
-from lrwatch.client.adapter import Adapter, Sample
+from lrwatch.client.adapter import Adapter, LearningRates
 from lrwatch.protocol import MAX_GROUPS
+from lrwatch.protocol.lean import TYPE_CHECKING, Protocol
 
-Hook = Callable[..., None]
-Group = dict[str, Any]
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias, TypeGuard
+
+    Hook: TypeAlias = Callable[..., None]
+    Group: TypeAlias = dict[str, Any]
 
 
 class Handle(Protocol):
-    """What a registration of a hook gives."""
+    """Registration of a hook."""
 
     def remove(self) -> None:
-        """Take the hook out."""
+        """Remove the hook."""
 
 
 class Optimizer(Protocol):
@@ -43,21 +46,21 @@ class Optimizer(Protocol):
         """Call `hook(optimizer, args, kwargs)` after each step that did not raise."""
 
 
-# Which optimizers carry hooks of ours: two pairs on one optimizer would apply two scales.
+# Optimizer -> its adapter: two pairs of hooks on one optimizer would apply two scales.
 _attached: weakref.WeakKeyDictionary[Any, TorchAdapter] = weakref.WeakKeyDictionary()
 
 
 def is_optimizer(value: object) -> TypeGuard[Optimizer]:
-    """Whether `value` is a torch optimizer, by its shape."""
+    """Return whether `value` is a torch optimizer, by its shape."""
     return all(hasattr(value, name) for name in ("param_groups", "register_step_pre_hook", "register_step_post_hook"))
 
 
-# Where wrappers keep what they wrap: Accelerate and DeepSpeed; Megatron-LM; torchtitan.
+# Attributes in which wrappers keep the wrapped optimizers: Accelerate and DeepSpeed; Megatron-LM; torchtitan.
 _INSIDE = ("optimizer", "chained_optimizers", "optimizers")
 
 
 def innermost(value: object) -> list[Optimizer]:
-    """The optimizers that really step: out of wrappers and containers, each once; none if there are none.
+    """Return the optimizers that really step, each once, out of wrappers and containers; an empty list if there are none.
 
     A wrapper may look like an optimizer, as those of Accelerate and torchtitan do, or not, as that of DeepSpeed.
     """
@@ -66,18 +69,18 @@ def innermost(value: object) -> list[Optimizer]:
     return found
 
 
-def _collect(value: object, found: list[Optimizer], seen: set[int]) -> bool:
-    """Whether there is an optimizer in `value`, here or seen before."""
-    if id(value) in seen:
+def _collect(value: object, found: list[Optimizer], visited: set[int]) -> bool:
+    """Return whether `value` holds an optimizer, now or on an earlier visit; append the new ones to `found`."""
+    if id(value) in visited:
         return True
-    seen.add(id(value))
+    visited.add(id(value))
     for name in _INSIDE:
         inside = getattr(value, name, None)
         parts = inside if isinstance(inside, (list, tuple)) else [inside]
-        if inside is not None and sum(_collect(part, found, seen) for part in parts):  # unlike any(), looks at each
+        if inside is not None and sum(_collect(part, found, visited) for part in parts):  # unlike any(), looks at each
             return True
     if not is_optimizer(value):
-        seen.discard(id(value))
+        visited.discard(id(value))
         return False
     found.append(value)
     return True
@@ -88,9 +91,12 @@ class TorchAdapter(Adapter):
 
     Parameter groups are called "0", "1", ..., with several optimizers "0.0", "0.1", "1.0", ...
 
+    Args:
+        optimizers: The optimizers, or wrappers and containers of them.
+
     Attributes:
-        scale: What the hooks multiply by.
-        failure: What a hook ran into since the scale was set last.
+        scale: Factor that the hooks apply.
+        failure: Exception of a hook since the scale was set last, or None.
 
     Raises:
         ValueError: An optimizer is given twice, or is still attached to a client that is open.
@@ -131,18 +137,18 @@ class TorchAdapter(Adapter):
         self.ask()
 
     def ask(self) -> None:
-        """Have the next step of each optimizer take a sample."""
+        """Request a sample at the next step of each optimizer."""
         for hooks in self._hooks:
             hooks.wanted = True
 
     def used(self) -> bool:
-        """Whether one of the optimizers has stepped since the scale was set."""
+        """Return whether one of the optimizers has stepped since the scale was set."""
         if self.failure is not None:
             raise self.failure
         return self.steps > self._steps_before
 
-    def sample(self) -> Sample | None:
-        """The newest learning rates of all optimizers that stepped since the scale was set."""
+    def sample(self) -> LearningRates | None:
+        """Return the newest learning rates of all optimizers that stepped since the scale was set."""
         scale = self.scale
         schedule: dict[str, object] = {}
         effective: dict[str, object] = {}
@@ -150,25 +156,25 @@ class TorchAdapter(Adapter):
             if hooks.sample is not None and hooks.sample.scale == scale:
                 schedule.update(hooks.sample.schedule)
                 effective.update(hooks.sample.effective)
-        return Sample(scale, schedule, effective) if schedule else None
+        return LearningRates(scale, schedule, effective) if schedule else None
 
     def repair(self) -> None:
-        """Put back the schedule's learning rates after a step that raised."""
+        """Restore the schedule's learning rates after a step that raised."""
         for hooks in self._hooks:
             hooks.repair()
 
     def release(self) -> None:
-        """Take the hooks out."""
+        """Remove the hooks."""
         self.repair()
         for hooks in self._hooks:
             hooks.remove()
 
 
 class _Hooks:
-    """The hooks on one optimizer, and what they have to put back. The one that `leads` tells `Adapter.lr`."""
+    """The hooks on one optimizer, and the values that they have to restore. The one that `leads` sets `Adapter.lr`."""
 
     def __init__(self, adapter: TorchAdapter, optimizer: Optimizer, *, prefix: str, leads: bool) -> None:
-        self.sample: Sample | None = None
+        self.sample: LearningRates | None = None
         self.wanted = True
         self._adapter = adapter
         self._prefix = prefix
@@ -179,7 +185,7 @@ class _Hooks:
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
         ]
-        # Code that stores a checkpoint after an exception in step() shall find the schedule's values.
+        # Code that stores a checkpoint after an exception in step() must find the schedule's values.
         store = getattr(optimizer, "register_state_dict_pre_hook", None)
         if store is not None:
             self._handles.append(store(self._before_state_dict))
@@ -203,7 +209,7 @@ class _Hooks:
                 adapter.lr = None if hasattr(lr, "detach") else lr  # a tensor would change under the reader
             if schedule is not None:
                 self.wanted = False
-                self.sample = Sample(adapter.scale, schedule, self._copies(groups))
+                self.sample = LearningRates(adapter.scale, schedule, self._copies(groups))
                 if self._leads:
                     adapter.lr = self.sample.effective.get(f"{self._prefix}0")
         except Exception as error:  # noqa: BLE001  the training goes on, with the learning rate of its schedule
@@ -212,8 +218,8 @@ class _Hooks:
     def _after(self, *_: object) -> None:
         try:
             if self._numbers or self._tensors:
-                # What a step writes into its own learning rate is lost while it is scaled: to keep it could scale
-                # it again at each step.
+                # A rate that a step writes into its own group is lost while it is scaled: keeping it could scale it
+                # again at each step.
                 for group, base, scaled in self._numbers:
                     if group["lr"] is not scaled:
                         self._adapter.errors["lr_written_in_step"] += 1
@@ -233,7 +239,7 @@ class _Hooks:
             self._fail(error)
 
     def repair(self) -> None:
-        """Undo the scaling of a step that raised, where nobody has written another value since."""
+        """Undo the scaling of a step that raised, except where another value was written since."""
         numbers, self._numbers = self._numbers, []
         tensors, self._tensors = self._tensors, []
         for group, base, scaled in numbers:
@@ -245,15 +251,15 @@ class _Hooks:
             tensor.copy_(base)
 
     def _scale(self, groups: Sequence[Group], scale: float) -> None:
-        seen: set[int] = set()
+        done: set[int] = set()
         for group in groups:
             lr = group["lr"]
             if not hasattr(lr, "mul_"):
                 scaled = lr * scale
                 self._numbers.append((group, lr, scaled))
                 group["lr"] = scaled
-            elif id(lr) not in seen:  # an optimizer made with lr=tensor shares one tensor between its groups
-                seen.add(id(lr))
+            elif id(lr) not in done:  # an optimizer made with lr=tensor shares one tensor between its groups
+                done.add(id(lr))
                 live = lr.detach()
                 self._tensors.append((live, live.clone()))
                 live.mul_(scale)
@@ -267,5 +273,5 @@ class _Hooks:
     def _fail(self, error: Exception) -> None:
         self._adapter.errors["hook"] += 1
         self._adapter.failure = error
-        with contextlib.suppress(Exception):  # counted above; a second failure says nothing new
+        with contextlib.suppress(Exception):  # counted above; a second failure adds nothing
             self.repair()

@@ -7,12 +7,12 @@ after a restart; the trainer takes a generation once. The scale that the trainer
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.core.checkpoint import Checkpointed
-from lrwatch.protocol import Desired, Observed, ProtocolError
+from lrwatch.protocol import Desired, Observed, ProtocolError, asdict, replace
 
 # A command expires when the trainer has not begun it after this many of its steps, two horizons, or as many steps as it
 # makes in a minute, whichever is most: the trainer polls every second or so, but it may be a fast one.

@@ -23,6 +23,8 @@ from lrwatch.protocol import MAX_INT, ProtocolError, open_directory, read_contro
 KEPT_CLAIMS = 8
 # Tries before a claim is given up. At each failed one another daemon was faster.
 MAX_TRIES = 100
+# Longest random wait after a failed try: daemons that claim in lockstep overtake each other again and again.
+MAX_WAIT_SECONDS = 0.02
 
 _CLAIM = re.compile(r"controller-([1-9][0-9]{0,15})", re.ASCII)
 
@@ -50,6 +52,7 @@ def claim_token(directory: str | os.PathLike[str], above: int) -> int:
             if _create(folder, token) and max(_claims(folder)) == token:
                 _sweep(folder, token)
                 return token
+            time.sleep(MAX_WAIT_SECONDS * os.urandom(1)[0] / 255)
     finally:
         os.close(folder)
     raise OSError(f"{os.fspath(directory)}: {MAX_TRIES} claims of a token came too late")

@@ -24,6 +24,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+_SCALARS = frozenset({float, int, bool, str, type(None)})
+
 
 class Checkpointed:
     """Save the attributes that `SAVED` names, and restore them.
@@ -59,6 +61,8 @@ class Checkpointed:
 
 def _plain(value: Any) -> Any:
     """Return `value` as JSON holds it; containers are copied."""
+    if type(value) in _SCALARS:  # most are, and this is five times as fast
+        return value
     match value:
         case Checkpointed():
             return value.state()

@@ -1,4 +1,4 @@
-"""What the core says to the outside: findings, commands, effects, phases, range tests. Frozen, and plain enough for JSON.
+"""The events of the core: findings, commands, effects, phases, range tests. Frozen, and plain enough for JSON.
 
 `as_json` gives the form of the contract: `replay --format json` prints it, the journal stores it.
 """
@@ -63,7 +63,7 @@ its course, overfitting, a rate that may be too low, an operator."""
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]
 
-# Of a gain in percent. Errors below a thousandth of a percent are not known themselves.
+# Of a gain in percent. Errors below a thousandth of a percent are not certain themselves.
 MAX_DECIMALS = 3
 
 # Percents beyond this are written with an exponent: the level before was next to nothing.
@@ -75,7 +75,7 @@ Evidence = Mapping[str, Value]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a detector says about one metric at one step, with its evidence in numbers and one sentence of words."""
+    """A finding of a detector on one metric at one step: its evidence in numbers, and one sentence."""
 
     kind: Kind
     metric: str
@@ -89,7 +89,7 @@ class Command:
     """The wanted scale: an absolute multiplier on the learning rate that the trainer's own schedule gives.
 
     `scale` is finite and > 0; 1 is untouched. `cause` is one word for counters, `reason` a sentence for people. With `reload`
-    the trainer is asked to go on from its last checkpoint, if it can.
+    the trainer is asked to continue from its last checkpoint, if it can.
     """
 
     step: int
@@ -113,7 +113,9 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Counterfactual:
-    """Going on, continued from the line before a command, and what came instead. In units of the metric, errors are standard errors.
+    """The line before a command, continued, and the level that came instead.
+
+    Levels are in units of the metric, errors are standard errors.
 
     Attributes:
         since: The step from which the command was in force.
@@ -133,7 +135,7 @@ class Counterfactual:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an acknowledged command did: the level that came against the level that going on would have given.
+    """The measured effect of an acknowledged command: the level that came against the continued line before it.
 
     `gain` is relative to the level before: positive is better. `lower` and `upper` bound it at 95 %. `line` has the two
     levels and where they come from; None where only the verdict is known.
@@ -149,31 +151,31 @@ class Effect:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says."""
+        """The verdict of the interval."""
         return verdict(self.lower, self.upper)
 
 
 def verdict(lower: float, upper: float) -> Verdict:
-    """What the 95 % bounds of a gain say."""
+    """Return the verdict of the 95 % bounds of a gain."""
     return "helped" if lower > 0 else "cost progress" if upper < 0 else "no certain gain"
 
 
 def effect_in_words(gain: float, lower: float, upper: float) -> str:
-    """A measured gain as people are told it. A gain that is none is called that, whatever its upper bound allows.
+    """Format a measured gain for people. A gain of zero or less is `no gain`, whatever its upper bound allows.
 
     >>> effect_in_words(0.021, 0.0185, 0.0235)
     'helped: 2.10 % (1.85 to 2.35 %)'
     >>> effect_in_words(-0.002, -0.012, 0.008)
     'no gain: -0.2 % (-1.2 to 0.8 %)'
     """
-    said = verdict(lower, upper)
-    word = "no gain" if said == "no certain gain" and gain <= 0 else said
+    judged = verdict(lower, upper)
+    word = "no gain" if judged == "no certain gain" and gain <= 0 else judged
     shown, low, high = _percents(gain, lower, upper)
     return f"{word}: {shown} % ({low} to {high} %)"
 
 
 def _percents(gain: float, lower: float, upper: float) -> tuple[str, ...]:
-    """The three in percent, with as many decimals as give the margin two significant digits, as errors are stated."""
+    """Format the three in percent, with as many decimals as give the margin two significant digits, as errors are stated."""
     margin = 50 * (upper - lower)
     digits = 1 - math.floor(math.log10(margin) + 1e-9) if math.isfinite(margin) and margin > 0 else 1
     decimals = min(max(digits, 0), MAX_DECIMALS)
@@ -184,7 +186,7 @@ def _percents(gain: float, lower: float, upper: float) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """What a range test found. Scales are multipliers on the rate that the trainer's own schedule gives.
+    """The result of a range test. Scales are multipliers on the rate that the trainer's own schedule gives.
 
     Attributes:
         step: The step at which the scale was restored.
@@ -207,7 +209,7 @@ Event = Finding | Command | Phase | Effect | RangeTest
 
 
 def as_json(event: Event, run: str) -> dict[str, Any]:
-    """The event as the contract prints it."""
+    """Return the event as the contract prints it; `run` is the name of the run."""
     match event:
         case Finding():
             return {

@@ -16,7 +16,7 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Floats, Ints
 
-# Samples of the old phase that may still come after the new one is known: what a log buffers, and no more, so that a trainer
+# Samples of the old phase that may still come after the new one has begun: what a log buffers, and no more, so that a trainer
 # whose step count is not the log's does not silence its metric.
 MAX_LATE = 2048
 
@@ -120,7 +120,7 @@ class Tracker(Checkpointed):
         return min(self._run.room, self._phase.room) - 1
 
     def rewinds(self, steps: Ints) -> list[int]:
-        """Indices of `steps` (shape (n,), n >= 1) that lie before the step in front of them."""
+        """Return the indices of `steps` (shape (n,), n >= 1) where a step is lower than the one before."""
         back = []
         if len(steps) > 1 and (falls := steps[1:] < steps[:-1]).any():
             back = (np.flatnonzero(falls) + 1).tolist()
@@ -154,7 +154,7 @@ class Tracker(Checkpointed):
         return found
 
     def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Output]]:
-        """Take samples of the new phase that were fed before it was known, once more for the detectors of the phase.
+        """Take again, for the detectors of the phase, the samples of a new phase that were fed before its first step was known.
 
         Args:
             steps: Their steps, shape (n,), not falling.

@@ -198,6 +198,6 @@ def effect_of(change: LrChange) -> str:
     if line is None or effect.step is None:
         return words
     return (
-        f"{words}; {line.came:.4g} after {effect.step - line.since} steps, where going on would have given "
+        f"{words}; {line.came:.4g} after {effect.step - line.since} steps, where continuing would have given "
         f"{line.expected:.4g}"
     )

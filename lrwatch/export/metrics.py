@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from lrwatch.core.events import CAUSES, Kind, Verdict
+from lrwatch.core.events import CAUSES, KINDS, Verdict
 from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
 from lrwatch.protocol import RejectionCode
 
@@ -62,7 +62,7 @@ def _states(metric: MetricStatus) -> Values:
 
 
 _STATES: tuple[str, ...] = get_args(TrendState)
-_KINDS: tuple[str, ...] = get_args(Kind)
+_KINDS = tuple(KINDS)
 _VERDICTS: tuple[str, ...] = get_args(Verdict)
 _CODES: tuple[str, ...] = get_args(RejectionCode)
 

@@ -1,68 +1,69 @@
-"""What every format is, and how a number is spelled.
+"""The contract of a format, and the spelling of numbers.
 
-A format is a small machine without input or output of its own: it is fed bytes and gives samples. Whatever it must
-remember from one feed to the next (a CSV header, how many records there were) is in `state`, so that neither the way in
-which the bytes were cut nor a restart in between changes a sample.
+A format is a small machine without input or output of its own: it takes bytes and returns samples. All that it must
+remember from one feed to the next (a CSV header, the number of records) is in `state`, so that neither the way in which
+the bytes were cut nor a restart in between changes a sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from lrwatch.core.sample import Batch
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 
 class Format(Protocol):
-    """Bytes in, samples out. One file a format; the table of them is in `lrwatch.formats`."""
+    """A parser of bytes into samples. Each format is one file, and a line in the table `lrwatch.formats.FORMATS`.
+
+    Attributes:
+        name: Its name in configurations and messages.
+        whole: The log is one document that its writer replaces or patches. `feed` then takes all of it each time it
+            changed, and returns all samples each time. It consumes all bytes, or none while the document is half
+            written.
+        binary: The log does not consist of lines: only `claims` can recognise it.
+        evidence: Number of rows with a step or a loss after which a log is taken for this format: 1 if a line can
+            hardly be anything else, more if prose may look alike.
+    """
 
     name: ClassVar[str]
     whole: ClassVar[bool]
-    """The log is one document that its writer replaces or patches: `feed` is given all of it each time it changed, and
-    gives all samples each time. It consumes all bytes, or none while they are not a document yet (half written)."""
     binary: ClassVar[bool]
-    """Not made of lines: only `claims` can tell it."""
     evidence: ClassVar[int]
-    """Rows with a step or a loss after which a log is taken for this format: 1 where a line can hardly be anything
-    else, more where prose may look alike."""
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
-        """Whether the first bytes of a log alone prove this format (a magic number, a framing that checks)."""
+        """Return whether the first bytes of a log alone prove this format (a magic number, a framing that checks)."""
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
         """Read what is complete. Never raises, whatever the bytes are.
 
         Args:
-            data: The bytes from the first one on that was not consumed before.
+            data: The bytes from the first one on that has not been consumed.
             final: Nothing will follow, so an unterminated last line is complete.
 
         Returns:
-            The samples, and how many bytes were consumed. The rest has to be presented again, with more behind it.
+            The samples, and the number of bytes consumed. The rest has to be presented again, with more behind it.
         """
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain: all that must survive a restart."""
+        """Return all that must survive a restart, as JSON-plain values; see `lrwatch.core.checkpoint.Checkpointed`."""
 
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
 
 
 UNNAMED = "value"
-"""What the metric of a log is called that does not name it. Where the path does, it is called after that."""
+"""Name of a metric whose log does not name it. Where the path does, the metric is called after that."""
 
 # How C and Windows spell what `float` does not know.
 _ODD = {"nan(ind)": "nan", "1.#nan": "nan", "1.#qnan": "nan", "1.#snan": "nan", "1.#ind": "nan", "1.#inf": "inf"}
-# No spelling of a number that a trainer prints is longer; longer text is not looked at.
+# No trainer prints a longer number; longer text is not parsed.
 _LONGEST_NUMBER = 64
 
 
 def number(text: str) -> float | None:
-    """The number that `text` spells, or None. NaN and the infinities are numbers, in any spelling.
+    """Parse a number; None if `text` is not one. NaN and the infinities are numbers, in any spelling.
 
     >>> number(" 5e-05"), number("-Infinity"), number("nan(ind)"), number("12:30"), number("")
     (5e-05, -inf, nan, None, None)

@@ -1,48 +1,49 @@
-"""Records into a `Batch`: the part that all formats share.
+"""Records into a `Batch`: the common part of all formats.
 
-The axis. A record is placed by the value of its step; where it has none, by the last step that the log gave (Lightning
-and AlgoPerf write evaluation rows without one). A log without any step is placed by its epoch while epochs are whole
-numbers, and otherwise by counting its records.
+The axis. A record is placed by its own step; if it has none, by the last step of the log (Lightning and AlgoPerf write
+evaluation rows without one). The records of a log without any step are placed by their epoch while epochs are whole
+numbers, and otherwise by their number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import role, step_rank
 from lrwatch.core.sample import Axis, Batch, Column, Floats, Ints
 
-# The largest whole number that a float64, and so JSON, holds exactly. A larger or negative step is none.
+# The largest whole number that a float64, and so JSON, holds exactly. A greater or negative number is no step.
 _LARGEST_STEP = 2.0**53
 
 Bools = npt.NDArray[np.bool_]
 
 
 class Columns:
-    """Collects the values of the records of one read, in any order, column by column."""
+    """Collector of the values of one read, in any order, column by column."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[Ints]] = {}
         self._values: dict[str, list[Floats]] = {}
 
     def add(self, name: str, rows: Sequence[int] | Ints, values: Sequence[float] | Floats) -> None:
-        """Values of one metric.
+        """Add values of one metric.
 
         Args:
-            name: Its name.
-            rows: Numbers of the records that they are in, shape (n,), ascending.
-            values: Shape (n,).
+            name: Name of the metric.
+            rows: Number of the record of each value, shape (n,), ascending.
+            values: The values, shape (n,).
         """
         self._rows.setdefault(name, []).append(np.asarray(rows, np.int64))
         self._values.setdefault(name, []).append(np.asarray(values, np.float64))
 
     def finish(self) -> dict[str, Column]:
-        """The columns. Of several values of one metric in one record the last one counts."""
+        """Return the columns. Of several values of one metric in one record the last one counts."""
         return {name: _joined(self._rows[name], self._values[name]) for name in self._rows}
 
 
@@ -61,46 +62,38 @@ def _joined(rows: list[Ints], values: list[Floats]) -> Column:
     return Column(all_rows[last], all_values[last])
 
 
-@dataclass(slots=True)
-class StepAxis:
-    """Places records. All of it is state that must survive a restart.
+@dataclass
+class StepAxis(Checkpointed):
+    """Placement of records on the axis of steps.
 
     Attributes:
-        axis: What the steps count at present.
-        last: The last step or epoch that the log gave.
-        records: How many records with samples there were.
-        fractional: Epochs with a fraction were seen, so epochs cannot be the axis.
-        said: Which rows of the last batch the log itself gave a step, shape (rows,); no state.
+        axis: Unit of the steps at present.
+        last: The last step or epoch of the log.
+        records: Number of records with samples so far.
+        fractional: There were epochs with a fraction, so epochs cannot be the axis.
+        has_step: Which rows of the last batch have a step of their own, shape (rows,); no state.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("axis", "last", "records", "fractional")
 
     axis: Axis = "record"
     last: int = 0
     records: int = 0
     fractional: bool = False
-    said: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> StepAxis:
-        """The inverse of `state`."""
-        return cls(**state)
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {"axis": self.axis, "last": self.last, "records": self.records, "fractional": self.fractional}
+    has_step: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def batch(self, count: int, found: Columns, *, lines: int = 0, errors: Mapping[str, int] | None = None) -> Batch:
         """Place `count` records.
 
         Args:
             count: Number of records.
-            found: Their values. Steps and epochs among them place them; epochs are metrics too, because an axis of steps or
-                records does not show them.
+            found: Their values. Steps and epochs among them place the records; epochs are metrics too, because an axis
+                of steps or records does not show them.
             lines: For `Batch.lines`.
             errors: For `Batch.errors`.
 
         Returns:
-            The records that have samples. Metrics are in the order of their names, so that the batch does not depend
-            on how the log was cut.
+            The records that have samples. Metrics are in the order of their names, whatever the cut of the log.
         """
         columns = found.finish()
         step_names = sorted(
@@ -112,25 +105,25 @@ class StepAxis:
         for name, column in metrics.items():
             if name not in epoch_names:
                 has_samples[column.rows] = True
-        said = _first_usable(count, [columns[name] for name in step_names], whole=True)
-        self.said = ~np.isnan(said)
+        own = _first_usable(count, [columns[name] for name in step_names], whole=True)
+        self.has_step = ~np.isnan(own)
         steps = self._place(
-            said,
+            own,
             _first_usable(count, [columns[name] for name in epoch_names], whole=False),
             has_samples,
         )
         if not has_samples.all():
-            steps, self.said = steps[has_samples], self.said[has_samples]
+            steps, self.has_step = steps[has_samples], self.has_step[has_samples]
             new_row = np.cumsum(has_samples) - 1
             metrics = {
-                name: Column(new_row[kept.rows], kept.values)
+                name: Column(new_row[part.rows], part.values)
                 for name, column in metrics.items()
-                if len((kept := _in_rows(column, has_samples)).rows)
+                if len((part := _in_rows(column, has_samples)).rows)
             }
         return Batch(steps, metrics, self.axis, lines, {} if errors is None else errors)
 
     def _place(self, steps: Floats, epochs: Floats, has_samples: Bools) -> Ints:
-        """The place of each record. NaN in `steps` and `epochs` (shape (n,) each) means that it has none."""
+        """Return the place of each record. NaN in `steps` or `epochs` (shape (n,) each) means that it has none."""
         if len(steps) == 0:
             return np.empty(0, np.int64)
         missing = np.isnan(steps)
@@ -165,7 +158,7 @@ class StepAxis:
 
 
 def _first_usable(count: int, columns: Sequence[Column], *, whole: bool) -> Floats:
-    """Of each record the value in the first of `columns` that can be a place, NaN where there is none. Shape (count,)."""
+    """Return for each record the first value in `columns` that can be a place, NaN if there is none. Shape (count,)."""
     places = np.full(count, np.nan)
     for column in reversed(columns):
         values = column.values

@@ -1,8 +1,9 @@
-"""CSV: a header and rows, separated by commas, tabs or semicolons.
+"""The format `csv`: a header and rows, separated by commas, tabs or semicolons.
 
-The header is found by what it says, and so is a later one: a resumed run repeats it, a logger that learns a new metric
-writes another. Padded names, empty cells (Lightning fills only some columns of each row) and blank lines are normal.
-A row with more or fewer cells than the header is counted and left out, because a torn row may end within a number.
+A header is recognised by its names, and so is a later one: a resumed run repeats it, and a logger that meets a new
+metric writes another. Padded names, empty cells (Lightning fills only some columns of each row) and blank lines are
+normal. A row with more or fewer cells than the header is counted and left out, because a torn row may end within a
+number.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,21 +22,20 @@ from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.linewise import Linewise
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 _SEPARATORS = (",", "\t", ";")
 # A longer name is a sentence.
 _LONGEST_NAME = 128
 _NAME = re.compile(r"[^\W\d][^{}=\"]*|")  # begins with a letter or an underscore; empty is the index of a data frame
-_KNOWN = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
+_COMMON_ROLES = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
 
 _NO_HEADER = "line before the header"
 _MISFIT = "row does not fit the header"
 
 
 class Csv(Linewise):
-    """The format `csv`."""
+    """The format `csv`; see `lrwatch.formats.base.Format`."""
+
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header")
 
     name: ClassVar[str] = "csv"
     evidence: ClassVar[int] = 1
@@ -45,23 +45,12 @@ class Csv(Linewise):
         self._separator = ""
         self._header: list[str] = []
 
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {**super().state(), "separator": self._separator, "header": list(self._header)}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        restored = super().restore(state)
-        restored._separator, restored._header = state["separator"], list(state["header"])
-        return restored
-
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
         lines = text.decode("utf-8", "replace").split("\n")[:-1]
         start = 0
         for i, line in enumerate(lines):
-            # Once there is a header, only a line that begins with a letter can be another.
+            # After the first header, only a line that begins with a letter can be another.
             if self._header and not (line[0].isalpha() or line[0] in '"_ #\ufeff'):
                 continue
             header = line[0] == "#" or self._header_in(line)
@@ -75,18 +64,18 @@ class Csv(Linewise):
         return count
 
     def _header_in(self, line: str) -> tuple[str, list[str]] | None:
-        """Separator and names, if `line` is a header; after the first one only if a name in it is known."""
+        """Return separator and names if `line` is a header; after the first one, it needs a well-known name."""
         for separator in sorted(_SEPARATORS, key=line.count, reverse=True):
             names = [name.strip() for name in _cells(line.lstrip("\ufeff"), separator)]
             if len(names) < 2 or not any(names):
                 continue
             if all(len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) and number(name) is None for name in names):
-                known = any(role(name) in _KNOWN for name in names)
-                return (separator, names) if known or not self._header else None
+                has_common_name = any(role(name) in _COMMON_ROLES for name in names)
+                return (separator, names) if has_common_name or not self._header else None
         return None
 
     def _rows(self, lines: Sequence[str], found: Columns, first_row: int, errors: Counter[str]) -> int:
-        """Put the rows in `lines` into `found`. -> how many they were."""
+        """Put the rows in `lines` into `found`, and return their number."""
         if not lines:
             return 0
         if not self._header:
@@ -115,7 +104,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _collect(found: Columns, name: str, cells: Sequence[str], rows: Ints) -> None:
-    """Put the numbers in `cells`, a column of the rows `rows`, into `found`."""
+    """Put the numbers in `cells`, one column of `rows`, into `found`."""
     try:
         found.add(name, rows, np.fromiter(map(float, cells), np.float64, len(cells)))
     except ValueError:

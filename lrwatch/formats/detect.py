@@ -56,7 +56,9 @@ def by_name(name: str) -> Format:
 
 def restore(name: str, state: Mapping[str, Any]) -> Format:
     """Return the reader called `name` as it was when it gave `state`."""
-    return Pattern.restore(state) if name == Pattern.name else type(by_name(name)).restore(state)
+    restored = Pattern(state["patterns"]) if name == Pattern.name else by_name(name)
+    restored.restore(state)
+    return restored
 
 
 def detect(head: bytes, *, final: bool = False) -> Format | None:
@@ -122,7 +124,7 @@ class _Candidate:
     def copy(self) -> _Candidate:
         """Return an independent copy in the same state."""
         copied = _Candidate(self.format, self._head)
-        copied._reader = self.format.restore(self._reader.state())
+        copied._reader.restore(self._reader.state())
         copied._at, copied._rows, copied._has_loss = self._at, self._rows, self._has_loss
         return copied
 

@@ -1,17 +1,17 @@
-"""Steps that begin again with each epoch, made steps of the run.
+"""Steps of the run, from steps that restart with each epoch.
 
-Some trainers number the batches of an epoch (``{"epoch": 2, "iter": 50}``) and do not say how many an epoch has. The first
-epoch needs no length; when the epoch rises and the step falls, the largest step of the epochs so far is the length from
-there on, and the place of a record is ``(epoch - first) * length + step``. No record is looked at twice, and none that
-follows is needed, so a log that is being written is placed as the finished one.
+Some trainers number the batches of an epoch (``{"epoch": 2, "iter": 50}``) without the length of an epoch. The first
+epoch needs no length. When the epoch rises and the step falls, the largest step of the epochs so far becomes the
+length, and the place of a record is ``(epoch - first) * length + step``. Each record is placed once and needs none that
+follows, so a log that is being written is placed as the finished one.
 
-mmengine writes an evaluation with the epoch in the place of the step; it is placed by the last step instead.
+mmengine writes an evaluation with the epoch in the place of the step; the last step places it instead.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,17 +19,19 @@ from lrwatch.core.sample import Floats, Ints
 from lrwatch.formats.columns import Bools, StepAxis
 
 
-@dataclass(slots=True)
+@dataclass
 class EpochAxis(StepAxis):
-    """A `StepAxis` for logs whose steps may begin again with each epoch.
+    """A `StepAxis` for logs whose steps may restart with each epoch.
 
     Attributes:
         epoch: The last whole epoch of a record that has a step too; -1 before the first.
         largest: The largest step of that epoch.
-        length: Steps of an epoch; 0 while the steps never began again.
-        first: The number of the first epoch, 0 or 1.
-        continuous: Epochs with a fraction were seen beside steps: these steps count the whole run.
+        length: Steps of an epoch; 0 while the steps have never restarted.
+        first: Number of the first epoch, 0 or 1.
+        continuous: There were epochs with a fraction beside steps: these steps count the whole run.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = (*StepAxis.SAVED, "epoch", "largest", "length", "first", "continuous")
 
     epoch: int = -1
     largest: int = 0
@@ -37,30 +39,19 @@ class EpochAxis(StepAxis):
     first: int = 1
     continuous: bool = False
 
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {
-            **StepAxis.state(self),  # `super()` does not work in a class with slots
-            "epoch": self.epoch,
-            "largest": self.largest,
-            "length": self.length,
-            "first": self.first,
-            "continuous": self.continuous,
-        }
-
     def _place(self, steps: Floats, epochs: Floats, has_samples: Bools) -> Ints:
         if not self.continuous and not (np.isnan(epochs).all() and (self.epoch < 0 or np.isnan(steps).all())):
             steps = self._of_the_run(steps, epochs)
-        return StepAxis._place(self, steps, epochs, has_samples)
+        return super()._place(steps, epochs, has_samples)
 
     def _of_the_run(self, steps: Floats, epochs: Floats) -> Floats:
-        """The steps as the run counts them; NaN stays NaN."""
+        """Return the steps of the run; NaN stays NaN."""
         if self._simple(steps, epochs):
             return steps
         return np.array([self._one(*record) for record in zip(steps.tolist(), epochs.tolist(), strict=True)])
 
     def _simple(self, steps: Floats, epochs: Floats) -> bool:
-        """Whether all records have both and the steps never fall, so that they count the run."""
+        """Return whether all records have both and the steps never fall; they are steps of the run then."""
         if self.length or np.isnan(steps).any() or (epochs != np.floor(epochs)).any():  # also where an epoch is NaN
             return False
         if (np.diff(steps) < 0).any() or (self.epoch >= 0 and steps[0] < self.largest):
@@ -77,7 +68,7 @@ class EpochAxis(StepAxis):
             is_evaluation = not self.length and step == self.epoch and step < self.largest
             return np.nan if is_evaluation else step
         if not epoch.is_integer():
-            # What was placed stays; from now on the steps are taken as they are.
+            # Records that were placed stay; from now on the steps are taken as they are.
             self.continuous = True
             return step
         if self.epoch < 0:

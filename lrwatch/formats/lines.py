@@ -1,22 +1,24 @@
-"""Bytes into complete lines: the part that all formats made of lines share."""
+"""Bytes into complete lines: the common part of all formats that consist of lines."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-# A line longer than this is dropped and counted. The longest lines of real logs are configurations of some tens of
-# kilobytes; without a limit a file without line ends would grow the process until it dies.
+from lrwatch.core.checkpoint import Checkpointed
+
+# Longer lines are dropped and counted. The longest lines of real logs are configurations of some tens of kilobytes;
+# without a limit a file without line ends would grow the process until it dies.
 MAX_LINE_BYTES = 1 << 20
 
 TOO_LONG = "line too long"
 
 _EMPTY_LINES = re.compile(rb"\n\n+")
 ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[@-_]")
-"""Colours and movements of the cursor."""
+"""Escape sequences of terminals: colours and movements of the cursor."""
 
-_BACKSPACES = re.compile(rb"\x08+\r?")  # Keras goes back with a hundred of them
+_BACKSPACES = re.compile(rb"\x08+\r?")  # Keras returns with a hundred of them
 _SEPARATOR = re.compile(rb"[\r\n]")
 
 
@@ -25,9 +27,9 @@ class Block(NamedTuple):
 
     Attributes:
         text: The lines, each ended by one LF, without NUL bytes. None of them is empty, unless `Lines.marks`.
-        lines: How many they are.
-        consumed: How many bytes of the input they took.
-        dropped: Lines that were too long.
+        lines: Number of lines.
+        consumed: Number of bytes of the input that they took.
+        dropped: Number of lines that were too long.
     """
 
     text: bytes
@@ -37,25 +39,27 @@ class Block(NamedTuple):
 
     @property
     def errors(self) -> dict[str, int]:
-        """The lines that were dropped, for `Batch.errors`."""
+        """The dropped lines, for `Batch.errors`."""
         return {TOO_LONG: self.dropped} if self.dropped else {}
 
 
-@dataclass(slots=True)
-class Lines:
-    """Cuts bytes into complete lines. LF, CR LF and a lone CR (progress bars) end a line.
+@dataclass
+class Lines(Checkpointed):
+    """Cutter of bytes into complete lines. LF, CR LF and a lone CR (progress bars) end a line.
 
     Attributes:
-        skipping: The bytes that come next belong to a line that is too long and was dropped.
-        marks: A line that a lone CR ended keeps it, in front of its LF, so that lines which are drawn over can be told;
-            an LF of its own behind it is an empty line.
+        skipping: The next bytes belong to a line that is too long and was dropped.
+        marks: A line ended by a lone CR keeps it, before its LF, which marks a line that was drawn over; an LF of its
+            own behind it is an empty line. No state.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("skipping",)
 
     skipping: bool = False
     marks: bool = False
 
     def cut(self, data: bytes, *, final: bool) -> Block:
-        """The complete lines at the beginning of `data`; with `final` an unterminated one as well."""
+        """Find the complete lines at the beginning of `data`; with `final` an unterminated one as well."""
         start, dropped = 0, 0
         if self.skipping:
             separator = _SEPARATOR.search(data)
@@ -77,9 +81,9 @@ class Lines:
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\r\n" if self.marks else b"\n")
         if _may_be_too_long(text):
-            kept = [line for line in text.split(b"\n") if len(line) <= MAX_LINE_BYTES]
-            dropped += text.count(b"\n") + 1 - len(kept)
-            text = b"\n".join(kept)
+            short = [line for line in text.split(b"\n") if len(line) <= MAX_LINE_BYTES]
+            dropped += text.count(b"\n") + 1 - len(short)
+            text = b"\n".join(short)
         if b"\0" in text:
             text = text.replace(b"\0", b"")
         if self.marks:
@@ -97,6 +101,6 @@ class Lines:
 
 
 def _may_be_too_long(text: bytes) -> bool:
-    """Whether a line of `text` may be longer than MAX_LINE_BYTES: it would fill one of these windows."""
+    """Return whether a line of `text` may be longer than MAX_LINE_BYTES: it would fill one of these windows."""
     window = MAX_LINE_BYTES // 2
     return any(text.find(b"\n", at, at + window) < 0 for at in range(0, len(text) - window, window))

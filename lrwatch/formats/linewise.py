@@ -1,22 +1,21 @@
-"""What the formats have in common that read a log line by line: where the lines end, and where the records lie."""
+"""The common part of the line-by-line formats: where the lines end, and at which steps the records are."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Batch
 from lrwatch.formats.columns import Columns, StepAxis
 from lrwatch.formats.lines import Lines
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
+class Linewise(Checkpointed, ABC):
+    """Base of a line-by-line format; see `lrwatch.formats.base.Format`. A new one implements `_records`."""
 
-class Linewise(ABC):
-    """A format that is read line by line; see `lrwatch.formats.base.Format`. A new one says what its records are."""
+    SAVED: ClassVar[tuple[str, ...]] = ("_lines", "_axis")
 
     name: ClassVar[str]
     whole: ClassVar[bool] = False
@@ -29,29 +28,26 @@ class Linewise(ABC):
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
-        """See `Format.claims`: a line has to be understood."""
+        """Return False: a line has to be read first; see `Format.claims`."""
         return False
 
     @abstractmethod
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
-        """Put the records in `text`, complete lines that end in LF, into `found`. -> how many they were."""
+        """Read the records in some lines.
+
+        Args:
+            text: Complete lines, each ended by LF.
+            found: Takes the values; rows are numbers of records, from 0 on.
+            errors: Takes the reasons to count, for `Batch.errors`.
+
+        Returns:
+            The number of records.
+        """
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`."""
+        """Read the complete lines; see `Format.feed`."""
         block = self._lines.cut(data, final=final)
         errors: Counter[str] = Counter(block.errors)
         found = Columns()
         count = self._records(block.text, found, errors)
         return self._axis.batch(count, found, lines=block.lines + block.dropped, errors=errors), block.consumed
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {"skipping": self._lines.skipping, "axis": self._axis.state()}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        restored = cls()
-        restored._lines = Lines(state["skipping"])
-        restored._axis = restored._axis.restore(state["axis"])
-        return restored

@@ -1,26 +1,27 @@
-"""Numbers without names: a record a line, columns separated by blanks, tabs, commas or semicolons.
+"""The format `numbers`, without names: a record per line, columns separated by blanks, tabs, commas or semicolons.
 
-What the columns are is told by the first lines, and stays:
+The first lines decide what the columns are:
 
 =================================  =====================================================================================
 first column                       columns
 =================================  =====================================================================================
 whole, above 1e11                  MLflow's file of one metric: time in milliseconds, value, step. Old ones have no step
 whole, not negative, not falling   step, values
-anything else                      values, placed by counting the lines
+anything else                      values, placed by the number of the line
 =================================  =====================================================================================
 
-The first column of values is the metric `lrwatch.formats.base.UNNAMED`, those behind it have a number too (``value2``).
-MLflow writes step 0 where the trainer gave none; it stays 0, as its own pages show it. Lines that begin with ``#`` are
-comments. Prose and code have lines of numbers too, so a log is only read as such if it begins with them.
+The first column of values is the metric `lrwatch.formats.base.UNNAMED`; the columns behind it have a number too
+(``value2``). MLflow writes step 0 where the trainer gave none; it stays 0, as MLflow's own pages show it. Lines that
+begin with ``#`` are comments. Prose and code have lines of numbers too, so only a log that begins with numbers has this
+format.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -30,16 +31,13 @@ from lrwatch.formats.columns import Columns
 from lrwatch.formats.json.lines import pieces
 from lrwatch.formats.linewise import Linewise
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 Layout = Literal["", "mlflow", "steps", "values"]
 
-# Lines that tell what the columns are. With fewer, a loss that happens to be whole would be taken for a step.
+# Lines that decide what the columns are. With fewer, a loss that happens to be whole would be taken for a step.
 _DECIDING_LINES = 3
-# A longer line is a matrix or an array that somebody printed.
+# A longer line is a printed matrix or array.
 _MAX_COLUMNS = 32
-# The first of March 1973 in milliseconds. No step is as large.
+# The first of March 1973 in milliseconds. No step is as great.
 _MILLISECONDS = 1e11
 
 _SEPARATORS = bytes.maketrans(b",;\t", b"   ")
@@ -50,7 +48,9 @@ _MISFIT = "line with more or fewer numbers than the first"
 
 
 class Numbers(Linewise):
-    """The format `numbers`."""
+    """The format `numbers`; see `lrwatch.formats.base.Format`."""
+
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_layout", "_width", "_pending", "_refused")
 
     name: ClassVar[str] = "numbers"
     evidence: ClassVar[int] = _DECIDING_LINES
@@ -59,36 +59,18 @@ class Numbers(Linewise):
         super().__init__()
         self._layout: Layout = ""
         self._width = 0
-        # Lines before the layout is known. They are text, because JSON has no NaN.
+        # Lines from before the layout was known. They are text, because JSON has no NaN.
         self._pending: list[str] = []
-        self._refused = False  # something else came before the layout was known
+        self._refused = False  # other text came before the layout was known
         self._final = False
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
-        """See `Format.claims`: a time in milliseconds, a value and a step are MLflow's."""
+        """Return whether the first line is MLflow's (time in milliseconds, value, step); see `Format.claims`."""
         return _MLFLOW_LINE.match(head) is not None
 
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {
-            **super().state(),
-            "layout": self._layout,
-            "width": self._width,
-            "pending": list(self._pending),
-            "refused": self._refused,
-        }
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        restored = super().restore(state)
-        restored._layout, restored._width = state["layout"], state["width"]
-        restored._pending, restored._refused = list(state["pending"]), state["refused"]
-        return restored
-
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`."""
+        """Read the complete lines; see `Format.feed`."""
         self._final = final
         return super().feed(data, final=final)
 
@@ -103,7 +85,7 @@ class Numbers(Linewise):
     def _piece(
         self, text: bytes, found: Columns, first_row: int, errors: Counter[str], enough: int = _DECIDING_LINES
     ) -> int:
-        """Put the records in some lines into `found`. -> how many they were."""
+        """Put the records in some lines into `found`, and return their number."""
         lines = text.translate(_SEPARATORS).split(b"\n")[:-1]
         if b"#" in text:
             lines = [line for line in lines if not line.lstrip().startswith(b"#")]
@@ -119,7 +101,7 @@ class Numbers(Linewise):
         return len(rows)
 
     def _begin(self, lines: list[bytes], errors: Counter[str], enough: int) -> list[bytes]:
-        """Find the layout, with `enough` lines. -> those that can be read with it, none as long as it is not known."""
+        """Decide the layout if there are `enough` lines, and return the lines that can be read with it."""
         lines = [text.encode() for text in self._pending] + [line for line in lines if line.strip()]
         self._pending = []
         first: list[list[float]] = []
@@ -144,14 +126,14 @@ class Numbers(Linewise):
         return lines
 
     def _names(self) -> Sequence[str]:
-        """The metric of each column; "" is none."""
+        """Return the metric of each column; "" is none."""
         values = [UNNAMED, *(f"{UNNAMED}{number}" for number in range(2, self._width + 1))]
         if self._layout == "mlflow":
             return ("", UNNAMED, "step")
         return ["step", *values] if self._layout == "steps" else values
 
     def _columns(self, lines: list[bytes], errors: Counter[str]) -> Sequence[Sequence[float]]:
-        """The numbers in `lines`, column by column."""
+        """Return the numbers in `lines`, column by column."""
         cells = [line.split() for line in lines]
         if set(map(len, cells)) == {self._width}:
             try:
@@ -169,7 +151,7 @@ class Numbers(Linewise):
 
 
 def _row(line: bytes) -> list[float] | None:
-    """The numbers in a line of nothing else."""
+    """Return the numbers in a line, or None if it has anything else."""
     cells = line.split()
     try:
         return list(map(float, cells))

@@ -1,26 +1,30 @@
-r"""A user's own pattern: regular expressions with named groups, searched in each line.
+r"""The format `pattern`, a user's own: regular expressions with named groups, searched in each line.
 
-``step (?P<step>\d+).*?loss=(?P<loss>\S+)`` gives the metric `loss` at its step: groups are called as metrics are. Where a
-pattern has the two groups `name` and `value`, as in ``(?P<name>\w+)=(?P<value>\S+)``, all its matches in a line count, and
-each is the metric that it names itself. Of several patterns each is tried on each line; what all of them find in a line is
-one record, and of two values of one metric the last one counts. A value may have commas of thousands, and a comma or
-semicolon behind it. Escape sequences of terminals are taken out first; ``\w``, ``\d`` and ``\s`` mean ASCII.
+``step (?P<step>\d+).*?loss=(?P<loss>\S+)`` gives the metric `loss` at its step: groups have the names of metrics. If a
+pattern has the two groups `name` and `value`, as in ``(?P<name>\w+)=(?P<value>\S+)``, all its matches in a line count,
+and each one names its metric. With several patterns, each is searched in each line. All that they find in a line is one
+record, and of two values of one metric the last one counts. A value may have commas of thousands, and a comma or
+semicolon behind it. Escape sequences of terminals are removed first; ``\w``, ``\d`` and ``\s`` mean ASCII.
 
-A line must not be able to stop the reader, whatever is in it. `google-re2` (the extra `regex`) searches in linear time and
-is used where it is installed and knows the syntax; lookarounds and backreferences it does not know. Otherwise the standard
-library searches. Either way a pattern is refused when it is found to be slow (see `lrwatch.formats.pump`), and a line that
-is longer than a limit is counted and not searched.
+The package `regex` searches, with a time-out: no line can stop the reader, whatever the pattern. ``(a+)+b`` on a
+hostile line ends after `TIMEOUT_SECONDS`; a backtracking search without a time-out would take years. `regex` looks at
+the clock between scans of the line, so the end may come later for a line over 10,000 characters: 1.6 microseconds per
+character was the worst seen. A line that timed out is counted as an error. A pattern that times out again and again is
+set aside for the log, and tried again after some lines: it may time out `MAX_TIMEOUTS` times at once, and then once in
+`LINES_PER_TIMEOUT` lines (long lines count as several time-outs), so a hostile log costs some 20 microseconds a line.
+
+A search takes 2.4 microseconds on a usual line, of which the time-out is 1.5; a line without a text that each match
+needs costs 0.1 (see `required`).
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -28,44 +32,45 @@ from lrwatch.errors import ConfigError
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.epochs import EpochAxis
-from lrwatch.formats.lines import ANSI, Lines
+from lrwatch.formats.lines import ANSI
 from lrwatch.formats.linewise import Linewise
-from lrwatch.formats.pump import parsed, required, slow
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-# Characters of a line that is searched. A search that backtracks may take the square of it, as ordinary patterns do on a
-# hostile line, which was seen to take 2 ms here and 10 ms for twice the length.
-MAX_BACKTRACKED = 512
-# With re2 a search is linear, but some 100 ns a byte where its tables do not suffice.
-MAX_LINEAR = 8192
-# Longer patterns are generated, not written, and would take long to be tried.
-MAX_PATTERN = 2000
-# A large pattern is a large machine, and each byte goes through all of it. A megabyte holds some ten thousand states.
-_RE2_BYTES = 1 << 20
-# Patterns that are remembered: each log of a run has a reader of its own, of the same patterns.
+# Processor time of one search, of the whole process: a usual search takes a ten-thousandth of it.
+TIMEOUT_SECONDS = 0.02
+MAX_TIMEOUTS = 10
+LINES_PER_TIMEOUT = 1000
+# A long line that timed out counts once more per this number of characters.
+_CHARACTERS_PER_TIMEOUT = 10_000
+# A repeat is unrolled in part when a pattern is compiled: `((a{999}){999}){999}` needs gigabytes.
+MAX_REPEATS = 1_000_000
+# Patterns that are remembered: each log of a run has a reader of its own, with the same patterns.
 _REMEMBERED = 256
 
-TOO_LONG = "line too long to be searched"
 NOT_A_NUMBER = "group is not a number"
+TIMED_OUT = "pattern timed out"
+SET_ASIDE = "pattern set aside after time-outs"
 
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d*)?", re.ASCII)
 
-_GROUP = re.compile(r"\(\?P?<(\w+)>")
+# An escape, a class of characters, a counted repeat, the beginning of a group, or one character.
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\{[\d,]+\}|\((?:\?(?:P?<\w+>|<?[:=!]))?|.", re.DOTALL)
+# Syntax that `_TOKEN` does not know: references, named characters, POSIX classes, flags, comments, fuzzy matching.
+_ADVANCED = re.compile(r"\\[^dDwWsSbB\W]|\[[^]]*\[:|\((?:\?(?!P?<\w|<?[:=!])|\*)")
 
 _Matches = Callable[[str], Iterable[Any]]
 
 
 class Pattern(Linewise):
-    """The format `pattern`.
+    """The format `pattern`; see `lrwatch.formats.base.Format`.
 
     Args:
         patterns: Regular expressions, one or more.
 
     Raises:
-        ConfigError: One of them cannot be used: it does not compile, has no named group, or is slow.
+        ConfigError: A pattern cannot be compiled or has no named group, or there is none.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_patterns", "_debts")
 
     name: ClassVar[str] = "pattern"
     evidence: ClassVar[int] = 1
@@ -75,38 +80,35 @@ class Pattern(Linewise):
         self._axis = EpochAxis()
         self._patterns = tuple(patterns)
         self._expressions = [_expression(pattern) for pattern in self._patterns]
+        # Lines to read before a pattern has no time-outs left to make good, for each pattern.
+        self._debts = [0] * len(self._patterns)
         if not self._expressions:
             raise ConfigError(
                 expected="a regular expression", found="none", where="pattern", hint=r"Write loss=(?P<loss>\S+), say."
             )
-        self._longest = min(expression.longest for expression in self._expressions)
-
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {**super().state(), "patterns": list(self._patterns)}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        restored = cls(state["patterns"])
-        restored._lines = Lines(state["skipping"])
-        restored._axis = EpochAxis(**state["axis"])
-        return restored
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         if b"\x1b" in text:
             text = ANSI.sub(b"", text)
         lines = text.decode("utf-8", "replace").split("\n")[:-1]
-        short = [(i, line) for i, line in enumerate(lines) if len(line) <= self._longest]
-        if len(short) < len(lines):
-            errors[TOO_LONG] += len(lines) - len(short)
-        columns = [column for expression in self._expressions for column in expression.read(short, errors)]
+        columns: list[_MetricValues] = []
+        for i, expression in enumerate(self._expressions):
+            matches, self._debts[i] = expression.search(lines, self._debts[i], errors)
+            columns += expression.values(matches, errors)
         if not columns:
             return 0
-        rows = np.unique(np.concatenate([at for _, at, _ in columns]))
+        rows = np.unique(np.concatenate([column.lines for column in columns]))
         for name, at, values in columns:
             found.add(name, np.searchsorted(rows, at), values)
         return len(rows)
+
+
+class _MetricValues(NamedTuple):
+    """The values of one metric and the numbers of their lines."""
+
+    name: str
+    lines: list[int]
+    values: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,51 +116,75 @@ class _Expression:
     """A compiled pattern.
 
     Attributes:
-        matches: Its matches in a line that count.
-        groups: Name to number of its groups, beginning at 0.
+        matches: Returns its matches in a line that count, or raises TimeoutError.
+        groups: Name to number of its groups, from 0 on.
         literal: A text without which a line has no match.
-        longest: Characters of a line that may be searched.
     """
 
     matches: _Matches
     groups: Mapping[str, int]
     literal: str
-    longest: int
 
-    def read(self, lines: Iterable[tuple[int, str]], errors: Counter[str]) -> list[tuple[str, list[int], list[float]]]:
-        """The metrics in numbered lines: name, numbers of the lines, and values, each."""
+    def search(
+        self, lines: Sequence[str], debt: int, errors: Counter[str]
+    ) -> tuple[list[tuple[int, tuple[str | None, ...]]], int]:
+        """Search lines, and skip them while there is too much debt.
+
+        Args:
+            lines: The lines.
+            debt: Lines to read before the pattern has no time-outs left to make good.
+            errors: Takes the lines that timed out or were skipped.
+
+        Returns:
+            Number of the line and texts of the groups of each match, and the new debt.
+        """
         literal, matches = self.literal, self.matches
-        found = [(i, match.groups()) for i, line in lines if literal in line for match in matches(line)]
-        metrics: dict[str, tuple[list[int], list[float]]] = {}
-        named = _names_itself(self.groups)
-        for name, group in self.groups.items():
-            if named and name == "name":
+        found: list[tuple[int, tuple[str | None, ...]]] = []
+        for i, line in enumerate(lines):
+            if debt:
+                debt -= 1
+            if literal not in line:
                 continue
-            for i, texts in found:
+            if debt >= MAX_TIMEOUTS * LINES_PER_TIMEOUT:
+                errors[SET_ASIDE] += 1
+                continue
+            try:
+                found += [(i, match.groups()) for match in matches(line)]
+            except TimeoutError:
+                errors[TIMED_OUT] += 1
+                debt += LINES_PER_TIMEOUT * (1 + len(line) // _CHARACTERS_PER_TIMEOUT)
+        return found, debt
+
+    def values(
+        self, matches: Sequence[tuple[int, tuple[str | None, ...]]], errors: Counter[str]
+    ) -> list[_MetricValues]:
+        """Return the metrics in some matches, and count groups that are no numbers as errors."""
+        metrics: dict[str, _MetricValues] = {}
+        named = _names_itself(self.groups)
+        for group_name, group in self.groups.items():
+            if named and group_name == "name":
+                continue
+            for i, texts in matches:
                 text = texts[group]
-                called = _text(texts[self.groups["name"]] or "").strip() if named and name == "value" else name
-                if text is None or not called:
+                name = (texts[self.groups["name"]] or "").strip() if named and group_name == "value" else group_name
+                if text is None or not name:
                     continue
-                value = _value(_text(text))
+                value = _value(text)
                 if value is None:
                     errors[NOT_A_NUMBER] += 1
                     continue
-                at, values = metrics.setdefault(called, ([], []))
-                at.append(i)
-                values.append(value)
-        return [(name, at, values) for name, (at, values) in metrics.items()]
+                metric = metrics.setdefault(name, _MetricValues(name, [], []))
+                metric.lines.append(i)
+                metric.values.append(value)
+        return list(metrics.values())
 
 
 def _names_itself(groups: Iterable[str]) -> bool:
     return {"name", "value"} <= set(groups)
 
 
-def _text(group: str | bytes) -> str:
-    return group if isinstance(group, str) else group.decode()
-
-
 def _value(text: str) -> float | None:
-    """The number in a group.
+    """Return the number in a group.
 
     >>> _value("2.5,"), _value("7,034"), _value("nan;"), _value("1,2")
     (2.5, 7034.0, nan, None)
@@ -175,17 +201,32 @@ def _value(text: str) -> float | None:
 
 @lru_cache(_REMEMBERED)
 def _expression(pattern: str) -> _Expression:
+    import regex
+
     where = f"pattern {pattern[:80]!r}"
-    if len(pattern) > MAX_PATTERN or "\n" in pattern:
+    if "\n" in pattern:
         raise ConfigError(
-            expected=f"one line of at most {MAX_PATTERN} characters",
-            found=f"{len(pattern)} characters" + " in several lines" * ("\n" in pattern),
+            expected="one line",
+            found=f"{pattern.count(chr(10)) + 1} lines",
             where=where,
-            hint="Write several patterns; each is tried on each line.",
+            hint="Write several patterns; each is searched in each line.",
         )
-    re2 = _re2()
-    linear = None if re2 is None else _compiled_by_re2(re2, pattern)
-    compiled = linear or _compiled(pattern, where, known=re2 is not None)
+    if (repeats := _repeats(pattern)) > MAX_REPEATS:
+        raise ConfigError(
+            expected=f"at most {MAX_REPEATS} repeats within repeats",
+            found=str(repeats),
+            where=where,
+            hint="Write + or * in the place of a large number in braces.",
+        )
+    try:
+        compiled = regex.compile(pattern, regex.ASCII)
+    except (regex.error, ValueError, OverflowError, RecursionError) as error:
+        raise ConfigError(
+            expected="a regular expression",
+            found=str(error).partition("\n")[0],
+            where=where,
+            hint="Mend it; the syntax is that of Python, with the additions of the package regex.",
+        ) from error
     if not compiled.groupindex:
         raise ConfigError(
             expected="named groups, which are the metrics",
@@ -193,68 +234,62 @@ def _expression(pattern: str) -> _Expression:
             where=where,
             hint=r"Write (?P<loss>\S+) where the loss stands.",
         )
-    every = _names_itself(compiled.groupindex)
-    # All matches of a line together can take the square of its length although each of them is found in linear time.
-    longest = MAX_LINEAR if linear and not every else MAX_BACKTRACKED
-    matches = _matches(compiled, every=every, encoded=linear is not None)
-    tree = parsed(pattern)
-    too_slow = None if tree is None else slow(lambda line: list(matches(line)), pattern, tree, longest)
-    if too_slow is not None:
-        raise ConfigError(
-            expected=f"a pattern that is fast for each line of up to {longest} characters",
-            found=f"one that can take {1000 * too_slow.seconds:.0f} ms for a line of {too_slow.characters} characters",
-            where=where,
-            hint=("Install lrwatch[regex], or write it" if re2 is None else "Write it")
-            + r" without a repeat within a repeat, and with [^,]* or \s* in the place of .* where that will do.",
-        )
     groups = {name: index - 1 for name, index in compiled.groupindex.items()}
-    return _Expression(matches, groups, "" if tree is None else required(tree), longest)
+    return _Expression(_matches(compiled), groups, required(pattern))
 
 
-def _re2() -> Any | None:
-    """The module, if it is installed."""
-    try:
-        import re2  # type: ignore[import-untyped]
-    except ImportError:
-        return None
-    return re2
-
-
-def _compiled_by_re2(re2: Any, pattern: str) -> Any | None:
-    """The pattern, if re2 knows its syntax."""
-    names = _GROUP.findall(pattern)
-    if len(set(names)) < len(names):  # it would drop all but the first; the standard library says what is wrong
-        return None
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _RE2_BYTES
-    try:
-        return re2.compile(pattern, options)
-    except (re2.error, UnicodeEncodeError):
-        return None
-
-
-def _compiled(pattern: str, where: str, *, known: bool) -> re.Pattern[str]:
-    """The pattern, compiled by the standard library. `known` means that re2 has refused it already."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # what is doubtful to it means something else to re2
-        try:
-            return re.compile(pattern, re.ASCII)
-        except (re.error, ValueError, OverflowError, RecursionError, Warning) as error:
-            raise ConfigError(
-                expected="a regular expression",
-                found=str(error).partition("\n")[0],
-                where=where,
-                hint="Mend it." if known else "Mend it, or install lrwatch[regex] if it is of the syntax of RE2.",
-            ) from error
-
-
-def _matches(compiled: Any, *, every: bool, encoded: bool) -> _Matches:
-    """The matches in a line that count: the first, or every one."""
+def _matches(compiled: Any) -> _Matches:
+    """Return a function that finds the matches in a line that count: the first, or all."""
     search, finditer = compiled.search, compiled.finditer
 
     def first(line: str) -> Iterable[Any]:
-        match = search(line.encode() if encoded else line)
+        match = search(line, timeout=TIMEOUT_SECONDS)
         return () if match is None else (match,)
 
-    return (lambda line: finditer(line.encode() if encoded else line)) if every else first
+    if _names_itself(compiled.groupindex):
+        return lambda line: finditer(line, timeout=TIMEOUT_SECONDS)
+    return first
+
+
+def _repeats(pattern: str) -> int:
+    r"""Return the largest product of counted repeats around one part of a pattern.
+
+    >>> _repeats(r"\d{4}-\d{2}"), _repeats(r"((a{3}){10,20}b)*")
+    (4, 60)
+    """
+    inside, last = [1], 1  # of each open group, and of the part before this one
+    for part in _TOKEN.findall(pattern):
+        if part[0] == "(":
+            inside.append(1)
+            last = 1
+            continue
+        if part == ")" and len(inside) > 1:
+            last = inside.pop()
+        elif part[0] == "{" and len(part) > 1:
+            last *= max(int(count) for count in part[1:-1].split(",") if count) if part != "{,}" else 1
+        else:
+            last = 1
+        inside[-1] = max(inside[-1], last)
+    return max(inside)
+
+
+def required(pattern: str) -> str:
+    r"""Return the longest text found that each match of a pattern contains; "" if there is none.
+
+    >>> required(r"step\s+(?P<step>\d+).*? loss[:=](?P<loss>\S+)"), required("(?i)loss"), required("loss|acc")
+    (' loss', '', '')
+    """
+    if _ADVANCED.search(pattern):
+        return ""
+    runs, depth = [""], 0
+    for part in _TOKEN.findall(pattern):
+        if part == "{" or (part == "|" and not depth):
+            return ""
+        if part in "?*" or part[0] == "{":
+            runs[-1] = runs[-1][:-1]  # the last character may be missing
+        depth += (part[0] == "(") - (part == ")")
+        if not depth and (part.isalnum() or part in " _=:;,/<>'\"-"):
+            runs[-1] += part
+        else:
+            runs.append("")
+    return max(runs, key=len)

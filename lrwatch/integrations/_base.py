@@ -1,14 +1,108 @@
-"""What the callbacks for training frameworks share."""
+"""Shared parts of the framework callbacks: the client and its life, an adapter for boosting rounds, metrics, ranks."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+from lrwatch.client import Client, attach
+from lrwatch.client.adapter import Adapter, LearningRates
+
+
+class CallbackBase:
+    """Base of the callbacks: keeps the arguments of `lrwatch.attach`, and owns the client.
+
+    It stands before the framework's own class, whose constructor it calls without arguments. Without a client, before the
+    training begins, every method does nothing.
+
+    Args:
+        control_dir: Control directory, as in `lrwatch.attach`.
+        **options: The other arguments of `lrwatch.attach`.
+
+    Attributes:
+        watch: The client, from the beginning of the training on.
+    """
+
+    def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
+        super().__init__()
+        self.watch: Client | None = None
+        self._arguments: dict[str, Any] = {"control_dir": control_dir, **options}
+
+    @property
+    def _scale(self) -> float:
+        """The scale of the next step."""
+        return 1.0 if self.watch is None else self.watch.scale
+
+    def _attach(
+        self, optimizer: object, start_step: int, state: Mapping[str, Any] | None = None, **defaults: Any
+    ) -> Client:
+        """Close the client of an earlier training, attach a new one, and restore it at `start_step`.
+
+        Args:
+            optimizer: Optimizer or adapter, as in `lrwatch.attach`.
+            start_step: Optimizer steps done before.
+            state: State of the client to continue from, or None.
+            **defaults: Other arguments of `lrwatch.attach`; those of the constructor override them.
+
+        Returns:
+            The new client.
+        """
+        self._close()
+        self.watch = watch = attach(optimizer, **{"start_step": start_step, **defaults, **self._arguments})
+        if state is not None:
+            watch.load_state_dict({**state, "step": start_step})
+        return watch
+
+    def _step(self, step: int | None = None, **metrics: Any) -> None:
+        """Report a step to the client."""
+        if self.watch is not None:
+            self.watch.step(step, **metrics)
+
+    def _state(self) -> dict[str, Any]:
+        """Return the state of the client; an empty one where there is none."""
+        return {} if self.watch is None else self.watch.state_dict()
+
+    def _close(self) -> None:
+        """Write the waiting metrics and the last state; the scale stays in force."""
+        if self.watch is not None:
+            self.watch.close()
+
+
+class RoundAdapter(Adapter):
+    """Adapter of a boosting library: the callback asks for the scale in each round, and reports the rate that it used.
+
+    Args:
+        name: Name of the library.
+
+    Attributes:
+        wanted: The scale was set, or no round has reported yet.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.wanted = True
+        self._sample: LearningRates | None = None
+
+    def set(self, scale: float) -> None:
+        """Do nothing now: the next round asks the client for the scale."""
+        self.wanted = True
+
+    def used_rate(self, rate: float, scale: float) -> None:
+        """Record the schedule's rate and the scale of a round."""
+        self.wanted = False
+        self.lr = rate * scale
+        self._sample = LearningRates(scale, {"0": rate}, {"0": rate * scale})
+
+    def sample(self) -> LearningRates | None:
+        """Return the rates of the newest round."""
+        return self._sample
+
 
 def all_ranks() -> dict[str, Any]:
-    """The argument `ranks` of `attach`, where this training has several processes that talk by `torch.distributed`."""
+    """Return the argument `ranks` of `attach` if this training has several processes in `torch.distributed`, else nothing."""
     distributed: Any = getattr(sys.modules.get("torch"), "distributed", None)
     if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
         return {}
@@ -16,7 +110,7 @@ def all_ranks() -> dict[str, Any]:
 
 
 def scalars(logs: object) -> dict[str, Any]:
-    """What of a framework's logs `Client.step` can take: single numbers, under names other than its own argument."""
+    """Return those logs of a framework that `Client.step` takes: single numbers, under names other than its own arguments."""
     if not isinstance(logs, Mapping):
         return {}
     return {

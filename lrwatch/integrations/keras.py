@@ -4,16 +4,16 @@
 
     model.fit(..., callbacks=[lrwatch.keras.LrwatchCallback("runs/a/lrwatch")])
 
-The learning rate is multiplied where the optimizer uses it, within one step. Whoever else reads or writes it
-(`LearningRateSchedule`, `ReduceLROnPlateau`, `LearningRateScheduler`, a checkpoint) sees the schedule's own.
+The learning rate is multiplied where the optimizer uses it, within one step. Other readers and writers
+(`LearningRateSchedule`, `ReduceLROnPlateau`, `LearningRateScheduler`, a checkpoint) see the schedule's own rate.
 
-The factor is a variable of the optimizer. On JAX a value of any other kind is baked into the compiled step, where nothing
-changes it any more; so one step is compiled, and the state of the model is fetched only when there is a new scale. What is
-saved holds no trace of the variable, and can be loaded with lrwatch and without.
+The factor is a variable of the optimizer. On JAX a value of any other kind becomes a constant of the compiled step. With a
+variable one step is compiled, and the state of the model is fetched only when there is a new scale. Saved files hold no trace
+of the variable, and load with lrwatch and without.
 
 A Keras checkpoint has no room for anything else. So the control directory keeps, for each checkpoint that is written
-(`.keras`, `.weights.h5`, `BackupAndRestore`), the state of that moment under a fingerprint of optimizer and weights, and a
-training that goes on from one of them goes on at its scale. One that begins at step 0, or with weights of another run, begins at 1.
+(`.keras`, `.weights.h5`, `BackupAndRestore`), the state of that moment under a fingerprint of optimizer and weights. A training
+that continues from one of them continues at its scale. One that begins at step 0, or with weights of another run, begins at 1.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from typing import Any
 
 import keras
 
-from lrwatch.client import Client, attach
-from lrwatch.client.adapter import Adapter, Sample
-from lrwatch.integrations._base import scalars
+from lrwatch.client import Client
+from lrwatch.client.adapter import Adapter, LearningRates
+from lrwatch.integrations._base import CallbackBase, scalars
 from lrwatch.protocol import ProtocolError, publish, read_control_file
 
 # The file of the states, by fingerprint of the checkpoint.
 CHECKPOINTS_NAME = "keras_checkpoints.json"
-# Newest checkpoints whose states are kept: what a control file may hold, with room to spare.
+# Number of newest checkpoints whose states are kept: a control file holds them, with room to spare.
 MAX_CHECKPOINTS = 128
-# Numbers of each variable that are looked at. They are enough to tell two checkpoints apart, and quickly fetched.
+# Numbers of each variable in a fingerprint. They are enough to tell two checkpoints apart, and quickly fetched.
 _FINGERPRINT_NUMBERS = 256
 
 
-class LrwatchCallback(keras.callbacks.Callback):
+class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
     """Lets lrwatch scale the learning rate of `Model.fit`.
 
-    It has no `on_train_batch_end`: with one, Keras would wait for the numbers of every batch. The metrics file gets
-    what an epoch ends with.
+    It has no `on_train_batch_end`: with one, Keras would wait for the numbers of every batch. The metrics file gets the logs
+    of an epoch's end.
 
     Args:
-        control_dir: Where the two sides meet, as in `lrwatch.attach`.
+        control_dir: Control directory, as in `lrwatch.attach`.
         **options: The other arguments of `lrwatch.attach`.
 
     Attributes:
@@ -56,29 +56,22 @@ class LrwatchCallback(keras.callbacks.Callback):
     """
 
     def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
-        super().__init__()
-        self.watch: Client | None = None
         self._directory = os.path.abspath(os.fspath(control_dir))  # noqa: PTH100  fixed now: the script may chdir
-        self._options = options
+        super().__init__(self._directory, **options)
         self._link: _Link | None = None
         self._adapter = Adapter()
         self._batches_before = 0
         self._batches_a_step = 1
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Attach, and go on where the same optimizer was trained before."""
-        if self.watch is not None:
-            self.watch.close()
+        """Attach, and continue where the same optimizer was trained before."""
         self._link = _link(self.model, self._directory)
         self._adapter = self._link.adapter(self._model)
-        start_step = self._steps()
-        self.watch = attach(self._adapter, self._directory, **{"start_step": start_step, **self._options})
-        if self._link.client is not None and not self._link.loaded:
-            self.watch.load_state_dict({**self._link.client.state_dict(), "step": start_step})
-        self._link.client = self.watch
+        before = None if self._link.client is None or self._link.loaded else self._link.client.state_dict()
+        self._link.client = self._attach(self._adapter, self._steps(), before)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Look whether a checkpoint was loaded, which other callbacks may do when the training begins."""
+        """Restore the state of a checkpoint that was loaded, which other callbacks may do when the training begins."""
         if self.watch is None or self._link is None:
             return
         if self._link.loaded:
@@ -87,36 +80,33 @@ class LrwatchCallback(keras.callbacks.Callback):
             steps = self._steps()
             if state is not None:
                 self.watch.load_state_dict({**state, "step": steps})
-            elif self.watch.scale != 1.0:  # it was of a training that lrwatch knows nothing of
+            elif self.watch.scale != 1.0:  # a checkpoint of a training without lrwatch
                 self.watch.load_state_dict(_fresh(self.watch.state_dict(), steps))
         self._batches_before = int(self._link.optimizer_of(self._model)._iterations)
         self._batches_a_step = self._link.optimizer_of(self._model).gradient_accumulation_steps or 1
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Count the step that was before this batch, and use what was asked for from this batch on."""
-        if self.watch is not None:
-            done, rest = divmod(self._batches_before + batch, self._batches_a_step)
-            if rest == 0:
-                self.watch.step(done)
+        """Count the step before this batch, and use a new scale from this batch on."""
+        done, rest = divmod(self._batches_before + batch, self._batches_a_step)
+        if rest == 0:
+            self._step(done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Take what the epoch ended with as metrics."""
-        if self.watch is not None and self._link is not None:
-            rate = float(self._link.optimizer_of(self.model).learning_rate)
-            self._adapter.lr = rate * self.watch.scale
-            self.watch.step(self._steps(), **scalars(logs))
+        """Report the logs of the epoch as metrics."""
+        if self._link is not None:
+            self._adapter.lr = float(self._link.optimizer_of(self.model).learning_rate) * self._scale
+            self._step(self._steps(), **scalars(logs))
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Write what waits."""
-        if self.watch is not None:
-            self.watch.close()
+        """Write the waiting metrics."""
+        self._close()
 
     def _steps(self) -> int:
         return int(self.model.optimizer.iterations)
 
 
 class _KerasAdapter(Adapter):
-    """Writes the variable of one optimizer, and keeps neither this nor the model alive."""
+    """Writes the variable of one optimizer, and keeps neither the optimizer nor the model alive."""
 
     name = f"keras/{keras.backend.backend()}"
 
@@ -124,30 +114,35 @@ class _KerasAdapter(Adapter):
         super().__init__()
         self._model = weakref.ref(model)
         self._variable = scale
-        self._sample: Sample | None = None
+        self._sample: LearningRates | None = None
 
     def set(self, scale: float) -> None:
-        """Between two batches."""
+        """Write the variable, between two batches."""
         model = self._model()
         if model is None:
             return
-        if hasattr(model, "jax_state_sync"):  # within an epoch the state is elsewhere on JAX, and would be put back
+        if hasattr(model, "jax_state_sync"):  # within an epoch the state is elsewhere on JAX, and would overwrite this
             model.jax_state_sync()
         self._variable.assign(scale)
         rate = float(model.optimizer.learning_rate)
-        self._sample = Sample(scale, {"0": rate}, {"0": rate * scale})
+        self._sample = LearningRates(scale, {"0": rate}, {"0": rate * scale})
 
-    def sample(self) -> Sample | None:
-        """The rates when the scale was set: to know more, the state of a model on JAX would have to be fetched."""
+    def sample(self) -> LearningRates | None:
+        """Return the rates when the scale was set; later ones would need the state of a model on JAX to be fetched."""
         return self._sample
 
 
 class _Link:
-    """What is put into an optimizer, once for its life.
+    """Hooks of lrwatch in an optimizer, installed once for its life.
+
+    Args:
+        optimizer: The optimizer.
+        directory: Control directory, for the states of checkpoints.
 
     Attributes:
-        client: The last one that scaled it.
-        loaded: Its variables were loaded since anybody looked.
+        client: The last client that scaled the optimizer, or None.
+        loaded: The variables were loaded since the last check.
+        directory: The control directory.
     """
 
     def __init__(self, optimizer: Any, directory: str) -> None:
@@ -160,18 +155,18 @@ class _Link:
 
     @staticmethod
     def optimizer_of(model: Any) -> Any:
-        """The optimizer that steps: mixed precision wraps it in one that scales the loss."""
+        """Return the optimizer that steps: mixed precision wraps it in one that scales the loss."""
         optimizer = model.optimizer
         while hasattr(optimizer, "inner_optimizer"):
             optimizer = optimizer.inner_optimizer
         return optimizer
 
     def adapter(self, model: Any) -> Adapter:
-        """What sets the scale while `model` is trained."""
+        """Return the adapter for a training of `model`."""
         return _KerasAdapter(model, self._scale)
 
     def found(self, directory: str) -> dict[str, Any] | None:
-        """The state that belongs to what the optimizer and the weights are now."""
+        """Return the state that was stored for the present optimizer and weights, or None."""
         state = _read_states(directory).get(self._fingerprint())
         return state if isinstance(state, dict) else None
 
@@ -233,7 +228,7 @@ def _link(model: Any, directory: str) -> _Link:
 
 
 def _fingerprint(optimizer: Any) -> str:
-    """Tells one state of a training from others: the variables of the optimizer, and the weights that it trains."""
+    """Return a hash of the optimizer's variables and the weights that it trains, to identify a checkpoint."""
     digest = hashlib.sha256()
     for variable in [*optimizer.variables, *getattr(optimizer, "_trainable_variables", [])]:
         numbers = keras.ops.convert_to_numpy(keras.ops.reshape(variable, (-1,))[:_FINGERPRINT_NUMBERS])
@@ -256,7 +251,7 @@ def _read_states(directory: str) -> dict[str, Any]:
 
 
 def _remember(directory: str, fingerprint: str, client: Client) -> None:
-    """Keep the state for the checkpoint that is being written; whatever goes wrong, the checkpoint is written."""
+    """Store the state for the checkpoint that is being written; an error never keeps the checkpoint from being written."""
     with contextlib.suppress(Exception):
         states = _read_states(directory)
         states.pop(fingerprint, None)

@@ -1,4 +1,4 @@
-"""optax: the scale is a scalar in the state of the optimizer, so that it is data to the compiled step.
+"""optax: the scale is a scalar in the state of the optimizer, and so an input of the compiled step.
 
 ::
 
@@ -9,13 +9,13 @@
     params, opt_state, loss = train_step(params, opt_state, batch)
     watch.step(loss=loss)
 
-A new scale compiles nothing. It is in every checkpoint of `opt_state`; saving `watch.state_dict()` too keeps what else the
-client knows.
+A new scale compiles nothing. It is in every checkpoint of `opt_state`; save `watch.state_dict()` too to keep the rest of the
+client's state.
 
-`scaled` multiplies the learning rate, one number, before the optimizer uses it. For an optimizer that takes none there is a link
-for the chain, `optax.chain(optimizer, lrwatch.optax.scale_by_lrwatch())`, behind everything that depends on the learning rate. It
-multiplies the updates; compiled, it may change their last bit even at scale 1, because XLA then joins other multiplications
-and additions into one rounding.
+`scaled` multiplies the learning rate, one number, before the optimizer uses it. For an optimizer without a learning rate there is
+a link for the chain, `optax.chain(optimizer, lrwatch.optax.scale_by_lrwatch())`, after everything that depends on the learning
+rate. It multiplies the updates; compiled, it may change their last bit even at scale 1, because XLA then joins other
+multiplications and additions into one rounding.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LrwatchState(NamedTuple):
     """State of the link.
 
     Attributes:
-        scale: What all updates are multiplied by.
+        scale: Factor of all updates, a scalar array.
     """
 
     scale: Any
@@ -59,14 +59,13 @@ class ScaledState(NamedTuple):
 
 
 def scaled(factory: Callable[..., Any]) -> Callable[..., Any]:
-    """`factory`, but with a learning rate that is multiplied by the scale.
+    """Wrap an optimizer factory so that its learning rate is multiplied by the scale.
 
     Args:
-        factory: Of an optimizer, with the learning rate, which may be a schedule, as its first argument: `optax.adamw` and
-            its like.
+        factory: Factory of an optimizer, such as `optax.adamw`, whose first argument is the learning rate or a schedule.
 
     Returns:
-        Takes the arguments of `factory`; the learning rate may be a number or a schedule.
+        A factory with the arguments of `factory`; the learning rate may be a number or a schedule.
     """
 
     def make(learning_rate: Any, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +90,7 @@ def scaled(factory: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def scale_by_lrwatch() -> Any:
-    """An `optax.GradientTransformation` that multiplies the updates by the scale, which is 1 until it is set."""
+    """Return an `optax.GradientTransformation` that multiplies the updates by the scale, which is 1 until it is set."""
 
     def init(params: Any) -> LrwatchState:
         del params
@@ -105,10 +104,10 @@ def scale_by_lrwatch() -> Any:
 
 
 def set_scale(opt_state: Any, scale: float) -> Any:
-    """`opt_state` with another scale, wherever in it the link is.
+    """Return `opt_state` with another scale, at any depth.
 
     Raises:
-        ValueError: There is none.
+        ValueError: It has no link.
     """
     if not _links(opt_state):
         raise ValueError(_MISSING)
@@ -116,41 +115,43 @@ def set_scale(opt_state: Any, scale: float) -> Any:
 
 
 def get_scale(opt_state: Any) -> float:
-    """The scale in `opt_state`; waits for the device.
+    """Return the scale in `opt_state`; waits for the device.
 
     Raises:
-        ValueError: There is none.
+        ValueError: It has no link.
     """
     for link in _links(opt_state):
-        # The shortest number that single precision takes for the same: 0.1 and not 0.10000000149.
+        # The shortest number that is equal in single precision: 0.1 and not 0.10000000149.
         return float(str(np.float32(link.scale)))
     raise ValueError(_MISSING)
 
 
 def follow(watch: Client, opt_state: Any) -> Any:
-    """`opt_state` with the scale that the client says.
+    """Return `opt_state` with the scale of the client.
 
-    Where nothing is new this is a comparison of two numbers, and neither `opt_state` nor the device is looked at. The first
-    call looks: a restored `opt_state` that holds a scale passes it on to a client that has been told nothing yet.
+    Without a new scale this compares two numbers, and reads neither `opt_state` nor the device. The first call reads it: a
+    restored `opt_state` passes its scale on to a client without any command or state yet.
 
     Args:
-        watch: From `lrwatch.attach(None, ...)`.
+        watch: Client of `lrwatch.attach(None, ...)`.
         opt_state: State of the optimizer.
+
+    Returns:
+        The same object if the scale is not new, else a copy.
 
     Raises:
         ValueError: The optimizer is not `scaled`, and has no link.
     """
-    known = _written.get(watch)
-    if (
-        known is None or known[0] != watch._incarnation
-    ):  # load_state_dict: it belongs to an opt_state that was restored too
+    written = _written.get(watch)
+    # Another incarnation means load_state_dict, which belongs to an opt_state that was restored too.
+    if written is None or written[0] != watch._incarnation:
         held, state = get_scale(opt_state), watch.state_dict()
-        if known is None and state["scale"] == 1.0 and not state["generation"]:
+        if written is None and state["scale"] == 1.0 and not state["generation"]:
             watch.load_state_dict({**state, "scale": held})
-        known = (watch._incarnation, held)
+        written = (watch._incarnation, held)
     scale = watch.scale
-    _written[watch] = (known[0], scale)
-    return opt_state if scale == known[1] else set_scale(opt_state, scale)
+    _written[watch] = (written[0], scale)
+    return opt_state if scale == written[1] else set_scale(opt_state, scale)
 
 
 # Client -> its incarnation, and the scale that was written for it.
@@ -166,7 +167,7 @@ def _links(opt_state: Any) -> list[LrwatchState]:
 
 
 def _with(link: LrwatchState, scale: float) -> LrwatchState:
-    """In the type and on the devices of the old one, or the step would be compiled again."""
+    """Return a link with another scale, of the same type and on the same devices, or the step would be compiled again."""
     old = link.scale
     new = jnp.full(jnp.shape(old), scale, old.dtype)
     return LrwatchState(jax.device_put(new, old.sharding) if getattr(old, "committed", False) else new)

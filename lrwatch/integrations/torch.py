@@ -1,4 +1,4 @@
-"""A PyTorch scheduler for people who want no daemon: used as `ReduceLROnPlateau`, decided as the daemon decides.
+"""A PyTorch scheduler for people without a daemon: used as `ReduceLROnPlateau`, with the decisions of the daemon.
 
 ::
 
@@ -23,15 +23,15 @@ from lrwatch.core.events import Command, Effect, Finding
 
 
 class PlateauLR(LRScheduler):
-    """Multiplies the learning rate of every group by what `lrwatch.Controller` says.
+    """Multiplies the learning rate of every group by the scale of `lrwatch.Controller`.
 
     Args:
         optimizer: The optimizer.
         mode: "min" for a loss, "max" for a metric that should rise; "observe" and "suggest" decide and change nothing.
-        **options: The keys of `[detect]` and `[policy]`. None needs to be given.
+        **options: The keys of `[detect]` and `[policy]`, all optional.
 
     Raises:
-        TypeError: `optimizer` is none, or an option is unknown.
+        TypeError: `optimizer` is no optimizer, or an option is unknown.
         ValueError: An option is out of its range.
 
     >>> weight = torch.nn.Parameter(torch.zeros(1))
@@ -62,25 +62,25 @@ class PlateauLR(LRScheduler):
 
     @property
     def findings(self) -> list[Finding]:
-        """What was found so far."""
+        """The findings so far."""
         return self.controller.findings
 
     @property
     def commands(self) -> list[Command]:
-        """What was decided so far, with the reasons."""
+        """The decisions so far, with their reasons."""
         return self.controller.commands
 
     @property
     def effects(self) -> list[Effect]:
-        """What the cuts brought, as far as they are measured."""
+        """The effects of the cuts, as far as they are measured."""
         return self.controller.effects
 
     def step(self, metrics: float | torch.Tensor, epoch: int | None = None) -> None:  # type: ignore[override]
-        """Take the metric of one step (or of one epoch: it is the same as long as it stays the same).
+        """Take the metric of one step, or of one epoch, as long as every call is of the same kind.
 
         Args:
-            metrics: The value; a tensor of one element on whatever device. It may be NaN or infinite.
-            epoch: The number of the step where it is not one more than the last.
+            metrics: The value, a number or a tensor of one element on any device. It may be NaN or infinite.
+            epoch: Number of the step; the default is one more than the last.
         """
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         before = self.scale
@@ -94,18 +94,18 @@ class PlateauLR(LRScheduler):
         self._last_lr = self._rates()
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """The learning rates as they are: what changes them is `step`."""
+        """Return the present learning rates; only `step` changes them."""
         return list(self._rates())
 
     def _rates(self) -> list[float | torch.Tensor]:
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain state for a checkpoint. The learning rates themselves are in the optimizer's."""
+        """Return JSON-plain state for a checkpoint. The learning rates themselves are in the optimizer's state."""
         return {"controller": self.controller.state_dict(), "last_epoch": self.last_epoch, "last_lr": self._last_lr}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The inverse of `state_dict`, on a scheduler made with the same options. Load the optimizer's state as well."""
+        """Restore the result of `state_dict` on a scheduler with the same options. Load the optimizer's state as well."""
         self.controller.load_state_dict(state_dict["controller"])
         self.last_epoch = state_dict["last_epoch"]
         self._last_lr = list(state_dict["last_lr"])

@@ -5,14 +5,14 @@
     trainer = Trainer(..., callbacks=[lrwatch.transformers.LrwatchCallback("runs/a/lrwatch")])
     trainer.train()
 
-The hooks sit on the innermost optimizer, so every `lr_scheduler_type`, gradient accumulation, mixed precision and DeepSpeed go
-on as before. With several processes all of them use one scale from one step on, and only the first touches the control
-directory. The `learning_rate` that the Trainer logs is the schedule's; what was used is `lr` in `metrics.jsonl`.
+The hooks sit on the innermost optimizer, so every `lr_scheduler_type`, gradient accumulation, mixed precision and DeepSpeed work
+as before. With several processes all of them use one scale from one step on, and only the first uses the control directory. The
+`learning_rate` that the Trainer logs is the schedule's; the rate that was used is `lr` in `metrics.jsonl`.
 
-The state is in each checkpoint's `trainer_state.json`, which the Trainer reads at every resume. So a resume goes on at the
-scale of that checkpoint, and of no other, whether or not `restore_callback_states_from_checkpoint` is set, and whatever else
-lies in the output directory. With it set, the arguments of the callback are those of the checkpoint too: the Trainer makes
-a new one of them.
+The state is in each checkpoint's `trainer_state.json`, which the Trainer reads at every resume. So a resume continues at the
+scale of that checkpoint, and of no other, whether or not `restore_callback_states_from_checkpoint` is set, and regardless of
+other files in the output directory. With it set, the arguments of the callback are those of the checkpoint too: the Trainer
+constructs a new callback from them.
 """
 
 from __future__ import annotations
@@ -24,23 +24,21 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from lrwatch.client import Client, attach
-from lrwatch.integrations._base import all_ranks, scalars
+from lrwatch.integrations._base import CallbackBase, all_ranks, scalars
 
 
-class LrwatchCallback(TrainerCallback, ExportableState):
+class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
     """Lets lrwatch scale the learning rate of a `Trainer`.
 
-    Steps are the Trainer's `global_step`, so that they agree with what it logs; what it logs is written to the
-    metrics file.
+    Steps are the Trainer's `global_step`, so that they agree with its logs; its logs are written to the metrics file.
 
     Args:
-        control_dir: Where the two sides meet, as in `lrwatch.attach`.
-        **options: The other arguments of `lrwatch.attach`, those that JSON can say, because the Trainer stores them.
+        control_dir: Control directory, as in `lrwatch.attach`.
+        **options: The other arguments of `lrwatch.attach`; JSON must be able to hold them, because the Trainer stores them.
 
     Attributes:
         watch: The client, from the beginning of the training on.
-        saved: Its state of the last checkpoint that was written or restored, or None.
+        saved: State of the client in the last checkpoint that was written or restored, or None.
 
     Raises:
         TypeError: An option cannot be stored.
@@ -50,51 +48,42 @@ class LrwatchCallback(TrainerCallback, ExportableState):
         if "key_file" in options and options["key_file"] is not None:
             options["key_file"] = os.fspath(options["key_file"])
         try:
-            self._arguments = json.loads(json.dumps({"control_dir": os.fspath(control_dir), **options}))
+            arguments = json.loads(json.dumps({"control_dir": os.fspath(control_dir), **options}))
         except TypeError as error:
             raise TypeError(f"the Trainer stores the arguments of its callbacks as JSON: {error}") from None
-        self.watch: Client | None = None
+        super().__init__(**arguments)
         self.saved: dict[str, Any] | None = None
 
     def state(self) -> dict[str, Any]:
-        """What the Trainer puts into a checkpoint."""
-        if self.watch is not None:
-            self.saved = self.watch.state_dict()
+        """Return the entry for the Trainer's checkpoint."""
+        self.saved = self._state() or self.saved
         return {"args": self._arguments, "attributes": {"saved": self.saved}}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Attach; the Trainer has loaded its optimizer and scheduler by now."""
-        if self.watch is not None:
-            self.watch.close()
-        saved = self._found(state) if state.global_step else None  # else this is a new run, maybe of a used callback
-        self.saved = saved
-        self.watch = attach(kwargs["optimizer"], **{**all_ranks(), **self._arguments, "start_step": state.global_step})
-        if saved is not None:
-            self.watch.load_state_dict({**saved, "step": state.global_step})
+        self.saved = self._found(state) if state.global_step else None  # a used callback may start a new run
+        self._attach(kwargs["optimizer"], state.global_step, self.saved, **all_ranks())
         # Without an entry the Trainer fails at its next checkpoint, when it resumed from one without this callback.
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Count the step."""
-        if self.watch is not None:
-            self.watch.step(state.global_step)
+        self._step(state.global_step)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
-        """Take what the Trainer logs as metrics."""
-        if self.watch is not None:
-            self.watch.step(state.global_step, **scalars(logs))
+        """Report the logs of the Trainer as metrics."""
+        self._step(state.global_step, **scalars(logs))
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Write what waits."""
-        if self.watch is not None:
-            self.watch.close()
+        """Write the waiting metrics."""
+        self._close()
 
     def _found(self, state: TrainerState) -> dict[str, Any] | None:
-        """The client's state in the checkpoint that was loaded."""
+        """Return the client's state in the checkpoint that was loaded, or None."""
         entry: Any = state.stateful_callbacks.get(type(self).__name__)
         if isinstance(entry, list):  # two callbacks of this class, or a Trainer that appends
             entry = entry[-1] if entry else None

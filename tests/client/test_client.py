@@ -63,16 +63,16 @@ def test_steps_are_counted_or_taken_as_given_and_nonsense_is_counted(pair: Calla
 
 
 def test_a_ramp_moves_the_scale_evenly_and_counts_as_applied_at_its_end(pair: Callable[..., Any]) -> None:
-    told: list[float] = []
-    ends = pair(told.append)
+    scales: list[float] = []
+    ends = pair(scales.append)
     ends.send(0.5, ramp_steps=4, apply_at_step=3)
-    seen = []
+    reached = []
     for _ in range(7):
         ends.client.step()
-        seen.append((ends.client.scale, ends.observed.status))
-    assert [scale for scale, _ in seen] == [1.0, 0.875, 0.75, 0.625, 0.5, 0.5, 0.5]
-    assert told == [0.875, 0.75, 0.625, 0.5]
-    assert [status for _, status in seen] == ["pending"] * 5 + ["applied"] * 2
+        reached.append((ends.client.scale, ends.observed.status))
+    assert [scale for scale, _ in reached] == [1.0, 0.875, 0.75, 0.625, 0.5, 0.5, 0.5]
+    assert scales == [0.875, 0.75, 0.625, 0.5]
+    assert [status for _, status in reached] == ["pending"] * 5 + ["applied"] * 2
     assert ends.observed.applied_step == 6
     assert ends.client.state_dict()["commands"] == 1
 
@@ -127,11 +127,11 @@ def test_the_state_survives_json_and_a_resume_goes_on_with_it(pair: Callable[...
     for _ in range(3):
         first.client.step()
     state = json.loads(json.dumps(first.client.state_dict()))
-    told: list[float] = []
-    second = pair(told.append)
+    scales: list[float] = []
+    second = pair(scales.append)
     stale = second.command(0.4)
     second.client.load_state_dict(state)
-    assert told == [0.5]
+    assert scales == [0.5]
     assert second.client.state_dict() == first.client.state_dict()
     hello = second.observed
     assert (hello.status, hello.scale, hello.resumed_from_step, hello.max_token) == ("hello", 0.5, 3, 4)
@@ -303,19 +303,21 @@ watch.close()
             control.publish(wanted)
 
             def applied(generation: int = generation) -> bool:
-                seen = control.read_observed()
-                return seen is not None and seen.observed_generation == generation and seen.status == "applied"
+                observed = control.read_observed()
+                return (
+                    observed is not None and observed.observed_generation == generation and observed.status == "applied"
+                )
 
             eventually(applied, what=f"command {generation} applied")
-            seen = control.read_observed()
-            assert seen is not None
-            assert seen.scale == scale
-            assert seen.effective_lr["0"] == scale * seen.schedule_lr["0"]
+            observed = control.read_observed()
+            assert observed is not None
+            assert observed.scale == scale
+            assert observed.effective_lr["0"] == scale * observed.schedule_lr["0"]
         assert trainer.wait(60) == 0
     finally:
         trainer.kill()
-        _, told = trainer.communicate()
-    assert told == ""
+        _, errors = trainer.communicate()
+    assert errors == ""
     assert not control.errors
     records = [json.loads(line) for line in (control.path / "metrics.jsonl").read_text().splitlines()]
     assert {record["scale"] for record in records} == {1.0, 0.5, 0.25, 0.125}
@@ -326,9 +328,9 @@ watch.close()
 
 
 def test_a_reload_goes_back_to_the_checkpoint_and_keeps_the_smaller_scale(pair: Callable[..., Any]) -> None:
-    told: list[float] = []
+    scales: list[float] = []
     checkpoint: dict[str, Any] = {}
-    ends: Any = pair(told.append, reload=lambda: ends.client.load_state_dict(checkpoint))
+    ends: Any = pair(scales.append, reload=lambda: ends.client.load_state_dict(checkpoint))
     for _ in range(10):
         ends.client.step()
     checkpoint.update(ends.client.state_dict())
@@ -337,7 +339,7 @@ def test_a_reload_goes_back_to_the_checkpoint_and_keeps_the_smaller_scale(pair: 
     before = ends.observed.incarnation
     ends.send(0.5, reload=True)
     ends.client.step()
-    assert (ends.client.scale, told) == (0.5, [1.0, 0.5])
+    assert (ends.client.scale, scales) == (0.5, [1.0, 0.5])
     observed = ends.observed
     assert (observed.status, observed.scale, observed.resumed_from_step) == ("hello", 0.5, 10)
     assert observed.incarnation != before

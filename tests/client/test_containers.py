@@ -31,8 +31,8 @@ def test_deepspeed_steps_one_group_after_another(pair: Any) -> None:
         ends.send(scale)
         ends.client.step()
         engine_optimizer.step()
-        assert base.seen == [[0.1 * scale], [0.2 * scale]]
-        base.seen.clear()
+        assert base.used == [[0.1 * scale], [0.2 * scale]]
+        base.used.clear()
         ends.client.step()
         assert ends.observed.status == "applied"
     assert [group["lr"] for group in base.param_groups] == [0.1, 0.2]
@@ -58,7 +58,7 @@ def test_megatrons_chain_is_scaled_on_top_of_its_own_scheduler(pair: Any) -> Non
             scheduler.step()
         assert ends.client.errors == {}
         assert {group["max_lr"] for part in parts for group in part.param_groups} == {0.1, 0.2, 0.3}
-        return [part.seen for part in parts]
+        return [part.used for part in parts]
 
     plan = {6: 0.5, 11: 0.1, 14: 0.2, 17: 1.0}
     scale = 1.0
@@ -77,7 +77,7 @@ def test_torchtitans_container_is_opened(pair: Any) -> None:
     ends.client.step()
     container.step()
     ends.client.step()
-    assert [part.seen for part in parts] == [[[0.05]], [[0.1]]]
+    assert [part.used for part in parts] == [[[0.05]], [[0.1]]]
     assert ends.observed.effective_lr == {"0.0": 0.05, "1.0": 0.1}
     with pytest.raises(ValueError, match="given twice"):
         lrwatch.attach([container, parts[1]], ends.control.path)
@@ -87,15 +87,15 @@ def test_what_can_be_called_is_called_even_where_it_keeps_an_optimizer(pair: Any
     class Setter:
         def __init__(self, optimizer: Spy) -> None:
             self.optimizer = optimizer
-            self.told: list[float] = []
+            self.scales: list[float] = []
 
         def __call__(self, scale: float) -> None:
-            self.told.append(scale)
+            self.scales.append(scale)
 
     setter = Setter(build(0.1))
     ends = pair(setter)
     ends.send(0.5)
     ends.client.step()
     setter.optimizer.step()
-    assert setter.told == [0.5]
-    assert setter.optimizer.seen == [[0.1]]
+    assert setter.scales == [0.5]
+    assert setter.optimizer.used == [[0.1]]

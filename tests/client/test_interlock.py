@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrwatch.client.interlock import Limits, Standing, forbidden, misaddressed
+from lrwatch.client.interlock import Limits, ScaleState, forbidden, misaddressed
 from lrwatch.protocol import Desired, encode
 
 
@@ -42,38 +42,38 @@ def test_a_trainer_without_a_name_listens_to_any() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "changes", "standing", "code"),
+    ("scale", "changes", "scale_state", "code"),
     [
-        (0.1, {}, Standing(), None),
-        (0.0999, {}, Standing(), "factor_too_large"),
-        (0.03, {}, Standing(0.3), None),
-        (0.8, {}, Standing(0.4), None),
-        (0.81, {}, Standing(0.4), "factor_too_large"),
-        (1e-3, {}, Standing(5e-3), None),
-        (9.9e-4, {}, Standing(5e-3), "out_of_bounds"),
-        (1.01, {}, Standing(), "out_of_bounds"),
-        (0.5, {"not_after_step": 100}, Standing(), None),
-        (0.5, {"not_after_step": 99}, Standing(), "expired"),
-        (0.5, {"groups": {"0": 1.0}}, Standing(), "unsupported"),
-        (0.5, {"groups": {}}, Standing(), None),
-        (0.5, {}, Standing(commands=3), "budget"),
-        (0.5, {}, Standing(last_step=80), None),
-        (0.5, {}, Standing(last_step=81), "too_soon"),
-        (0.5, {}, Standing(0.5, commands=3, last_step=99), None),
+        (0.1, {}, ScaleState(), None),
+        (0.0999, {}, ScaleState(), "factor_too_large"),
+        (0.03, {}, ScaleState(0.3), None),
+        (0.8, {}, ScaleState(0.4), None),
+        (0.81, {}, ScaleState(0.4), "factor_too_large"),
+        (1e-3, {}, ScaleState(5e-3), None),
+        (9.9e-4, {}, ScaleState(5e-3), "out_of_bounds"),
+        (1.01, {}, ScaleState(), "out_of_bounds"),
+        (0.5, {"not_after_step": 100}, ScaleState(), None),
+        (0.5, {"not_after_step": 99}, ScaleState(), "expired"),
+        (0.5, {"groups": {"0": 1.0}}, ScaleState(), "unsupported"),
+        (0.5, {"groups": {}}, ScaleState(), None),
+        (0.5, {}, ScaleState(commands=3), "budget"),
+        (0.5, {}, ScaleState(last_step=80), None),
+        (0.5, {}, ScaleState(last_step=81), "too_soon"),
+        (0.5, {}, ScaleState(0.5, commands=3, last_step=99), None),
     ],
 )
 def test_a_change_must_be_within_the_limits(
-    scale: float, changes: dict[str, Any], standing: Standing, code: str | None
+    scale: float, changes: dict[str, Any], scale_state: ScaleState, code: str | None
 ) -> None:
     limits = Limits(max_commands=3, min_steps_between=20, warmup_steps=99)
-    assert forbidden(command(scale, **changes), step=100, standing=standing, limits=limits) == code
+    assert forbidden(command(scale, **changes), step=100, scale_state=scale_state, limits=limits) == code
 
 
 def test_the_scale_is_locked_during_the_warmup() -> None:
     limits = Limits(warmup_steps=100)
-    assert forbidden(command(0.5), step=100, standing=Standing(), limits=limits) == "warmup"
-    assert forbidden(command(1.0), step=100, standing=Standing(), limits=limits) is None
-    assert forbidden(command(0.5), step=101, standing=Standing(), limits=limits) is None
+    assert forbidden(command(0.5), step=100, scale_state=ScaleState(), limits=limits) == "warmup"
+    assert forbidden(command(1.0), step=100, scale_state=ScaleState(), limits=limits) is None
+    assert forbidden(command(0.5), step=101, scale_state=ScaleState(), limits=limits) is None
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ wild = st.dictionaries(
 def test_whatever_is_on_disk_the_scale_stays_in_bounds_and_moves_in_steps(
     pair: Callable[..., Any], files: list[Any], ramp: int
 ) -> None:
-    told: list[float] = []
-    ends = pair(told.append, max_commands=5, min_scale=0.01)
+    scales: list[float] = []
+    ends = pair(scales.append, max_commands=5, min_scale=0.01)
     for content in files:
         if isinstance(content, bytes):
             raw = content
@@ -124,7 +124,7 @@ def test_whatever_is_on_disk_the_scale_stays_in_bounds_and_moves_in_steps(
         for _ in range(ramp + 2):
             ends.client.step(loss=1.0)
         assert 0.1 - 1e-9 <= ends.client.scale / before <= 2 + 1e-9
-    assert all(0.01 <= scale <= 1.0 for scale in told)
+    assert all(0.01 <= scale <= 1.0 for scale in scales)
     assert ends.client.state_dict()["commands"] <= 5
     assert ends.client._box.errors == {}
     assert ends.observed.scale == ends.client.scale

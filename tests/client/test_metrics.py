@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from lrwatch.client.handoff import QUEUE_LIMIT, Record
+from lrwatch.client.handoff import QUEUE_LIMIT
 from lrwatch.client.metrics import MetricsFile
 
 
@@ -78,7 +78,7 @@ def test_a_line_that_a_killed_process_left_unfinished_is_ended_first(tmp_path: P
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"ste')
     folder = os.open(tmp_path, os.O_RDONLY)
-    MetricsFile().append(folder, [Record(2, 0.0, {}, None, 1.0)])
+    MetricsFile().append(folder, [(2, 0.0, {}, None, 1.0)])
     os.close(folder)
     assert path.read_bytes().split(b"\n")[:2] == [b'{"step": 1}', b'{"ste']
     assert json.loads(path.read_bytes().split(b"\n")[2])["step"] == 2
@@ -88,14 +88,13 @@ def test_what_a_full_disk_did_not_take_is_written_later(tmp_path: Path) -> None:
     # A limit on the size of files is the full disk that any user can have; a child keeps it from the tests.
     script = """
 import os, resource, signal, sys
-from lrwatch.client.mailbox import Record
 from lrwatch.client.metrics import MetricsFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = os.open(sys.argv[1], os.O_RDONLY)
 file = MetricsFile()
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 try:
-    file.append(folder, [Record(step, 0.0, {"loss": 1.0}, None, 1.0) for step in range(50)])
+    file.append(folder, [(step, 0.0, {"loss": 1.0}, None, 1.0) for step in range(50)])
 except OSError:
     print("full", file.ready, file.unsaved)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -112,7 +111,7 @@ def test_nothing_but_a_regular_file_is_written_to(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     file = MetricsFile()
     with pytest.raises(OSError, match="not a regular file"):
-        file.append(folder, [Record(1, 0.0, {}, None, 1.0)])
+        file.append(folder, [(1, 0.0, {}, None, 1.0)])
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match=r"metrics\.jsonl"):

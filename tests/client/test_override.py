@@ -54,7 +54,7 @@ class Hand:
         self.ends.client.step()
 
     def write(self, text: str) -> str:
-        """Write it, let it be seen, -> the answer in observed.json."""
+        """Write it, do a round, and return the answer in observed.json."""
         self.path.write_text(text)
         os.utime(self.path, ns=(0, len(self.used) + hash(text) % 10**9))  # the clock of a file system is coarse
         self.ends.worker.round()
@@ -174,8 +174,8 @@ def test_the_newer_of_file_and_daemon_counts_and_the_older_hears_it(pair: Callab
 
 def test_without_being_asked_for_there_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told: list[float] = []
-    with lrwatch.attach(told.append, "control", override_file="lr_override.txt", poll_seconds=0.005) as watch:
+    scales: list[float] = []
+    with lrwatch.attach(scales.append, "control", override_file="lr_override.txt", poll_seconds=0.005) as watch:
         eventually((tmp_path / "control" / "observed.json").exists)
         monkeypatch.chdir("/")
         (tmp_path / "lr_override.txt").write_text("0.5x")
@@ -185,8 +185,8 @@ def test_without_being_asked_for_there_is_no_such_file(tmp_path: Path, monkeypat
             return watch.scale == 0.5
 
         eventually(scaled)
-    with lrwatch.attach(told.append, tmp_path / "other", poll_seconds=0.005) as watch:
+    with lrwatch.attach(scales.append, tmp_path / "other", poll_seconds=0.005) as watch:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "lr_override.txt").write_text("0.25x")
         watch.step()
-    assert told == [0.5]
+    assert scales == [0.5]

@@ -60,14 +60,14 @@ class Job:
     def hello(self) -> Observed:
         """Wait until the trainer of this life says hello."""
 
-        def said() -> Observed | None:
-            seen = self.control.read_observed()
+        def hello() -> Observed | None:
+            observed = self.control.read_observed()
             assert self.lives, [process.communicate()[1] for process in self.processes if process.poll() is not None]
-            return seen if seen is not None and seen.incarnation != getattr(self, "_before", None) else None
+            return observed if observed is not None and observed.incarnation != getattr(self, "_before", None) else None
 
-        seen = eventually(said, timeout=PATIENCE, what="a hello")
-        self._before = seen.incarnation
-        return seen
+        observed = eventually(hello, timeout=PATIENCE, what="a hello")
+        self._before = observed.incarnation
+        return observed
 
     def command(self, scale: float, incarnation: str, **changes: Any) -> Desired:
         """The next command."""
@@ -78,13 +78,13 @@ class Job:
         return Desired(**(values | changes))
 
     def end(self) -> list[str]:
-        """Wait for all ranks. -> what they said on standard error."""
-        told = []
+        """Wait for all ranks. Return their standard errors."""
+        errors = []
         for process in self.processes:
-            told.append(process.communicate(timeout=PATIENCE)[1])
-            assert process.returncode == 0, told[-1]
+            errors.append(process.communicate(timeout=PATIENCE)[1])
+            assert process.returncode == 0, errors[-1]
         self.processes.clear()
-        return told
+        return errors
 
     def kill(self) -> None:
         """End all ranks by force."""
@@ -140,31 +140,35 @@ class Hostile:
     def turn(self) -> None:
         """Read the answer, and do something."""
         job, chance = self.job, self.chance
-        seen = job.control.read_observed()
-        if seen is None:
+        observed = job.control.read_observed()
+        if observed is None:
             return
-        if seen.status == "applied" and self._sent is not None and seen.observed_generation == self._sent.generation:
-            assert seen.applied_step is not None
-            assert seen.applied_step <= seen.step
-            self.applied[seen.observed_generation] = seen.applied_step, seen.scale
+        if (
+            observed.status == "applied"
+            and self._sent is not None
+            and observed.observed_generation == self._sent.generation
+        ):
+            assert observed.applied_step is not None
+            assert observed.applied_step <= observed.step
+            self.applied[observed.observed_generation] = observed.applied_step, observed.scale
             self._sent = None
-        elif seen.observed_generation == EVIL:  # the answer to ours is hidden by the answer to a forged one
+        elif observed.observed_generation == EVIL:  # the answer to ours is hidden by the answer to a forged one
             self._sent = None
         match chance.randrange(4):
             case 0 if self._sent is None:
-                self._sent = job.command(SCALES[job.generation % len(SCALES)], seen.incarnation)
+                self._sent = job.command(SCALES[job.generation % len(SCALES)], observed.incarnation)
                 job.control.publish(self._sent)
             case 0 if self._sent is not None:  # once more, in case it was torn over before it was read
                 job.control.publish(self._sent)
             case 1:
-                self._tear(seen)
+                self._tear(observed)
             case 2:
                 self._stop(job.processes[0].pid)
 
-    def _tear(self, seen: Observed) -> None:
+    def _tear(self, observed: Observed) -> None:
         """Something in the place of the command, written without any care."""
         chance = self.chance
-        evil = encode(Desired(run="", incarnation=seen.incarnation, generation=EVIL, token=1, scale=1e-300))
+        evil = encode(Desired(run="", incarnation=observed.incarnation, generation=EVIL, token=1, scale=1e-300))
         whole = encode(Desired(run="", incarnation="other", generation=2**50, token=2**50, scale=0.125))
         content = chance.choice([evil[: chance.randrange(len(evil))], evil, whole, b"", chance.randbytes(5000)])
         path = self.job.control.path / "desired.json"
@@ -227,16 +231,16 @@ def test_a_command_counts_from_a_step_that_was_agreed_ahead_and_is_answered_when
 ) -> None:
     training = job(2, steps=3_000, sync_every=50)
     training.start()
-    seen = training.hello()
-    training.control.publish(training.command(0.5, seen.incarnation, apply_at_step=2_000, ramp_steps=3))
+    observed = training.hello()
+    training.control.publish(training.command(0.5, observed.incarnation, apply_at_step=2_000, ramp_steps=3))
     pending = False
 
     def applied() -> Observed | None:
         nonlocal pending
-        seen = training.control.read_observed()
-        assert seen is not None
-        pending = pending or seen.status == "pending"
-        return seen if seen.status == "applied" else None
+        observed = training.control.read_observed()
+        assert observed is not None
+        pending = pending or observed.status == "pending"
+        return observed if observed.status == "applied" else None
 
     answer = eventually(applied, timeout=PATIENCE, what="applied")
     training.end()
@@ -258,17 +262,17 @@ def test_a_job_that_is_killed_and_started_again_goes_on_alike_on_every_rank(job:
         training.hello()  # of the attach; the checkpoint that is loaded then brings another
 
         def resumed(resume: int = resume) -> Observed | None:
-            seen = training.control.read_observed()
-            return seen if seen is not None and (seen.resumed_from_step or 0) == resume else None
+            observed = training.control.read_observed()
+            return observed if observed is not None and (observed.resumed_from_step or 0) == resume else None
 
-        seen = eventually(resumed, timeout=PATIENCE, what="a hello from the checkpoint")
-        training._before = seen.incarnation
-        assert seen.scale == before
-        training.control.publish(training.command(scale, seen.incarnation))
+        observed = eventually(resumed, timeout=PATIENCE, what="a hello from the checkpoint")
+        training._before = observed.incarnation
+        assert observed.scale == before
+        training.control.publish(training.command(scale, observed.incarnation))
 
         def applied(scale: float = scale) -> bool:
-            seen = training.control.read_observed()
-            return seen is not None and seen.status == "applied" and seen.scale == scale
+            observed = training.control.read_observed()
+            return observed is not None and observed.status == "applied" and observed.scale == scale
 
         eventually(applied, timeout=PATIENCE, what="applied")
         answer = training.control.read_observed()
@@ -302,13 +306,13 @@ def _checkpoints(home: Path) -> list[int]:
 def test_ranks_that_differ_take_no_command_and_say_so_once(job: Callable[..., Job]) -> None:
     training = job(2, steps=1_000, stray=5)
     training.start()
-    seen = training.hello()
-    training.control.publish(training.command(0.5, seen.incarnation))
-    told = training.end()
+    observed = training.hello()
+    training.control.publish(training.command(0.5, observed.incarnation))
+    errors = training.end()
     for rank in range(2):
         assert set(training.scales(rank)) == {1.0}
         assert training.state(rank)["errors"]["ranks_differ"] > 10
-        assert told[rank].count("the ranks differ") == 1
+        assert errors[rank].count("the ranks differ") == 1
     last = training.control.read_observed()
     assert last is not None
     assert last.status == "pending"

@@ -61,13 +61,13 @@ def test_whatever_the_file_system_does_the_training_goes_on_and_ends_in_time(
     assert (tmp_path / "trace").stat().st_size > 0, "no fault was injected"
     assert found["longest"] < 0.05, "the training thread worked on a file"
     assert found["closing"] < CLOSE_SECONDS + 1.0
-    told = [line for line in ended.stderr.splitlines() if not line.startswith("strace:")]
+    messages = [line for line in ended.stderr.splitlines() if not line.startswith("strace:")]
     if "error" in fault:
         assert found["errors"]["io"] > MAX_FAILURES, "errors of a disk may pass, so it does not give up"
-        assert len(told) == 1
-        assert "The training goes on" in told[0]
+        assert len(messages) == 1
+        assert "The training continues" in messages[0]
     else:
-        assert told == []
+        assert messages == []
 
 
 def test_errors_that_will_not_cease_end_the_client_with_one_warning_and_the_scale_stays(

@@ -44,12 +44,12 @@ class Spy(torch.optim.AdamW):
     """Notes the learning rates inside its own step, where they count."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.seen: list[list[float]] = []
+        self.used: list[list[float]] = []
         self.fail = False
         super().__init__(*args, **kwargs)
 
     def step(self, closure: Any = None) -> Any:
-        self.seen.append([float(group["lr"]) for group in self.param_groups])
+        self.used.append([float(group["lr"]) for group in self.param_groups])
         if self.fail:
             raise RuntimeError("inside step")
         return super().step(closure)
@@ -77,7 +77,7 @@ def drive(optimizer: Any, scheduler: Any, after: Callable[[int], None]) -> list[
         if scheduler is not None:
             scheduler.step(1.0) if isinstance(scheduler, schedulers.ReduceLROnPlateau) else scheduler.step()
         after(step)
-    return list(optimizer.seen)
+    return list(optimizer.used)
 
 
 @pytest.mark.filterwarnings("ignore:.*epoch parameter in `scheduler.step:UserWarning")
@@ -144,7 +144,7 @@ def test_scale_one_after_another_scale_touches_nothing(pair: Any) -> None:
     rate = optimizer.param_groups[0]["lr"]
     optimizer.step()
     assert optimizer.param_groups[0]["lr"] is rate
-    assert optimizer.seen == [[0.005], [0.01]]
+    assert optimizer.used == [[0.005], [0.01]]
 
 
 @pytest.mark.parametrize("lr", ["float", "tensor", "shared"])
@@ -167,7 +167,7 @@ def test_an_exception_inside_step_leaves_no_scaled_rate_behind(lr: str, pair: An
 
     crash()
     optimizer.step()  # repaired before this step, so it is scaled once
-    assert optimizer.seen[0] == optimizer.seen[1]
+    assert optimizer.used[0] == optimizer.used[1]
     assert rate() == rates
 
     crash()
@@ -189,7 +189,7 @@ def test_a_rate_that_was_written_after_a_failed_step_is_kept_and_counted(pair: A
     optimizer.fail = False
     optimizer.param_groups[0]["lr"] = 0.3
     optimizer.step()
-    assert optimizer.seen[-1] == [0.15]
+    assert optimizer.used[-1] == [0.15]
     assert optimizer.param_groups[0]["lr"] == 0.3
     assert ends.client.errors == {"lr_written_after_failed_step": 1}
 
@@ -216,7 +216,7 @@ def test_a_resume_neither_doubles_nor_loses_the_scale(pair: Any) -> None:
     assert hello.incarnation != before
     assert (hello.status, hello.scale, hello.resumed_from_step, hello.observed_generation) == ("hello", 0.5, 5, 1)
     resumed.step()
-    assert resumed.seen == [[again.get_last_lr()[0] * 0.5]]
+    assert resumed.used == [[again.get_last_lr()[0] * 0.5]]
     assert again.get_last_lr() == scheduler.get_last_lr()
 
 
@@ -235,7 +235,7 @@ def test_groups_are_read_at_the_time_of_the_step(pair: Any) -> None:
     extra.grad = torch.ones(1)
     optimizer.add_param_group({"params": [extra], "lr": 0.08})
     optimizer.step()
-    assert optimizer.seen == [[0.005], [0.01], [0.005, 0.01, 0.04]]
+    assert optimizer.used == [[0.005], [0.01], [0.005, 0.01, 0.04]]
     assert [group["lr"] for group in both] == [0.01, 0.02, 0.08]
 
 
@@ -267,7 +267,7 @@ def test_the_innermost_optimizer_is_scaled_whatever_it_is_wrapped_in(pair: Any) 
     ends.send(0.5)
     ends.client.step()
     wrapper.step()
-    assert optimizer.seen == [[0.005]]
+    assert optimizer.used == [[0.005]]
 
 
 def test_one_optimizer_cannot_be_scaled_by_two_clients(tmp_path: Path, pair: Any) -> None:
@@ -283,7 +283,7 @@ def test_one_optimizer_cannot_be_scaled_by_two_clients(tmp_path: Path, pair: Any
     optimizer.step()
     with lrwatch.attach(optimizer, tmp_path):
         optimizer.step()
-    assert optimizer.seen == [[0.005], [0.01]]
+    assert optimizer.used == [[0.005], [0.01]]
 
 
 def test_an_optimizer_that_cannot_be_scaled_goes_on_with_its_schedule(pair: Any) -> None:
@@ -319,4 +319,4 @@ def test_a_command_counts_as_applied_only_after_an_optimizer_step_used_it(pair: 
     observed = ends.observed
     assert (observed.status, observed.applied_step, observed.scale) == ("applied", 4, 0.5)
     assert observed.effective_lr["0"] == 0.5 * observed.schedule_lr["0"]
-    assert optimizer.seen == [[0.005]]
+    assert optimizer.used == [[0.005]]

@@ -46,12 +46,12 @@ class Spy(torch.optim.AdamW):
     """Notes the learning rates inside its own step, and may raise there."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.seen: list[tuple[int, list[float]]] = []
+        self.used: list[tuple[int, list[float]]] = []
         self.loop_step, self.fail = 0, False
         super().__init__(*args, **kwargs)
 
     def step(self, closure: Any = None) -> Any:
-        self.seen.append((self.loop_step, [float(group["lr"]) for group in self.param_groups]))
+        self.used.append((self.loop_step, [float(group["lr"]) for group in self.param_groups]))
         if self.fail:
             self.fail = False
             raise RuntimeError("inside step")
@@ -157,10 +157,10 @@ def test_what_each_step_uses_is_the_schedules_rate_times_the_scale(
         return loop
 
     plain, scaled = run(False), run(True)
-    assert [step for step, _ in scaled.optimizer.seen] == [step for step, _ in plain.optimizer.seen]
+    assert [step for step, _ in scaled.optimizer.used] == [step for step, _ in plain.optimizer.used]
     if kind == "mixed precision" and lr != "fused":  # a fused optimizer is called, and skips the step itself
-        assert SKIPPED.isdisjoint(step for step, _ in scaled.optimizer.seen)
-    for (step, bases), (_, rates) in zip(plain.optimizer.seen, scaled.optimizer.seen, strict=True):
+        assert SKIPPED.isdisjoint(step for step, _ in scaled.optimizer.used)
+    for (step, bases), (_, rates) in zip(plain.optimizer.used, scaled.optimizer.used, strict=True):
         for base, rate in zip(bases, rates, strict=True):
             product = base * scale_at(step) if lr != "tensor" else float(torch.tensor(base) * scale_at(step))
             assert rate == product, step

@@ -32,12 +32,12 @@ def test_the_directory_is_made_for_its_owner_alone(pair: Callable[..., Any]) -> 
 
 
 def test_a_command_goes_from_pending_to_applied(pair: Callable[..., Any]) -> None:
-    told: list[float] = []
-    ends = pair(told.append)
+    scales: list[float] = []
+    ends = pair(scales.append)
     assert ends.send(0.5).status == "pending"
-    assert told == []
+    assert scales == []
     ends.client.step()
-    assert told == [0.5]
+    assert scales == [0.5]
     assert ends.observed.status == "pending"
     ends.client.step()
     observed = ends.observed
@@ -61,8 +61,8 @@ def test_a_command_goes_from_pending_to_applied(pair: Callable[..., Any]) -> Non
 def test_a_command_that_is_refused_is_answered_at_once_and_changes_nothing(
     pair: Callable[..., Any], changes: dict[str, Any], code: str
 ) -> None:
-    told: list[float] = []
-    ends = pair(told.append)
+    scales: list[float] = []
+    ends = pair(scales.append)
     ends.send(0.5)
     ends.client.step()
     ends.client.step()
@@ -72,7 +72,7 @@ def test_a_command_that_is_refused_is_answered_at_once_and_changes_nothing(
     assert (answer.status, answer.code) == ("rejected", code)
     assert answer.observed_generation == wanted.generation
     ends.client.step()
-    assert told == [0.5]
+    assert scales == [0.5]
     assert ends.observed.scale == 0.5
 
 
@@ -89,21 +89,21 @@ def test_a_refused_command_does_not_stand_in_the_way_of_the_next(pair: Callable[
 def test_what_was_refused_is_kept_the_newest_of_each_kind(pair: Callable[..., Any]) -> None:
     ends = pair()
 
-    def kept(code: str) -> bytes:
+    def evidence(code: str) -> bytes:
         path: Path = ends.control.path / f"desired.{code}.rejected"
         return path.read_bytes()
 
     for scale in (7.0, 5.0):
         ends.send(scale)
-    assert kept("out_of_bounds") == encode(ends.command(5.0, generation=2))
+    assert evidence("out_of_bounds") == encode(ends.command(5.0, generation=2))
     publish(ends.control.path, "desired.json", b"[" * 60_000)
     assert ends.observed.code == "out_of_bounds"
-    assert kept("too_deep") == b"[" * 60_000
+    assert evidence("too_deep") == b"[" * 60_000
     ends.send(0.5, not_after_step=1)  # let through, and refused by the training thread
     ends.client.step()
     ends.client.step()
     assert ends.observed.code == "expired"
-    assert decode_desired(kept("expired")).scale == 0.5
+    assert decode_desired(evidence("expired")).scale == 0.5
     ends.send(0.5)
     assert len(list(ends.control.path.glob("*.rejected"))) == 3
 

@@ -48,7 +48,9 @@ def test_a_record_is_placed_by_step_then_epoch_then_count(records: list[Record],
     places = []
     for record in records:
         places.extend(place(one_by_one, record).steps.tolist())
-        one_by_one = StepAxis.restore(one_by_one.state())
+        state = one_by_one.state()
+        one_by_one = StepAxis()
+        one_by_one.restore(state)
     assert places == steps
 
 

@@ -27,7 +27,9 @@ def feed(chunks: list[bytes], *, restart: bool = False) -> list[Batch]:
         rest = (rest + chunk)[used:]
         batches.append(batch)
         if restart:
-            reader = Numbers.restore(json.loads(json.dumps(reader.state())))
+            state = json.loads(json.dumps(reader.state()))
+            reader = Numbers()
+            reader.restore(state)
     batch, used = reader.feed(rest, final=True)
     assert used == len(rest)
     return [*batches, batch]

@@ -187,7 +187,7 @@ def test_the_callback_for_composer_goes_on_after_a_resume(tmp_path: Path, monkey
         spy, watched = build(0.1), names["Watch"]()
         trainer = ComposerTrainer([Daemon(watched, plan), watched], [spy], loaded)
         trainer.fit(batches)
-        return spy.seen, trainer.checkpoint()
+        return spy.used, trainer.checkpoint()
 
     before, checkpoint = run({3: 0.5}, 5)
     assert before == [[0.1]] * 2 + [[0.05]] * 3

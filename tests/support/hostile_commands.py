@@ -6,7 +6,6 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ import torch
 from lrwatch.client.attach import _adapter_for
 from lrwatch.client.client import Client
 from lrwatch.client.interlock import Limits
-from lrwatch.protocol import MAX_BYTES, MAX_INT, Desired, RejectionCode, Status, encode, sign
+from lrwatch.protocol import MAX_BYTES, MAX_INT, Desired, encode, replace, sign
 
 KEY = b"0123456789abcdef"
 # Contents for one client, until the next one with other bounds: one that took the highest generation hears nothing more.
@@ -59,24 +58,16 @@ class Target:
             metrics_file=False, start_step=0,
         )  # fmt: skip
         self.worker = self.client._worker
-        self.worker._first_look = False
+        self.worker._commands.first = False
         self.used: list[float] = []
         self.optimizer.register_step_pre_hook(lambda optimizer, *_: self.used.append(optimizer.param_groups[0]["lr"]))
-        self.answers: list[str] = []
-        answer = self.worker._answer
-
-        def noted(desired: Desired, status: Status, code: RejectionCode | None = None) -> None:
-            self.answers.append(code or status)
-            answer(desired, status, code)
-
-        self.worker._answer = noted  # type: ignore[method-assign]
         self.generation = 0
         self.earlier = [self.valid()]
 
     def valid(self) -> bytes:
         """A command that the client may well take."""
         chance, client = self.chance, self.client
-        self.generation = min(max(self.generation, client._box.standing.generation) + 1, MAX_INT)
+        self.generation = min(max(self.generation, client._box.scale_state.generation) + 1, MAX_INT)
         step = client._box.step
         desired = Desired(
             run="a", incarnation=client._incarnation, generation=self.generation,
@@ -96,13 +87,14 @@ class Target:
         assert self.optimizer.param_groups[0]["lr"] == LR
 
     def consider(self, raw: bytes) -> str:
-        """Give it to the client. -> what became of it."""
-        before = self.worker.errors.copy()
-        del self.answers[:]
+        """Give it to the client, and return the answer or the reason under which it was counted."""
+        state, errors = self.worker.state, self.worker.errors.copy()
         self.worker.consider(raw)
-        counted = list((self.worker.errors - before).elements())
-        assert len(counted) + len(self.answers) == 1, (raw[:300], counted, self.answers)
-        return (counted + self.answers)[0]
+        counted = list((self.worker.errors - errors).elements())
+        after = self.worker.state
+        answered = [] if after is state else [after.code or after.status]
+        assert len(counted) + len(answered) == 1, (raw[:300], counted, answered)
+        return (counted + answered)[0]
 
 
 def _changed(target: Target, change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -220,5 +212,5 @@ def assault(count: int, seed: int) -> Counter[tuple[str, str]]:
         assert not target.client._box.errors, target.client._box.errors
         assert not target.worker.errors["internal"]
         target.client.close()
-        outcomes["", "changes of the scale"] += target.client._box.standing.commands
+        outcomes["", "changes of the scale"] += target.client._box.scale_state.commands
     return outcomes

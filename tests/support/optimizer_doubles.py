@@ -14,11 +14,11 @@ class Spy(torch.optim.SGD):
     """Notes the learning rates inside its own step."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.seen: list[list[float]] = []
+        self.used: list[list[float]] = []
         super().__init__(*args, **kwargs)
 
     def step(self, closure: Any = None) -> Any:
-        self.seen.append([group["lr"] for group in self.param_groups])
+        self.used.append([group["lr"] for group in self.param_groups])
         return super().step(closure)
 
 

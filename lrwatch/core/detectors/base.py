@@ -83,7 +83,7 @@ class Detector(Checkpointed, ABC, Generic[SampleT]):
         KIND: The kind of its findings, the same that `REGISTRY` and saved states know it by.
         NEEDS: What its samples are. A "metric" detector gets every watched metric, each in an instance of its own.
         SCOPE: When `restart` is called: "phase" at each new phase and where the steps go back, "run" only there, "log"
-            never. A "phase" detector is also fed again the samples of a phase that came before the phase was known.
+            never. A "phase" detector is also fed again the samples of a phase that came before its first step was known.
         FINITE_ONLY: Whether samples that are not finite are left out. If not, it gets every sample at once; if so, in
             groups of 16, and its findings count as made at the last sample of the group.
         SCALE_INVARIANT: Whether other units of the metric change nothing but the numbers; held by the conformance suite.

@@ -10,7 +10,7 @@ Scale-free, and blind on purpose to what is not divergence: single spikes (a med
 rise of a training loss after a learning-rate cut (a few per cent of what was gained), a curriculum that gets harder, and
 noise. By simulation of 20 runs a cell of 8000 values (falling, flat, a cut, a slow rise by 12 % of the gain, a step or a
 bump of 20 %; noise of 1, 10 and 30 % of the gain), none is called divergent under white, sawtooth and AR(0.9) noise, about
-1 % under a logger's smoothing of 0.98, 5 % under AR(0.99), which in 8000 values is hardly told from a rise. A loss that
+1 % under a logger's smoothing of 0.98, 5 % under AR(0.99), which in 8000 values is hardly distinguishable from a rise. A loss that
 gives back 60 % of its gain in 800 values is found after about 390 values with noise of 1 % of the gain, 1000 with 10 %,
 2000 to 3400 with 30 %. A slow rise that is small against the noise is not found at all: what is less than a quarter of the
 gain is what healthy runs do, too. Runs that start at their best level (fine-tuning) are judged by the noise alone.
@@ -38,10 +38,10 @@ LOST = 0.25
 # In standard deviations of single values.
 NOISES = 8.0
 
-# Newest medians that tell how far the metric wanders by itself: a thousand values.
+# Newest medians that show how far the metric wanders by itself: a thousand values.
 WANDERED = 64
 
-# With fewer medians nothing can be told.
+# With fewer medians there is no estimate.
 MIN_WANDERED = 6
 
 # Groups between two medians whose difference is a step of that, at the most: 128 values, longer than the memory of noise that a
@@ -96,7 +96,7 @@ class DivergenceDetector(Detector[float]):
         ordered = sorted(self._sign * value for value in self._group)
         median = ordered[GROUP // 2]
         noise = MAD_TO_SD * sorted(abs(value - median) for value in ordered)[GROUP // 2]
-        if len(set(ordered)) < GROUP:  # ties: the log rounds, and of noise less than a digit nothing is seen
+        if len(set(ordered)) < GROUP:  # ties: the log rounds, and noise of less than a digit is invisible
             gaps = [after - before for before, after in pairwise(ordered) if after > before]
             self._digit = min([self._digit or math.inf, *gaps]) if gaps else self._digit
             noise = max(noise, self._digit)
@@ -126,7 +126,7 @@ class DivergenceDetector(Detector[float]):
         )
 
     def _wander(self) -> float:
-        """Standard deviation of medians around their trend, from the steps between them; infinite where they are few."""
+        """Return the standard deviation of medians around their trend, from the steps between them; infinite for few."""
         medians = self._medians
         if len(medians) < MIN_WANDERED:
             return math.inf

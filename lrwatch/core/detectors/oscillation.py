@@ -2,21 +2,21 @@
 
 What it accumulates, over segments of SEGMENT values of one phase: the mean square of the differences of neighbours over that
 of values two apart, the median difference of neighbours, the mean of the values, and, only while there is something to and fro,
-how alike values are that lie up to half a segment apart. Two signs are told; nothing is done for a single value but to keep it.
+the autocorrelation at lags of up to half a segment. It looks for two signs; a single value is only stored.
 
 *To and fro.* Where a step overshoots, every second value is worse. Differences of values two apart are then smaller than those
 of neighbours; with independent values they are alike, with positive correlation or a trend they are larger, so that smoothing,
 sawtooths and slow waves are never taken for it. The statistic is 1 - G2/G1 (close kin to von Neumann's ratio, Ann. Math.
 Statist. 12, 1941, and trend-immune); under independent values its variance is 2/n. Batches that come again in the same order
-betray themselves: values an order apart are more alike than those two apart, and nothing is said. What lasts is called
+betray themselves: values an order apart are more alike than those two apart, and nothing is reported. What lasts is called
 "period 2", what dies out after a few values "negative correlation". Two kinds of batches in turn look like the former, which
 the message says.
 
 *Noise.* The scatter of neighbours is NOISIER times what it was at its least in this phase, in two segments running, and the
-metric is worse than at its best, as a mean over a segment, by half of what the scatter grew by, and surely so. Either alone is
+metric is worse than at its best, as a mean over a segment, by half of what the scatter grew by, at a high confidence. Either alone is
 innocent: a batch size, a slope.
 
-Slow waves are not told: from the metric alone they cannot be told from the order of the data. False findings at these
+Slow waves are not reported: from the metric alone they cannot be distinguished from the order of the data. False findings at these
 settings: none in 5,400 runs of 20,000 values, 200 for each of 27 kinds of noise at two sizes on five curves that fall or
 rest (white, autocorrelated, smoothed, heavy-tailed, skewed, random walk, volatility in clusters, variance that falls or rises tenfold, sawtooths
 of 7 to 3000 values, batches in an order of 3, 5, 33 and 100); 5 % where a smoothing of 0.98 hides noise that grows tenfold. In
@@ -60,7 +60,7 @@ STILL_NOISY = 1.5
 NOISY_SEGMENTS = 2
 
 # The level is worse by half of what the scatter grew by (where the weights are thrown about in two directions or more, the mean
-# rises by as much as the scatter does: both come from the same squares), and surely so: by this many standard errors, from the
+# rises by as much as the scatter does: both come from the same squares), by this many standard errors, from the
 # means of PARTS parts of a segment and the correlation of those, taken for some two standard errors more than so few of them show.
 DEVIATIONS_OF_LEVEL = 4.0
 PARTS = 16
@@ -133,14 +133,14 @@ class OscillationDetector(Detector[float]):
         middle = len(changes) // 2
         scatter = size * (float(np.partition(np.abs(changes), middle)[middle]) / MEDIAN_CHANGE)
         level, error = _level(values)
-        said = [
+        found = [
             self._to_and_fro(step, values, apart / near, scatter),
             self._noise(step, scatter, size * level, size * error),
         ]
-        return [finding for finding in said if finding is not None]
+        return [finding for finding in found if finding is not None]
 
     def _once(self, what: str, *, there: bool, gone: bool) -> bool:
-        """Whether to say it now: it is there, and was not said since it was gone. Between the two nothing changes."""
+        """Whether to report a sign now: it is there, and was not reported since it was gone. Between the two nothing changes."""
         if gone:
             self._reported = [name for name in self._reported if name != what]
         if gone or not there or what in self._reported:

@@ -6,7 +6,7 @@ pairs, for each of under 50 starts, the evidence that validation rises from ther
 e-values is an e-value for that. A finding is made when the sum of these, each times the weight of its start, reaches
 1 over `false_alarms`: while the null hypothesis holds, that happens in the whole life of a run with a probability of at
 most `false_alarms`, however often it is looked at. Besides, validation must have lost at least MIN_LOST of what it had
-gained, as a mean over SMOOTH pairs, so that what is certain and without meaning is not said.
+gained, as a mean over SMOOTH pairs, so that a rise that is certain but without meaning is not reported.
 
 By simulation of healthy runs of 30, 100 and 400 pairs (validation that falls, flattens or never falls, with noise of 3 %), a
 finding is made in 0.2 % to 0.4 % of the runs. Nearly all of those have noise that wanders over ten pairs (AR(0.9)); there it
@@ -42,7 +42,7 @@ MIN_LOST = 0.01
 HEALED = 1.5
 
 # Validation that has gained less than LEARNED times its noise from one block to the next may have learned nothing, and wander; or
-# it overfits from the first on. So much more evidence, in logarithms, is asked there.
+# it overfits from the first on. It takes this many times more evidence there, in logarithms.
 LEARNED = 10.0
 UNLEARNED = 2.0
 
@@ -50,8 +50,7 @@ UNLEARNED = 2.0
 # work for one value does not grow.
 FINE = 256
 
-
-# Blocks that are kept, to see how alike neighbours are; a rise that takes longer is seen from its later half.
+# Blocks that are stored, for the correlation of neighbours; a rise that takes longer is seen from its later half.
 HISTORY = 256
 
 # Starts that are looked at with care, those with the most evidence; to leave out others makes a sum smaller.
@@ -216,7 +215,7 @@ def _width(pairs: int) -> int:
 
 
 def _change(before: float, after: float) -> str:
-    """The size of the change: in percent, or as it is where the level is no base for that."""
+    """Format the size of the change: in percent, or in the metric's unit where the level is no base for that."""
     size = abs(after / 2 - before / 2)
     relative = size / abs(before / 2) if before / 2 else math.inf
     return f"{100 * relative:.3g} %" if relative < 1 else f"{2 * size:.4g}"

@@ -7,17 +7,20 @@ some window, the *upper* confidence bound of the improvement per horizon lies be
 does not cause one. A convex curve is safe: its slope over a past window is steeper than its slope now.
 
 There are two upper bounds of an improvement u with the margin m of its slope, and the lower of them counts, each at its
-share of the error budget. The first is u + m. It tells every rate below the one that is asked for, sooner or later. The
+share of the error budget. The first is u + m. It detects every rate below the required one, sooner or later. The
 second is u + sqrt(u^2 + m^2), the bound of Wald's sequential probability ratio test against a metric that does not
-improve at all: where nothing improves it is as low as the first one, and at a rate near the one that is asked for it errs
+improve at all: where nothing improves it is as low as the first one, and at a rate near the required one it errs
 far less often, so it may have a smaller margin (Wald 1945, Ann. Math. Statist. 16).
 
 The error budget `false_alarms` is for the whole life of a run. It is spent over its horizons, looks and windows, so it holds
-however often the detector looks, also where the mean improves by exactly what is asked for, the hardest case: measured there
+however often the detector looks, also where the mean improves by exactly `min_improvement`, the hardest case: measured there
 over ten horizons, 0.7 % of 2,000 runs had a report, as many as are allowed by then; 2.4 % of those smoothed with 0.98, 1.2 % at
 the most under seven other kinds of noise. It does not hold where noise is correlated over a twentieth of a horizon or more. The
 price: a report comes, in the median, 1.1 horizons after the truth where the noise is small against an improvement worth
 having, later where it is not.
+
+The file is one piece although it has over 400 lines: half of it is this page, the reasons of the constants and the meaning
+of a trend, and the rest is one algorithm whose parts share the windows.
 """
 
 from __future__ import annotations
@@ -45,8 +48,8 @@ WINDOWS = (1.0, 1.5, 2.25, 3.4, 5.0)
 # Looks per horizon: more would answer hardly sooner (a slope over a horizon moves slowly) and cost more.
 LOOKS = 16
 
-# By how many independent looks at one window all looks of a horizon at all windows err as often. By simulation, at exactly
-# the rate that is asked for, over eight kinds of noise: the slope of a window that slides is as rough as a random walk,
+# Effective number of independent tests per horizon (multiple-comparison correction). By simulation, at exactly the
+# required rate, over eight kinds of noise: the slope of a window that slides is as rough as a random walk,
 # since values enter and leave it with the largest weights, so this is more than one or two.
 INDEPENDENT_LOOKS = 8
 
@@ -94,7 +97,7 @@ class Trend:
         samples: Samples of the phase so far.
         detectable: The smallest `min_improvement` (in units of the metric) by which a metric that does not improve at all
             could be told from one that does, by now.
-        span: Steps of the window that the line was fitted to; 0 where that is not known.
+        span: Steps of the window that the line was fitted to; 0 where there is none.
     """
 
     step: int
@@ -125,7 +128,7 @@ class Trend:
 
 
 class _Look(NamedTuple):
-    """What a look is about: what is needed to work it out later.
+    """The state of the windows at a look, from which the trend can be computed later.
 
     Attributes:
         step, samples: Step, and samples of the phase.
@@ -148,16 +151,16 @@ def _margin_now(slope: Slope) -> float:
 
 
 def _upper(improvement: float, plain: float, flat: float) -> float:
-    """The upper bound of an improvement, with the margins of the two bounds; see the module."""
+    """Return the upper bound of an improvement, given the margins of the two bounds; see the module."""
     return improvement + min(plain, math.hypot(improvement, flat))
 
 
 @lru_cache(maxsize=4096)
 def _alpha(false_alarms: float, group: int) -> float:
-    """The share of the error budget for one independent look in the `group`-th EQUAL_HORIZONS horizons of a run.
+    """Return the share of the error budget for one independent look in the `group`-th EQUAL_HORIZONS horizons of a run.
 
     The first group has FIRST_PART of the budget, the g-th after it 1/(g(g+1)) of the rest, so all of them have all of it.
-    Phases do not count: what they do is to begin the windows anew.
+    Phases do not count: they only empty the windows.
     """
     part = FIRST_PART if group == 0 else (1 - FIRST_PART) / (group * (group + 1))
     return false_alarms * part / EQUAL_HORIZONS / INDEPENDENT_LOOKS
@@ -335,7 +338,7 @@ class PlateauDetector(TrendDetector):
         return self._trend
 
     def _is_no_news(self, look: _Look, threshold: float) -> bool:
-        """Whether the look surely leads to no finding, to no end of one, and to no interval below `threshold`.
+        """Whether the look is guaranteed to lead to no finding, to no end of one, and to no interval below `threshold`.
 
         An upper bound lies above the estimate. So it is enough to know the estimates, and the bounds where those are too low.
         """
@@ -347,7 +350,7 @@ class PlateauDetector(TrendDetector):
             lines.append(Outline(self._blocks.last(n)))
         if not lines:
             return False
-        # Which window gives the level that the bound is relative to is not known: the highest is the safe one.
+        # Any window may give the level that the bound is relative to: the highest is the safe one.
         needed = threshold * max([abs(line.end) for line in lines]) if threshold > -math.inf else -math.inf
         alpha = self._alpha(look)
         for line in lines:
@@ -369,7 +372,7 @@ class PlateauDetector(TrendDetector):
         return True
 
     def _asked(self, level: float) -> float:
-        """The improvement that is asked for, in units of the metric."""
+        """Return the required improvement in units of the metric."""
         return self._options.min_improvement * (level if self._options.relative else 1.0)
 
     def _alpha(self, look: _Look) -> float:

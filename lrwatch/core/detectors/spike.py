@@ -9,12 +9,13 @@ A value is *high* when it lies more than HIGH scales above the centre. A spike i
 neighbours, or a single one beyond what the tail of the metric itself lets expect once in 1/RARE groups (a Frechet tail
 through two quantiles of the group maxima: de Haan & Ferreira 2006, "Extreme Value Theory"), so that noise with heavy tails is
 not taken for spikes. Where neighbours are alike, as a logger's smoothing makes them, several high values in a row are no more
-than one, and the tail alone decides. That is told by turning points, of which independent values of any distribution have two
-thirds (Bienayme 1874). A spike ends with BACK values in a row that are less than RECOVERED scales above the centre; it is said
-then. What stays away for more than LONGEST values is a level shift, an epoch's sawtooth or divergence, and is left to those.
+than one, and the tail alone decides. The share of turning points shows it: two thirds for independent values of any
+distribution (Bienayme 1874). A spike ends with BACK values in a row that are less than RECOVERED scales above the centre; it
+is reported then. What stays away for more than LONGEST values is a level shift, an epoch's sawtooth or divergence, and is left
+to those.
 
 An isolated spike is no reason to act: PaLM's did not come back when the same batches were seen again from an earlier
-checkpoint (Chowdhery et al. 2022, section 5.1). So one is said, and the next ones not before they are RECURRING in WINDOW
+checkpoint (Chowdhery et al. 2022, section 5.1). So one is reported, and the next ones not before they are RECURRING in WINDOW
 values (OLMo counts spikes in much the same way: OLMo 2, 2025, section 3), or after WINDOW values without any. Severity is
 the height in scales.
 
@@ -47,7 +48,7 @@ GROUPS = 64
 MIN_GROUPS = 8
 TAIL_GROUPS = 8
 
-# With fewer maxima the tail is not known, and a single value is no spike.
+# With fewer maxima there is no estimate of the tail, and a single value is no spike.
 MIN_TOPS = 32
 
 # The quartiles of Gaussian noise lie this many standard deviations apart.
@@ -56,12 +57,12 @@ QUARTILES = 1.349
 # In scales above the centre. Skewed noise (log-normal of deviation 0.8) is there three times in a thousand values.
 HIGH = 10.0
 
-# So many high values among so many neighbours are no chance: 3e-7 even there.
+# This many high values among this many neighbours are no chance: 3e-7 even there.
 HIGH_VALUES = 3
 NEAR = 5
 
 # Share of turning points below which neighbours are alike. Independent values have 0.667, an autoregression 0.61 with a
-# coefficient of 0.3 and 0.52 with 0.9. The newest ring weighs NEWS: the share is that of some 450 values, and known to 0.02.
+# coefficient of 0.3 and 0.52 with 0.9. The newest ring weighs NEWS: the share is that of some 450 values, and accurate to 0.02.
 TURNING = 0.6
 NEWS = 0.25
 
@@ -81,7 +82,7 @@ LEAST_RATIO = 1.45
 # A ratio beyond this is noise without any scale, where no single value is a spike.
 LARGEST_RATIO = 100.0
 
-# So many values in a row below so many scales end a spike. Half of what makes a value high: a metric that jumps by little
+# This many values in a row below this many scales end a spike. Half of what makes a value high: a metric that jumps by little
 # more than that and stays has not come back when its noise dips.
 BACK = 3
 RECOVERED = HIGH / 2
@@ -263,6 +264,6 @@ class SpikeDetector(Detector[float]):
 
 
 def _turning(values: list[float]) -> float:
-    """The share of values that are larger or smaller than both neighbours."""
+    """Return the share of values that are larger or smaller than both neighbours."""
     turns = [(a < b) != (b < c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
     return turns.count(True) / len(turns)

@@ -1,11 +1,11 @@
 """Stalled: no sample has come for much longer than this run takes between samples.
 
-What it accumulates: the newest GAPS times between arrivals of new samples, in seconds, as who reads the logs sees them, and the
+What it accumulates: the newest GAPS times between arrivals of new samples, in seconds, as the reader of the logs sees them, and the
 longest one of all. A run is stalled when nothing has come for TIMES times the median gap, for twice the longest gap that it
-came back from (an evaluation, a checkpoint), and for at least LEAST seconds. It is said once, and again only after samples
+came back from (an evaluation, a checkpoint), and for at least LEAST seconds. It is reported once, and again only after samples
 came. False alarms: whatever takes more than twice as long as it ever took looks stalled; nothing else does.
 
-It needs a clock, so it is asked by the daemon, and has nothing to say of a log that is replayed.
+It needs a clock, so the daemon feeds it its polls of the log. A replay has no such polls, and never reports a stall.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class StalledDetector(Detector[Poll]):
 
     @property
     def patience(self) -> float | None:
-        """Seconds of silence after which the run is stalled, or None while its pace is not known."""
+        """Seconds of silence after which the run is stalled, or None while too few gaps are recorded."""
         if len(self._gaps) < MIN_GAPS:
             return None
         return max(LEAST, TIMES * sorted(self._gaps)[len(self._gaps) // 2], LONGEST * self._longest)

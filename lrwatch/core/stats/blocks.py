@@ -23,7 +23,7 @@ RING = 64
 # No clipping before this many values: a median of fewer says little.
 MIN_RING = 16
 
-# Fewer values than this are dealt with one by one: it costs less than to call numpy, or to sort 64 values anew.
+# Fewer values than this are handled one by one: it costs less than to call numpy, or to sort 64 values again.
 FEW = 8
 
 # Values that are clipped by the same centre and scale. On a line without noise the newest of so many lies 2.7 of what
@@ -38,7 +38,7 @@ CLIP = 3.0
 # The median absolute deviation of Gaussian noise is its standard deviation over this.
 MAD_TO_SD = 1.4826
 
-# Blocks kept at the most. Merging halves them, so there are never fewer than half; five horizons of 128 blocks fit.
+# Largest number of blocks. Merging halves them, so there are never fewer than half; five horizons of 128 blocks fit.
 CAPACITY = 1280
 
 
@@ -117,11 +117,11 @@ class Blocks(Checkpointed):
         return self._count
 
     def last(self, n: int) -> Floats:
-        """The newest `n` block means (a view, shape (n,))."""
+        """Return the newest `n` block means (a view, shape (n,))."""
         return self._means[self._count - n : self._count]
 
     def before(self, end: int, n: int) -> Floats:
-        """The `n` block means in front of the one with index `end` (a view, shape (n,))."""
+        """Return the `n` block means before the one with index `end` (a view, shape (n,))."""
         return self._means[end - n : end]
 
     def extend(self, values: Sequence[float] | Floats) -> None:

@@ -1,6 +1,6 @@
 """Evidence that a curve rises, valid however often it is looked at and from whatever moment on it rises.
 
-An e-process is a number that is computed anew with each block and whose expectation at any moment, whatever made one stop
+An e-process is a number that is updated with each block and whose expectation at any moment, whatever made one stop
 there, is at most 1 as long as the null hypothesis holds. So, by Ville's inequality, it ever reaches 1/alpha with a
 probability of at most alpha. The null hypothesis here is "the mean does not rise": from each block to the next it changes
 by `null` at the most, in any way at all.
@@ -78,7 +78,7 @@ class SlopeProcess:
     12.9
 
     Attributes:
-        start: Number of the first block, for whoever has many of these.
+        start: Number of the first block among all blocks of a `RiseDetector`.
         blocks: How many there were.
     """
 
@@ -155,7 +155,7 @@ class SlopeProcess:
 
     @classmethod
     def restored(cls, state: list[Any]) -> SlopeProcess:
-        """The process that had this state."""
+        """Return the process that had this state."""
         process = cls()
         process.start, process.blocks, process._origin, process._mean = state[:4]
         process._per_unit, process._products, process._residuals = state[4:]
@@ -245,8 +245,8 @@ class Dependence:
     def correlation(self) -> float:
         """Estimated correlation of neighbours, 0 to MAX_CORRELATION."""
         ratio = self._product / self._square if self._square > 0.0 else -0.5
-        seen = min(1 + 2 * ratio, 2 * (SMOOTH - ratio) + 1)
-        shrunk = (self._count * seen + PRIOR_WEIGHT * PRIOR_CORRELATION) / (self._count + PRIOR_WEIGHT)
+        raw = min(1 + 2 * ratio, 2 * (SMOOTH - ratio) + 1)
+        shrunk = (self._count * raw + PRIOR_WEIGHT * PRIOR_CORRELATION) / (self._count + PRIOR_WEIGHT)
         return min(MAX_CORRELATION, max(0.0, shrunk))
 
     @property
@@ -304,7 +304,7 @@ class RiseDetector(Checkpointed):
         self.starts.append(process)
 
     def restart(self) -> None:
-        """What comes is not comparable with what was."""
+        """Drop all starts: later blocks are not comparable with earlier ones."""
         self.starts = []
 
     def log_es(self, variance_factor: float = 1.0) -> list[float]:

@@ -1,7 +1,7 @@
 """A level shift: from one value to the next the metric is worse, and stays there, as when the mix of the data changes.
 
 It is not a loss that rises: on both sides of it the metric may improve. A slope over a window that holds it would tell
-otherwise, so the windows begin anew behind it. Shifts for the better are left where they are: a window that holds one
+otherwise, so the windows begin again behind it. Shifts for the better are left where they are: a window that holds one
 tells too much improvement, never too little.
 
 What it accumulates: medians of groups of GROUP values. A shift is a difference of neighbouring medians that is more than

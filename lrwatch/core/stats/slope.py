@@ -138,7 +138,7 @@ def _basis(n: int) -> _Basis:
     length = float(np.linalg.norm(centred))
     rows[0] = centred / length
     rho = np.array(CORRELATIONS)[:, None]
-    # The first cosine that is kept has one period in two windows: the trend and the curvature take what is lower.
+    # The first cosine that is used has one period in two windows: the trend and the curvature take what is lower.
     angle = np.pi * np.arange(2, len(rows) + 1) / n
     spectrum = (1 - rho) ** 2 / (1 + rho**2 - 2 * rho * np.cos(angle))
     sharp_df = round(SHARP_DF_SHARE * count) if n >= MIN_SHARP_BLOCKS else 0
@@ -157,7 +157,7 @@ def _basis(n: int) -> _Basis:
 
 @lru_cache(maxsize=MAX_BLOCKS)
 def _weights(n: int) -> Floats:
-    """What `n` values are multiplied with to give their slope, their mean and the cosines."""
+    """Return the weights that give the slope, the mean and the cosines of `n` values."""
     rows, length = _basis(n)[:2]
     return np.ascontiguousarray(np.vstack([rows[:1] / length, np.full((1, n), 1 / n), rows[1:]]))
 
@@ -209,17 +209,17 @@ class Outline:
 
 
 def fit(window: Floats, before: Floats | None = None) -> Slope | None:
-    """The slope over `window` (shape (n,), oldest first), or None when it cannot be told.
+    """Return the slope over `window` (shape (n,), oldest first), or None when it cannot be estimated.
 
     None means fewer than MIN_BLOCKS blocks, or values whose squares leave the range of a double. `before`, the same number
-    of blocks in front of it, helps to know how its noise is correlated.
+    of blocks before it, helps to know how its noise is correlated.
     """
     with np.errstate(all="ignore"):
         return fit_quietly(window, before)
 
 
 def fit_quietly(window: Floats, before: Floats | None = None) -> Slope | None:
-    """`fit` for a caller that has told numpy not to warn: doing so costs as much as half of what is done here."""
+    """`fit` for a caller that has silenced the warnings of numpy: doing so costs half as much as the fit itself."""
     n = len(window)
     if n < MIN_BLOCKS:
         return None
@@ -297,7 +297,7 @@ def _noise(noise: Floats, before: Floats | None, basis: _Basis) -> tuple[float, 
 
 
 def _autoregression(pooled: Floats, windows: int, basis: _Basis) -> int:
-    """Which of CORRELATIONS the spectrum `pooled` of so many windows has: none, unless another is clearly more likely."""
+    """Which of CORRELATIONS the spectrum `pooled` of `windows` windows has: none, unless another is clearly more likely."""
     if len(pooled) * windows < MIN_FITTED:
         return 0
     beside = np.partition(pooled[basis.beside], LINE_REACH, axis=1)[:, LINE_REACH]

@@ -37,7 +37,7 @@ def upper_tail(t: float, df: int) -> float:
 
 @lru_cache(maxsize=4096)
 def t_quantile(alpha: float, df: int) -> float:
-    """The t >= 0 that T with `df` degrees of freedom exceeds with probability `alpha` (0 < alpha <= 0.5).
+    """Return the t >= 0 that T with `df` degrees of freedom exceeds with probability `alpha` (0 < alpha <= 0.5).
 
     >>> round(t_quantile(0.025, 12), 3)
     2.179

@@ -1,1 +1,1 @@
-"""JSON logs: a record a line, a record behind a prefix of text, and whole documents."""
+"""JSON logs: a record per line (`lines`), a record behind a text prefix (`prefixed`), whole documents (`document`)."""

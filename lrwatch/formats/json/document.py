@@ -1,40 +1,37 @@
-"""A history that is one JSON document: written anew as a whole, or patched at its end.
+"""The format `json`: a history that is one JSON document, rewritten as a whole or patched at its end.
 
-Half a document says nothing, and nothing of it is consumed: its writer is at work. Two are read for what is complete in
-them: that of CatBoost, which grows in place, and one to which nothing more will be added.
+Half a document is not consumed: its writer is at work. Two kinds of incomplete documents are read for their complete
+parts: that of CatBoost, which grows in place, and one to which nothing will be added.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Batch
 from lrwatch.formats.json.documents import EMPTY, history, is_history
 from lrwatch.formats.json.lines import decoded
 from lrwatch.formats.lines import MAX_LINE_BYTES
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 NOT_A_DOCUMENT = "not a JSON document"
 
-# NUL bytes: a block that a network file system did not fill yet.
+# NUL bytes: a block that a network file system has not filled yet.
 _BLANK = b" \t\r\n\0"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BEGINNING = re.compile(rb'\{\s*"|\[\s*\{\s*"')
 _CATBOOST = re.compile(rb'\{\s*"meta"\s*:')
-# A string, also one that is cut off, or what opens, closes and separates.
+# A string, also one that is cut off, or a bracket, brace or comma.
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
-# Deeper nesting is no history; without a limit the work on a hostile text would be quadratic.
+# Deeper nesting is no history; without a limit the work for a hostile text would be quadratic.
 _MAX_DEPTH = 64
 _CLOSING = {b"{": b"}", b"[": b"]"}
 
 
-class JsonDocument:
-    """The format `json`; see `lrwatch.formats.base.Format`."""
+class JsonDocument(Checkpointed):
+    """The format `json`; see `lrwatch.formats.base.Format`. It has no state."""
 
     name: ClassVar[str] = "json"
     whole: ClassVar[bool] = True
@@ -43,7 +40,7 @@ class JsonDocument:
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
-        """Whether `head` is, or begins, the history of a run; one record of a log of JSON lines is none."""
+        """Return whether `head` is, or begins, the history of a run; one record of a log of JSON lines is none."""
         text = _stripped(head)
         if not _BEGINNING.match(text):
             return False
@@ -59,7 +56,7 @@ class JsonDocument:
         return is_history(document, one_line=not line_end, ended=ended)
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`: `data` is the whole document."""
+        """Read the document; see `Format.feed`. `data` is the whole of it."""
         text = _stripped(data)
         document = decoded(text) if text.startswith((b"{", b"[")) else None
         if document is None and _CATBOOST.match(text):
@@ -72,27 +69,21 @@ class JsonDocument:
             return EMPTY, 0
         return (replace(EMPTY, lines=1, errors={NOT_A_DOCUMENT: 1}) if text else EMPTY), len(data)
 
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state: a document says all by itself."""
-        return {}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        return cls()
-
 
 def _stripped(data: bytes) -> bytes:
     return data.strip(_BLANK).removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK)
 
 
 def _completed(text: bytes) -> bytes:
-    """What is complete in the beginning of a document, closed; empty where there is nothing, or more than one document.
+    """Cut the beginning of a document behind its last complete value, and close it.
 
-    Of a record in a list nothing counts until it has its end: its step may be what is missing.
+    A record in a list counts when it has its end: the missing part may be its step.
+
+    Returns:
+        The closed document; empty if nothing is complete, or if there is more than one document.
     """
     opened: list[bytes] = []
-    record = _MAX_DEPTH  # how deep the record lies that is open
+    record = _MAX_DEPTH  # depth of the open record
     end, missing = 0, b""
     for token in _TOKEN.finditer(text):
         match mark := token[0]:

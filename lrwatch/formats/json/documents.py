@@ -1,16 +1,16 @@
-"""The shapes in which a JSON document holds the history of a run, and what each of them says.
+"""The shapes in which a JSON document holds the history of a run, and their content as samples.
 
 ======================  ================================================================================================
 records                 a list of objects, or an object that has one up to two levels down (Hugging Face `log_history`)
-columns                 an object of lists: the history of Keras, the results of a booster. Placed by its list of steps or
-                        epochs, else by the position in the lists, which counts epochs
-Sacred                  metric to its own steps, times and values
+columns                 an object of lists: the history of Keras, the results of a booster. Its list of steps or epochs
+                        places them, otherwise the position in the lists, which counts epochs
+Sacred                  each metric with its own steps, times and values
 CatBoost                records whose values have their names in another part of the document
-one record              an object with a loss in it, and nothing of the above
+one record              an object with a loss in it, and none of the above
 ======================  ================================================================================================
 
-A document may hold several of these (`{"train": [...], "val": [...]}`); then the names say which, and the rows are in the
-order of their steps.
+A document may hold several of these (`{"train": [...], "val": [...]}`). Then their keys become prefixes of the names,
+and the rows are in the order of their steps.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from lrwatch.formats.columns import Columns
 from lrwatch.formats.epochs import EpochAxis
 from lrwatch.formats.json.lines import LOSSES, MAX_LIST, PLACES, by_mode, collect, tells
 
-# How deep in a document its history is looked for: what lies deeper is a configuration.
+# Levels of a document that are searched for its history: deeper ones hold configurations.
 _DEPTH = 2
-# Records at the beginning of a list that are looked at to tell whether they are those of a log.
-_LOOKED_AT = 16
-# Keys that say no more than that their value is a history.
+# Records at the beginning of a list that decide whether it is a log.
+_DECIDING_RECORDS = 16
+# Keys that only mean that their value is a history.
 _NEUTRAL = frozenset({
     "log_history", "history", "iterations", "logs", "log", "records", "metrics", "results", "epochs", "steps", "data", "entries",
 })  # fmt: skip
-# The largest whole number that JSON holds exactly; a larger step is none.
+# The largest whole number that JSON holds exactly; a greater one is no step.
 _LARGEST_STEP = 2**53
 
 EMPTY = Batch(np.empty(0, np.int64), {})
 
 
 def history(document: Any) -> Batch:
-    """All samples of a document, in the order of their steps; none where it holds no history."""
+    """Return all samples of a document, in the order of their steps; none if it holds no history."""
     parts = list(_parts(document, "", _DEPTH))
     if not parts and _is_one_record(document):
         parts = [_table("", [document])]
@@ -53,12 +53,12 @@ def history(document: Any) -> Batch:
 
 
 def is_history(document: Any, *, one_line: bool, ended: bool) -> bool:
-    """Whether a document, or the beginning of one, is the history of a run rather than a record of a log of JSON lines.
+    """Return whether a document, or the beginning of one, is the history of a run and not a record of JSON lines.
 
     Args:
-        document: Decoded.
-        one_line: It lies on one line.
-        ended: That line has its end.
+        document: The decoded document.
+        one_line: The document is on one line.
+        ended: This line has its end.
     """
     if isinstance(document, list):
         return _are_records(document)
@@ -67,14 +67,14 @@ def is_history(document: Any, *, one_line: bool, ended: bool) -> bool:
     if _is_trainer_state(document) or _is_catboost(document) or _is_sacred(document):
         return True
     if one_line and tells(document, depth=1):
-        # A record has its place beside its values. Documents are written without the line end that each record has.
+        # A record has its place beside its values. A document lacks the line end that each record has.
         return not ended and any(len(value) > MAX_LIST for value in _series(document).values())
     has_parts = next(_parts(document, "", _DEPTH), None) is not None
     return has_parts or (not one_line and _is_one_record(document))
 
 
 def _parts(document: Any, name: str, depth: int) -> Iterator[Batch]:
-    """Each history in a document that is called `name`."""
+    """Iterate over the histories in a document, or in a part of one whose key is `name`."""
     if isinstance(document, list):
         if _are_records(document):
             yield _table(name, document)
@@ -103,7 +103,7 @@ def _joined(name: str, key: str) -> str:
 
 
 def _are_records(values: Sequence[Any]) -> bool:
-    return any(isinstance(value, dict) and tells(value) for value in values[:_LOOKED_AT])
+    return any(isinstance(value, dict) and tells(value) for value in values[:_DECIDING_RECORDS])
 
 
 def _is_one_record(document: Any) -> bool:
@@ -111,7 +111,7 @@ def _is_one_record(document: Any) -> bool:
 
 
 def _table(name: str, values: Sequence[Any]) -> Batch:
-    """The samples of a list of records; `name` comes in front of the names of their metrics."""
+    """Return the samples of a list of records; `name` is a prefix of the names of their metrics."""
     records = [by_mode(value) for value in values if isinstance(value, dict)]
     if name:
         records = [
@@ -131,7 +131,7 @@ def _is_trainer_state(document: Mapping[str, Any]) -> bool:
 
 def _trainer_state(document: Mapping[str, Any]) -> Batch:
     batch = _table("", document["log_history"])
-    # The loss is the mean over the steps since the last one that was logged.
+    # The loss is the mean over the steps since the last record.
     averaged = "loss" in batch.columns and document.get("logging_steps") != 1
     return replace(batch, smoothing={"loss": "window"}) if averaged else batch
 
@@ -142,7 +142,7 @@ def _is_catboost(document: Mapping[str, Any]) -> bool:
 
 
 def _catboost(document: Mapping[str, Any]) -> list[Any]:
-    """The iterations with the names of their metrics, which the document has in another place."""
+    """Return the iterations with the names of their metrics, which the document has in another place."""
     names: dict[str, list[str]] = {}
     for kind in ("learn", "test"):
         metrics = _listed(document["meta"], f"{kind}_metrics")
@@ -164,7 +164,7 @@ def _listed(document: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _number(value: Any) -> float | None:
-    """The number that an element of a list is; numpy's are objects that say their type."""
+    """Return the number in an element of a list; those of numpy are objects with their type."""
     if isinstance(value, dict):
         value = value.get("value")
     if isinstance(value, str):
@@ -178,13 +178,14 @@ def _number(value: Any) -> float | None:
 
 
 def _series(document: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The lists of an object that are the history of its metrics; none where no metric is one to watch."""
+    """Return the lists of an object that are the history of its metrics; none if there is no metric to watch."""
     series = {key: value for key, value in document.items() if isinstance(value, list) and _are_numbers(value)}
     watched = [key for key in series if role(key) in LOSSES]
     if not watched and primary(series) is None and not any(f"val_{key}" in series for key in series):
         return {}
     length = max(len(series[key]) for key in watched or series)
-    # A validation may come less often. Other lists of other lengths are settings; one more or less is not written yet.
+    # A validation may come less often. Other lists of other lengths are settings; a difference of one is a write in
+    # progress.
     return {key: value for key, value in series.items() if key in watched or abs(len(value) - length) <= 1}
 
 
@@ -213,7 +214,7 @@ def _columns(name: str, series: Mapping[str, Sequence[Any]]) -> Batch:
 
 
 def _is_sacred(document: Mapping[str, Any]) -> bool:
-    """Whether an object has metrics with steps of their own. Of a beginning only the first may be there."""
+    """Return whether an object has metrics with steps of their own. A beginning may have only those of the first."""
     values = list(document.values())
     return (
         bool(values) and all(isinstance(value, dict) for value in values) and isinstance(values[0].get("steps"), list)
@@ -221,17 +222,17 @@ def _is_sacred(document: Mapping[str, Any]) -> bool:
 
 
 def _sacred(document: Mapping[str, Any]) -> Batch:
-    """One row a step, and more where a metric has several values at it."""
+    """Return one row per step, and more if a metric has several values at it."""
     places: dict[str, list[tuple[int, int]]] = {}
     numbers: dict[str, list[float]] = {}
     for name, column in document.items():
-        steps, again = _listed(column, "steps"), Counter[int]()
+        steps, repeats = _listed(column, "steps"), Counter[int]()
         for i, (step, value) in enumerate(zip(steps, _listed(column, "values"), strict=False)):
             if (spelled := _number(value)) is not None:
                 step = _step(step, i)
-                places.setdefault(name, []).append((step, again[step]))
+                places.setdefault(name, []).append((step, repeats[step]))
                 numbers.setdefault(name, []).append(spelled)
-                again[step] += 1
+                repeats[step] += 1
     order = sorted({place for column in places.values() for place in column})
     row = {place: i for i, place in enumerate(order)}
     found = Columns()
@@ -249,7 +250,7 @@ def _step(value: Any, otherwise: int) -> int:
 
 
 def _merged(parts: Sequence[Batch]) -> Batch:
-    """All rows, in the order of their steps where all count the same."""
+    """Return all rows, in the order of their steps if all have the same axis."""
     if len(parts) < 2:
         return parts[0] if parts else EMPTY
     steps = np.concatenate([part.steps for part in parts])

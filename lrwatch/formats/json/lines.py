@@ -1,13 +1,13 @@
-"""JSON lines: one JSON object a line, of any nesting.
+"""The format `jsonl`, JSON lines: one JSON object per line, of any nesting.
 
-``{"step": 12, "train": {"loss": 2.3}}`` gives the sample ``train.loss``. Booleans and text are no samples, but text that
-spells a number is (``"0.5"``, ``"nan"``). NaN and the infinities are read in any spelling, quoted or bare, although bare
-ones are not JSON: a loss that is not a number is the one that matters most.
+``{"step": 12, "train": {"loss": 2.3}}`` gives the sample ``train.loss``. Booleans and text are no samples, but text
+that spells a number is (``"0.5"``, ``"nan"``). NaN and the infinities count in any spelling, quoted or bare, although
+bare ones are not JSON: a loss that is not a number matters most.
 
-A record whose ``mode``, ``phase``, ``split`` or ``stage`` says that it is a validation has that word put in front of its
+If the ``mode``, ``phase``, ``split`` or ``stage`` of a record names a validation, that word becomes a prefix of its
 names: the ``loss`` of ``{"mode": "val", "loss": 0.5}`` is the metric ``val.loss``.
 
-The functions that turn JSON objects into columns serve the other formats that are made of JSON too.
+The functions that turn JSON objects into columns serve the other formats of JSON too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lrwatch.formats.columns import Columns
 from lrwatch.formats.epochs import EpochAxis
 from lrwatch.formats.linewise import Linewise
 
-# Bytes that are decoded at once: the objects of some 1,500 lines stay in the processor's cache, which doubles the speed.
+# Bytes decoded at once: the objects of some 1,500 lines stay in the processor's cache, which doubles the speed.
 _PIECE_BYTES = 1 << 16
 # Deeper nesting, and lists longer than this (histograms, token ids), are no metrics.
 MAX_DEPTH = 8
@@ -37,8 +37,8 @@ MAX_LIST = 8
 
 _NOT_AN_OBJECT = "not a JSON object"
 
-# A bare NaN or infinity, where JSON wants a value. Put in quotes it is a string, which `number` reads. Inside a string the
-# same bytes would end that string in front of a letter, which no decoder accepts: so a wrong match is found out.
+# A bare NaN or infinity, where JSON wants a value. Put in quotes it is a string, which `number` reads. Inside a string
+# the quotes would end that string before a letter, which no decoder accepts: a wrong match does no harm.
 _BARE = re.compile(rb"([:\[,]\s*)([-+]?(?:nan(?:\(ind\))?|inf(?:inity)?))(?=\s*[,}\]])", re.IGNORECASE)
 _QUOTED = rb'\1"\2"'
 
@@ -55,7 +55,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class JsonLines(Linewise):
-    """The format `jsonl`."""
+    """The format `jsonl`; see `lrwatch.formats.base.Format`."""
 
     name: ClassVar[str] = "jsonl"
     evidence: ClassVar[int] = 1
@@ -76,7 +76,7 @@ class JsonLines(Linewise):
 
 
 def pieces(text: bytes) -> Iterator[bytes]:
-    """Some lines of `text` at a time, so many that their objects stay in the processor's cache."""
+    """Cut `text` into pieces of some lines, whose objects stay in the processor's cache."""
     start = 0
     while start < len(text):
         end = text.find(b"\n", start + _PIECE_BYTES) + 1 or len(text)
@@ -85,7 +85,7 @@ def pieces(text: bytes) -> Iterator[bytes]:
 
 
 def objects(piece: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
-    """The objects in the lines of `piece`; whatever else lies there is counted."""
+    """Decode the objects in the lines of `piece`, and count other lines as errors."""
     records = _at_once(piece)
     if records is None and _BARE.search(piece):
         records = _at_once(_BARE.sub(_QUOTED, piece))
@@ -98,8 +98,8 @@ def objects(piece: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
 
 
 def _at_once(piece: bytes) -> list[dict[str, Any]] | None:
-    """The objects, if each line of `piece` is one."""
-    # The decoder would also take an object over two lines, or two in one: then the result would depend on the cut.
+    """Decode all lines of `piece` at once; None unless each of them is one object."""
+    # The decoder also accepts an object over two lines, or two in one: then the result would depend on the cut.
     lines = piece.count(b"\n")
     if piece[:1] != b"{" or piece.count(b"\n{") != lines - 1 or piece.count(b"}\n") != lines:
         return None
@@ -111,7 +111,7 @@ def _at_once(piece: bytes) -> list[dict[str, Any]] | None:
 
 
 def _line(line: bytes) -> dict[str, Any] | None:
-    """The object in `line`, or None."""
+    """Decode the object in `line`, or return None."""
     if not line.lstrip().startswith(b"{"):
         return None
     record: dict[str, Any] | None = decoded(line)
@@ -119,7 +119,7 @@ def _line(line: bytes) -> dict[str, Any] | None:
 
 
 def decoded(text: bytes) -> Any:
-    """What the JSON in `text` says, with NaN and infinities in any spelling, or None where it is none."""
+    """Decode JSON, with NaN and infinities in any spelling; None if `text` is not JSON."""
     decodings: tuple[Callable[[], Any], ...] = (
         lambda: _decode(text),
         lambda: _decode(_BARE.sub(_QUOTED, text)),
@@ -135,7 +135,13 @@ def decoded(text: bytes) -> Any:
 
 
 def tells(record: Mapping[str, Any], roles: Container[str] = PLACES_AND_LOSSES, depth: int = 2) -> bool:
-    """Whether a record has a number that is a step, an epoch or a loss (or of other `roles`), by its name."""
+    """Return whether a record has a number that by its name is a step, an epoch or a loss.
+
+    Args:
+        record: A decoded object.
+        roles: Roles of the names that count, in the place of those.
+        depth: Levels of objects to search.
+    """
     return any(
         role(key) in roles
         if isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -147,12 +153,12 @@ def tells(record: Mapping[str, Any], roles: Container[str] = PLACES_AND_LOSSES, 
 
 
 def named_by_mode(text: bytes, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records in `text` with the names of their metrics behind their validation word, where they have one."""
+    """Return the records in `text` with their names prefixed by `by_mode`."""
     return list(map(by_mode, records)) if any(key in text for key in _MODE_KEYS) else records
 
 
 def by_mode(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the names of its metrics behind its validation word, where it has one."""
+    """Return a record of a validation with its validation word before the names of its metrics; others as they are."""
     word = next((mode for key in _MODES if isinstance(mode := record.get(key), str) and mode in _VALIDATION), None)
     if word is None:
         return record
@@ -165,14 +171,14 @@ def by_mode(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def collect(found: Columns, prefix: str, records: Sequence[dict[str, Any]], rows: Ints, depth: int = MAX_DEPTH) -> None:
-    """Put the numbers in `records` into `found`, those of records of the same shape together.
+    """Put the numbers in `records` into `found`, column by column for records of the same shape.
 
     Args:
-        found: Where to.
-        prefix: Of their names.
-        records: Not empty.
-        rows: The number of each record, shape (len(records),).
-        depth: How much deeper a record may be nested.
+        found: Takes the numbers.
+        prefix: Prefix of their names.
+        records: Decoded objects, at least one.
+        rows: Number of each record, shape (len(records),).
+        depth: Levels of nesting that are followed.
     """
     keys = tuple(records[0])
     if set(map(len, records)) == {len(keys)}:
@@ -192,14 +198,14 @@ def collect(found: Columns, prefix: str, records: Sequence[dict[str, Any]], rows
 
 
 def _columns(keys: tuple[str, ...], records: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """The values of each key. Raises KeyError where a record has others."""
+    """Return the values of each key; a KeyError means that a record has other keys."""
     if len(keys) > 1:
         return list(zip(*map(itemgetter(*keys), records), strict=True))
     return [tuple(record[key] for record in records) for key in keys]
 
 
 def _collect_column(found: Columns, name: str, column: Sequence[Any], rows: Ints, depth: int) -> None:
-    """Put the numbers in `column`, values of one key in the records `rows`, into `found`."""
+    """Put the numbers in `column`, the values of one key in the records `rows`, into `found`."""
     kinds = set(map(type, column))
     if kinds == {float} or kinds == {int, float}:
         found.add(name, rows, _floats(column))

@@ -1,13 +1,15 @@
-"""JSON objects behind a prefix of text, among lines of text: fairseq, Torch7, MLPerf, Composer, loggers of services.
+"""The format `prefixed`: JSON objects behind a prefix of text, among lines of text.
 
-In ``2021-07-01 12:00:00 | INFO | train_inner | {"epoch": 1, "loss": "11.2", "num_updates": "100"}`` the object is a record,
-read as one of JSON lines, if it has a step, an epoch or a loss; a configuration has none. Lines without an object are
-foreign text and no errors.
+fairseq, Torch7, MLPerf, Composer and loggers of services write it. The object in
+``2021-07-01 12:00:00 | INFO | train_inner | {"epoch": 1, "loss": "11.2", "num_updates": "100"}`` is a record, read as
+one of JSON lines, if it has a step, an epoch or a loss; a configuration has none. Lines without an object are no
+errors.
 
-MLPerf writes one value a line: ``:::MLLOG {"key": "train_loss", "value": 0.75, "metadata": {"epoch_num": 1, "step_num": 10}}``
-is the metric ``train_loss`` at step 10. A key without a place is a setting, unless it is a loss.
+MLPerf writes one value per line:
+``:::MLLOG {"key": "train_loss", "value": 0.75, "metadata": {"epoch_num": 1, "step_num": 10}}`` is the metric
+``train_loss`` at step 10. A key without a place is a setting, unless it is a loss.
 
-Several processes may print the same record into one log, each behind a prefix of its own: it is counted once.
+Several processes may print the same record into one log, each behind a prefix of its own: it counts once.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,22 +28,20 @@ from lrwatch.formats.epochs import EpochAxis
 from lrwatch.formats.json.lines import PLACES, collect, named_by_mode, objects, pieces, tells
 from lrwatch.formats.linewise import Linewise
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-# Distinct records that are remembered to know a repetition: processes that print the same are rarely further apart.
+# Distinct records that are remembered to recognise a repetition: processes that print the same are seldom further
+# apart.
 _REMEMBERED = 128
 
-# Up to the end of the line; what stands behind the object is cut off later.
+# Up to the end of the line; text behind the object is cut off later.
 _OBJECT = re.compile(rb'\{[ \t]*"[^\n]*')
-# What MLPerf says in a record beside the value, and where.
+# The keys of a record of MLPerf.
 _MLLOG = frozenset({"key", "value", "metadata"})
 # The place of a value of MLPerf that has neither a step nor an epoch.
 _SAMPLES = "samples_count"
 
 
 class Prefixed(Linewise):
-    """The format `prefixed`."""
+    """The format `prefixed`; see `lrwatch.formats.base.Format`."""
 
     name: ClassVar[str] = "prefixed"
     # One object may be a configuration with a first epoch in it.
@@ -70,31 +70,29 @@ class Prefixed(Linewise):
         return count
 
     def _is_new(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record was not there before. Without a place two may be alike and differ."""
+        """Return whether a record is no repetition. Records without a place may be alike by chance: all are new."""
         if not tells(record, PLACES):
             return True
-        known = blake2b(repr(record).encode("utf-8", "replace"), digest_size=8).hexdigest()
-        if known in self._recent:
+        digest = blake2b(repr(record).encode("utf-8", "replace"), digest_size=8).hexdigest()
+        if digest in self._recent:
             return False
-        self._recent[known] = None
+        self._recent[digest] = None
         if len(self._recent) > _REMEMBERED:
             del self._recent[next(iter(self._recent))]
         return True
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
+        """Return the state as JSON-plain values; see `Checkpointed.state`."""
         return {**super().state(), "recent": list(self._recent)}
 
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        restored = super().restore(state)
-        restored._recent = dict.fromkeys(state["recent"])
-        return restored
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        super().restore(state)
+        self._recent = dict.fromkeys(state["recent"])
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    """The record, one of MLPerf as metric and place."""
+    """Return the record; one of MLPerf becomes a metric and a place."""
     if not record.keys() >= _MLLOG:
         return record
     key, metadata = record["key"], record["metadata"]

@@ -1,1 +1,1 @@
-"""TensorBoard's event files: the framing of their records, one event, and the events as samples."""
+"""TensorBoard's event files: the framing of records (`framing`), one event (`event`), events as samples (`format`)."""

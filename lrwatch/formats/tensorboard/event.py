@@ -1,8 +1,8 @@
-"""One event of TensorBoard, by protocol-buffer wire format: its step and its scalars.
+"""One event of TensorBoard in protocol-buffer wire format: its step and its scalars.
 
-Read are the messages Event, Summary, Summary.Value, SummaryMetadata, TensorProto and TensorShapeProto of TensorFlow, as
-far as scalars need them. Unknown fields and groups are passed over. A scalar is a `simple_value`, or a tensor of one
-number whose plugin is `scalars` or not named; histograms, images and text have none.
+The parser knows the messages Event, Summary, Summary.Value, SummaryMetadata, TensorProto and TensorShapeProto of
+TensorFlow, as far as scalars need them. It skips unknown fields and groups. A scalar is a `simple_value`, or a tensor
+of one number whose plugin is `scalars` or not named; histograms, images and text have none.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import NamedTuple
 from lrwatch.formats.base import UNNAMED
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
-# Bytes of the longest varint: 64 bits, seven a byte.
+# Bytes of the longest varint: 64 bits, seven per byte.
 _LONGEST_VARINT = 10
 _FIXED = {_FIXED32: "<f", _FIXED64: "<d"}
 
-# Number of a type of tensor -> struct code of its content, and the number of the field that holds it otherwise.
+# Number of a tensor's type -> struct code of its content, and the number of the typed field that may hold it instead.
 _TYPES = {
     1: ("<f", 5), 2: ("<d", 6), 3: ("<i", 7), 4: ("<B", 7), 5: ("<h", 7), 6: ("<b", 7), 9: ("<q", 10), 10: ("<?", 11),
     14: ("bfloat16", 13), 17: ("<H", 7), 19: ("<e", 13), 22: ("<I", 16), 23: ("<Q", 17),
@@ -28,17 +28,17 @@ _HALF_FIELD = 13
 
 
 class MalformedError(ValueError):
-    """The bytes are no message."""
+    """The bytes are not a protocol-buffer message."""
 
 
 class Scalar(NamedTuple):
-    """A value of an event.
+    """A scalar of an event.
 
     Attributes:
         tag: Its name.
-        value: What it is.
-        at: Offset of the bytes that hold it and nothing else, or -1 where it has no such bytes.
-        code: How `struct` reads them.
+        value: Its value.
+        at: Offset of the bytes that hold the value and nothing else, or -1 if there are no such bytes.
+        code: Format of these bytes for `struct`.
     """
 
     tag: str
@@ -48,12 +48,12 @@ class Scalar(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What an event says.
+    """The parsed content of an event.
 
     Attributes:
         step: Its step; may be negative.
         scalars: In the order of the record. Of several values of one tag the last one counts.
-        step_at: Offset of the bytes of the step and of the byte after them; equal where there is no step, which means 0.
+        step_at: Offset of the bytes of the step and of the byte after them; equal if there is no step, which means 0.
         wall_at: Offset of the eight bytes of the time, or -1.
     """
 
@@ -71,10 +71,10 @@ class _Field(NamedTuple):
 
 
 def parse(record: bytes) -> Event:
-    """Read the data of a record.
+    """Parse the data of a record.
 
     Raises:
-        MalformedError: It is not a message.
+        MalformedError: The data are not a protocol-buffer message.
     """
     step, step_at, wall_at = 0, (0, 0), -1
     scalars: list[Scalar] = []
@@ -93,7 +93,7 @@ def parse(record: bytes) -> Event:
 
 
 def _value(record: bytes, start: int, end: int) -> Scalar | None:
-    """The scalar in a Summary.Value, if that is what is in it."""
+    """Return the scalar in a Summary.Value, or None if it holds something else."""
     tag, plugin = b"", b""
     content: _Field | None = None
     for part in _fields(record, start, end):
@@ -113,7 +113,7 @@ def _value(record: bytes, start: int, end: int) -> Scalar | None:
 
 
 def _plugin(record: bytes, start: int, end: int) -> bytes:
-    """The name of the plugin in a SummaryMetadata."""
+    """Return the name of the plugin in a SummaryMetadata."""
     name = b""
     for data in _fields(record, start, end):
         if data.number == 1 and data.wire == _BYTES:
@@ -124,7 +124,7 @@ def _plugin(record: bytes, start: int, end: int) -> bytes:
 
 
 def _tensor(name: str, record: bytes, start: int, end: int) -> Scalar | None:
-    """The number in a TensorProto of one number."""
+    """Return the number in a TensorProto, or None unless it holds one number."""
     kind, elements = 0, 1
     content: _Field | None = None
     listed: list[_Field] = []
@@ -150,7 +150,7 @@ def _tensor(name: str, record: bytes, start: int, end: int) -> Scalar | None:
 
 
 def _listed(name: str, record: bytes, part: _Field, kind: int) -> Scalar | None:
-    """The number in one of the typed fields of a TensorProto, if it is one number; packed (as bytes) or not."""
+    """Return the number in a typed field of a TensorProto, packed (as bytes) or not; None unless it is one number."""
     code, field = _TYPES[kind]
     if code in _FIXED.values():
         size = struct.calcsize(code)
@@ -165,7 +165,7 @@ def _listed(name: str, record: bytes, part: _Field, kind: int) -> Scalar | None:
 
 
 def _elements(record: bytes, start: int, end: int) -> int:
-    """How many numbers a tensor of this TensorShapeProto has; negative or 0 where that is not known."""
+    """Return the number of elements by a TensorShapeProto; negative or 0 if it is unknown."""
     elements = 1
     for dimension in _fields(record, start, end):
         if dimension.number == 2 and dimension.wire == _BYTES:
@@ -197,7 +197,7 @@ def _signed(number: int) -> int:
 
 
 def _varint(record: bytes, at: int) -> int:
-    """The number at `at`, where a varint is known to be, without what is above 64 bits."""
+    """Return the lower 64 bits of the varint at `at`, which has been checked to end."""
     number = record[at]
     if number < 0x80:
         return number
@@ -213,7 +213,7 @@ def _varint(record: bytes, at: int) -> int:
 
 
 def _after_varint(record: bytes, at: int, end: int) -> int:
-    """Offset behind the varint at `at`."""
+    """Return the offset behind the varint at `at`."""
     for behind in range(at + 1, min(end, at + _LONGEST_VARINT) + 1):
         if record[behind - 1] < 0x80:
             return behind
@@ -221,7 +221,7 @@ def _after_varint(record: bytes, at: int, end: int) -> int:
 
 
 def _fields(record: bytes, at: int, end: int) -> Iterator[_Field]:
-    """The fields of a message between two offsets, without those in groups, with the offsets of their content."""
+    """Iterate over the fields of a message between two offsets, without those in groups."""
     depth = 0
     while at < end:
         start = _after_varint(record, at, end)

@@ -1,43 +1,39 @@
-"""TensorBoard's event files: one row for each event that has scalars, placed by the event's own step.
+"""The format `tfevents`, TensorBoard's event files: one row for each event that has scalars, at the event's own step.
 
-Events come by the ten thousand and few of them differ in more than their time, step and values. So records of one length
-are laid side by side; one of them is read field by field, which tells where its time, step and values lie, and all that
-are equal to it elsewhere, apart from the names of their tags, are read with numpy. What is left is read one by one.
+Events come by the ten thousand, and few of them differ in more than their time, step and values. So records of one
+length are laid side by side. One of them is parsed field by field, which shows where its time, step and values lie. All
+that are equal to it elsewhere, apart from the names of their tags, are read with numpy. The others are parsed one by
+one.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Batch, Column, Ints
 from lrwatch.formats.columns import Bools, Columns
 from lrwatch.formats.tensorboard.event import Event, MalformedError, parse
-from lrwatch.formats.tensorboard.framing import Framing, is_header
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from lrwatch.formats.tensorboard.framing import EventFraming, is_header
 
 NO_EVENT = "not an event"
 
-# Steps beyond are not exact in JSON, and no run has them.
+# Greater steps are not exact in JSON, and no run has them.
 _LARGEST_STEP = 1 << 53
-# Fewer records of one length are read one by one: numpy takes about as long as for this many.
+# Fewer records of one length are parsed one by one: numpy takes about as long as for this many.
 _FEW = 16
-# Longer records are read one by one: they are no scalars, or many in one event.
+# Longer records are parsed one by one: they are no scalars, or many in one event.
 _LONGEST_SIDE_BY_SIDE = 4096
-# Records of one length that are tried as a pattern for the others; what none of them fits is read one by one.
-_MAX_PATTERNS = 8
+# Records of one length that are tried as a layout for the others; records that fit none of them are parsed one by one.
+_MAX_LAYOUTS = 8
 _WORD = 8
 # Odd, without a short period in its bits: mixes the words of a record into one.
 _MIX = 0x9E3779B97F4A7C15
-
 
 _MALFORMED = Event(0, [])
 
@@ -45,8 +41,10 @@ Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 
 
-class TfEvents:
-    """See `lrwatch.formats.base.Format`. `Batch.lines` counts records."""
+class TfEvents(Checkpointed):
+    """The format `tfevents`; see `lrwatch.formats.base.Format`. `Batch.lines` counts records."""
+
+    SAVED: ClassVar[tuple[str, ...]] = ("_framing", "_last_step")
 
     name: ClassVar[str] = "tfevents"
     whole: ClassVar[bool] = False
@@ -54,16 +52,16 @@ class TfEvents:
     evidence: ClassVar[int] = 1
 
     def __init__(self) -> None:
-        self._framing = Framing()
+        self._framing = EventFraming()
         self._last_step = 0
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
-        """See `Format.claims`: the checksum of the first length holds."""
+        """Return whether the checksum of the first length holds; see `Format.claims`."""
         return is_header(head)
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`."""
+        """Read the complete records; see `Format.feed`."""
         frames = self._framing.cut(data, final=final)
         lines = len(frames.starts) + frames.passed + frames.errors.total()
         events = _Events(data, frames.starts, frames.lengths)
@@ -75,7 +73,7 @@ class TfEvents:
         return Batch(self._place(events.steps[rows]), metrics, "step", lines, errors), frames.consumed
 
     def _place(self, steps: Ints) -> Ints:
-        """The steps, each that cannot be one replaced by the last one that can."""
+        """Return the steps; one that is negative or too great is replaced by the last usable one."""
         if not len(steps):
             return steps
         usable = (steps >= 0) & (steps <= _LARGEST_STEP)
@@ -84,21 +82,9 @@ class TfEvents:
         self._last_step = int(placed[-1])
         return placed
 
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {"framing": asdict(self._framing), "last_step": self._last_step}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        restored = cls()
-        restored._framing = Framing(**state["framing"])
-        restored._last_step = state["last_step"]
-        return restored
-
 
 class _Layout(NamedTuple):
-    """Where an event has what differs from its neighbours.
+    """The offsets in a record that differ between neighbouring events.
 
     Attributes:
         length: Bytes of the record.
@@ -113,14 +99,14 @@ class _Layout(NamedTuple):
 
     @classmethod
     def of(cls, event: Event, length: int) -> _Layout | None:
-        """The layout, if all its values have bytes of their own."""
+        """Return the layout of an event of `length` bytes; None unless each value has bytes of its own."""
         values = tuple((scalar.at, scalar.code) for scalar in event.scalars)
         if not values or any(at < 0 for at, _ in values):
             return None
         return cls(length, event.wall_at, event.step_at, values)
 
     def fixed(self) -> npt.NDArray[np.uint64]:
-        """Mask of the bits that are structure or names, in words."""
+        """Return a mask of the bits that are structure or names, in words of eight bytes."""
         mask = np.zeros(-(-self.length // _WORD) * _WORD, np.uint8)
         mask[: self.length] = 0xFF
         if self.wall_at >= 0:
@@ -131,7 +117,7 @@ class _Layout(NamedTuple):
         return mask.view(np.uint64)
 
     def steps(self, rows: Bytes) -> Ints:
-        """The steps in records, shape (n, bytes), of this layout."""
+        """Return the steps in records of this layout; `rows` has shape (n, bytes)."""
         steps = np.zeros(len(rows), np.uint64)
         for number, at in enumerate(range(*self.step_at)):
             steps |= (rows[:, at] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * number)
@@ -143,7 +129,7 @@ class _Events:
 
     Args:
         data: The bytes.
-        starts, lengths: Where the records are, shape (n,) each.
+        starts, lengths: Offset and size of each record, shape (n,) each.
 
     Attributes:
         found: The values; rows are numbers of records.
@@ -170,7 +156,7 @@ class _Events:
             self.found.add(name, rows, values)
 
     def _event(self, record: int) -> Event:
-        """One event; one without scalars where it is malformed."""
+        """Parse one event; a malformed one is `_MALFORMED`."""
         start = self._starts[record]
         try:
             return parse(self._data[start : start + self._lengths[record]])
@@ -184,7 +170,7 @@ class _Events:
             width = -(-length // _WORD) * _WORD
             side_by_side = np.ndarray((len(self._padded) - width + 1,), f"V{width}", self._padded, strides=(1,))
             words = side_by_side[self._starts[records]].view(np.uint64).reshape(len(records), -1)
-            for _ in range(_MAX_PATTERNS):
+            for _ in range(_MAX_LAYOUTS):
                 if len(records) < _FEW:
                     break
                 done = self._read_alike(records, words, length)
@@ -204,7 +190,11 @@ class _Events:
             self.has_scalars[record] = True
 
     def _read_alike(self, records: Ints, words: Words, length: int) -> Bools:
-        """Read those records that have the layout of the first one. -> which of them are done."""
+        """Read the records that have the layout of the first one.
+
+        Returns:
+            Which of `records` were read, shape (n,).
+        """
         first = self._event(int(records[0]))
         layout = _Layout.of(first, length)
         done = np.zeros(len(records), np.bool_)
@@ -229,7 +219,7 @@ class _Events:
 
 
 def _equal(rows: Words) -> list[Ints]:
-    """Numbers of the rows, shape (n, words), that are equal to each other; rows that differ are never together."""
+    """Group the numbers of equal rows, shape (n, words); rows that differ are never in one group."""
     if (rows == rows[0]).all():
         return [np.arange(len(rows))]
     mixed = np.zeros(len(rows), np.uint64)

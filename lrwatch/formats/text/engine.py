@@ -1,33 +1,31 @@
 """The format `text`: lines into records, by the recipes of their masks.
 
-Lines whose recipes stand alone are read column by column, all that are alike at once. Where a line belongs to others (a
-progress bar, a table, a pass over the validation data, a counter that begins again) all are read one by one, in order; both
-ways give the same samples.
+Lines that are records by themselves are read column by column, all lines of one mask together. If a line belongs to
+others (a progress bar, a table, a pass over the validation data, a counter that restarts), all are read one by one, in
+order. Both ways give the same samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Batch, Floats, Ints, Smoothing
 from lrwatch.formats.columns import Columns, StepAxis
 from lrwatch.formats.lines import ANSI, Lines
 from lrwatch.formats.text import numerals
 from lrwatch.formats.text.presets import search
 from lrwatch.formats.text.recipe import Recipe, Slot
-from lrwatch.formats.text.records import Records, Told
+from lrwatch.formats.text.records import CounterReading, RecordAssembler
 from lrwatch.formats.text.repeats import Repeats
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # Masks that are remembered. A log has some tens of them for each kind of line, noise any number.
 _REMEMBERED = 8192
-# Lines from which on it pays to read a column of numbers at once.
+# With fewer lines of one mask, parsing a column of numbers at once does not pay.
 _AT_ONCE = 8
 
 _ZEROS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))  # fmt: skip
@@ -36,8 +34,10 @@ _LF = ord("\n")
 Digits = npt.NDArray[np.uint8]
 
 
-class Text:
-    """See `lrwatch.formats.base.Format`."""
+class Text(Checkpointed):
+    """The format `text`; see `lrwatch.formats.base.Format`."""
+
+    SAVED: ClassVar[tuple[str, ...]] = ("_lines", "_axis", "_records", "_repeats", "_smoothing")
 
     name: ClassVar[str] = "text"
     whole: ClassVar[bool] = False
@@ -47,18 +47,18 @@ class Text:
     def __init__(self) -> None:
         self._lines = Lines(marks=True)
         self._axis = StepAxis()
-        self._records = Records()
+        self._records = RecordAssembler()
         self._repeats = Repeats()
         self._smoothing: dict[str, Smoothing] = {}
         self._masks: dict[bytes, Recipe | None] = {}
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
-        """See `Format.claims`: lines have to be understood."""
+        """Return False: lines have to be read first; see `Format.claims`."""
         return False
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`."""
+        """Read the complete lines; see `Format.feed`."""
         block = self._lines.cut(data, final=final)
         text = block.text
         if b"\x1b" in text:
@@ -68,72 +68,51 @@ class Text:
         if final:
             count += self._records.finish(found, count)
         batch = self._axis.batch(count, found, lines=block.lines + block.dropped, errors=block.errors)
-        batch = self._repeats.dropped(batch, self._axis.said)
+        batch = self._repeats.drop(batch, self._axis.has_step)
         smoothing = {name: self._smoothing[name] for name in batch.columns if name in self._smoothing}
         return (Batch(batch.steps, batch.columns, batch.axis, batch.lines, batch.errors, smoothing), block.consumed)
 
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {
-            "skipping": self._lines.skipping,
-            "axis": self._axis.state(),
-            "records": self._records.state(),
-            "repeats": self._repeats.state(),
-            "smoothing": dict(self._smoothing),
-        }
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        restored = cls()
-        restored._lines.skipping = state["skipping"]
-        restored._axis = StepAxis.restore(state["axis"])
-        restored._records = Records.restore(state["records"])
-        restored._repeats = Repeats.restore(state["repeats"])
-        restored._smoothing = dict(state["smoothing"])
-        return restored
-
     def _read(self, text: bytes, found: Columns) -> int:
-        """Put the records in `text` into `found`. -> how many rows they take."""
-        alike: dict[bytes, list[int]] = {}
+        """Put the records in `text` into `found`, and return the number of their rows."""
+        lines: dict[bytes, list[int]] = {}
         masks = text.translate(_ZEROS).split(b"\n")
         masks.pop()  # behind the last line end
         for i, mask in enumerate(masks):
-            alike.setdefault(mask, []).append(i)
-        recipes = {mask: recipe for mask in alike if (recipe := self._recipe(mask)) is not None}
+            lines.setdefault(mask, []).append(i)
+        recipes = {mask: recipe for mask in lines if (recipe := self._recipe(mask)) is not None}
         if not recipes and not self._records.waiting:
             return 0
         if self._records.waiting or self._records.has_bar or not all(r.stands_alone for r in recipes.values()):
             return self._records.read(text.split(b"\n")[:-1], masks, recipes, found)
-        self._read_columns(text, alike, recipes, found)
+        self._read_columns(text, lines, recipes, found)
         return len(masks)
 
     def _read_columns(
-        self, text: bytes, alike: Mapping[bytes, list[int]], recipes: Mapping[bytes, Recipe], found: Columns
+        self, text: bytes, lines: Mapping[bytes, list[int]], recipes: Mapping[bytes, Recipe], found: Columns
     ) -> None:
-        """Put the records of lines that stand alone into `found`, all that are alike at once."""
+        """Put the records of lines that stand alone into `found`, all lines of one mask at once."""
         characters = np.frombuffer(text, np.uint8)
         starts = np.concatenate([[0], np.flatnonzero(characters == _LF)[:-1] + 1])
         digits = characters - np.uint8(ord("0"))
-        told: list[Told] = []
-        counts = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
+        readings: list[CounterReading] = []
+        in_epochs = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
         for mask, recipe in recipes.items():
-            group = _Alike(mask, text, np.array(alike[mask], np.int64), digits, starts)
+            group = _LineGroup(mask, text, np.array(lines[mask], np.int64), digits, starts)
             for slot in recipe.slots:
                 group.put(slot, found)
             if recipe.step is not None:
                 found.add("step", group.rows, group.values(recipe.step))
             if recipe.epoch is not None:
                 found.add("epoch", group.rows, group.values(recipe.epoch))
-            if recipe.step is None and recipe.index is not None and not counts and recipe.named:
+            if recipe.step is None and recipe.index is not None and not in_epochs and recipe.named:
                 found.add("step", group.rows, group.values(recipe.index))
             elif recipe.epoch is not None or recipe.index is not None:
-                told.extend(group.told(recipe))
-        told.sort()
-        rows, steps = self._records.place(told)
+                readings.extend(group.readings(recipe))
+        readings.sort()
+        rows, steps = self._records.place(readings)
         if rows:
             found.add("step", rows, steps)
-        self._records.passed([recipes[mask] for mask in sorted(recipes, key=lambda mask: alike[mask][-1])])
+        self._records.skip([recipes[mask] for mask in sorted(recipes, key=lambda mask: lines[mask][-1])])
 
     def _recipe(self, mask: bytes) -> Recipe | None:
         try:
@@ -148,10 +127,15 @@ class Text:
             return recipe
 
 
-class _Alike:
+class _LineGroup:
     """The lines of one mask in a text.
 
-    `rows` are their numbers, `digits` the characters of the text less the character 0, `starts` the offsets of all its lines.
+    Args:
+        mask: The mask.
+        text: The text.
+        rows: Numbers of the lines, shape (n,).
+        digits: The characters of the text less the character 0, shape (len(text),).
+        starts: Offsets of all lines of the text.
     """
 
     def __init__(self, mask: bytes, text: bytes, rows: Ints, digits: Digits, starts: Ints) -> None:
@@ -162,7 +146,7 @@ class _Alike:
         self._starts = starts[rows][:, None]
 
     def values(self, slot: Slot) -> Floats:
-        """What is in `slot`, shape (rows,)."""
+        """Return the values in `slot`, shape (n,); NaN where there is no number."""
         values = None
         if len(self.rows) >= _AT_ONCE and slot.factor == 1.0:
             spelled = self._digits[self._starts + np.arange(slot.start, slot.end)]
@@ -176,22 +160,22 @@ class _Alike:
         return (self._text[start : start + len(self._mask)] for start in self._starts[:, 0].tolist())
 
     def put(self, slot: Slot, found: Columns) -> None:
-        """Put the metric in `slot` into `found`."""
+        """Put the values in `slot` into `found`."""
         values = self.values(slot)
         if slot.name is not None:
             found.add(slot.name, self.rows, values)
             return
         named: dict[str, list[int]] = {}
         for at, line in enumerate(self._lines()):
-            named.setdefault(slot.called(line), []).append(at)
+            named.setdefault(slot.name_in(line), []).append(at)
         for name, places in named.items():
             found.add(name, self.rows[places], values[places])
 
-    def told(self, recipe: Recipe) -> Iterator[Told]:
-        """What the lines tell of epochs and counters."""
+    def readings(self, recipe: Recipe) -> Iterator[CounterReading]:
+        """Iterate over the epochs and counters in the lines."""
         nothing = [np.nan] * len(self.rows)
         columns = (
             nothing if slot is None else self.values(slot).tolist()
             for slot in (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
         )
-        return ((*told, recipe.named) for told in zip(self.rows.tolist(), *columns, strict=True))
+        return ((*reading, recipe.named) for reading in zip(self.rows.tolist(), *columns, strict=True))

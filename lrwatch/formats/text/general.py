@@ -1,15 +1,16 @@
 """The general extractor: names, numbers and counters in a line of text, from its mask.
 
-A mask is a line with all digits made zeros. Read from left to right, each number is one of
+A mask is a line with all digits made zeros. The extractor reads it from left to right; each number is one of
 
 - the value of a name: ``loss=2.5``, ``loss: 2.5``, ``'loss': 2.5``, ``lr=[0.1, ...]``, ``loss: tensor(2.5``, and
-  ``loss 2.5`` where the name is a known one or stands alone between separators;
+  ``loss 2.5`` if the name is a well-known one or stands alone between separators;
 - the mean beside a value: ``Loss: 6.94 (6.95)``, the metric ``running.Loss``;
 - a counter: ``step 10/100``, ``[50/489]``, ``200/ 2983 batches``;
 - the place of the line: ``[1000] loss = 2.5``;
 - or nothing: a date, a unit, a number in prose.
 
-Behind a word that says so (``[eval] loss 2.5``, ``Test: [390/390] Loss 2.5``) a metric is one of the validation: ``val.loss``.
+A word such as ``[eval]`` or ``Test:`` makes the metrics behind it those of the validation: ``[eval] loss 2.5`` is
+``val.loss``.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from lrwatch.formats.text.naming import NUMBER_HERE, Name, code, name_of
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
 
 RUNNING = "running."
-"""In front of the name of a metric that is the mean since the epoch began."""
+"""Prefix of the name of a metric that is the mean since the epoch began."""
 VALIDATION = "val."
-"""In front of the name of a metric in a line about a validation."""
+"""Prefix of the name of a metric in a line about a validation."""
 
 _FLAT_DICTIONARY = re.compile(rb"\{['\"][^{}\n]*\}")
 _UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
@@ -48,34 +49,42 @@ _SPLITS = frozenset(
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\b", re.IGNORECASE)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
-# `*** Best metric: 78.1 (epoch 3)` says again what was said.
-_SAID_BEFORE = re.compile(rb"\D*\b(?:best|saving(?! dict)|saved|early stopping)\b", re.IGNORECASE)
+# `*** Best metric: 78.1 (epoch 3)` repeats an earlier value.
+_REPETITION = re.compile(rb"\D*\b(?:best|saving(?! dict)|saved|early stopping)\b", re.IGNORECASE)
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
 
-# Trainers that write means over the steps since their last line.
+# Lines of trainers that write means over the steps since their last line.
 _WINDOWED = re.compile(rb"elapsed time per iteration|train_inner|\bdata_time\b|\d+epoch:|\{'loss': .*'epoch': ")
-# How Megatron counts the steps whose loss was not a number; of them it leaves the loss out.
+# Megatron's counter of the steps whose loss was not a number, for which it omits the loss.
 _NOT_A_NUMBER = "number of nan iterations"
 _SKIPPED = "number of skipped iterations"
 
 
 def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | None:
-    """How to read the lines with this mask, from byte `start` on; None if they carry no step, epoch or loss."""
-    if code(mask) or _SAID_BEFORE.match(mask, start):
+    """Find the recipe of a mask.
+
+    Args:
+        mask: The mask.
+        start: Offset behind the prefix of a launcher.
+        rank: Slot of the number of the process, if the line has one.
+
+    Returns:
+        The recipe, or None if the line has no step, epoch or loss.
+    """
+    if code(mask) or _REPETITION.match(mask, start):
         return None
-    line = _Line(mask, start)
-    return line.recipe(rank)
+    return _Search(mask, start).recipe(rank)
 
 
 def search_any(mask: bytes, start: int) -> Recipe | None:
-    """All names and numbers from byte `start` on, whatever they are called; None where there are none."""
-    slots = _Line(mask, start).slots
+    """Return a recipe of all names and numbers from byte `start` on, whatever the names; None if there are none."""
+    slots = _Search(mask, start).slots
     return Recipe(tuple(slots)) if slots else None
 
 
-class _Line:
-    """One search."""
+class _Search:
+    """One search of a mask. Its slots are those of the metrics, without the places."""
 
     def __init__(self, mask: bytes, start: int) -> None:
         self._mask = mask
@@ -104,7 +113,7 @@ class _Line:
             self._places["epoch"] = Slot(*pair.span(1), "epoch")
             self._index = Slot(*pair.span(2), "index")
             before = pair.end(2)
-        last: tuple[int, str] | None = None  # where the last value ended, and what it is called
+        last: tuple[int, str] | None = None  # end and name of the last value
         skip_to = before
         for match in NUMBER_HERE.finditer(mask, self._start):
             start, end = match.span()
@@ -124,7 +133,7 @@ class _Line:
             elif name is None and unit is None and self._leads(before, start, end):
                 self._places["step"] = Slot(start, end, "step")
                 self._place_names["step"] = "step"
-            elif name is not None and (unit is None or (factor is not None and name.sure)):
+            elif name is not None and (unit is None or (factor is not None and name.explicit)):
                 self._put(name, Slot(start, end, name.text, name.start, name.end, factor=factor or 1.0))
                 last = (end, name.text) if self.slots and self.slots[-1].start == start else None
             elif match.group().lstrip(b"+-")[:1].isalpha():
@@ -152,7 +161,7 @@ class _Line:
         self.slots.append(slot)
 
     def _count(self, name: Name | None, before: int, start: int, end: int, counter: re.Match[bytes]) -> bool:
-        """Take `start` to `end` and what follows as a counter. -> whether it is one."""
+        """Take the number from `start` to `end` and the match behind it as a counter; return whether they are one."""
         mask = self._mask
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode()) if name is not None else "other"
         index, total = Slot(start, end, "index"), Slot(*counter.span(1), "total")
@@ -168,7 +177,7 @@ class _Line:
             return False
         if self._index is None or kind == "step":
             self._index, self._total = index, total
-            self._named = kind == "step" and name is not None and not _begins_again(name.text)
+            self._named = kind == "step" and name is not None and not _restarts(name.text)
             if kind == "step" and name is not None:
                 self._names.append((name.start, name.end))
         return True
@@ -203,26 +212,26 @@ class _Line:
             modes.insert(0, (first.name_start, True))  # `val Loss: 0.2 Acc: 0.9`
         roles: set[str] = set()
         for i, slot in enumerate(self.slots):
-            called = (
+            name = (
                 slot.name
                 if slot.name is not None
                 else self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace")
             )
-            kind = role(called)
+            kind = role(name)
             roles.add(kind)
             mode = [is_validation for at, is_validation in modes if at < slot.name_start]
             prefix = ""
-            if mode and mode[-1] and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(called):
+            if mode and mode[-1] and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
                 prefix, validation = VALIDATION, True
             if i in running:
                 prefix = "" if validation and prefix else RUNNING
                 prefix = VALIDATION if validation and not prefix else prefix
-            name = None if slot.name is None else prefix + slot.name
-            if name is not None and (prefix == RUNNING):
-                smoothing[name] = "running"
-            elif name is not None and windowed and kind in _LOSSES and not prefix:
-                smoothing[name] = "window"
-            slots.append(Slot(slot.start, slot.end, name, slot.name_start, slot.name_end, prefix, slot.factor))
+            prefixed = None if slot.name is None else prefix + slot.name
+            if prefixed is not None and prefix == RUNNING:
+                smoothing[prefixed] = "running"
+            elif prefixed is not None and windowed and kind in _LOSSES and not prefix:
+                smoothing[prefixed] = "window"
+            slots.append(Slot(slot.start, slot.end, prefixed, slot.name_start, slot.name_end, prefix, slot.factor))
         in_a_pass = validation and self._index is not None and not self._named
         if in_a_pass:  # of a value and its mean over the pass, the mean counts
             slots = _last_of_each(slots)
@@ -238,9 +247,9 @@ class _Line:
         if in_a_pass:
             index = total = None
         elif index is None and step is not None and epoch is not None and not is_global(self._place_names["step"]):
-            step, index, self._named = None, step, True  # it may begin again with each epoch
-        becomes: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
-        return Recipe(tuple(slots), becomes, step, epoch, index, total, self._named, rank, smoothing, missing)
+            step, index, self._named = None, step, True  # it may restart with each epoch
+        line_kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
+        return Recipe(tuple(slots), line_kind, step, epoch, index, total, self._named, rank, smoothing, missing)
 
 
 def _last_of_each(slots: list[Slot]) -> list[Slot]:
@@ -248,18 +257,18 @@ def _last_of_each(slots: list[Slot]) -> list[Slot]:
     return [slot for slot in slots if slot.name is None or named[slot.name] is slot]
 
 
-# Names of counters that begin again with each epoch.
+# Names of counters that restart with each epoch.
 _IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
-# Names of counters that never begin again.
+# Names of counters that never restart.
 _GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
 
 
-def _begins_again(name: str) -> bool:
+def _restarts(name: str) -> bool:
     return name.strip().lower() in _IN_EPOCH
 
 
 def is_global(name: str) -> bool:
-    """Whether a step so called never begins again."""
+    """Return whether a step of this name never restarts."""
     return _GLOBAL.search(name) is not None
 
 

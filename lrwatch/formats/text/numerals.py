@@ -1,7 +1,7 @@
-"""Many numbers of one shape, read at once.
+"""Numbers of one shape, parsed together.
 
-Lines with the same mask have their digits in the same places, so a column of numbers is a matrix of digits. The result is
-the one that `float` gives, to the last bit: a decimal number of at most 15 digits and a power of ten of at most 22 are
+Lines with the same mask have their digits in the same places, so a column of numbers is a matrix of digits. The result
+equals that of `float`, to the last bit: a decimal number of at most 15 digits and a power of ten of at most 22 are
 both exact in binary, and one multiplication or division of exact numbers is rounded correctly (Clinger, How to read
 floating point numbers accurately, 1990).
 """
@@ -26,7 +26,7 @@ _SHAPE = re.compile(rb"([-+]?)([0,]*)(?:\.(0*))?(?:[eE]([-+]?)(0{1,3}))?")
 
 @lru_cache(4096)
 def _shape(mask: bytes) -> tuple[float, tuple[int, ...], int, float, tuple[int, ...]] | None:
-    """Sign, places of the digits, decimals, sign of the exponent, places of its digits; None for what is read one by one."""
+    """Return sign, places of digits, decimals, sign of the exponent, places of its digits; None if `float` must read."""
     match = _SHAPE.fullmatch(mask)
     if match is None:
         return None
@@ -48,7 +48,15 @@ def _whole(digits: npt.NDArray[np.uint8], places: tuple[int, ...]) -> Floats:
 
 
 def read(digits: npt.NDArray[np.uint8], mask: bytes) -> Floats | None:
-    """The numbers in a matrix of characters less the character 0, shape (n, len(mask)), or None if they need `float`."""
+    """Parse a column of numbers of one mask.
+
+    Args:
+        digits: The characters less the character 0, shape (n, len(mask)).
+        mask: The number with all digits made 0.
+
+    Returns:
+        The numbers, shape (n,), or None if they need `float`.
+    """
     shape = _shape(mask)
     if shape is None:
         return None

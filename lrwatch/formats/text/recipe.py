@@ -1,4 +1,4 @@
-"""How the lines of one shape are read: where in them the values are, and how they are placed."""
+"""Recipes: where the values are in the lines of one mask, and which step they belong to."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lrwatch.core.sample import Smoothing
 from lrwatch.formats.base import number
 
 Kind = Literal["record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box"]
-"""What becomes of a line's values:
+"""The role of a line:
 
-record     they are a record.
+record     its values are a record.
 bar        a progress bar: of several lines with the same counter the last one counts.
 eval       a pass over the validation data: its last line counts, because its values are means over the pass so far.
 epoch bar  a progress bar whose values are means since the epoch began: complete ones count, others are `running.`.
-log        a record without a place, between the progress bars of the steps: they place it.
+log        a record without a place, between the progress bars of the steps, which place it.
 heading    a place; the items that follow are records there.
-item       a name and a value below a heading; none elsewhere.
+item       a name and a value below a heading; nothing elsewhere.
 header     names of the columns of the rows that follow.
 row        values of the columns that the last header named.
 box        a row of a box of names and values, or the rule above or below it.
@@ -29,13 +29,15 @@ _FACTORS = {b"K": 1e3, b"M": 1e6, b"B": 1e9, b"T": 1e12}
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a value is in the lines of one mask.
+    """The place of a value in the lines of one mask.
 
     Attributes:
-        start, end: The bytes that spell it.
-        name: What the metric is called; None if that has digits, which differ from line to line: then `prefix` and what
-            is spelled between `name_start` and `name_end`.
-        factor: What a unit of thousands behind it multiplies it with.
+        start, end: Offsets of the bytes that spell the value.
+        name: Name of the metric; None if it has digits, which differ from line to line. Then it is `prefix` and the
+            bytes between `name_start` and `name_end`.
+        name_start, name_end: Offsets of the bytes of the name.
+        prefix: Prefix of a name with digits.
+        factor: Factor of the unit of thousands behind the value.
     """
 
     start: int
@@ -47,19 +49,19 @@ class Slot:
     factor: float = 1.0
 
     def read(self, line: bytes) -> float | None:
-        """The value in `line`."""
+        """Return the value in `line`, or None if it is not a number."""
         value = number(line[self.start : self.end].decode("ascii", "replace").replace(",", ""))
         return value if value is None or self.factor == 1.0 else value * self.factor
 
-    def called(self, line: bytes) -> str:
-        """The name in `line`."""
+    def name_in(self, line: bytes) -> str:
+        """Return the name of the metric in `line`."""
         if self.name is not None:
             return self.name
         return self.prefix + line[self.name_start : self.name_end].decode("utf-8", "replace")
 
 
 def factor_of(unit: bytes) -> float | None:
-    """What a unit of thousands stands for, or None if it is none.
+    """Return the factor of a unit of thousands, or None if it is not one.
 
     >>> factor_of(b"K"), factor_of(b"ms")
     (1000.0, None)
@@ -69,19 +71,19 @@ def factor_of(unit: bytes) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a line is read.
+    """The way to read the lines of one mask.
 
     Attributes:
-        slots: The metrics in it.
-        kind: See `Kind`.
-        step, epoch: Where these are, if the line says them.
-        index, total: A counter that ends at `total`, or (`total` None) one that may begin again with each epoch.
-        named: The counter is called a step, so it is likely to count them all.
-        rank: Where the number of the process is that wrote the line.
-        smoothing: How the metrics were smoothed, by name; where it is not in here, not at all as far as is known.
-        missing: The line tells of steps whose loss was not a number, and leaves the loss itself out: the slots of how many
-            were skipped and how many were not a number.
-        cells: Of a row, its cells (start, end); of a header, the names of the columns.
+        slots: The metrics in the line.
+        kind: The role of the line, see `Kind`.
+        step, epoch: Their slots, if the line has them.
+        index, total: A counter that ends at `total`, or (`total` None) one that may restart with each epoch.
+        named: The counter is called a step, so it probably counts the whole run.
+        rank: Slot of the number of the process that wrote the line.
+        smoothing: Smoothing of the metrics, by name; a metric that is missing here is not known to be smoothed.
+        missing: The line counts steps whose loss was not a number, and leaves the loss itself out: the slots of the
+            number of skipped steps and of the number of steps whose loss was not a number.
+        cells: The cells of a row, or the names of the columns in a header.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -98,5 +100,5 @@ class Recipe:
 
     @property
     def stands_alone(self) -> bool:
-        """Whether the values are in the line itself; a `log` stands alone where there are no progress bars."""
+        """Whether the line is a record by itself; a `log` is one unless there are progress bars."""
         return self.kind in ("record", "log") and self.rank is None and self.missing is None

@@ -1,51 +1,57 @@
-"""Lines into records one by one, where a line belongs to others. What waits for the next line is state."""
+"""Lines into records, one by one, for logs in which a line belongs to others. A record that waits is state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import role
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
+from lrwatch.formats.text.counters import Counters
 from lrwatch.formats.text.general import RUNNING
-from lrwatch.formats.text.place import Places
 from lrwatch.formats.text.recipe import Recipe, Slot
 
-# What a loss is called that a log leaves out from its first line on.
-_UNSEEN_LOSS = "lm loss"
+# Name of a loss that the log leaves out from its first line on.
+_UNNAMED_LOSS = "lm loss"
 
-# What early versions of YOLOv5 call the parts of the loss.
+# Names of the parts of the loss in early versions of YOLOv5.
 _YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
 
 Values = dict[str, float]
-Told = tuple[int, float, float, float, bool]
-"""What a line tells of its place: row, epoch, index and total of a counter (NaN where there is none), whether it is named."""
+CounterReading = tuple[int, float, float, float, bool]
+"""A line's epoch and counter: row, epoch, index, total (NaN if there is none), and whether it is called a step."""
 
 
-class Records:
-    """Reads lines in order. Of what it remembers, `_waiting` are the values of a record that may not be complete."""
+class RecordAssembler(Checkpointed):
+    """Reader of lines in order, which puts those of one record together."""
+
+    SAVED: ClassVar[tuple[str, ...]] = (
+        "_counters", "_kind", "_key", "_header", "_section", "_below_heading", "_complete", "_bar", "_rank", "_loss",
+        "_echoes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self._places = Places()
-        self._waiting: Values | None = None
+        self._counters = Counters()
+        self._waiting: Values | None = None  # values of a record that may not be complete, of this kind and key:
         self._kind = ""
         self._key: list[Any] = []
         self._header: list[str] = []
         self._section = ""
-        self._below = False  # a heading
-        self._done: list[str] = []  # metrics of the present epoch that a complete bar has given
+        self._below_heading = False
+        self._complete: list[str] = []  # metrics of the present epoch from a complete bar
         self._bar: list[int] | None = None  # index and total of the longest progress bar
-        self._rank: int | None = None
-        self._loss = _UNSEEN_LOSS
-        self._said: Values = {}  # by the first of several processes, of late
+        self._rank: int | None = None  # the first of several processes
+        self._loss = _UNNAMED_LOSS
+        self._losses_of_rank: Values = {}  # the last losses of the first process
         self._echoes: list[int] = []  # ranks that print what the first one prints
         self._found: dict[str, tuple[list[int], list[float]]] = {}  # rows and values of this read
         self._row = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether what was read last may go on in the next line."""
+        """Whether the last record may continue in the next line."""
         return self._waiting is not None
 
     @property
@@ -55,37 +61,37 @@ class Records:
 
     @property
     def in_epochs(self) -> bool:
-        """Whether the log has told of an epoch."""
-        return self._places.epoch is not None
+        """Whether the log has named an epoch."""
+        return self._counters.epoch is not None
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        waiting = None if self._waiting is None else {name: repr(value) for name, value in self._waiting.items()}
+        """Return the state as JSON-plain values. Values of metrics are text, because JSON has no NaN."""
         return {
-            "places": self._places.state(), "waiting": waiting, "kind": self._kind, "key": self._key,
-            "header": self._header, "section": self._section, "below": self._below, "done": self._done, "bar": self._bar, "rank": self._rank,
-            "loss": self._loss, "said": {name: repr(value) for name, value in self._said.items()}, "echoes": self._echoes,
-        }  # fmt: skip
+            **super().state(),
+            "waiting": None if self._waiting is None else _spelled(self._waiting),
+            "losses_of_rank": _spelled(self._losses_of_rank),
+        }
 
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Records:
-        """The inverse of `state`."""
-        records = cls()
-        records._places = Places.restore(state["places"])
-        waiting = state["waiting"]
-        records._waiting = None if waiting is None else {name: float(value) for name, value in waiting.items()}
-        records._kind, records._key = state["kind"], list(state["key"])
-        records._header, records._section = list(state["header"]), state["section"]
-        records._below = state["below"]
-        records._done, records._bar, records._rank = list(state["done"]), state["bar"], state["rank"]
-        records._loss, records._echoes = state["loss"], list(state["echoes"])
-        records._said = {name: float(value) for name, value in state["said"].items()}
-        return records
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        super().restore(state)
+        self._waiting = None if state["waiting"] is None else _parsed(state["waiting"])
+        self._losses_of_rank = _parsed(state["losses_of_rank"])
 
     def read(
         self, lines: Sequence[bytes], masks: Sequence[bytes], recipes: Mapping[bytes, Recipe], found: Columns
     ) -> int:
-        """Put the records of `lines` into `found`. -> how many rows they take."""
+        """Read lines in order.
+
+        Args:
+            lines: The lines, without their LF.
+            masks: The mask of each.
+            recipes: The recipes of the masks; a line without one is no record.
+            found: Takes the values; rows are numbers of records, from 0 on.
+
+        Returns:
+            The number of rows.
+        """
         self._found, self._row = {}, 0
         for line, mask in zip(lines, masks, strict=True):
             recipe = recipes.get(mask)
@@ -96,30 +102,36 @@ class Records:
         self._put(found)
         return self._row
 
-    def place(self, told: Sequence[Told]) -> tuple[list[int], list[float]]:
-        """Lines that stand alone told of epochs and counters, in this order. -> rows that have a step by that, and the steps."""
+    def place(self, readings: Sequence[CounterReading]) -> tuple[list[int], list[float]]:
+        """Count the epochs and counters of lines that stand alone, in order.
+
+        Returns:
+            The rows that a counter places, and their steps.
+        """
         rows, steps = [], []
-        for row, epoch, index, total, named in told:
+        for row, epoch, index, total, named in readings:
             if epoch == epoch:
-                self._in_epoch(epoch)
+                self._enter_epoch(epoch)
             if index.is_integer():
                 rows.append(row)
-                steps.append(float(self._places.step(int(index), int(total) if total == total else None, named=named)))
+                steps.append(
+                    float(self._counters.step(int(index), int(total) if total == total else None, named=named))
+                )
         return rows, steps
 
-    def passed(self, recipes: Sequence[Recipe]) -> None:
-        """Remember what lines that do not stand alone will want to know of those that do.
+    def skip(self, recipes: Sequence[Recipe]) -> None:
+        """Take note of lines that stand alone, for later lines that do not.
 
         Args:
-            recipes: Of the lines that were read, in the order of the last line of each.
+            recipes: Recipes of the lines that were read, in the order of the last line of each.
         """
         for recipe in recipes:
             if recipe.step is not None or recipe.index is not None:
-                self._below = False
+                self._below_heading = False
             self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
 
     def finish(self, found: Columns, row: int) -> int:
-        """Nothing will follow: put what waits into `found`, at row `row`. -> how many rows it takes."""
+        """Put the record that waits into `found`, at row `row`: nothing will follow. Return its number of rows."""
         self._found, self._row = {}, row
         self._flush()
         self._put(found)
@@ -132,17 +144,17 @@ class Records:
     # ---- one line -------------------------------------------------------------------------------------------------
 
     def _take(self, recipe: Recipe, line: bytes) -> None:
-        values = {slot.called(line): value for slot in recipe.slots if (value := slot.read(line)) is not None}
+        values = {slot.name_in(line): value for slot in recipe.slots if (value := slot.read(line)) is not None}
         epoch = recipe.epoch.read(line) if recipe.epoch is not None else None
         if epoch is not None:
-            self._in_epoch(epoch)
+            self._enter_epoch(epoch)
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
-        if recipe.kind == "item" and not self._below:
+        if recipe.kind == "item" and not self._below_heading:
             return
         if recipe.kind == "item":
             values = {name: value for name, value in values.items() if role(name) not in ("step", "epoch")}
         elif recipe.kind == "heading" or recipe.step is not None or recipe.index is not None:
-            self._below = recipe.kind == "heading"
+            self._below_heading = recipe.kind == "heading"
         match recipe.kind:
             case "header":
                 self._flush()
@@ -177,25 +189,25 @@ class Records:
             values["epoch"] = epoch
         step = recipe.step.read(line) if recipe.step is not None else None
         if step is None and index is not None:
-            step = float(self._places.step(index, total, named=recipe.named))
+            step = float(self._counters.step(index, total, named=recipe.named))
         if recipe.kind == "log" and step is None and self._bar is not None:
             self._wait("log", [], values)
             return
         if step is not None:
             values["step"] = step
         if recipe.kind == "bar":
-            self._wait("bar", [self._places.epoch, index, total], values)
+            self._wait("bar", [self._counters.epoch, index, total], values)
         else:
             self._flush()
             self._emit(values)
 
-    def _in_epoch(self, epoch: float) -> None:
-        if self._places.epoch != epoch:
-            self._done = []
-        self._places.note(epoch)
+    def _enter_epoch(self, epoch: float) -> None:
+        if self._counters.epoch != epoch:
+            self._complete = []
+        self._counters.enter(epoch)
 
     def _wait(self, kind: str, key: list[Any], values: Values) -> None:
-        """These values are replaced by those of the next line of the same kind and key."""
+        """Let values wait: those of the next line of the same kind and key replace them."""
         if (self._kind, self._key) == (kind, key) and self._waiting is not None and kind != "log":
             self._waiting.update(values)
         else:
@@ -203,7 +215,7 @@ class Records:
             self._kind, self._key, self._waiting = kind, key, values
 
     def _flush(self) -> None:
-        """What waits is complete."""
+        """Emit the record that waits: it is complete."""
         if self._waiting is None:
             return
         values, kind = self._waiting, self._kind
@@ -222,29 +234,29 @@ class Records:
     # ---- kinds of lines -------------------------------------------------------------------------------------------
 
     def _progress(self, index: int | None, total: int | None) -> None:
-        """A progress bar without metrics. The longest one counts the steps."""
+        """Read a progress bar without metrics. The longest one counts the steps."""
         if index is None or total is None or (self._bar is not None and total < self._bar[1]):
             return
         self._bar = [index, total]
-        if self._kind == "log":  # printed again behind the record that made way for it
+        if self._kind == "log":  # the bar is drawn again behind the record that interrupted it
             self._flush()
 
     def _epoch_bar(self, values: Values, index: int | None, total: int | None) -> None:
         if index is not None and index != total:
             self._flush()
-            self._done = []
+            self._complete = []
             self._emit({**{RUNNING + name: value for name, value in values.items()}, **self._epoch()})
             return
-        new = {name: value for name, value in values.items() if name not in self._done}
+        new = {name: value for name, value in values.items() if name not in self._complete}
         if self._kind == "epoch bar" and self._waiting is not None:
             self._waiting.update(new)
         elif new:
             self._flush()
             self._kind, self._key, self._waiting = "epoch bar", [], {**new, **self._epoch()}
-        self._done = [*self._done, *new]
+        self._complete = [*self._complete, *new]
 
     def _epoch(self) -> Values:
-        return {} if self._places.epoch is None else {"epoch": float(self._places.epoch)}
+        return {} if self._counters.epoch is None else {"epoch": float(self._counters.epoch)}
 
     def _table_row(self, recipe: Recipe, line: bytes) -> None:
         cells = recipe.cells[-len(self._header) :] if self._header else ()
@@ -280,20 +292,19 @@ class Records:
             return
         indented = line[recipe.cells[0].start - 2 : recipe.cells[0].start] == b"  "
         if value is not None:
-            called = f"{self._section}/{name}" if self._section and indented else name
-            self._wait("box", [], {called: value})
+            self._wait("box", [], {f"{self._section}/{name}" if self._section and indented else name: value})
 
     def _of_rank(self, rank: int, values: Values) -> Values:
-        """The values of one of several processes. The first that prints any is the one that counts."""
+        """Return the values that count, of one of several processes. The first that prints any is the one to follow."""
         if self._rank is None and values:
             self._rank = rank
         losses = {name: value for name, value in values.items() if role(name) in ("train_loss", "val_loss")}
         if rank == self._rank:
-            self._said = losses
+            self._losses_of_rank = losses
             return values
         if rank in self._echoes:
             return {}
-        if losses and losses == self._said:
+        if losses and losses == self._losses_of_rank:
             self._echoes.append(rank)
             return {}
         return {f"rank{rank}.{name}": value for name, value in values.items()}
@@ -301,6 +312,14 @@ class Records:
     def _left_out(self, counts: tuple[Slot | None, Slot | None], line: bytes) -> Values:
         skipped, nans = (slot.read(line) or 0.0 if slot is not None else 0.0 for slot in counts)
         return {self._loss: float("nan")} if nans or not skipped else {}
+
+
+def _spelled(values: Values) -> dict[str, str]:
+    return {name: repr(value) for name, value in values.items()}
+
+
+def _parsed(values: Mapping[str, str]) -> Values:
+    return {name: float(value) for name, value in values.items()}
 
 
 def _whole(slot: Slot | None, line: bytes) -> int | None:

@@ -1,33 +1,36 @@
-"""Several processes of one training print the same lines into one log: each value counts once."""
+"""Repeated values: several processes of one training print the same lines into one log, and each value counts once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import role
 from lrwatch.core.sample import Batch, Column
 
 Bools = npt.NDArray[np.bool_]
 
 
-class Repeats:
-    """Drops a value that its metric already had at the same step, while no other step came between."""
+class Repeats(Checkpointed):
+    """Filter of values that their metric already had at the same step, with no other step between."""
+
+    SAVED: ClassVar[tuple[str, ...]] = ("_step", "_stretch")
 
     def __init__(self) -> None:
         self._step = -1  # of the last row
-        self._stretch = 0  # how often the step changed from one row to the next
+        self._stretch = 0  # number of changes of the step from one row to the next
         self._last: dict[str, tuple[int, float]] = {}  # metric -> stretch and value
 
-    def dropped(self, batch: Batch, said: Bools) -> Batch:
-        """The batch without what is said again.
+    def drop(self, batch: Batch, has_step: Bools) -> Batch:
+        """Return the batch without repeated values.
 
         Args:
             batch: The batch.
-            said: Which of its rows the log itself gave a step, shape (rows,). Only those can tell.
+            has_step: Which of its rows have a step of their own, shape (rows,). Only those can be repetitions.
         """
         if not batch.rows:
             return batch
@@ -41,28 +44,25 @@ class Repeats:
                 continue
             places, values = stretches[column.rows], column.values
             before = self._last.get(name, (-1, 0.0))
-            again = (np.diff(places, prepend=before[0]) == 0) & said[column.rows]
+            repeated = (np.diff(places, prepend=before[0]) == 0) & has_step[column.rows]
             self._last[name] = int(places[-1]), float(values[-1])
-            if again.any():
+            if repeated.any():
                 earlier = np.concatenate([[before[1]], values[:-1]])
-                again &= (values == earlier) | (np.isnan(values) & np.isnan(earlier))
-                if again.any():
+                repeated &= (values == earlier) | (np.isnan(values) & np.isnan(earlier))
+                if repeated.any():
                     changed = True
-                    column = Column(column.rows[~again], values[~again])
+                    column = Column(column.rows[~repeated], values[~repeated])
             columns[name] = column
         if not changed:
             return batch
         return Batch(batch.steps, columns, batch.axis, batch.lines, batch.errors, batch.smoothing)
 
     def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
+        """Return the state as JSON-plain values. The last values are text, because JSON has no NaN."""
         last = {name: [stretch, repr(value)] for name, (stretch, value) in self._last.items()}
-        return {"step": self._step, "stretch": self._stretch, "last": last}
+        return {**super().state(), "last": last}
 
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Repeats:
-        """The inverse of `state`."""
-        repeats = cls()
-        repeats._step, repeats._stretch = state["step"], state["stretch"]
-        repeats._last = {name: (stretch, float(value)) for name, (stretch, value) in state["last"].items()}
-        return repeats
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        super().restore(state)
+        self._last = {name: (stretch, float(value)) for name, (stretch, value) in state["last"].items()}

@@ -1,1 +1,1 @@
-"""Weights & Biases' offline files: the framing of their records, and the records as samples."""
+"""Offline files of Weights & Biases: the framing of records (`framing`), and records as samples (`format`)."""

@@ -1,34 +1,32 @@
-"""Weights & Biases' offline files (`run-*.wandb`): one row for each history record, as `wandb.log` wrote it.
+"""The format `wandb`, offline files of Weights & Biases (`run-*.wandb`): one row for each record of `wandb.log`.
 
-The records are protocol buffers; of them only the history is read: message `HistoryRecord` with items of a key (one, or
+The records are protocol buffers, of which only the history is read: message `HistoryRecord` with items of a key (one,
+or
 several for a nested one, joined by dots here) and its value as JSON. Text that spells a number is one, so ``"NaN"`` and
 ``"Infinity"`` are samples as their bare spellings are; tables, pictures and histograms are none.
 
-wandb counts the calls of `log` in `_step`. Trainers that log something else in between have a step of their own (Lightning
-`trainer/global_step`, transformers `train/global_step`, many `step`), which is the one to place a record by. From the first
-record on that has one, `_step` is not looked at any more, because the two count different things: a record without a step of
-its own is placed by the last. Numbers of a batch, which begin again with each epoch, are no such step. Other keys that
-begin with ``_`` are wandb's own, and no metrics.
+wandb counts the calls of `log` in `_step`. Trainers that log other things in between have a step of their own
+(Lightning `trainer/global_step`, transformers `train/global_step`, many `step`), which places the record. From the
+first such record on, `_step` is ignored, because the two count different things: a record without a step of its own is
+placed by the last one. Numbers of a batch, which restart with each epoch, are no such step. Other keys that begin with
+``_`` are wandb's own, and no metrics.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 
+from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import role, step_rank
 from lrwatch.core.sample import Batch
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns, StepAxis
 from lrwatch.formats.json.lines import collect, decoded
-from lrwatch.formats.wandb.framing import HEADER, Framing
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from lrwatch.formats.wandb.framing import HEADER, WandbFraming
 
 # Fields of wandb_internal.proto: Record.history; HistoryRecord.item and .step; HistoryItem; HistoryStep.num.
 _HISTORY = 2
@@ -36,14 +34,14 @@ _ITEM, _STEP = 1, 2
 _KEY, _NESTED_KEY, _VALUE_JSON = 1, 2, 16
 _STEP_NUMBER = 1
 
-# Wire types of protocol buffers, and bytes of those of fixed length. Groups are not in use.
+# Wire types of protocol buffers, and bytes of those of fixed length. wandb has no groups.
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 # Bits of the longest varint, which has ten bytes.
 _VARINT_BITS = 70
 
 _OWN_STEP = "_step"
-# Steps as good as this one count the run; those behind may count within an epoch.
+# Steps of a better rank count the run; others may count within an epoch.
 _WORST_RANK = step_rank("batch")
 
 _NO_RECORD = "not a record"
@@ -51,8 +49,10 @@ _TOO_LONG = "history record too long"
 _NO_JSON = "value is not JSON"
 
 
-class Wandb:
-    """The format `wandb`. `Batch.lines` counts records of any kind."""
+class Wandb(Checkpointed):
+    """The format `wandb`; see `lrwatch.formats.base.Format`. `Batch.lines` counts records of any kind."""
+
+    SAVED: ClassVar[tuple[str, ...]] = ("_framing", "_axis", "_has_step")
 
     name: ClassVar[str] = "wandb"
     whole: ClassVar[bool] = False
@@ -60,17 +60,17 @@ class Wandb:
     evidence: ClassVar[int] = 1
 
     def __init__(self) -> None:
-        self._framing = Framing()
+        self._framing = WandbFraming()
         self._axis = StepAxis()
         self._has_step = False  # of its own
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
-        """See `Format.claims`: the header."""
+        """Return whether `head` begins with the header; see `Format.claims`."""
         return head.startswith(HEADER)
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """See `Format.feed`."""
+        """Read the complete records; see `Format.feed`."""
         cut = self._framing.cut(data, final=final)
         errors = cut.errors
         lines = len(cut.complete) + len(cut.too_long) + errors.total()
@@ -82,7 +82,7 @@ class Wandb:
         return self._axis.batch(len(records), found, lines=lines, errors=+errors), cut.consumed
 
     def _placed(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record with one step at the most."""
+        """Return the record with one step at the most."""
         self._has_step |= any(
             key != _OWN_STEP and role(key) == "step" and step_rank(key) < _WORST_RANK and _is_number(value)
             for key, value in record.items()
@@ -93,33 +93,20 @@ class Wandb:
             if (not self._has_step if key == _OWN_STEP else role(key) != "step" or step_rank(key) < _WORST_RANK)
         }
 
-    def state(self) -> dict[str, Any]:
-        """JSON-plain state."""
-        return {"framing": asdict(self._framing), "axis": self._axis.state(), "has_step": self._has_step}
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Self:
-        """The inverse of `state`."""
-        restored = cls()
-        restored._framing = Framing(**state["framing"])
-        restored._axis = StepAxis.restore(state["axis"])
-        restored._has_step = state["has_step"]
-        return restored
-
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class _MalformedError(ValueError):
-    """The bytes are no message."""
+    """The bytes are not a protocol-buffer message."""
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number of each field of a message, and where its bytes are; of a varint its value, and -1.
+    """Iterate over the fields of a message: number, start and end of the content; of a varint number, value and -1.
 
     Raises:
-        _MalformedError: It is not a message.
+        _MalformedError: The bytes are not a message.
     """
     while at < end:
         tag, at = _varint(data, at, end)
@@ -154,7 +141,7 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def _histories(record: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
-    """The items of the history in a record, if that is what is in it."""
+    """Return the items of the history in a record; nothing if it holds something else."""
     try:
         return [
             _items(record, start, end, errors)
@@ -167,7 +154,7 @@ def _histories(record: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
 
 
 def _begins_history(beginning: bytes) -> bool:
-    """Whether the beginning of a record too long to be looked into shows that it is a history."""
+    """Return whether the beginning of a record that is too long shows that it is a history."""
     try:
         tag, at = _varint(beginning, 0, len(beginning))
         if tag & 7 == _VARINT:  # the number of the record comes first
@@ -179,7 +166,7 @@ def _begins_history(beginning: bytes) -> bool:
 
 
 def _items(record: bytes, at: int, end: int, errors: Counter[str]) -> dict[str, Any]:
-    """The items of a history, and its step."""
+    """Return the items of a history, and its step as the item `_step`."""
     items: dict[str, Any] = {}
     step = 0
     for field, start, stop in _fields(record, at, end):
@@ -201,7 +188,7 @@ def _items(record: bytes, at: int, end: int, errors: Counter[str]) -> dict[str, 
 
 
 def _item(record: bytes, at: int, end: int) -> tuple[str, bytes]:
-    """Name and JSON of an item."""
+    """Return name and JSON of an item."""
     keys: list[bytes] = []
     value = b""
     for field, start, stop in _fields(record, at, end):
@@ -214,7 +201,7 @@ def _item(record: bytes, at: int, end: int) -> tuple[str, bytes]:
 
 
 def _value(text: bytes) -> Any:
-    """What an item's JSON says; an empty object where that is no metric, None where it is no JSON."""
+    """Decode the JSON of an item; an empty object if it is no metric, None if it is no JSON."""
     try:
         return float(text)
     except ValueError:

@@ -2,19 +2,19 @@
 
 The file is a log of LevelDB (doc/log_format.md of its sources) behind a header of seven bytes: blocks of 32 KiB with
 fragments in them, each its CRC-32, length (2 bytes, little-endian) and kind (whole record, first, middle or last part).
-Other than LevelDB's, the checksum is the usual CRC-32 of zlib over the kind and the data, and is not masked. The end of a
+Unlike LevelDB's, the checksum is the usual CRC-32 of zlib over the kind and the data, and is not masked. The end of a
 file that is being written may be torn or still be zeros:
 
 ==============================================  ==================================================================
 what is there                                   what happens
 ==============================================  ==================================================================
-a fragment or record that is not complete       it is waited for
-a fragment that does not hold, in the last      waited for; only the bytes up to the end of its block are in doubt
+an incomplete fragment or record                it waits
+a fragment that does not hold, in the last      it waits; only the bytes up to the end of its block are in doubt
 block
-the same, with bytes of a further block behind  the rest of its block is passed over and counted once, and with it
-                                                what the record has in further blocks
-a record over `MAX_RECORD_BYTES`                passed over as it comes, so that memory stays bounded
-nothing will follow (final)                     all is consumed, what is not a record is counted
+the same, with bytes of a further block behind  the rest of its block is skipped and counted once, and with it the
+                                                parts of the record in further blocks
+a record over `MAX_RECORD_BYTES`                it is skipped as it arrives, which bounds memory
+nothing will follow (final)                     everything is consumed, what is not a record is counted
 ==============================================  ==================================================================
 """
 
@@ -23,8 +23,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from struct import Struct
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from zlib import crc32
+
+from lrwatch.core.checkpoint import Checkpointed
 
 HEADER = b":W&B\xe1\xbe\x00"
 """Name, magic number and version."""
@@ -32,7 +34,7 @@ HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK_BYTES = 32 << 10
 _FRAGMENT = Struct("<IHB")
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(1, 5)
-# Longer records are pictures, tables and configurations. With its frames one has to fit into a read.
+# Longer records are pictures, tables and configurations. With its frames a record has to fit into one read.
 MAX_RECORD_BYTES = (1 << 20) - 2 * _BLOCK_BYTES
 
 NO_HEADER = "no W&B header"
@@ -40,13 +42,13 @@ DAMAGED = "damaged record"
 UNFINISHED = "unfinished record"
 
 
-class Records(NamedTuple):
-    """What one cut gave.
+class WandbRecords(NamedTuple):
+    """The records found by one cut.
 
     Attributes:
         complete: The records.
-        too_long: The beginnings of those that were too long.
-        consumed: How many bytes of the input are done with.
+        too_long: The beginnings of the records that were too long.
+        consumed: Number of bytes of the input that need not be presented again.
         errors: Reason to count, for `Batch.errors`.
     """
 
@@ -56,23 +58,25 @@ class Records(NamedTuple):
     errors: Counter[str]
 
 
-@dataclass(slots=True)
-class Framing:
-    """Cuts bytes into records. Its attributes are state that must survive a restart.
+@dataclass
+class WandbFraming(Checkpointed):
+    """Cutter of bytes into records.
 
     Attributes:
-        offset: Bytes of the file that were consumed.
-        passing: The fragments that come next belong to a record that is passed over.
+        offset: Number of bytes of the file that were consumed.
+        passing: The next fragments belong to a record that is skipped.
         foreign: The file did not begin with the header.
     """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("offset", "passing", "foreign")
 
     offset: int = 0
     passing: bool = False
     foreign: bool = False
 
-    def cut(self, data: bytes, *, final: bool) -> Records:
-        """The complete records at the beginning of `data`."""
-        cut = Records([], [], 0, Counter())
+    def cut(self, data: bytes, *, final: bool) -> WandbRecords:
+        """Find the complete records at the beginning of `data`."""
+        cut = WandbRecords([], [], 0, Counter())
         if self.offset == 0 and not self.foreign:
             head = data[: len(HEADER)]
             if head != HEADER and (len(head) == len(HEADER) or not HEADER.startswith(head) or (final and head)):
@@ -87,8 +91,8 @@ class Framing:
         self.offset += consumed
         return cut._replace(consumed=consumed)
 
-    def _walk(self, data: bytes, cut: Records) -> int:
-        """Go from fragment to fragment. -> how many bytes are done with."""
+    def _walk(self, data: bytes, cut: WandbRecords) -> int:
+        """Follow the fragments, put the records into `cut`, and return the number of bytes to consume."""
         at = done = 0 if self.offset else len(HEADER)
         parts: list[bytes] = []
         length = 0

@@ -16,7 +16,7 @@ from lrwatch.report.text import short, whole
 MAX_DESCRIBED = 12
 
 CONTINUED_LINES = (
-    "Dashed: the line before a change, continued, with its 95\u00a0% band; the dot at its end is the level that came."
+    "Dashed: the line before a change, continued, with its 95\u00a0% band; the dot at its end is the measured level."
 )
 
 

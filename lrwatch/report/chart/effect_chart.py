@@ -1,4 +1,4 @@
-"""Chart of a measured effect: the line before a change, continued with its 95 % band, and the level that came instead.
+"""Chart of a measured effect: the line before a change, continued with its 95 % band, and the measured level.
 
 It is drawn once in the chart of the whole run, and once in a close-up, since the effect of a cut is often less than the
 noise of one value.
@@ -49,7 +49,7 @@ class DrawableEffect:
 
     @property
     def css(self) -> str:
-        """Class of the mark of the level that came."""
+        """Class of the mark of the measured level."""
         return css_of(self.effect)
 
     @property
@@ -82,12 +82,12 @@ def effect_words(effect: MeasuredEffect) -> str:
 
 
 def levels_in_words(effect: MeasuredEffect, axis: str) -> str:
-    """Compare the level that came with the continued one; empty where the journal does not have them."""
+    """Compare the measured level with the continued one; empty where the journal does not have them."""
     line, step = effect.line, effect.step
     if line is None or step is None:
         return ""
-    came, expected = _alike(line.came, line.expected)
-    return f"{came} at {axis} {whole(step)}, where going on would have given {expected}"
+    measured, expected = _alike(line.came, line.expected)
+    return f"{measured} at {axis} {whole(step)}, where continuing would have given {expected}"
 
 
 def drawable_effects(data: ReportData, changes: Sequence[LrChange]) -> list[DrawableEffect]:
@@ -120,7 +120,7 @@ def continued_lines(effects: Sequence[DrawableEffect], x: ChartAxis, y: ChartAxi
 def outcome_dots(
     effects: Sequence[DrawableEffect], x: ChartAxis, y: ChartAxis, top: float, height: float, noun: str
 ) -> list[str]:
-    """Draw a dot with words for each level that came; those outside the chart are left out.
+    """Draw a dot with words for each measured level; those outside the chart are left out.
 
     Args:
         effects: The effects.
@@ -135,13 +135,13 @@ def outcome_dots(
         where = y.share(one.line.came)
         if 0 <= where <= 1:
             words = escaped(f"{one.number} {one.words}; {levels_in_words(one.effect, noun)}")
-            dot = f'<circle class="came {one.css}" cy="{top + (1 - where) * height:.1f}" r="4"><title>{words}</title></circle>'
+            dot = f'<circle class="measured {one.css}" cy="{top + (1 - where) * height:.1f}" r="4"><title>{words}</title></circle>'
             drawn.append(at(x.share(one.step), dot))
     return drawn
 
 
 def close_up(one: DrawableEffect, curve: MetricCurve, noun: str) -> tuple[str, str]:
-    """Draw one effect on an axis of its own: means of the values on both sides of the change, the line, the level that came.
+    """Draw one effect on an axis of its own: means of the values on both sides of the change, the line, the measured level.
 
     Args:
         one: The effect.
@@ -184,16 +184,16 @@ def close_up(one: DrawableEffect, curve: MetricCurve, noun: str) -> tuple[str, s
 
 
 def _ends(one: DrawableEffect, y: ChartAxis) -> list[str]:
-    """Draw at the right edge the level that came, with its 95 %, and the names and numbers of the two levels beside it."""
+    """Draw at the right edge the measured level, with its 95 %, and the names and numbers of the two levels beside it."""
     line = one.line
-    came, going = (HEAD + (1 - y.share(value)) * HEIGHT for value in (line.came, line.expected))
+    measured, expected = (HEAD + (1 - y.share(value)) * HEIGHT for value in (line.came, line.expected))
     low, high = (HEAD + (1 - y.share(line.came + way * Z95 * line.came_error)) * HEIGHT for way in (-1, 1))
-    middle, half = (came + going) / 2, max(abs(came - going), APART) / 2
-    below = 1 if came >= going else -1  # of two equal levels, the one that came is named below
-    came_at, going_at = _alike(line.came, line.expected)
-    labels = ((f"came {came_at}", middle + below * half, f"came-name {one.css}"),
-              (f"going on {going_at}", middle - below * half, "going-name"))  # fmt: skip
-    mark = f'<path class="came {one.css}" d="M0 {low:.1f}V{high:.1f}"/><circle class="came {one.css}" cy="{came:.1f}" r="4.5"/>'
+    middle, half = (measured + expected) / 2, max(abs(measured - expected), APART) / 2
+    below = 1 if measured >= expected else -1  # of two equal levels, the measured one is named below
+    measured_at, expected_at = _alike(line.came, line.expected)
+    labels = ((f"measured {measured_at}", middle + below * half, f"measured-name {one.css}"),
+              (f"expected {expected_at}", middle - below * half, "expected-name"))  # fmt: skip
+    mark = f'<path class="measured {one.css}" d="M0 {low:.1f}V{high:.1f}"/><circle class="measured {one.css}" cy="{measured:.1f}" r="4.5"/>'
     return [at(1.0, mark + "".join(f'<text class="{css}" x="10" y="{h + 4:.1f}">{t}</text>' for t, h, css in labels))]
 
 
@@ -202,7 +202,7 @@ def _continued_line(one: DrawableEffect, x: ChartAxis, y: ChartAxis, height: flo
     above, below = _corners(x, y, steps, high, height), _corners(x, y, steps, low, height)[::-1]
     band = "L".join(f"{a} {b}" for a, b in above + below)
     path = "L".join(f"{a} {b}" for a, b in _corners(x, y, steps, level, height))
-    return f'<path class="doubt" d="M{band}z"/><path class="expected" d="M{path}"/>'
+    return f'<path class="interval" d="M{band}z"/><path class="expected" d="M{path}"/>'
 
 
 def _corners(x: ChartAxis, y: ChartAxis, steps: Floats, values: Floats, height: float) -> list[tuple[int, int]]:
@@ -247,7 +247,7 @@ def _clipped(values: Floats) -> Floats:
 
 
 def _is_of(curve: MetricCurve, line: Counterfactual, step: int) -> bool:
-    """Tell whether the level that came can be one of this curve: a journal does not say which metric was watched by then."""
+    """Tell whether the measured level can be one of this curve: a journal does not say which metric was watched by then."""
     inside = curve.values[(curve.steps >= line.since) & (curve.steps <= step)]
     inside = inside[np.isfinite(inside)]
     if not len(inside):

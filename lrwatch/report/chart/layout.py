@@ -44,7 +44,7 @@ MAX_RATES = 4
 _LARGEST_STEP = 2.0**62
 
 # A rate with one of these words in its name was planned or commanded, beside one that was in force.
-_PLANNED = ("schedule", "asked")
+_PLANNED = ("schedule", "commanded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class PlottedCurve:
     Attributes:
         curve: The curve itself.
         name: Name in the legend.
-        css: Its class of colour; `other` is the run to compare with, `asked` a rate that was not in force.
+        css: Its class of colour; `other` is the run to compare with, `planned` a rate that was not in force.
         rows: Rows for the thin line and the read-out.
         trend: Rows for the bold line.
         level: Level at its end.
@@ -126,7 +126,7 @@ def lay_out(data: ReportData, changes: Sequence[LrChange], groups: Sequence[Comm
         return None
     upper = [_plotted(c, c.name, f"c{i}", x) for i, c in enumerate(above)]
     upper += [_plotted(c, f"{c.name} {data.comparison_label}".strip(), "other", x) for c in compare]
-    lower = [_plotted(c, c.name, "asked" if _is_planned(c, rates) else f"r{i}", x) for i, c in enumerate(rates)]
+    lower = [_plotted(c, c.name, "planned" if _is_planned(c, rates) else f"r{i}", x) for i, c in enumerate(rates)]
     y, y_rate = value_axis([d.rows for d in upper]), rate_axis([d.rows for d in lower])
     effects = tuple(drawable_effects(data, changes))
     periods = tuple(strategy_periods(data.events))
@@ -170,7 +170,7 @@ def _scales(data: ReportData, changes: Sequence[LrChange]) -> list[MetricCurve]:
     acknowledged = [(c.answer_step, c.scale) for c in changes if c.answer == "acknowledged"]
     commanded = [(c.step, c.scale) for c in changes]
     curves = []
-    for name, points in (("scale, acknowledged", acknowledged), ("scale, asked for", commanded)):
+    for name, points in (("scale, acknowledged", acknowledged), ("scale, commanded", commanded)):
         drawn = [(float(step), scale) for step, scale in points if step is not None and scale is not None and scale > 0]
         if drawn:
             begin = [] if first is None else [(min(first, drawn[0][0]), 1.0)]

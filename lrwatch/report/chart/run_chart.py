@@ -89,7 +89,7 @@ def draw_run(layout: ChartLayout) -> str:
             parts += arrows(d.name, d.css, d.rows, x, y, top, UPPER, data.axis)
         parts += outcome_dots(layout.effects[:MAX_MARKS], x, y, top, UPPER, data.axis)
     if y_rate:
-        in_order = sorted(layout.lower, key=lambda d: d.css != "asked")
+        in_order = sorted(layout.lower, key=lambda d: d.css != "planned")
         parts.append(stretch("".join(_rate(d, x, y_rate) for d in in_order), strip + TITLE, LOWER))
         for d in in_order:
             parts += arrows(d.name, d.css, d.rows, x, y_rate, strip + TITLE, LOWER, data.axis)
@@ -160,7 +160,7 @@ def _group_spans(layout: ChartLayout, y: float) -> list[str]:
         steps = [float(c.step) for c in one.changes if c.step is not None]
         if steps and one.first <= MAX_MARKS:
             begin, end = (round(share * WIDTH) for share in layout.x.place(np.array([min(steps), max(steps)])).tolist())
-            paths.append(f'<path class="reach" d="M{begin} {BADGE * TENTHS / 2:g}H{end}"/>')
+            paths.append(f'<path class="group-span" d="M{begin} {BADGE * TENTHS / 2:g}H{end}"/>')
     return [stretch("".join(paths), y, BADGE)] if paths else []
 
 
@@ -172,7 +172,7 @@ def _periods(layout: ChartLayout) -> list[str]:
         begin, end = layout.x.place(np.array([float(one.begin), last])).tolist()
         title = f"<title>{escaped(one.words)}</title>"
         left, right = round(begin * WIDTH), round(end * WIDTH)
-        paths.append(f'<path class="reign" d="M{left} {(PERIODS - 4) * TENTHS}v-50v50H{right}">{title}</path>')
+        paths.append(f'<path class="period" d="M{left} {(PERIODS - 4) * TENTHS}v-50v50H{right}">{title}</path>')
         if (end - begin) * NARROW > BESIDE + LETTER * len(one.name):
             names.append(
                 at(begin, f'<text class="phase" x="4" y="{PERIODS - 8}">{escaped(one.name)}{title}</text>', TITLE)

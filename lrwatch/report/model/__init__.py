@@ -1,1 +1,1 @@
-"""What a report shows, before it is drawn: curves, the timeline of events, groups of commands."""
+"""Contents of a report before they are drawn: curves, the timeline of changes, groups of commands, a summary."""

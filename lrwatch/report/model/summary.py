@@ -62,7 +62,7 @@ def _findings(data: ReportData, changes: Sequence[LrChange]) -> str:
     kinds = [finding_kinds.counted(kind, counts[kind]) for kind in sorted(counts, key=finding_kinds.rank)]
     findings = listed(kinds) if kinds else "No findings"
     if not changes:
-        return f"{findings}; no change of the learning rate was asked for."
+        return f"{findings}; no change of the learning rate."
     count = len(changes)
     all_changes = f"{count:,} {'change' if count == 1 else 'changes'} of the learning rate"
     acknowledged = sum(c.answer == "acknowledged" for c in changes)
@@ -101,7 +101,7 @@ def _effects(changes: Sequence[LrChange]) -> str:
         return ""
     undone = sum(c.taken_back is not None for c in changes)
     back = f"; {undone:,} {'was' if undone == 1 else 'were'} taken back" if undone else ""
-    return f"Measured against going on, {listed(parts)}{back}."
+    return f"Measured against continuing, {listed(parts)}{back}."
 
 
 def _final_levels(data: ReportData) -> str:

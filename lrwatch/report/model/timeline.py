@@ -166,7 +166,7 @@ def _set_by_operator(actions: list[JsonEvent], answer: JsonEvent) -> LrChange:
         # A refusal names the scale that stays in force.
         if wanted is None or refused or _same(wanted, scale):
             del actions[i]
-            reason = f"{text(action, 'actor') or 'an operator'} asked for it"
+            reason = f"set by {text(action, 'actor') or 'an operator'}"
             return LrChange(integer(action, "step"), 1.0, scale if wanted is None else wanted, reason, cause="operator")
     return LrChange(integer(answer, "step"), 1.0, scale, text(answer, "reason") or _UNCOMMANDED)
 

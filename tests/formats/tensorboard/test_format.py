@@ -48,7 +48,8 @@ def feed_with_restarts(chunks: list[bytes]) -> list[Batch]:
         rest = rest[used:]
         state = reader.state()
         assert json.loads(json.dumps(state)) == state
-        reader = TfEvents.restore(state)
+        reader = TfEvents()
+        reader.restore(state)
     return batches
 
 
@@ -255,10 +256,10 @@ def test_many_events_are_read_as_each_by_itself(make: Callable[[int], bytes]) ->
 
 def test_a_message_cut_anywhere_is_malformed_where_protobuf_says_so() -> None:
     whole = event(300, scalar("loss", 1.0))[12:-4]
-    for kept in range(len(whole)):
-        batches = feed(TfEvents(), [record(whole[:kept])])
+    for size in range(len(whole)):
+        batches = feed(TfEvents(), [record(whole[:size])])
         try:
-            malformed = not isinstance(Event.FromString(whole[:kept]), Event)
+            malformed = not isinstance(Event.FromString(whole[:size]), Event)
         except DecodeError:
             malformed = True
         assert (samples(batches), errors(batches)) == ([], {NO_EVENT: 1} if malformed else {})
@@ -342,11 +343,11 @@ def test_fed_byte_by_byte_with_restarts_it_gives_the_same() -> None:
 def test_a_log_torn_at_any_byte_gives_its_whole_events_and_goes_on() -> None:
     records = [VERSION, *(event(step, scalar("loss", step)) for step in range(6))]
     log = b"".join(records)
-    for kept in range(len(log) + 1):
+    for size in range(len(log) + 1):
         reader = TfEvents()
-        batch, used = reader.feed(log[:kept])
+        batch, used = reader.feed(log[:size])
         ends = [len(b"".join(records[:n])) for n in range(8)]
-        assert used == max(end for end in ends if end <= kept)
+        assert used == max(end for end in ends if end <= size)
         assert values([batch], "loss") == [(step, float(step)) for step in range(ends.index(used) - 1)]
         rest, used_then = reader.feed(log[used:])
         assert used + used_then == len(log)

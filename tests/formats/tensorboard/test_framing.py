@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import asdict
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +11,14 @@ from hypothesis import strategies as st
 from support.event_files import header, record
 from support.format_samples import cut
 
-from lrwatch.formats.tensorboard.framing import DAMAGED, MAX_RECORD_BYTES, UNFINISHED, Framing, is_header, next_header
+from lrwatch.formats.tensorboard.framing import (
+    DAMAGED,
+    MAX_RECORD_BYTES,
+    UNFINISHED,
+    EventFraming,
+    is_header,
+    next_header,
+)
 
 A, B, C = record(b"first"), record(b"the second"), record(b"")
 # What one read of the daemon gives: all that is waited for has to fit into it.
@@ -20,8 +26,12 @@ READ_BYTES = 2 << 20
 
 
 def read(chunks: list[bytes], *, final: bool = True) -> tuple[list[bytes], Counter[str], int]:
-    """Cut chunks as a tail presents them, through a restart each time. -> data, errors, the bytes that are waited for."""
-    framing = Framing()
+    """Cut chunks as a tail presents them, with a restart after each.
+
+    Returns:
+        The data of the records, the errors, and the number of bytes that wait.
+    """
+    framing = EventFraming()
     found: list[bytes] = []
     errors: Counter[str] = Counter()
     rest = b""
@@ -32,7 +42,9 @@ def read(chunks: list[bytes], *, final: bool = True) -> tuple[list[bytes], Count
         errors += frames.errors
         rest = rest[frames.consumed :]
         assert len(rest) < READ_BYTES
-        framing = Framing(**asdict(framing))
+        state = framing.state()
+        framing = EventFraming()
+        framing.restore(state)
     return found, errors, len(rest)
 
 
@@ -40,11 +52,11 @@ def test_whole_records_are_read() -> None:
     assert read([A + B + C]) == ([b"first", b"the second", b""], {}, 0)
 
 
-@pytest.mark.parametrize("kept", range(len(B)))
-def test_a_torn_record_is_waited_for_and_counted_only_when_nothing_will_follow(kept: int) -> None:
-    assert read([A + B[:kept]], final=False) == ([b"first"], {}, kept)
-    assert read([A + B[:kept], B[kept:] + C]) == ([b"first", b"the second", b""], {}, 0)
-    assert read([A + B[:kept]]) == ([b"first"], {UNFINISHED: 1} if kept else {}, 0)
+@pytest.mark.parametrize("size", range(len(B)))
+def test_a_torn_record_is_waited_for_and_counted_only_when_nothing_will_follow(size: int) -> None:
+    assert read([A + B[:size]], final=False) == ([b"first"], {}, size)
+    assert read([A + B[:size], B[size:] + C]) == ([b"first", b"the second", b""], {}, 0)
+    assert read([A + B[:size]]) == ([b"first"], {UNFINISHED: 1} if size else {}, 0)
 
 
 @pytest.mark.parametrize("zeros", [1, 11, 12, 40, 5000])
@@ -54,7 +66,7 @@ def test_zeros_at_the_end_are_waited_for_and_passed_over_when_a_record_follows(z
 
 
 def test_zeros_that_become_data_are_no_damage() -> None:
-    framing = Framing()
+    framing = EventFraming()
     hole = framing.cut(A + B[:14] + bytes(len(B) - 14), final=False)
     assert (len(hole.starts), hole.consumed, hole.errors) == (1, len(A), {})
     filled = framing.cut(B + C, final=False)
@@ -88,14 +100,14 @@ def test_damage_without_end_is_given_up_and_counted_once_and_the_next_record_is_
 def test_a_record_that_is_too_long_is_passed_over_in_any_pieces(length: int) -> None:
     data = A + header(length) + bytes(length + 4) + B
     for size in (1 << 16, 1_000_003, len(data)):
-        framing, rest, passed, found = Framing(), b"", 0, 0
+        framing, rest, passed, found = EventFraming(), b"", 0, 0
         for at in range(0, len(data), size):
             rest += data[at : at + size]
             frames = framing.cut(rest, final=False)
             rest = rest[frames.consumed :]
             passed, found = passed + frames.passed, found + len(frames.starts)
             assert not frames.errors
-        assert (passed, found, rest, framing) == (1, 2, b"", Framing())
+        assert (passed, found, rest, framing) == (1, 2, b"", EventFraming())
 
 
 def test_a_long_record_that_ends_early_is_counted_when_nothing_will_follow() -> None:
@@ -151,5 +163,27 @@ def test_damage_of_any_kind_raises_nothing_and_the_cut_changes_nothing(data: st.
 )
 def test_hostile_records_do_not_stall(log: bytes) -> None:
     # The limit of time is some ten to a hundred times what it takes; quadratic work would take hours.
-    framing = Framing()
+    framing = EventFraming()
     assert framing.cut(log, final=True).consumed == len(log)
+
+
+@pytest.mark.parametrize(
+    ("data", "checksum"),
+    [
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+    ],
+)
+def test_a_record_whose_checksum_is_that_of_rfc_3720_is_read_and_any_other_is_damage(
+    data: bytes, checksum: int
+) -> None:
+    masked = (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+    assert read([header(32) + data + masked.to_bytes(4, "little")]) == ([data], {}, 0)
+    assert read([header(32) + data + (masked ^ 1).to_bytes(4, "little") + A]) == ([b"first"], {DAMAGED: 1}, 0)
+
+
+def test_headers_of_all_lengths_are_found_at_once() -> None:
+    for length in (0, 1, 255, 256, 65_535, 1 << 24, 1 << 31):
+        assert next_header(bytes(1000) + header(length), 1) == 1000

@@ -23,7 +23,9 @@ def feed(chunks: list[bytes], *, restart: bool = False) -> list[Batch]:
         rest = (rest + chunk)[used:]
         batches.append(batch)
         if restart:
-            reader = Wandb.restore(json.loads(json.dumps(reader.state())))
+            state = json.loads(json.dumps(reader.state()))
+            reader = Wandb()
+            reader.restore(state)
     batch, used = reader.feed(rest, final=True)
     assert used == len(rest)
     return [*batches, batch]

@@ -142,3 +142,10 @@ def test_steps_are_labelled_by_the_distance_of_the_ticks(low: float, high: float
 )
 def test_values_have_four_digits(value: float, words: str) -> None:
     assert short(value) == words
+
+
+def test_values_below_all_ordinary_floats_have_an_axis_with_ticks() -> None:
+    axis = axis_of(np.array([1.9e-305, 2.2e-313]))
+
+    assert axis.low < axis.high
+    assert axis.ticks(6)

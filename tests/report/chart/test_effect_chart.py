@@ -57,9 +57,9 @@ def test_the_line_goes_on_from_the_change_to_the_measurement_and_its_band_widens
 def test_the_picture_of_the_run_has_line_band_and_mark_of_each_effect(full_run: ReportData) -> None:
     source = render(full_run).replace(pictures(render(full_run))[0], "")
 
-    assert source.count('class="expected"') == source.count('class="doubt"') == 1
-    (title,) = re.findall(r'<circle class="came helped"[^>]*><title>(.*?)</title>', source)
-    assert title == "1 helped: 12.0 % (8.0 to 16.0 %); 0.4300 at step 2,900, where going on would have given 0.4900"
+    assert source.count('class="expected"') == source.count('class="interval"') == 1
+    (title,) = re.findall(r'<circle class="measured helped"[^>]*><title>(.*?)</title>', source)
+    assert title == "1 helped: 12.0 % (8.0 to 16.0 %); 0.4300 at step 2,900, where continuing would have given 0.4900"
     assert "Dashed: the line before a change, continued" in source
 
 
@@ -67,10 +67,10 @@ def test_those_who_cannot_see_it_are_told(full_run: ReportData) -> None:
     source = render(full_run)
 
     description = re.findall(r"<desc[^>]*>(.*?)</desc>", source)[0]
-    assert "Change 1 helped: 12.0 % (8.0 to 16.0 %); 0.4300 at step 2,900, where going on" in description
+    assert "Change 1 helped: 12.0 % (8.0 to 16.0 %); 0.4300 at step 2,900, where continuing" in description
     (label,) = re.findall(r'role="img" aria-label="([^"]*)"', source)
     assert label == (
-        "helped: 12.0 % (8.0 to 16.0 %). 0.4300 at step 2,900, where going on would have given 0.4900. "
+        "helped: 12.0 % (8.0 to 16.0 %). 0.4300 at step 2,900, where continuing would have given 0.4900. "
         "Each point is the mean of 75 values."
     )
 
@@ -88,9 +88,9 @@ def test_a_close_up_says_what_came_of_the_change(gain: float, margin: float, css
     (picture,) = pictures(render(run(cut(), effect(gain, margin))))
 
     assert f'<b class="{css}">{words}</span>' in picture
-    assert f'<circle class="came {css}"' in picture
-    assert ">came 1.900<" in picture
-    assert ">going on 2.000<" in picture
+    assert f'<circle class="measured {css}"' in picture
+    assert ">measured 1.900<" in picture
+    assert ">expected 2.000<" in picture
     assert ">scale 0.5<" in picture
     assert '<a class="mark" href="#change-1" aria-label="change 1">1</a>' in picture
 
@@ -130,7 +130,7 @@ def test_an_effect_on_another_metric_is_told_and_not_drawn() -> None:
 
     assert not pictures(source)
     assert 'class="expected"' not in source
-    assert "0.02000 at step 1,600, where going on would have given 0.03000" in source
+    assert "0.02000 at step 1,600, where continuing would have given 0.03000" in source
 
 
 def test_a_journal_that_does_not_tell_the_line_is_shown_in_its_own_words() -> None:
@@ -169,7 +169,7 @@ def test_a_negative_level_has_a_true_minus_sign() -> None:
     data = run(cut(), effect(before=-2.0, expected=-2.0, came=-1.9))
     mirrored = (dataclasses.replace(data.curves[0], values=-data.curves[0].values),)
 
-    assert f"came {MINUS}1.900<" in render(dataclasses.replace(data, curves=mirrored))
+    assert f"measured {MINUS}1.900<" in render(dataclasses.replace(data, curves=mirrored))
 
 
 def test_of_many_effects_the_first_are_drawn_close_by() -> None:

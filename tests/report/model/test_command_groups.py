@@ -149,7 +149,7 @@ def test_the_picture_has_one_mark_for_a_series_that_leads_to_its_row() -> None:
     assert marks == {"#changes-1": "1 to 5, range test", "#changes-6": "6 to 21, 16 stairs of cosine"}
     ids = {a["id"] for _, a, _ in page.elements if "id" in a}
     assert {href[1:] for href in marks} <= ids
-    assert len(page.all("path", **{"class": "reach"})) == 2
+    assert len(page.all("path", **{"class": "group-span"})) == 2
     assert len(page.all("g", **{"class": "ack"})) == 2
 
 
@@ -180,7 +180,7 @@ def test_the_phases_of_one_series_are_one() -> None:
     ]
     assert counts == [("start", 0, 1), ("command", 1002, 5), ("command", 2002, 16), ("level_shift", 3000, 1)]
     page = Page(render(run(*events)))
-    assert page.tables[-1][2] == ["1,002", "command", "scale 0.1and 4 more, one for each change of the series"]
+    assert page.tables[-1][2] == ["1,002", "command", "scale 0.1and 4 more, one for each change of the group"]
     assert "The first" not in page.words
 
 
@@ -190,19 +190,19 @@ def test_strategies_stand_above_the_picture_and_where_they_begin_in_the_table() 
     page = Page(render(run(*events)))
 
     assert [row[:4] for row in page.tables[0] if len(row) > 2 and not row[0]] == [
-        ["", "990", "", "range test decides from here on (length 500), ordered by anna"],
-        ["", "1,990", "", "wsd decides from here on, ordered by anna"],
-        ["", "3,900", "", "the decay begins, ordered by ben"],
+        ["", "990", "", "range test decides from here on (length 500), chosen by anna"],
+        ["", "1,990", "", "wsd decides from here on, chosen by anna"],
+        ["", "3,900", "", "the decay begins, chosen by ben"],
     ]
-    assert len(page.all("path", **{"class": "reign"})) == 2
+    assert len(page.all("path", **{"class": "period"})) == 2
     assert "range test decides from step 990 to 1,402. wsd decides from step 1,990 on." in page.words
 
 
 def test_an_order_without_any_change_is_in_the_table_too() -> None:
     page = Page(render(run(follow(100, "observe"))))
 
-    assert page.tables[0][1][3] == "observe decides from here on, ordered by anna"
-    assert "None was asked for." not in page.words
+    assert page.tables[0][1][3] == "observe decides from here on, chosen by anna"
+    assert "No changes." not in page.words
 
 
 def test_after_a_range_test_the_strategy_before_decides_again_or_the_one_ordered_meanwhile() -> None:

@@ -100,9 +100,9 @@ def test_what_an_operator_set_is_told_as_asked_for_by_the_operator() -> None:
     )
 
     assert [(r.step, r.before, r.scale, r.answer_step, r.reason) for r in rows] == [
-        (3, 1.0, 0.5, 5, "anna asked for it"),
-        (9, 0.5, 0.5, 10, "anna asked for it"),
-        (8, 0.5, 0.25, 11, "anna asked for it"),
+        (3, 1.0, 0.5, 5, "set by anna"),
+        (9, 0.5, 0.5, 10, "set by anna"),
+        (8, 0.5, 0.25, 11, "set by anna"),
         (12, 0.25, 0.1, 12, "no command in this record"),
     ]
 
@@ -116,7 +116,7 @@ def test_a_refused_order_for_a_scale_names_the_scale_that_was_asked_for() -> Non
 def test_the_verdict_counts_findings_answers_and_effects(full_run: ReportData) -> None:
     assert words(full_run) == (
         "1 plateau and 1 run of non-finite values; 2 changes of the learning rate, 1 acknowledged and 1 refused. "
-        "Measured against going on, 1 helped. "
+        "Measured against continuing, 1 helped. "
         "val loss ends at 0.4222, against 0.4722 without lrwatch (10.6\u00a0% lower)."
     )
 
@@ -140,7 +140,8 @@ def test_what_helped_what_did_not_and_what_was_taken_back_is_counted() -> None:
     )
 
     assert (
-        "Measured against going on, 1 helped, 1 brought no certain gain and 1 cost progress; 2 were taken back." in said
+        "Measured against continuing, 1 helped, 1 brought no certain gain and 1 cost progress; 2 were taken back."
+        in said
     )
 
 
@@ -181,11 +182,11 @@ def test_the_line_of_an_effect_is_read_whole_or_not_at_all() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (log(), "No findings; no change of the learning rate was asked for. loss ends at 1."),
-        (log(values=[]), "No findings; no change of the learning rate was asked for. There are no values of loss."),
+        (log(), "No findings; no change of the learning rate. loss ends at 1."),
+        (log(values=[]), "No findings; no change of the learning rate. There are no values of loss."),
         (
             log(values=[float("nan")] * 3),
-            "No findings; no change of the learning rate was asked for. None of the 3 values of loss is finite.",
+            "No findings; no change of the learning rate. None of the 3 values of loss is finite.",
         ),
         (log(command(1, 0.5)), "No findings; 1 change of the learning rate, not acknowledged. loss ends at 1."),
         (
@@ -194,7 +195,7 @@ def test_the_line_of_an_effect_is_read_whole_or_not_at_all() -> None:
         ),
         (
             log({"event": "finding", "kind": "brand_new", "step": 1}),
-            "1 finding of kind brand_new; no change of the learning rate was asked for. loss ends at 1.",
+            "1 finding of kind brand_new; no change of the learning rate. loss ends at 1.",
         ),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.report_page import Page
 
+import lrwatch
 from lrwatch.core.sample import Floats
 from lrwatch.errors import InputError
 from lrwatch.report import MetricCurve, ReportData, render, write
@@ -100,7 +101,7 @@ def test_the_tables_hold_every_change_and_finding(full_run: ReportData) -> None:
             "1 → 0.5",
             "plateau at the first level",
             "2,0044 later",
-            "helped12.0 % (8.0 to 16.0 %)0.4300 at step 2,900, where going on would have given 0.4900",
+            "helped12.0 % (8.0 to 16.0 %)0.4300 at step 2,900, where continuing would have given 0.4900",
         ],
         ["2", "4,200", "0.5 → 0.25", "plateau again", "refusedheld", "not measured"],
     ]
@@ -163,6 +164,16 @@ def test_hostile_names_are_text(full_run: ReportData) -> None:
     assert source.encode("utf-8")
 
 
+def test_markup_is_made_of_a_string_in_one_place() -> None:
+    package = Path(lrwatch.__file__).parent
+    python = [p.name for p in package.rglob("*.py") if re.search(r"\bMarkup\(", p.read_text("utf-8"))]
+    templates = {p.name: p.read_text("utf-8") for p in package.rglob("*.j2")}
+
+    assert python == ["template.py"]
+    assert {"page.html.j2", "pages.html.j2"} <= templates.keys()
+    assert not [name for name, text in templates.items() if re.search(r"\|\s*safe\b|autoescape", text)]
+
+
 def test_the_numbers_for_the_script_are_numbers(full_run: ReportData) -> None:
     numbers = json.loads(Page(render(full_run)).raw["script"][0])
 
@@ -190,7 +201,7 @@ def test_odd_curves_give_a_page_that_says_so(values: list[float], said: str) -> 
     page = Page(render(simple(values)))
 
     assert said in page.words
-    assert "None was asked for." in page.words
+    assert "No changes." in page.words
     numbers = [v for _, a, _ in page.elements for k, v in a.items() if k in ("d", "x", "y", "viewbox", "height")]
     assert not [v for v in numbers if "nan" in v or "inf" in v]
 
@@ -215,7 +226,7 @@ def test_without_learning_rates_the_acknowledged_scale_is_drawn(full_run: Report
 
     assert len(page.all("path", **{"class": "rate"})) == 2
     assert "scale, acknowledged 0.5" in page.words
-    assert "scale, asked for 0.25" in page.words
+    assert "scale, commanded 0.25" in page.words
 
 
 def test_steps_that_are_all_the_same_and_steps_beyond_all_reason_are_drawn() -> None:

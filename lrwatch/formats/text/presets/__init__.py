@@ -1,7 +1,12 @@
-"""Lines that the general extractor cannot know, a file a trainer or a kind of line.
+"""Presets: lines that the general extractor cannot understand.
 
-Each preset looks at a mask (digits are zeros) and says how to read it, or None. The first that knows a line reads it; what
-none knows is the general extractor's.
+There is one file per family of trainers, and one function per kind of line. A preset is a function of
+a mask (the line with all digits made zeros) and the offset behind the prefix of a launcher. It returns the recipe of
+the line, or None. The first preset that knows a line reads it; the general extractor reads the others.
+
+To add one: write the function, with the line itself in its docstring; add it to `PRESETS`; add a real log of the
+trainer to the tests. It sees every new mask, so it must return None for lines of other trainers, and do so fast. A mask
+comes once: recipes are remembered.
 """
 
 from __future__ import annotations
@@ -15,13 +20,15 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
     vision.yolo, bars.keras, bars.tqdm, boxes.box, blocks.open_block, blocks.line_of_block, boosting.catboost,
-    vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet, speech.marian, tables.header, tables.row,
+    vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet,
+    speech.marian, tables.header, tables.row,
 )  # fmt: skip
+"""All presets, in the order in which they are asked."""
 
-# The longest lines of metrics of real logs are of some kilobytes; longer ones are configurations.
+# The longest lines of metrics in real logs have some kilobytes; longer ones are configurations.
 _LONGEST_LINE = 1 << 14
 
-# What launchers and collectors put in front of a line: torchrun, DeepSpeed, srun, Ray, ClearML.
+# Prefixes of launchers and log collectors: torchrun, DeepSpeed, srun, Ray, ClearML.
 _RANK = re.compile(
     rb"^(?:\[(?:rank|default)?(\d+)\]: ?|(\d+): (?=\D)(?!-?(?:nan|inf)\b)|\([\w.]+ pid=\d+[^)]*\) |\d{13} \S+ \w+ )+"
 )
@@ -29,7 +36,7 @@ _RANK_WITHIN = re.compile(rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)")
 
 
 def search(mask: bytes) -> Recipe | None:
-    """How to read the lines with this mask; None if they say nothing."""
+    """Find the recipe of a mask; None if its lines have no metrics."""
     if mask.endswith(b"\r"):
         mask = mask[:-1]
     if len(mask) > _LONGEST_LINE:

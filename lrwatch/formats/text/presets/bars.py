@@ -1,4 +1,4 @@
-"""Progress bars: Keras, and everything that draws with tqdm (also Lightning and the Hugging Face Trainer)."""
+"""Progress bars: Keras, and every trainer that draws with tqdm (also Lightning and the Hugging Face Trainer)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from lrwatch.formats.text import general, naming
 from lrwatch.formats.text.recipe import Recipe, Slot
 
-# `28700/28700 [=====] - 162s 6ms/step - loss: 1.42`, in Keras 3 with a bar of ━; `4096/4096 - 658s - loss: 0.2`; ` - 10s - loss:`
+# `28700/28700 [=====] - 162s 6ms/step - loss: 1.42`, in Keras 3 with a bar of ━; `4096/4096 - 658s - loss: 0.2`;
+# ` - 10s - loss:`.
 _KERAS = re.compile(
     rb"^\s*(?:(\d+)/(\d+|Unknown)\s+(?:\[[=>.]*\]|[\xe2\x94\x81\xb8\xba\x95]+|-)|(?:\d+/\d+ )?- \d+s\b)"
 )
@@ -20,7 +21,7 @@ _EPOCH = re.compile(rb"\bepoch\s*[:\[=#]?\s*(\d+)", re.IGNORECASE)
 
 
 def keras(mask: bytes, start: int) -> Recipe | None:
-    """A line of `keras.callbacks.ProgbarLogger`: its values are means since the epoch began."""
+    """Read a line of `keras.callbacks.ProgbarLogger`: its values are means since the epoch began."""
     if b" - " not in mask or (match := _KERAS.match(mask, start)) is None:
         return None
     items = list(
@@ -28,7 +29,7 @@ def keras(mask: bytes, start: int) -> Recipe | None:
     )
     if not items:
         return None
-    slots = tuple(Slot(*item.span(2), _fixed(item[1]), *item.span(1)) for item in items)
+    slots = tuple(Slot(*item.span(2), _name(item[1]), *item.span(1)) for item in items)
     names = [item[1].decode() for item in items]
     counted = match[1] is not None and match[2] != b"Unknown"
     return Recipe(
@@ -40,12 +41,13 @@ def keras(mask: bytes, start: int) -> Recipe | None:
     )
 
 
-def _fixed(name: bytes) -> str | None:
+def _name(name: bytes) -> str | None:
+    """Return the name; None if it has digits, which are zeros in a mask."""
     return None if b"0" in name else name.decode()
 
 
 def tqdm(mask: bytes, start: int) -> Recipe | None:
-    """A bar of tqdm. Behind its times may stand a postfix, or a record that was printed over it."""
+    """Read a bar of tqdm. A postfix, or a record that was printed over the bar, may follow its times."""
     if (match := _TQDM.search(mask, start)) is None:
         return None
     counter = match.span(2) if match[2] is not None else match.span(4)
@@ -53,8 +55,8 @@ def tqdm(mask: bytes, start: int) -> Recipe | None:
     inner = general.search(mask, match.end())
     if inner is None and (b"=" in mask[match.end() :] or b": " in mask[match.end() :]):
         inner = general.search_any(mask, match.end())
-    in_front = general.search_any(mask[: match.start()], start)  # `loss: 0.43:  45%|`
-    slots = (inner.slots if inner is not None else ()) + (in_front.slots if in_front is not None else ())
+    before = general.search_any(mask[: match.start()], start)  # `loss: 0.43:  45%|`
+    slots = (inner.slots if inner is not None else ()) + (before.slots if before is not None else ())
     return Recipe(
         slots,
         "log" if inner is not None and inner.kind == "log" else "bar",

@@ -15,7 +15,7 @@ _ITEM = re.compile(
 
 
 def open_block(mask: bytes, start: int) -> Recipe | None:
-    """The heading: a step and nothing else."""
+    """Read the heading of a block: a step and nothing else."""
     if (match := _HEADING.search(mask, start)) is None:
         return None
     epoch = Slot(*match.span(2), "epoch") if match[2] is not None else None
@@ -23,7 +23,7 @@ def open_block(mask: bytes, start: int) -> Recipe | None:
 
 
 def line_of_block(mask: bytes, start: int) -> Recipe | None:
-    """An indented name and its value, at the step of the heading above."""
+    """Read an indented name and its value, at the step of the heading above."""
     if (match := _ITEM.match(mask, start)) is None or naming.code(mask.replace(b" = ", b"=")):
         return None
     name = None if b"0" in match[1] else match[1].decode()

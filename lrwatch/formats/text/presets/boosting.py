@@ -1,4 +1,4 @@
-"""Boosting libraries. XGBoost and LightGBM print `[10]` and named values, which the general extractor reads."""
+"""Boosting libraries: CatBoost. XGBoost and LightGBM need no preset, they print `[10]` and named values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ITEM = re.compile(rb"\t(learn|test\d*): (" + naming.NUMBER + rb")", re.IGNORECA
 
 
 def catboost(mask: bytes, start: int) -> Recipe | None:
-    """`10:  learn: 0.91  test: 0.93  best: 0.93 (10)  total: 60ms  remaining: 12s`, with tabs between."""
+    """Read `10:  learn: 0.91  test: 0.93  best: 0.93 (10)  total: 60ms  remaining: 12s`, separated by tabs."""
     if (match := _CATBOOST.match(mask, start)) is None:
         return None
     items = _ITEM.finditer(mask, match.end(1) + 1)

@@ -1,4 +1,4 @@
-"""Stable-Baselines3: a box of names and values between two rules is one record; `train/` is a heading for what is below."""
+"""Stable-Baselines3: a box of names and values between two rules is one record; `train/` heads the rows below it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROW = re.compile(rb"\| +(\S[^|]*?) +\| +(?:([^|\s]+) +)?\|\s*$")
 
 
 def box(mask: bytes, start: int) -> Recipe | None:
-    """A rule has no cells, a heading one, a row two."""
+    """Read a line of a box: a rule has no cells, a heading one, a row two."""
     if _RULE.match(mask, start):
         return Recipe(kind="box")
     if (match := _ROW.match(mask, start)) is None:

@@ -25,7 +25,7 @@ _MARIAN = re.compile(
 
 
 def kaldi(mask: bytes, start: int) -> Recipe | None:
-    """The objective of an iteration, which is maximised. A file has one for each output and no step."""
+    """Read the objective of an iteration, which is maximised. A file has one for each output and no step."""
     if (match := _KALDI.search(mask, start)) is None:
         return None
     name = None if b"0" in match[1] else "objective/" + match[1].decode()
@@ -36,7 +36,7 @@ def kaldi(mask: bytes, start: int) -> Recipe | None:
 
 
 def espnet(mask: bytes, start: int) -> Recipe | None:
-    """ESPnet2 counts the batches of an epoch without their number; each value is the mean of the batches named."""
+    """Read `3epoch:train:1-50batch: loss=2.5` of ESPnet2, means of the batches, or `3epoch results: [train] loss=2`."""
     if (match := _ESPNET.search(mask, start)) is not None:
         validation = match[2] == b"valid"
         slots = tuple(_items(mask, match.end(), len(mask), general.VALIDATION if validation else ""))
@@ -67,7 +67,7 @@ def _items(mask: bytes, start: int, end: int, prefix: str) -> Iterator[Slot]:
 
 
 def wenet(mask: bytes, start: int) -> Recipe | None:
-    """`DEBUG TRAIN Batch 1/200 loss 45.1 loss_att 50.2 lr 0.00002 rank 0`: epoch and batch."""
+    """Read `DEBUG TRAIN Batch 1/200 loss 45.1 loss_att 50.2 lr 0.00002 rank 0`: epoch and batch."""
     if (match := _WENET.search(mask, start)) is None:
         return None
     prefix = general.VALIDATION if match[1] != b"TRAIN" else ""
@@ -81,7 +81,7 @@ def wenet(mask: bytes, start: int) -> Recipe | None:
 
 
 def fairseq_epoch(mask: bytes, start: int) -> Recipe | None:
-    """`| INFO | train | epoch 001 | loss 9.1 | ... | num_updates 500`: the means of an epoch, beside those of `train_inner`."""
+    """Read `| INFO | train | epoch 001 | loss 9.1 | ... | num_updates 500`: means of an epoch, beside `train_inner`."""
     if _FAIRSEQ_EPOCH.search(mask, start) is None or (found := general.search(mask, start)) is None:
         return None
     slots = tuple(
@@ -91,7 +91,7 @@ def fairseq_epoch(mask: bytes, start: int) -> Recipe | None:
 
 
 def marian(mask: bytes, start: int) -> Recipe | None:
-    """`Ep. 1 : Up. 1000 : Sen. 12,345 : Cost 7.2 : Time 10s : 1000 words/s : L.r. 3.0e-4`."""
+    """Read `Ep. 1 : Up. 1000 : Sen. 12,345 : Cost 7.2 : Time 10s : 1000 words/s : L.r. 3.0e-4`."""
     if (match := _MARIAN.search(mask, start)) is None:
         return None
     slots = [Slot(*match.span(3), "Cost")]

@@ -19,7 +19,7 @@ _RULE = re.compile(rb"[\s|+=:-]*$")
 
 
 def header(mask: bytes, start: int) -> Recipe | None:
-    """A line of names alone, one of them a place and one a loss (or two losses)."""
+    """Read a line of names alone, one of them a step or an epoch and one a loss."""
     cells = list(_CELL.finditer(mask, start))
     if len(cells) < _LEAST_CELLS or not all(
         _NAME.match(cell.group()) and not cell.group().endswith(b":") for cell in cells
@@ -28,7 +28,7 @@ def header(mask: bytes, start: int) -> Recipe | None:
     roles = [role(cell.group().decode("utf-8", "replace")) for cell in cells]
     places = sum(kind in ("step", "epoch") for kind in roles)
     losses = sum(kind in ("train_loss", "val_loss") for kind in roles)
-    # Prose may have these words too: columns are set apart, or begin with the place.
+    # Prose may have these words too: columns are set apart, or begin with the step or epoch.
     apart = roles[0] in ("step", "epoch") or b"|" in mask or b"  " in mask.strip() or b"\t" in mask.strip()
     spread = len(_GAP.findall(mask, start)) >= len(cells) - 2 > 1 and roles[0] in ("step", "epoch")
     if not (apart and places and losses) and not spread:
@@ -37,7 +37,7 @@ def header(mask: bytes, start: int) -> Recipe | None:
 
 
 def row(mask: bytes, start: int) -> Recipe | None:
-    """A line of numbers alone."""
+    """Read a line of numbers alone."""
     cells = list(_CELL.finditer(mask, start))
     if len(cells) < _LEAST_CELLS or _RULE.match(mask, start) or not all(_VALUE.match(cell.group()) for cell in cells):
         return None

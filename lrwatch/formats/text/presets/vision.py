@@ -17,7 +17,7 @@ _CAFFE = re.compile(rb"Train net output #\d+: ([\w/-]+) = (" + naming.NUMBER + r
 
 
 def yolo(mask: bytes, start: int) -> Recipe | None:
-    """`0/299  13.5G  0.1207  0.03303  0  602  640:  23%|##| 6/26 [...]`: means since the epoch began, drawn over and over."""
+    """Read `0/299  13.5G  0.1207  0.03303  0  602  640:  23%|##| 6/26 [...]`: means since the epoch began, redrawn."""
     if (match := _YOLO.match(mask, start)) is None:
         return None
     cells = tuple(Slot(*cell.span()) for cell in _CELL.finditer(mask, match.start(1), match.end(3)))
@@ -25,7 +25,7 @@ def yolo(mask: bytes, start: int) -> Recipe | None:
 
 
 def darknet(mask: bytes, start: int) -> Recipe | None:
-    """`70: 1369.393433, 1449.117188 avg, 0.000000 rate, 0.166802 seconds, 70 images`: loss, its moving mean, rate."""
+    """Read `70: 1369.393433, 1449.117188 avg, 0.000000 rate, 0.166802 seconds, 70 images`: loss, moving mean, rate."""
     if (match := _DARKNET.match(mask, start)) is None:
         return None
     slots = (Slot(*match.span(2), "loss"), Slot(*match.span(3), "running.loss"), Slot(*match.span(4), "lr"))
@@ -33,7 +33,7 @@ def darknet(mask: bytes, start: int) -> Recipe | None:
 
 
 def caffe_train_output(mask: bytes, start: int) -> Recipe | None:
-    """`Train net output #0: loss = 7.3 (* 1 = 7.3 loss)` says once more what `Iteration 20, loss = 7.3` said."""
+    """Read `Train net output #0: loss = 7.3 (* 1 = 7.3 loss)`, which repeats the loss of `Iteration 20, loss = 7.3`."""
     if (match := _CAFFE.search(mask, start)) is None:
         return None
     name = None if b"0" in match[1] else "train output/" + match[1].decode()

@@ -1,0 +1,92 @@
+"""Steps from counters: an epoch and a counter within it, or a counter that restarts.
+
+A change of the epoch shows whether a counter restarts with each epoch: it falls, or it does not. Until then a counter
+that is called a step counts the whole run, and ``[50/489]`` beside an epoch counts within it; in the first epoch that
+is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from lrwatch.core.checkpoint import Checkpointed
+
+# Progress bars of different lengths that are followed: training, validation and others.
+_BARS = 16
+
+
+@dataclass
+class Counters(Checkpointed):
+    """The counters of a log.
+
+    Attributes:
+        base: Number of the first epoch, 0 or 1.
+        epoch: The present epoch of the log.
+        last: Epoch and index of the last counter, and the first index of its epoch.
+        restarts: Whether counters restart with each epoch; None while it is unknown.
+        length: Steps of an epoch, learned if the log does not contain it; `since` is the epoch from which it counts.
+        bars: Counters without an epoch, by their total: completed rounds, last index, largest distance of two.
+    """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("base", "epoch", "last", "restarts", "length", "since", "bars")
+
+    base: int | None = None
+    epoch: int | None = None
+    last: list[int] | None = None
+    restarts: bool | None = None
+    length: int | None = None
+    since: int = 0
+    bars: dict[str, list[int]] = field(default_factory=dict)
+
+    def enter(self, epoch: float) -> None:
+        """Take note that the log is in `epoch`."""
+        if epoch.is_integer() and 0 <= epoch < 2**53:
+            self.epoch = int(epoch)
+            if self.base is None or self.epoch == 0:
+                self.base = min(self.epoch, 1)
+
+    def step(self, index: int, total: int | None, *, named: bool) -> int:
+        """Return the step of a counter.
+
+        Args:
+            index: The counter.
+            total: Its end, if the log contains it.
+            named: The counter is called a step.
+
+        Returns:
+            The step of the run, as far as it is known yet.
+        """
+        if self.epoch is not None:
+            return self._within(self.epoch, index, total, named=named)
+        return index if named or total is None else self._rounds(index, total)
+
+    def _within(self, epoch: int, index: int, total: int | None, *, named: bool) -> int:
+        last_epoch, last, first = self.last or (epoch, index, index)
+        if epoch < last_epoch:  # another run
+            self.restarts = self.length = None
+            first = index
+        elif epoch > last_epoch:
+            self.restarts = index <= last
+            if self.restarts and total is None and self.length is None:
+                self.length, self.since = last + (1 if first == 0 else 0), last_epoch
+            first = index
+        self.last = [epoch, index, first]
+        restarts = self.restarts if self.restarts is not None else not named
+        if not restarts:
+            return index
+        if total is not None:
+            return (epoch - (self.base or 0)) * total + index
+        return index if self.length is None else (epoch - self.since) * self.length + index
+
+    def _rounds(self, index: int, total: int) -> int:
+        if str(total) not in self.bars and len(self.bars) >= _BARS:
+            self.bars.clear()
+        rounds, last, gap = self.bars.setdefault(str(total), [0, index, 0])
+        if index < last:
+            complete = last + gap >= total - 1
+            rounds = rounds + 1 if complete else 0
+        else:
+            gap = max(gap, index - last)
+        self.bars[str(total)] = [rounds, index, gap]
+        return rounds * total + index

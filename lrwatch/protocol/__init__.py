@@ -1,0 +1,71 @@
+"""Protocol between daemon and trainer: two small files in the run's control directory.
+
+`desired.json` is written by the daemon and holds the scale that the learning rate shall have. `observed.json` is written by
+the trainer and holds what became of it. Both are level-triggered: a file states what *is* wanted or observed, never a
+change to make, so a repeated, lost or re-read file does no harm.
+
+`messages` defines `Desired` and `Observed`, `codec` turns them into bytes and back, `files` publishes and reads them. The
+training process imports this package, so it needs the standard library only and imports little of it: see `lean`.
+"""
+
+from __future__ import annotations
+
+from lrwatch.protocol.codec import VERSION, decode_desired, decode_observed, encode, sign, verify
+from lrwatch.protocol.files import (
+    DESIRED_NAME,
+    EVIDENCE_NAME,
+    METRICS_NAME,
+    OBSERVED_NAME,
+    open_directory,
+    publish,
+    read_control_file,
+    read_key,
+)
+from lrwatch.protocol.lean import asdict, replace
+from lrwatch.protocol.messages import (
+    MAX_BYTES,
+    MAX_GROUPS,
+    MAX_INT,
+    MAX_NAME,
+    MAX_TEXT,
+    REJECTION_CODES,
+    Desired,
+    FaultCode,
+    Message,
+    Observed,
+    ProtocolError,
+    RejectionCode,
+    Status,
+)
+
+__all__ = [
+    "DESIRED_NAME",
+    "EVIDENCE_NAME",
+    "MAX_BYTES",
+    "MAX_GROUPS",
+    "MAX_INT",
+    "MAX_NAME",
+    "MAX_TEXT",
+    "METRICS_NAME",
+    "OBSERVED_NAME",
+    "REJECTION_CODES",
+    "VERSION",
+    "Desired",
+    "FaultCode",
+    "Message",
+    "Observed",
+    "ProtocolError",
+    "RejectionCode",
+    "Status",
+    "asdict",
+    "decode_desired",
+    "decode_observed",
+    "encode",
+    "open_directory",
+    "publish",
+    "read_control_file",
+    "read_key",
+    "replace",
+    "sign",
+    "verify",
+]
