@@ -84,7 +84,8 @@ class PlateauLR(LRScheduler):
         """
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         before = self.scale
-        after = self.controller.update(self.last_epoch, float(metrics))
+        value = metrics.detach() if isinstance(metrics, torch.Tensor) else metrics
+        after = self.controller.update(self.last_epoch, float(value))
         if after != before:
             for group in self.optimizer.param_groups:
                 if isinstance(group["lr"], torch.Tensor):
