@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.helpers import eventually
 from support.quadratic import Training
+from support.waiting import eventually
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import EXPIRES_AFTER_STEPS, Reconciler
