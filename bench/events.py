@@ -22,7 +22,7 @@ from lrwatch.formats.tensorboard.format import TfEvents
 EVENTS = 100_000
 RUNS = 5
 RUNS_OF_PEER = 2
-# What one read of the daemon gives.
+# Bytes of one read of the daemon.
 CHUNK_BYTES = 2 << 20
 
 
@@ -72,7 +72,7 @@ def _best(runs: int, work: Callable[[], int]) -> tuple[float, int]:
 
 
 def ingest(path: Path) -> int:
-    """Read a file as the daemon does. -> events."""
+    """Read a file as the daemon does. Return the number of events."""
     reader = TfEvents()
     records = 0
     rest = b""
@@ -93,9 +93,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             path = _write(directory, values)
             seconds, events = _best(RUNS, lambda path=path: ingest(path))  # type: ignore[misc]
-            peer, seen = _best(RUNS_OF_PEER, lambda path=path: sum(1 for _ in EventFileLoader(str(path)).Load()))  # type: ignore[misc]
-        assert events == seen == EVENTS + 1  # and the record of the version
-        print(f"{title:<34}{events / seconds:>18,.0f}{seen / peer:>22,.0f}{peer / seconds:>8.1f}")
+            peer, records = _best(RUNS_OF_PEER, lambda path=path: sum(1 for _ in EventFileLoader(str(path)).Load()))  # type: ignore[misc]
+        assert events == records == EVENTS + 1  # and the record of the version
+        print(f"{title:<34}{events / seconds:>18,.0f}{records / peer:>22,.0f}{peer / seconds:>8.1f}")
 
 
 if __name__ == "__main__":

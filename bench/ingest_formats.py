@@ -15,7 +15,7 @@ from lrwatch.formats import by_name
 
 LINES = 200_000
 RUNS = 5
-# What one read of the daemon gives.
+# Bytes of one read of the daemon.
 CHUNK_BYTES = 1 << 20
 
 
@@ -77,7 +77,7 @@ def _best(work: Callable[[], object]) -> float:
 
 
 def ingest(name: str, log: bytes) -> int:
-    """Feed a log as a tail does. -> samples."""
+    """Feed a log as a tail does. Return the number of samples."""
     reader = by_name(name)
     samples = at = 0
     while at < len(log):

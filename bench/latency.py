@@ -67,7 +67,7 @@ def main() -> None:
             )
             sent.append(time.monotonic())
             control.publish(wanted)
-            while (seen := control.read_observed()) is None or (seen.observed_generation, seen.status) != (
+            while (observed := control.read_observed()) is None or (observed.observed_generation, observed.status) != (
                 generation,
                 "applied",
             ):

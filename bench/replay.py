@@ -18,7 +18,7 @@ PEER = "import json, sys\nfor line in open(sys.argv[1], 'rb'):\n    json.loads(l
 
 
 def write(path: Path, lines: int) -> None:
-    """A log as a trainer writes it: a falling, noisy loss and its learning rate."""
+    """Write a log as a trainer does: a falling, noisy loss and its learning rate."""
     rng = np.random.default_rng(0)
     with path.open("w") as log:
         for start in range(0, lines, 100_000):
@@ -31,7 +31,7 @@ def write(path: Path, lines: int) -> None:
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """-> seconds, and the largest resident set in MiB of a command."""
+    """Run a command. Return its seconds and its largest resident set in MiB."""
     began = time.perf_counter()
     child = (
         "import resource, subprocess, sys\n"

@@ -1,7 +1,7 @@
-"""What following many growing files costs: a real `lrwatch run` on a directory of runs that all grow at once.
+"""Cost of following many growing files: a real `lrwatch run` on a directory of runs that all grow at once.
 
 Every file is a run of its own and grows by ten lines a second, a line a write. Printed are the daemon's share of one core
-(user and system time of the process, from /proc), its memory, and how late lines are seen: some of the files log a NaN
+(user and system time of the process, from /proc), its memory, and how late lines are read: some of the files log a NaN
 from time to time, and the lateness is the time from that write until the finding stands on the daemon's standard output,
 so deciding and journalling are in it. /metrics is scraped as often as Prometheus would.
 """
@@ -26,16 +26,16 @@ from pathlib import Path
 
 import numpy as np
 
-# The bar: percent of one core, MB, and seconds within which 99 % of the lines are seen.
-CORE_PERCENT, MEMORY_MB, SEEN_SECONDS = 15.0, 300.0, 1.5
+# The bar: percent of one core, MB, and seconds within which 99 % of the lines are read.
+CORE_PERCENT, MEMORY_MB, READ_SECONDS = 15.0, 300.0, 1.5
 
 LINES_A_SECOND = 10
-# Lines that lie in each file before the daemon starts.
+# Lines in each file before the daemon starts.
 FIRST_LINES = 300
 # Files that log a NaN, and after how many lines each: a value that is not finite is news after a hundred that are.
 PROBES, NAN_EVERY = 100, 120
 SCRAPE_SECONDS = 15.0
-# The start is over when a line is seen in time, at the latest after this.
+# The start is over when a line is read in time, at the latest after this many seconds.
 WARM_UP_SECONDS = 120.0
 
 
@@ -45,7 +45,7 @@ def line(step: int, loss: float) -> bytes:
 
 
 def losses(seed: int) -> Iterator[float]:
-    """A falling, noisy loss without end."""
+    """Yield a falling, noisy loss without end."""
     rng = random.Random(seed)
     step = 0
     while True:
@@ -54,7 +54,7 @@ def losses(seed: int) -> Iterator[float]:
 
 
 def grow(folder: Path, count: int) -> None:
-    """Append to the files until the process is ended; tell each NaN on standard output, with the time of its write."""
+    """Append to the files until the process is ended; print each NaN with the time of its write."""
     files = [os.open(path, os.O_WRONLY | os.O_APPEND) for path in paths(folder, count)]
     curves = [losses(seed) for seed in range(count)]
     step, began = FIRST_LINES, time.monotonic()
@@ -72,7 +72,7 @@ def grow(folder: Path, count: int) -> None:
 
 
 def paths(folder: Path, count: int) -> list[Path]:
-    """The log of each run."""
+    """Return the path of the log of each run."""
     return [folder / f"run{i:05d}" / "train.jsonl" for i in range(count)]
 
 
@@ -99,11 +99,11 @@ class Process:
         return int(found[1]) * 1024 / 1e6
 
 
-class Told:
-    """What the daemon said on standard output, with the time at which it was said."""
+class Findings:
+    """The findings on the standard output of the daemon, with the time of each."""
 
     def __init__(self, daemon: subprocess.Popen[str]) -> None:
-        self.seen: dict[tuple[str, int], float] = {}
+        self.times: dict[tuple[str, int], float] = {}
         self._daemon = daemon
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -112,12 +112,12 @@ class Told:
         for text in self._daemon.stdout:
             event = json.loads(text)
             if event.get("kind") == "nonfinite":
-                self.seen[event["run"], event["step"]] = time.time()
+                self.times[event["run"], event["step"]] = time.time()
 
     def all_of(self, written: list[Nan]) -> bool:
-        """Whether the newest of `written` were seen, but for those that may still be on their way."""
-        newest = [nan[:2] for nan in written if nan[2] < time.time() - SEEN_SECONDS][-PROBES // 10 :]
-        return bool(newest) and all(nan in self.seen for nan in newest)
+        """Return whether the newest of `written` were found, except those that may still be in transit."""
+        newest = [nan[:2] for nan in written if nan[2] < time.time() - READ_SECONDS][-PROBES // 10 :]
+        return bool(newest) and all(nan in self.times for nan in newest)
 
 
 def nans_of(home: Path) -> list[Nan]:
@@ -127,13 +127,13 @@ def nans_of(home: Path) -> list[Nan]:
 
 
 def main() -> None:
-    """Run it and print the figures beside the bar."""
+    """Run the benchmark and print the figures beside the bar."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--grow", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    # A file each, and some: the usual soft limit is 1,024.
+    # A descriptor for each file, and some more: the usual soft limit is 1,024.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if given.grow:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -156,15 +156,15 @@ def measure(home: Path, count: int, seconds: float) -> None:
     )
     assert daemon.stderr is not None
     address = daemon.stderr.readline().split()[-1]
-    told = Told(daemon)
-    # What it says on standard error is no figure, and must not fill the pipe.
+    findings = Findings(daemon)
+    # Standard error holds no figure, and must not fill the pipe.
     errors: list[str] = []
     threading.Thread(target=lambda: errors.extend(daemon.stderr or ()), daemon=True).start()
     with (home / "nans").open("w") as nans:
         writer = subprocess.Popen([sys.executable, __file__, "--grow", str(folder), "--files", str(count)], stdout=nans)
     try:
         started = time.time()
-        while not told.all_of(nans_of(home)) and time.time() - started < WARM_UP_SECONDS:
+        while not findings.all_of(nans_of(home)) and time.time() - started < WARM_UP_SECONDS:
             time.sleep(0.5)
         warm_up = time.time() - started
         process = Process(daemon.pid)
@@ -174,15 +174,15 @@ def measure(home: Path, count: int, seconds: float) -> None:
             urllib.request.urlopen(f"{address}/metrics").read()
             scrapes += 1
         percent = 100 * (process.cpu_seconds - spent) / (time.time() - began)
-        ended = time.time() - 2 * SEEN_SECONDS
-        time.sleep(SEEN_SECONDS)
+        ended = time.time() - 2 * READ_SECONDS
+        time.sleep(READ_SECONDS)
         peak = process.peak_mb
     finally:
         for child in (writer, daemon):
             child.send_signal(signal.SIGTERM)
             child.wait(30)
     due = [(run, step, at) for run, step, at in nans_of(home) if began <= at <= ended]
-    late = np.array([told.seen.get((run, step), np.inf) - at for run, step, at in due])
+    late = np.array([findings.times.get((run, step), np.inf) - at for run, step, at in due])
     grown = sum(path.stat().st_size for path in paths(folder, count))
     print(
         f"{count:,} files, {LINES_A_SECOND} lines/s each, {seconds:g} s; {scrapes} scrapes; {grown / 1e6:.0f} MB of logs; start {warm_up:.0f} s"
@@ -191,16 +191,16 @@ def measure(home: Path, count: int, seconds: float) -> None:
     print(f"{'share of one core, %':<34}{percent:>10.1f}{CORE_PERCENT:>10.0f}")
     print(f"{'memory, MB':<34}{peak:>10.0f}{MEMORY_MB:>10.0f}")
     if not len(late):
-        print("too short to tell how late lines are seen")
+        print("too short to tell how late lines are read")
         return
     print(
-        f"{f'seen within {SEEN_SECONDS} s, % of {len(late)} lines':<34}{100 * (late <= SEEN_SECONDS).mean():>10.1f}{99:>10}"
+        f"{f'read within {READ_SECONDS} s, % of {len(late)} lines':<34}{100 * (late <= READ_SECONDS).mean():>10.1f}{99:>10}"
     )
     print(
-        f"{'seen after, median and 99 %, s':<34}{np.median(late):>10.2f}{np.quantile(late, 0.99, method='higher'):>10.2f}"
+        f"{'read after, median and 99 %, s':<34}{np.median(late):>10.2f}{np.quantile(late, 0.99, method='higher'):>10.2f}"
     )
     for text in errors[:3]:
-        print(f"said by the daemon: {text}", end="")
+        print(f"standard error of the daemon: {text}", end="")
 
 
 if __name__ == "__main__":

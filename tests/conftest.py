@@ -1,4 +1,4 @@
-"""What holds for every test: an environment of its own, and nothing left running behind it."""
+"""Rules for every test: an environment of its own, and no thread or process left running."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.helpers import eventually
+from support.waiting import eventually
 
-# A machine that is busy with other tests is slow; how long an example takes is for the benchmarks.
+# A busy machine is slow; benchmarks measure how long an example takes.
 settings.register_profile("lrwatch", deadline=None)
 settings.load_profile("lrwatch")
 
 _numbers = itertools.count()
 
-# A thread or process that was told to end needs a moment for it.
+# A thread or process that is ending needs a moment.
 _GRACE_SECONDS = 5.0
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the homes of the tests lie; meanwhile no setting of whoever runs the tests reaches them."""
+    """Make the folder of all homes; meanwhile no setting of the person who runs the tests reaches them."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("LRWATCH_")]:
             patch.delenv(name)
@@ -37,7 +37,7 @@ def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _own_environment(_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a home of its own, which is made when it is used."""
+    """Give each test a home of its own, which is made when it is used."""
     home = _homes / f"{next(_numbers)}"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
@@ -45,7 +45,7 @@ def _own_environment(_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    """A test that leaves a thread or a child process fails."""
+    """Fail a test that leaves a thread or a child process."""
     threads, children = set(threading.enumerate()), _children()
     yield
     eventually(
@@ -57,7 +57,7 @@ def _nothing_left_behind() -> Iterator[None]:
 
 
 def _children() -> set[int]:
-    """Children of this process that run."""
+    """Return the running children of this process."""
     pids: set[int] = set()
     for listed in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):  # a thread that has ended since it was listed

@@ -221,7 +221,7 @@ def test_cuts_and_what_is_taken_back_are_counted_as_far_as_a_step_was_done_with_
     assert Outcome.of(json.loads(json.dumps(outcome.plain()))) == outcome
 
 
-def test_a_loss_that_blew_up_is_infinite_after_it_was_kept() -> None:
+def test_a_loss_that_blew_up_is_infinite_after_it_was_cached() -> None:
     outcome = Outcome("a", "", 1.0, {10: math.nan})
     assert Outcome.of(json.loads(json.dumps(outcome.plain(), allow_nan=False))).losses == {10: math.inf}
 
@@ -264,19 +264,19 @@ PARTS = ("transformer, SGD", "power law, slow")
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     def little() -> Batch:
         every = data.evaluated_text()
         return Batch(every.x[:64], every.y[:64])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(REAL, "transformer", replace(REAL["transformer"], evaluated=little))
-        yield tmp_path_factory.mktemp("kept")
+        yield tmp_path_factory.mktemp("cached")
 
 
 @pytest.fixture(scope="module")
-def found(kept: Path) -> list[run.Measured]:
-    return run.measure(TINY, run.Kept(kept), PARTS, progress=False)
+def found(cached: Path) -> list[run.Measured]:
+    return run.measure(TINY, run.Cache(cached), PARTS, progress=False)
 
 
 def test_a_cell_has_every_controller_from_every_start_with_every_seed(found: list[run.Measured]) -> None:
@@ -298,8 +298,8 @@ def test_a_cell_has_every_controller_from_every_start_with_every_seed(found: lis
     assert set(problem.best) == {30, 90}
 
 
-def test_the_tables_and_the_picture_are_the_same_from_what_was_kept(kept: Path, found: list[run.Measured]) -> None:
-    again = run.measure(TINY, run.Kept(kept), PARTS, progress=False)
+def test_the_tables_and_the_picture_are_the_same_from_the_cache(cached: Path, found: list[run.Measured]) -> None:
+    again = run.measure(TINY, run.Cache(cached), PARTS, progress=False)
     for write in (tables.summary, tables.answers, tables.details, picture.draw):
         assert write(again) == write(found)
     rows = tables.summary(found).splitlines()
@@ -314,15 +314,15 @@ def test_the_tables_and_the_picture_are_the_same_from_what_was_kept(kept: Path, 
     assert {"lrwatch", "transformer, SGD", "best / 3"} <= set(texts)
 
 
-def test_only_what_changed_or_is_asked_for_is_measured_again(kept: Path, found: list[run.Measured]) -> None:
+def test_only_what_changed_or_was_chosen_is_measured_again(cached: Path, found: list[run.Measured]) -> None:
     assert found
-    files = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
-    run.measure(TINY, run.Kept(kept, [run.LRWATCH]), PARTS, progress=False)
+    files = {path: path.stat().st_mtime_ns for path in cached.iterdir()}
+    run.measure(TINY, run.Cache(cached, [run.LRWATCH]), PARTS, progress=False)
     changed = {path.name for path, at in files.items() if path.stat().st_mtime_ns != at}
     assert changed == {
         f"{cell}-{seed}-lrwatch.json" for cell in ("transformer-SGD", "power-law-slow") for seed in (0, 1)
     }
-    store, counted = run.Kept(kept), iter(range(9))
+    store, counted = run.Cache(cached), iter(range(9))
     asked = [store.get("one", run.PEERS, key, counted.__next__) for key in ([1, (2,)], [1, [2]], [3])]
     assert asked == [0, 0, 1]
 

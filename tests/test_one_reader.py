@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from support.event_files import TFEVENTS
 from support.format_samples import LOGS, OUTPUT
-from support.helpers import eventually
+from support.waiting import eventually
 
 from lrwatch.cli.read import read as read_command
 from lrwatch.config import Config, load

@@ -1,9 +1,9 @@
-"""Who turns the learning rate down best: schedules, torch's rule, GreedyLR and lrwatch in closed loop, on real trainings.
+"""Comparison in closed loop on real trainings: schedules, torch's rule, GreedyLR and lrwatch.
 
 Run with ``python bench/closed`` (three seeds, some twenty-five minutes on one core) or ``--short`` (one seed, a smaller
-grid, five minutes). What was measured is kept in the directory of the output: a run that was broken off goes on, and after
-a change of lrwatch's core only lrwatch's runs are made again. Needs torch and scikit-learn, and transformers for GreedyLR;
-what is not installed is left out and named.
+grid, five minutes). Measurements are cached in the directory of the output: an interrupted run continues, and after a change
+of lrwatch's core only lrwatch's runs are repeated. Needs torch and scikit-learn, and transformers for GreedyLR; competitors
+that are not installed are left out and named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)  # instead of this directory, in which `bench.closed` would have a second name
-# The matrices are too small to share, and a result must not depend on how many cores there are.
+# The matrices are too small to share, and a result must not depend on the number of cores.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 from bench.closed import controllers, picture, run, tables  # noqa: E402
@@ -28,11 +28,11 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="one seed, three rates in a sweep, a grid of four")
     parser.add_argument(
         "--only", nargs="+", default=(), choices=run.GROUPS, metavar="GROUP",
-        help=f"measure these again, whatever is kept ({', '.join(run.GROUPS)}); the rest only where nothing is kept",
+        help=f"measure these groups again ({', '.join(run.GROUPS)}); the others come from the cache where it has them",
     )  # fmt: skip
     parser.add_argument("--cells", nargs="+", default=(), metavar="PART", help="cells whose name has this in it")
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "build" / "bench-closed", help="directory of what is written and kept"
+        "--out", type=Path, default=ROOT / "build" / "bench-closed", help="directory of the output and the cache"
     )
     given = parser.parse_args()
     size = run.SHORT if given.short else run.Size()
@@ -43,8 +43,8 @@ def main() -> None:
         print("left out, transformers is not installed or has none: GreedyLR", file=sys.stderr)
     if not there and not problems:
         parser.error(f"no cell has {' or '.join(given.cells)} in its name")
-    kept = run.Kept(given.out / ("short" if given.short else "full"), given.only)
-    found = run.measure(size, kept, given.cells)
+    cache = run.Cache(given.out / ("short" if given.short else "full"), given.only)
+    found = run.measure(size, cache, given.cells)
     text = "\n".join((tables.summary(found), tables.answers(found)))
     (given.out / "closed.md").write_text(text + tables.details(found))
     (given.out / "closed.svg").write_text(picture.draw(found))

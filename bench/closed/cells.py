@@ -52,7 +52,7 @@ class Cell:
 
 
 def sources(files: Iterable[Path]) -> str:
-    """A digest of Python code, comments left out."""
+    """Return a digest of Python code without its comments."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(ast.dump(ast.parse(file.read_text())).encode())
@@ -60,13 +60,13 @@ def sources(files: Iterable[Path]) -> str:
 
 
 def cells(only: Sequence[str] = ()) -> tuple[list[Cell], list[Cell], list[Cell]]:
-    """The real cells that can be trained here, those that cannot, and the problems; `only` are parts of names."""
+    """Return the real cells that can be trained here, those that cannot, and the problems; `only` are parts of names."""
     every = [Cell(training, optimizer) for training, real in REAL.items() for optimizer in real.centre]
-    asked = [cell for cell in every if _is_asked(cell, only)]
-    there = [cell for cell in asked if find_spec("torch") and find_spec(REAL[cell.training].library)]
-    problems = [Cell(problem) for problem in PROBLEMS if _is_asked(Cell(problem), only)]
-    return there, [cell for cell in asked if cell not in there], problems
+    chosen = [cell for cell in every if _is_chosen(cell, only)]
+    there = [cell for cell in chosen if find_spec("torch") and find_spec(REAL[cell.training].library)]
+    problems = [Cell(problem) for problem in PROBLEMS if _is_chosen(Cell(problem), only)]
+    return there, [cell for cell in chosen if cell not in there], problems
 
 
-def _is_asked(cell: Cell, only: Sequence[str]) -> bool:
+def _is_chosen(cell: Cell, only: Sequence[str]) -> bool:
     return not only or any(part in cell.name for part in only)

@@ -1,6 +1,6 @@
-"""Who turns the learning rate down: schedules that know the length of the run, and controllers that see the loss.
+"""The competitors: schedules that know the length of the run, and controllers that observe the loss.
 
-All see the same: the loss of each batch. What counts epochs, as `ReduceLROnPlateau` does, is fed with means over windows.
+All controllers get the loss of each batch. Those that count epochs, as `ReduceLROnPlateau` does, get means over windows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import lrwatch
 from bench.closed.play import Plan, Update
 from lrwatch.testing.closed_loop.play import constant, cosine, two_steps
 
-# Steps of what stands for an epoch.
+# Steps that stand for an epoch.
 EPOCH = 100
 
 # torch's rule, at all combinations: the window of a mean, the means without improvement, the factor. A cut comes after no
@@ -31,7 +31,7 @@ PLATEAU, GRID, GREEDY, LRWATCH = "ReduceLROnPlateau", "ReduceLROnPlateau, grid",
 
 
 def scheduled(shape: Callable[[float], float], rate: float, steps: int) -> Update:
-    """A schedule of a known length."""
+    """Make a schedule of a known length."""
     return lambda step, _loss: rate * shape((step + 1) / steps)
 
 
@@ -103,7 +103,7 @@ def settings(short: bool) -> list[tuple[int, int, float]]:
 
 
 def peers(rates: Sequence[float], reads: Sequence[int], short: bool = False) -> list[Plan]:
-    """Controllers that others made, and none, from each start rate."""
+    """Return the controllers of other libraries, and a constant rate, from each start rate."""
     plans, at = [], tuple(reads)
     for rate in rates:
         plans.append(Plan(CONSTANT, "", rate, at, partial(scheduled, constant, rate, max(reads))))

@@ -24,14 +24,14 @@ SIDE, CLASSES = 8, 10
 PIXEL_NOISE = 0.3
 MOVES = 1
 
-# The characters that are told apart, the last one for all that are rare.
+# Number of character classes; the last one holds all rare characters.
 LETTERS = 40
 WINDOW = 16
 
-# What a final loss is measured on: fixed, and so large that it tells a thousandth of the loss.
+# Size of the fixed sample for final losses: large enough to resolve a thousandth of the loss.
 EVALUATED_DIGITS = 8192
 
-# Of the generator that draws what is evaluated, which no seed of a training has.
+# Seed of the generator that draws the evaluated sample; no training has it.
 EVALUATION = 2**32 - 1
 
 # Batches that are drawn at once, because drawing has a price of its own.
@@ -39,7 +39,7 @@ AHEAD = 64
 
 
 class Batch(NamedTuple):
-    """What a network sees, shape (n, ...), and what it should say, shape (n,) or (n, ...)."""
+    """Inputs of a network, shape (n, ...), and targets, shape (n,) or (n, ...)."""
 
     x: Floats32 | Ints
     y: Ints
@@ -49,7 +49,7 @@ class Stream(Protocol):
     """Batches without end."""
 
     def next(self) -> Batch:
-        """The next one."""
+        """Return the next batch."""
 
 
 class Digits:
@@ -70,7 +70,7 @@ class Digits:
 
 
 def evaluated_digits(count: int = EVALUATED_DIGITS) -> Batch:
-    """The same noise, drawn once."""
+    """Return digits with the same noise, drawn once."""
     return _draw_digits(np.random.default_rng(EVALUATION), count)
 
 
@@ -111,7 +111,7 @@ class Text:
 
 
 def evaluated_text() -> Batch:
-    """The last tenth, window by window."""
+    """Return the last tenth of the text, window by window."""
     text = _text()
     text = text[_held_out(len(text)) :]
     return _windows(text, np.arange(0, len(text) - WINDOW, WINDOW))
@@ -122,8 +122,8 @@ def _held_out(length: int) -> int:
 
 
 def _windows(text: Ints, starts: Ints) -> Batch:
-    seen = text[starts[:, None] + np.arange(WINDOW + 1)]
-    return Batch(seen[:, :-1], seen[:, 1:])
+    windows = text[starts[:, None] + np.arange(WINDOW + 1)]
+    return Batch(windows[:, :-1], windows[:, 1:])
 
 
 @lru_cache(maxsize=1)

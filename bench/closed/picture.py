@@ -55,7 +55,7 @@ DARK = (
 
 
 def draw(found: Sequence[Measured], length: int = 1) -> str:
-    """The SVG, of the shorter (0) or the longer (1) of the two lengths."""
+    """Draw the SVG of the shorter (0) or the longer (1) of the two lengths."""
     real = [measured for measured in found if measured.cell.optimizer]
     css = {name: f"c{index}" for index, name in enumerate(COLOURS)}
     ground = [

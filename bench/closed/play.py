@@ -11,7 +11,7 @@ import numpy as np
 from bench.closed.trainings import Runs
 
 Update = Callable[[int, float], float]
-"""The step that was taken, from 0, and the loss of its batch -> the learning rate of the next one."""
+"""Maps a finished step, from 0, and the loss of its batch to the learning rate of the next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Plan:
         setting: Of the controller, "" at its default.
         rate: The learning rate of the first step.
         reads: Numbers of steps after which the loss is taken; the run ends at the last one.
-        make: Makes it.
+        make: Makes the controller.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a plan.
+    """The result of a plan.
 
     Attributes:
         losses: The loss at each of the reads.
@@ -49,11 +49,11 @@ class Outcome:
     changes: list[tuple[int, float]] = field(default_factory=list)
 
     def cuts(self, steps: int) -> int:
-        """How often the learning rate was turned down in the first `steps` steps."""
+        """Count the cuts of the learning rate in the first `steps` steps."""
         return self._turns(steps, down=True)
 
     def raises(self, steps: int) -> int:
-        """How often it was turned up: cuts that were taken back."""
+        """Count the raises in the first `steps` steps: cuts that were taken back."""
         return self._turns(steps, down=False)
 
     def _turns(self, steps: int, down: bool) -> int:
@@ -75,7 +75,7 @@ class Outcome:
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Outcome:
-        """The inverse of `plain`."""
+        """Restore an outcome from its `plain` form."""
         losses = {int(steps): np.inf if loss is None else loss for steps, loss in plain["losses"].items()}
         changes = [(at, rate) for at, rate in plain["changes"]]
         return cls(plain["name"], plain["setting"], plain["rate"], losses, changes)

@@ -1,4 +1,4 @@
-"""Everybody on every cell, in an order in which each can be tuned by what came before, with what was measured kept on disk.
+"""Every controller on every cell, in an order in which each can be tuned by earlier results; results are cached on disk.
 
 First the schedules, at each learning rate of a sweep; the rate at which the cosine ends best is the best one. From it, a
 third of it and three times it start the controllers, which do not know how long the run will be.
@@ -57,7 +57,7 @@ SHORT = Size(seeds=(0,), rates=(1 / 3, 1.0, 3.0), short=True)
 
 @dataclass(slots=True)
 class Measured:
-    """All that came out of a cell.
+    """All results of a cell.
 
     Attributes:
         reads: The lengths.
@@ -75,7 +75,7 @@ class Measured:
     edge: bool = False
 
     def group(self, name: str) -> dict[tuple[str, float], list[Outcome]]:
-        """The outcomes of a controller by setting and start rate, one of each seed."""
+        """Return the outcomes of a controller by setting and start rate, one of each seed."""
         found: dict[tuple[str, float], list[Outcome]] = {}
         for outcomes in self.outcomes.values():
             # Once, where the constant rate of a sweep is a start rate too.
@@ -86,18 +86,28 @@ class Measured:
     def tuned(
         self, name: str, steps: int, starts: Sequence[float] | None = None, setting: str | None = None
     ) -> list[Outcome]:
-        """The setting (unless given) and start rate (of `starts`, or any) that is best after so many steps: of each seed."""
-        kept = [
+        """Return the outcomes of the best setting and start rate of a controller.
+
+        Args:
+            name: Name of the controller.
+            steps: Number of steps after which the loss counts.
+            starts: Start rates to choose from; all unless given.
+            setting: The setting; all unless given.
+
+        Returns:
+            An outcome for each seed; empty where there is none.
+        """
+        candidates = [
             outcomes
             for (at, rate), outcomes in self.group(name).items()
             if (starts is None or rate in starts)
             and setting in (None, at)
             and all(steps in outcome.losses for outcome in outcomes)
         ]
-        return min(kept, key=lambda outcomes: mean_loss(outcomes, steps), default=[])
+        return min(candidates, key=lambda outcomes: mean_loss(outcomes, steps), default=[])
 
     def reference(self, steps: int) -> float:
-        """What is compared with: the tuned cosine, and for a problem the best schedule in hindsight."""
+        """Return the loss of the reference: the tuned cosine, and for a problem the best schedule in hindsight."""
         return self.best[steps] if self.best else mean_loss(self.tuned(controllers.COSINE, steps), steps)
 
 
@@ -106,12 +116,12 @@ def mean_loss(outcomes: Sequence[Outcome], steps: int) -> float:
     return fmean(outcome.losses[steps] for outcome in outcomes) if outcomes else math.inf
 
 
-class Kept:
-    """What was measured before, in a directory; and what is measured now, on top of it.
+class Cache:
+    """Cache of measurements in a directory.
 
     Args:
         directory: A file for each cell, seed and group.
-        again: Groups that are measured even so.
+        again: Groups whose cached measurements are ignored.
     """
 
     def __init__(self, directory: Path, again: Sequence[str] = ()) -> None:
@@ -119,13 +129,13 @@ class Kept:
         directory.mkdir(parents=True, exist_ok=True)
 
     def get(self, name: str, group: str, key: Any, measure: Callable[[], Any]) -> Any:
-        """The file's content, if it was measured under the same key."""
+        """Return the cached measurement if its key is the same; measure and cache it otherwise."""
         path = self._directory / f"{name}-{group}.json"
         key = json.loads(json.dumps(key))
         if path.exists() and group not in self._again:
-            kept = json.loads(path.read_text())
-            if kept["key"] == key:
-                return kept["measured"]
+            cached = json.loads(path.read_text())
+            if cached["key"] == key:
+                return cached["measured"]
         measured = measure()
         # Renamed, so that a run that is broken off leaves no half of a file.
         part = path.with_suffix(".part")
@@ -134,13 +144,13 @@ class Kept:
         return measured
 
 
-def measure(size: Size, kept: Kept, only: Sequence[str] = (), progress: bool = True) -> list[Measured]:
+def measure(size: Size, cache: Cache, only: Sequence[str] = (), progress: bool = True) -> list[Measured]:
     """All cells whose name has one of `only` in it, if any is given."""
     real, _, problems = cells(only)
-    return [_measure(cell, size, kept, progress) for cell in [*real, *problems]]
+    return [_measure(cell, size, cache, progress) for cell in [*real, *problems]]
 
 
-def _measure(cell: Cell, size: Size, kept: Kept, progress: bool) -> Measured:
+def _measure(cell: Cell, size: Size, cache: Cache, progress: bool) -> Measured:
     reads = size.reads if cell.optimizer else size.problem_reads
     measured = Measured(cell, reads, outcomes={seed: [] for seed in size.seeds})
 
@@ -160,7 +170,7 @@ def _measure(cell: Cell, size: Size, kept: Kept, progress: bool) -> Measured:
                         outcome.changes.clear()
                 return [outcome.plain() for outcome in outcomes]
 
-            outcomes = kept.get(f"{cell.file}-{seed}", group, key, now)
+            outcomes = cache.get(f"{cell.file}-{seed}", group, key, now)
             measured.outcomes[seed] += [Outcome.of(plain) for plain in outcomes]
 
     if cell.optimizer:
@@ -176,7 +186,7 @@ def _measure(cell: Cell, size: Size, kept: Kept, progress: bool) -> Measured:
         measured.edge = best in (min(rates), max(rates)) and len(rates) > 1
     else:
         key = [cell.fingerprint(), reads]
-        risks = kept.get(cell.file, SCHEDULES, key, lambda: [hindsight(n, PROBLEMS[cell.training]) for n in reads])
+        risks = cache.get(cell.file, SCHEDULES, key, lambda: [hindsight(n, PROBLEMS[cell.training]) for n in reads])
         measured.best = dict(zip(reads, risks, strict=True))
     add(PEERS, controllers.peers(measured.starts, reads, size.short))
     add(LRWATCH, controllers.ours(measured.starts, reads))

@@ -35,7 +35,7 @@ ROWS = (
     (LRWATCH, "**lrwatch**", "nothing"),
 )
 TUNED = 3
-"""So many rows are tuned schedules, which choose their learning rate; the others start where they are told to."""
+"""Number of rows that are tuned schedules, which choose their learning rate; the others start at a given one."""
 
 
 def _ratio(measured: Measured, outcomes: Sequence[Outcome], steps: int) -> float:
@@ -63,7 +63,7 @@ def ratios(
 
 
 def one_for_all(found: Sequence[Measured]) -> str:
-    """The setting of torch's rule that is best on the mean over all cells, starts and lengths."""
+    """Return the setting of torch's rule with the best mean over all cells, starts and lengths."""
     settings = sorted({setting for measured in found for setting, _ in measured.group(GRID)})
 
     def mean(setting: str) -> float:
@@ -101,7 +101,7 @@ def _cuts(found: Sequence[Measured], name: str, setting: str | None) -> str:
 
 
 def summary(found: Sequence[Measured]) -> str:
-    """The table of the README."""
+    """Make the table of the README."""
     real = [measured for measured in found if measured.cell.optimizer]
     problems = [measured for measured in found if not measured.cell.optimizer]
     short, long = real[0].reads if real else (0, 0)
@@ -126,7 +126,7 @@ def summary(found: Sequence[Measured]) -> str:
 
 
 def answers(found: Sequence[Measured]) -> str:
-    """The questions that are asked of lrwatch, each answered in a line."""
+    """Compare lrwatch with each competitor, in a line each."""
     real = [measured for measured in found if measured.cell.optimizer]
     if not real:
         return ""

@@ -35,7 +35,7 @@ class Torched(ABC):
 
     @abstractmethod
     def logits(self, weights: Weights, x: torch.Tensor) -> torch.Tensor:
-        """What the networks say of a batch, shape (runs, n, classes)."""
+        """Return the outputs of the networks for a batch, shape (runs, n, classes)."""
 
     def start(self, rng: np.random.Generator) -> Floats32:
         """Weights to begin with, shape (size,)."""
@@ -92,8 +92,8 @@ class Convolutional(Torched):
         """Of images of shape (n, SIDE, SIDE)."""
         runs, n = len(weights["first"]), len(x)
         first, second = self._channels
-        seen = F.unfold(x[:, None], 3, padding=1).transpose(1, 2).reshape(n * SIDE * SIDE, 9)
-        hidden = torch.baddbmm(weights["first bias"], seen.expand(runs, -1, -1), weights["first"]).relu()
+        patches = F.unfold(x[:, None], 3, padding=1).transpose(1, 2).reshape(n * SIDE * SIDE, 9)
+        hidden = torch.baddbmm(weights["first bias"], patches.expand(runs, -1, -1), weights["first"]).relu()
         half = SIDE // 2
         blocks = hidden.view(runs, n, half, 2, half, 2, first).transpose(3, 4).reshape(runs, -1, 4 * first)
         hidden = torch.baddbmm(weights["second bias"], blocks, weights["second"]).relu()

@@ -1,4 +1,4 @@
-"""What is trained: real networks and the problems of known risk, any number of runs of one of them side by side."""
+"""The trainings: real networks and problems of known risk, any number of runs of each side by side."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Runs(Protocol):
     """Runs of one training side by side, one to begin with. All see the same batches."""
 
     def step(self, rates: Floats) -> Floats:
-        """One step with a learning rate for each run. -> what each log shows of it."""
+        """Take one step with a learning rate for each run, shape (runs,). Return the logged losses, shape (runs,)."""
 
     def take(self, rows: list[int]) -> None:
-        """From now on the runs are those of `rows`, some of them twice, some not at all."""
+        """Replace the runs by those of `rows`; a row may occur twice, or not at all."""
 
     def final(self) -> Floats:
-        """What each run is worth now."""
+        """Return the final loss of each run, shape (runs,)."""
 
 
 class Network(Protocol):
@@ -45,7 +45,7 @@ class Network(Protocol):
 class Networks:
     """Runs of a network.
 
-    A float that has blown up is a loss as any other: the run goes on, as a run does that nobody watches.
+    An infinite or NaN loss is a loss like any other: the run continues, as an unattended run does.
     """
 
     def __init__(self, network: Network, optimizer: Optimizer, stream: Stream, evaluated: Batch, seed: int) -> None:
@@ -53,19 +53,19 @@ class Networks:
         self.weights = network.start(np.random.default_rng([seed, 2]))[None]
 
     def step(self, rates: Floats) -> Floats:
-        """One step."""
+        """Take one step."""
         with np.errstate(all="ignore"):
             losses, gradient = self._network.gradient(self.weights, self._stream.next())
             self._optimizer.step(self.weights, gradient, rates[:, None].astype(np.float32))
         return np.asarray(losses, np.float64)
 
     def take(self, rows: list[int]) -> None:
-        """Go on with these."""
+        """Continue with these runs."""
         self.weights = self.weights[rows]
         self._optimizer.take(rows)
 
     def final(self) -> Floats:
-        """The mean loss over what is evaluated."""
+        """Return the mean loss over the evaluated sample."""
         with np.errstate(all="ignore"):
             return np.asarray(self._network.losses(self.weights, self._evaluated), np.float64)
 
@@ -87,7 +87,7 @@ class Problems:
         self._runs = [copy.deepcopy(self._runs[row]) for row in rows]
 
     def final(self) -> Floats:
-        """The true risk."""
+        """Return the true risk."""
         return np.array([run.risk for run in self._runs])
 
 

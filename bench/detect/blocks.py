@@ -43,7 +43,7 @@ class Windows(NamedTuple):
 
 
 def windows(values: Floats, horizon: int, length: float) -> Windows:
-    """The last `length` horizons, at `LOOKS` looks a horizon, as block means."""
+    """Cut the last `length` horizons into block means, at `LOOKS` looks a horizon."""
     size = max(1, round(length * horizon) // A_WINDOW)
     span = size * A_WINDOW
     ends = np.arange(span, values.shape[1] + 1, max(1, horizon // LOOKS))

@@ -1,4 +1,4 @@
-"""Detectors of change, from river, made a plateau rule as users do: no change downwards was flagged for a while.
+"""Change detectors of river as plateau rules, in the way users apply them: no downward change was flagged for a while.
 
 They are fed with block means. A strict setting is a sensitive one, and a long wait.
 """
@@ -28,12 +28,12 @@ class Detector(Protocol):
     def update(self, x: float) -> object: ...
 
 
-# What the detector takes for the level now, to tell a change downwards from one upwards.
+# Maps a detector to its estimate of the level, which tells a downward change from an upward one.
 Level = Callable[[Detector], float]
 
 
 def drops(detector: Detector, level: Level, values: Floats) -> list[int]:
-    """The indices at which `detector` flags a change downwards in `values`, shape (n,)."""
+    """Return the indices at which `detector` flags a downward change in `values`, shape (n,)."""
     found = []
     before = float(values[0])
     for index, value in enumerate(values.tolist()):
@@ -46,7 +46,7 @@ def drops(detector: Detector, level: Level, values: Floats) -> list[int]:
 
 
 def _first_quiet(found: list[int], wait: int, n: int) -> int:
-    """The first index at which `wait` values passed without a drop, or NEVER."""
+    """Return the first index at which `wait` values passed without a drop, or NEVER."""
     last = -1
     for drop in [*found, n]:
         if drop - last > wait:
@@ -57,28 +57,28 @@ def _first_quiet(found: list[int], wait: int, n: int) -> int:
 
 def _rule(values: Floats, horizon: int, makers: Mapping[str, Callable[[], Detector]], level: Level) -> dict[str, Ints]:
     size = max(1, horizon // blocks.A_HORIZON)
-    seen = blocks.means(values, size)
+    series = blocks.means(values, size)
     found: dict[str, Ints] = {}
     for name, make in makers.items():
-        fell = [drops(make(), level, curve) for curve in seen]
+        fell = [drops(make(), level, curve) for curve in series]
         for wait in WAITS:
-            quiet = np.array([_first_quiet(drop, wait * horizon // size, seen.shape[1]) for drop in fell])
+            quiet = np.array([_first_quiet(drop, wait * horizon // size, series.shape[1]) for drop in fell])
             found[f"{name}, wait {wait}"] = np.where(quiet < NEVER, quiet * size + size - 1, NEVER)
     return found
 
 
 def estimation(detector: Detector) -> float:
-    """The level of ADWIN."""
+    """Return the level of ADWIN."""
     return float(detector.estimation)  # type: ignore[attr-defined]
 
 
 def flagged(detector: Detector) -> float:
-    """A level of PageHinkley, which flags nothing but changes downwards if told so."""
+    """Return a level for PageHinkley, whose mode restricts it to downward changes."""
     return -np.inf if detector.drift_detected else np.inf
 
 
 def recent(detector: Detector) -> float:
-    """The level of KSWIN: its window is cut to the recent values by a change."""
+    """Return the level of KSWIN: a change cuts its window to the recent values."""
     window = detector.window  # type: ignore[attr-defined]
     return float(sum(window) / len(window))
 

@@ -27,7 +27,7 @@ TESTS = 182
 
 
 def torch_counts(values: Floats, patience: int, threshold: float = 1.0) -> Ints:
-    """What ReduceLROnPlateau counts, value by value, until it lowers the LR of an optimizer.
+    """Run ReduceLROnPlateau, value by value, until it lowers the LR of an optimizer.
 
     Until then patience plays no part but the comparison "more bad values than this", so one pass at the largest
     patience shows when every smaller one would have been used up.
@@ -68,10 +68,10 @@ def torch_plateau(values: Floats, horizon: int) -> dict[str, Ints]:
     size = max(1, horizon // blocks.A_HORIZON)
     fed = {"raw": (values, 1), f"EMA {SMOOTHING}": (smoothed(values), 1), "means": (blocks.means(values, size), size)}
     found: dict[str, Ints] = {}
-    for name, (seen, each) in fed.items():
+    for name, (series, each) in fed.items():
         patiences = [round(patience * horizon / each) for patience in PATIENCES]
         at = np.full((len(PATIENCES), len(values)), NEVER)
-        for run, curve in enumerate(seen):
+        for run, curve in enumerate(series):
             counts = np.maximum.accumulate(torch_counts(curve, max(patiences)))
             for row, patience in zip(at, patiences, strict=True):
                 index = int(np.searchsorted(counts, patience, side="right"))
@@ -83,7 +83,7 @@ def torch_plateau(values: Floats, horizon: int) -> dict[str, Ints]:
 
 @lru_cache(maxsize=1)
 def _optax_first() -> Callable[[Floats, Ints, Ints], Any]:
-    """-> (values of shape (runs, n), patience and accumulation size of shape (k,)) -> index or -1, shape (runs, k)."""
+    """Make the function of values (runs, n), patience (k,) and accumulation size (k,) that gives the index or -1 (runs, k)."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -91,9 +91,9 @@ def _optax_first() -> Callable[[Floats, Ints, Ints], Any]:
     def first(curve: Any, patience: Any, size: Any) -> Any:
         rule = optax.contrib.reduce_on_plateau(patience=patience, rtol=0.0, atol=1.0, accumulation_size=size)
 
-        def step(carry: Any, seen: Any) -> Any:
+        def step(carry: Any, pair: Any) -> Any:
             state, at = carry
-            index, value = seen
+            index, value = pair
             scaled, state = rule.update(jnp.ones(()), state, value=value)
             return (state, jnp.where((scaled < 1) & (at < 0), index, at)), None
 
@@ -128,16 +128,16 @@ def _decreasing(count: Floats | int, cov: Floats | float, var_y: Floats | float)
 
 
 def _robustly_decreasing(window: Floats) -> float:
-    kept = window[window <= np.quantile(window, 1 - LEFT_OUT)]
-    x = np.arange(len(kept)) - (len(kept) - 1) / 2
-    off = kept - kept.mean()
-    return float(_decreasing(len(kept), float(x @ off), float(off @ off)))
+    smallest = window[window <= np.quantile(window, 1 - LEFT_OUT)]
+    x = np.arange(len(smallest)) - (len(smallest) - 1) / 2
+    off = smallest - smallest.mean()
+    return float(_decreasing(len(smallest), float(x @ off), float(off @ off)))
 
 
 def dlib_first(curve: Floats, size: int, start: int = 0) -> int:
-    """The first index at which both counts of dlib reach `size` values, of those from `start` on, or NEVER.
+    """Return the first index at which both counts of dlib reach `size` values, of those from `start` on, or NEVER.
 
-    dlib counts back to the farthest value from which on the loss does not surely decrease, in a buffer of as many values
+    dlib counts back to the farthest value from which the loss shows no significant decrease, in a buffer of as many values
     as the threshold has. So the count reaches the threshold exactly if the line through the whole buffer does not.
     """
     ends = np.arange(start + size, len(curve) + 1, math.ceil(size / TESTS))
@@ -153,7 +153,7 @@ def dlib_first(curve: Floats, size: int, start: int = 0) -> int:
 
 
 def dlib_rule(values: Floats, horizon: int) -> dict[str, Ints]:
-    """The rule of dlib: count_steps_without_decrease and its robust twin, both at least the threshold, by threshold."""
+    """Apply the rule of dlib: count_steps_without_decrease and its robust twin both reach the threshold."""
     return {
         f"threshold {threshold:g}": np.array([dlib_first(curve, round(threshold * horizon)) for curve in values])
         for threshold in PATIENCES

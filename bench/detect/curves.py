@@ -60,7 +60,7 @@ NOISES = {
 
 
 def mean_curve(shape: str, size: Size, rng: np.random.Generator) -> tuple[Floats, int]:
-    """-> the mean, shape (n,), and tau; n where it never stops improving by 1 per horizon."""
+    """Return the mean, shape (n,), and tau, which is n where the mean never stops improving by 1 per horizon."""
     n, horizon = size
     t = np.arange(n + horizon)
     if shape == "hinge":  # falls by 2 to 6 per horizon, then flat
@@ -109,7 +109,7 @@ class Cell:
 
 
 def cell(noise: str, shape: str, runs: int, seed: int, size: Size) -> Cell:
-    """`runs` runs; the same arguments give the same values."""
+    """Draw `runs` runs; the same arguments give the same values."""
     kind = NOISES[noise]
     where = (list(NOISES).index(noise), SHAPES.index(shape))
     values, tau, sd = np.empty((runs, size.values)), np.empty(runs), np.empty(runs)
@@ -123,7 +123,7 @@ def cell(noise: str, shape: str, runs: int, seed: int, size: Size) -> Cell:
 
 
 def cells(runs: int, seed: int, size: Size, most: int = 10) -> Iterator[tuple[str, str, int, int, Size]]:
-    """The arguments of `cell` for `runs` runs of each shape in each noise, in portions of at most `most`."""
+    """Yield the arguments of `cell` for `runs` runs of each shape in each noise, in portions of at most `most`."""
     for noise in NOISES:
         for shape in SHAPES:
             for portion, start in enumerate(range(0, runs, most)):

@@ -1,7 +1,7 @@
-"""The rules that are compared: what each is called, how strict it can be made, and lrwatch itself.
+"""The compared rules: their names, their settings from lax to strict, and lrwatch itself.
 
-A rule sees the values, the horizon, and that an improvement of 1 per horizon is worth having; it says at which index it
-first reports a plateau, or NEVER.
+A rule gets the values and the horizon, in which the metric must improve by 1. It returns the index of its first report of a
+plateau, or NEVER.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def _taken(points: list[tuple[float, float, Figures]]) -> list[Box]:
 
 
 def _places(lines: dict[str, list[tuple[float, float, Figures]]], taken: list[Box]) -> dict[str, Box]:
-    """A place for the name of each line, near to one of its points and on nothing else, as far as there is one."""
+    """Find a place for the name of each line: near one of its points and, if possible, on nothing else."""
     taken = taken + [box for points in lines.values() for box in _taken(points)]
     places = {}
     for label, points in lines.items():
@@ -160,7 +160,7 @@ def _floor(result: Result, out: list[str]) -> Box:
 
 
 def draw(result: Result) -> str:
-    """The SVG."""
+    """Draw the SVG."""
     lines = _drawn(result)
     css = {label: f"c{index}" for index, label in enumerate(COLOURS)}
     light = "".join(f".{css[k]}{{stroke:{c[0]}}}text.{css[k]},.d{css[k]}{{fill:{c[0]}}}" for k, c in COLOURS.items())

@@ -8,8 +8,8 @@ run up to s, and level(t) = the median of the values from t - h/2 to t + h/2, th
   k is what remains of the run, in horizons that each are a tenth of the run up to then: ln(last / s) / ln(1.1), and at
   least one. MIN_IMPROVEMENT compounds, as the level that it is relative to falls.
 
-Where less than one and a half horizons remain, the end decides for both; of a report in the last tenth of a run little
-can be known, and it mostly counts as right. A run ends here at the first sudden fall of its
+Where less than one and a half horizons remain, the end decides for both; little can be known of a report in the
+last tenth of a run, and it mostly counts as right. A run ends here at the first sudden fall of its
 learning rate, if its log has one: what it gains by that is no sign that a report before was early. A schedule that falls
 slowly stays in, and the loss falls with it: then an early report is one that cutting in its stead would have come to.
 Runs that are unstable, and jump up for a while, are among them: a report at the top of a jump is early too.
@@ -46,7 +46,7 @@ LEAST_MEANS = 20
 # Tables about the runs of a collection, not of a run.
 INDEX = "INDEX"
 
-# Of one logged value to the next: a step of a schedule, not the slow fall of one.
+# Fall from one logged value to the next that is a step of a schedule, not its slow fall.
 SUDDEN = 0.7
 
 
@@ -65,7 +65,7 @@ class Run(NamedTuple):
 
 
 def load(path: Path) -> Run | None:
-    """The training loss of a log, or None where it has none that is long enough."""
+    """Return the training loss of a log, or None where it has none that is long enough."""
     try:
         table = lrwatch.read_log(path)
     except LrwatchError:
@@ -92,8 +92,8 @@ def load(path: Path) -> Run | None:
 
 
 def load_all(directories: list[Path]) -> Iterator[Run]:
-    """The runs under the directories; a run that lies there in two formats is one."""
-    seen = set()
+    """Yield the runs under the directories; a run in two formats counts once."""
+    found = set()
     for path in sorted(
         path
         for directory in directories
@@ -101,8 +101,8 @@ def load_all(directories: list[Path]) -> Iterator[Run]:
         if path.is_file() and not path.stem.endswith(INDEX)
     ):
         run = load(path)
-        if run is not None and (key := run.values.round(3).tobytes()) not in seen:
-            seen.add(key)
+        if run is not None and (key := run.values.round(3).tobytes()) not in found:
+            found.add(key)
             yield run
 
 
@@ -169,10 +169,10 @@ def judge(run: Run) -> dict[str, list[Report]]:
     """Of each rule, on logged values and on means, its reports."""
     hindsight = Judge(run)
     found = {}
-    for kind, seen in (("logged values", run), (f"means of {MEAN}", run.means())):
-        if seen is not None:
-            for name, reports in rules.reports(seen.steps, seen.values).items():
-                at = seen.steps[reports]
+    for kind, series in (("logged values", run), (f"means of {MEAN}", run.means())):
+        if series is not None:
+            for name, reports in rules.reports(series.steps, series.values).items():
+                at = series.steps[reports]
                 places = (at - run.steps[0]) / (run.steps[-1] - run.steps[0])
                 judged = [hindsight.early(float(step)) for step in at]
                 found[f"{name}, {kind}"] = [Report(float(p), *early) for p, early in zip(places, judged, strict=True)]

@@ -83,11 +83,11 @@ def _dlib(values: Floats) -> list[int]:
 
 def _window(values: Floats, test: trends.Test) -> list[int]:
     span = max(blocks.A_WINDOW, len(values) // 10)
-    ends, seen, _ = blocks.windows(values[None], span, 1.0)
+    ends, windows, _ = blocks.windows(values[None], span, 1.0)
     if not len(ends):
         return []
-    flat = test(seen[0]) > ALPHA
-    begins = flat & ~np.append(False, flat[:-1])  # a plateau that goes on is reported once
+    flat = test(windows[0]) > ALPHA
+    begins = flat & ~np.append(False, flat[:-1])  # a continuing plateau is reported once
     return [int(end) for end in ends[begins]]
 
 

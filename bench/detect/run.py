@@ -1,4 +1,4 @@
-"""All rules over all curves, in a pool of processes, and the tables of what came out."""
+"""All rules over all curves, in a pool of processes, and the tables of the results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLOOR_RATES = tuple(np.geomspace(0.0005, 0.9, 24).tolist())
 
 
 def installed(only: Sequence[str] = ()) -> tuple[list[Peer], list[Peer]]:
-    """The rules whose libraries are there, and the others; of those whose name has one of `only` in it, if any is given."""
+    """Return the rules whose libraries are installed, and the others; `only` are parts of names, all unless given."""
     asked = [peer for peer in PEERS if not only or any(part.lower() in peer.name.lower() for part in only)]
     there = [peer for peer in asked if not peer.library or find_spec(peer.library)]
     return there, [peer for peer in asked if peer not in there]
@@ -38,7 +38,7 @@ def _one_thread() -> None:
 
 
 def look(task: Task, names: list[str]) -> tuple[Cell, dict[str, dict[str, Ints]]]:
-    """The curves of a task, without their values, and for each rule and setting the first reports, shape (runs,)."""
+    """Return the curves of a task, without their values, and for each rule and setting the first reports, shape (runs,)."""
     runs = cell(*task)
     found = {}
     for peer in PEERS:
@@ -49,7 +49,7 @@ def look(task: Task, names: list[str]) -> tuple[Cell, dict[str, dict[str, Ints]]
 
 @dataclass(slots=True)
 class Result:
-    """What came out.
+    """The results.
 
     Attributes:
         figures: Of each rule and setting.
@@ -97,20 +97,32 @@ def _results(tasks: list[Task], names: list[str], workers: int) -> Iterator[tupl
 
 
 def measure(a_cell: int, seed: int, size: Size, workers: int, most: int = 10, only: Sequence[str] = ()) -> Result:
-    """The installed rules, or `only` some of them, on `a_cell` runs of each shape in each noise; `most` to a task."""
+    """Run the installed rules over all shapes and noises.
+
+    Args:
+        a_cell: Number of runs of each shape in each noise.
+        seed: Seed of the curves.
+        size: Length and horizon of a run.
+        workers: Number of processes.
+        most: Largest number of runs in a task.
+        only: Parts of the names of rules; all unless given.
+
+    Returns:
+        The figures of each rule and setting.
+    """
     there, missing = installed(only)
     tasks = list(cells(a_cell, seed, size, most))
     total = len(NOISES) * len(SHAPES) * a_cell
     tallies: dict[str, dict[str, Tally]] = {}
-    seen: list[Cell] = []
+    measured: list[Cell] = []
     with click.progressbar(length=len(tasks), label=f"{len(there)} rules, {total} runs") as bar:
         for runs, found in _results(tasks, [peer.name for peer in there], workers):
-            seen.append(runs)
+            measured.append(runs)
             for name, settings in found.items():
                 for setting, at in settings.items():
                     tallies.setdefault(name, {}).setdefault(setting, Tally()).add(runs, np.minimum(at, size.values))
             bar.update(1)
-    ordered = sorted(seen, key=lambda runs: (runs.noise, runs.shape, runs.tau.tolist()))
+    ordered = sorted(measured, key=lambda runs: (runs.noise, runs.shape, runs.tau.tolist()))
     room = np.concatenate([runs.room() for runs in ordered])
     sd, unit = (np.concatenate([getattr(runs, name) for runs in ordered])[room] for name in ("sd", "unit"))
     lrv = np.concatenate([np.full(len(runs.sd), NOISES[runs.noise].lrv) for runs in ordered])[room]

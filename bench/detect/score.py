@@ -1,4 +1,4 @@
-"""What a rule is worth: false alarms with their interval, delay, missed plateaus, and the least delay there can be."""
+"""Scores of a rule: false alarms with their interval, delay, missed plateaus, and the least possible delay."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Tally:
         self.delays += delay[cell.room() & ~false].tolist()
 
     def figures(self) -> Figures:
-        """The figures so far."""
+        """Return the figures so far."""
         false, noise = np.array(self.false), np.array(self.noise)
         low, high = wilson(int(false.sum()), len(false))
         return Figures(
@@ -91,7 +91,7 @@ class Figures:
     false_by_noise: dict[str, float]
 
     def plain(self) -> dict[str, Any]:
-        """For JSON: rounded, and null for what is infinite or not known."""
+        """Return the figures for JSON: rounded, and null for infinite or missing ones."""
         return {
             name: {kind: round(share, 4) for kind, share in value.items()} if isinstance(value, dict)
             else value if isinstance(value, int)
@@ -106,23 +106,23 @@ def _quantile(delays: list[float], share: float) -> float:
 
 
 def frontier(settings: dict[str, Figures]) -> list[str]:
-    """The settings that no other of the same rule beats in both false alarms and median delay, by false alarms."""
-    best, kept = math.inf, []
+    """Return the settings that no other beats in both false alarms and median delay, ordered by false alarms."""
+    best, undominated = math.inf, []
     for name, figures in sorted(settings.items(), key=lambda item: (item[1].false, item[1].delay50)):
         if figures.delay50 < best:
             best = figures.delay50
-            kept.append(name)
-    return kept
+            undominated.append(name)
+    return undominated
 
 
 def strictest(settings: dict[str, Figures], limit: float) -> str | None:
-    """The fastest setting with a false-alarm rate of at most `limit`: the comparison at equal false alarms."""
-    kept = [name for name in frontier(settings) if settings[name].false <= limit]
-    return kept[-1] if kept else None
+    """Return the fastest setting with a false-alarm rate of at most `limit`: the comparison at equal false alarms."""
+    accepted = [name for name in frontier(settings) if settings[name].false <= limit]
+    return accepted[-1] if accepted else None
 
 
 def floor(cells_sd: Floats, lrv: Floats, unit: Floats, horizon: int, rate: npt.ArrayLike) -> Floats:
-    """The median over the runs, in units, of the least delay at which a plateau can be told at a false-alarm rate.
+    """Return the median over the runs, in units, of the least delay at which a false-alarm rate is possible.
 
     (6 LRV sd^2 horizon^2 ln(1/rate))^(1/3): when one who knows the level, the noise and the old slope has evidence
     enough against a loss of 1 per horizon, on average, if the metric goes flat at once. The first three have shape

@@ -23,31 +23,33 @@ Test = Callable[[Floats], Floats]
 """Block means of shape (looks, blocks) -> P of as small a rise as this where there is none, shape (looks,)."""
 
 
-def mann_kendall_p(seen: Floats) -> Floats:
+def mann_kendall_p(windows: Floats) -> Floats:
     """By pymannkendall.hamed_rao_modification_test."""
     import pymannkendall
     from scipy.special import ndtr
 
     with warnings.catch_warnings():  # the corrected variance can be negative: no verdict then
         warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(ndtr([pymannkendall.hamed_rao_modification_test(window).z for window in seen]))
+        return np.asarray(ndtr([pymannkendall.hamed_rao_modification_test(window).z for window in windows]))
 
 
-def welch_p(seen: Floats) -> Floats:
+def welch_p(windows: Floats) -> Floats:
     """By scipy.stats.ttest_ind of the two halves."""
     from scipy.stats import ttest_ind
 
-    half = seen.shape[1] // 2
-    return np.asarray(ttest_ind(seen[:, half:], seen[:, :half], axis=1, equal_var=False, alternative="less").pvalue)
+    half = windows.shape[1] // 2
+    return np.asarray(
+        ttest_ind(windows[:, half:], windows[:, :half], axis=1, equal_var=False, alternative="less").pvalue
+    )
 
 
 def _looks(values: Floats, horizon: int, test: Test, turned: bool) -> dict[str, Ints]:
     found = {}
     for length in blocks.WINDOWS:
-        ends, seen, ramp = blocks.windows(values, horizon, length)
+        ends, windows, ramp = blocks.windows(values, horizon, length)
         if turned:
-            seen = seen + ramp * np.arange(blocks.A_WINDOW)
-        p = np.array([test(run) for run in seen])
+            windows = windows + ramp * np.arange(blocks.A_WINDOW)
+        p = np.array([test(run) for run in windows])
         for alpha in SHOWN if turned else NOT_SHOWN:
             reports = (1 - p < alpha) if turned else (p > alpha)
             first = np.where(reports.any(axis=1), ends[reports.argmax(axis=1)], NEVER)

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from support.daemon_process import lrwatch, on_a_terminal
-from support.helpers import eventually
 from support.quadratic import Training
+from support.waiting import eventually
 
 from lrwatch.config import Config
 from lrwatch.offline import backtest

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from support.daemon_process import DaemonProcess, lrwatch
-from support.helpers import eventually
 from support.quadratic import Training
+from support.waiting import eventually
 
 from lrwatch import attach
 from lrwatch.client import Client

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.helpers import eventually
+from support.waiting import eventually
 
 import lrwatch
 from lrwatch.control.directory import ControlDirectory

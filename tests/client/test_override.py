@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.helpers import eventually
+from support.waiting import eventually
 
 import lrwatch
 from lrwatch.client.override import Wanted, read_override

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.helpers import eventually
 from support.rank_process import Options, rate
+from support.waiting import eventually
 
 import lrwatch
 from lrwatch.control.directory import ControlDirectory

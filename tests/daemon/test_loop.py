@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.helpers import eventually
 from support.quadratic import Training
+from support.waiting import eventually
 
 import lrwatch
 from lrwatch.config import load

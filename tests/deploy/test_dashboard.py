@@ -18,8 +18,8 @@ import pytest
 import yaml
 from support.example_snapshots import training
 from support.golden import build_dashboard
-from support.helpers import eventually
-from support.real_prometheus import JOB, Query, QueryError, Watched, dashboard_queries, prometheus
+from support.prometheus_server import JOB, Query, QueryError, Watched, dashboard_queries, prometheus
+from support.waiting import eventually
 
 from lrwatch.core.events import Verdict
 from lrwatch.export import Exporter

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.helpers import eventually
-from support.real_prometheus import JOB, Query, Watched, dashboard_queries, prometheus
+from support.prometheus_server import JOB, Query, Watched, dashboard_queries, prometheus
+from support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "grafana/dashboards/run.json").read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from support.daemon_process import DaemonProcess, lrwatch
-from support.helpers import eventually
+from support.waiting import eventually
 
 from lrwatch.control.directory import ControlDirectory
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.daemon_process import DaemonProcess, lrwatch
-from support.helpers import eventually
+from support.waiting import eventually
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from urllib.request import urlopen
 
-from support.helpers import eventually
+from support.waiting import eventually
 
 # An ordinary PyTorch loop: a linear model under noise, which reaches its noise floor within some hundred steps. It ends
 # when a smaller rate has been in force for a while. A hook of its own records the rate that the optimizer steps with.

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.example_snapshots import CALM, FULL, WAITING
-from support.helpers import eventually
+from support.waiting import eventually
 
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.errors import InputError, UsageError

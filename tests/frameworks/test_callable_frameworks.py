@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.helpers import eventually
+from support.waiting import eventually
 
 import lrwatch
 from lrwatch.client import Client

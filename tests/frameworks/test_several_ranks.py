@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.helpers import eventually
+from support.waiting import eventually
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.protocol import Desired

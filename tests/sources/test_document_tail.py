@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.helpers import eventually
+from support.waiting import eventually
 
 from lrwatch.sources import document_tail
 from lrwatch.sources.document_tail import DocumentTail

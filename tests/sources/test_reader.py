@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.helpers import eventually
+from support.waiting import eventually
 
 from lrwatch import formats
 from lrwatch.core.sample import Sample

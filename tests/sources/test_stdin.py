@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.helpers import eventually
+from support.waiting import eventually
 
 import lrwatch.sources.stdin
 from lrwatch.sources.stdin import Stdin

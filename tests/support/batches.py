@@ -1,4 +1,4 @@
-"""Batches for the tests of the core: made from plain columns, cut anywhere."""
+"""Batches for the tests of the core, made from plain columns and cut anywhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def batch(steps: npt.ArrayLike, columns: Mapping[str, npt.ArrayLike], absent: fl
 
 
 def cut(whole: Batch, cuts: Iterable[int]) -> list[Batch]:
-    """The same rows in several reads."""
+    """Return the same rows in several reads, cut at the rows `cuts`."""
     pieces = []
     for start, end in pairwise([0, *sorted(set(cuts) - {0, whole.rows}), whole.rows]):
         columns = {}

@@ -1,4 +1,4 @@
-"""`lrwatch` as its users start it: in a process of its own, with files for what it prints."""
+"""`lrwatch` as users start it: a process of its own, with files for its output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from prometheus_client.parser import text_string_to_metric_families
-from support.helpers import eventually
+from support.waiting import eventually
 
 
 def lrwatch(
@@ -28,7 +28,7 @@ def lrwatch(
 
 
 def on_a_terminal(*arguments: str | Path, env: Mapping[str, str] | None = None) -> bytes:
-    """Run a command to its good end with a terminal for what it prints for people. -> what the terminal showed."""
+    """Run a command with a terminal for standard error, and check that it ends with 0. Return the output of the terminal."""
     master, slave = os.openpty()
     command = [sys.executable, "-m", "lrwatch", *map(str, arguments)]
     with subprocess.Popen(
@@ -94,7 +94,7 @@ class DaemonProcess:
                 return error.code, error.read().decode()
 
     def value(self, name: str, **labels: str) -> float | None:
-        """What /metrics says under `name` with these labels, summed over all others; None where there is nothing."""
+        """Return the value of a metric with these labels, summed over all others; None where /metrics has none."""
         found = [
             sample.value
             for family in text_string_to_metric_families(self.get("/metrics")[1])
@@ -104,7 +104,7 @@ class DaemonProcess:
         return sum(found) if found else None
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and wait. -> the exit code."""
+        """Send a signal, wait, and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(30)

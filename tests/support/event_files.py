@@ -1,4 +1,4 @@
-"""Event files of TensorBoard by hand, for tests: records, and a small log with all that one may meet."""
+"""An encoder of TensorBoard event files: records, and a small log with every kind of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum of a record, bit by bit."""
+    """Compute the masked checksum of a record, bit by bit."""
     register = 0xFFFFFFFF
     for byte in data:
         register ^= byte
@@ -17,18 +17,18 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def header(length: int) -> bytes:
-    """What lies before the data of a record."""
+    """Encode the length of a record and its checksum, which precede the data."""
     packed = struct.pack("<Q", length)
     return packed + struct.pack("<I", masked_crc32c(packed))
 
 
 def record(data: bytes) -> bytes:
-    """A record with its frame."""
+    """Frame a record."""
     return header(len(data)) + data + struct.pack("<I", masked_crc32c(data))
 
 
 def varint(number: int) -> bytes:
-    """A number as protocol buffers write it; a negative one as 64 bits."""
+    """Encode a number as a varint; a negative one as 64 bits."""
     number &= 0xFFFFFFFFFFFFFFFF
     packed = bytearray()
     while number > 0x7F:
@@ -38,23 +38,23 @@ def varint(number: int) -> bytes:
 
 
 def field(number: int, content: bytes) -> bytes:
-    """A field that holds bytes."""
+    """Encode a field that holds bytes."""
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def scalar(tag: str, value: float) -> bytes:
-    """A value in the way of TensorFlow 1 and PyTorch."""
+    """Encode a value as TensorFlow 1 and PyTorch do."""
     return field(1, field(1, tag.encode()) + b"\x15" + struct.pack("<f", value))
 
 
 def tensor(tag: str, content: bytes, plugin: str = "") -> bytes:
-    """A value that is a tensor, given as the bytes of a TensorProto."""
+    """Encode a value that is a tensor, given as the bytes of a TensorProto."""
     metadata = field(9, field(1, field(1, plugin.encode()))) if plugin else b""
     return field(1, field(1, tag.encode()) + field(8, content) + metadata)
 
 
 def event(step: int, *values: bytes, time: float = 1.7e9) -> bytes:
-    """The record of an event."""
+    """Encode the record of an event."""
     place = b"\x10" + varint(step) if step else b""
     return record(b"\x09" + struct.pack("<d", time) + place + field(5, b"".join(values)))
 

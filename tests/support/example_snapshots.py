@@ -1,4 +1,4 @@
-"""Snapshots of a made-up run that trains, comes to rest, is given a smaller learning rate and goes on."""
+"""Snapshots of an invented run that trains, reaches a plateau, gets a smaller learning rate and continues."""
 
 from __future__ import annotations
 

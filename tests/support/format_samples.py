@@ -1,4 +1,4 @@
-"""Small logs of each format, self-made, and how tests feed them."""
+"""A small invented log of each format, and functions that feed it."""
 
 from __future__ import annotations
 
@@ -147,12 +147,12 @@ def values(batches: Iterable[Batch], metric: str) -> list[tuple[int, float]]:
 
 
 def cut(data: bytes, at: Iterable[int]) -> list[bytes]:
-    """`data` cut at the given offsets."""
+    """Cut `data` at the given offsets."""
     edges = [0, *sorted({min(max(i, 0), len(data)) for i in at}), len(data)]
     return [data[a:b] for a, b in pairwise(edges)]
 
 
 def random_cuts(data: bytes, pieces: int, seed: int) -> list[bytes]:
-    """`data` cut at random, reproducibly."""
+    """Cut `data` at random, reproducibly."""
     rng = random.Random(seed)
     return cut(data, (rng.randrange(len(data) + 1) for _ in range(pieces)))

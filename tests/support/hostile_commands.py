@@ -1,4 +1,4 @@
-"""Hostile content of `desired.json` by the million, against a client with a real optimizer; used by a test and a bench."""
+"""Millions of hostile contents of `desired.json` for a client with a real optimizer; used by a test and a benchmark."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Target:
         self.earlier = [self.valid()]
 
     def valid(self) -> bytes:
-        """A command that the client may well take."""
+        """Make a command that the client may accept."""
         chance, client = self.chance, self.client
         self.generation = min(max(self.generation, client._box.scale_state.generation) + 1, MAX_INT)
         step = client._box.step
@@ -79,7 +79,7 @@ class Target:
         return encode(desired if self.key is None else sign(desired, self.key))
 
     def step(self) -> None:
-        """A real optimizer step, its learning rate within the bounds whatever came before."""
+        """Take a real optimizer step, and check that its learning rate is within the bounds."""
         self.optimizer.step()
         self.client.step()
         used = self.used.pop()
@@ -189,7 +189,7 @@ def _contents(target: Target) -> Iterator[tuple[str, bytes]]:
 
 
 def assault(count: int, seed: int) -> Counter[tuple[str, str]]:
-    """Give `count` contents to clients, with optimizer steps between them. -> how often a kind had an outcome.
+    """Give `count` contents to clients, with optimizer steps between them. Return how often each kind had each outcome.
 
     Raises:
         AssertionError: A learning rate was out of bounds, a content was neither answered nor counted, or the training

@@ -1,4 +1,4 @@
-"""Doubles of what DeepSpeed, Accelerate with it, Megatron-LM, torchtitan and Composer keep their optimizers in.
+"""Doubles of the optimizer containers of DeepSpeed, Accelerate with it, Megatron-LM, torchtitan and Composer.
 
 They do what the originals do with learning rates, parameter groups and events, and nothing else: the originals need GPUs.
 """

@@ -13,11 +13,11 @@ _TIME = 60.0
 
 
 class Training:
-    """Steps that depend on nothing but their number and the scales so far.
+    """A training whose steps depend only on their number and the scales so far.
 
     Attributes:
-        scale: The multiplier on the learning rate; whoever tests sets it.
-        done: Steps that were taken.
+        scale: The multiplier on the learning rate, which a test sets.
+        done: Number of finished steps.
     """
 
     def __init__(self, lr: float = 0.1) -> None:
@@ -27,7 +27,7 @@ class Training:
         self._level = 10.0
 
     def record(self) -> dict[str, float]:
-        """Take one step. -> what a log would say about it."""
+        """Take one step. Return its record in a log."""
         floor = 1.0 + self.scale
         self._level += (floor - self._level) / _TIME
         loss = self._level + 0.01 * float(_NOISE[self.done])
@@ -35,6 +35,6 @@ class Training:
         return {"step": self.done, "loss": round(loss, 6), "lr": self._lr * self.scale}
 
     def lines(self, count: int, *keys: str) -> str:
-        """The next `count` steps as JSON lines, with all keys or the ones named."""
+        """Take `count` steps. Return them as JSON lines with all keys, or the given ones."""
         records = [self.record() for _ in range(count)]
         return "".join(json.dumps({key: r[key] for key in keys or r}) + "\n" for r in records)

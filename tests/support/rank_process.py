@@ -17,7 +17,7 @@ import lrwatch
 
 
 class Options(TypedDict, total=False):
-    """What the test decides: this process, where it writes its own files, how long it trains, from which checkpoint on."""
+    """Options of one process: its rank, the folder of its files, the length of the training, the checkpoint to start from."""
 
     rank: int
     size: int
@@ -49,7 +49,7 @@ class Recording(torch.optim.Optimizer):
 
 
 def rate(step: int) -> float:
-    """The schedule: what the learning rate of optimizer step `step`, from 1, is without lrwatch."""
+    """Return the scheduled learning rate of optimizer step `step`, from 1, without lrwatch."""
     return 0.1 / (1.0 + (step - 1) * 1e-3)
 
 

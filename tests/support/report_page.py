@@ -1,4 +1,4 @@
-"""The page of a report, taken apart."""
+"""A parser of the page of a report."""
 
 from __future__ import annotations
 

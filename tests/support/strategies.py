@@ -1,4 +1,4 @@
-"""One strategy and one command, moved a step at a time as the policy does it, from states made by a test."""
+"""One strategy and one command, advanced step by step as the policy does, from states that a test makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small encoder of Weights & Biases' offline files, written from their description."""
+"""A small encoder of the offline files of Weights & Biases, written from their description."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def varint(number: int) -> bytes:
 
 
 def field(number: int, content: bytes | int) -> bytes:
-    """A field of a message: a varint, or bytes."""
+    """Encode a field of a message: a varint, or bytes."""
     if isinstance(content, int):
         return varint(number << 3) + varint(content)
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def history(items: Mapping[str, str], *, nested: bool = True, step: int | None = None) -> bytes:
-    """A record of a history: keys, nested ones with dots, to JSON."""
+    """Encode a record of a history: keys, nested ones with dots, and their values as JSON."""
     content = b""
     for key, value in items.items():
         names = b"".join(field(2, part.encode()) for part in key.split(".")) if nested else field(1, key.encode())
@@ -37,7 +37,7 @@ def history(items: Mapping[str, str], *, nested: bool = True, step: int | None =
 
 
 def framed(records: list[bytes], data: bytes = HEADER) -> bytes:
-    """The file that begins with `data`, with `records` behind."""
+    """Append framed `records` to a file that begins with `data`."""
     for record in records:
         begun = False
         while True:

@@ -15,7 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from support.helpers import eventually
+from support.waiting import eventually
 
 # Short enough for a test of seconds. Rates over `RATE_WINDOW` then see four scrapes or more, as $__rate_interval promises.
 SCRAPE_INTERVAL = "1s"
@@ -35,15 +35,15 @@ class Prometheus:
     url: str
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """The instant vector of an expression, now."""
+        """Return the instant vector of an expression, now."""
         return self._data("query", query=expr)
 
     def query_range(self, expr: str, start: float, end: float, step: float = 1.0) -> list[dict[str, Any]]:
-        """The matrix of an expression."""
+        """Return the matrix of an expression."""
         return self._data("query_range", query=expr, start=start, end=end, step=step)
 
     def targets(self) -> list[dict[str, Any]]:
-        """The targets that are scraped, with their health."""
+        """Return the scraped targets with their health."""
         found: list[dict[str, Any]] = self._get("targets")["activeTargets"]
         return found
 
@@ -126,7 +126,7 @@ class Query:
     instant: bool = False
 
     def filled(self, variables: Mapping[str, str]) -> str:
-        """The expression with Grafana's variables replaced."""
+        """Return the expression with the variables of Grafana replaced."""
         values = {"__rate_interval": RATE_WINDOW, "__interval": SCRAPE_INTERVAL, **variables}
         return re.sub(r"\$(\w+)", lambda found: values[found[1]], self.expr)
 
@@ -152,7 +152,7 @@ class Watched:
     choice: Mapping[str, str]
 
     def answer(self, query: Query) -> list[dict[str, Any]]:
-        """What Grafana would be given for a query; raises `QueryError` where Prometheus refuses it."""
+        """Return the result of a query as Grafana gets it; raise `QueryError` where Prometheus refuses it."""
         expr = query.filled(self.choice)
         if query.instant:
             return self.server.query(expr)

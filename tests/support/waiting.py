@@ -1,4 +1,4 @@
-"""Helpers for all tests."""
+"""Waiting for a condition with a deadline, instead of sleeping."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# How often a condition is looked at while a test waits for it.
-_LOOK_EVERY_SECONDS = 0.01
+# Interval at which a condition is polled.
+_POLL_SECONDS = 0.01
 
 
 def eventually(check: Callable[[], T | None], timeout: float = 20.0, what: str = "") -> T:
-    """Poll `check` until it gives something true, and return that; fail after `timeout` seconds."""
+    """Poll `check` until it returns a true value, and return that; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         result = check()
@@ -21,4 +21,4 @@ def eventually(check: Callable[[], T | None], timeout: float = 20.0, what: str =
             return result
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what or check!r}; last answer: {result!r}")
-        time.sleep(_LOOK_EVERY_SECONDS)
+        time.sleep(_POLL_SECONDS)
