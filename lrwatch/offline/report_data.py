@@ -52,7 +52,9 @@ def curves(logs: Iterable[Path], config: Config) -> tuple[list[MetricCurve], Axi
                     parts.setdefault(name, []).append((batch.steps[column.rows], column.values))
         reader.close()
     return [
-        MetricCurve(name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True)))
+        MetricCurve(
+            name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        )
         for name, pieces in parts.items()
     ], axis
 
