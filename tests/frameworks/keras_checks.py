@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from frameworks.orders import OPTIONS, PLAN, STEPS, Orders, scale_at
+from frameworks.plan import OPTIONS, PLAN, STEPS, CommandSender, scale_at
 
 import lrwatch
 
@@ -74,7 +74,7 @@ class Daemon(keras.callbacks.Callback):
 
     def __init__(self, directory: Path, plan: Mapping[int, float], accumulated: int = 1) -> None:
         super().__init__()
-        self.orders = Orders(directory, plan)
+        self.sender = CommandSender(directory, plan)
         self.watched = lrwatch.keras.LrwatchCallback(directory, **OPTIONS)
         self.before, self.accumulated = 0, accumulated
 
@@ -83,7 +83,7 @@ class Daemon(keras.callbacks.Callback):
         self.before = int(optimizer._iterations)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.orders.before((self.before + batch) // self.accumulated + 1, self.watched.watch)
+        self.sender.before((self.before + batch) // self.accumulated + 1, self.watched.watch)
 
     @property
     def callbacks(self) -> list[Any]:
@@ -123,7 +123,7 @@ def test_the_effective_rate_is_the_schedules_times_the_scale_exactly(rate: str, 
     plain = rates(build(Noted(RATES[rate]())))
     model, daemon = build(Noted(RATES[rate]())), Daemon(tmp_path, PLAN)
     assert rates(model, *daemon.callbacks) == expected(plain, PLAN)
-    answer = daemon.orders.answer
+    answer = daemon.sender.answer
     assert (answer.status, answer.applied_step, answer.step, answer.scale) == ("applied", 19, STEPS, 1.0)
     assert daemon.watched.watch is not None
     assert daemon.watched.watch.errors == {}
@@ -152,7 +152,7 @@ def test_with_gradient_accumulation_optimizer_steps_are_counted(tmp_path: Path) 
     daemon = Daemon(tmp_path, PLAN, accumulated=2)
     seen = rates(build(Noted(0.05, gradient_accumulation_steps=2)), *daemon.callbacks, epochs=2 * EPOCHS)
     assert seen[1::2] == expected(plain[1::2], PLAN)
-    assert daemon.orders.answer.step == STEPS
+    assert daemon.sender.answer.step == STEPS
 
 
 def test_other_callbacks_that_read_and_write_the_rate_see_the_schedules(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_resume_goes_on_at_the_scale_of_its_checkpoint(rate: str, ending: str,
         held = scale_at(epoch * BATCHES, plan)
         done = epoch * BATCHES
         assert rates(model, *again.callbacks, first=epoch) == expected(plain, {1: held}, first=done + 1)
-        assert again.orders.answer.resumed_from_step == done
+        assert again.sender.answer.resumed_from_step == done
 
 
 def test_a_resume_by_backup_and_restore_whichever_callback_is_first(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_never_from_another_run_that_used_the_directory(tmp_path: Path) -> None:
     resumed = keras.saving.load_model(tmp_path / "other.keras")
     daemon = Daemon(tmp_path, {})
     fit(resumed, daemon.callbacks, epochs=EPOCHS + 1, first=EPOCHS)
-    assert (daemon.orders.answer.scale, daemon.orders.answer.resumed_from_step) == (1.0, STEPS)
+    assert (daemon.sender.answer.scale, daemon.sender.answer.resumed_from_step) == (1.0, STEPS)
 
 
 def test_fit_once_more_goes_on_at_the_scale_with_the_same_callback_or_another(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_fit_once_more_goes_on_at_the_scale_with_the_same_callback_or_another(tm
     fit(model, daemon.callbacks)
     assert rates(model, *daemon.callbacks, epochs=1) == expected([0.05] * BATCHES, {1: 0.5})
     assert rates(model, *Daemon(tmp_path, {}).callbacks, epochs=1) == expected([0.05] * BATCHES, {1: 0.5})
-    assert daemon.orders.answer.step == STEPS + 2 * BATCHES
+    assert daemon.sender.answer.step == STEPS + 2 * BATCHES
 
 
 def test_a_loaded_checkpoint_within_a_process_brings_its_own_scale(tmp_path: Path) -> None:
@@ -305,4 +305,4 @@ def test_what_an_epoch_ends_with_is_in_the_metrics_file(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [BATCHES, 2 * BATCHES, 3 * BATCHES]
     assert all({"loss", "val_loss"} <= set(row) for row in rows)
     assert [row["lr"] for row in rows] == [pytest.approx(0.025)] * 3
-    assert daemon.orders.answer.effective_lr["0"] == 0.5 * daemon.orders.answer.schedule_lr["0"]
+    assert daemon.sender.answer.effective_lr["0"] == 0.5 * daemon.sender.answer.schedule_lr["0"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks.orders import OPTIONS, PLAN, STEPS, Orders, scale_at
+from frameworks.plan import OPTIONS, PLAN, STEPS, CommandSender, scale_at
 from torch.optim import lr_scheduler as schedulers
 
 import lrwatch
@@ -57,7 +57,7 @@ class Loop:
         )
 
     def run(
-        self, first: int = 1, last: int = STEPS, watch: Any = None, orders: Any = None, save: Any = None
+        self, first: int = 1, last: int = STEPS, watch: Any = None, sender: Any = None, save: Any = None
     ) -> list[float]:
         step = first - 1
         while step < last:
@@ -71,7 +71,7 @@ class Loop:
             if stepped:
                 step += 1
                 if watch is not None:
-                    orders.before(step + 1, watch)
+                    sender.before(step + 1, watch)
                     watch.step(loss=loss)
                 if save is not None:
                     self.accelerator.save_state(str(save / f"{step}"))
@@ -90,7 +90,7 @@ def test_the_effective_rate_is_the_schedules_times_the_scale_exactly(
     plain = Loop(schedule, accumulate).run()
     loop = Loop(schedule, accumulate)
     with lrwatch.attach(loop.optimizer, tmp_path, **OPTIONS) as watch:
-        assert loop.run(watch=watch, orders=Orders(tmp_path, PLAN)) == expected(plain, PLAN)
+        assert loop.run(watch=watch, sender=CommandSender(tmp_path, PLAN)) == expected(plain, PLAN)
         assert watch.errors == {}
 
 
@@ -100,12 +100,12 @@ def test_a_resume_goes_on_at_the_scale_of_its_checkpoint(checkpoint: int, tmp_pa
     loop = Loop("cosine")
     with lrwatch.attach(loop.optimizer, tmp_path / "lrwatch", **OPTIONS) as watch:
         loop.accelerator.register_for_checkpointing(watch)
-        loop.run(watch=watch, orders=Orders(tmp_path / "lrwatch", plan), save=tmp_path)
+        loop.run(watch=watch, sender=CommandSender(tmp_path / "lrwatch", plan), save=tmp_path)
     resumed, held = Loop("cosine"), scale_at(checkpoint + 1, plan)
     with lrwatch.attach(resumed.optimizer, tmp_path / "lrwatch", **OPTIONS) as watch:
         resumed.accelerator.register_for_checkpointing(watch)
         resumed.accelerator.load_state(str(tmp_path / f"{checkpoint}"))
-        seen = resumed.run(checkpoint + 1, watch=watch, orders=Orders(tmp_path / "lrwatch", {}))
+        seen = resumed.run(checkpoint + 1, watch=watch, sender=CommandSender(tmp_path / "lrwatch", {}))
         assert seen == expected(plain, {1: held}, first=checkpoint + 1)
         assert watch.state_dict()["step"] == STEPS
 
@@ -114,9 +114,9 @@ def test_a_new_run_in_the_same_directory_is_bit_identical_to_one_without(tmp_pat
     plain, first, second = Loop("cosine"), Loop("cosine"), Loop("cosine")
     plain.run()
     with lrwatch.attach(first.optimizer, tmp_path, **OPTIONS) as watch:
-        first.run(watch=watch, orders=Orders(tmp_path, {4: 0.5}))
+        first.run(watch=watch, sender=CommandSender(tmp_path, {4: 0.5}))
     with lrwatch.attach(second.optimizer, tmp_path, **OPTIONS) as watch:
-        assert second.run(watch=watch, orders=Orders(tmp_path, {})) == plain.spy.seen
+        assert second.run(watch=watch, sender=CommandSender(tmp_path, {})) == plain.spy.seen
     assert all(map(torch.equal, plain.model.parameters(), second.model.parameters()))
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from frameworks.orders import OPTIONS, PLAN, STEPS, Orders, scale_at
+from frameworks.plan import OPTIONS, PLAN, STEPS, CommandSender, scale_at
 from support.helpers import eventually
 
 import lrwatch
@@ -58,11 +58,11 @@ class TestXGBoost:
 
         class Daemon(xgboost.callback.TrainingCallback):
             def __init__(self) -> None:
-                self.orders = Orders(directory, plan)
+                self.sender = CommandSender(directory, plan)
                 self.watched = lrwatch.xgboost.LrwatchCallback(directory, **OPTIONS)
 
             def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-                self.orders.before(model.num_boosted_rounds() + 1, self.watched.watch)
+                self.sender.before(model.num_boosted_rounds() + 1, self.watched.watch)
                 return False
 
         return Daemon()
@@ -83,7 +83,7 @@ class TestXGBoost:
         booster = self.train(*callbacks, learning_rate=plain[0])
         assert self.trees(booster) == self.trees(wanted)
         assert np.array_equal(booster.inplace_predict(X), wanted.inplace_predict(X))
-        answer = daemon.orders.answer
+        answer = daemon.sender.answer
         assert (answer.status, answer.applied_step, answer.step, answer.scale) == ("applied", 19, STEPS, 1.0)
         assert daemon.watched.watch.errors == {}
 
@@ -108,8 +108,8 @@ class TestXGBoost:
         second = self.daemon(tmp_path, {})
         booster = self.train(second, second.watched, rounds=STEPS - rounds, start=booster)
         assert self.trees(booster) == self.trees(wanted)
-        assert second.orders.answer.resumed_from_step == rounds
-        assert (second.orders.answer.step, second.orders.answer.scale) == (STEPS, scale_at(rounds + 1, plan))
+        assert second.sender.answer.resumed_from_step == rounds
+        assert (second.sender.answer.step, second.sender.answer.scale) == (STEPS, scale_at(rounds + 1, plan))
 
     def test_a_model_has_the_schedules_rate_even_where_another_callback_ended_the_round(self, tmp_path: Path) -> None:
         import xgboost
@@ -141,7 +141,7 @@ class TestXGBoost:
         daemon = self.daemon(tmp_path, PLAN)
 
         def after_iteration(model: Any, epoch: int, evals_log: Any) -> bool:
-            daemon.orders.before(epoch + 2, daemon.watched.watch)
+            daemon.sender.before(epoch + 2, daemon.watched.watch)
             return False
 
         daemon.after_iteration = after_iteration
@@ -158,7 +158,7 @@ class TestXGBoost:
         assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
         assert all("train-rmse" in row for row in rows)
         assert rows[-1]["lr"] == 0.125
-        assert daemon.orders.answer.effective_lr == {"0": 0.125}
+        assert daemon.sender.answer.effective_lr == {"0": 0.125}
 
 
 class TestLightGBM:
@@ -190,12 +190,12 @@ class TestLightGBM:
 
         def __init__(self, directory: Path, plan: Mapping[int, float], state: Any = None) -> None:
             self.order = 5
-            self.orders = Orders(directory, plan)
+            self.sender = CommandSender(directory, plan)
             self.watched = lrwatch.lightgbm.LrwatchCallback(directory, state=state, **OPTIONS)
 
         def __call__(self, env: Any) -> None:
             if env.iteration > env.begin_iteration:
-                self.orders.before(env.iteration + 1, self.watched.watch)
+                self.sender.before(env.iteration + 1, self.watched.watch)
 
         @property
         def callbacks(self) -> list[Any]:
@@ -212,7 +212,7 @@ class TestLightGBM:
         booster = self.train(self.schedule(planned(RATES[rate], {})), *daemon.callbacks)
         assert self.trees(booster) == self.trees(wanted)
         assert np.array_equal(booster.predict(X), wanted.predict(X))
-        answer = daemon.orders.answer
+        answer = daemon.sender.answer
         assert (answer.status, answer.applied_step, answer.step, answer.scale) == ("applied", 19, STEPS, 1.0)
 
     @pytest.mark.parametrize("name", ["learning_rate", "eta", "shrinkage_rate", None])
@@ -240,7 +240,7 @@ class TestLightGBM:
         going_on = self.train(*second.callbacks, rounds=STEPS - rounds, start=booster)
         wanted = self.train(rounds=STEPS - rounds, start=booster, learning_rate=0.25 * held)
         assert self.trees(going_on) == self.trees(wanted)
-        assert (second.orders.answer.resumed_from_step, second.orders.answer.step) == (rounds, STEPS)
+        assert (second.sender.answer.resumed_from_step, second.sender.answer.step) == (rounds, STEPS)
 
     def test_a_new_training_in_the_same_directory_begins_at_scale_one(self, tmp_path: Path) -> None:
         first = self.Daemon(tmp_path, {4: 0.5})
@@ -255,4 +255,4 @@ class TestLightGBM:
         rows = [json.loads(line) for line in lines]
         assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
         assert all("train-l2" in row for row in rows)
-        assert eventually(lambda: daemon.orders.answer.effective_lr) == {"0": 0.125}
+        assert eventually(lambda: daemon.sender.answer.effective_lr) == {"0": 0.125}

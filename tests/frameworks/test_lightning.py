@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks.orders import OPTIONS, PLAN, STEPS, Orders, scale_at
+from frameworks.plan import OPTIONS, PLAN, STEPS, CommandSender, scale_at
 from torch.optim import lr_scheduler as schedulers
 
 import lrwatch
@@ -106,8 +106,8 @@ class Manual(Automatic):
 class Daemon(lightning.Callback):
     """Asks within the batch before, ahead of the callback under test."""
 
-    def __init__(self, orders: Orders, callback: Any) -> None:
-        self.orders, self.callback, self.stepped, self.global_step = orders, callback, 0, 0
+    def __init__(self, sender: CommandSender, callback: Any) -> None:
+        self.sender, self.callback, self.stepped, self.global_step = sender, callback, 0, 0
 
     def on_train_start(self, trainer: Any, *_: Any) -> None:
         self.stepped = self.global_step = trainer.global_step
@@ -116,7 +116,7 @@ class Daemon(lightning.Callback):
         if trainer.global_step != self.global_step:
             self.global_step = trainer.global_step
             self.stepped += 1
-            self.orders.before(self.stepped + 1, self.callback.watch)
+            self.sender.before(self.stepped + 1, self.callback.watch)
 
 
 class Training:
@@ -132,9 +132,9 @@ class Training:
         callbacks = []
         control = changes.pop("control", out / "lrwatch")
         if plan is not None:
-            self.orders = Orders(control, plan)
+            self.sender = CommandSender(control, plan)
             self.callback = lrwatch.lightning.LrwatchCallback(control, **OPTIONS)
-            callbacks = [Daemon(self.orders, self.callback), self.callback]
+            callbacks = [Daemon(self.sender, self.callback), self.callback]
         save = changes.pop("save", 0)
         if save:
             checkpoints = library.callbacks.ModelCheckpoint(
@@ -175,7 +175,7 @@ def test_the_effective_rate_is_the_schedules_times_the_scale_exactly(schedule: s
     plain = Training(tmp_path, module=Automatic(schedule)).run()
     training = Training(tmp_path, PLAN, Automatic(schedule))
     assert training.run() == expected(plain, PLAN)
-    answer = training.orders.answer
+    answer = training.sender.answer
     assert (answer.status, answer.applied_step, answer.step, answer.scale) == ("applied", 19, STEPS, 1.0)
     assert training.callback.watch is not None
     assert training.callback.watch.errors == {}
@@ -201,14 +201,14 @@ def test_manual_optimization_with_two_optimizers_that_step_at_different_times(sc
     # The second one steps in the batches 2, 4, 6, ...
     halved = [[rate * scale_at(2 * number, PLAN) for rate in rates] for number, rates in enumerate(second, start=1)]
     assert training.module.spies[1].seen == halved
-    assert training.orders.answer.step == STEPS  # batches that stepped, not the sum over the optimizers
+    assert training.sender.answer.step == STEPS  # batches that stepped, not the sum over the optimizers
 
 
 def test_with_gradient_accumulation_optimizer_steps_are_counted(tmp_path: Path) -> None:
     plain = Training(tmp_path, accumulate_grad_batches=3).run()
     training = Training(tmp_path, PLAN, accumulate_grad_batches=3)
     assert training.run() == expected(plain, PLAN)
-    assert training.orders.answer.step == STEPS
+    assert training.sender.answer.step == STEPS
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
@@ -220,7 +220,7 @@ def test_a_resume_goes_on_at_the_scale_of_its_checkpoint(checkpoint: int, schedu
     resumed = Training(tmp_path, {}, Automatic(schedule), save=10)
     held = scale_at(checkpoint + 1, plan)
     assert resumed.run(tmp_path / f"step={checkpoint}.ckpt") == expected(plain, {1: held}, first=checkpoint + 1)
-    answer = resumed.orders.answer
+    answer = resumed.sender.answer
     assert (answer.resumed_from_step, answer.step, answer.scale) == (checkpoint, STEPS, held)
     again = Training(tmp_path, {}, Automatic(schedule))  # of the checkpoint that the resumed run has written
     assert again.run(tmp_path / "step=20.ckpt") == expected(plain, {1: held}, first=21)
@@ -247,7 +247,7 @@ def test_a_checkpoint_that_is_only_tested_or_was_written_without_the_callback_br
     assert fresh.run() == plain
     resumed = Training(tmp_path / "c", {12: 0.5})
     assert resumed.run(tmp_path / "plain" / "step=8.ckpt") == expected(plain, {12: 0.5}, first=9)
-    assert resumed.orders.answer.resumed_from_step == 8
+    assert resumed.sender.answer.resumed_from_step == 8
 
 
 def test_fit_once_more_goes_on_at_the_scale(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_fit_once_more_goes_on_at_the_scale(tmp_path: Path) -> None:
     training.run()
     training.trainer.fit_loop.epoch_loop.max_steps = STEPS + 5
     assert training.run() == [[0.005, 0.01]] * 5
-    assert training.orders.answer.step == STEPS + 5
+    assert training.sender.answer.step == STEPS + 5
 
 
 def test_an_exception_in_the_training_ends_the_client_and_leaves_the_schedules_rates(tmp_path: Path) -> None:

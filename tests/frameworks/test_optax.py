@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from frameworks.orders import OPTIONS, PLAN, STEPS, Orders, scale_at
+from frameworks.plan import OPTIONS, PLAN, STEPS, CommandSender, scale_at
 
 import lrwatch
 
@@ -55,11 +55,11 @@ class Loop:
         return optax.apply_updates(params, updates), state, updates
 
     def run(
-        self, watch: Any = None, orders: Any = None, first: int = 1, last: int = STEPS, frozen: bool = True
+        self, watch: Any = None, sender: Any = None, first: int = 1, last: int = STEPS, frozen: bool = True
     ) -> list[Any]:
         for step in range(first, last + 1):
-            if orders is not None:
-                orders.before(step, watch)
+            if sender is not None:
+                sender.before(step, watch)
                 watch.step(step - 1)
             if watch is not None:
                 self.state = lrwatch.optax.follow(watch, self.state)
@@ -109,7 +109,7 @@ def test_a_scaled_rate_is_the_schedules_times_the_scale_exactly(kind: str, sched
     plain.run(frozen=False)
     loop = Loop(lrwatch.optax.scaled(KINDS[kind])(SCHEDULES[schedule]))
     with lrwatch.attach(None, tmp_path, **OPTIONS) as watch:
-        loop.run(watch, Orders(tmp_path, PLAN), frozen=False)
+        loop.run(watch, CommandSender(tmp_path, PLAN), frozen=False)
     assert same(loop.updates, plain.updates)
     assert same([jax.tree.map(np.asarray, loop.params)], [jax.tree.map(np.asarray, plain.params)])
     assert loop.traces == 1
@@ -125,7 +125,7 @@ def test_attached_and_at_scale_one_the_weights_are_bit_identical(kind: str, sche
     plain, loop = (Loop(make(SCHEDULES[schedule])) for make in (KINDS[kind], lrwatch.optax.scaled(KINDS[kind])))
     plain.run(frozen=False)
     with lrwatch.attach(None, tmp_path) as watch:
-        loop.run(watch, Orders(tmp_path, {}), frozen=False)
+        loop.run(watch, CommandSender(tmp_path, {}), frozen=False)
     assert same(loop.updates, plain.updates)
     assert same([jax.tree.map(np.asarray, loop.params)], [jax.tree.map(np.asarray, plain.params)])
 
@@ -138,13 +138,13 @@ def test_the_link_multiplies_the_updates_exactly(kind: str, schedule: str, tmp_p
     for each in (plain, loop):
         each.compiled = each._step  # uncompiled, each operation is rounded for itself
     with lrwatch.attach(None, tmp_path, **OPTIONS) as watch:
-        assert same(loop.run(watch, Orders(tmp_path, PLAN)), multiplied(plain.run(), PLAN))
+        assert same(loop.run(watch, CommandSender(tmp_path, PLAN)), multiplied(plain.run(), PLAN))
 
 
 def test_the_link_compiles_once(tmp_path: Path) -> None:
     loop = Loop(optax.chain(optax.adamw(SCHEDULES["cosine"]), lrwatch.optax.scale_by_lrwatch()))
     with lrwatch.attach(None, tmp_path, **OPTIONS) as watch:
-        loop.run(watch, Orders(tmp_path, PLAN), frozen=False)
+        loop.run(watch, CommandSender(tmp_path, PLAN), frozen=False)
     assert loop.traces == 1
 
 
@@ -158,9 +158,9 @@ def test_a_resume_goes_on_at_the_scale_of_its_checkpoint(checkpoint: int, with_c
     plain.run()
     loop = Loop(lrwatch.optax.scaled(optax.adam)(SCHEDULES["cosine"]))
     with lrwatch.attach(None, tmp_path, **OPTIONS) as watch:
-        orders = Orders(tmp_path, plan)
-        loop.run(watch, orders, last=checkpoint)
-        orders.before(checkpoint + 1, watch)
+        sender = CommandSender(tmp_path, plan)
+        loop.run(watch, sender, last=checkpoint)
+        sender.before(checkpoint + 1, watch)
         watch.step(checkpoint)
         state = lrwatch.optax.follow(watch, loop.state)
         saved = pickle.dumps((jax.tree.map(np.asarray, state), watch.state_dict()))
@@ -170,7 +170,7 @@ def test_a_resume_goes_on_at_the_scale_of_its_checkpoint(checkpoint: int, with_c
     with lrwatch.attach(None, tmp_path, start_step=checkpoint, **OPTIONS) as watch:
         if with_client:
             watch.load_state_dict(client_state)
-        found = resumed.run(watch, Orders(tmp_path, {}), first=checkpoint + 1)
+        found = resumed.run(watch, CommandSender(tmp_path, {}), first=checkpoint + 1)
         assert same(found, plain.updates[checkpoint:])
         assert watch.scale == lrwatch.optax.get_scale(resumed.state) == held
     assert resumed.traces == 1
@@ -181,17 +181,17 @@ def test_a_new_run_in_the_same_directory_begins_at_scale_one(tmp_path: Path) -> 
     for plan in plans:
         loop = Loop(lrwatch.optax.scaled(optax.sgd)(0.05))
         with lrwatch.attach(None, tmp_path, **OPTIONS) as watch:
-            loop.run(watch, Orders(tmp_path, plan))
+            loop.run(watch, CommandSender(tmp_path, plan))
             assert watch.scale == lrwatch.optax.get_scale(loop.state) == scale_at(STEPS, plan)
 
 
 def test_going_back_to_a_checkpoint_within_the_loop(tmp_path: Path) -> None:
     loop = Loop(lrwatch.optax.scaled(optax.sgd)(0.05))
     with lrwatch.attach(None, tmp_path, **OPTIONS) as watch:
-        orders = Orders(tmp_path, {4: 0.5, 9: 0.1})
-        loop.run(watch, orders, last=6)
+        sender = CommandSender(tmp_path, {4: 0.5, 9: 0.1})
+        loop.run(watch, sender, last=6)
         saved = loop.state, watch.state_dict()
-        loop.run(watch, orders, first=7, last=12)
+        loop.run(watch, sender, first=7, last=12)
         loop.state = saved[0]
         watch.load_state_dict(saved[1])
         assert lrwatch.optax.get_scale(lrwatch.optax.follow(watch, loop.state)) == 0.5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from frameworks.orders import Orders
+from frameworks.plan import CommandSender
 from support.helpers import eventually
 from support.optimizer_doubles import (
     ChainedOptimizer,
@@ -178,10 +178,10 @@ def test_the_callback_for_composer_goes_on_after_a_resume(tmp_path: Path, monkey
 
     class Daemon(ComposerCallback):
         def __init__(self, watched: Any, plan: dict[int, float]) -> None:
-            self.watched, self.orders = watched, Orders(tmp_path / "runs/a/lrwatch", plan)
+            self.watched, self.sender = watched, CommandSender(tmp_path / "runs/a/lrwatch", plan)
 
         def batch_end(self, state: Any, logger: Any) -> None:
-            self.orders.before(state.batch + 1, self.watched.watch)
+            self.sender.before(state.batch + 1, self.watched.watch)
 
     def run(plan: dict[int, float], batches: int, loaded: Any = None) -> tuple[list[Any], dict[str, Any]]:
         spy, watched = build(0.1), names["Watch"]()

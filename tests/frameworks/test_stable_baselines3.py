@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks.orders import OPTIONS, Orders, scale_at
+from frameworks.plan import OPTIONS, CommandSender, scale_at
 
 import lrwatch
 
@@ -42,14 +42,14 @@ RATES: dict[str, Any] = {
 class Daemon(callbacks.BaseCallback):
     def __init__(self, directory: Path, plan: Mapping[int, float]) -> None:
         super().__init__()
-        self.orders = Orders(directory, plan)
+        self.sender = CommandSender(directory, plan)
         self.watched = lrwatch.stable_baselines3.LrwatchCallback(directory, **OPTIONS)
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        self.orders.before(self.num_timesteps // PHASE, self.watched.watch)
+        self.sender.before(self.num_timesteps // PHASE, self.watched.watch)
 
     @property
     def callbacks(self) -> Any:
@@ -93,7 +93,7 @@ def test_the_effective_rate_is_the_schedules_times_the_scale_exactly(kind: str, 
     assert len(plain) == PHASES * optimizers
     daemon = Daemon(tmp_path, PLAN)
     assert learn(build(kind, rate), daemon.callbacks) == expected(plain, PLAN, optimizers)
-    answer = daemon.orders.answer
+    answer = daemon.sender.answer
     assert (answer.status, answer.step, answer.scale) == ("applied", PHASES * PHASE, 1.0)
 
 
@@ -119,7 +119,7 @@ def test_a_saved_model_goes_on_at_its_scale_and_a_new_one_in_the_same_directory_
     daemon = Daemon(tmp_path, {})
     held = scale_at(phases, plan)
     assert learn(loaded, daemon.callbacks, 3, reset_num_timesteps=False) == [0.01 * held] * 3
-    assert daemon.orders.answer.resumed_from_step == phases * PHASE
+    assert daemon.sender.answer.resumed_from_step == phases * PHASE
     assert learn(build(kind), Daemon(tmp_path, {}).callbacks, 3) == [0.01] * 3
 
 
@@ -153,4 +153,4 @@ def test_what_the_model_logs_is_the_product_and_its_numbers_are_in_the_metrics_f
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows][-1] == PHASES * PHASE
     assert any("train/loss" in row for row in rows)
-    assert daemon.orders.answer.effective_lr == {"0": 0.005}
+    assert daemon.sender.answer.effective_lr == {"0": 0.005}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks.orders import OPTIONS, PLAN, STEPS, Orders, scale_at
+from frameworks.plan import OPTIONS, PLAN, STEPS, CommandSender, scale_at
 
 import lrwatch
 
@@ -65,11 +65,11 @@ class Data(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 class Daemon(transformers.TrainerCallback):
     """Asks within the step before, so that it goes before the callback under test."""
 
-    def __init__(self, orders: Orders, watched: Any) -> None:
-        self.orders, self.watched = orders, watched
+    def __init__(self, sender: CommandSender, watched: Any) -> None:
+        self.sender, self.watched = sender, watched
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.orders.before(state.global_step + 2, self.watched().watch)
+        self.sender.before(state.global_step + 2, self.watched().watch)
 
 
 class Training:
@@ -83,9 +83,9 @@ class Training:
         )
         control, callbacks = changes.pop("control", out / "lrwatch"), []
         if plan is not None:
-            self.orders = Orders(control, plan)
+            self.sender = CommandSender(control, plan)
             callbacks = [
-                Daemon(self.orders, lambda: self.callback),
+                Daemon(self.sender, lambda: self.callback),
                 lrwatch.transformers.LrwatchCallback(control, **OPTIONS),
             ]
         schedule = changes.pop("schedule", "linear")
@@ -145,7 +145,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_effective_rate_is_the_schedules_times_the_scale_exactly(schedule: str, tmp_path: Path, plain: Any) -> None:
     training = Training(tmp_path, PLAN, schedule=schedule)
     assert training.run() == expected(plain(schedule)[0], PLAN)
-    answer = training.orders.answer
+    answer = training.sender.answer
     assert (answer.status, answer.applied_step, answer.step, answer.scale) == ("applied", 19, STEPS, 1.0)
     assert training.callback.watch.errors == {}
 
@@ -161,7 +161,7 @@ def test_with_gradient_accumulation_optimizer_steps_are_counted(tmp_path: Path, 
         tmp_path, PLAN, gradient_accumulation_steps=2, num_train_epochs=1, per_device_train_batch_size=2
     )
     assert training.run() == expected(plain("linear")[0], PLAN)
-    assert training.orders.answer.step == STEPS
+    assert training.sender.answer.step == STEPS
 
 
 @pytest.mark.parametrize("restored", [True, False], ids=["callback state restored", "callback state not restored"])
@@ -185,7 +185,7 @@ def test_a_resume_goes_on_at_the_scale_of_its_checkpoint(
     held = scale_at(checkpoint + 1, plan)
     assert seen == expected(plain(schedule)[0], {1: held}, first=checkpoint + 1)
     assert resumed.callback.watch.scale == held
-    answer = resumed.orders.answer
+    answer = resumed.sender.answer
     assert (answer.resumed_from_step, answer.step, answer.scale) == (checkpoint, STEPS, held)
 
     again = Training(tmp_path, {}, schedule=schedule)  # of the checkpoint that the resumed run has written
@@ -219,7 +219,7 @@ def test_a_checkpoint_that_was_written_without_the_callback_goes_on_at_scale_one
         tmp_path, {12: 0.5}, save_strategy="steps", save_steps=8, restore_callback_states_from_checkpoint=restored
     )
     assert resumed.run(tmp_path / "checkpoint-8") == expected(plain("linear")[0], {12: 0.5}, first=9)
-    assert resumed.orders.answer.resumed_from_step == 8
+    assert resumed.sender.answer.resumed_from_step == 8
 
 
 def test_what_the_trainer_logs_is_in_the_metrics_file_beside_the_rate_that_was_used(tmp_path: Path, plain: Any) -> None:

@@ -1,4 +1,4 @@
-"""The daemon's end of trainings that run, at exact steps: it asks, and waits until the client has taken what it asked for."""
+"""The daemon's end of a running training: it sends commands at exact steps, and waits until the client has taken them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lrwatch.protocol import Desired, Observed
 STEPS = 24
 # Optimizer step from which on -> scale: down, further down, up, back.
 PLAN = {4: 0.5, 9: 0.1, 14: 0.2, 19: 1.0}
-# What `attach` is given in these tests: the plan goes up by more than a factor of two at once.
+# Options of `attach` in these tests: the plan goes up by more than a factor of two at once.
 OPTIONS: dict[str, Any] = {"poll_seconds": 0.02, "max_factor_up": 10.0}
 
 _generations = itertools.count(1)
@@ -27,8 +27,8 @@ def scale_at(step: int, plan: Mapping[int, float] = PLAN) -> float:
     return next((scale for begin, scale in sorted(plan.items(), reverse=True) if begin <= step), 1.0)
 
 
-class Orders:
-    """Asks for the scales of a plan.
+class CommandSender:
+    """Sends the commands of a plan.
 
     Args:
         directory: The control directory.
@@ -38,16 +38,16 @@ class Orders:
     def __init__(self, directory: Path, plan: Mapping[int, float] = PLAN) -> None:
         self.control = ControlDirectory(directory)
         self.plan = plan
-        self.asked: set[int] = set()
+        self.sent: set[int] = set()
 
     def before(self, step: int, watch: Client | None) -> None:
-        """Ask for what step number `step` is to use; to be called before the client hears that the one before is done."""
-        if step in self.plan and step not in self.asked:
+        """Send the command of step number `step`; call it before the client counts the step before."""
+        if step in self.plan and step not in self.sent:
             assert watch is not None
-            self.asked.add(step)
-            self.ask(self.plan[step], watch)
+            self.sent.add(step)
+            self.send(self.plan[step], watch)
 
-    def ask(self, scale: float, watch: Client) -> None:
+    def send(self, scale: float, watch: Client) -> None:
         """Publish a command, and wait until the worker has handed it to the training thread."""
         hello = eventually(lambda: self._hello(watch), what="the client says hello")
         desired = Desired(
@@ -64,7 +64,7 @@ class Orders:
 
     @property
     def answer(self) -> Observed:
-        """What the client said last."""
+        """The newest observed state."""
         observed = self.control.read_observed()
         assert observed is not None
         return observed
