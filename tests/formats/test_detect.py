@@ -18,6 +18,7 @@ def test_each_log_is_told_by_its_content(expected: str) -> None:
     assert name(detect(LOGS[expected])) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expected", LOGS)
 def test_the_answer_never_changes_while_the_log_grows(expected: str) -> None:
     log = LOGS[expected]

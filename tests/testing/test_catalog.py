@@ -186,6 +186,7 @@ def test_a_log_as_json_lines_says_the_same() -> None:
                 assert [record["time"] for record in rows] == series.times.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HELD)
 def test_what_lrwatch_finds_is_right_and_complete(name: str) -> None:
     for seed in range(1) if name == "a million values" else SEEDS:

@@ -82,6 +82,7 @@ def test_records_over_several_blocks_are_put_together() -> None:
     assert losses(framed(losses_of(3, 0, 5 * BLOCK))) == [(i, i / 4) for i in range(3)]
 
 
+@pytest.mark.slow
 @given(at=st.lists(st.integers(0, len(LOG)), max_size=12), restart=st.booleans())
 @settings(deadline=None)
 def test_any_chunking_and_any_restart_give_the_same_samples(at: list[int], restart: bool) -> None:
