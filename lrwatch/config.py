@@ -180,14 +180,14 @@ def _from_file(file: Path) -> dict[str, Any]:
 
 
 def _beside(file: Path, value: Any) -> Any:
-    """A path of the file, or several: relative ones start from the file's directory."""
+    """Return a path of the file, or several: relative ones start from the file's directory."""
     if isinstance(value, list):
         return [_beside(file, one) for one in value]
     return str(file.parent / Path(value).expanduser()) if isinstance(value, str) and value else value
 
 
 def _parse(section: str, key: str, text: str) -> Any:
-    """The value of an environment variable: JSON where the key wants more than a string."""
+    """Return the value of an environment variable: JSON where the key wants more than a string."""
     options = SECTIONS.get(section)
     kind = get_type_hints(options).get(key) if options is not None else None
     if key == "paths":
@@ -212,7 +212,11 @@ def _is_list(text: str) -> bool:
 
 
 def _merge_each(config: Config, given: Iterable[_Given]) -> Config:
-    """Merge single settings, those of one section together, because some are only valid in combination."""
+    """Merge single settings, those of one section together, because some are only valid in combination.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is not one of its kind.
+    """  # noqa: DOC501  # `_unknown_key` makes it
     sections: dict[str, dict[str, Any]] = {}
     origins: dict[str, dict[str, str]] = {}
     for section, key, value, where in given:
@@ -258,7 +262,7 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
 
 
 def _choices(options: type, problem: str) -> str:
-    """The choices of a key, if `problem` is that the value is none of them; msgspec names the key and not its choices."""
+    """Return the choices of a key, if `problem` is that the value is none of them; msgspec names the key and not its choices."""
     key = _ENUM_KEY.search(problem)
     choices = get_args(get_type_hints(options)[key[1]]) if key is not None else ()
     return f"Known are {', '.join(str(choice) for choice in choices)}." if choices else ""

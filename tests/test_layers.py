@@ -127,3 +127,25 @@ def test_no_chance_without_a_seed_in_the_pure_rooms() -> None:
 )
 def test_the_rules_find_what_they_forbid(file: str, source: str) -> None:
     assert len(faults(source, PACKAGE / file)) == 1
+
+
+# Every framework calls its callback by what it is; each integration has one.
+SAME_NAMES = {"LrwatchCallback"}
+MAX_LINES = 400
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name not in SAME_NAMES:
+                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_a_long_file_says_why_it_is_one() -> None:
+    """By a sentence of its docstring that begins with "One file because"."""
+    for path in FILES:
+        source = path.read_text()
+        if source.count("\n") > MAX_LINES:
+            assert "One file because" in (ast.get_docstring(ast.parse(source)) or ""), path

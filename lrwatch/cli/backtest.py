@@ -101,7 +101,7 @@ def backtest(
 
 
 def _configs(files: tuple[Path, ...], metric: str | None) -> dict[str, Config]:
-    """The settings, by the shortest names that distinguish them."""
+    """Return the settings, by the shortest names that distinguish them."""
     from lrwatch.errors import ConfigError
 
     if len(set(files)) < len(files):
@@ -118,7 +118,7 @@ def _configs(files: tuple[Path, ...], metric: str | None) -> dict[str, Config]:
 
 @contextmanager
 def _executor(scheduler: str | None, jobs: int, tasks: int) -> Iterator[Executor | None]:
-    """The executor of the tasks: a cluster, processes, or None for this process."""
+    """Return the executor of the tasks: a cluster, processes, or None for this process."""
     if scheduler is not None:
         with _cluster(scheduler) as executor:
             yield executor

@@ -59,7 +59,7 @@ def claim_token(directory: str | os.PathLike[str], above: int) -> int:
 
 
 def _claims(folder: int) -> list[int]:
-    """The numbers that are claimed; a name of any other form is ignored."""
+    """Return the numbers that are claimed; a name of any other form is ignored."""
     return [int(found[1]) for name in os.listdir(folder) if (found := _CLAIM.fullmatch(name))]
 
 

@@ -116,7 +116,8 @@ class CommandState:
 
     def as_json(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""
-        return asdict(self)
+        trial = None if self.trial is None else list(self.trial)
+        return {**asdict(self), "status": self.status.value, "trial": trial}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> CommandState:

@@ -32,7 +32,7 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions
 from lrwatch.core.strategies import STRATEGIES
-from lrwatch.core.strategies.base import Context, Decision, Strategy
+from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.observe import Observe
 
 
@@ -153,7 +153,7 @@ class Policy:
         """Take a value of the watched metric. Return the command or the result that a strategy by steps gives."""
         return self._take(self.strategy.tick(step, value, self._context()))
 
-    def _take(self, decision: Decision) -> Command | RangeTest | None:
+    def _take(self, decision: StrategyDecision) -> Command | RangeTest | None:
         self._become(decision.strategy)
         if decision.event is not None:
             look = self._last_look if decision.strategy.MEASURED else None

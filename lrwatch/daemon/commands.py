@@ -93,7 +93,7 @@ class RunCommands(Checkpointed):
         return {**event, "generation": desired.generation}
 
     def _disposition(self, command: Command, axis: Axis) -> str:
-        """The state in which the journal shows a decision."""
+        """Return the state in which the journal shows a decision."""
         if self.held:
             return "held"
         if trainer_step := self._trainer_ahead(command, axis):
@@ -108,7 +108,7 @@ class RunCommands(Checkpointed):
                 return "suggested"
 
     def _trainer_ahead(self, command: Command, axis: Axis) -> int | None:
-        """The trainer's step, where the log is so far behind it that a decision at the log's step is stale."""
+        """Return the trainer's step, where the log is so far behind it that a decision at the log's step is stale."""
         observed = self.reconciler.observed if self.reconciler is not None else None
         trend = self._pipeline.trend
         if observed is None or trend is None or axis != "step" or command.cause not in DECIDED_ON_TREND:

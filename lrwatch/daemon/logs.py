@@ -107,7 +107,7 @@ class RunLogs(Checkpointed):
         return batch
 
     def _owned(self, batch: Batch, log: str) -> Batch:
-        """The part of a batch whose metrics `log` owns: two logs of a run must not count its loss twice.
+        """Return the part of a batch whose metrics `log` owns: two logs of a run must not count its loss twice.
 
         The first log that has a metric owns it. All event files of a directory are one log, because a resumed training
         begins another file.

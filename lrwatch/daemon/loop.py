@@ -120,7 +120,7 @@ class Daemon:
             self.problems.extend(self._uncontrolled.values())
 
     def _name(self, logs: Sequence[Log]) -> str:
-        """The name under which the store has the run of `logs`, or one that no other run has.
+        """Return the name under which the store has the run of `logs`, or one that no other run has.
 
         The name that discovery gives depends on the other runs that it finds; the name in the journal must not.
         """
@@ -137,7 +137,7 @@ class Daemon:
         return name if name not in taken else str(logs[0].path)
 
     def _control(self, name: str, log: Log) -> Path | None:
-        """The control directory of a new run, or None where another run has it already."""
+        """Return the control directory of a new run, or None where another run has it already."""
         control = Path(self._config.watch.control or log.control)
         for other, run in self.runs.items():
             if run.control == control:

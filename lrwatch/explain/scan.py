@@ -54,7 +54,11 @@ class ScannedFile:
 
 
 def files(directory: Path) -> tuple[list[Path], str]:
-    """List the regular files at or below `directory`, without hidden ones, and tell what was left out, a sentence or ""."""
+    """List the regular files at or below `directory`, without hidden ones, and tell what was left out, a sentence or "".
+
+    Raises:
+        OSError: The directory cannot be listed.
+    """
     found: list[Path] = []
     level = [directory]
     for _ in range(MAX_DEPTH + 1):

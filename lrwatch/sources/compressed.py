@@ -209,7 +209,11 @@ class Decompressed:
         return b""
 
     def _next_member(self) -> _Decompressor | None:
-        """Return the decompressor of the next member, or None where the log ends. NUL bytes between members are padding."""
+        """Return the decompressor of the next member, or None where the log ends. NUL bytes between members are padding.
+
+        Raises:
+            InputError: The module that decompresses it is missing.
+        """
         self._input = self._input.lstrip(b"\0")
         while len(self._input) < _MAGIC_BYTES and (more := self._file.read(_PIECE_BYTES)):
             self._input = (self._input + more).lstrip(b"\0")

@@ -104,7 +104,7 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
 
     A file that does not exist yet is no error: its run waits for it.
     """
-    search = _Search()
+    search = _Discovery()
     stdin: list[Log] = []
     for path_or_pattern in paths:
         given = os.fspath(path_or_pattern)
@@ -120,7 +120,7 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
     return Discovery((*stdin, *logs.values()), tuple(search.problems))
 
 
-class _Search:
+class _Discovery:
     """One search. Ten thousand files lie in few directories, so each directory is examined once.
 
     Attributes:

@@ -63,7 +63,7 @@ class Reading:
         return sum(batch.rows for batch in self.batches)
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
         return sum(map(len, self.batches))
 
     def steps(self) -> Ints:
@@ -127,7 +127,7 @@ def read(
 
 
 def _bounded(batch: Batch, kept: dict[bool, set[str]], left_out: set[str]) -> Batch:
-    """The batch without the metrics beyond MAX_COLUMNS."""
+    """Return the batch without the metrics beyond MAX_COLUMNS."""
     for name in batch.columns:
         names = kept[role(name) in _ESSENTIAL]
         if name not in names:
@@ -166,7 +166,7 @@ def read_log(path: str | os.PathLike[str], format: str = "auto") -> pd.DataFrame
 
 
 def _content(reading: Reading, path: Path) -> str:
-    """The content of a log without samples, in words."""
+    """Return the content of a log without samples, in words."""
     if reading.problem:
         return reading.problem
     head = beginning(path)

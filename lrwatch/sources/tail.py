@@ -180,7 +180,11 @@ class Tail:
         return chunk
 
     def _named(self) -> os.stat_result | None:
-        """The file that has the name now."""
+        """Return the file that has the name now.
+
+        Raises:
+            OSError: It is no regular file, or cannot be read.
+        """
         try:
             about = os.stat(self._name)  # noqa: PTH116 - twice as fast as a Path's, and this is most of the cost
         except (FileNotFoundError, NotADirectoryError):
@@ -220,7 +224,7 @@ class Tail:
         return about
 
     def _renamed(self) -> int | None:
-        """The file that was followed before, open, if it still lies in the same directory."""
+        """Return the file that was followed before, open, if it still lies in the same directory."""
         position = self._identity.position
         assert position is not None
         try:
@@ -256,7 +260,7 @@ class Tail:
     # ---- its content --------------------------------------------------------------------------------------------
 
     def _restarted(self, about: os.stat_result) -> Action | None:
-        """What kind of new beginning the open file had since the last read, if any."""
+        """Return what kind of new beginning the open file had since the last read, if any."""
         self.lag = max(0, about.st_size - self.offset)
         version = (about.st_size, about.st_mtime_ns)
         if self._compared == version:
@@ -273,10 +277,13 @@ class Tail:
         self.lag = about.st_size
 
     def _bytes(self, limit: int, size: int) -> bytes:
-        """From the offset on, up to `limit` bytes, without a hole at the end.
+        """Return up to `limit` bytes from the offset on, without a hole at the end.
 
         A long run of NUL bytes is a hole, or a block that a network file system did not fill yet. While nothing follows it,
         reading waits; otherwise it is skipped.
+
+        Raises:
+            OSError: The file cannot be read.
         """
         assert self._file is not None
         at = self.offset
@@ -321,7 +328,7 @@ class Tail:
 
 
 def _version(about: os.stat_result) -> tuple[int, ...]:
-    """What tells whether the file of a name is still the same and unchanged."""
+    """Return what tells whether the file of a name is still the same and unchanged."""
     return (about.st_ino, about.st_size, about.st_mtime_ns, about.st_dev)
 
 

@@ -169,7 +169,11 @@ class _Check:
             _expect(size <= detector.MAX_STATE_BYTES, f"the state has {size} bytes after {at + LENGTH} values")
 
     def input(self, name: str, values: Floats, cuttings: Iterable[tuple[list[int], bool]]) -> None:
-        """Check promises 1 to 4 and 6 on one input."""
+        """Check promises 1 to 4 and 6 on one input.
+
+        Raises:
+            AssertionError: One of them is broken.
+        """
         whole = self._outputs(name, values, [], restore=False)
         for cuts, restore in cuttings:
             outputs = self._outputs(name, values, cuts, restore=restore)

@@ -9,7 +9,7 @@ from lrwatch.core.command import Applied, CommandState, EffectMeasured, Event, R
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.base import Context, Decision, Strategy
+from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Moment:
         """Show a value. Return the moment after it, and the command that it led to."""
         return self._take(self.strategy.tick(at, value, self.at()))
 
-    def _take(self, decision: Decision) -> tuple[Moment, Command | None]:
+    def _take(self, decision: StrategyDecision) -> tuple[Moment, Command | None]:
         assert not isinstance(decision.output, RangeTest)
         after = replace(self, strategy=decision.strategy)
         return (after if decision.event is None else after.step(decision.event)), decision.output

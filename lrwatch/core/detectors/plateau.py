@@ -19,8 +19,8 @@ the most under seven other kinds of noise. It does not hold where noise is corre
 price: a report comes, in the median, 1.1 horizons after the truth where the noise is small against an improvement worth
 having, later where it is not.
 
-The file is one piece although it has over 400 lines: half of it is this page, the reasons of the constants and the meaning
-of a trend, and the rest is one algorithm whose parts share the windows.
+One file because half of it is this page, the reasons of the constants and the meaning of a trend, and the rest is one
+algorithm whose parts share the windows.
 """
 
 from __future__ import annotations

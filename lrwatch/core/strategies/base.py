@@ -1,7 +1,7 @@
 """What a strategy is: a frozen state, and pure answers to what the run shows.
 
 A strategy hears three things, in the order of the log: looks at the trend of the watched metric, findings, and, if it
-asks for them, every value of the watched metric. To each it gives a `Decision`: itself as it is afterwards, and what it
+asks for them, every value of the watched metric. To each it gives a `StrategyDecision`: itself as it is afterwards, and what it
 wants. It also learns what its commands brought.
 
 The policy (`core.policy`) checks the quorum, moves the command on (`core.command`) and tells the strategy what became of
@@ -42,7 +42,7 @@ class Context(CommandLimits):
     schedule_moves: bool = False
 
 
-class Decision(NamedTuple):
+class StrategyDecision(NamedTuple):
     """What a strategy decides at a signal.
 
     Attributes:
@@ -98,17 +98,17 @@ class Strategy:
         """Return the bound of a look, relative to the level, below which it may lead to a command; NEVER if none can."""
         return NEVER
 
-    def look(self, trend: Trend, context: Context) -> Decision:
+    def look(self, trend: Trend, context: Context) -> StrategyDecision:
         """Decide on a look at the trend of the watched metric."""
-        return Decision(self)
+        return StrategyDecision(self)
 
-    def found(self, finding: Finding, context: Context, *, watched: bool) -> Decision:
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> StrategyDecision:
         """Decide on a finding; `watched` says whether it is of the watched metric."""
-        return Decision(self)
+        return StrategyDecision(self)
 
-    def tick(self, step: int, value: float, context: Context) -> Decision:
+    def tick(self, step: int, value: float, context: Context) -> StrategyDecision:
         """Decide on a value of the watched metric, whatever a float can be."""
-        return Decision(self)
+        return StrategyDecision(self)
 
     def measured(
         self, effect: Effect, level_ratio: float, context: Context

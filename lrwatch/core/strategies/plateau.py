@@ -34,7 +34,7 @@ from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Effect, Finding
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.strategies import trial_increase
-from lrwatch.core.strategies.base import NEVER, Context, Decision, Strategy
+from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.limits import CommandLimits
 
 # Continuing must bring more per horizon than this share of the excess. On a power law of the sum of all rates the best share is
@@ -120,38 +120,42 @@ class Plateau(Strategy):
 
     # ---- looks --------------------------------------------------------------------------------------------------------
 
-    def look(self, trend: Trend, context: Context) -> Decision:
+    def look(self, trend: Trend, context: Context) -> StrategyDecision:
         """Take a trial back, or cut, or start a probe, if it is time for it."""
         command = context.command
         if not trial_increase.is_on(context):
             if context.schedule_moves or context.forbids:
-                return Decision(self)
+                return StrategyDecision(self)
             if command.trial is not None and (command.restores or _is_lost(command, trend)):
                 return self._undo(command.trial, trend, context)
             return self._cut(trend, context)
         command_back, event = trial_increase.take_back(trend.step, context)
         if event is None:
-            return Decision(self)
-        return Decision(replace(self, no_increase_before=trial_increase.PATIENCE * trend.step), command_back, event)
+            return StrategyDecision(self)
+        return StrategyDecision(
+            replace(self, no_increase_before=trial_increase.PATIENCE * trend.step), command_back, event
+        )
 
-    def _cut(self, trend: Trend, context: Context) -> Decision:
+    def _cut(self, trend: Trend, context: Context) -> StrategyDecision:
         """Cut where continuing is worth less than a cut, or find out what a cut is worth."""
         early = trend.step < context.earliest or _waits(context.command, trend, context.options)
         scale = context.cut
         if early or scale >= context.scale:
-            return Decision(self)
+            return StrategyDecision(self)
         worth = self.worth_of_a_cut(context)
         if self._may_probe(context) and trend.samples >= PROBE_SAMPLES:
             most = trend.ratio(trend.improvement_now + trend.margin_now)
             if most >= PROBE_BELOW:
-                return Decision(self)
+                return StrategyDecision(self)
             command = Command(trend.step, scale, _reason_to_probe(trend, scale), cause="probe")
-            return Decision(self, command, Asked(scale, trial=Trial(context.scale, most)), worth)
+            return StrategyDecision(self, command, Asked(scale, trial=Trial(context.scale, most)), worth)
         bound = trend.ratio(trend.upper_now if self.excess is None else trend.improvement_now + trend.margin_now)
         if bound >= worth:
-            return Decision(self)
+            return StrategyDecision(self)
         reason = f"{_continuing(trend)}, surely less than {_percent(bound)}; {self._reason(worth, scale, context)}"
-        return Decision(self, Command(trend.step, scale, reason), Asked(scale, trial=Trial(context.scale)), worth)
+        return StrategyDecision(
+            self, Command(trend.step, scale, reason), Asked(scale, trial=Trial(context.scale)), worth
+        )
 
     def _may_probe(self, context: Context) -> bool:
         """Whether an experiment may show the excess: no cut was measured yet, and commands need no approval."""
@@ -168,15 +172,15 @@ class Plateau(Strategy):
             f"{EXCESS_SHARE:g} of the excess that the rate causes, {_percent(worth)}"
         )
 
-    def _undo(self, trial: Trial, trend: Trend, context: Context) -> Decision:
+    def _undo(self, trial: Trial, trend: Trend, context: Context) -> StrategyDecision:
         """Take `trial` back, or end it where the scale is back already."""
         scale = context.bounded(trial.previous)
         if scale <= context.scale:
-            return Decision(self, event=TrialKept())
+            return StrategyDecision(self, event=TrialKept())
         quiet = (PATIENCE_AFTER_UNDO if trial.worth is None else PATIENCE_AFTER_PROBE) * trend.step
         reason = f"{self._reason_to_undo(trial)}; it is taken back, and not tried again before step {quiet:.0f}"
         left = trial if scale < trial.previous else None  # further than one command may go: the next look continues
-        return Decision(
+        return StrategyDecision(
             self, Command(trend.step, scale, reason, cause="restore"), ReturnAsked(scale, quiet, trial=left)
         )
 
@@ -192,18 +196,18 @@ class Plateau(Strategy):
 
     # ---- findings -----------------------------------------------------------------------------------------------------
 
-    def found(self, finding: Finding, context: Context, *, watched: bool) -> Decision:
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> StrategyDecision:
         """Try a higher rate where it may be too low, and cut where the run overfits, if the settings permit it."""
         if finding.kind == "too_slow" and watched and _may_increase(context):
             look = context.last_look
             continuing = 0.0 if look is None else look.ratio(look.improvement_now)
-            return Decision(self, *trial_increase.ask(finding, continuing, self.no_increase_before, context))
+            return StrategyDecision(self, *trial_increase.ask(finding, continuing, self.no_increase_before, context))
         scale = context.cut
         slows = finding.kind == "overfitting" and context.options.overfitting == "cut" and scale < context.scale
         if not slows or context.refuses(scale, finding.step):
-            return Decision(self)
+            return StrategyDecision(self)
         reason = f"{finding.message}; scale {scale:.4g} slows that"
-        return Decision(self, Command(finding.step, scale, reason, cause="overfitting"), Asked(scale))
+        return StrategyDecision(self, Command(finding.step, scale, reason, cause="overfitting"), Asked(scale))
 
     # ---- what commands brought ------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 
 from lrwatch.core.command import Asked
 from lrwatch.core.events import Command, Finding, RangeTest
-from lrwatch.core.strategies.base import Context, Decision, Strategy
+from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.limits import CommandLimits
 
 # Stairs of a test: each costs a command of the budget, and so does the way back.
@@ -160,24 +160,24 @@ class LrRangeTest(Strategy):
             raise ValueError(f"mode must be auto for range_test, which is nothing but commands, got {mode!r}")
         return LrRangeTest(Sweep.plan(step, context.options.length, context))
 
-    def found(self, finding: Finding, context: Context, *, watched: bool) -> Decision:
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> StrategyDecision:
         """Try nothing higher once the run diverges."""
         if self.sweep is None or not watched or finding.kind not in ("divergence", "nonfinite"):
-            return Decision(self)
-        return Decision(LrRangeTest(left_course(self.sweep)))
+            return StrategyDecision(self)
+        return StrategyDecision(LrRangeTest(left_course(self.sweep)))
 
-    def tick(self, step: int, value: float, context: Context) -> Decision:
+    def tick(self, step: int, value: float, context: Context) -> StrategyDecision:
         """Take one value: ask for the next command, or report once the scale is restored."""
         if self.sweep is None:
             try:
                 return self.begin(step, context).tick(step, value, context)
             except ValueError as error:
-                return Decision(self, RangeTest(step, (), (), None, None, None, f"no range test: {error}"))
+                return StrategyDecision(self, RangeTest(step, (), (), None, None, None, f"no range test: {error}"))
         sweep, outcome = advance(self.sweep, step, context.sign * value, context)
         if isinstance(outcome, RangeTest):
             outcome = replace(outcome, levels=tuple(context.sign * level for level in outcome.levels))
-            return Decision(LrRangeTest(), outcome)
-        return Decision(LrRangeTest(sweep), outcome, None if outcome is None else Asked(outcome.scale))
+            return StrategyDecision(LrRangeTest(), outcome)
+        return StrategyDecision(LrRangeTest(sweep), outcome, None if outcome is None else Asked(outcome.scale))
 
     def refused(self, until: float, context: Context) -> tuple[LrRangeTest, float]:
         """Try nothing higher where the trainer refuses, and go back at once."""

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from lrwatch.core.command import Asked
 from lrwatch.core.events import Command, Finding
-from lrwatch.core.strategies.base import Context, Decision, Strategy
+from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 
 # The way back goes by factors of this, each after a part of the wait: a stair that is too high shows before the next.
 STAIR = math.sqrt(2)
@@ -56,13 +56,13 @@ class Rescue(Strategy):
         """Whether it is on its way back."""
         return self.back_to is not None
 
-    def found(self, finding: Finding, context: Context, *, watched: bool) -> Decision:
+    def found(self, finding: Finding, context: Context, *, watched: bool) -> StrategyDecision:
         """Cut if the run has left its course; a value that is not finite counts in every metric."""
         if not (watched or finding.kind == "nonfinite") or not leaves_course(finding):
-            return Decision(self)
+            return StrategyDecision(self)
         step, scale = finding.step, context.cut
         if scale >= context.scale or context.refuses(scale, step):
-            return Decision(self)
+            return StrategyDecision(self)
         soon = self.back_to is not None or (self.back_at is not None and step - self.back_at < SOON * self.wait)
         wait = max(context.horizon.steps(step), 2 * self.wait if soon else 0.0)
         back_to = context.scale if self.back_to is None else self.back_to
@@ -74,20 +74,20 @@ class Rescue(Strategy):
         if finding.kind == "divergence":
             calm = context.sign * float(finding.evidence["best"] or 0.0) + float(finding.evidence["allowed"] or 0.0)
         after = Rescue(back_to=back_to, wait=wait, bad_at=step, calm=calm)
-        return Decision(after, Command(step, scale, reason, cause="rescue", reload=reload), Asked(scale))
+        return StrategyDecision(after, Command(step, scale, reason, cause="rescue", reload=reload), Asked(scale))
 
-    def tick(self, step: int, value: float, context: Context) -> Decision:
+    def tick(self, step: int, value: float, context: Context) -> StrategyDecision:
         """Ask for the next stair back, or a further cut, when it is time for it."""
         after, value = self, context.sign * value
         back_to, since, scale_now = self.back_to, context.command.applied_at, context.scale
         if back_to is None:
-            return Decision(self)
+            return StrategyDecision(self)
         if not value <= self.calm or math.isinf(value):
             after = replace(self, bad_at=step)
         if context.command.wanted is not None or since is None or step < since:
-            return Decision(after)
+            return StrategyDecision(after)
         if scale_now >= back_to:
-            return Decision(replace(after, back_to=None, back_at=since, climbing=False))
+            return StrategyDecision(replace(after, back_to=None, back_at=since, climbing=False))
         wait = self.wait / STAIRS_A_WAIT if self.climbing else self.wait
         calm_for = step - max(since, after.bad_at)
         if calm_for >= wait:
@@ -97,11 +97,11 @@ class Rescue(Strategy):
             scale = context.cut
             reason = f"{step - since} steps at scale {scale_now:.4g} did not bring the run back"
         else:
-            return Decision(after)
+            return StrategyDecision(after)
         if scale == scale_now or context.refuses(scale, step):
-            return Decision(after)
+            return StrategyDecision(after)
         after = replace(after, climbing=calm_for >= wait)
-        return Decision(after, Command(step, scale, reason, cause="rescue"), Asked(scale))
+        return StrategyDecision(after, Command(step, scale, reason, cause="rescue"), Asked(scale))
 
 
 def leaves_course(finding: Finding) -> bool:

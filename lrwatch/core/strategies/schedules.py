@@ -22,7 +22,7 @@ from typing import ClassVar
 from lrwatch.core.command import Asked
 from lrwatch.core.events import Command
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.base import Context, Decision, Strategy
+from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.limits import equal
 from lrwatch.core.strategies.observe import Observe
 
@@ -63,14 +63,14 @@ class Schedule(Strategy):
         """Return True: stairs come at their steps."""
         return True
 
-    def tick(self, step: int, value: float, context: Context) -> Decision:
+    def tick(self, step: int, value: float, context: Context) -> StrategyDecision:
         """Ask for the next stair when its step has come."""
         wanted = self.wanted(step, context.options)
         scale = context.bounded(wanted)
         if equal(scale, context.scale) or context.refuses(scale, step):
-            return Decision(self)
+            return StrategyDecision(self)
         reason = f"{self.NAME}: scale {wanted:.4g} from step {step} on"
-        return Decision(self, Command(step, scale, reason, cause="schedule"), Asked(scale))
+        return StrategyDecision(self, Command(step, scale, reason, cause="schedule"), Asked(scale))
 
     def applied(self, step: int, context: Context, *, by_operator: bool) -> Strategy:
         """Continue from the scale that an operator set: what is left of the plan is left of that scale."""

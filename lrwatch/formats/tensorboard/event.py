@@ -213,7 +213,11 @@ def _varint(record: bytes, at: int) -> int:
 
 
 def _after_varint(record: bytes, at: int, end: int) -> int:
-    """Return the offset behind the varint at `at`."""
+    """Return the offset behind the varint at `at`.
+
+    Raises:
+        MalformedError: The varint has no end.
+    """
     for behind in range(at + 1, min(end, at + _LONGEST_VARINT) + 1):
         if record[behind - 1] < 0x80:
             return behind
@@ -221,7 +225,11 @@ def _after_varint(record: bytes, at: int, end: int) -> int:
 
 
 def _fields(record: bytes, at: int, end: int) -> Iterator[_Field]:
-    """Iterate over the fields of a message between two offsets, without those in groups."""
+    """Iterate over the fields of a message between two offsets, without those in groups.
+
+    Raises:
+        MalformedError: The bytes are no message.
+    """
     depth = 0
     while at < end:
         start = _after_varint(record, at, end)

@@ -49,7 +49,7 @@ class DecimatedCurve:
     restart: Bools
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.first)
 
     def extremes(self) -> tuple[Ints, Floats, Bools]:

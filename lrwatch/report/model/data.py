@@ -35,7 +35,11 @@ class MetricCurve:
     values: Floats
 
     def __post_init__(self) -> None:
-        """Check that every value has its step."""
+        """Check that every value has its step.
+
+        Raises:
+            ValueError: There are more steps than values, or fewer.
+        """
         if len(self.steps) != len(self.values):
             raise ValueError(f"curve {self.name!r} has {len(self.steps)} steps and {len(self.values)} values")
 

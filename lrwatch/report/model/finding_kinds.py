@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-# Singular and plural; findings are counted in this order.
-_NOUNS = {
-    "plateau": ("plateau", "plateaus"),
-    "divergence": ("divergence", "divergences"),
-    "nonfinite": ("run of non-finite values", "runs of non-finite values"),
-    "spike": ("spike", "spikes"),
-    "oscillation": ("oscillation", "oscillations"),
-    "overfitting": ("sign of overfitting", "signs of overfitting"),
-    "too_slow": ("stretch that was too slow", "stretches that were too slow"),
-    "stalled": ("stall", "stalls"),
-}
+from collections.abc import Mapping
+
+from lrwatch.core.events import KINDS, FindingKind
+
+# A journal may have kinds of another version.
+_KINDS: Mapping[str, FindingKind] = dict(KINDS.items())
 
 _NAMES = {"nonfinite": "non-finite", "too_slow": "too slow"}
 
-BAD_KINDS = frozenset({"divergence", "nonfinite"})
+BAD_KINDS = frozenset(kind for kind, about in KINDS.items() if about.severity == "critical")
 
 
 def counted(kind: str, count: int) -> str:
@@ -25,13 +20,13 @@ def counted(kind: str, count: int) -> str:
     >>> counted("stalled", 2)
     '2 stalls'
     """
-    one, many = _NOUNS.get(kind, (f"finding of kind {kind}", f"findings of kind {kind}"))
-    return f"{count:,} {one if count == 1 else many}"
+    about = _KINDS.get(kind, FindingKind(f"finding of kind {kind}", f"findings of kind {kind}", "info", ""))
+    return f"{count:,} {about.noun if count == 1 else about.plural}"
 
 
 def rank(kind: str) -> int:
     """Return the place of a kind in a list of several; kinds of a foreign journal come last."""
-    return next((place for place, known in enumerate(_NOUNS) if known == kind), len(_NOUNS))
+    return next((place for place, known in enumerate(_KINDS) if known == kind), len(_KINDS))
 
 
 def name(kind: str) -> str:
