@@ -22,6 +22,8 @@ from support.waiting import eventually
 from lrwatch.config import Config
 from lrwatch.offline import backtest
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (900, 1300, 2000, 3000)
 
 
@@ -62,7 +64,6 @@ def records(printed: str, event: str) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, printed.splitlines()) if record["event"] == event]
 
 
-@pytest.mark.slow
 def test_each_log_and_configuration_is_what_replay_says(serial: str, runs: Path, configs: list[str]) -> None:
     rows = records(serial, "backtest")
     logs = [str(path) for path in sorted(runs.glob("*/train.jsonl"))]
@@ -97,7 +98,6 @@ def test_configurations_are_compared(serial: str) -> None:
     assert keen["first_plateau"] < shy["first_plateau"]
 
 
-@pytest.mark.slow
 def test_more_processes_print_the_same_bytes(serial: str, runs: Path, configs: list[str]) -> None:
     ended = lrwatch("backtest", runs, *configs, "--jobs", "3", "--format", "json")
     assert ended.stdout == serial
@@ -164,7 +164,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         local.close()
 
 
-@pytest.mark.slow
 def test_a_dask_cluster_that_loses_a_worker_says_the_same(
     serial: str, runs: Path, configs: list[str], cluster: Cluster
 ) -> None:
@@ -189,7 +188,6 @@ def test_a_process_that_dies_is_an_error_and_no_silence(runs: Path, monkeypatch:
         backtest.backtest(logs, {"defaults": Config()}, pool)
 
 
-@pytest.mark.slow
 def test_the_table_is_for_people(runs: Path, configs: list[str]) -> None:
     ended = lrwatch("backtest", f"{runs}/*", *configs, "--jobs", "1")
     lines = ended.stdout.splitlines()
@@ -199,7 +197,6 @@ def test_the_table_is_for_people(runs: Path, configs: list[str]) -> None:
     assert "% of the run" in lines[-1]
 
 
-@pytest.mark.slow
 def test_what_cannot_be_read_is_told_and_the_rest_is_judged(runs: Path) -> None:
     ended = lrwatch("backtest", runs / "900" / "train.jsonl", runs / "900" / "model.bin", "--format", "json")
     assert ended.returncode == 0
@@ -209,7 +206,6 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_judged(runs: Path) -> None:
     assert records(ended.stdout, "summary")[0]["unread"] == 1
 
 
-@pytest.mark.slow
 def test_errors_have_their_codes(runs: Path, tmp_path: Path) -> None:
     config = tmp_path / "a.toml"
     config.write_text("[detect]\nhorizont = 3\n")
@@ -228,6 +224,5 @@ def test_errors_have_their_codes(runs: Path, tmp_path: Path) -> None:
     assert "a Dask scheduler" in ended.stderr
 
 
-@pytest.mark.slow
 def test_on_a_terminal_there_is_a_bar(runs: Path) -> None:
     assert b"4/4" in on_a_terminal("backtest", runs, "--jobs", "2")

@@ -12,6 +12,8 @@ import pytest
 from support.daemon_process import lrwatch
 from support.quadratic import Training
 
+pytestmark = pytest.mark.slow
+
 VERBS = [
     "init",
     "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "set", "undo", "strategy", "decay", "hold", "resume",
@@ -60,7 +62,6 @@ def test_every_verb_explains_itself() -> None:
     assert lrwatch("--version").stdout.startswith("lrwatch, version ")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("verb", [*VERBS, "config check", "config show", "config schema"])
 def test_help_of_a_verb_goes_to_standard_output_and_names_its_exit(verb: str) -> None:
     ended = lrwatch(*verb.split(), "--help")
@@ -71,7 +72,6 @@ def test_help_of_a_verb_goes_to_standard_output_and_names_its_exit(verb: str) ->
     assert ("--format" in ended.stdout) >= (verb in data)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -92,14 +92,12 @@ def test_a_command_line_that_cannot_be_understood_ends_with_2(arguments: list[st
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.slow
 def test_usage_that_only_the_program_can_judge_ends_with_2_and_one_line(log: Path, tmp_path: Path) -> None:
     one_line(lrwatch("run", "--state", tmp_path), 2, "at least one file, directory or glob")
     one_line(lrwatch("run", "--state", tmp_path, "--listen", "nowhere", log), 2, "HOST:PORT")
     one_line(lrwatch("read", log, "-o", tmp_path / "out.xls"), 2, ".parquet or .jsonl")
 
 
-@pytest.mark.slow
 def test_a_setting_that_is_not_understood_ends_with_3_whatever_the_verb(log: Path, tmp_path: Path) -> None:
     config = tmp_path / "lrwatch.toml"
     config.write_text("[policy]\nmin_scal = 1\n")
@@ -122,7 +120,6 @@ def test_a_setting_that_is_not_understood_ends_with_3_whatever_the_verb(log: Pat
 # ---- bad input ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -147,13 +144,11 @@ def test_what_is_no_log_ends_with_4_and_one_line(
     assert not (tmp_path / "x.html").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("verb", [["replay"], ["read"], ["report", "-o", "x.html"]])
 def test_a_directory_in_place_of_a_log_ends_with_4(tmp_path: Path, verb: list[str]) -> None:
     one_line(lrwatch(*verb, tmp_path, cwd=tmp_path), 4, str(tmp_path), "irectory")
 
 
-@pytest.mark.slow
 def test_a_log_without_a_loss_can_be_read_but_not_replayed_without_a_metric(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text("".join(f'{{"step": {i}, "reward": {i}}}\n' for i in range(50)))
@@ -163,14 +158,12 @@ def test_a_log_without_a_loss_can_be_read_but_not_replayed_without_a_metric(tmp_
     assert "reward" in lrwatch("read", path).stdout
 
 
-@pytest.mark.slow
 def test_where_no_state_is_the_verbs_that_look_at_it_end_with_4(tmp_path: Path) -> None:
     for verb in (["status"], ["journal"], ["explain", "a", "1"], ["hold", "a"], ["set", "a", "--scale", "0.5"]):
         one_line(lrwatch(*verb, "--state", tmp_path / "none"), 4, "the state of a daemon", "lrwatch run")
     assert not (tmp_path / "none").exists(), "looking at a state makes none"
 
 
-@pytest.mark.slow
 def test_an_unknown_run_or_entry_ends_with_4_and_names_those_that_are(state: Path) -> None:
     for verb in (["status", "trian"], ["journal", "trian"], ["explain", "trian", "1"], ["hold", "trian"]):
         one_line(lrwatch(*verb, "--state", state), 4, "'trian'", "Known are train.")
@@ -182,7 +175,6 @@ def test_without_a_daemon_nothing_can_be_asked(state: Path) -> None:
     one_line(lrwatch("hold", "train", "--state", state), 4, "a daemon that carries it out", "lrwatch run")
 
 
-@pytest.mark.slow
 def test_an_output_that_cannot_be_written_ends_with_4_and_one_line(log: Path, tmp_path: Path) -> None:
     one_line(lrwatch("report", log, "-o", tmp_path / "none" / "x.html"), 4, "x.html")
     one_line(lrwatch("read", log, "-o", tmp_path / "none" / "x.csv"), 4, "none")
@@ -193,7 +185,6 @@ def test_an_output_that_cannot_be_written_ends_with_4_and_one_line(log: Path, tm
     assert ended.stderr == "lrwatch: [Errno 28] No space left on device\n"
 
 
-@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(log: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -213,7 +204,6 @@ def _with_stdout(stdout: int, *arguments: str | Path) -> CompletedProcess[str]:
 # ---- data ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_replay_prints_the_events_of_the_contract(log: Path) -> None:
     ended = lrwatch("replay", log, "--format", "json")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -227,7 +217,6 @@ def test_replay_prints_the_events_of_the_contract(log: Path) -> None:
     assert all(isinstance(value, (int, float)) for value in finding["evidence"].values())
 
 
-@pytest.mark.slow
 def test_replay_for_people_is_a_table_and_its_summary_goes_to_standard_error(log: Path, tmp_path: Path) -> None:
     ended = lrwatch("replay", log)
     assert [line.split()[:2] for line in ended.stdout.splitlines()[1:]] == [
@@ -249,7 +238,6 @@ def test_replay_takes_several_files_and_numbers_json_does_not_have(log: Path, tm
     assert events[0]["kind"] == "nonfinite"
 
 
-@pytest.mark.slow
 def test_read_shows_counts_and_ends_and_gives_every_row_as_json_or_csv(log: Path, tmp_path: Path) -> None:
     ended = lrwatch("read", log)
     assert ended.stderr == f"{log}: format jsonl, 700 rows; steps are optimizer steps\n"
@@ -262,7 +250,6 @@ def test_read_shows_counts_and_ends_and_gives_every_row_as_json_or_csv(log: Path
     assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == rows
 
 
-@pytest.mark.slow
 def test_once_reads_what_is_there_and_the_next_time_only_what_came(tmp_path: Path) -> None:
     training = Training()
     log = tmp_path / "train.jsonl"
@@ -280,7 +267,6 @@ def test_once_reads_what_is_there_and_the_next_time_only_what_came(tmp_path: Pat
     one_line(missing, 4, "does not exist yet")
 
 
-@pytest.mark.slow
 def test_journal_status_and_explain_tell_the_same_story(state: Path, log: Path) -> None:
     journal = [
         json.loads(line) for line in lrwatch("journal", "--state", state, "--format", "json").stdout.splitlines()
@@ -320,7 +306,6 @@ def test_a_journal_that_somebody_changed_is_shown_and_ends_with_4(state: Path, t
     assert "entry 2 that does not fit" in ended.stderr
 
 
-@pytest.mark.slow
 def test_report_writes_a_page_of_a_file_and_of_a_run(state: Path, log: Path, tmp_path: Path) -> None:
     for subject in (str(log), "train"):
         ended = lrwatch("report", subject, "-o", tmp_path / "x.html", "--state", state)
@@ -331,7 +316,6 @@ def test_report_writes_a_page_of_a_file_and_of_a_run(state: Path, log: Path, tmp
         (tmp_path / "x.html").unlink()
 
 
-@pytest.mark.slow
 def test_a_run_is_reported_also_where_a_directory_is_called_like_it(state: Path, tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     arguments = ("report", "train", "-o", "x.html", "--state", state.absolute())
@@ -344,7 +328,6 @@ def test_a_run_is_reported_also_where_a_directory_is_called_like_it(state: Path,
 # ---- terminals ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_names_from_outside_move_no_cursor(tmp_path: Path) -> None:
     """Run, file and metric names with escape sequences, line ends, and characters that turn text around."""
     hostile = "\x1b[2J\x1b]0;owned\x07\u202e\u2066\x9b31m\r\nrm"
@@ -378,7 +361,6 @@ def test_names_from_outside_move_no_cursor(tmp_path: Path) -> None:
     assert "\\x1b[2J" in outputs[6].stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"FORCE_COLOR": "1", "TERM": "xterm-256color"}])
 def test_no_colours_where_nobody_looks(state: Path, log: Path, env: dict[str, str]) -> None:
     for command in (["status"], ["journal"], ["replay", log], ["--help"], ["nonsense"]):
@@ -387,7 +369,6 @@ def test_no_colours_where_nobody_looks(state: Path, log: Path, env: dict[str, st
         assert "\x1b" not in ended.stdout + ended.stderr
 
 
-@pytest.mark.slow
 def test_a_terminal_with_a_small_alphabet_is_no_error(tmp_path: Path) -> None:
     log = tmp_path / "Łoss.jsonl"
     log.write_text(Training().lines(20).replace("loss", "loss Ł"))

@@ -77,6 +77,7 @@ def test_read_writes_each_kind_of_table_with_the_same_rows(home: Path) -> None:
     assert len((home / "out.jsonl").read_text().splitlines()) == 30
 
 
+@pytest.mark.slow
 def test_parquet_without_its_library_says_what_to_install(home: Path) -> None:
     log = home / "train.jsonl"
     log.write_text(Training().lines(30))

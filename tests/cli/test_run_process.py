@@ -21,6 +21,8 @@ from support.waiting import eventually
 from lrwatch import attach
 from lrwatch.client import Client
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., DaemonProcess]
 
 # The contract gives two seconds; a test on a machine that is busy with others gives more.
@@ -58,7 +60,6 @@ def after_a_step(client: Client, check: Callable[[], bool]) -> bool:
     return check()
 
 
-@pytest.mark.slow
 def test_it_names_its_address_serves_and_ends_on_sigterm_with_its_state_saved(start: Start, log: Path) -> None:
     daemon = start(log)
     eventually(partial(has, daemon, "lrwatch_ingest_samples_total", 200.0), what="all samples")
@@ -81,7 +82,6 @@ def test_it_names_its_address_serves_and_ends_on_sigterm_with_its_state_saved(st
     eventually(partial(has, again, "lrwatch_ingest_samples_total", 200.0), what="the counts go on")
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_it_with_130_and_no_traceback(start: Start, log: Path) -> None:
     daemon = start(log)
     eventually(partial(has, daemon, "lrwatch_run_up", 1.0), what="a first turn")
@@ -96,7 +96,6 @@ def test_sigterm_right_behind_the_first_line_is_heard(start: Start, log: Path) -
     assert "Traceback" not in daemon.stderr
 
 
-@pytest.mark.slow
 def test_sigterm_in_the_middle_of_a_long_backlog_is_heard_and_what_was_read_is_saved(
     start: Start, tmp_path: Path
 ) -> None:
@@ -126,7 +125,6 @@ def test_what_is_missing_is_told_once_and_so_is_that_it_came(start: Start, tmp_p
     assert daemon.stderr.count("no file or directory matches this pattern yet") == 1
 
 
-@pytest.mark.slow
 def test_events_are_printed_as_they_come_for_people_and_for_programs(start: Start, tmp_path: Path) -> None:
     log = tmp_path / "train.jsonl"
     log.write_text(Training().lines(700))
@@ -142,7 +140,6 @@ def test_events_are_printed_as_they_come_for_people_and_for_programs(start: Star
     assert [(event["event"], event["id"]) for event in events] == [("command", 1), ("finding", 2)]
 
 
-@pytest.mark.slow
 def test_a_second_daemon_on_the_same_state_is_refused(start: Start, log: Path) -> None:
     daemon = start(log)
     eventually(partial(has, daemon, "lrwatch_run_up", 1.0), what="a first turn")
@@ -160,7 +157,6 @@ def test_an_address_in_use_is_refused_before_anything_is_read(tmp_path: Path, lo
     assert ended.stderr.startswith(f"lrwatch: {address}: expected an address that is free")
 
 
-@pytest.mark.slow
 def test_a_daemon_whose_output_nobody_reads_any_more_goes_on(tmp_path: Path, log: Path) -> None:
     state = tmp_path / "state"
     log.write_text(Training().lines(700))
@@ -184,7 +180,6 @@ def test_a_daemon_whose_output_nobody_reads_any_more_goes_on(tmp_path: Path, log
         process.wait()
 
 
-@pytest.mark.slow
 def test_operators_act_on_a_running_daemon_and_bounds_end_with_5(start: Start, tmp_path: Path, log: Path) -> None:
     daemon = start(log)
     eventually(partial(has, daemon, "lrwatch_run_up", 1.0), what="a first turn")

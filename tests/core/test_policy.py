@@ -328,6 +328,7 @@ def test_findings_go_on_whatever_the_strategy_is() -> None:
     assert all({"nonfinite", "divergence"} <= found for found in kinds.values())
 
 
+@pytest.mark.slow
 def test_what_a_stair_brought_is_measured_and_neither_learned_from_nor_taken_back() -> None:
     controller = Controller(strategy="step", every=3000, horizon=300)
     scatter = noise(8000)

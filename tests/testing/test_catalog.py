@@ -64,6 +64,7 @@ def test_the_mean_is_flat_from_the_stated_step_and_not_before(name: str) -> None
             assert since == 0 or short[since - 1] < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in HELD if CASES[name].null])
 @pytest.mark.parametrize(("n", "horizon"), [(None, None), (6000, 500.0), (20_000, 2000.0)])
 def test_a_healthy_mean_improves_as_required_over_every_horizon(

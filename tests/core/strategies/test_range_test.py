@@ -56,6 +56,7 @@ def falls_best_around(best: float, blows_up: float = math.inf) -> Callable[[floa
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [0, 7])
 def test_it_finds_the_steepest_scale_output_that_it_did_not_diverge_and_restores(late: int) -> None:
     commands, found = walk(falls_best_around(1.2), late=late)

@@ -242,6 +242,7 @@ def test_of_a_long_history_the_beginning_is_enough(document: str, indent: int | 
     assert JsonDocument.claims(data[:MAX_LINE_BYTES])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 @given(at=st.integers(0, 400), noise=st.binary(min_size=1, max_size=8))
 @settings(deadline=None, max_examples=30)

@@ -203,6 +203,7 @@ EVENTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(kinds=st.lists(EVENTS, min_size=1, max_size=6), order=st.lists(st.integers(0, 5), max_size=200), data=st.data())
 @settings(deadline=None, max_examples=60)
 def test_events_side_by_side_one_by_one_and_by_protobuf_are_the_same(
@@ -377,6 +378,7 @@ def test_flipped_bits_anywhere_raise_nothing_and_cost_no_more_than_their_records
     assert set(samples(whole)) <= {("loss", step, repr(float(step))) for step in range(400)}
 
 
+@pytest.mark.slow
 @given(contents=st.lists(st.binary(max_size=60), max_size=30), junk=st.binary(max_size=100))
 @settings(deadline=None)
 def test_any_bytes_in_records_or_outside_raise_nothing(contents: list[bytes], junk: bytes) -> None:

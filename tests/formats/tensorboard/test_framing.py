@@ -138,6 +138,7 @@ def test_the_next_header_is_found_where_it_is(before: bytes, at: int, length: in
     assert next_header(data, at) == (len(before) if at <= len(before) else None)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(deadline=None)
 def test_damage_of_any_kind_raises_nothing_and_the_cut_changes_nothing(data: st.DataObject) -> None:

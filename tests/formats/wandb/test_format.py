@@ -165,6 +165,7 @@ def test_a_record_is_placed_by_the_step_of_its_trainer_where_it_has_one() -> Non
     assert [step for step, _ in losses(within_epoch)] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @given(
     noise=st.binary(min_size=1, max_size=40),
     at=st.integers(0, len(LOG)),
