@@ -27,6 +27,8 @@ from bench.closed.trainings import REAL, Network, Networks
 from lrwatch.core.sample import Floats
 from lrwatch.demo.network import Network as DemoNetwork
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:

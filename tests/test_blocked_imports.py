@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import lrwatch
 
 BLOCK = """
@@ -85,6 +87,7 @@ print(*sorted(sys.modules))
     assert loaded & SLOW == set()
 
 
+@pytest.mark.slow
 def test_every_public_name_loads_on_use() -> None:
     script = """
 import lrwatch

@@ -44,6 +44,7 @@ def test_in_every_other_mode_the_scale_stays_1(mode: str) -> None:
     assert len(controller.commands) == (0 if mode == "observe" else 1)
 
 
+@pytest.mark.slow
 def test_the_first_metric_decides_and_findings_are_made_on_all_losses() -> None:
     controller = Controller(**OPTIONS, probe=False)
     for step in range(3000):
@@ -73,6 +74,7 @@ def test_an_option_that_does_not_exist_is_named_with_those_that_do() -> None:
         Controller(factor=2)
 
 
+@pytest.mark.slow
 def test_bounds_hold_whatever_the_values_are() -> None:
     rng = np.random.default_rng(0)
     n = 100_000

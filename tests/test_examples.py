@@ -62,6 +62,7 @@ def test_each_example_is_run_and_listed() -> None:
     assert set(listed) == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [example(name) for name in LAST_LINES])
 def test_the_example_runs_as_it_is(name: str, tmp_path: Path) -> None:
     lines = run(name, tmp_path)

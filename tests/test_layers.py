@@ -87,6 +87,7 @@ def faults(source: str, path: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_downward_only(path: Path) -> None:
     assert room_of(path) in RINGS, f"{path}: a room without a row in RINGS"

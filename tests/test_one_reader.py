@@ -197,6 +197,7 @@ def check(log: Path, fed: list[Batch]) -> Samples:
 # ---- the logs -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", FIXTURES, ids=lambda path: path.name)
 def test_all_ways_agree_on_a_log_of_a_real_trainer(
     log: Path, fed: list[Batch], monkeypatch: pytest.MonkeyPatch
@@ -205,6 +206,7 @@ def test_all_ways_agree_on_a_log_of_a_real_trainer(
     assert check(Path(log.name), fed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*MADE, *DATABASES])
 def test_all_ways_agree_on_each_kind_of_log(
     name: str, fed: list[Batch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -220,6 +222,7 @@ def test_all_ways_agree_on_each_kind_of_log(
     assert bool(found) == (name not in ("nothing.txt", "empty.log", "foreign.bin", "other.db"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED, reason=f"the collection of cases is not at {CASES}")
 @pytest.mark.parametrize("log", SHARED, ids=lambda path: path.name)
 def test_all_ways_agree_on_a_case_that_is_hard_to_read(

@@ -22,6 +22,8 @@ from support.waiting import eventually
 from lrwatch.config import Config
 from lrwatch.offline import backtest
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (900, 1300, 2000, 3000)
 
 

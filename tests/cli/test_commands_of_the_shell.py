@@ -12,6 +12,8 @@ import pytest
 from support.daemon_process import lrwatch
 from support.quadratic import Training
 
+pytestmark = pytest.mark.slow
+
 VERBS = [
     "init",
     "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "set", "undo", "strategy", "decay", "hold", "resume",

@@ -43,6 +43,7 @@ def test_lines_come_now_and_then_and_the_next_backlog_begins_at_nothing(capsys: 
     assert capsys.readouterr().err == "lrwatch: 25 % of 4.0 GiB read\n", "it has grown meanwhile"
 
 
+@pytest.mark.slow
 def test_once_tells_how_far_it_is(backlog: Path, tmp_path: Path) -> None:
     ended = lrwatch("run", backlog, "--once", "--state", tmp_path / "state")
     assert ended.returncode == 0, ended.stderr
@@ -51,6 +52,7 @@ def test_once_tells_how_far_it_is(backlog: Path, tmp_path: Path) -> None:
     assert "\x1b" not in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [["replay"], ["run", "--once"]])
 def test_on_a_terminal_there_is_a_bar(backlog: Path, tmp_path: Path, verb: list[str]) -> None:
     shown = on_a_terminal(*verb, backlog, env={"LRWATCH_DAEMON_STATE": str(tmp_path / "state")})

@@ -47,6 +47,7 @@ def proposed(directory: Path) -> dict[str, object]:
 # ---- read -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_read_says_what_the_steps_count_how_values_were_smoothed_and_where_it_begins_again(home: Path) -> None:
     log = home / "train.txt"
     log.write_text("".join(f'{{"epoch": {i % 6}, "loss": 1.5, "acc": 2}}\n' for i in range(12)))
@@ -62,6 +63,7 @@ def test_read_says_what_the_steps_count_how_values_were_smoothed_and_where_it_be
     assert next(line for line in lines if line.startswith("loss")).endswith("mean since the last one")
 
 
+@pytest.mark.slow
 def test_read_writes_each_kind_of_table_with_the_same_rows(home: Path) -> None:
     pd = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
@@ -75,6 +77,7 @@ def test_read_writes_each_kind_of_table_with_the_same_rows(home: Path) -> None:
     assert len((home / "out.jsonl").read_text().splitlines()) == 30
 
 
+@pytest.mark.slow
 def test_parquet_without_its_library_says_what_to_install(home: Path) -> None:
     log = home / "train.jsonl"
     log.write_text(Training().lines(30))
@@ -89,6 +92,7 @@ def test_parquet_without_its_library_says_what_to_install(home: Path) -> None:
     assert not (home / "out.parquet").exists()
 
 
+@pytest.mark.slow
 def test_explain_gives_a_reason_and_an_answer_for_a_log_that_gives_nothing(home: Path) -> None:
     log = home / "train.log"
     log.write_text("hello\n" + "".join(f"at {i} los: {i}.5\n" for i in range(20)))
@@ -105,6 +109,7 @@ def test_explain_gives_a_reason_and_an_answer_for_a_log_that_gives_nothing(home:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [b"", b"\0" * 100, bytes(range(256)) * 99, b"PK\x03\x04\x14", b"\x1f\x8b\x08broken"]
 )
@@ -116,6 +121,7 @@ def test_explain_ends_well_whatever_lies_in_the_file(home: Path, content: bytes)
     assert "watched would be: nothing." in ended.stdout
 
 
+@pytest.mark.slow
 def test_explain_looks_into_a_compressed_log_and_says_so(home: Path) -> None:
     packed = gzip.compress(b"".join(b"step %d loss %d.5\n" % (i, i) for i in range(5000)))
     (home / "train.log.gz").write_bytes(packed)
@@ -129,6 +135,7 @@ def test_explain_looks_into_a_compressed_log_and_says_so(home: Path) -> None:
     assert lrwatch("read", home / "train.log.gz").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_database_is_read_explained_and_proposed_whoever_wrote_it(home: Path) -> None:
     database = home / "mlflow.db"
     with closing(sqlite3.connect(database)) as opened, opened:
@@ -152,6 +159,7 @@ def test_a_database_is_read_explained_and_proposed_whoever_wrote_it(home: Path) 
     assert proposed(home)["paths"] in (["."], ["mlflow.db"])
 
 
+@pytest.mark.slow
 def test_explain_of_what_cannot_be_read_ends_with_4(home: Path) -> None:
     os.mkfifo(home / "pipe")
     for path in (home / "none", home, home / "pipe"):
@@ -163,6 +171,7 @@ def test_explain_of_what_cannot_be_read_ends_with_4(home: Path) -> None:
 # ---- init -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_init_writes_a_configuration_that_run_takes_and_documents_every_key(home: Path, tmp_path: Path) -> None:
     (home / "train.jsonl").write_text(Training().lines(300))
     (home / "notes.md").write_text("# what I tried\n")
@@ -184,6 +193,7 @@ def test_init_writes_a_configuration_that_run_takes_and_documents_every_key(home
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.slow
 def test_init_keeps_what_is_there_unless_it_is_forced(home: Path) -> None:
     (home / "train.jsonl").write_text(Training().lines(50))
     target = home / "lrwatch.toml"
@@ -199,6 +209,7 @@ def test_init_keeps_what_is_there_unless_it_is_forced(home: Path) -> None:
     assert sorted(path.name for path in home.iterdir()) == ["lrwatch.toml", "train.jsonl"]
 
 
+@pytest.mark.slow
 def test_init_without_a_log_says_what_it_looked_at_and_where_to_ask(home: Path) -> None:
     for path in (home, home / "none"):
         ended = lrwatch("init", path)
@@ -268,6 +279,7 @@ def test_hidden_files_and_what_lies_too_deep_are_left_alone(home: Path) -> None:
     assert "levels deep" in left_out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL_LOGS, reason=f"the collection of real logs is not at {REAL}")
 @pytest.mark.parametrize("log", REAL_LOGS, ids=[path.name for path in REAL_LOGS])
 def test_run_works_unchanged_with_what_init_writes_for_any_real_log(log: Path, home: Path, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from support.waiting import eventually
 from lrwatch import attach
 from lrwatch.client import Client
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., DaemonProcess]
 
 # The contract gives two seconds; a test on a machine that is busy with others gives more.

@@ -273,6 +273,7 @@ print(watch.state_dict()["step"], watch.dropped)
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 5001 - dropped
 
 
+@pytest.mark.slow
 def test_a_command_reaches_a_training_in_another_process(tmp_path: Path) -> None:
     script = """
 import sys, torch, lrwatch

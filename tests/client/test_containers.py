@@ -23,6 +23,7 @@ import lrwatch
 from lrwatch.client.torch_hooks import innermost
 
 
+@pytest.mark.slow
 def test_deepspeed_steps_one_group_after_another(pair: Any) -> None:
     base = build(0.1, 0.2)
     engine_optimizer = DeepSpeedZero(base)

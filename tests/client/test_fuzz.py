@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import get_args
 
+import pytest
 from support.hostile_commands import KINDS, assault
 
 from lrwatch.protocol import FaultCode, RejectionCode
 
 
+@pytest.mark.slow
 def test_twenty_thousand_hostile_commands_are_answered_or_counted_and_none_leaves_the_bounds() -> None:
     outcomes = assault(20_000, seed=1)
     assert outcomes["", "changes of the scale"] > 500

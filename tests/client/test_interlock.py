@@ -106,6 +106,7 @@ wild = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(files=st.lists(st.binary(max_size=200) | wild | numbers, max_size=12), ramp=st.integers(0, 4))
 def test_whatever_is_on_disk_the_scale_stays_in_bounds_and_moves_in_steps(

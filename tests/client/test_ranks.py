@@ -190,6 +190,7 @@ def same(logs: Sequence[list[float]]) -> bool:
     return all(log[:shortest] == logs[0][:shortest] for log in logs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "steps"),
     [
@@ -226,6 +227,7 @@ def test_all_ranks_use_the_same_learning_rates_whatever_happens_to_rank_0(
     assert not list(training.home.glob("not-for-rank-*")), "a rank other than 0 touched the disk"
 
 
+@pytest.mark.slow
 def test_a_command_counts_from_a_step_that_was_agreed_ahead_and_is_answered_when_it_has_come(
     job: Callable[..., Job],
 ) -> None:
@@ -253,6 +255,7 @@ def test_a_command_counts_from_a_step_that_was_agreed_ahead_and_is_answered_when
     assert set(ratios[2_002:]) == {0.5}
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_and_started_again_goes_on_alike_on_every_rank(job: Callable[..., Job]) -> None:
     chance = random.Random(7)
     training = job(2, steps=200_000, checkpoint_every=200)
@@ -303,6 +306,7 @@ def _checkpoints(home: Path) -> list[int]:
     return sorted(of_rank[0] & of_rank[1])
 
 
+@pytest.mark.slow
 def test_ranks_that_differ_take_no_command_and_say_so_once(job: Callable[..., Job]) -> None:
     training = job(2, steps=1_000, stray=5)
     training.start()
@@ -318,6 +322,7 @@ def test_ranks_that_differ_take_no_command_and_say_so_once(job: Callable[..., Jo
     assert last.status == "pending"
 
 
+@pytest.mark.slow
 def test_bounds_that_differ_between_the_ranks_are_told_at_once_and_to_all(tmp_path: Path) -> None:
     script = """
 import sys, torch.distributed as dist, lrwatch

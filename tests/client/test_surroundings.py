@@ -30,6 +30,7 @@ print(json.dumps({"longest": longest, "closing": time.monotonic() - began, "erro
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="injects faults with strace")
 @pytest.mark.parametrize(
     ("calls", "fault"),

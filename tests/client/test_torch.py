@@ -80,6 +80,7 @@ def drive(optimizer: Any, scheduler: Any, after: Callable[[int], None]) -> list[
     return list(optimizer.used)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*epoch parameter in `scheduler.step:UserWarning")
 @pytest.mark.parametrize("lr", ["float", "tensor", "shared"])
 @pytest.mark.parametrize("name", SCHEDULERS)

@@ -133,6 +133,7 @@ def scale_at(step: int) -> float:
     return next((scale for begin, scale in sorted(PLAN.items(), reverse=True) if begin <= step), 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lr", ["float", "tensor", "fused"])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -159,6 +159,7 @@ def test_a_baseline_that_is_lost_leaves_a_trial_of_unknown_effect() -> None:
         assert step(on_trial, event).effect_is_unknown
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(sorted(EXAMPLES.values(), key=repr)), max_size=30), st.sampled_from([None, Trial(1.0)]))
 @settings(max_examples=300, deadline=None)
 def test_whatever_happens_in_whatever_order_the_state_is_sound_and_survives_a_restart(

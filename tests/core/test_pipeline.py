@@ -84,6 +84,7 @@ def test_the_eventful_log_has_events_of_every_kind_that_samples_can_cause() -> N
     ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, N - 1), max_size=40), st.booleans(), st.booleans())
 @settings(max_examples=20, deadline=None)
 def test_how_the_log_is_cut_and_where_lrwatch_is_restarted_changes_nothing(
@@ -170,6 +171,7 @@ def test_an_acknowledgement_begins_a_phase_at_its_step_and_the_effect_is_measure
     assert {"nonfinite", "divergence", "command"} <= set(kinds(after))
 
 
+@pytest.mark.slow
 @given(
     st.integers(ASKED_AT + 1, APPLIED_AT + MAX_SAMPLES - 200),
     st.lists(st.integers(1, N - 1), max_size=8),

@@ -67,6 +67,7 @@ def play(log: Batch, options: PolicyOptions, cuts: list[int], *, restart: bool =
     return said
 
 
+@pytest.mark.slow
 @given(st.sampled_from(sorted(STRATEGIES)), st.lists(st.integers(1, N - 1), max_size=12), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_how_the_log_is_cut_and_where_lrwatch_is_restarted_changes_nothing(
@@ -84,6 +85,7 @@ def test_how_the_log_is_cut_and_where_lrwatch_is_restarted_changes_nothing(
     assert run.state() == whole.state()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_an_answer_that_comes_later_changes_nothing(strategy: str) -> None:
     """Answers come after a row each, or after ten: commands, phases and findings are the same."""
@@ -223,6 +225,7 @@ def test_rescue_asks_for_a_checkpoint_where_the_loss_is_no_number() -> None:
     assert (command.step, command.scale, command.cause, command.reload) == (500, 0.5, "rescue", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["advise", "cut"])
 def test_overfitting_is_answered_as_the_setting_says(setting: str) -> None:
     controller = Controller(overfitting=setting, first_cut=0.0)
@@ -242,6 +245,7 @@ def straight(scale: float, gone: float, faster: bool) -> float:
     return gone + (scale if faster else min(scale, 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faster", [True, False])
 def test_a_rate_that_may_be_too_low_is_tried_higher_and_kept_only_where_that_is_better(faster: bool) -> None:
     controller = Controller(
@@ -273,6 +277,7 @@ def test_without_leave_a_rate_that_may_be_too_low_is_only_reported() -> None:
 # ---- quorum -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quorum", "val_improves", "cuts"), [(1, True, True), (2, True, False), (2, False, True)])
 def test_with_a_quorum_both_losses_must_agree(quorum: int, val_improves: bool, cuts: bool) -> None:
     run = Pipeline(DETECT, PolicyOptions(mode="auto", first_cut=0.02, quorum=quorum))
@@ -289,6 +294,7 @@ def test_with_a_quorum_a_loss_of_which_nothing_is_known_does_not_agree() -> None
 # ---- guards, whatever comes ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_whatever_the_values_are_the_guards_hold(strategy: str) -> None:
     rng = np.random.default_rng(1)
@@ -309,6 +315,7 @@ def test_whatever_the_values_are_the_guards_hold(strategy: str) -> None:
     assert len(controller.commands) <= options.max_commands
 
 
+@pytest.mark.slow
 def test_findings_go_on_whatever_the_strategy_is() -> None:
     kinds = {
         strategy: {
@@ -321,6 +328,7 @@ def test_findings_go_on_whatever_the_strategy_is() -> None:
     assert all({"nonfinite", "divergence"} <= found for found in kinds.values())
 
 
+@pytest.mark.slow
 def test_what_a_stair_brought_is_measured_and_neither_learned_from_nor_taken_back() -> None:
     controller = Controller(strategy="step", every=3000, horizon=300)
     scatter = noise(8000)

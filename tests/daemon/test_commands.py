@@ -82,6 +82,7 @@ def course(rig: Any, *, restarting: bool) -> list[dict[str, Any]]:
     return list(rig.events())
 
 
+@pytest.mark.slow
 def test_the_whole_course_of_a_run_is_the_same_when_the_daemon_restarts_at_every_look(make_rig: Make) -> None:
     calm = course(make_rig(policy__mode="auto"), restarting=False)
     commands = [event["generation"] for event in calm if event["event"] == "command"]

@@ -196,6 +196,7 @@ def running() -> Iterator[Callable[[Daemon, Waker], Sink]]:
         assert not thread.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("poll_seconds", "hints"), [(0.02, False), (3600.0, True), (0.02, True)])
 def test_polling_and_hints_find_the_same(
     tmp_path: Path, store: Store, running: Any, poll_seconds: float, hints: bool

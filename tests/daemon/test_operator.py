@@ -188,6 +188,7 @@ def test_the_decay_of_wsd_begins_on_request(auto: Any) -> None:
     assert not auto.ask("decay")["done"]
 
 
+@pytest.mark.slow
 def test_a_range_test_runs_on_the_live_run_is_journalled_and_restores_the_scale(auto: Any) -> None:
     assert follow(auto, "range_test", length=240)["done"]
     while not auto.events("range_test"):
@@ -201,6 +202,7 @@ def test_a_range_test_runs_on_the_live_run_is_journalled_and_restores_the_scale(
     assert auto.run.status(0.0).strategy == "observe"
 
 
+@pytest.mark.slow
 def test_where_the_trainer_has_narrower_bounds_a_range_test_ends_there_and_restores_the_scale(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto", policy__strategy="observe", policy__max_scale=4.0)
     rig.attach()  # its own bound is 1

@@ -65,6 +65,7 @@ def test_the_log_of_these_tests_is_worth_it(truth: list[dict[str, Any]]) -> None
         assert wanted in found, found
 
 
+@pytest.mark.slow
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.integers(0, len(LOG)), max_size=12),
@@ -179,6 +180,7 @@ def test_a_run_that_falls_silent_is_found_stalled_once_and_again_after_it_went_o
     store.close()
 
 
+@pytest.mark.slow
 def test_a_log_that_is_not_understood_says_so_once_it_is_large_enough_to_tell(make_rig: Callable[..., Any]) -> None:
     rig = make_rig()
     rig.log.write_bytes(b"nothing of any use\n" * 80_000)

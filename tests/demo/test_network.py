@@ -32,6 +32,7 @@ def test_a_step_goes_along_the_gradient_of_the_loss() -> None:
     assert loss - network.loss(x, y) == pytest.approx(predicted, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_data_is_the_same_for_the_same_seed_and_validated_on_the_truth() -> None:
     one, again, other = data.make(0), data.make(0), data.make(1)
     assert np.array_equal(one.y, again.y)
@@ -40,6 +41,7 @@ def test_the_data_is_the_same_for_the_same_seed_and_validated_on_the_truth() -> 
     assert float(one.y.var()) == pytest.approx(1.0 + data.NOISE**2, rel=0.05)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_for_the_same_seed_and_its_log_is_understood() -> None:
     logs = [io.StringIO(), io.StringIO()]
     losses = [train(Network(LR), 40, log) for log in logs]

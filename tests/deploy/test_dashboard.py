@@ -147,6 +147,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         exporter.close()
 
 
+@pytest.mark.slow
 @by_where
 def test_a_query_has_data(watched: Watched, query: Query) -> None:
     assert watched.answer(query) or query.where in MAY_BE_EMPTY
@@ -232,6 +233,7 @@ def test_the_state_is_one_number_for_the_run(watched: Watched) -> None:
     assert answer["value"][1] == "0"
 
 
+@pytest.mark.slow
 def test_the_table_names_metric_mode_strategy_and_version(watched: Watched) -> None:
     (query,) = (q for q in QUERIES if q.where == "Run and daemon A")
     (row,) = watched.answer(query)

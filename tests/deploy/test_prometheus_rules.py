@@ -44,6 +44,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["check", "rules", "rules.yml"], ["check", "config", "prometheus.yml"],
                                      ["test", "rules", "rules_test.yml"]], ids=" ".join)  # fmt: skip
 def test_promtool_is_content(command: list[str]) -> None:
@@ -70,6 +71,7 @@ def group_of(rule: dict[str, Any]) -> str:
     return str(name)
 
 
+@pytest.mark.slow
 @each_rule
 def test_an_alert_is_tested_firing_and_not_firing_with_its_text(rule: dict[str, Any]) -> None:
     cases: Counter[bool] = Counter()

@@ -17,6 +17,8 @@ import pytest
 from support.prometheus_server import JOB, Query, Watched, dashboard_queries, prometheus
 from support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "grafana/dashboards/run.json").read_text(encoding="utf-8"))
 QUERIES = dashboard_queries(DASHBOARD)

@@ -27,6 +27,8 @@ from support.waiting import eventually
 
 from lrwatch.control.directory import ControlDirectory
 
+pytestmark = pytest.mark.slow
+
 # Steps of a piece, and pieces: the learning rate is turned down four times in them.
 PIECE = 40
 PIECES = 45

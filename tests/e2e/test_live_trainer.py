@@ -14,7 +14,10 @@ from support.waiting import eventually
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 
-pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real logs are not there: {REAL}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not REAL.is_dir(), reason=f"the real logs are not there: {REAL}"),
+]
 
 # The metric that INDEX.csv calls train, by file, and how many pieces the log is written in.
 LOGS = {

@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.daemon_process import lrwatch
 from support.event_files import event, scalar
+
+pytestmark = pytest.mark.slow
 
 LINES = "".join(f"step {i} of the training: loss {'nan' if i == 700 else 2.5 - i / 1000}\n" for i in range(1000))
 

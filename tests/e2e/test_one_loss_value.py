@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from urllib.request import urlopen
 
+import pytest
 from support.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 # An ordinary PyTorch loop: a linear model under noise, which reaches its noise floor within some hundred steps. It ends
 # when a smaller rate has been in force for a while. A hook of its own records the rate that the optimizer steps with.
@@ -18,6 +21,7 @@ TRAINER = """
 import json, sys, time
 import torch
 import lrwatch
+import pytest
 
 home = sys.argv[1]
 torch.manual_seed(0)

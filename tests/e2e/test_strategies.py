@@ -20,6 +20,8 @@ from lrwatch.config import load
 from lrwatch.daemon.loop import Daemon
 from lrwatch.store import Entry, Store
 
+pytestmark = pytest.mark.slow
+
 # Steps between two looks of the daemon, and how long a test waits for what it expects.
 CHUNK = 10
 PATIENCE_SECONDS = 60.0

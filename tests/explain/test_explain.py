@@ -102,6 +102,7 @@ def test_a_file_that_is_no_log_is_found_what_it_is(data: bytes, advice: str) -> 
     assert advice in found.advice
 
 
+@pytest.mark.slow
 def test_of_a_long_log_the_beginning_and_the_end_are_looked_at() -> None:
     lines = b"".join(b"step=%d loss=%d.5\n" % (i, i) for i in range(HEAD_LINES + TAIL_LINES + 5000))
     found = explained(lines)
@@ -110,6 +111,7 @@ def test_of_a_long_log_the_beginning_and_the_end_are_looked_at() -> None:
     assert found.metrics[0].samples == HEAD_LINES + TAIL_LINES
 
 
+@pytest.mark.slow
 def test_the_lines_at_the_end_of_a_long_log_have_no_numbers() -> None:
     lines = b"".join(b"step=%d loss=%d.5%s\n" % (i, i, b" " * 200) for i in range(HEAD_LINES))
     found = explained(lines + b"x" * END_BYTES + b"\n" + lines + b"killed\n")

@@ -195,6 +195,7 @@ runs = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(runs, max_size=4))
 def test_whatever_the_runs_are_called_the_exposition_can_be_read_back(some: list[RunStatus]) -> None:

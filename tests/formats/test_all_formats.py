@@ -42,6 +42,7 @@ def test_a_restart_at_any_byte_gives_the_same_samples(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 @every_format
 @given(at=st.lists(st.integers(0, 600), max_size=12), repeat=st.integers(1, 3))
 @settings(deadline=None)
@@ -50,6 +51,7 @@ def test_any_chunking_gives_the_same_samples(name: str, at: list[int], repeat: i
     assert samples(feed(by_name(name), cut(log, at))) == samples(feed(by_name(name), [log]))
 
 
+@pytest.mark.slow
 @every_format
 @given(data=st.data())
 @settings(deadline=None)
@@ -60,6 +62,7 @@ def test_any_lines_in_any_chunking_give_the_same_samples(name: str, data: st.Dat
     assert samples(feed(by_name(name), cut(log, at))) == samples(feed(by_name(name), [log]))
 
 
+@pytest.mark.slow
 @every_format
 @given(log=st.binary(max_size=300), at=st.lists(st.integers(0, 300), max_size=6))
 @settings(max_examples=300, deadline=None)
@@ -69,6 +72,7 @@ def test_any_bytes_give_samples_or_counted_errors_in_any_chunking(name: str, log
     assert sum(b.lines for b in whole) <= log.count(b"\n") + log.count(b"\r") + log.count(b"\b") + 1
 
 
+@pytest.mark.slow
 @every_format
 @given(at=st.integers(0, 600), noise=st.binary(min_size=1, max_size=8))
 @settings(deadline=None)
@@ -130,6 +134,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @every_format_of_lines
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
 @pytest.mark.timeout(20)

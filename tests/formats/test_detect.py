@@ -18,6 +18,7 @@ def test_each_log_is_told_by_its_content(expected: str) -> None:
     assert name(detect(LOGS[expected])) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expected", LOGS)
 def test_the_answer_never_changes_while_the_log_grows(expected: str) -> None:
     log = LOGS[expected]
@@ -53,5 +54,6 @@ def test_at_the_end_of_a_log_the_numbers_in_it_are_evidence_enough() -> None:
     assert detect(b"", final=True) is None
 
 
+@pytest.mark.slow
 def test_after_a_long_head_without_evidence_it_is_taken_for_text() -> None:
     assert name(detect(b"noise without numbers\n" * (HEAD_BYTES // 20))) == "text"

@@ -76,6 +76,7 @@ def test_every_covered_kind_of_log_is_in_the_collection() -> None:
     assert {truth.file.partition("/")[0] for truth in TRUTHS} == set(COVERED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [0, 7, 200])
 @pytest.mark.parametrize("file", sorted({truth.file for truth in TRUTHS}))
 def test_a_real_log_gives_what_an_independent_reader_found(file: str, pieces: int) -> None:

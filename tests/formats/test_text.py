@@ -89,12 +89,14 @@ def test_output_of_many_trainers_fed_byte_by_byte_with_a_restart_each_time_gives
     assert samples(feed(Text(), [OUTPUT[i : i + 1] for i in range(len(OUTPUT))], restart=True)) == whole
 
 
+@pytest.mark.slow
 @given(at=st.lists(st.integers(0, len(OUTPUT)), max_size=12))
 @settings(deadline=None)
 def test_output_of_many_trainers_in_any_chunking_gives_the_same_samples(at: list[int]) -> None:
     assert samples(feed(Text(), cut(OUTPUT, at))) == samples(feed(Text(), [OUTPUT]))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(deadline=None, max_examples=200)
 def test_lines_of_many_trainers_in_any_order_and_chunking_give_the_same_samples(data: st.DataObject) -> None:
@@ -133,6 +135,7 @@ DAMAGE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", LOGS_OF_TRAINERS, ids=lambda log: log.stem)
 def test_a_damaged_log_gives_the_same_samples_in_any_chunking(log: Path) -> None:
     rng = random.Random(log.name)

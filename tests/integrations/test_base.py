@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from lrwatch.client.adapter import Adapter, LearningRates
@@ -43,6 +44,7 @@ def test_the_options_of_the_script_override_those_of_the_framework(tmp_path: Pat
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_second_training_closes_the_first_client_and_continues_from_a_state(tmp_path: Path) -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=0.1)

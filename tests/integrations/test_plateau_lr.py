@@ -37,6 +37,7 @@ def rates(optimizer: torch.optim.Optimizer) -> list[float]:
     return [float(group["lr"]) for group in optimizer.param_groups]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_it_decides_as_the_controller_does_and_scales_every_group(make: Make) -> None:
     optimizer = made(make)
@@ -58,6 +59,7 @@ def test_it_decides_as_the_controller_does_and_scales_every_group(make: Make) ->
     assert scheduler.effects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [100, 1500, 3000])
 def test_a_resumed_training_goes_on_as_if_nothing_had_been(at: int) -> None:
     whole, losses = made(OPTIMIZERS["SGD"]), []

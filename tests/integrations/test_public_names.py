@@ -46,6 +46,7 @@ print("one")
     assert run(statement + check) == "one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_both_names_are_one_module(name: str) -> None:
     if is_installed(name):

@@ -67,6 +67,7 @@ def test_nul_bytes_behind_a_member_are_padding(log: Path) -> None:
     assert read(log) == (LOG + LOG, {})
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_log_that_breaks_off_gives_what_there_is(log: Path, compress: Callable[[bytes], bytes]) -> None:
     noise = b"".join(os.urandom(60).hex().encode() + b"\n" for _ in range(30_000))  # several blocks of bzip2

@@ -170,6 +170,7 @@ rows = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(first=rows, common=st.integers(0, 60), second=rows, data=st.data())
 @settings(deadline=None)
 def test_neither_the_cuts_nor_restarts_between_them_change_what_passes(

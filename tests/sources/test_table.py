@@ -150,6 +150,7 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> Non
         read_log(pipe)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the collection of real logs is not here")
 def test_every_real_log_gives_a_table() -> None:
     for file in sorted(REAL.glob("*/*")):

@@ -64,6 +64,7 @@ def test_the_mean_is_flat_from_the_stated_step_and_not_before(name: str) -> None
             assert since == 0 or short[since - 1] < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in HELD if CASES[name].null])
 @pytest.mark.parametrize(("n", "horizon"), [(None, None), (6000, 500.0), (20_000, 2000.0)])
 def test_a_healthy_mean_improves_as_required_over_every_horizon(
@@ -186,6 +187,7 @@ def test_a_log_as_json_lines_says_the_same() -> None:
                 assert [record["time"] for record in rows] == series.times.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HELD)
 def test_what_lrwatch_finds_is_right_and_complete(name: str) -> None:
     for seed in range(1) if name == "a million values" else SEEDS:

@@ -114,6 +114,7 @@ def test_a_detector_that_keeps_every_promise_passes() -> None:
     check_detector(Falls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detector", "complaint"),
     [

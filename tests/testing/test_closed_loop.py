@@ -19,6 +19,7 @@ def fixed(shape: Callable[[float], float], rate: float = 1.0) -> Callable[[int],
     return lambda i: rate * shape(i / STEPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_a_rate_that_falls_beats_one_that_does_not_and_hindsight_beats_both(problem: str) -> None:
     make = PROBLEMS[problem]

@@ -33,6 +33,7 @@ def test_every_kind_of_finding_has_one_detector() -> None:
     assert sorted(detector.KIND for detector in REGISTRY) == sorted(KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", REGISTRY, ids=lambda detector: detector.KIND)
 def test_a_detector_keeps_its_promises(detector: type[Detector[Any]]) -> None:
     check_detector(detector, OPTIONS.get(detector.KIND, DEFAULTS))

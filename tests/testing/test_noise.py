@@ -51,6 +51,7 @@ def test_an_autoregression_has_its_correlation_at_every_lag(correlation: float) 
         assert alike(values, lag) == pytest.approx(correlation**lag, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.9, 0.99, 0.999])
 def test_an_autoregression_is_stationary_from_the_first_value_on(correlation: float) -> None:
     runs = np.array([drawn(autoregression(correlation), 50, seed) for seed in range(2000)])

@@ -67,6 +67,7 @@ def test_what_is_not_overfitting_stays_silent(name: str) -> None:
         assert run(STAYS_SILENT[name] + noise(seed)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gauss", "t3", "lognormal", "ar"])
 def test_healthy_runs_stay_silent_whatever_the_noise(kind: str) -> None:
     alarms = sum(len(run(HEALTHY + noise(seed, kind))) for seed in range(20))

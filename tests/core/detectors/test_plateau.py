@@ -40,6 +40,7 @@ def trends(detector: PlateauDetector, steps: Ints, values: Floats) -> list[Trend
     return [output for output in run(detector, steps, values) if isinstance(output, Trend)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES)
 def test_a_plateau_is_found_after_it_began_and_not_before(noise: str) -> None:
     for seed in SEEDS:
@@ -50,6 +51,7 @@ def test_a_plateau_is_found_after_it_began_and_not_before(noise: str) -> None:
         assert 4000 < steps[0] < N
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("sd", [0.02, 0.5])
 def test_a_line_that_improves_half_more_than_was_asked_is_no_plateau(noise: str, sd: float) -> None:
@@ -59,6 +61,7 @@ def test_a_line_that_improves_half_more_than_was_asked_is_no_plateau(noise: str,
         assert found(ABSOLUTE, truth.values) == []
 
 
+@pytest.mark.slow
 def test_a_curve_that_flattens_slowly_is_no_plateau_before_it_did() -> None:
     for seed in SEEDS:
         truth = curve(exponential(30_000, 3000), "gauss", 0.05, seed, horizon=HORIZON, delta=0.1, relative=False)
@@ -68,6 +71,7 @@ def test_a_curve_that_flattens_slowly_is_no_plateau_before_it_did() -> None:
         assert steps[0] >= truth.flat_from
 
 
+@pytest.mark.slow
 def test_with_the_defaults_a_power_law_is_never_a_plateau_and_its_end_is() -> None:
     for seed in SEEDS:
         healthy = curve(power_law(30_000), "gauss", 0.1, seed, horizon=HORIZON, delta=0.005)
@@ -98,6 +102,7 @@ def test_a_metric_that_gets_worse_is_a_plateau_too() -> None:
     assert len(found(ABSOLUTE, line(N, -0.001))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [10, 100])
 def test_the_horizon_counts_steps_whatever_the_distance_of_the_values(gap: int) -> None:
     values = curve(hinge(N, 4000), "gauss", 0.1, 2, horizon=HORIZON, delta=0.1).values
@@ -183,6 +188,7 @@ def test_the_evidence_is_in_the_finding() -> None:
     assert "0.1 was asked for" in finding.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [DetectOptions(), DetectOptions(horizon=200, min_improvement=0.1, relative=False, direction="max")],

@@ -39,6 +39,7 @@ def share(tops: list[float], bound: float) -> float:
     return float(np.mean(np.array(tops) >= math.log(bound)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["gauss", "t3", "lognormal"])
 def test_without_a_rise_one_process_hardly_ever_reaches_its_bound(noise: str) -> None:
     rng = np.random.default_rng(0)

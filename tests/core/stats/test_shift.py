@@ -45,6 +45,7 @@ def test_a_level_that_is_worse_at_once_and_stays_is_accepted_a_few_groups_later(
         assert AT + CONFIRM * GROUP <= at < AT + (CONFIRM + 2) * GROUP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NOISES)
 def test_noise_of_any_kind_has_none(kind: str) -> None:
     for seed in range(5):

@@ -103,6 +103,7 @@ def margins(kind: str, n: int, per_block: int, before: bool) -> tuple[Floats, li
     return np.array([slope.per_block for slope in slopes]), slopes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "per_block"), [("gauss", 1), ("t3", 4), ("lognormal", 4), ("ar", 16), ("ema", 16)])
 @pytest.mark.parametrize("before", [False, True])
 def test_the_sharp_reading_has_more_degrees_of_freedom_and_errs_hardly_more_often(

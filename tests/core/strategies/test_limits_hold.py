@@ -36,6 +36,7 @@ METRICS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_commands_and_scale_stay_within_the_guards(metric: str) -> None:
     options = PolicyOptions(mode="auto")

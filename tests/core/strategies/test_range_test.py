@@ -56,6 +56,7 @@ def falls_best_around(best: float, blows_up: float = math.inf) -> Callable[[floa
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [0, 7])
 def test_it_finds_the_steepest_scale_output_that_it_did_not_diverge_and_restores(late: int) -> None:
     commands, found = walk(falls_best_around(1.2), late=late)
@@ -129,6 +130,7 @@ def test_the_valley_is_in_the_middle_of_the_longest_descent_with_gaps_allowed() 
 # ---- in a run -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_is_tested_while_it_goes_on_and_the_strategy_before_goes_on_after_it() -> None:
     controller = Controller(max_scale=8.0, max_commands=40, strategy="step", every=10_000)
     loss = falls_best_around(1.0, blows_up=4.0)

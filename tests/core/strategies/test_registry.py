@@ -38,6 +38,7 @@ def _named(value: ast.expr) -> bool:
     return isinstance(value, ast.Attribute) and value.attr == "strategy"
 
 
+@pytest.mark.slow
 def test_nothing_but_the_registry_asks_which_strategy_it_is() -> None:
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

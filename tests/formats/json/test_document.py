@@ -226,6 +226,7 @@ def test_lines_settings_and_text_are_not_claimed(head: bytes) -> None:
     assert not JsonDocument.claims(head)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("document", ["trainer_state", "sacred", "keras", "list"])
 def test_of_a_long_history_the_beginning_is_enough(document: str, indent: int | None) -> None:
@@ -241,6 +242,7 @@ def test_of_a_long_history_the_beginning_is_enough(document: str, indent: int | 
     assert JsonDocument.claims(data[:MAX_LINE_BYTES])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 @given(at=st.integers(0, 400), noise=st.binary(min_size=1, max_size=8))
 @settings(deadline=None, max_examples=30)
@@ -255,6 +257,7 @@ def test_damaged_bytes_raise_nothing_and_are_counted(document: bytes, at: int, n
     assert set(batch.errors) <= {"not a JSON document", "not a record"}
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),

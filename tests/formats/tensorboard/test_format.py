@@ -203,6 +203,7 @@ EVENTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(kinds=st.lists(EVENTS, min_size=1, max_size=6), order=st.lists(st.integers(0, 5), max_size=200), data=st.data())
 @settings(deadline=None, max_examples=60)
 def test_events_side_by_side_one_by_one_and_by_protobuf_are_the_same(
@@ -231,6 +232,7 @@ def many(make: Callable[[int], bytes], count: int = 400) -> tuple[bytes, list[by
     return b"".join(records), records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -265,6 +267,7 @@ def test_a_message_cut_anywhere_is_malformed_where_protobuf_says_so() -> None:
         assert (samples(batches), errors(batches)) == ([], {NO_EVENT: 1} if malformed else {})
 
 
+@pytest.mark.slow
 @given(flips=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=4))
 @settings(deadline=None)
 def test_damaged_messages_whose_checksum_holds_are_read_side_by_side_as_each_by_itself(
@@ -354,6 +357,7 @@ def test_a_log_torn_at_any_byte_gives_its_whole_events_and_goes_on() -> None:
         assert len(values([batch, rest], "loss")) == 6
 
 
+@pytest.mark.slow
 @given(
     flips=st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 255)), min_size=1, max_size=5),
     at=st.lists(st.integers(0, 20_000), max_size=6),
@@ -374,6 +378,7 @@ def test_flipped_bits_anywhere_raise_nothing_and_cost_no_more_than_their_records
     assert set(samples(whole)) <= {("loss", step, repr(float(step))) for step in range(400)}
 
 
+@pytest.mark.slow
 @given(contents=st.lists(st.binary(max_size=60), max_size=30), junk=st.binary(max_size=100))
 @settings(deadline=None)
 def test_any_bytes_in_records_or_outside_raise_nothing(contents: list[bytes], junk: bytes) -> None:
@@ -416,6 +421,7 @@ def truths() -> list[tuple[str, str, int, list[tuple[int, float]]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not truths(), reason=f"the collection of real logs is not at {REAL}")
 def test_real_files_give_what_an_independent_reader_found() -> None:
     for file, tag, count, ends in truths():

@@ -88,6 +88,7 @@ def test_a_damaged_record_with_rubbish_behind_it_counts_once() -> None:
         assert read(chunks) == ([b"first"], {DAMAGED: 1}, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rubbish", [b"\0", b"y", b"\0\0\0\0\0\1\0"])
 def test_damage_without_end_is_given_up_and_counted_once_and_the_next_record_is_found(rubbish: bytes) -> None:
     data = A + rubbish * (3_000_000 // len(rubbish)) + B + C
@@ -114,6 +115,7 @@ def test_a_long_record_that_ends_early_is_counted_when_nothing_will_follow() -> 
     assert read([A + header(5_000_000) + b"x" * 100_000]) == ([b"first"], {UNFINISHED: 1}, 0)
 
 
+@pytest.mark.slow
 def test_the_longest_record_that_is_looked_into_is_whole_in_one_read() -> None:
     longest = random.Random(3).randbytes(MAX_RECORD_BYTES)
     data = A + record(longest) + B
@@ -136,6 +138,7 @@ def test_the_next_header_is_found_where_it_is(before: bytes, at: int, length: in
     assert next_header(data, at) == (len(before) if at <= len(before) else None)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(deadline=None)
 def test_damage_of_any_kind_raises_nothing_and_the_cut_changes_nothing(data: st.DataObject) -> None:
@@ -150,6 +153,7 @@ def test_damage_of_any_kind_raises_nothing_and_the_cut_changes_nothing(data: st.
     assert set(whole[0]) <= {b"first", b"the second", b""}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "log",

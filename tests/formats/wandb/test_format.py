@@ -82,6 +82,7 @@ def test_records_over_several_blocks_are_put_together() -> None:
     assert losses(framed(losses_of(3, 0, 5 * BLOCK))) == [(i, i / 4) for i in range(3)]
 
 
+@pytest.mark.slow
 @given(at=st.lists(st.integers(0, len(LOG)), max_size=12), restart=st.booleans())
 @settings(deadline=None)
 def test_any_chunking_and_any_restart_give_the_same_samples(at: list[int], restart: bool) -> None:
@@ -164,6 +165,7 @@ def test_a_record_is_placed_by_the_step_of_its_trainer_where_it_has_one() -> Non
     assert [step for step, _ in losses(within_epoch)] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @given(
     noise=st.binary(min_size=1, max_size=40),
     at=st.integers(0, len(LOG)),

@@ -20,7 +20,10 @@ from lrwatch.report import ReportData, write
 from lrwatch.report.page.template import asset
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed"),
+]
 
 # Starting a browser on a loaded machine takes a while.
 BROWSER_SECONDS = 120

@@ -263,6 +263,7 @@ def test_a_million_values_fit_into_a_small_page() -> None:
     assert len(source.encode()) < MAX_BYTES / 5
 
 
+@pytest.mark.slow
 def test_the_worst_run_still_fits_into_a_megabyte() -> None:
     rng = np.random.default_rng(0)
     steps = np.tile(np.arange(50_000), 16)
@@ -283,6 +284,7 @@ def test_the_worst_run_still_fits_into_a_megabyte() -> None:
     assert "Not drawn, for want of room: m6, m7, m8, lr4, lr5." in page.words
 
 
+@pytest.mark.slow
 def test_the_page_appears_whole_or_not_at_all(full_run: ReportData, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
     write(full_run, target)
