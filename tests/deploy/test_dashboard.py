@@ -25,6 +25,9 @@ from lrwatch.core.events import Verdict
 from lrwatch.export import Exporter
 from lrwatch.export.metrics import METRICS
 
+# A Prometheus of its own takes seconds to start.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "grafana/dashboards/run.json").read_text(encoding="utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
