@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from support.quadratic import Training
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import EXPIRES_AFTER_STEPS, Reconciler
-from lrwatch.protocol import Desired, Observed, decode_desired
+from lrwatch.protocol import Desired, Observed, decode_desired, replace
 
 Make = Callable[..., Any]
 
