@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,6 +60,10 @@ def serial(runs: Path, configs: list[str]) -> str:
     return ended.stdout
 
 
+# What a slow machine prints meanwhile.
+PROGRESS = re.compile(r"lrwatch: \d+ of \d+ replays done.*")
+
+
 def records(printed: str, event: str) -> list[dict[str, Any]]:
     """The JSON objects of one kind."""
     return [record for record in map(json.loads, printed.splitlines()) if record["event"] == event]
@@ -101,7 +106,7 @@ def test_configurations_are_compared(serial: str) -> None:
 def test_more_processes_print_the_same_bytes(serial: str, runs: Path, configs: list[str]) -> None:
     ended = lrwatch("backtest", runs, *configs, "--jobs", "3", "--format", "json")
     assert ended.stdout == serial
-    assert ended.stderr == ""
+    assert [line for line in ended.stderr.splitlines() if not PROGRESS.fullmatch(line)] == []
 
 
 class Cluster:

@@ -124,7 +124,7 @@ def test_the_report_is_the_file_of_the_option(demo: Demo) -> None:
     assert "without lrwatch" in page
     assert "<svg" in page
     assert 'class="expected"' in page, "going on is drawn beside what came"
-    assert "What the changes brought" in page
+    assert "Effects of the changes" in page
 
 
 def test_the_status_of_its_state_says_first_whether_the_newest_command_helped(demo: Demo) -> None:

@@ -40,7 +40,7 @@ MOST_DELAY = 0.03
 
 TRAINER = """
 import sys
-from quadratic import Training
+from support.quadratic import Training
 import lrwatch
 
 training = Training()

@@ -69,23 +69,6 @@ def test_both_names_are_one_module_in_whichever_way_it_is_imported(statement: st
     one_module("lightgbm", statement)
 
 
-@pytest.mark.frameworks
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("torch", "optax")])
-def test_a_callback_is_pickled_under_a_name_that_loads_again(name: str) -> None:
-    if not is_installed(name):
-        pytest.skip(f"{name} is not installed")
-    script = f"""
-import pickle
-from lrwatch.{name} import LrwatchCallback
-first = LrwatchCallback("control", max_scale=2.0)
-again = pickle.loads(pickle.dumps(first))
-assert type(again) is LrwatchCallback and again.watch is None
-assert again._arguments == first._arguments
-print(type(again).__module__)
-"""
-    assert run(script) == f"lrwatch.integrations.{name}"
-
-
 def test_no_other_name_is_made_up() -> None:
     assert importlib.util.find_spec("lrwatch.nonsense") is None
     assert importlib.util.find_spec("lrwatch._base") is None

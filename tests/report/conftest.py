@@ -8,7 +8,7 @@ import pytest
 from lrwatch.core.events import Command, Counterfactual, Effect, Finding, Phase, as_json
 from lrwatch.report import MetricCurve, ReportData
 
-# The loss goes on to about 0.43, where the line before the first cut is said to give 0.49.
+# The loss continues to about 0.43, where the line before the first cut gives 0.49.
 LINE = Counterfactual(
     since=2004, before=0.482, before_error=0.002, expected=0.49, expected_error=0.009, came=0.43, came_error=0.003
 )

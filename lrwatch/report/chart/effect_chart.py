@@ -191,7 +191,7 @@ def _ends(one: DrawableEffect, y: ChartAxis) -> list[str]:
     middle, half = (measured + expected) / 2, max(abs(measured - expected), APART) / 2
     below = 1 if measured >= expected else -1  # of two equal levels, the measured one is named below
     measured_at, expected_at = _alike(line.came, line.expected)
-    labels = ((f"measured {measured_at}", middle + below * half, f"measured-name {one.css}"),
+    labels = ((f"actual {measured_at}", middle + below * half, f"measured-name {one.css}"),
               (f"expected {expected_at}", middle - below * half, "expected-name"))  # fmt: skip
     mark = f'<path class="measured {one.css}" d="M0 {low:.1f}V{high:.1f}"/><circle class="measured {one.css}" cy="{measured:.1f}" r="4.5"/>'
     return [at(1.0, mark + "".join(f'<text class="{css}" x="10" y="{h + 4:.1f}">{t}</text>' for t, h, css in labels))]

@@ -29,13 +29,13 @@ def test_extremes_and_counts_survive_at_their_own_steps(values: list[float], gap
     assert int(rows.finite.sum()) == int(finite.sum())
     assert int(rows.nonfinite.sum()) == int((~finite).sum())
     if finite.any():
-        seen = rows.finite > 0
-        assert rows.low[seen].min() == given_values[finite].min()
-        assert rows.high[seen].max() == given_values[finite].max()
+        filled = rows.finite > 0
+        assert rows.low[filled].min() == given_values[finite].min()
+        assert rows.high[filled].max() == given_values[finite].max()
         pairs = set(zip(steps[finite].tolist(), given_values[finite].tolist(), strict=True))
-        assert set(zip(rows.low_step[seen].tolist(), rows.low[seen].tolist(), strict=True)) <= pairs
-        assert set(zip(rows.high_step[seen].tolist(), rows.high[seen].tolist(), strict=True)) <= pairs
-        assert np.all((rows.low[seen] <= rows.median[seen]) & (rows.median[seen] <= rows.high[seen]))
+        assert set(zip(rows.low_step[filled].tolist(), rows.low[filled].tolist(), strict=True)) <= pairs
+        assert set(zip(rows.high_step[filled].tolist(), rows.high[filled].tolist(), strict=True)) <= pairs
+        assert np.all((rows.low[filled] <= rows.median[filled]) & (rows.median[filled] <= rows.high[filled]))
 
 
 def test_one_spike_in_a_million_values_stays_as_high_as_it_is() -> None:

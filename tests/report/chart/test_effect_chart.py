@@ -89,7 +89,7 @@ def test_a_close_up_says_what_came_of_the_change(gain: float, margin: float, css
 
     assert f'<b class="{css}">{words}</span>' in picture
     assert f'<circle class="measured {css}"' in picture
-    assert ">measured 1.900<" in picture
+    assert ">actual 1.900<" in picture
     assert ">expected 2.000<" in picture
     assert ">scale 0.5<" in picture
     assert '<a class="mark" href="#change-1" aria-label="change 1">1</a>' in picture
@@ -169,7 +169,7 @@ def test_a_negative_level_has_a_true_minus_sign() -> None:
     data = run(cut(), effect(before=-2.0, expected=-2.0, came=-1.9))
     mirrored = (dataclasses.replace(data.curves[0], values=-data.curves[0].values),)
 
-    assert f"measured {MINUS}1.900<" in render(dataclasses.replace(data, curves=mirrored))
+    assert f"actual {MINUS}1.900<" in render(dataclasses.replace(data, curves=mirrored))
 
 
 def test_of_many_effects_the_first_are_drawn_close_by() -> None:

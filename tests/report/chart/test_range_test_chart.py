@@ -29,8 +29,8 @@ MESSAGE = "5 of 6 scales were tried; it fell fastest at 0.4; scale 1 is restored
 
 
 def result(step: int = 1700, **other: Any) -> dict[str, Any]:
-    told = RangeTest(step, SCALES, LEVELS, 0.4, 0.2, 3.2, MESSAGE)
-    return as_json(dataclasses.replace(told, **other), "r")
+    event = RangeTest(step, SCALES, LEVELS, 0.4, 0.2, 3.2, MESSAGE)
+    return as_json(dataclasses.replace(event, **other), "r")
 
 
 def sweep(
@@ -186,8 +186,8 @@ def test_the_learning_rate_at_scale_1_is_known_if_it_was_one(
 
     assert only(data).rate == (None if expected is None else pytest.approx(expected))
     (picture,) = pictures(render(data))
-    said = "As learning rates, at 0.1 for scale 1: steepest at 0.04, valley at 0.02, diverges at 0.32."
-    assert (said in picture) == (">rate</text>" in picture) == (expected is not None)
+    words = "As learning rates, at 0.1 for scale 1: steepest at 0.04, valley at 0.02, diverges at 0.32."
+    assert (words in picture) == (">rate</text>" in picture) == (expected is not None)
 
 
 def test_a_test_that_could_not_begin_is_told_in_words() -> None:

@@ -50,8 +50,8 @@ def cosine(begin: int = 2000, count: int = 16, **more: Any) -> Events:
 
 def follow(step: int, strategy: str, *, done: bool = True, **numbers: int) -> dict[str, Any]:
     argument = json.dumps({"strategy": strategy, "every": 0, "length": 0} | numbers)
-    told = {"verb": "strategy", "argument": argument, "actor": "anna", "done": done, "message": "so be it"}
-    return {"event": "operator", "run": "r", "step": step, **told}
+    fields = {"verb": "strategy", "argument": argument, "actor": "anna", "done": done, "message": "so be it"}
+    return {"event": "operator", "run": "r", "step": step, **fields}
 
 
 def run(*events: dict[str, Any]) -> ReportData:
@@ -95,14 +95,14 @@ def test_few_steps_of_a_schedule_are_told_one_by_one() -> None:
 
 
 def test_the_answers_to_a_series_are_counted() -> None:
-    def said(*events: dict[str, Any]) -> str:
+    def counted(*events: dict[str, Any]) -> str:
         (one,) = group_commands(lr_changes(events), events)
         return answers_in_words(one)
 
     events = cosine(count=5)
-    assert said(*events) == "all 5"
+    assert counted(*events) == "all 5"
     refused = {"event": "rejected", "step": 9, "scale": events[0]["scale"], "code": "held"}
-    assert said(events[0], refused, *events[3:-2]) == "3, 1 refused, 1 without an answer"
+    assert counted(events[0], refused, *events[3:-2]) == "3, 1 refused, 1 without an answer"
 
 
 def test_the_table_has_one_row_that_unfolds() -> None:

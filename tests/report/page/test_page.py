@@ -24,8 +24,8 @@ HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&\x0
 
 
 def operator(step: int, verb: str, argument: str = "", *, done: bool = True, message: str = "") -> dict[str, object]:
-    told = {"verb": verb, "argument": argument, "actor": "anna", "done": done, "message": message}
-    return {"event": "operator", "run": "r", "step": step, **told}
+    fields = {"verb": verb, "argument": argument, "actor": "anna", "done": done, "message": message}
+    return {"event": "operator", "run": "r", "step": step, **fields}
 
 
 def simple(values: Floats | list[float], **fields: object) -> ReportData:
@@ -115,14 +115,14 @@ def test_the_tables_hold_every_change_and_finding(full_run: ReportData) -> None:
 
 def test_what_operators_did_is_told_with_what_came_of_it(full_run: ReportData) -> None:
     follow = '{"strategy": "range_test", "every": 0, "length": 1200}'
-    told = [
+    actions = [
         operator(10, "strategy", follow, message="range_test decides from step 10 on"),
         operator(20, "strategy", "nonsense", done=False, message="it is none"),
         operator(30, "set", "0.5", message="scale 0.5 is on its way"),
         operator(40, "decay", message="the decay begins"),
     ]
 
-    page = Page(render(dataclasses.replace(full_run, events=tuple(told))))
+    page = Page(render(dataclasses.replace(full_run, events=tuple(actions))))
 
     assert page.tables[-1][1:] == [
         ["10", "anna", "strategy range test, length 1,200", "range_test decides from step 10 on"],
@@ -184,7 +184,7 @@ def test_the_numbers_for_the_script_are_numbers(full_run: ReportData) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "words"),
     [
         ([], "There is nothing to draw."),
         ([float("nan")] * 100, "100 of 100 values of loss are NaN or infinite."),
@@ -197,10 +197,10 @@ def test_the_numbers_for_the_script_are_numbers(full_run: ReportData) -> None:
         ([float("inf"), 1.0, float("-inf")], "2 of 3 values of loss are NaN or infinite, shown as ticks"),
     ],
 )
-def test_odd_curves_give_a_page_that_says_so(values: list[float], said: str) -> None:
+def test_odd_curves_give_a_page_that_says_so(values: list[float], words: str) -> None:
     page = Page(render(simple(values)))
 
-    assert said in page.words
+    assert words in page.words
     assert "No changes." in page.words
     numbers = [v for _, a, _ in page.elements for k, v in a.items() if k in ("d", "x", "y", "viewbox", "height")]
     assert not [v for v in numbers if "nan" in v or "inf" in v]
@@ -289,12 +289,12 @@ def test_the_page_appears_whole_or_not_at_all(full_run: ReportData, tmp_path: Pa
     target = tmp_path / "report.html"
     write(full_run, target)
     whole = target.read_text("utf-8")
-    seen: set[str] = set()
+    versions: set[str] = set()
     done = threading.Event()
 
     def read_on() -> None:
         while not done.is_set():
-            seen.add(target.read_text("utf-8"))
+            versions.add(target.read_text("utf-8"))
 
     reader = threading.Thread(target=read_on)
     reader.start()
@@ -304,7 +304,7 @@ def test_the_page_appears_whole_or_not_at_all(full_run: ReportData, tmp_path: Pa
     reader.join()
 
     assert whole == render(full_run)
-    assert seen <= {whole}
+    assert versions <= {whole}
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
