@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
 
-# The core of it: no browser, no ranks, no long processes. Under a minute on two cores.
+# The core of `make test` in under a minute on two cores: no browser, no ranks, no long processes.
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not frameworks'
 
