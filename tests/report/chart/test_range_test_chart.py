@@ -29,8 +29,8 @@ MESSAGE = "5 of 6 scales were tried; it fell fastest at 0.4; scale 1 is restored
 
 
 def result(step: int = 1700, **other: Any) -> dict[str, Any]:
-    told = RangeTest(step, SCALES, LEVELS, 0.4, 0.2, 3.2, MESSAGE)
-    return as_json(dataclasses.replace(told, **other), "r")
+    event = RangeTest(step, SCALES, LEVELS, 0.4, 0.2, 3.2, MESSAGE)
+    return as_json(dataclasses.replace(event, **other), "r")
 
 
 def sweep(

@@ -50,8 +50,8 @@ def cosine(begin: int = 2000, count: int = 16, **more: Any) -> Events:
 
 def follow(step: int, strategy: str, *, done: bool = True, **numbers: int) -> dict[str, Any]:
     argument = json.dumps({"strategy": strategy, "every": 0, "length": 0} | numbers)
-    told = {"verb": "strategy", "argument": argument, "actor": "anna", "done": done, "message": "so be it"}
-    return {"event": "operator", "run": "r", "step": step, **told}
+    event = {"verb": "strategy", "argument": argument, "actor": "anna", "done": done, "message": "so be it"}
+    return {"event": "operator", "run": "r", "step": step, **event}
 
 
 def run(*events: dict[str, Any]) -> ReportData:

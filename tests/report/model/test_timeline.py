@@ -81,8 +81,8 @@ def test_an_answer_or_an_effect_without_a_command_has_a_row_of_its_own() -> None
 
 
 def operator(step: int, verb: str, argument: str = "", *, done: bool = True) -> dict[str, Any]:
-    told = {"verb": verb, "argument": argument, "actor": "anna", "done": done, "message": "so be it"}
-    return {"event": "operator", "run": "r", "step": step, **told}
+    event = {"verb": verb, "argument": argument, "actor": "anna", "done": done, "message": "so be it"}
+    return {"event": "operator", "run": "r", "step": step, **event}
 
 
 def test_what_an_operator_set_is_told_as_asked_for_by_the_operator() -> None:
@@ -161,7 +161,7 @@ def test_a_change_is_taken_back_once_even_in_two_steps_and_not_by_what_was_refus
 
 def test_the_line_of_an_effect_is_read_whole_or_not_at_all() -> None:
     line = Counterfactual(12, 1.0, 0.1, 0.9, 0.1, 0.8, 0.1)
-    told = as_json(Effect(30, 0.5, 0.1, 0.0, 0.2, "", line), "r")
+    event = as_json(Effect(30, 0.5, 0.1, 0.0, 0.2, "", line), "r")
     odd: list[dict[str, Any]] = [
         {"came": None},
         {"came": "NaN"},
@@ -170,11 +170,11 @@ def test_the_line_of_an_effect_is_read_whole_or_not_at_all() -> None:
         {"since": -(10**300)},
     ]
 
-    (row,) = lr_changes([told])
+    (row,) = lr_changes([event])
     assert row.effect is not None
     assert (row.effect.line, row.effect.step) == (line, 30)
     for fields in odd:
-        (row,) = lr_changes([{**told, **fields}])
+        (row,) = lr_changes([{**event, **fields}])
         assert row.effect is not None
         assert row.effect.line is None
 

@@ -24,8 +24,8 @@ HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>\"'&\x0
 
 
 def operator(step: int, verb: str, argument: str = "", *, done: bool = True, message: str = "") -> dict[str, object]:
-    told = {"verb": verb, "argument": argument, "actor": "anna", "done": done, "message": message}
-    return {"event": "operator", "run": "r", "step": step, **told}
+    event = {"verb": verb, "argument": argument, "actor": "anna", "done": done, "message": message}
+    return {"event": "operator", "run": "r", "step": step, **event}
 
 
 def simple(values: Floats | list[float], **fields: object) -> ReportData:
@@ -40,14 +40,14 @@ def test_the_page_allows_its_own_style_and_script_and_nothing_else(full_run: Rep
     policy = page.all("meta")[1]
     assert policy["http-equiv"] == "Content-Security-Policy"
     rules = dict(rule.strip().split(" ", 1) for rule in policy["content"].split(";"))
-    digests = {
+    pages = {
         tag: "'sha256-" + base64.b64encode(hashlib.sha256(page.raw[tag][-1].encode()).digest()).decode() + "'"
         for tag in ("style", "script")
     }
     assert rules == {
         "default-src": "'none'",
-        "style-src": digests["style"],
-        "script-src": digests["script"],
+        "style-src": pages["style"],
+        "script-src": pages["script"],
         "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",
@@ -115,14 +115,14 @@ def test_the_tables_hold_every_change_and_finding(full_run: ReportData) -> None:
 
 def test_what_operators_did_is_told_with_what_came_of_it(full_run: ReportData) -> None:
     follow = '{"strategy": "range_test", "every": 0, "length": 1200}'
-    told = [
+    events = [
         operator(10, "strategy", follow, message="range_test decides from step 10 on"),
         operator(20, "strategy", "nonsense", done=False, message="it is none"),
         operator(30, "set", "0.5", message="scale 0.5 is on its way"),
         operator(40, "decay", message="the decay begins"),
     ]
 
-    page = Page(render(dataclasses.replace(full_run, events=tuple(told))))
+    page = Page(render(dataclasses.replace(full_run, events=tuple(events))))
 
     assert page.tables[-1][1:] == [
         ["10", "anna", "strategy range test, length 1,200", "range_test decides from step 10 on"],
@@ -287,12 +287,12 @@ def test_the_page_appears_whole_or_not_at_all(full_run: ReportData, tmp_path: Pa
     target = tmp_path / "report.html"
     write(full_run, target)
     whole = target.read_text("utf-8")
-    seen: set[str] = set()
+    pages: set[str] = set()
     done = threading.Event()
 
     def read_on() -> None:
         while not done.is_set():
-            seen.add(target.read_text("utf-8"))
+            pages.add(target.read_text("utf-8"))
 
     reader = threading.Thread(target=read_on)
     reader.start()
@@ -302,7 +302,7 @@ def test_the_page_appears_whole_or_not_at_all(full_run: ReportData, tmp_path: Pa
     reader.join()
 
     assert whole == render(full_run)
-    assert seen <= {whole}
+    assert pages <= {whole}
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
