@@ -40,14 +40,14 @@ def test_the_page_allows_its_own_style_and_script_and_nothing_else(full_run: Rep
     policy = page.all("meta")[1]
     assert policy["http-equiv"] == "Content-Security-Policy"
     rules = dict(rule.strip().split(" ", 1) for rule in policy["content"].split(";"))
-    pages = {
+    digests = {
         tag: "'sha256-" + base64.b64encode(hashlib.sha256(page.raw[tag][-1].encode()).digest()).decode() + "'"
         for tag in ("style", "script")
     }
     assert rules == {
         "default-src": "'none'",
-        "style-src": pages["style"],
-        "script-src": pages["script"],
+        "style-src": digests["style"],
+        "script-src": digests["script"],
         "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",
