@@ -255,7 +255,7 @@ def test_torchs_rule_at_its_defaults_cuts_to_a_tenth_after_eleven_means_that_are
 
 def test_lrwatch_decides_as_a_user_has_it_who_sets_nothing() -> None:
     (plan,) = controllers.ours([0.25], [9])
-    update, watch = plan.make(), controllers.Watched(1.0).controller
+    update, watch = plan.make(), controllers.LrwatchController(1.0).controller
     for step in range(3000):
         assert update(step, _noisy(step)) == 0.25 * watch.update(step, _noisy(step))
     assert watch.commands

@@ -73,15 +73,15 @@ def _steps_without_decrease(window: list[float], limit: float) -> int:
     """The rule as it is described: back from the newest value, the farthest at which a decrease is not sure."""
     from scipy.stats import norm
 
-    count, kept = 0, []
+    count, smallest = 0, []
     for steps, value in enumerate(reversed(window), 1):
         if value <= limit:
-            kept.append(value)
-        if len(kept) > 2:
-            x = np.arange(len(kept)) - (len(kept) - 1) / 2
-            slope = x @ kept / (x @ x)
-            rest = np.array(kept) - np.mean(kept) - slope * x
-            error = np.sqrt(rest @ rest / (len(kept) - 2) / (x @ x))
+            smallest.append(value)
+        if len(smallest) > 2:
+            x = np.arange(len(smallest)) - (len(smallest) - 1) / 2
+            slope = x @ smallest / (x @ x)
+            rest = np.array(smallest) - np.mean(smallest) - slope * x
+            error = np.sqrt(rest @ rest / (len(smallest) - 2) / (x @ x))
             if norm.cdf(slope / error) < counters.DECREASING:  # backwards in time, so a decrease is a rise
                 count = steps
     return count
@@ -146,9 +146,9 @@ def test_who_never_fires_misses_all_and_is_never_wrong(result: run.Result) -> No
 
 def test_fewer_false_alarms_are_never_asked_to_be_faster_than_more(result: run.Result) -> None:
     for settings in result.figures.values():
-        kept = [settings[name] for name in score.frontier(settings)]
-        assert kept == sorted(kept, key=lambda figures: figures.false)
-        assert kept == sorted(kept, key=lambda figures: -figures.delay50)
+        frontier = [settings[name] for name in score.frontier(settings)]
+        assert frontier == sorted(frontier, key=lambda figures: figures.false)
+        assert frontier == sorted(frontier, key=lambda figures: -figures.delay50)
         best = score.strictest(settings, 0.05)
         assert best is None or settings[best].false <= 0.05
 

@@ -247,11 +247,11 @@ def test_a_metric_file_of_mlflow_has_its_name_by_a_relative_path_too(
 def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A pipe in the place of standard input: where to write."""
     out, into = os.pipe()
-    kept = os.dup(0)
+    saved = os.dup(0)
     os.dup2(out, 0)
     yield into
-    os.dup2(kept, 0)
-    os.close(kept)
+    os.dup2(saved, 0)
+    os.close(saved)
     os.close(out)
 
 

@@ -35,7 +35,7 @@ def scheduled(shape: Callable[[float], float], rate: float, steps: int) -> Updat
     return lambda step, _loss: rate * shape((step + 1) / steps)
 
 
-class Watched:
+class LrwatchController:
     """`lrwatch.Controller`, at its defaults."""
 
     def __init__(self, rate: float, **options: Any) -> None:
@@ -121,4 +121,4 @@ def peers(rates: Sequence[float], reads: Sequence[int], short: bool = False) -> 
 
 def ours(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
     """lrwatch, from each start rate."""
-    return [Plan(LRWATCH, "", rate, tuple(reads), partial(Watched, rate)) for rate in rates]
+    return [Plan(LRWATCH, "", rate, tuple(reads), partial(LrwatchController, rate)) for rate in rates]

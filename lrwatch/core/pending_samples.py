@@ -54,8 +54,10 @@ class PendingSamples:
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> PendingSamples:
         """Return the samples whose `state` this is."""
-        kept = cls()
-        kept._rows = state["rows"]
+        restored = cls()
+        restored._rows = state["rows"]
         for name, samples in state["samples"].items():
-            kept._samples[name] = deque(((row, step, float(value)) for row, step, value in samples), maxlen=MAX_SAMPLES)
-        return kept
+            restored._samples[name] = deque(
+                ((row, step, float(value)) for row, step, value in samples), maxlen=MAX_SAMPLES
+            )
+        return restored

@@ -1,1 +1,1 @@
-"""`lrwatch demo`: a real, small training with the daemon beside it, against the same training without lrwatch."""
+"""`lrwatch demo`: a real, small training with the daemon beside it, compared with the same training without lrwatch."""

@@ -1,8 +1,8 @@
 """The demo's data: a regression problem drawn from a fixed seed, with enough noise that training has a noise floor.
 
-A teacher network of random weights maps 8 inputs to 4 outputs, scaled to unit variance. The student trains on these outputs
-plus noise of the same variance. Validation uses the outputs without noise, so the validation loss is the squared distance to
-the truth and has no irreducible part.
+A teacher network with random weights maps 8 inputs to 4 outputs, scaled to unit variance. The student trains on these
+outputs plus noise of the same variance. Validation uses the outputs without noise, so the validation loss is the
+squared distance to the truth and has no irreducible part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Floats32 = npt.NDArray[np.float32]
 
 INPUTS, TEACHER_WIDTH, OUTPUTS = 8, 8, 4
 
-# Enough that a demo uses each sample a few times only: the limit is the noise floor, not overfitting.
+# The demo uses each sample only a few times: the limit is the noise floor, not overfitting.
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 400_000, 8_000
 
 # Standard deviation of the noise on the training targets; that of the targets is 1.

@@ -12,10 +12,10 @@ HIDDEN = (32, 32)
 
 
 class Network:
-    """Layers of ReLU units, linear on top, under the mean squared error.
+    """ReLU layers with a linear output layer, trained on the mean squared error.
 
     Attributes:
-        lr: The learning rate of the next step.
+        lr: Learning rate of the next step.
     """
 
     def __init__(self, lr: float, momentum: float = 0.9, seed: int = 0) -> None:
@@ -31,7 +31,7 @@ class Network:
         self._velocity = [np.zeros_like(w) for w in self._weights]
 
     def step(self, x: Floats32, y: Floats32) -> float:
-        """Take one step of SGD with momentum on a batch. Return the mean squared error of the batch before the step."""
+        """Take one step of SGD with momentum, and return the mean squared error of the batch before the step."""
         activations, output = self._forward(x)
         delta = output - y
         loss = float(np.mean(delta * delta))

@@ -1,4 +1,4 @@
-"""The course of the demo: two trainings, the daemon beside one of them, and the comparison of their results."""
+"""Run of the demo: two trainings, the daemon beside one of them, and the comparison of their results."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def run_demo(seconds: float, listen: str, report: Path | None) -> int:
     """Run the demo and print its results.
 
     Args:
-        seconds: Duration of the trainings. Their number of steps is fixed, because the learning rate was swept for it.
+        seconds: Duration of the trainings. The number of steps is fixed, because the learning rate was swept for it.
         listen: Address of `/metrics`, HOST:PORT.
-        report: File for the report; a temporary one unless given.
+        report: File for the report; a temporary file unless given.
 
     Returns:
         The exit code: 1 if the run was not improved or a command was not acknowledged.
@@ -76,7 +76,7 @@ def run_demo(seconds: float, listen: str, report: Path | None) -> int:
     try:
         _watch(daemon, exporter, trainers, steps)
         _check(trainers, home)
-        daemon.read_all()  # what the trainers wrote last
+        daemon.read_all()  # the last lines of the trainers
         exporter.publish(daemon.snapshot())
         name = next(iter(daemon.runs))
         data = of_run(name, store, config)
@@ -115,7 +115,7 @@ def _start(log: Path, steps: int, pace: float, errors: Path, control: Path | Non
 
 
 def _watch(daemon: Daemon, exporter: Exporter, trainers: Iterable[subprocess.Popen[bytes]], steps: int) -> None:
-    """Let the daemon run until the trainers are done, with a progress bar."""
+    """Run the daemon until the trainers end, with a progress bar."""
     waker = Waker(POLL_SECONDS)
 
     def wait_for_the_end() -> None:
@@ -178,7 +178,7 @@ def _print(entries: Iterable[Entry], with_lrwatch: float, without: float) -> int
 
 
 def answer_in_words(change: LrChange) -> str:
-    """Say how the trainer answered a command."""
+    """Return the trainer's answer to a command in words."""
     match change.answer:
         case "acknowledged":
             return f"acknowledged at step {change.answer_step}"
@@ -189,7 +189,7 @@ def answer_in_words(change: LrChange) -> str:
 
 
 def effect_of(change: LrChange) -> str:
-    """Say whether a command helped, and the two levels that show it."""
+    """Return in words whether a command helped, with the two levels that show it."""
     effect = change.effect
     if effect is None:
         reason = "it takes a change back" if change.cause == "restore" else "too few samples followed it"

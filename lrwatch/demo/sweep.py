@@ -1,4 +1,4 @@
-"""The sweep that chose the learning rate of the demo: the best constant one over the number of steps of the demo.
+"""Sweep that chose the learning rate of the demo: the best constant rate for the number of steps of the demo.
 
 `python -m lrwatch.demo.sweep` prints the table; `LR` is the rate with the lowest mean.
 """

@@ -1,4 +1,4 @@
-"""The demo's training script: an ordinary training loop with lrwatch attached, in a process of its own."""
+"""Training script of the demo: an ordinary training loop with lrwatch attached, in a separate process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.05
 
 
 class Pace:
-    """Limits a loop to a number of steps a second since its creation; 0 sets no limit."""
+    """Pace limit of a loop: steps a second since the creation of the object; 0 sets no limit."""
 
     def __init__(self, steps_a_second: float) -> None:
         self._steps_a_second = steps_a_second
@@ -41,11 +41,11 @@ def train(
     """Train and write a log.
 
     Args:
-        network: The network, trained in place.
+        network: Network, trained in place.
         steps: Number of steps.
         log: File of the log.
         seed: Seed of data and batches.
-        after_step: Called with the number of each step, from 1, once it is done.
+        after_step: Called with the number of each completed step, from 1.
 
     Returns:
         The final validation loss.
@@ -71,7 +71,7 @@ def train(
 
 
 def main() -> None:
-    """`python -m lrwatch.demo.trainer`."""
+    """Run the script, `python -m lrwatch.demo.trainer`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--lr", type=float, required=True)

@@ -107,7 +107,7 @@ def read(
     reader = LogReader(Path(path), format)
     must_be_readable(path)
     reading = Reading()
-    kept: dict[bool, set[str]] = {True: set(), False: set()}
+    included: dict[bool, set[str]] = {True: set(), False: set()}
     left_out: set[str] = set()
     limit, size = (HEAD_BYTES + 1 if only_beginning else CHUNK_BYTES), 0
     while (size < limit or not only_beginning) and (given := reader.read(final=True, limit=limit)) is not None:
@@ -118,7 +118,7 @@ def read(
         reading.errors.update(batch.errors)
         reading.smoothing.update(batch.smoothing)
         if batch.rows:
-            reading.batches.append(_bounded(batch, kept, left_out))
+            reading.batches.append(_bounded(batch, included, left_out))
     reader.close()
     reading.format, reading.problem = reader.format, reader.tail.problem
     reading.errors.update(reader.tail.errors)
@@ -126,10 +126,10 @@ def read(
     return reading
 
 
-def _bounded(batch: Batch, kept: dict[bool, set[str]], left_out: set[str]) -> Batch:
+def _bounded(batch: Batch, included: dict[bool, set[str]], left_out: set[str]) -> Batch:
     """Return the batch without the metrics beyond MAX_COLUMNS."""
     for name in batch.columns:
-        names = kept[role(name) in _ESSENTIAL]
+        names = included[role(name) in _ESSENTIAL]
         if name not in names:
             (names if len(names) < MAX_COLUMNS else left_out).add(name)
     if left_out.isdisjoint(batch.columns):

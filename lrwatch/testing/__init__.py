@@ -1,4 +1,4 @@
-"""Helpers for tests of code that builds on lrwatch: curves with known truth, conformance checks, a clock to set."""
+"""Helpers for tests of code that builds on lrwatch: curves with known truth, conformance checks, a settable clock."""
 
 from lrwatch.testing.checks import check_detector
 from lrwatch.testing.clock import FakeClock

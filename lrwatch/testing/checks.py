@@ -1,4 +1,4 @@
-"""What every detector promises, as one check: `check_detector` raises AssertionError with the promise that was broken."""
+"""Conformance check for detectors: `check_detector` raises AssertionError with the promise that was broken."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from lrwatch.core.events import Finding
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Floats
 
-# Values of a test input; enough for the detectors' windows to fill, and for the check to take a second or two.
+# Number of values of a test input: enough to fill the detectors' windows; the check takes a second or two.
 LENGTH = 1000
 
-# A long input, which must not make the state larger than a detector's MAX_STATE_BYTES.
+# Number of values of the long input, during which the state must stay below a detector's MAX_STATE_BYTES.
 LONG = 20_000
 
-# A detector of pairs gets every fifth value of an input: a run has few pairs. Odd, so that alternations stay.
+# A detector of pairs gets every fifth value of an input: a run has few pairs. Odd, to preserve alternations.
 PAIR_EVERY = 5
 
 # Ordinary inputs are multiples of this.
 GRID = 2.0**-30
 
-# Other units are this many times as large; another origin is this much higher.
+# Factors of the change of units, and the offset of the shift of the origin.
 FACTORS = (1024.0, 1 / 1024)
 SHIFT = 1024.0
 
@@ -64,9 +64,9 @@ def hard_inputs() -> Mapping[str, Floats]:
 
 
 def ordinary_inputs() -> Mapping[str, Floats]:
-    """Return curves with something to find, by name; shape (n,) each.
+    """Return curves with something to detect, by name; shape (n,) each.
 
-    All are whole multiples of GRID, so that those 1024 times as large, or 1024 higher, are so exactly.
+    All values are whole multiples of GRID. Scaling by 1024 and shifting by 1024 are therefore exact.
     """
     rng = np.random.default_rng(4)
     at = np.arange(4 * LENGTH)
@@ -96,22 +96,22 @@ def inputs_not_finite() -> Mapping[str, Floats]:
 
 
 def check_detector(detector: type[Detector[Any]], options: DetectOptions = DEFAULTS) -> None:
-    """Check what every detector promises.
+    """Check the promises of a detector.
 
-    1. Any floats survive, without an exception and without a warning.
+    1. Any floats are accepted, without an exception and without a warning.
     2. The same input gives the same output.
-    3. How the input is cut into pieces changes nothing: single values, pieces of any size, pieces without a value.
-    4. A new detector restored from the state, gone through JSON, at any cut, continues as the old one would have.
-    5. The state stays below `MAX_STATE_BYTES`, however long the input is.
+    3. The division of the input into pieces changes nothing: single values, pieces of any size, empty pieces.
+    4. A new detector restored from the state at any cut, after a round trip through JSON, continues as the old one would.
+    5. The state stays below `MAX_STATE_BYTES` for inputs of any length.
     6. The evidence of a finding holds plain numbers, strings and None, as readers of a journal expect.
-    7. If declared by `SCALE_INVARIANT` and `SHIFT_INVARIANT`: values 1024 times as large, or as small, or 1024 higher
-       change nothing but the numbers. A metric to maximise is one to minimise upside down.
+    7. If declared by `SCALE_INVARIANT` and `SHIFT_INVARIANT`: values scaled by 1024 or 1 / 1024, or shifted by 1024,
+       change only the numbers of a report. Maximising a metric equals minimising the negated metric.
 
-    For a detector of a pair the values are those of validation, and training improves; for one of the clock they are the
-    times of polls.
+    For a detector of a pair the values are validation values, and the training metric improves; for a detector of the
+    clock they are the times of polls.
 
     Args:
-        detector: The class.
+        detector: The detector class.
         options: Options of each instance.
 
     Raises:
@@ -138,14 +138,14 @@ def check_detector(detector: type[Detector[Any]], options: DetectOptions = DEFAU
 
 
 class _Check:
-    """A detector and its options, and how it is fed."""
+    """Feeder of a detector with given options."""
 
     def __init__(self, detector: type[Detector[Any]], options: DetectOptions) -> None:
         self._detector, self._options = detector, options
 
     @property
     def mirrored(self) -> _Check:
-        """The same for the opposite direction."""
+        """The same check for the opposite direction."""
         return _Check(
             self._detector, replace(self._options, direction="max" if self._options.direction == "min" else "min")
         )
@@ -155,7 +155,7 @@ class _Check:
         return self._detector("loss", self._options)
 
     def places(self, values: Floats) -> list[tuple[int, str]]:
-        """Return where something is reported, and of what kind."""
+        """Return the index and the kind of each report."""
         outputs = self.make().feed(list(range(len(values))), self._samples(values, 0))
         return [(at, getattr(output, "kind", getattr(output, "state", ""))) for at, output in outputs]
 
@@ -172,7 +172,7 @@ class _Check:
         """Check promises 1 to 4 and 6 on one input.
 
         Raises:
-            AssertionError: One of them is broken.
+            AssertionError: A promise is broken.
         """
         whole = self._outputs(name, values, [], restore=False)
         for cuts, restore in cuttings:
@@ -201,7 +201,7 @@ class _Check:
         return sorted(outputs)
 
     def _samples(self, values: Floats, at: int) -> list[Any]:
-        """Return the values as samples: of a pair whose training metric improves, or as the times of polls of the log."""
+        """Return the values as samples: plain, as pairs whose training metric improves, or as times of polls."""
         match self._detector.NEEDS:
             case "metric":
                 return list(values.tolist())
@@ -213,7 +213,7 @@ class _Check:
 
 
 def _cuttings(n: int) -> Iterator[tuple[list[int], bool]]:
-    """Yield where to cut, and whether to continue with a restored detector there; the first is not to cut."""
+    """Yield lists of cuts, each with whether a restored detector continues there; the first list is empty."""
     yield [], False
     if n > 1:
         yield _sized(n), False
@@ -222,13 +222,13 @@ def _cuttings(n: int) -> Iterator[tuple[list[int], bool]]:
 
 
 def _sized(n: int) -> list[int]:
-    """Return where pieces end that have sizes around those of detectors' groups, and empty ones among them."""
+    """Return the ends of pieces whose sizes are close to those of detectors' groups; some pieces are empty."""
     cuts = np.cumsum(np.resize([0, 1, 15, 16, 17, 31, 0, 33, 63, 64, 65, 255, 257], n)).tolist()
     return [at for at in cuts if at < n]
 
 
 def _is_plain(output: object) -> bool:
-    """Whether a finding holds nothing but what JSON knows; a numpy float is a float, and is none of these."""
+    """Return whether a finding holds only the types of JSON; `numpy.float64` is a subclass of float and is refused."""
     return not isinstance(output, Finding) or all(
         type(value) in (float, int, str, bool, NoneType) for value in (output.step, *output.evidence.values())
     )

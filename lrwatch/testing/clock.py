@@ -1,13 +1,13 @@
-"""A clock that stands still until a test sets it: for every `clock` argument."""
+"""Manual clock for every `clock` argument: it stands still until a test sets it."""
 
 from __future__ import annotations
 
 
 class FakeClock:
-    """A clock that shows the time it was set to.
+    """A clock that a test sets and advances.
 
     Args:
-        now: Time at first, in seconds since the epoch.
+        now: Initial time in seconds since the epoch.
 
     >>> clock = FakeClock(100.0)
     >>> clock.advance(5)

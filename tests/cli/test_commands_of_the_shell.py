@@ -267,7 +267,7 @@ def test_once_reads_what_is_there_and_the_next_time_only_what_came(tmp_path: Pat
     one_line(missing, 4, "does not exist yet")
 
 
-def test_journal_status_and_explain_tell_the_same_story(state: Path, log: Path) -> None:
+def test_journal_status_and_explain_agree(state: Path, log: Path) -> None:
     journal = [
         json.loads(line) for line in lrwatch("journal", "--state", state, "--format", "json").stdout.splitlines()
     ]

@@ -101,9 +101,9 @@ def test_explain_gives_a_reason_and_an_answer_for_a_log_that_gives_nothing(home:
     assert "none of 21 lines gave a sample" in ended.stdout
     assert "did you mean loss by 'los'?" in ended.stdout
     assert "watched would be: nothing." in ended.stdout
-    told = json.loads(lrwatch("read", "--explain", "--format", "json", log).stdout)
-    assert told["file"] == str(log)
-    assert {reason["text"]: reason["lines"] for reason in told["reasons"]} == {
+    explained = json.loads(lrwatch("read", "--explain", "--format", "json", log).stdout)
+    assert explained["file"] == str(log)
+    assert {reason["text"]: reason["lines"] for reason in explained["reasons"]} == {
         "no number in it": 1,
         "numbers, but no name that is a step, an epoch or a loss": 20,
     }
@@ -125,13 +125,13 @@ def test_explain_ends_well_whatever_lies_in_the_file(home: Path, content: bytes)
 def test_explain_looks_into_a_compressed_log_and_says_so(home: Path) -> None:
     packed = gzip.compress(b"".join(b"step %d loss %d.5\n" % (i, i) for i in range(5000)))
     (home / "train.log.gz").write_bytes(packed)
-    told = json.loads(lrwatch("read", "--explain", "--format", "json", home / "train.log.gz").stdout)
-    assert (told["format"], told["gave"], told["watched"]) == ("text", 5000, "loss")
-    assert any("compressed" in note for note in told["notes"])
+    explained = json.loads(lrwatch("read", "--explain", "--format", "json", home / "train.log.gz").stdout)
+    assert (explained["format"], explained["gave"], explained["watched"]) == ("text", 5000, "loss")
+    assert any("compressed" in note for note in explained["notes"])
     (home / "train.log.gz").write_bytes(packed[: len(packed) // 2])
-    told = json.loads(lrwatch("read", "--explain", "--format", "json", home / "train.log.gz").stdout)
-    assert 0 < told["gave"] < 5000
-    assert any("break off" in note for note in told["notes"])
+    explained = json.loads(lrwatch("read", "--explain", "--format", "json", home / "train.log.gz").stdout)
+    assert 0 < explained["gave"] < 5000
+    assert any("break off" in note for note in explained["notes"])
     assert lrwatch("read", home / "train.log.gz").returncode == 0
 
 
@@ -140,9 +140,9 @@ def test_a_database_is_read_explained_and_proposed_whoever_wrote_it(home: Path) 
     database = home / "mlflow.db"
     with closing(sqlite3.connect(database)) as opened, opened:
         opened.execute("CREATE TABLE other (a)")
-    told = lrwatch("read", "--explain", database)
-    assert told.returncode == 0, told.stderr
-    assert "found the tables other" in told.stdout
+    explained = lrwatch("read", "--explain", database)
+    assert explained.returncode == 0, explained.stderr
+    assert "found the tables other" in explained.stdout
     ended = lrwatch("read", database)
     assert (ended.returncode, "found the tables other" in ended.stderr) == (4, True)
     database.unlink()
@@ -153,9 +153,9 @@ def test_a_database_is_read_explained_and_proposed_whoever_wrote_it(home: Path) 
         opened.execute("CREATE TABLE runs (run_uuid TEXT, name TEXT)")
         rows = [("loss", 2 - i / 100, i, "a", i, False) for i in range(50)]
         opened.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", rows)
-    told = lrwatch("read", "--explain", database)
-    assert "50 of 50 rows gave samples" in told.stdout
-    assert "watched would be: loss" in told.stdout
+    explained = lrwatch("read", "--explain", database)
+    assert "50 of 50 rows gave samples" in explained.stdout
+    assert "watched would be: loss" in explained.stdout
     assert proposed(home)["paths"] in (["."], ["mlflow.db"])
 
 

@@ -100,9 +100,9 @@ def test_a_line_that_seems_to_rise_is_continued_level() -> None:
 
 
 def test_an_effect_without_a_line_is_told_as_before() -> None:
-    told = as_json(Effect(9, 0.5, 0.1, 0.0, 0.2, "words"), "r")
+    event = as_json(Effect(9, 0.5, 0.1, 0.0, 0.2, "words"), "r")
 
-    assert list(told) == ["event", "run", "step", "scale", "gain", "lower", "upper", "message"]
+    assert list(event) == ["event", "run", "step", "scale", "gain", "lower", "upper", "message"]
 
 
 @pytest.mark.parametrize(

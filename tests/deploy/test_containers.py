@@ -45,10 +45,10 @@ def test_nothing_at_run_time_needs_a_shell() -> None:
 
 
 def test_what_the_image_copies_exists_and_passes_the_ignore_file() -> None:
-    kept = (ROOT / "deploy/docker/Dockerfile.dockerignore").read_text(encoding="utf-8").split()
+    listed = (ROOT / "deploy/docker/Dockerfile.dockerignore").read_text(encoding="utf-8").split()
     sources = [word for line in re.findall(r"^COPY (?!--)(.*) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()]
     assert set(sources) == {"pyproject.toml", "README.md", "LICENSE", "lrwatch"}
-    assert {f"!{source}" for source in sources} <= set(kept)
+    assert {f"!{source}" for source in sources} <= set(listed)
     assert all((ROOT / source).exists() for source in sources)
 
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from support.example_snapshots import training
 from support.golden import build_dashboard
-from support.prometheus_server import JOB, Query, QueryError, Watched, dashboard_queries, prometheus
+from support.prometheus_server import JOB, Query, QueryError, ScrapedRun, dashboard_queries, prometheus
 from support.waiting import eventually
 
 from lrwatch.core.events import Verdict
@@ -132,7 +132,7 @@ def test_counters_are_shown_as_rates_over_the_rate_interval(query: Query) -> Non
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScrapedRun]:
     """A real Prometheus that has scraped a real exporter through a whole made-up run."""
     exporter = Exporter("127.0.0.1:0")
     host, port = exporter.start()
@@ -145,60 +145,60 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 step = f'lrwatch_run_step{{run="gpt2"}} == {100 * second}'
                 eventually(partial(server.query, step), what=step)
             choice = {"job": JOB, "instance": ".+", "run": "gpt2", "metric": ".+"}
-            yield Watched(server, start, time.time(), choice)
+            yield ScrapedRun(server, start, time.time(), choice)
     finally:
         exporter.close()
 
 
 @pytest.mark.slow
 @by_where
-def test_a_query_has_data(watched: Watched, query: Query) -> None:
+def test_a_query_has_data(watched: ScrapedRun, query: Query) -> None:
     assert watched.answer(query) or query.where in MAY_BE_EMPTY
 
 
-def curve(watched: Watched, where: str, label: str = "") -> list[float]:
+def curve(watched: ScrapedRun, where: str, label: str = "") -> list[float]:
     """The values over time that the query at `where` gives for the series that has `label` as a label value."""
     (query,) = (q for q in QUERIES if q.where == where)
     (found,) = (c for c in watched.answer(query) if not label or label in c["metric"].values())
     return [float(value) for _, value in found["values"]]
 
 
-def test_a_query_that_prometheus_refuses_is_noticed(watched: Watched) -> None:
+def test_a_query_that_prometheus_refuses_is_noticed(watched: ScrapedRun) -> None:
     with pytest.raises(QueryError, match="parse error"):
         watched.answer(Query("nowhere", "rate(lrwatch_run_step)"))
 
 
-def test_the_plateau_is_shaded_while_it_lasts(watched: Watched) -> None:
+def test_the_plateau_is_shaded_while_it_lasts(watched: ScrapedRun) -> None:
     shade = curve(watched, "Watched metric B")
     assert shade[0] == shade[-1] == 0
     assert max(shade) == 1
 
 
-def test_the_band_holds_the_improvement(watched: Watched) -> None:
+def test_the_band_holds_the_improvement(watched: ScrapedRun) -> None:
     upper, lower, middle = (curve(watched, f"Improvement per horizon {which}") for which in "ABC")
     assert all(low < mid < high for low, mid, high in zip(lower, middle, upper, strict=True))
 
 
-def test_the_effective_rate_leaves_the_schedule_when_the_command_is_applied(watched: Watched) -> None:
+def test_the_effective_rate_leaves_the_schedule_when_the_command_is_applied(watched: ScrapedRun) -> None:
     schedule = curve(watched, "Learning rate A", "decay")
     effective = curve(watched, "Learning rate B", "decay")
     assert set(schedule) == {3e-4}
     assert set(effective) == {3e-4, 1.5e-4}
 
 
-def test_a_command_and_a_refusal_are_counted(watched: Watched) -> None:
+def test_a_command_and_a_refusal_are_counted(watched: ScrapedRun) -> None:
     assert max(curve(watched, "Commands A", "plateau")) > 0.9
     assert max(curve(watched, "Commands B", "out_of_bounds")) > 0.9
     assert max(curve(watched, "Findings A", "plateau")) > 0.9
 
 
-def test_the_effect_appears_when_the_command_is_measured_with_its_bounds(watched: Watched) -> None:
+def test_the_effect_appears_when_the_command_is_measured_with_its_bounds(watched: ScrapedRun) -> None:
     upper, lower, gain = (curve(watched, f"Effect of the newest command {which}") for which in "ABC")
     assert (set(lower), set(gain), set(upper)) == ({0.015}, {0.021}, {0.027})
     assert len(gain) < len(curve(watched, "Scale and pending command A"))
 
 
-def test_an_effect_is_counted_by_its_verdict(watched: Watched) -> None:
+def test_an_effect_is_counted_by_its_verdict(watched: ScrapedRun) -> None:
     assert max(curve(watched, "Effects A", "helped")) > 0.9
     assert max(curve(watched, "Effects A", "no certain gain")) == max(curve(watched, "Effects A", "cost progress")) == 0
 
@@ -225,19 +225,19 @@ def test_gains_are_shares_with_a_line_at_zero() -> None:
     assert defaults["thresholds"]["steps"][1]["value"] == 0
 
 
-def test_the_mark_of_a_command_stands_at_the_time_of_its_application(watched: Watched) -> None:
+def test_the_mark_of_a_command_stands_at_the_time_of_its_application(watched: ScrapedRun) -> None:
     marks = curve(watched, "annotation Command applied")
     assert all(watched.start * 1000 <= mark <= watched.end * 1000 for mark in marks)
 
 
-def test_the_state_is_one_number_for_the_run(watched: Watched) -> None:
+def test_the_state_is_one_number_for_the_run(watched: ScrapedRun) -> None:
     (query,) = (q for q in QUERIES if q.where == "State A")
     (answer,) = watched.answer(query)
     assert answer["value"][1] == "0"
 
 
 @pytest.mark.slow
-def test_the_table_names_metric_mode_strategy_and_version(watched: Watched) -> None:
+def test_the_table_names_metric_mode_strategy_and_version(watched: ScrapedRun) -> None:
     (query,) = (q for q in QUERIES if q.where == "Run and daemon A")
     (row,) = watched.answer(query)
     wanted = {"run": "gpt2", "metric": "val/loss", "mode": "auto", "strategy": "plateau"}

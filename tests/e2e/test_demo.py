@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.prometheus_server import JOB, Query, Watched, dashboard_queries, prometheus
+from support.prometheus_server import JOB, Query, ScrapedRun, dashboard_queries, prometheus
 from support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             both = f"{trend} and on (run) {measured}"
             eventually(partial(server.query, both), timeout=60, what=both)
             choice = {"job": JOB, "instance": ".+", "run": "train", "metric": ".+"}
-            watched = Watched(server, start, time.time(), choice)
+            watched = ScrapedRun(server, start, time.time(), choice)
             answers = {query.where: watched.answer(query) for query in QUERIES}
         out, err = running.communicate(timeout=120)
         assert "Traceback" not in err

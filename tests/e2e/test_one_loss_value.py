@@ -63,9 +63,9 @@ def test_a_plateau_in_a_pytorch_training_halves_the_rate_of_its_optimizer(tmp_pa
     try:
         assert daemon.stderr is not None
         url = daemon.stderr.readline().removeprefix("listening on ").strip()
-        told, errors = trainer.communicate(timeout=120)
+        output, errors = trainer.communicate(timeout=120)
         assert trainer.returncode == 0, errors
-        trained = json.loads(told)
+        trained = json.loads(output)
         eventually(lambda: 'lrwatch_lr_effective{group="0",run="linear"} 0.125' in _get(f"{url}/metrics"))
         page = _get(f"{url}/metrics")
         daemon.send_signal(signal.SIGTERM)

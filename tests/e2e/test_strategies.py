@@ -60,9 +60,9 @@ class Training:
             "detect.horizon": 200,
         }
         self.store = Store(home / "state", exclusive=True)
-        self.told: list[Entry] = []
+        self.entries: list[Entry] = []
         config = load(flags={**flags, **{f"policy.{key}": value for key, value in policy.items()}})
-        self.daemon = Daemon(config, self.store, self.told.append)
+        self.daemon = Daemon(config, self.store, self.entries.append)
 
     def close(self) -> None:
         self.client.close()
@@ -101,13 +101,13 @@ class Training:
             part.load_state_dict(self.checkpoint[name])
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        return [entry.event for entry in self.told if entry.event["event"] == event]
+        return [entry.event for entry in self.entries if entry.event["event"] == event]
 
     def until(self, done: Callable[[], object], what: str) -> None:
         """Train, with the daemon beside, until `done`."""
         ends = time.monotonic() + PATIENCE_SECONDS
         while not done():
-            assert time.monotonic() < ends, f"{what}; so far: {[entry.event for entry in self.told][-5:]}"
+            assert time.monotonic() < ends, f"{what}; so far: {[entry.event for entry in self.entries][-5:]}"
             for _ in range(CHUNK):
                 self.step()
             if not self.daemon.runs:

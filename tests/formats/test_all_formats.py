@@ -100,12 +100,12 @@ def test_a_line_that_is_too_long_is_dropped_and_counted_once_and_the_next_line_i
 @every_format_of_lines
 def test_of_a_line_without_end_no_more_than_its_limit_is_kept(name: str) -> None:
     reader = by_name(name)
-    kept = 0
+    rest = 0
     for _ in range(40):
-        data = b"y" * (kept + (1 << 18))
+        data = b"y" * (rest + (1 << 18))
         _, used = reader.feed(data)
-        kept = len(data) - used
-        assert kept <= MAX_LINE_BYTES
+        rest = len(data) - used
+        assert rest <= MAX_LINE_BYTES
     assert restore(name, reader.state()).feed(b"z\n")[1] == 2
 
 

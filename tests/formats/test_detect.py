@@ -23,9 +23,9 @@ def test_each_log_is_told_by_its_content(expected: str) -> None:
 def test_the_answer_never_changes_while_the_log_grows(expected: str) -> None:
     log = LOGS[expected]
     answers = [name(detect(log[:end])) for end in range(len(log))]
-    told = [answer for answer in answers if answer is not None]
-    assert set(told) == {expected}
-    assert answers == [None] * (len(answers) - len(told)) + told
+    answered = [answer for answer in answers if answer is not None]
+    assert set(answered) == {expected}
+    assert answers == [None] * (len(answers) - len(answered)) + answered
 
 
 @pytest.mark.parametrize(

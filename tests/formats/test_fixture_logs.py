@@ -78,13 +78,13 @@ def test_a_log_gives_what_a_correct_reader_returns(
     file: str, cut: Callable[[bytes], list[bytes]], restart: bool
 ) -> None:
     data = (LOGS / file).read_bytes()
-    told = detect(data, final=True)
-    assert told is not None
-    if told.whole:  # such a document is always presented as a whole
+    detected = detect(data, final=True)
+    assert detected is not None
+    if detected.whole:  # such a document is always presented as a whole
         cut = whole
-    batches = feed(by_name(told.name), cut(data), restart=restart)
+    batches = feed(by_name(detected.name), cut(data), restart=restart)
     wrong = [text for truth in TRUTHS[file] if (text := _differs(batches, truth))]
-    assert not wrong, "\n".join([f"{file} read as {told.name}:", *wrong])
+    assert not wrong, "\n".join([f"{file} read as {detected.name}:", *wrong])
 
 
 def _differs(batches: Sequence[Batch], truth: Truth) -> str:

@@ -81,13 +81,13 @@ def test_every_covered_kind_of_log_is_in_the_collection() -> None:
 @pytest.mark.parametrize("file", sorted({truth.file for truth in TRUTHS}))
 def test_a_real_log_gives_what_an_independent_reader_found(file: str, pieces: int) -> None:
     data = (REAL / file).read_bytes()
-    told = detect(data[:HEAD_BYTES], final=len(data) < HEAD_BYTES)
-    assert told is not None
-    batches = feed(by_name(told.name), random_cuts(data, pieces, seed=pieces))
+    detected = detect(data[:HEAD_BYTES], final=len(data) < HEAD_BYTES)
+    assert detected is not None
+    batches = feed(by_name(detected.name), random_cuts(data, pieces, seed=pieces))
     for truth in TRUTHS:
         if truth.file != file:
             continue
-        assert told.name == truth.format
+        assert detected.name == truth.format
         found: list[tuple[float, float]] = [*values(batches, truth.metric)]
         assert len(found) == truth.samples
         assert (found[0][1], found[-1][1]) == (truth.first[1], truth.last[1])

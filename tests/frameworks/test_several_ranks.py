@@ -63,8 +63,8 @@ def test_every_rank_uses_the_scale_from_the_same_step_on(
 
     incarnation = eventually(hello, timeout=120, what="a hello")
     control.publish(Desired(run="", incarnation=incarnation, generation=1, token=1, scale=0.5))
-    told = [process.communicate(timeout=150)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    errors = [process.communicate(timeout=150)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
     rates = []
     for name in ("rates-0", "rates-1"):
         data = (tmp_path / name).read_bytes()

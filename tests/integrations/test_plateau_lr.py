@@ -65,7 +65,7 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_been(at: int) -> None:
     whole, losses = made(OPTIMIZERS["SGD"]), []
     scheduler = PlateauLR(whole)
     training = Training()
-    seen = []
+    recorded = []
     for step in range(STEPS):
         if step == at:
             file = io.BytesIO()
@@ -74,7 +74,7 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_been(at: int) -> None:
         losses.append(training.record()["loss"])
         whole.step()
         scheduler.step(losses[-1])
-        seen.append(rates(whole))
+        recorded.append(rates(whole))
     file.seek(0)
     saved = torch.load(file, weights_only=True)
     resumed = made(OPTIMIZERS["SGD"])
@@ -85,8 +85,8 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_been(at: int) -> None:
     for step in range(at, STEPS):
         resumed.step()
         again.step(losses[step])
-        assert rates(resumed) == seen[step]
-    assert seen[-1] != seen[0]
+        assert rates(resumed) == recorded[step]
+    assert recorded[-1] != recorded[0]
 
 
 @pytest.mark.slow

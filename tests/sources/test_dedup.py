@@ -177,24 +177,24 @@ def test_neither_the_cuts_nor_restarts_between_them_change_what_passes(
     first: list[Row], common: int, second: list[Row], data: st.DataObject
 ) -> None:
     def passed(
-        dedup: Deduplicator, story: list[Row], cuts: list[int], *, restart: bool
+        dedup: Deduplicator, stream: list[Row], cuts: list[int], *, restart: bool
     ) -> tuple[Deduplicator, list[str]]:
         found = []
-        for start, end in zip([0, *cuts], [*cuts, len(story)], strict=True):
-            found += shown(dedup.new(batch_of(story[start:end])))
+        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            found += shown(dedup.new(batch_of(stream[start:end])))
             if restart:
                 restarted = Deduplicator()
                 restarted.restore(json.loads(json.dumps(dedup.state())))
                 dedup = restarted
         return dedup, found
 
-    stories = [first, [*first[:common], *second], [*first[:common], *second, *first]]
+    streams = [first, [*first[:common], *second], [*first[:common], *second, *first]]
     whole, cut = Deduplicator(), Deduplicator()
-    for story in stories:
+    for stream in streams:
         whole.rewind()
         cut.rewind()
-        cuts = sorted(data.draw(st.lists(st.integers(0, len(story)), max_size=6)))
-        whole, expected = passed(whole, story, [], restart=False)
-        cut, found = passed(cut, story, cuts, restart=True)
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+        whole, expected = passed(whole, stream, [], restart=False)
+        cut, found = passed(cut, stream, cuts, restart=True)
         assert sorted(found) == sorted(expected)
         assert cut.state() == whole.state()

@@ -1,4 +1,4 @@
-"""One story for each thing that happens to a document, followed and while nobody follows."""
+"""Each thing that happens to a document, followed or not followed at the time."""
 
 from __future__ import annotations
 

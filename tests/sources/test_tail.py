@@ -1,4 +1,4 @@
-"""One story for each thing that happens to a log, followed and while nobody follows; told by the tail's own counters."""
+"""Each thing that happens to a log, followed or not followed at the time, judged by the tail's own counters."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from lrwatch.sources.tail import Tail
 
 @dataclass
 class Follower:
-    """Reads lines as the daemon does; `stories` has the lines of each stream."""
+    """Reads lines as the daemon does; `streams` has the lines before, between and after the resets."""
 
     tail: Tail
-    stories: list[list[str]] = field(default_factory=lambda: [[]])
+    streams: list[list[str]] = field(default_factory=lambda: [[]])
     reasons: list[str] = field(default_factory=list)
 
     def read(self, limit: int = 1 << 20) -> list[list[str]]:
@@ -35,19 +35,19 @@ class Follower:
         while True:
             chunk = self.tail.read(limit)
             if chunk.reset:
-                self.stories.append([])
+                self.streams.append([])
                 self.reasons.append(chunk.reason)
             used = len(chunk.data) if chunk.last else chunk.data.rfind(b"\n") + 1
-            self.stories[-1].extend(chunk.data[:used].decode().splitlines())
+            self.streams[-1].extend(chunk.data[:used].decode().splitlines())
             self.tail.consume(used)
             if not used and not chunk.reset:
-                return self.stories
+                return self.streams
 
     def restart(self) -> Follower:
         """The same follower in another process, from what a database would hold."""
         state = json.loads(json.dumps(self.tail.state()))
         self.tail.close()
-        return Follower(Tail(self.tail.path, state), self.stories, self.reasons)
+        return Follower(Tail(self.tail.path, state), self.streams, self.reasons)
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_a_rewrite_with_the_same_long_head_is_seen_by_what_lies_in_front_of_the_
     with log.open("w") as same_file:
         same_file.write(source_code + lines(1000, 1100))
     follower.read()
-    assert follower.stories[1][-100:] == listed(1000, 1100)
+    assert follower.streams[1][-100:] == listed(1000, 1100)
     assert follower.tail.truncations == 1
     follower.tail.close()
 
@@ -459,7 +459,7 @@ def test_of_many_files_few_are_open_and_all_are_followed(tmp_path: Path, few_ope
         assert open_files() <= before + 4
     expected = [line for turn in range(3) for line in [*listed(10 * turn, 10 * turn + 10), "half a line"]]
     for follower in followers:
-        assert follower.stories == [expected]
+        assert follower.streams == [expected]
         assert (follower.tail.truncations, follower.tail.rotations) == (0, 0)
         follower.tail.close()
     assert len(few_open) == 0
@@ -554,4 +554,4 @@ def test_over_any_sequence_of_appends_rotations_and_restarts_nothing_is_lost_or_
             follower.read()
     follower.tail.close()
     complete = text if text.endswith("\n") else text[: text.rfind("\n") + 1]
-    assert [line for story in follower.stories for line in story if line] == list(filter(None, complete.splitlines()))
+    assert [line for stream in follower.streams for line in stream if line] == list(filter(None, complete.splitlines()))

@@ -143,8 +143,8 @@ def dashboard_queries(dashboard: Mapping[str, Any]) -> list[Query]:
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A Prometheus, the moments between which it watched a run, and what a user chose above the panels."""
+class ScrapedRun:
+    """A Prometheus, the moments between which it scraped a run, and the variables that a user chose above the panels."""
 
     server: Prometheus
     start: float

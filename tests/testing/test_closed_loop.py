@@ -33,8 +33,8 @@ def test_a_rate_that_falls_beats_one_that_does_not_and_hindsight_beats_both(prob
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_the_log_shows_the_true_risk_in_the_mean(problem: str) -> None:
     training = PROBLEMS[problem](1)
-    seen = np.array([training.observe() for _ in range(5000)])
-    floor = float(seen.mean()) - training.risk
+    losses = np.array([training.observe() for _ in range(5000)])
+    floor = float(losses.mean()) - training.risk
     assert floor == pytest.approx(1.0 if problem.startswith("power") else 0.1, abs=0.02)
 
 
@@ -43,8 +43,8 @@ def test_noise_follows_the_seed_and_the_risk_does_not() -> None:
         one, again, other = make(1), make(1), make(2)
         for training in (one, again, other):
             training.step(0.3)
-        seen = [training.observe() for training in (one, again, other)]
-        assert seen[0] == seen[1] != seen[2]
+        losses = [training.observe() for training in (one, again, other)]
+        assert losses[0] == losses[1] != losses[2]
         assert one.risk == other.risk
 
 

@@ -1,1 +1,1 @@
-"""Trainings whose loss answers to the learning rate, and the loop in which a controller plays against them."""
+"""Simulated trainings whose loss responds to the learning rate, and the loop that runs a controller on them."""

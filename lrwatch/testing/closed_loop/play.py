@@ -1,7 +1,7 @@
-"""Schedules and controllers in a closed loop: a command changes the data, so what counts is the loss at the end.
+"""Schedules and controllers in a closed loop: a command changes the data, so the final loss is the criterion.
 
-This is case 27 of `lrwatch.testing.synthetic.catalog`. Judged by reports alone, a rule that cuts at once looks good. Here a
-controller plays against a training whose noise floor falls with the rate, and whose progress does too. Its final risk is
+This is case 27 of `lrwatch.testing.synthetic.catalog`. Judged by reports alone, a rule that cuts at once looks good.
+Here a controller runs on a training whose noise floor and whose progress both fall with the rate. Its final risk is
 compared with that of schedules that know the length of the run: constant, two steps, and the best of many in hindsight.
 
 >>> make = PROBLEMS["quadratic"]
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from lrwatch.testing.closed_loop.problems import PROBLEMS, NoisyQuadratic, Training
 
 Shape = Callable[[float], float]
-"""Maps the finished share of the run to the multiplier of the rate."""
+"""Maps the completed share of the run to the multiplier of the rate."""
 
 
 def constant(_: float) -> float:
@@ -44,11 +44,11 @@ def linear(share: float) -> float:
 
 
 def late(share: float) -> float:
-    """Keep the rate, and decay to zero along a line in the last fifth."""
+    """Keep the rate, then decay to zero along a line in the last fifth."""
     return min(1.0, (1 - share) / 0.2)
 
 
-# Start rates among which the schedules of hindsight choose.
+# Start rates that `hindsight` tries.
 RATES = (0.03, 0.1, 0.3, 1.0, 1.6)
 
 
@@ -56,7 +56,7 @@ def final_risk(rate: Callable[[int], float], steps: int, training: Training | No
     """Run a training under a schedule.
 
     Args:
-        rate: The schedule: step, from 0, to learning rate.
+        rate: The schedule; maps a step, from 0, to the learning rate.
         steps: Number of steps.
         training: The training; a new `NoisyQuadratic` unless given.
 
@@ -76,11 +76,11 @@ def final_risk(rate: Callable[[int], float], steps: int, training: Training | No
 def hindsight(
     steps: int, make: Callable[[int], Training] = PROBLEMS["quadratic"], rates: Sequence[float] = RATES
 ) -> float:
-    """Find the best of the cosine, linear and late linear decays: what an oracle schedule reaches.
+    """Return the final risk of the best cosine, linear or late linear decay: what an oracle schedule reaches.
 
     Args:
         steps: Number of steps.
-        make: Maker of the training, as in `PROBLEMS`.
+        make: Function that makes the training, as in `PROBLEMS`.
         rates: Start rates to try.
 
     Returns:
@@ -97,10 +97,10 @@ def play(update: Callable[[int, float], float], training: Training, rate: float,
     """Run a training under a controller.
 
     Args:
-        update: The controller: step, from 0, and observed loss to the multiplier of the rate from the next step on.
-            `lrwatch.Controller(mode="auto").update` is one.
+        update: The controller; maps a step, from 0, and its observed loss to the multiplier of the rate from the next
+            step on. `lrwatch.Controller(mode="auto").update` is one.
         training: The training, at its start.
-        rate: Learning rate that is multiplied.
+        rate: Learning rate at a multiplier of 1.
         steps: Number of steps.
 
     Returns:

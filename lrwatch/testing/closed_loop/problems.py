@@ -1,7 +1,7 @@
-"""Trainings whose loss answers to the learning rate, so that a command changes the data.
+"""Simulated trainings whose loss responds to the learning rate: a command changes the data.
 
-The true risk of each is known for any sequence of learning rates; only what the log shows of it is noisy.
-`lrwatch.testing.closed_loop.play` lets schedules and controllers play against them.
+The true risk of each is known for any sequence of learning rates; only the logged loss is noisy.
+`lrwatch.testing.closed_loop.play` runs schedules and controllers on them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-# Bound that keeps a training that has blown up within the range of a double.
+# Bound that keeps a diverged training within the range of a double.
 LARGEST = 1e6
 
 
@@ -28,7 +28,7 @@ class Training(Protocol):
         """The expected excess loss now."""
 
     def observe(self) -> float:
-        """Return the loss of one batch, as a log shows it."""
+        """Return the loss of one batch, as the log shows it."""
 
 
 class NoisyQuadratic:
@@ -36,16 +36,16 @@ class NoisyQuadratic:
 
     From Zhang et al. 2019, "Which Algorithmic Choices Matter at Which Batch Sizes?" (arXiv 1907.04164): many independent
     directions with curvature h, each with gradient noise. The expected squared distance v of each follows its recursion
-    exactly. High curvature decides where training blows up, low curvature how long it takes, and the noise floor falls with
-    the rate.
+    exactly. High curvature decides at which rate training diverges, low curvature how long training takes, and the
+    noise floor falls with the rate.
 
     Args:
         directions: Number of directions.
         decay: Exponent of the curvatures, which are i^-decay, i = 1, 2, ...
         noise: Variance of the gradient noise over the curvature.
-        scatter: Size of the noise that the log shows, relative to its own scale.
+        scatter: Size of the noise in the log, relative to the scale of the loss.
         floor: Irreducible loss.
-        seed: Seed of the noise that the log shows.
+        seed: Seed of the noise in the log.
 
     >>> training = NoisyQuadratic()
     >>> for _ in range(2000):
@@ -80,26 +80,26 @@ class NoisyQuadratic:
         return 0.5 * float(self._curvature @ self._distance)
 
     def observe(self) -> float:
-        """Return the loss of one batch, as a log shows it."""
+        """Return the loss of one batch, as the log shows it."""
         scale = math.sqrt(0.2 * self.risk + 0.02)
         return self._floor + self.risk + self._scatter * scale * float(self._rng.standard_normal())
 
 
 class PowerLaw:
-    """A training that never flattens, with a noise floor that the rate decides.
+    """A training that never flattens, with a noise floor set by the rate.
 
     Risk is (1 + S / `start`)^-`exponent` + v / 2, where S is the sum of the rates so far: the power law in S of Tissue et al. 2024,
     "Scaling Law with Learning Rate Annealing" (arXiv 2408.11029). One direction of the noisy quadratic model with curvature 1
     replaces their annealing area, v <- (1 - rate)^2 v + rate^2 `noise`: it settles at rate * noise / (2 - rate) within
-    some 1 / rate steps, and blows up from a rate of 2 on.
+    about 1 / rate steps, and diverges from a rate of 2 on.
 
     Args:
         exponent: Exponent of the power law.
         start: Sum of rates at which it begins to bend.
         noise: Variance of the gradient noise.
-        scatter: Size of the noise that the log shows, relative to its own scale.
+        scatter: Size of the noise in the log, relative to the scale of the loss.
         floor: Irreducible loss.
-        seed: Seed of the noise that the log shows.
+        seed: Seed of the noise in the log.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class PowerLaw:
         return float((1 + self._rate_sum / self._start) ** -self._exponent + self._distance / 2)
 
     def observe(self) -> float:
-        """Return the loss of one batch, as a log shows it."""
+        """Return the loss of one batch, as the log shows it."""
         return self._floor + self.risk + self._scatter * float(self._rng.standard_normal())
 
 
@@ -144,4 +144,4 @@ PROBLEMS: Mapping[str, Callable[[int], Training]] = MappingProxyType(
         "power law, slow": lambda seed: PowerLaw(exponent=0.3, noise=0.3, seed=seed),
     }
 )
-"""Makers of trainings by name; each takes the seed of the noise in the log."""
+"""Functions that make a training, by name; each takes the seed of the noise in the log."""

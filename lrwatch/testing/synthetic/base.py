@@ -1,4 +1,4 @@
-"""Types of a run with known truth: the log of its trainer, the mean under the noise, and the findings that are right."""
+"""Types of a run with known truth: the log of its trainer, the noise-free mean, and the correct findings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEIGHT = 40
 
 
 class SyntheticSeries(NamedTuple):
-    """One metric of a log: steps and values, shape (n,) each; seconds since the epoch where the log has a clock."""
+    """One metric of a log: steps and values, shape (n,) each; times in seconds since the epoch if logged."""
 
     steps: Ints
     values: Floats
@@ -32,7 +32,7 @@ class SyntheticSeries(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The steps at which a finding is right, both included."""
+    """The steps at which a finding is correct, both ends included."""
 
     first: int
     last: int
@@ -40,16 +40,16 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SyntheticLog:
-    """The log of a trainer, and the truth under its noise.
+    """The log of a trainer, and its noise-free truth.
 
     Attributes:
         metrics: Name to series, in the order of the log.
-        means: Name to the mean at each step from 0 on, shape (steps,), of the metrics that should improve. Spikes, the
-            sawtooth of an epoch and outliers are no part of it.
+        means: Name to the mean at each step from 0 on, shape (steps,), of the metrics that should improve. It excludes
+            spikes, the sawtooth of an epoch and outliers.
         required: Horizon and improvement that the truth refers to.
-        expected: Kinds of findings that a detector must make, and the steps at which they are right. A plateau is right in
-            each metric from its own `flat_from` on.
-        allowed: Kinds that a detector may make or not, and when: `too_slow` fits any straight line.
+        expected: Kinds of findings that a detector must make, and the steps at which they are correct. A plateau is
+            correct in each metric from its own `flat_from` on.
+        allowed: Kinds that a detector may make or omit, and their steps: `too_slow` fits any straight line.
     """
 
     metrics: Mapping[str, SyntheticSeries]
@@ -80,7 +80,7 @@ class SyntheticLog:
         }
 
     def is_right(self, finding: Finding) -> bool:
-        """Return whether the finding is right: of an expected or allowed kind, and within its steps."""
+        """Return whether the finding is correct: of an expected or allowed kind, and within its steps."""
         spans = [spans[finding.kind] for spans in (self.expected, self.allowed) if finding.kind in spans]
         if not any(first <= finding.step <= last for first, last in spans):
             return False
@@ -90,7 +90,7 @@ class SyntheticLog:
         return since is not None and finding.step >= since
 
     def batch(self) -> Batch:
-        """Return the log as one batch: a row for each step where there are several metrics, else one for each value."""
+        """Return the log as one batch: one row a step with several metrics, one row a value with a single metric."""
         if len(self.metrics) == 1:
             ((name, series),) = self.metrics.items()
             return Batch(series.steps, {name: Column(np.arange(len(series.steps)), series.values)})
@@ -115,7 +115,7 @@ class SyntheticLog:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Length of a run and its required improvement, to which a case draws its curve.
+    """Length of a run and its required improvement, from which a case draws its curve.
 
     Attributes:
         n: Steps, 0 to n - 1.
@@ -153,7 +153,7 @@ class Plan:
         return line(self.n, times * self.unit / self.horizon, HEIGHT * self.unit)
 
     def flat(self, share: float, times: float = 3.0) -> Floats:
-        """Return such a line, flat from that share of the run on; shape (n,)."""
+        """Return a line as `line` does, flat from that share of the run on; shape (n,)."""
         falling = self.line(times)
         return np.asarray(np.maximum(falling, falling[min(self.step(share), self.n - 1)]), np.float64)
 
@@ -170,7 +170,7 @@ class Plan:
             metrics: Name to series, in the order of the log.
             means: Name to the mean at each step, shape (n,).
             expected: Further kinds of findings that a detector must make.
-            allowed: Further kinds that a detector may make or not.
+            allowed: Further kinds that a detector may make or omit.
 
         Returns:
             The log.
@@ -195,12 +195,12 @@ class Case:
     """A family of runs, one for each seed.
 
     Attributes:
-        number: Number of the failure that it stands for, see `lrwatch.testing.synthetic.catalog`; variants share it.
+        number: Number of the failure that it represents, see `lrwatch.testing.synthetic.catalog`; variants share it.
         name: Its name in the catalog.
         draw: Draws a log.
-        null: Whether the means improve as required to the end, so that a plateau is false whenever it is reported.
+        null: Whether the means improve as required to the end: any reported plateau is false.
         n, horizon, min_improvement, relative, direction: Steps of a run, and its required improvement as in `DetectOptions`.
-        disclaimed: Reason why no detector can keep its promise here: a flat stretch whose end only the future shows
+        disclaimed: Reason why no detector can keep its promise here: a flat stretch whose end only future values show
             (`unavoidable`), or noise that wanders as slowly as the run. Empty where the promise holds.
     """
 
@@ -257,7 +257,7 @@ def single(
         values: Values of the metric, shape (n,).
         mean: Their mean, shape (n,).
         expected: Kinds of findings that a detector must make.
-        allowed: Kinds that a detector may make or not.
+        allowed: Kinds that a detector may make or omit.
         name: Name of the metric.
 
     Returns:

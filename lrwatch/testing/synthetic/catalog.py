@@ -1,13 +1,13 @@
 """Training runs with known truth, one family for each known failure of detectors.
 
-`CASES` holds them by name. A case makes a run for each seed, so that error rates can be counted, and runs of other lengths,
-horizons and improvements.
+`CASES` holds them by name. A case makes a run for each seed, which allows counting error rates, and runs of other
+lengths, horizons and improvements.
 
-| number | healthy: a plateau is false | number | faulty: a finding is right |
+| number | healthy: a plateau is false | number | faulty: a finding is correct |
 |---|---|---|---|
 | 1 | a line, at 1, 1.5 and 3 times the required rate | 16 | a sharp plateau: early, in the middle, late |
 | 2 | power laws | 17 | a gradual one |
-| 3 | an exponential before it flattens | 18 | after a spike that does not come back |
+| 3 | an exponential before it flattens | 18 | after a spike that does not recover |
 | 4 | stairs (unavoidable: only the future shows that the flat ends) | 19 | right after a drop of the rate |
 | 5 | noise: white, autoregressive, smoothed by the logger | 20 | under an epoch's sawtooth |
 | 6 | heavy tails, skew | 21 | in validation alone, in training alone |
@@ -22,7 +22,7 @@ horizons and improvements.
 | 15 | noise that wanders as the run does (no promise) | | |
 
 Case 11 includes a constant, which is a plateau from its first value on. In cases 22, 23 and 25 the mean may improve as in a
-healthy run while something else is wrong.
+healthy run while another fault is present.
 
 >>> log = CASES["sharp plateau, mid"].make(1)
 >>> log.flat_from, sorted(log.expected), len(log.metrics["loss"].values)

@@ -1,8 +1,8 @@
-"""Loss curves with known truth: a mean that is known exactly, and noise of a known kind around it.
+"""Loss curves with known truth: an exactly known mean, and noise of a known kind around it.
 
-A detector is judged by when it reports, so every curve knows the index from which its mean improves by less than required.
-Everything is seeded: the same arguments give the same values. `lrwatch.testing.synthetic.catalog` has whole runs with the
-findings that are right in them.
+A detector is judged by the time of its report, so every curve has the index from which its mean improves by less than
+required. Everything is seeded: the same arguments give the same values. `lrwatch.testing.synthetic.catalog` has whole
+runs with their correct findings.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SyntheticCurve:
 
     Attributes:
         values: Noisy values, as a log shows them, shape (n,).
-        mean: The truth under the noise, shape (n,).
+        mean: The noise-free truth, shape (n,).
         flat_from: Index from which the mean improves by less than required, or None where it never does.
     """
 

@@ -1,4 +1,4 @@
-"""Means and draws that the cases of `lrwatch.testing.synthetic.catalog` share: a curve, and noise around it."""
+"""Means and draws shared by the cases of `lrwatch.testing.synthetic.catalog`: a curve, and noise around it."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def noisy(
 
 
 def transformed(mean: Mean, transform: Transform, *, moves: bool = False, allowed: tuple[Kind, ...] = ()) -> Draw:
-    """Draw a loss with white noise that is transformed afterwards.
+    """Draw a loss with white noise, and transform the result.
 
     Args:
         mean: The mean of a plan, shape (n,).
-        transform: Plan and values to the values that the log shows.
+        transform: Function of the plan and the values that returns the values of the log.
         moves: Whether the transform is part of the truth, and applies to the mean too.
         allowed: Kinds of findings that count neither as right nor as wrong.
 

@@ -1,4 +1,4 @@
-"""Runs with something to find: cases 16 to 26 of `lrwatch.testing.synthetic.catalog`."""
+"""Faulty runs, with something to detect: cases 16 to 26 of `lrwatch.testing.synthetic.catalog`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MID = 0.5
 
 
 def _flat(share: float) -> Mean:
-    """Fall at three times the required rate, flat from that share of the run on."""
+    """Fall at three times the required rate, then stay flat from that share of the run on."""
     return lambda plan: plan.flat(share)
 
 
 def _gradual(plan: Plan) -> Floats:
-    """Reach the required rate about a quarter before the end, and improve ever more slowly."""
+    """Improve ever more slowly; the rate falls below the required one about a third into the run."""
     return exponential(plan.n, plan.n / 10, 60 * plan.unit, 20 * plan.unit)
 
 
@@ -40,7 +40,7 @@ def _never_back(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _after_a_drop(plan: Plan) -> Floats:
-    """Cut the rate at a quarter of the run: the loss drops, and falls for a twelfth more."""
+    """Cut the learning rate at a quarter of the run: the loss drops, then falls for another twelfth."""
     return plan.flat(1 / 3) - 10 * plan.unit * (plan.at >= plan.step(0.25))
 
 
@@ -142,7 +142,7 @@ def _overfits(noise: float | Noise) -> Draw:
 
 
 def _straight(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """Draw a line with little noise and no sign of a bend."""
+    """Draw a line with little noise and no bend."""
     mean = plan.line(3.0)
     values = mean + plan.unit / 10 * rng.standard_normal(plan.n)
     return single(plan, values, mean, {"too_slow": plan.span()})

@@ -24,7 +24,7 @@ from lrwatch.testing.synthetic.noise import (
 
 
 def _stairs(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """Draw three drops, each as large as the improvement of a healthy run since the one before; flat between them."""
+    """Draw three drops, each as large as a healthy run's improvement since the previous one; flat between them."""
     mean = plan.line(1.5)[(plan.at * 4 // plan.n) * plan.n // 4]
     values = mean + plan.unit * rng.standard_normal(plan.n)
     return single(plan, values, mean, allowed={"plateau": plan.span()})
@@ -81,7 +81,7 @@ def _shifted(units: float) -> Transform:
 
 
 def _scheduled(rate: Mean, mean: Mean = healthy) -> Draw:
-    """Draw a log that shows its learning rate."""
+    """Draw a log that includes its learning rate."""
 
     def draw(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
         curve = mean(plan)
@@ -99,7 +99,7 @@ def _ramp(plan: Plan, share: float) -> Floats:
 
 
 def _decay(plan: Plan) -> Floats:
-    """Keep the rate until the last fifth, and decay to zero."""
+    """Keep the rate until the last fifth, then decay to zero."""
     return np.asarray(np.minimum(1.0, (plan.n - plan.at) / (0.2 * plan.n)), np.float64)
 
 
@@ -114,7 +114,7 @@ def _cycle(plan: Plan) -> Floats:
 
 
 def _follows_the_cycle(plan: Plan) -> Floats:
-    """Let the noise floor follow the rate; it never takes away more than half of the improvement."""
+    """Let the noise floor follow the rate; it never cancels more than half of the improvement."""
     depth = 0.5 * 1.5 * plan.unit / (2 * np.pi)
     return np.asarray(plan.line(3.0) + depth * np.cos(2 * np.pi * plan.at / plan.horizon), np.float64)
 
@@ -149,7 +149,7 @@ def _constant(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
     return single(plan, values, values)
 
 
-# ---- 13: what logs are like ---------------------------------------------------------------------------------------
+# ---- 13: irregular logs -------------------------------------------------------------------------------------------
 
 
 def _at_steps(steps: Callable[[np.random.Generator, int], Ints]) -> Draw:
@@ -190,7 +190,7 @@ def _cadences(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
 
 
 def _clock(rng: np.random.Generator, plan: Plan) -> SyntheticLog:
-    """Step once a second, by a clock that is set back by an hour, and later ahead by a day."""
+    """Step once a second, on a clock that is set back by an hour and later ahead by a day."""
     mean = healthy(plan)
     times = 1.7e9 + plan.at - 3600.0 * (plan.at >= plan.n // 3) + 86_400.0 * (plan.at >= 2 * plan.n // 3)
     series = SyntheticSeries(plan.at, mean + plan.unit * rng.standard_normal(plan.n), times)

@@ -1,7 +1,7 @@
 """Noise of known distribution: mean 0 and standard deviation 1, stationary from index 0 on, of any length.
 
-A noise is a function of a generator and a length, so that a seed decides all of it. `NOISES` names the usual ones; the
-functions with other parameters make more. A million values take well below a second.
+A noise is a function of a generator and a length; the seed of the generator determines it completely. `NOISES` names
+the usual ones; the functions make others with other parameters. A million values take well below a second.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ SPIKE_SIZE = 20.0
 # Values in an epoch of the sawtooth.
 EPOCH = 250
 
-# First values of a recursion, which are dropped: the variance is stationary from the start, the distribution only by then.
+# Dropped first values of a recursion: the variance is stationary from the start, the distribution only after them.
 BURN_IN = 1000
 
 Noise = Callable[[np.random.Generator, int], Floats]
 
 
 def recursion(shocks: Floats, correlation: float) -> Floats:
-    """Compute x[i] = c x[i-1] + sqrt(1 - c^2) shocks[i] with x[0] = shocks[0], shape (n,): of variance 1 if the shocks are.
+    """Compute x[i] = c x[i-1] + sqrt(1 - c^2) shocks[i] with x[0] = shocks[0], shape (n,).
+
+    The variance is 1 if that of the shocks is.
 
     About sqrt(n) stretches are computed side by side; the carry from each stretch to the next is added at the end.
     """

@@ -6,12 +6,12 @@ import numpy as np
 
 from lrwatch.core.sample import Floats
 
-# A line at exactly the required rate counts as improving, although some differences of its rounded values are a little less.
+# A line at exactly the required rate counts as improving, although some differences of its rounded values are less.
 ROUNDING = 1e-6
 
 
 def hinge(n: int, at: int, start: float = 4.0, end: float = 2.0) -> Floats:
-    """Return a line that is flat from its end on.
+    """Return a falling line that is flat after its end.
 
     Args:
         n: Number of values.
@@ -55,7 +55,7 @@ def power_law(n: int, exponent: float = 0.1, start: float = 4.0) -> Floats:
 
 
 def line(n: int, per_value: float, start: float = 4.0) -> Floats:
-    """Return a line without end.
+    """Return a line that never flattens.
 
     Args:
         n: Number of values.
@@ -69,7 +69,7 @@ def line(n: int, per_value: float, start: float = 4.0) -> Floats:
 
 
 def stairs(n: int, count: int, start: float = 4.0, end: float = 2.0) -> Floats:
-    """Return sudden drops of equal height at equal distance, flat between them.
+    """Return drops of equal height at equal distances, flat between them.
 
     Args:
         n: Number of values.
@@ -90,8 +90,8 @@ def flat_from(mean: Floats, horizon: float | Floats, delta: float, *, relative: 
 
     Args:
         mean: The mean, shape (n,).
-        horizon: Number of values in which the mean must improve by `delta`; or one number for each step from a value to the
-            next, shape (n - 1,).
+        horizon: Number of values in which the mean must improve by `delta`; or one number for each pair of
+            neighbours, shape (n - 1,).
         delta: Required improvement.
         relative: Whether `delta` is relative to the mean.
 

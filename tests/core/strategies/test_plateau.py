@@ -284,10 +284,10 @@ def test_no_experiment_without_leave_or_need(moment: Moment, look: Trend) -> Non
 
 
 def test_a_probe_that_shows_a_cut_to_be_worth_more_stays() -> None:
-    kept = probed(0.1)
-    assert (kept.command.status, kept.command.trial) == (Status.IDLE, None)
-    assert plateau(kept).excess == pytest.approx(0.2, rel=1e-3)
-    assert scale(kept, trend(6000)) is None  # the cooldown
+    rig = probed(0.1)
+    assert (rig.command.status, rig.command.trial) == (Status.IDLE, None)
+    assert plateau(rig).excess == pytest.approx(0.2, rel=1e-3)
+    assert scale(rig, trend(6000)) is None  # the cooldown
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ def test_what_is_torn_for_good_is_counted_once_at_the_end() -> None:
 def test_damage_within_a_file_costs_the_rest_of_its_block_and_is_counted_once() -> None:
     log = bytearray(framed(losses_of(60, 0, 2000)))
     log[20_000] ^= 1
-    kept = [step for step, _ in losses(bytes(log))]
-    assert kept == [*range(9), *range(16, 60)]  # 2 kB each: from the tenth to the one that reaches into the next block
+    left = [step for step, _ in losses(bytes(log))]
+    assert left == [*range(9), *range(16, 60)]  # 2 kB each: from the tenth to the one that reaches into the next block
     assert errors(feed([bytes(log)])) == {"damaged record": 1}
     assert errors(feed([bytes(log[i : i + 1000]) for i in range(0, len(log), 1000)])) == {"damaged record": 1}
 

@@ -42,19 +42,19 @@ def test_one_spike_in_a_million_values_stays_as_high_as_it_is() -> None:
     values = np.full(1_000_000, 0.5)
     values[654_321] = 77.0
 
-    steps, kept, _ = decimate(np.arange(1_000_000), values, 0, 999_999, 900).extremes()
+    steps, shown, _ = decimate(np.arange(1_000_000), values, 0, 999_999, 900).extremes()
 
-    assert len(kept) < 2000
-    assert kept.max() == 77.0
-    assert steps[kept.argmax()] == 654_321
+    assert len(shown) < 2000
+    assert shown.max() == 77.0
+    assert steps[shown.argmax()] == 654_321
 
 
 def test_few_values_are_kept_as_they_are() -> None:
     values = np.array([3.0, 1.0, 2.0])
 
-    steps, kept, lift = decimate(np.array([0, 1, 1000]), values, 0, 1000, 10).extremes()
+    steps, shown, lift = decimate(np.array([0, 1, 1000]), values, 0, 1000, 10).extremes()
 
-    assert kept.tolist() == [3.0, 1.0, 2.0]
+    assert shown.tolist() == [3.0, 1.0, 2.0]
     assert steps.tolist() == [0, 1, 1000]
     assert not lift.any()
 
@@ -62,9 +62,9 @@ def test_few_values_are_kept_as_they_are() -> None:
 def test_the_line_is_broken_at_a_resume_and_where_nothing_is_finite() -> None:
     values = np.array([5.0, 4.0, np.nan, 3.0, 4.5, 2.0])
 
-    _, kept, lift = decimate(np.array([0, 1, 2, 3, 1, 2]), values, 0, 3, 10).medians()
+    _, shown, lift = decimate(np.array([0, 1, 2, 3, 1, 2]), values, 0, 3, 10).medians()
 
-    assert kept.tolist() == [5.0, 4.0, 3.0, 4.5, 2.0]
+    assert shown.tolist() == [5.0, 4.0, 3.0, 4.5, 2.0]
     assert lift.tolist() == [False, False, True, True, False]
 
 
@@ -73,9 +73,9 @@ def test_a_log_that_several_ranks_wrote_out_of_order_is_sorted() -> None:
     steps[::2], steps[1::2] = np.arange(1, 400, 2), np.arange(0, 400, 2)
     assert np.count_nonzero(np.diff(steps) < 0) > MAX_RESTARTS
 
-    kept, _, lift = decimate(steps, steps.astype(np.float64), 0, 399, 900).extremes()
+    shown, _, lift = decimate(steps, steps.astype(np.float64), 0, 399, 900).extremes()
 
-    assert kept.tolist() == list(range(400))
+    assert shown.tolist() == list(range(400))
     assert not lift.any()
 
 
