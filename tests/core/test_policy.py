@@ -1,4 +1,4 @@
-"""Strategies in a run: the same however the log is cut, behind the guards, changeable while the run goes on."""
+"""Strategies in a run: independent of how the log is cut, within the limits, changeable during the run."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def steady(controller: Controller, until: int, value: Callable[[int], float] = l
         ({"strategy": "observe"}, []),
     ],
 )  # fmt: skip
-def test_what_goes_by_steps_comes_at_its_step_and_behind_the_guards(
+def test_what_goes_by_steps_comes_at_its_step_and_within_the_limits(
     options: dict[str, Any], expected: list[tuple[int, float]]
 ) -> None:
     controller = Controller(**options)
@@ -291,12 +291,12 @@ def test_with_a_quorum_a_loss_of_which_nothing_is_known_does_not_agree() -> None
     assert not any(isinstance(e, Command) for e in feed(run, [batch(np.arange(N), {"loss": 2 + noise(N)})]))
 
 
-# ---- guards, whatever comes ---------------------------------------------------------------------------------------
+# ---- limits, whatever comes ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_whatever_the_values_are_the_guards_hold(strategy: str) -> None:
+def test_whatever_the_values_are_the_limits_hold(strategy: str) -> None:
     rng = np.random.default_rng(1)
     n = 30_000
     values = 2 + np.sin(np.arange(n) / 50) * np.where(rng.random(n) < 0.5, 1, -1)

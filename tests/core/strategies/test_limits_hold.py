@@ -1,4 +1,4 @@
-"""Whatever the metric does: what is asked for stays within the guards, and the scale with it."""
+"""Commands and the scale stay within the limits, whatever the metric does."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ METRICS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
-def test_commands_and_scale_stay_within_the_guards(metric: str) -> None:
+def test_commands_and_scale_stay_within_the_limits(metric: str) -> None:
     options = PolicyOptions(mode="auto")
     controller = Controller(mode="auto")
     scales = [controller.update(i, value) for i, value in enumerate(METRICS[metric](np.random.default_rng(0)).tolist())]

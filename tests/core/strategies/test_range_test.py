@@ -93,7 +93,7 @@ def test_a_loss_that_falls_nowhere_has_no_steepest_scale() -> None:
     assert "the loss fell on none" in found.message
 
 
-def test_the_way_back_from_far_away_takes_as_many_commands_as_the_guards_ask() -> None:
+def test_the_way_back_from_far_away_takes_as_many_commands_as_the_limits_ask() -> None:
     options = replace(OPTIONS, max_scale=1.0, max_factor_down=0.1, min_scale=0.01)
     commands, _ = walk(lambda _, step: 1.0 if step < 150 else math.nan, options)
     assert [c.scale for c in commands] == pytest.approx([0.1, 0.1 * 10 ** (1 / 11), 0.2 * 10 ** (1 / 11), 0.4 * 10 ** (1 / 11), 0.8 * 10 ** (1 / 11), 1.0])  # fmt: skip
