@@ -1,4 +1,4 @@
-"""A million hostile commands against the client; see tests/support/hostile_commands.py. `python bench/fuzz_client.py [COUNT]`."""
+"""Fuzz test of the client with a million hostile commands; see tests/support/hostile_commands.py. `python bench/fuzz_client.py [COUNT]`."""
 
 from __future__ import annotations
 
