@@ -57,8 +57,8 @@ def step_costs() -> list[tuple[str, float]]:
 def whole_costs() -> list[tuple[str, float]]:
     """Return the seconds of a whole AdamW step over `TENSORS` tensors, followed by `Client.step`, as in a script.
 
-    The cases are: without lrwatch, attached with nothing to do, and scaled. All use one optimizer, in blocks of steps in
-    random order.
+    The cases are: without lrwatch, attached with nothing to do, and scaled. All use one optimizer, in blocks of steps
+    in random order.
     """
     tensors = [torch.randn(32, 32, requires_grad=True) for _ in range(TENSORS)]
     for tensor in tensors:

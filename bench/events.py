@@ -1,7 +1,7 @@
 """Throughput of TensorBoard event files in events a second, beside the `tensorboard` package's EventFileLoader.
 
-Run with ``python bench/events.py``. One core; the best of several runs, which reduces the influence of a busy machine. The
-tensorboard package's writer writes the file. Both readers read it from the disk cache and check every checksum.
+Run with ``python bench/events.py``. One core; the best of several runs, which reduces the influence of a busy machine.
+The tensorboard package's writer writes the file. Both readers read it from the disk cache and check every checksum.
 """
 
 from __future__ import annotations

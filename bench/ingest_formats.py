@@ -1,8 +1,8 @@
 """Throughput of each format in lines a second, beside `json.loads` over the lines of the first log.
 
 Run with ``python bench/ingest_formats.py``. One core; the best of several runs, which reduces the influence of a busy
-machine. The last column compares with `json.loads` in the same run: ratios are comparable between machines, lines a second
-are not.
+machine. The last column compares with `json.loads` in the same run: ratios are comparable between machines, lines a
+second are not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Latency from the daemon's command on disk to the first optimizer step at the new scale, beside the poll interval.
 
 The trainer is a separate process with steps of known length. It records, on the clock of the machine, the start and the
-learning rate of each optimizer step; the daemon's side records the start of each publication. The bound of a latency is the
-poll interval plus one step: the step in progress.
+learning rate of each optimizer step; the daemon's side records the start of each publication. The bound of a latency is
+the poll interval plus one step: the step in progress.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Throughput of the format `text` in lines a second, beside mtail (Debian package `mtail`), which extracts two values.
 
-Run with ``python bench/text_and_mtail.py``. mtail's time is that of a whole run in one-shot mode, less that of a run on an
-empty file. lrwatch's is that of reading the file in pieces as the daemon does, with all values of each line, not only
-the two. One core each; the best of several runs.
+Run with ``python bench/text_and_mtail.py``. mtail's time is that of a whole run in one-shot mode, less that of a run on
+an empty file. lrwatch's is that of reading the file in pieces as the daemon does, with all values of each line, not
+only the two. One core each; the best of several runs.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Cost of following many growing files: a real `lrwatch run` on a directory of runs that grow at the same time.
 
-Every file is a separate run and grows by ten lines a second, one line a write. The benchmark prints the daemon's share of
-one core (user and system time of the process, from /proc), its memory, and the delay of reading: some files log a NaN from
-time to time, and the delay is the time from that write to the finding on the daemon's standard output. It includes
-detection and the journal. /metrics is scraped as often as Prometheus would.
+Every file is a separate run and grows by ten lines a second, one line a write. The benchmark prints the daemon's share
+of one core (user and system time of the process, from /proc), its memory, and the delay of reading: some files log a
+NaN from time to time, and the delay is the time from that write to the finding on the daemon's standard output. It
+includes detection and the journal. /metrics is scraped as often as Prometheus would.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Comparison in closed loop on real trainings: schedules, torch's rule, GreedyLR and lrwatch.
 
-Run with ``python bench/closed`` (three seeds, about twenty-five minutes on one core) or ``--short`` (one seed, a smaller
-grid, five minutes). Measurements are cached in the directory of the output: an interrupted run continues, and after a change
-of lrwatch's core only lrwatch's runs are repeated. Needs torch and scikit-learn, and transformers for GreedyLR; competitors
-that are not installed are left out and named.
+Run with ``python bench/closed`` (three seeds, about twenty-five minutes on one core) or ``--short`` (one seed, a
+smaller grid, five minutes). Measurements are cached in the directory of the output: an interrupted run continues, and
+after a change of lrwatch's core only lrwatch's runs are repeated. Needs torch and scikit-learn, and transformers for
+GreedyLR; competitors that are not installed are left out and named.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ EPOCH = 100
 # improvement. The threshold is torch's.
 WINDOWS, PATIENCES, FACTORS = (20, 100), (4, 10, 25), (0.1, 0.3, 0.5)
 
-# GreedyLR's lower bound, relative to its start rate: its default is absolute, and above most learning rates; its authors
-# set it in each of their examples. The upper bound is its default.
+# GreedyLR's lower bound, relative to its start rate: its default is absolute, and above most learning rates; its
+# authors set it in each of their examples. The upper bound is its default.
 LOWEST, HIGHEST = 0.001, 1.0
 
 CONSTANT, COSINE, STEPS = "constant", "cosine", "steps"

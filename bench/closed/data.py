@@ -1,7 +1,8 @@
 """Streams of fresh mini-batches: the loss has a noise floor, as in a long run, and never falls to 0.
 
-Digits: the 1,797 scans of 8 by 8 pixels that scikit-learn ships, each drawn with a shift of up to one pixel and fresh noise
-on the pixels. Text: the language reference that Python ships as `pydoc_data.topics`, random windows of its first nine tenths.
+Digits: the 1,797 scans of 8 by 8 pixels that scikit-learn ships, each drawn with a shift of up to one pixel and fresh
+noise on the pixels. Text: the language reference that Python ships as `pydoc_data.topics`, random windows of its first
+nine tenths.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Figure of the final losses over the start learning rate, one panel for each real training.
 
-The SVG is legible on light and dark ground. Text stays text, and the file has no date and no random id: the same figures
-give the same bytes.
+The SVG is legible on light and dark ground. Text stays text, and the file has no date and no random id: the same
+figures give the same bytes.
 """
 
 from __future__ import annotations

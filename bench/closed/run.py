@@ -1,7 +1,8 @@
-"""Run every controller on every cell, in an order that lets earlier results tune later ones; results are cached on disk.
+"""Run every controller on every cell, in an order that lets earlier results tune later ones; results are cached.
 
-The schedules come first, at each learning rate of a sweep; the best rate is that of the lowest final loss of the cosine.
-The controllers, which do not know the length of the run, start from it, from a third of it and from three times it.
+The schedules come first, at each learning rate of a sweep; the best rate is that of the lowest final loss of the
+cosine. The controllers, which do not know the length of the run, start from it, from a third of it and from three times
+it.
 """
 
 from __future__ import annotations
