@@ -1,4 +1,4 @@
-"""Whatever the metric does: what is asked for stays within the guards, and the scale with it."""
+"""Limits hold for any metric: the requested scale stays within the guards, and so does the scale."""
 
 from __future__ import annotations
 
