@@ -1,4 +1,4 @@
-"""What the client costs the training thread; ratios are taken within one run."""
+"""Cost of the client in the training thread; ratios compare measurements of one run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import lrwatch
 from lrwatch.client.torch_hooks import TorchAdapter
 
 TENSORS = 50
-# Fewer than make the client wake its worker, so that only the training thread is measured.
+# Too few to make the client wake its worker: only the training thread is measured.
 CALLS = 1000
 ROUNDS = 200
 STEPS = 1000
-# Steps in a row under one condition.
+# Consecutive steps under one condition.
 BLOCK = 20
 
 
 def median_seconds(function: Callable[[], object], between: Callable[[], object]) -> float:
-    """Median over rounds of the mean over calls; `between` is called before each round and not counted."""
+    """Return the median over rounds of the mean over calls; `between` is called before each round and not counted."""
     costs = []
     for _ in range(ROUNDS):
         between()
@@ -36,9 +36,13 @@ def median_seconds(function: Callable[[], object], between: Callable[[], object]
 
 
 def step_costs() -> list[tuple[str, float]]:
-    """Seconds of one `Client.step` with nothing to do; the call of the measured function itself is in it."""
+    """Return the seconds of one `Client.step` with nothing to do, including the call of the measured function.
+
+    Raises:
+        RuntimeError: Records were dropped: the wrong path was measured.
+    """
     with tempfile.TemporaryDirectory() as directory, lrwatch.attach(None, directory, poll_seconds=3600.0) as watch:
-        box = watch._box  # the queue is emptied between rounds: a full one would be quicker
+        box = watch._box  # the queue is emptied between rounds: a full one would be faster
         tensor = torch.tensor(0.5)
         rows = [
             ("Client.step()", median_seconds(watch.step, box.queue.clear)),
@@ -51,10 +55,10 @@ def step_costs() -> list[tuple[str, float]]:
 
 
 def whole_costs() -> list[tuple[str, float]]:
-    """Seconds of a whole AdamW step over `TENSORS` tensors as a script makes it, with `Client.step` after it.
+    """Return the seconds of a whole AdamW step over `TENSORS` tensors, followed by `Client.step`, as in a script.
 
-    Without lrwatch, attached with nothing to do, and scaled, on one optimizer, in blocks of steps that follow each other in
-    random order.
+    The cases are: without lrwatch, attached with nothing to do, and scaled. All use one optimizer, in blocks of steps
+    in random order.
     """
     tensors = [torch.randn(32, 32, requires_grad=True) for _ in range(TENSORS)]
     for tensor in tensors:
@@ -88,7 +92,7 @@ def _timed(function: Callable[[], object]) -> float:
 
 
 class Alone:
-    """A group of one rank that answers at once: what is left is the client's own part."""
+    """Group of one rank that answers at once: what remains is the client's own cost."""
 
     rank = 0
 
@@ -97,7 +101,7 @@ class Alone:
 
 
 def rank_costs() -> list[tuple[str, float]]:
-    """Seconds of `Client.step` with ranks, on a group of one, with the default cadence."""
+    """Return the seconds of `Client.step` with ranks, on a group of one, at the default cadence."""
     with (
         tempfile.TemporaryDirectory() as directory,
         lrwatch.attach(None, directory, poll_seconds=3600.0, ranks=Alone()) as watch,
@@ -106,10 +110,10 @@ def rank_costs() -> list[tuple[str, float]]:
 
 
 def hook_costs(groups: int) -> list[tuple[str, float]]:
-    """Seconds of an AdamW step over `TENSORS` small tensors: plain, with hooks at scale 1, with hooks at scale 0.5.
+    """Return the seconds of an AdamW step over `TENSORS` small tensors: plain, and with hooks at scales 1 and 0.5.
 
-    It is one and the same optimizer in all three cases, which follow each other in random order, so that neither a
-    busy machine nor the place of the tensors in memory favours one.
+    All three cases use the same optimizer, in random order: neither a busy machine nor the place of the tensors in
+    memory favours one.
     """
     tensors = [torch.randn(32, 32, requires_grad=True) for _ in range(TENSORS)]
     for tensor in tensors:

@@ -1,7 +1,7 @@
-"""Events a second of TensorBoard event files, beside the `tensorboard` package's own EventFileLoader on the same file.
+"""Throughput of TensorBoard event files in events a second, beside the `tensorboard` package's EventFileLoader.
 
-Run with ``python bench/events.py``. One core; the best of several runs, so that a busy machine shows less. The file is
-written by the tensorboard package's writer. Both readers read it from the disk cache and check every checksum.
+Run with ``python bench/events.py``. One core; the best of several runs, which reduces the influence of a busy machine.
+The tensorboard package's writer writes the file. Both readers read it from the disk cache and check every checksum.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lrwatch.formats.tensorboard.format import TfEvents
 EVENTS = 100_000
 RUNS = 5
 RUNS_OF_PEER = 2
-# Bytes of one read of the daemon.
+# Bytes of one read by the daemon.
 CHUNK_BYTES = 2 << 20
 
 
@@ -62,7 +62,7 @@ def _write(directory: str, values: Callable[[int], list[Summary.Value]]) -> Path
 
 
 def _best(runs: int, work: Callable[[], int]) -> tuple[float, int]:
-    """Seconds of the fastest run, and what it found."""
+    """Return the seconds of the fastest run, and its number of events."""
     seconds, found = [], 0
     for _ in range(runs):
         start = time.perf_counter()
@@ -72,7 +72,7 @@ def _best(runs: int, work: Callable[[], int]) -> tuple[float, int]:
 
 
 def ingest(path: Path) -> int:
-    """Read a file as the daemon does. Return the number of events."""
+    """Read a file as the daemon does, and return the number of events."""
     reader = TfEvents()
     records = 0
     rest = b""

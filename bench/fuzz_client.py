@@ -1,4 +1,7 @@
-"""A million hostile commands against the client; see tests/support/hostile_commands.py. `python bench/fuzz_client.py [COUNT]`."""
+"""Fuzz test of the client with a million hostile commands, `python bench/fuzz_client.py [COUNT]`.
+
+The commands come from tests/support/hostile_commands.py.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Lines a second of each format, beside `json.loads` over the lines of the first.
+"""Throughput of each format in lines a second, beside `json.loads` over the lines of the first log.
 
-Run with ``python bench/ingest_formats.py``. One core; the best of several runs, so that a busy machine shows less. The
-last column compares with `json.loads` in the same run: ratios travel between machines, lines a second do not.
+Run with ``python bench/ingest_formats.py``. One core; the best of several runs, which reduces the influence of a busy
+machine. The last column compares with `json.loads` in the same run: ratios are comparable between machines, lines a
+second are not.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from lrwatch.formats import by_name
 
 LINES = 200_000
 RUNS = 5
-# Bytes of one read of the daemon.
+# Bytes of one read by the daemon.
 CHUNK_BYTES = 1 << 20
 
 
@@ -67,7 +68,7 @@ LOGS: dict[str, tuple[str, bytes]] = {
 
 
 def _best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest run."""
+    """Return the seconds of the fastest run."""
     seconds = []
     for _ in range(RUNS):
         start = time.perf_counter()
@@ -77,7 +78,7 @@ def _best(work: Callable[[], object]) -> float:
 
 
 def ingest(name: str, log: bytes) -> int:
-    """Feed a log as a tail does. Return the number of samples."""
+    """Feed a log as a tail does, and return the number of samples."""
     reader = by_name(name)
     samples = at = 0
     while at < len(log):

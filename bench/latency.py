@@ -1,8 +1,8 @@
-"""From the daemon's command on disk to the first optimizer step at the new scale, against the poll interval.
+"""Latency from the daemon's command on disk to the first optimizer step at the new scale, beside the poll interval.
 
-The trainer is a process of its own with steps of known length. It notes on the clock of the machine when each of its
-optimizer steps began and at which learning rate; the daemon's end notes when it began to publish. The bound of a latency is
-the poll interval plus one step: the one that was under way.
+The trainer is a separate process with steps of known length. It records, on the clock of the machine, the start and the
+learning rate of each optimizer step; the daemon's side records the start of each publication. The bound of a latency is
+the poll interval plus one step: the step in progress.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
         while (hello := control.read_observed()) is None:
             time.sleep(0.01)
         for generation in range(1, COMMANDS + 1):
-            time.sleep(chance.uniform(0.0, 2 * POLL_SECONDS))  # at no moment that the trainer's rounds could favour
+            time.sleep(chance.uniform(0.0, 2 * POLL_SECONDS))  # independent of the phase of the trainer's polls
             wanted = Desired(
                 run="",
                 incarnation=hello.incarnation,

@@ -1,6 +1,6 @@
-"""Ingest of `lrwatch replay`: lines a second of the whole command, and whether its memory stays flat as the log grows.
+"""Throughput of `lrwatch replay` in lines a second of the whole command, and its peak memory by length of the log.
 
-The peer in the same run is a loop of `json.loads` over the same file, which decides nothing.
+The peer in the same run is a loop of `json.loads` over the same file, without any detection.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write(path: Path, lines: int) -> None:
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """Run a command. Return its seconds and its largest resident set in MiB."""
+    """Run a command, and return its seconds and its largest resident set in MiB."""
     began = time.perf_counter()
     child = (
         "import resource, subprocess, sys\n"

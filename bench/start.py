@@ -1,4 +1,4 @@
-"""How long a person and a training wait for lrwatch to start, beside an interpreter that does nothing."""
+"""Start time of the commands and of the client's import, beside an interpreter that does nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-# Enough for a median on a noisy machine; the commands take turns, so that a slow moment hits all of them.
+# Enough for a median on a noisy machine; the commands take turns, and a slow moment affects all of them.
 TURNS = 15
 
 COMMANDS = {

@@ -1,8 +1,8 @@
-"""Lines a second of the format `text`, beside mtail (Debian package `mtail`), which extracts the same two values.
+"""Throughput of the format `text` in lines a second, beside mtail (Debian package `mtail`), which extracts two values.
 
-Run with ``python bench/text_and_mtail.py``. mtail's time is that of a whole run in its one-shot mode less that of a run on an
-empty file; lrwatch's is that of reading the file in pieces as the daemon does, with all values of each line, not two of them.
-One core each; the best of several runs.
+Run with ``python bench/text_and_mtail.py``. mtail's time is that of a whole run in one-shot mode, less that of a run on
+an empty file. lrwatch's is that of reading the file in pieces as the daemon does, with all values of each line, not
+only the two. One core each; the best of several runs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PROGRAM = "gauge step\ngauge loss\n{pattern} {{\n  step = int($step)\n  loss = f
 
 
 def _mtail(program: Path, log: Path) -> float:
-    """Seconds of one run."""
+    """Return the seconds of one run."""
     start = time.perf_counter()
     subprocess.run(
         ["mtail", "--one_shot", "--progs", str(program), "--logs", str(log), "--logtostderr"],

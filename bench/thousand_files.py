@@ -1,9 +1,9 @@
-"""Cost of following many growing files: a real `lrwatch run` on a directory of runs that all grow at once.
+"""Cost of following many growing files: a real `lrwatch run` on a directory of runs that grow at the same time.
 
-Every file is a run of its own and grows by ten lines a second, a line a write. Printed are the daemon's share of one core
-(user and system time of the process, from /proc), its memory, and how late lines are read: some of the files log a NaN
-from time to time, and the lateness is the time from that write until the finding stands on the daemon's standard output,
-so deciding and journalling are in it. /metrics is scraped as often as Prometheus would.
+Every file is a separate run and grows by ten lines a second, one line a write. The benchmark prints the daemon's share
+of one core (user and system time of the process, from /proc), its memory, and the delay of reading: some files log a
+NaN from time to time, and the delay is the time from that write to the finding on the daemon's standard output. It
+includes detection and the journal. /metrics is scraped as often as Prometheus would.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from pathlib import Path
 
 import numpy as np
 
-# The bar: percent of one core, MB, and seconds within which 99 % of the lines are read.
+# Limits: percent of one core, MB, and seconds within which 99 % of the lines are read.
 CORE_PERCENT, MEMORY_MB, READ_SECONDS = 15.0, 300.0, 1.5
 
 LINES_A_SECOND = 10
 # Lines in each file before the daemon starts.
 FIRST_LINES = 300
-# Files that log a NaN, and after how many lines each: a value that is not finite is news after a hundred that are.
+# Number of files that log a NaN, and the lines between two: a NaN is a finding after a hundred finite values.
 PROBES, NAN_EVERY = 100, 120
 SCRAPE_SECONDS = 15.0
-# The start is over when a line is read in time, at the latest after this many seconds.
+# The start ends when lines are read in time, at the latest after this many seconds.
 WARM_UP_SECONDS = 120.0
 
 
 def line(step: int, loss: float) -> bytes:
-    """One record of a training."""
+    """Return one record of a training."""
     return f'{{"step": {step}, "loss": {loss:.4f}, "lr": 0.0003}}\n'.encode()
 
 
 def losses(seed: int) -> Iterator[float]:
-    """Yield a falling, noisy loss without end."""
+    """Yield an endless falling, noisy loss."""
     rng = random.Random(seed)
     step = 0
     while True:
@@ -54,7 +54,7 @@ def losses(seed: int) -> Iterator[float]:
 
 
 def grow(folder: Path, count: int) -> None:
-    """Append to the files until the process is ended; print each NaN with the time of its write."""
+    """Append to the files until the process is killed; print each NaN with the time of its write."""
     files = [os.open(path, os.O_WRONLY | os.O_APPEND) for path in paths(folder, count)]
     curves = [losses(seed) for seed in range(count)]
     step, began = FIRST_LINES, time.monotonic()
@@ -63,7 +63,7 @@ def grow(folder: Path, count: int) -> None:
             due = began + (step - FIRST_LINES + i / count) / LINES_A_SECOND
             if (wait := due - time.monotonic()) > 0.002:
                 time.sleep(wait)
-            # Each probe has a line number of its own, so that the NaNs are spread over time.
+            # Each probe has its own line number, which spreads the NaNs over time.
             lost = i * PROBES % count < PROBES and (step + i * NAN_EVERY // count) % NAN_EVERY == 0
             os.write(file, line(step, float("nan") if lost else next(curves[i])).replace(b"nan", b"NaN"))
             if lost:
@@ -121,19 +121,19 @@ class Findings:
 
 
 def nans_of(home: Path) -> list[Nan]:
-    """Run, step and time of each NaN that was written so far."""
+    """Return run, step and time of each NaN written so far."""
     lines = (home / "nans").read_text().splitlines(keepends=True)
     return [tuple(json.loads(text)) for text in lines if text.endswith("\n")]
 
 
 def main() -> None:
-    """Run the benchmark and print the figures beside the bar."""
+    """Run the benchmark and print the figures beside the limits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--grow", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    # A descriptor for each file, and some more: the usual soft limit is 1,024.
+    # One descriptor a file and a few others; the usual soft limit is 1,024.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if given.grow:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def measure(home: Path, count: int, seconds: float) -> None:
-    """Start both processes, and print what the daemon needs."""
+    """Start both processes, and print the daemon's cost."""
     folder = home / "runs"
     for seed, path in enumerate(paths(folder, count)):
         path.parent.mkdir(parents=True)

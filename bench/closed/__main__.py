@@ -1,9 +1,9 @@
 """Comparison in closed loop on real trainings: schedules, torch's rule, GreedyLR and lrwatch.
 
-Run with ``python bench/closed`` (three seeds, some twenty-five minutes on one core) or ``--short`` (one seed, a smaller
-grid, five minutes). Measurements are cached in the directory of the output: an interrupted run continues, and after a change
-of lrwatch's core only lrwatch's runs are repeated. Needs torch and scikit-learn, and transformers for GreedyLR; competitors
-that are not installed are left out and named.
+Run with ``python bench/closed`` (three seeds, about twenty-five minutes on one core) or ``--short`` (one seed, a
+smaller grid, five minutes). Measurements are cached in the directory of the output: an interrupted run continues, and
+after a change of lrwatch's core only lrwatch's runs are repeated. Needs torch and scikit-learn, and transformers for
+GreedyLR; competitors that are not installed are left out and named.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT)  # instead of this directory, in which `bench.closed` would have a second name
+sys.path[0] = str(ROOT)  # replaces this directory, where `bench.closed` would have a second name
 # The matrices are too small to share, and a result must not depend on the number of cores.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 

@@ -15,11 +15,11 @@ from lrwatch.testing.closed_loop.problems import PROBLEMS
 
 HERE = Path(__file__).parent
 
-# What decides how a training goes, but for who turns its learning rate down.
+# Sources that determine a training, apart from the controller.
 TRAINED_BY = tuple(HERE / f"{name}.py" for name in ("data", "layout", "optimizers", "perceptron", "torched", "play"))
 PROBLEMS_ARE = tuple(sorted((HERE.parents[1] / "lrwatch" / "testing" / "closed_loop").glob("*.py")))
 
-# Rates that a controller starts from on the problems.
+# Start rates of the controllers on the problems.
 PROBLEM_RATES = (0.3, 1.0, 1.6)
 
 
@@ -32,20 +32,20 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """The name in tables."""
         return f"{self.training}, {self.optimizer}" if self.optimizer else self.training
 
     @property
     def file(self) -> str:
-        """For names of files."""
+        """The name in file names."""
         return self.name.replace(", ", "-").replace(" ", "-")
 
     def runs(self, seed: int) -> Runs:
-        """One run that has not begun."""
+        """Return one run at its start."""
         return REAL[self.training].runs(self.optimizer, seed) if self.optimizer else Problems(self.training, seed)
 
     def fingerprint(self) -> str:
-        """Of what is trained: what was measured with another one is not used again."""
+        """Return a digest of the training; a cached measurement with another digest is not used."""
         if not self.optimizer:
             return sources(PROBLEMS_ARE)
         return f"{sources(TRAINED_BY)} {data.fingerprint(REAL[self.training].stream(0)):08x}"
@@ -60,7 +60,11 @@ def sources(files: Iterable[Path]) -> str:
 
 
 def cells(only: Sequence[str] = ()) -> tuple[list[Cell], list[Cell], list[Cell]]:
-    """Return the real cells that can be trained here, those that cannot, and the problems; `only` are parts of names."""
+    """Return the real cells that can be trained here, those that cannot, and the problems.
+
+    Args:
+        only: Parts of names; all cells unless given.
+    """
     every = [Cell(training, optimizer) for training, real in REAL.items() for optimizer in real.centre]
     chosen = [cell for cell in every if _is_chosen(cell, only)]
     there = [cell for cell in chosen if find_spec("torch") and find_spec(REAL[cell.training].library)]

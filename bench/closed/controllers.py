@@ -1,6 +1,7 @@
-"""The competitors: schedules that know the length of the run, and controllers that observe the loss.
+"""Competitors: schedules that know the length of the run, and controllers that observe the loss.
 
-All controllers get the loss of each batch. Those that count epochs, as `ReduceLROnPlateau` does, get means over windows.
+All controllers receive the loss of each batch. Those that count epochs, as `ReduceLROnPlateau` does, receive means over
+windows.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import lrwatch
 from bench.closed.play import Plan, Update
 from lrwatch.testing.closed_loop.play import constant, cosine, two_steps
 
-# Steps that stand for an epoch.
+# Steps that count as an epoch.
 EPOCH = 100
 
-# torch's rule, at all combinations: the window of a mean, the means without improvement, the factor. A cut comes after no
-# improvement for 80 to 2,500 steps. The threshold is torch's.
+# Grid of torch's rule: window of a mean, means without improvement, factor. A cut follows 80 to 2,500 steps without
+# improvement. The threshold is torch's.
 WINDOWS, PATIENCES, FACTORS = (20, 100), (4, 10, 25), (0.1, 0.3, 0.5)
 
-# GreedyLR's lower bound, relative to the rate that it begins at: its own is absolute, and above most learning rates; its
-# authors set it in each of their examples. The upper bound is its own.
+# GreedyLR's lower bound, relative to its start rate: its default is absolute, and above most learning rates; its
+# authors set it in each of their examples. The upper bound is its default.
 LOWEST, HIGHEST = 0.001, 1.0
 
 CONSTANT, COSINE, STEPS = "constant", "cosine", "steps"
@@ -36,19 +37,19 @@ def scheduled(shape: Callable[[float], float], rate: float, steps: int) -> Updat
 
 
 class LrwatchController:
-    """`lrwatch.Controller`, at its defaults."""
+    """`lrwatch.Controller` as an `Update`; at its defaults unless options are given."""
 
     def __init__(self, rate: float, **options: Any) -> None:
         self._rate = rate
         self.controller = lrwatch.Controller(**options)
 
     def __call__(self, step: int, loss: float) -> float:
-        """One step."""
+        """Return the learning rate of the next step."""
         return self._rate * self.controller.update(step, loss)
 
 
 class Windowed:
-    """A scheduler with `step(metric)` of an optimizer of torch, fed with means over windows."""
+    """A torch scheduler with `step(metric)` as an `Update`, fed with means over windows."""
 
     def __init__(self, make: Callable[[Any], Any], rate: float, window: int) -> None:
         import torch
@@ -59,7 +60,7 @@ class Windowed:
         self._window, self._sum = window, 0.0
 
     def __call__(self, step: int, loss: float) -> float:
-        """One step."""
+        """Return the learning rate of the next step."""
         self._sum += loss
         if (step + 1) % self._window == 0:
             self._scheduler.step(self._sum / self._window)
@@ -80,7 +81,7 @@ def _greedy(optimizer: Any, rate: float) -> Any:
 
 
 def greedy_is_there() -> bool:
-    """Whether transformers is installed, and new enough."""
+    """Return whether an installed transformers has GreedyLR."""
     if not find_spec("transformers"):
         return False
     from transformers import optimization
@@ -89,7 +90,7 @@ def greedy_is_there() -> bool:
 
 
 def schedules(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
-    """Constant at each rate, and cosine and steps at each rate for each length."""
+    """Return the plans of the schedules: constant at each rate, cosine and steps at each rate for each length."""
     plans = [Plan(CONSTANT, "", rate, tuple(reads), partial(scheduled, constant, rate, max(reads))) for rate in rates]
     for (name, shape), rate, steps in product(((COSINE, cosine), (STEPS, two_steps)), rates, reads):
         plans.append(Plan(name, f"{steps} steps", rate, (steps,), partial(scheduled, shape, rate, steps)))
@@ -97,7 +98,7 @@ def schedules(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
 
 
 def settings(short: bool) -> list[tuple[int, int, float]]:
-    """Of torch's rule: window, patience, factor."""
+    """Return the settings of torch's rule: window, patience, factor."""
     windows, patiences, factors = ((100,), (4, 10), (0.1, 0.3)) if short else (WINDOWS, PATIENCES, FACTORS)
     return list(product(windows, patiences, factors))
 
@@ -120,5 +121,5 @@ def peers(rates: Sequence[float], reads: Sequence[int], short: bool = False) -> 
 
 
 def ours(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
-    """lrwatch, from each start rate."""
+    """Return the plans of lrwatch, one for each start rate."""
     return [Plan(LRWATCH, "", rate, tuple(reads), partial(LrwatchController, rate)) for rate in rates]

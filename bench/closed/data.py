@@ -1,7 +1,8 @@
-"""Streams of fresh mini-batches, so that the loss has a noise floor as that of a long run has, and never falls to 0.
+"""Streams of fresh mini-batches: the loss has a noise floor, as in a long run, and never falls to 0.
 
-Digits: the 1,797 scans of 8 by 8 pixels that scikit-learn ships, each time moved by up to a pixel and with fresh noise on
-the pixels. Text: the language reference that Python ships as `pydoc_data.topics`, random windows of its first nine tenths.
+Digits: the 1,797 scans of 8 by 8 pixels that scikit-learn ships, each drawn with a shift of up to one pixel and fresh
+noise on the pixels. Text: the language reference that Python ships as `pydoc_data.topics`, random windows of its first
+nine tenths.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Floats32 = npt.NDArray[np.float32]
 
 SIDE, CLASSES = 8, 10
 
-# Standard deviation of the noise on pixels that go from 0 to 1: so much that a good network errs in a few of a hundred.
+# Standard deviation of the noise on pixels from 0 to 1: a good network errs in a few of a hundred.
 PIXEL_NOISE = 0.3
 MOVES = 1
 
@@ -31,10 +32,10 @@ WINDOW = 16
 # Size of the fixed sample for final losses: large enough to resolve a thousandth of the loss.
 EVALUATED_DIGITS = 8192
 
-# Seed of the generator that draws the evaluated sample; no training has it.
+# Seed of the evaluated sample; no training uses it.
 EVALUATION = 2**32 - 1
 
-# Batches that are drawn at once, because drawing has a price of its own.
+# Batches drawn at once: each draw has a fixed cost.
 AHEAD = 64
 
 
@@ -46,7 +47,7 @@ class Batch(NamedTuple):
 
 
 class Stream(Protocol):
-    """Batches without end."""
+    """Endless stream of batches."""
 
     def next(self) -> Batch:
         """Return the next batch."""
@@ -61,7 +62,7 @@ class Digits:
         self._drawn: Batch | None = None
 
     def next(self) -> Batch:
-        """Images of shape (size, SIDE, SIDE), labels of shape (size,)."""
+        """Return images of shape (size, SIDE, SIDE) and labels of shape (size,)."""
         if self._drawn is None or self._at == AHEAD:
             self._drawn, self._at = _draw_digits(self._rng, AHEAD * self._size), 0
         part = slice(self._at * self._size, (self._at + 1) * self._size)
@@ -105,7 +106,7 @@ class Text:
         self._text = self._text[: _held_out(len(self._text))]
 
     def next(self) -> Batch:
-        """Letters of shape (size, WINDOW), and the one behind each."""
+        """Return letters of shape (size, WINDOW), and the next letter after each."""
         starts = self._rng.integers(0, len(self._text) - WINDOW, self._size)
         return _windows(self._text, starts)
 
@@ -139,6 +140,6 @@ def _text() -> Ints:
 
 
 def fingerprint(stream: Stream) -> int:
-    """Of the first batch: another release of the data has another."""
+    """Return a checksum of the first batch, which differs between releases of the data."""
     batch = stream.next()
     return zlib.crc32(batch.x.tobytes() + batch.y.tobytes())

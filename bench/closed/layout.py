@@ -1,4 +1,4 @@
-"""Where the weights of a network lie in one row of numbers, so that any number of trainings is one array of such rows."""
+"""Layout of the weights of a network in one row of numbers; any number of trainings is one array of such rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.closed.data import Floats32
 
 
 class Layout:
-    """Names and shapes of weights, one behind the other.
+    """Names and shapes of weights, in the order of the row.
 
     >>> import numpy as np
     >>> layout = Layout({"first": (2, 3), "bias": (1, 3)})
@@ -27,6 +27,6 @@ class Layout:
         self.size = sum(self.sizes)
 
     def views(self, rows: Floats32) -> dict[str, Floats32]:
-        """Each weight of rows of shape (runs, size), shape (runs, ...), without a copy."""
+        """Return each weight by name, shape (runs, ...), as a view of rows of shape (runs, size)."""
         parts = zip(self.shapes.items(), self.sizes, self._ends, strict=True)
         return {name: rows[:, end - size : end].reshape(len(rows), *shape) for (name, shape), size, end in parts}

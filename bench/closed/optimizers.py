@@ -1,4 +1,4 @@
-"""SGD with momentum and AdamW on many trainings at once, each with a learning rate of its own; else as torch has them."""
+"""SGD with momentum and AdamW on many trainings at once, each with its own learning rate; otherwise as in torch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from bench.closed.data import Floats32
 
 MOMENTUM = 0.9
 
-# torch's defaults of AdamW.
+# Defaults of torch's AdamW.
 BETA1, BETA2, EPS, DECAY = 0.9, 0.999, 1e-8, 0.01
 
 
 class Optimizer(Protocol):
-    """Steps of weights of shape (runs, size) with rates of shape (runs, 1)."""
+    """Optimizer of weights of shape (runs, size) with rates of shape (runs, 1)."""
 
     def step(self, weights: Floats32, gradient: Floats32, rates: Floats32) -> None:
-        """One step, in place; the gradient is used up."""
+        """Take one step in place; overwrites the gradient."""
 
     def take(self, rows: list[int]) -> None:
-        """From now on the runs are those of `rows`, some of them twice, some not at all."""
+        """Replace the runs by those of `rows`; a row may occur twice, or not at all."""
 
 
 class Sgd:
@@ -31,7 +31,7 @@ class Sgd:
         self._velocity: Floats32 | None = None
 
     def step(self, weights: Floats32, gradient: Floats32, rates: Floats32) -> None:
-        """One step."""
+        """Take one step in place."""
         if self._velocity is None:
             self._velocity = np.zeros_like(weights)
         self._velocity *= np.float32(MOMENTUM)
@@ -40,7 +40,7 @@ class Sgd:
         weights -= gradient
 
     def take(self, rows: list[int]) -> None:
-        """Go on with these."""
+        """Continue with the runs of `rows`."""
         if self._velocity is not None:
             self._velocity = self._velocity[rows]
 
@@ -54,7 +54,7 @@ class AdamW:
         self._steps = 0
 
     def step(self, weights: Floats32, gradient: Floats32, rates: Floats32) -> None:
-        """One step."""
+        """Take one step in place."""
         if self._mean is None or self._square is None:
             self._mean, self._square = np.zeros_like(weights), np.zeros_like(weights)
         self._steps += 1
@@ -73,7 +73,7 @@ class AdamW:
         weights -= spread
 
     def take(self, rows: list[int]) -> None:
-        """Go on with these."""
+        """Continue with the runs of `rows`."""
         if self._mean is not None and self._square is not None:
             self._mean, self._square = self._mean[rows], self._square[rows]
 

@@ -1,4 +1,4 @@
-"""The network of `lrwatch demo`, many of it at once, in numpy: ReLU layers under the mean squared error."""
+"""The network of `lrwatch demo`, many instances at once, in numpy: ReLU layers trained on the mean squared error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.closed.data import CLASSES, SIDE, Batch, Floats32
 from bench.closed.layout import Layout
 from lrwatch.demo.network import HIDDEN
 
-# What is asked of the outputs, by class: of mean 0 and variance 1, as the demo's targets are.
+# Target outputs by class, with mean 0 and variance 1 as the demo's targets.
 TARGETS = ((np.eye(CLASSES) - 1 / CLASSES) / math.sqrt((1 - 1 / CLASSES) / CLASSES)).astype(np.float32)
 
 
@@ -19,7 +19,7 @@ class Perceptron:
     """Stacked `lrwatch.demo.network.Network`; the targets are the classes, one high and the others low.
 
     Attributes:
-        size: Weights of one network.
+        size: Number of weights of one network.
     """
 
     def __init__(self, inputs: int = SIDE * SIDE, outputs: int = CLASSES) -> None:
@@ -30,7 +30,7 @@ class Perceptron:
         self.size = self._layout.size
 
     def start(self, rng: np.random.Generator) -> Floats32:
-        """Weights to begin with, shape (size,)."""
+        """Return initial weights, shape (size,)."""
         row = np.zeros((1, self.size), np.float32)
         for name, view in self._layout.views(row).items():
             if name.startswith("weight"):
@@ -38,17 +38,17 @@ class Perceptron:
         return row.reshape(-1)
 
     def gradient(self, weights: Floats32, batch: Batch) -> tuple[Floats32, Floats32]:
-        """Losses of shape (runs,) and gradients of shape (runs, size), for weights of that shape."""
+        """Return losses of shape (runs,) and gradients of the shape of the weights, (runs, size)."""
         return self.gradient_of(weights, *_flat(batch))
 
     def losses(self, weights: Floats32, batch: Batch) -> Floats32:
-        """Mean squared errors, shape (runs,)."""
+        """Return mean squared errors, shape (runs,)."""
         x, y = _flat(batch)
         delta = self._forward(self._layout.views(weights), x)[1] - y
         return np.asarray(np.mean(delta * delta, axis=(1, 2)))
 
     def gradient_of(self, weights: Floats32, x: Floats32, y: Floats32) -> tuple[Floats32, Floats32]:
-        """As `gradient`, for inputs of shape (n, inputs) and targets of shape (n, outputs)."""
+        """Do as `gradient`, for inputs of shape (n, inputs) and targets of shape (n, outputs)."""
         views = self._layout.views(weights)
         activations, output = self._forward(views, x)
         delta = output - y

@@ -1,6 +1,6 @@
-"""The picture: what each ends at, over the learning rate that it starts from, a panel for each real training.
+"""Figure of the final losses over the start learning rate, one panel for each real training.
 
-An SVG that is read on light and dark ground. Text stays text, there is no date and no random id in the file: the same
+The SVG is legible on light and dark ground. Text stays text, and the file has no date and no random id: the same
 figures give the same bytes.
 """
 
@@ -17,7 +17,7 @@ from bench.closed.tables import ratios
 WIDTH, LEFT, TOP, RIGHT = 1040, 62, 124, 20
 ACROSS, GAP, WIDE, HIGH, BELOW = 3, 44, 290, 190, 64
 
-# Ratios to the tuned cosine, on a logarithmic axis; what is worse lies on the upper edge.
+# Ratios to the tuned cosine, on a logarithmic axis; worse ratios lie on the upper edge.
 BEST, WORST = 0.93, 2.0
 TICKS = (1.0, 1.1, 1.2, 1.4, 1.7, 2.0)
 STARTS = ("best / 3", "best", "best x 3")

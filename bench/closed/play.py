@@ -1,4 +1,4 @@
-"""Many controllers on one training: as long as two of them ask for the same learning rate, they share a run."""
+"""Many controllers on one training: controllers share a run as long as their learning rates are equal."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Plan:
     """One controller on one run.
 
     Attributes:
-        name: Of the controller.
-        setting: Of the controller, "" at its default.
-        rate: The learning rate of the first step.
-        reads: Numbers of steps after which the loss is taken; the run ends at the last one.
-        make: Makes the controller.
+        name: Name of the controller.
+        setting: Setting of the controller, "" at its default.
+        rate: Learning rate of the first step.
+        reads: Numbers of steps after which the loss is measured; the run ends at the last one.
+        make: Function that makes the controller.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Outcome:
 
     Attributes:
         losses: The loss at each of the reads.
-        changes: Where the learning rate was changed: the number of steps done by then, and the new rate.
+        changes: Changes of the learning rate: the number of completed steps, and the new rate.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Outcome:
         return turns
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the outcome for JSON."""
         return {
             "name": self.name, "setting": self.setting, "rate": self.rate,
             "losses": {str(steps): loss if np.isfinite(loss) else None for steps, loss in self.losses.items()},
@@ -82,7 +82,16 @@ class Outcome:
 
 
 def play(plans: Sequence[Plan], runs: Runs, progress: Callable[[], None] = lambda: None) -> list[Outcome]:
-    """All plans on one training that has not begun; `progress` is called after each step."""
+    """Run all plans on one training.
+
+    Args:
+        plans: The controllers.
+        runs: The training, at its start.
+        progress: Called after each step.
+
+    Returns:
+        The outcome of each plan.
+    """
     outcomes = [Outcome(plan.name, plan.setting, plan.rate) for plan in plans]
     updates = [plan.make() for plan in plans]
     alive = list(range(len(plans)))
@@ -91,7 +100,7 @@ def play(plans: Sequence[Plan], runs: Runs, progress: Callable[[], None] = lambd
     rates = np.empty(0)
     reads = {steps for plan in plans for steps in plan.reads}
     for step in range(max(reads, default=0)):
-        # A run for each pair of a run so far and a rate from now on.
+        # One run for each pair of a run so far and its next rate.
         rows: dict[tuple[int, float], int] = {}
         for i in alive:
             row_of[i] = rows.setdefault((row_of[i], wanted[i]), len(rows))

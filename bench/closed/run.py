@@ -1,7 +1,8 @@
-"""Every controller on every cell, in an order in which each can be tuned by earlier results; results are cached on disk.
+"""Run every controller on every cell, in an order that lets earlier results tune later ones; results are cached.
 
-First the schedules, at each learning rate of a sweep; the rate at which the cosine ends best is the best one. From it, a
-third of it and three times it start the controllers, which do not know how long the run will be.
+The schedules come first, at each learning rate of a sweep; the best rate is that of the lowest final loss of the
+cosine. The controllers, which do not know the length of the run, start from it, from a third of it and from three times
+it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lrwatch.testing.closed_loop.problems import PROBLEMS
 SCHEDULES, STARTED, PEERS, LRWATCH = "schedules", "started", "peers", "lrwatch"
 GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH)
 
-# Where controllers start, relative to the best rate.
+# Start rates of controllers, relative to the best rate.
 STARTS = (1 / 3, 1.0, 3.0)
 
 CORE = Path(lrwatch.__file__).parent / "core"
@@ -35,14 +36,14 @@ CORE = Path(lrwatch.__file__).parent / "core"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured.
+    """Size of the measurement.
 
     Attributes:
-        seeds: Of initial weights and batches.
+        seeds: Seeds of initial weights and batches.
         reads: The two lengths of a real training.
         problem_reads: The two lengths of a problem.
-        rates: Of the sweep, relative to its middle.
-        short: A small grid for torch's rule.
+        rates: Rates of the sweep, relative to its middle.
+        short: Whether the grid of torch's rule is small.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -62,9 +63,9 @@ class Measured:
     Attributes:
         reads: The lengths.
         starts: The rates that controllers start from, the best one in the middle.
-        outcomes: Of each seed.
-        best: For a problem, the risk of the best schedule in hindsight, of each length.
-        edge: The best rate is the smallest or the largest of the sweep, so that a better one may lie beyond.
+        outcomes: Outcomes of each seed.
+        best: For a problem, the risk of the best schedule in hindsight, for each length.
+        edge: Whether the best rate is the smallest or the largest of the sweep: a better one may lie beyond.
     """
 
     cell: Cell
@@ -78,7 +79,7 @@ class Measured:
         """Return the outcomes of a controller by setting and start rate, one of each seed."""
         found: dict[tuple[str, float], list[Outcome]] = {}
         for outcomes in self.outcomes.values():
-            # Once, where the constant rate of a sweep is a start rate too.
+            # Only once where the constant rate of a sweep is also a start rate.
             for at, outcome in {(o.setting, o.rate): o for o in outcomes if o.name == name}.items():
                 found.setdefault(at, []).append(outcome)
         return found
@@ -112,7 +113,7 @@ class Measured:
 
 
 def mean_loss(outcomes: Sequence[Outcome], steps: int) -> float:
-    """Over the seeds; infinite where one of them has blown up, or there is none."""
+    """Return the mean loss over the seeds; infinite where one of them diverged, or there is none."""
     return fmean(outcome.losses[steps] for outcome in outcomes) if outcomes else math.inf
 
 
@@ -137,7 +138,7 @@ class Cache:
             if cached["key"] == key:
                 return cached["measured"]
         measured = measure()
-        # Renamed, so that a run that is broken off leaves no half of a file.
+        # Renamed when complete: an interrupted run leaves no partial file.
         part = path.with_suffix(".part")
         part.write_text(json.dumps({"key": key, "measured": measured}) + "\n")
         part.rename(path)
@@ -145,7 +146,17 @@ class Cache:
 
 
 def measure(size: Size, cache: Cache, only: Sequence[str] = (), progress: bool = True) -> list[Measured]:
-    """All cells whose name has one of `only` in it, if any is given."""
+    """Measure the cells.
+
+    Args:
+        size: Size of the measurement.
+        cache: Cache of earlier measurements.
+        only: Parts of the names of cells; all cells unless given.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The results of each cell.
+    """
     real, _, problems = cells(only)
     return [_measure(cell, size, cache, progress) for cell in [*real, *problems]]
 
@@ -165,7 +176,7 @@ def _measure(cell: Cell, size: Size, cache: Cache, progress: bool) -> Measured:
             def now(seed: int = seed) -> list[dict[str, Any]]:
                 label = f"{cell.name}, seed {seed}: {len(plans)} {group}"
                 outcomes = _play(plans, cell, seed, label, progress)
-                if group in (SCHEDULES, STARTED):  # each of their steps is a change, and known beforehand
+                if group in (SCHEDULES, STARTED):  # every step of a schedule is a change, known in advance
                     for outcome in outcomes:
                         outcome.changes.clear()
                 return [outcome.plain() for outcome in outcomes]
@@ -178,7 +189,7 @@ def _measure(cell: Cell, size: Size, cache: Cache, progress: bool) -> Measured:
         add(SCHEDULES, controllers.schedules(rates, reads))
         best = measured.tuned(controllers.COSINE, max(reads))[0].rate
         measured.starts = tuple(best * factor for factor in STARTS)
-        # What a schedule that knows the length would make of the controllers' start rates.
+        # Schedules that know the length, from the controllers' start rates.
         add(
             STARTED,
             [plan for plan in controllers.schedules(measured.starts, reads) if plan.name != controllers.CONSTANT],

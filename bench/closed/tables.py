@@ -1,4 +1,4 @@
-"""The tables: everybody over the tuned cosine, the questions that are asked of lrwatch, and every figure of every cell."""
+"""Tables: all competitors relative to the tuned cosine, lrwatch beside each of them, and every figure of every cell."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from bench.closed.controllers import CONSTANT, COSINE, GREEDY, GRID, LRWATCH, PL
 from bench.closed.play import Outcome
 from bench.closed.run import Measured, mean_loss
 
-# What lrwatch at its defaults is held to on the real trainings: how far over the tuned cosine, on the mean.
+# Limit of lrwatch's mean ratio to the tuned cosine on the real trainings, at its defaults.
 WITHIN = 1.03
 
-# Losses that differ by less than what an evaluation can tell are equal; so are two runs of which nobody changed a thing.
+# Ratio of losses that counts as equal: below the resolution of an evaluation.
 EQUAL = 1.001
 
 STARTS_ARE = ("a third of the best", "the best", "three times the best")
 
-# A row of the setting of torch's rule that would have been the best if one had to do for every cell and start.
+# Row of the setting of torch's rule that is best over all cells and starts.
 ONE = "one of the grid"
 
-# Who is in the table, and what was tuned for it by looking at the end of the very runs that are shown.
+# Rows of the table: competitor, label, and what was tuned on the results of the runs shown.
 ROWS = (
     (CONSTANT, "tuned constant", "learning rate, for each cell and length"),
     (COSINE, "tuned cosine", "learning rate, for each cell and length; knows the length"),
@@ -35,7 +35,7 @@ ROWS = (
     (LRWATCH, "**lrwatch**", "nothing"),
 )
 TUNED = 3
-"""Number of rows that are tuned schedules, which choose their learning rate; the others start at a given one."""
+"""Number of rows of tuned schedules, which choose their learning rate; the others start at a given rate."""
 
 
 def _ratio(measured: Measured, outcomes: Sequence[Outcome], steps: int) -> float:
@@ -45,14 +45,14 @@ def _ratio(measured: Measured, outcomes: Sequence[Outcome], steps: int) -> float
 def ratios(
     found: Sequence[Measured], name: str, length: int, start: int | None, setting: str | None = None
 ) -> list[float]:
-    """Of each cell: the final loss over that of the reference.
+    """Return for each cell the final loss over that of the reference.
 
     Args:
         found: The cells.
-        name: Of the controller, at its best setting.
-        length: 0 for the shorter one, 1 for the longer one.
-        start: Index of the start rate; None for the best rate of any.
-        setting: Instead of the best one.
+        name: Name of the controller.
+        length: 0 for the shorter length, 1 for the longer one.
+        start: Index of the start rate; None for the best of all rates.
+        setting: Setting of the controller; the best one unless given.
     """
     out = []
     for measured in found:
@@ -163,12 +163,12 @@ def answers(found: Sequence[Measured]) -> str:
 
 
 def ratios_at_starts(real: Sequence[Measured], length: int) -> list[float]:
-    """As `ratios`, of the grid of torch's rule at the best of the start rates too."""
+    """Return `ratios` of the grid of torch's rule, at the best setting and start rate."""
     return [_ratio(m, m.tuned(GRID, m.reads[length], m.starts), m.reads[length]) for m in real]
 
 
 def details(found: Sequence[Measured]) -> str:
-    """Every cell: the mean over the seeds with its standard deviation, and the cuts of each seed."""
+    """Make the table of every cell: mean over the seeds with its standard deviation, and the cuts of each seed."""
     lines = []
     for measured in found:
         reads = measured.reads

@@ -1,6 +1,6 @@
-"""The networks in PyTorch, many of each at once: a small convolutional one and a small transformer of characters.
+"""Networks in PyTorch, many instances at once: a small convolutional network and a small character transformer.
 
-One call of a small network costs what Python and the dispatch cost; of forty at once, each costs a half to a fifth.
+One call of a small network costs mostly Python and dispatch; among forty at once, each costs a half to a fifth.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from bench.closed.layout import Layout
 
 Weights = dict[str, torch.Tensor]
 
-# Rows of an evaluation that are in memory at once.
+# Rows of an evaluation in memory at once.
 AT_ONCE = 512
 
 
 class Torched(ABC):
-    """A network under the cross entropy, its gradient by torch.
+    """A network trained on the cross entropy, with torch's gradient.
 
     Attributes:
-        layout: Of the weights of one network.
-        size: How many they are.
+        layout: Layout of the weights of one network.
+        size: Number of weights.
     """
 
     def __init__(self, layout: Layout, spreads: dict[str, float]) -> None:
@@ -38,7 +38,7 @@ class Torched(ABC):
         """Return the outputs of the networks for a batch, shape (runs, n, classes)."""
 
     def start(self, rng: np.random.Generator) -> Floats32:
-        """Weights to begin with, shape (size,)."""
+        """Return initial weights, shape (size,)."""
         row = np.zeros((1, self.size), np.float32)
         for name, view in self.layout.views(row).items():
             if name in self._spreads:
@@ -46,14 +46,14 @@ class Torched(ABC):
         return row.reshape(-1)
 
     def gradient(self, weights: Floats32, batch: Batch) -> tuple[Floats32, Floats32]:
-        """Losses of shape (runs,) and gradients of shape (runs, size), for weights of that shape."""
+        """Return losses of shape (runs,) and gradients of the shape of the weights, (runs, size)."""
         rows = torch.from_numpy(weights).requires_grad_()
         losses = self.losses_of(rows, torch.from_numpy(batch.x), torch.from_numpy(batch.y))
         (gradient,) = torch.autograd.grad(losses.sum(), rows)
         return losses.detach().numpy(), gradient.numpy()
 
     def losses(self, weights: Floats32, batch: Batch) -> Floats32:
-        """Mean cross entropies, shape (runs,)."""
+        """Return mean cross entropies, shape (runs,)."""
         rows, sums = torch.from_numpy(weights), np.zeros(len(weights), np.float64)
         with torch.no_grad():
             for at in range(0, len(batch.x), AT_ONCE):
@@ -62,7 +62,7 @@ class Torched(ABC):
         return (sums / len(batch.x)).astype(np.float32)
 
     def losses_of(self, rows: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """As `losses`, with a gradient."""
+        """Do as `losses`, with a gradient."""
         parts = torch.split(rows, self.layout.sizes, dim=1)
         shapes = self.layout.shapes.items()
         weights = {name: part.view(-1, *shape) for (name, shape), part in zip(shapes, parts, strict=True)}
@@ -73,7 +73,7 @@ class Torched(ABC):
 
 
 class Convolutional(Torched):
-    """A convolution of 3 by 3, one of 2 by 2 with stride 2, each with a ReLU, the mean over quarters, a linear layer."""
+    """Convolutions of 3 by 3, and 2 by 2 with stride 2, each with a ReLU; the mean over quarters; a linear layer."""
 
     def __init__(self, first: int = 8, second: int = 16) -> None:
         self._channels = first, second
@@ -89,7 +89,7 @@ class Convolutional(Torched):
         super().__init__(Layout(shapes), {**spreads, "last": math.sqrt(1 / (4 * second))})
 
     def logits(self, weights: Weights, x: torch.Tensor) -> torch.Tensor:
-        """Of images of shape (n, SIDE, SIDE)."""
+        """Return the outputs for images of shape (n, SIDE, SIDE), shape (runs, n, CLASSES)."""
         runs, n = len(weights["first"]), len(x)
         first, second = self._channels
         patches = F.unfold(x[:, None], 3, padding=1).transpose(1, 2).reshape(n * SIDE * SIDE, 9)
@@ -102,7 +102,7 @@ class Convolutional(Torched):
 
 
 class Transformer(Torched):
-    """One block, normalized before each half, with as many letters as outputs and the same embedding for both."""
+    """One pre-norm transformer block; input and output share the embedding of the letters."""
 
     def __init__(self, width: int = 32, heads: int = 2, hidden: int = 64) -> None:
         self._width, self._heads = width, heads
@@ -119,7 +119,7 @@ class Transformer(Torched):
         self._hidden = torch.full((WINDOW, WINDOW), -math.inf).triu(1)
 
     def logits(self, weights: Weights, x: torch.Tensor) -> torch.Tensor:
-        """Of letters of shape (n, WINDOW), shape (runs, n * WINDOW, LETTERS)."""
+        """Return the outputs for letters of shape (n, WINDOW), shape (runs, n * WINDOW, LETTERS)."""
         runs, (n, length), width = len(weights["up"]), x.shape, self._width
         letters = F.one_hot(x.reshape(-1), LETTERS).float().expand(runs, -1, -1)
         state = torch.bmm(letters, weights["embedding"])

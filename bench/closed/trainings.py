@@ -1,4 +1,4 @@
-"""The trainings: real networks and problems of known risk, any number of runs of each side by side."""
+"""Trainings: real networks and problems of known risk, any number of parallel runs of each."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lrwatch.testing.closed_loop.problems import PROBLEMS, Training
 
 
 class Runs(Protocol):
-    """Runs of one training side by side, one to begin with. All see the same batches."""
+    """Parallel runs of one training, initially one. All receive the same batches."""
 
     def step(self, rates: Floats) -> Floats:
-        """Take one step with a learning rate for each run, shape (runs,). Return the logged losses, shape (runs,)."""
+        """Take one step with a learning rate for each run, and return the logged losses, shape (runs,) both."""
 
     def take(self, rows: list[int]) -> None:
         """Replace the runs by those of `rows`; a row may occur twice, or not at all."""
@@ -31,7 +31,7 @@ class Runs(Protocol):
 
 
 class Network(Protocol):
-    """A network whose weights are a row of `size` numbers."""
+    """A network whose weights form a row of `size` numbers."""
 
     size: int
 
@@ -45,7 +45,7 @@ class Network(Protocol):
 class Networks:
     """Runs of a network.
 
-    An infinite or NaN loss is a loss like any other: the run continues, as an unattended run does.
+    An infinite or NaN loss does not end the run, as in an unattended run.
     """
 
     def __init__(self, network: Network, optimizer: Optimizer, stream: Stream, evaluated: Batch, seed: int) -> None:
@@ -53,14 +53,14 @@ class Networks:
         self.weights = network.start(np.random.default_rng([seed, 2]))[None]
 
     def step(self, rates: Floats) -> Floats:
-        """Take one step."""
+        """Take one step of each run."""
         with np.errstate(all="ignore"):
             losses, gradient = self._network.gradient(self.weights, self._stream.next())
             self._optimizer.step(self.weights, gradient, rates[:, None].astype(np.float32))
         return np.asarray(losses, np.float64)
 
     def take(self, rows: list[int]) -> None:
-        """Continue with these runs."""
+        """Continue with the runs of `rows`."""
         self.weights = self.weights[rows]
         self._optimizer.take(rows)
 
@@ -77,13 +77,13 @@ class Problems:
         self._runs: list[Training] = [PROBLEMS[problem](seed)]
 
     def step(self, rates: Floats) -> Floats:
-        """One step."""
+        """Take one step of each run."""
         for run, rate in zip(self._runs, rates.tolist(), strict=True):
             run.step(rate)
         return np.array([run.observe() for run in self._runs])
 
     def take(self, rows: list[int]) -> None:
-        """Go on with these."""
+        """Continue with copies of the runs of `rows`."""
         self._runs = [copy.deepcopy(self._runs[row]) for row in rows]
 
     def final(self) -> Floats:
@@ -96,12 +96,12 @@ class Real:
     """A real training.
 
     Attributes:
-        about: For the table.
-        library: What has to be installed for it.
-        network: Makes it.
-        stream: Makes its batches, of a seed.
-        evaluated: What a final loss is measured on.
-        centre: For each optimizer, the middle of the learning rates that schedules choose from.
+        about: Description for the table.
+        library: Library that it needs.
+        network: Function that makes the network.
+        stream: Function that makes the batches of a seed.
+        evaluated: Function that makes the sample of the final loss.
+        centre: For each optimizer, the middle of the sweep of learning rates.
     """
 
     about: str
@@ -112,7 +112,7 @@ class Real:
     centre: dict[str, float]
 
     def runs(self, optimizer: str, seed: int) -> Networks:
-        """One run, of a seed."""
+        """Return one run, of a seed."""
         return Networks(self.network(), OPTIMIZERS[optimizer](), self.stream(seed), self.evaluated(), seed)
 
 

@@ -1,7 +1,7 @@
-"""Plateau rules on the same curves of known truth: how often each reports too early, and how late it reports otherwise.
+"""Comparison of plateau rules on the same curves of known truth: rates of early reports, and delays of the others.
 
 Run with ``python bench/detect --short`` (a minute) or ``--long`` (300 runs of each noise: many minutes). With
-``--real DIR`` the rules see the logs of real runs instead. Needs torch, optax, river, pymannkendall and scipy; a rule
+``--real DIR`` the rules read the logs of real runs instead. Needs torch, optax, river, pymannkendall and scipy; a rule
 whose library is not installed is left out and named.
 """
 
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT)  # instead of this directory, in which `bench.detect` would have a second name
+sys.path[0] = str(ROOT)  # replaces this directory, where `bench.detect` would have a second name
 
 from bench.detect import picture, real, run  # noqa: E402
 from bench.detect.curves import Size  # noqa: E402

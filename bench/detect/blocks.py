@@ -1,4 +1,4 @@
-"""Means of neighbouring values, and the windows of them that rules look at."""
+"""Block means of neighbouring values, and windows of them."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 from lrwatch.core.sample import Floats, Ints
 
 NEVER = int(np.iinfo(np.int64).max)
-"""The index of a report that did not come."""
+"""Index that stands for no report."""
 
-# Block means of a horizon, for the rules that are fed with means, as users do against noise.
+# Block means a horizon, for the rules that are fed with means, as users do against noise.
 A_HORIZON = 100
 
-# Block means of a window, and looks a horizon, of the rules that test a whole window.
+# Block means a window and looks a horizon, for the rules that test a whole window.
 A_WINDOW = 64
 LOOKS = 4
 
-# Windows in horizons.
+# Lengths of windows in horizons.
 WINDOWS = (1, 3)
 
 
 def means(values: Floats, size: int) -> Floats:
-    """Means of `size` neighbours each, shape (runs, n) -> (runs, n // size)."""
+    """Return means of `size` neighbours each, shape (runs, n // size), of values of shape (runs, n)."""
     runs, n = values.shape
     return np.asarray(values[:, : n // size * size].reshape(runs, -1, size).mean(axis=2))
 
 
 class Windows(NamedTuple):
-    """What a rule sees at its looks.
+    """Input of a rule at its looks.
 
     Attributes:
         ends: Index of the newest value at each look, shape (looks,).
-        blocks: Shape (runs, looks, A_WINDOW).
-        ramp: The loss, per block, of a metric that falls by 1 per horizon.
+        blocks: Block means, shape (runs, looks, A_WINDOW).
+        ramp: Fall per block of a metric that falls by 1 per horizon.
     """
 
     ends: Ints

@@ -1,6 +1,6 @@
-"""Change detectors of river as plateau rules, in the way users apply them: no downward change was flagged for a while.
+"""Change detectors of river as plateau rules, as users apply them: a plateau is a while without a downward change.
 
-They are fed with block means. A strict setting is a sensitive one, and a long wait.
+They are fed with block means. A strict setting is sensitive, with a long wait.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from bench.detect import blocks
 from bench.detect.blocks import NEVER
 from lrwatch.core.sample import Floats, Ints
 
-# In horizons.
+# Waits in horizons.
 WAITS = (1, 2, 4)
 
 
 class Detector(Protocol):
-    """The part of river's interface that is used."""
+    """The used part of river's interface."""
 
     @property
     def drift_detected(self) -> bool: ...
@@ -28,7 +28,7 @@ class Detector(Protocol):
     def update(self, x: float) -> object: ...
 
 
-# Maps a detector to its estimate of the level, which tells a downward change from an upward one.
+# Maps a detector to its estimate of the level, which distinguishes a downward change from an upward one.
 Level = Callable[[Detector], float]
 
 
@@ -46,7 +46,7 @@ def drops(detector: Detector, level: Level, values: Floats) -> list[int]:
 
 
 def _first_quiet(found: list[int], wait: int, n: int) -> int:
-    """Return the first index at which `wait` values passed without a drop, or NEVER."""
+    """Return the first index at which `wait` values have passed without a drop, or NEVER."""
     last = -1
     for drop in [*found, n]:
         if drop - last > wait:
@@ -84,7 +84,7 @@ def recent(detector: Detector) -> float:
 
 
 def adwin(values: Floats, horizon: int) -> dict[str, Ints]:
-    """river.drift.ADWIN."""
+    """Apply river.drift.ADWIN."""
     from river.drift import ADWIN
 
     deltas = (0.00002, 0.002, 0.05, 0.3, 0.8)
@@ -92,7 +92,7 @@ def adwin(values: Floats, horizon: int) -> dict[str, Ints]:
 
 
 def page_hinkley(values: Floats, horizon: int) -> dict[str, Ints]:
-    """river.drift.PageHinkley, downwards."""
+    """Apply river.drift.PageHinkley, downwards."""
     from river.drift import PageHinkley
 
     limits = (2, 5, 10, 20, 50)
@@ -101,7 +101,7 @@ def page_hinkley(values: Floats, horizon: int) -> dict[str, Ints]:
 
 
 def kswin(values: Floats, horizon: int) -> dict[str, Ints]:
-    """river.drift.KSWIN."""
+    """Apply river.drift.KSWIN."""
     from river.drift import KSWIN
 
     alphas = (0.0005, 0.005, 0.05)

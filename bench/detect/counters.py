@@ -1,4 +1,4 @@
-"""Rules that count: ReduceLROnPlateau of torch and of optax, and dlib's."""
+"""Counting rules: ReduceLROnPlateau of torch, reduce_on_plateau of optax, and the rule of dlib."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.detect import blocks
 from bench.detect.blocks import NEVER
 from lrwatch.core.sample import Floats, Ints
 
-# In horizons.
+# Patiences in horizons.
 PATIENCES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
-# Smoothing of the values that a counter sees.
+# Smoothing of the values that a counter receives.
 SMOOTHING = 0.99
 
-# dlib's own: a probability above which it takes a loss to be decreasing, the share of the largest values that its robust
-# twin leaves out, and how many tests it makes while as many values come as it looks back on.
+# dlib's defaults: probability above which it takes a loss to be decreasing, share of the largest values that its robust
+# variant leaves out, and number of tests during as many values as its buffer has.
 DECREASING = 0.51
 LEFT_OUT = 0.1
 TESTS = 182
@@ -29,13 +29,13 @@ TESTS = 182
 def torch_counts(values: Floats, patience: int, threshold: float = 1.0) -> Ints:
     """Run ReduceLROnPlateau, value by value, until it lowers the LR of an optimizer.
 
-    Until then patience plays no part but the comparison "more bad values than this", so one pass at the largest
-    patience shows when every smaller one would have been used up.
+    Until then patience matters only in the comparison "more bad values than this". One pass at the largest patience
+    therefore shows when every smaller one would have been exhausted.
 
     Args:
         values: Shape (n,).
-        patience: Of the scheduler, in values.
-        threshold: In the units of the values.
+        patience: Patience of the scheduler, in values.
+        threshold: Threshold in the units of the values.
 
     Returns:
         `num_bad_epochs` after each value, shape (m,), m <= n; the value that lowers the LR counts as `patience` + 1.
@@ -57,14 +57,14 @@ def torch_counts(values: Floats, patience: int, threshold: float = 1.0) -> Ints:
 
 
 def smoothed(values: Floats, share: float = SMOOTHING) -> Floats:
-    """Exponential moving average of each run, shape (runs, n), that begins at the first value."""
+    """Return the exponential moving average of each run, starting at its first value, shape (runs, n)."""
     from scipy.signal import lfilter
 
     return np.asarray(lfilter([1 - share], [1, -share], values, axis=1, zi=share * values[:, :1])[0])
 
 
 def torch_plateau(values: Floats, horizon: int) -> dict[str, Ints]:
-    """torch.optim.lr_scheduler.ReduceLROnPlateau, threshold_mode "abs", on raw, smoothed and mean values."""
+    """Apply torch.optim.lr_scheduler.ReduceLROnPlateau, threshold_mode "abs", to raw, smoothed and mean values."""
     size = max(1, horizon // blocks.A_HORIZON)
     fed = {"raw": (values, 1), f"EMA {SMOOTHING}": (smoothed(values), 1), "means": (blocks.means(values, size), size)}
     found: dict[str, Ints] = {}
@@ -105,7 +105,7 @@ def _optax_first() -> Callable[[Floats, Ints, Ints], Any]:
 
 
 def optax_plateau(values: Floats, horizon: int) -> dict[str, Ints]:
-    """optax.contrib.reduce_on_plateau with an absolute tolerance, by patience and accumulation size."""
+    """Apply optax.contrib.reduce_on_plateau with an absolute tolerance, by patience and accumulation size."""
     sizes = {1: "raw", max(2, horizon // blocks.A_HORIZON): "means", max(3, horizon // 20): "means of 1/20"}
     settings = {
         f"patience {patience:g}, {name}": (max(1, round(patience * horizon / size)), size)
@@ -118,7 +118,7 @@ def optax_plateau(values: Floats, horizon: int) -> dict[str, Ints]:
 
 
 def _decreasing(count: Floats | int, cov: Floats | float, var_y: Floats | float) -> Floats | float:
-    """P(slope < 0) of a line through `count` points, as dlib's running_gradient has it; sums of squares, not means."""
+    """Return P(slope < 0) of a line through `count` points as dlib does; takes sums of squares, not means."""
     from scipy.special import ndtr
 
     sxx = (count**3 - count) / 12
@@ -138,7 +138,7 @@ def dlib_first(curve: Floats, size: int, start: int = 0) -> int:
     """Return the first index at which both counts of dlib reach `size` values, of those from `start` on, or NEVER.
 
     dlib counts back to the farthest value from which the loss shows no significant decrease, in a buffer of as many values
-    as the threshold has. So the count reaches the threshold exactly if the line through the whole buffer does not.
+    as the threshold. The count reaches the threshold exactly if the line through the whole buffer shows no decrease.
     """
     ends = np.arange(start + size, len(curve) + 1, math.ceil(size / TESTS))
     off = curve - curve.mean()
@@ -153,7 +153,7 @@ def dlib_first(curve: Floats, size: int, start: int = 0) -> int:
 
 
 def dlib_rule(values: Floats, horizon: int) -> dict[str, Ints]:
-    """Apply the rule of dlib: count_steps_without_decrease and its robust twin both reach the threshold."""
+    """Apply the rule of dlib: count_steps_without_decrease and its robust variant both reach the threshold."""
     return {
         f"threshold {threshold:g}": np.array([dlib_first(curve, round(threshold * horizon)) for curve in values])
         for threshold in PATIENCES

@@ -1,9 +1,9 @@
-"""Loss curves with known truth: five shapes of the mean, eight kinds of noise, three strengths of it.
+"""Loss curves with known truth: five shapes of the mean, eight kinds of noise, three noise levels.
 
-The metric has to improve by 1 per horizon; the truth of a run is `tau`, the index from which its mean improves by less
-than that for good. Delay is counted in units of `unit` = max(horizon, k), where k values are what even an oracle that
-knows the noise needs: k = (12 LRV sd^2 horizon^2 z^2)^(1/3) with z = 3, from the variance of the slope of a line that is
-fitted by ordinary least squares. LRV is the long-run variance of the noise over its variance.
+The metric must improve by 1 per horizon; the truth of a run is `tau`, the index from which its mean permanently
+improves by less. Delay is counted in units of `unit` = max(horizon, k), where k is the number of values that even an
+oracle that knows the noise needs: k = (12 LRV sd^2 horizon^2 z^2)^(1/3) with z = 3, from the variance of the slope of a
+line fitted by ordinary least squares. LRV is the long-run variance of the noise over its variance.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from lrwatch.testing.synthetic import curves
 SHAPES = ("hinge", "exp", "power", "line", "steps")
 SDS = (0.5, 2.0, 8.0)
 
-# Height of the curves: a loss is positive, and relative thresholds shall have something to refer to.
+# Level of the curves: a loss is positive, and relative thresholds need a level.
 LEVEL = 50.0
 
-# Delay for which a run has to leave room, in units, before it counts as one in which a plateau can be found.
+# Delay in units after `tau` that a run must have room for, to count as a run with a plateau.
 ROOM = 1.5
 
 
 class Size(NamedTuple):
-    """How long the runs are, and the horizon over which they have to improve by 1."""
+    """Length of the runs, and the horizon over which they must improve by 1."""
 
     values: int = 20_000
     horizon: int = 2_000
 
 
 def hetero(rng: np.random.Generator, n: int) -> Floats:
-    """Gaussian, with a standard deviation that goes slowly up and down, nine-fold, three times in a run."""
+    """Draw Gaussian noise whose standard deviation rises and falls slowly, nine-fold, three times in a run."""
     return rng.standard_normal(n) * (1 + 0.8 * np.sin(6 * np.pi * np.arange(n) / n + rng.uniform(0, 2 * np.pi)))
 
 
 class Kind(NamedTuple):
-    """A kind of noise of standard deviation 1, and the long-run variance of it."""
+    """A kind of noise of standard deviation 1, and its long-run variance."""
 
     noise: Callable[[np.random.Generator, int], Floats]
     lrv: float
@@ -60,7 +60,11 @@ NOISES = {
 
 
 def mean_curve(shape: str, size: Size, rng: np.random.Generator) -> tuple[Floats, int]:
-    """Return the mean, shape (n,), and tau, which is n where the mean never stops improving by 1 per horizon."""
+    """Return the mean, shape (n,), and tau, which is n where the mean never stops improving by 1 per horizon.
+
+    Raises:
+        ValueError: There is no such shape.
+    """
     n, horizon = size
     t = np.arange(n + horizon)
     if shape == "hinge":  # falls by 2 to 6 per horizon, then flat
@@ -87,12 +91,12 @@ class Cell:
     """Runs of one noise and one shape.
 
     Attributes:
-        noise, shape: Their names.
+        noise, shape: Names of the noise and the shape.
         size: Length and horizon.
         sd: Standard deviation of each run, shape (runs,).
-        values: What a log would show, shape (runs, n).
-        tau: From where each run is a plateau, shape (runs,); n where never.
-        unit: The unit of delay of each run, in values, shape (runs,).
+        values: Values of the log, shape (runs, n).
+        tau: Index from which each run is a plateau, shape (runs,); n where never.
+        unit: Unit of delay of each run, in values, shape (runs,).
     """
 
     noise: str
@@ -104,7 +108,7 @@ class Cell:
     unit: Floats
 
     def room(self) -> npt.NDArray[np.bool_]:
-        """Which runs leave room for a plateau to be found, shape (runs,)."""
+        """Return which runs have room for a plateau to be detected, shape (runs,)."""
         return self.size.values - self.tau > ROOM * self.unit
 
 

@@ -1,7 +1,7 @@
-"""The compared rules: their names, their settings from lax to strict, and lrwatch itself.
+"""The compared rules, including lrwatch, with their settings from lax to strict.
 
-A rule gets the values and the horizon, in which the metric must improve by 1. It returns the index of its first report of a
-plateau, or NEVER.
+A rule receives the values and the horizon, in which the metric must improve by 1. It returns the index of its first
+report of a plateau, or NEVER.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from lrwatch.core.sample import Floats, Ints
 
 FALSE_ALARMS = (0.2, 0.05, 0.01, 0.001)
 
-# Reports a horizon, on average, of the rule that guesses.
+# Mean reports a horizon of the random rule.
 RATES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
 Look = Callable[[Floats, int], Mapping[str, Ints]]
-"""(values of shape (runs, n), horizon) -> for each setting, the index of the first report, shape (runs,)."""
+"""Maps values of shape (runs, n) and the horizon to the index of the first report by setting, shape (runs,) each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Peer:
     """A rule.
 
     Attributes:
-        name: As the table calls it.
-        label: As the picture calls it, short; "" leaves it out.
-        library: What has to be installed for it, or "".
-        default: The setting that a user would begin with.
-        look: The rule at all its settings.
+        name: Name in the table.
+        label: Short name in the figure; "" leaves it out.
+        library: Library that it needs, or "".
+        default: The setting that a user would start with.
+        look: Applies the rule at all its settings.
     """
 
     name: str
@@ -75,11 +75,11 @@ PEERS = (
     Peer("dlib's rule", "dlib's rule", "scipy", "threshold 1", counters.dlib_rule),
     Peer("Mann-Kendall (Hamed-Rao): no decrease shown", "Mann-Kendall", "pymannkendall",
          "alpha 0.025, window 1", trends.mann_kendall),
-    Peer("Mann-Kendall (Hamed-Rao): less than asked shown", "Mann-Kendall, null turned round", "pymannkendall",
+    Peer("Mann-Kendall (Hamed-Rao): less than required shown", "Mann-Kendall, null turned round", "pymannkendall",
          "alpha 0.05, window 1", trends.mann_kendall_turned),
     Peer("Welch t-test of halves: no decrease shown", "Welch t-test", "scipy",
          "alpha 0.025, window 1", trends.welch),
-    Peer("Welch t-test of halves: less than asked shown", "Welch t-test, null turned round", "scipy",
+    Peer("Welch t-test of halves: less than required shown", "Welch t-test, null turned round", "scipy",
          "alpha 0.05, window 1", trends.welch_turned),
     Peer("river ADWIN", "ADWIN", "river", "delta 0.002, wait 1", changes.adwin),
     Peer("river PageHinkley", "Page-Hinkley", "river", "threshold 50, wait 1", changes.page_hinkley),

@@ -1,7 +1,7 @@
-"""The picture: median delay over false-alarm rate, one line a rule, as an SVG that is read on light and dark ground.
+"""Figure of the median delay over the false-alarm rate, one line a rule; an SVG, legible on light and dark ground.
 
-A line joins the settings of a rule that no other setting of it beats. Text stays text, there is no date and no random
-id in the file: the same figures give the same bytes.
+A line joins the undominated settings of a rule. Text stays text, and the file has no date and no random id: the same
+figures give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from bench.detect.score import Figures, frontier
 WIDTH, HEIGHT = 1040, 640
 LEFT, RIGHT, TOP, BOTTOM = 62, 1012, 88, 576
 
-# The false-alarm axis: linear around this rate, logarithmic far above it, so that 0 has a place.
+# The false-alarm axis: linear around this rate, logarithmic far above it, with a place for 0.
 LINEAR = 0.004
 RATES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 DELAYS = (0.25, 0.5, 1, 2, 3, 4, 6, 8)
 FASTEST, SLOWEST = 0.2, 8.5
 
-# A setting that misses more of the plateaus than this has an open mark.
+# A setting that misses a larger share of the plateaus has an open mark.
 MISSES = 0.05
 
 LETTER, LINE = 6.8, 14.0
@@ -60,7 +60,7 @@ DARK = (
 
 
 class Box(NamedTuple):
-    """A rectangle that is taken: left, top, right, bottom."""
+    """An occupied rectangle: left, top, right, bottom."""
 
     left: float
     top: float
@@ -68,7 +68,7 @@ class Box(NamedTuple):
     bottom: float
 
     def shared(self, other: Box) -> float:
-        """Area that both cover."""
+        """Return the area that both cover."""
         wide = min(self.right, other.right) - max(self.left, other.left)
         high = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0.0, wide) * max(0.0, high)
@@ -84,7 +84,7 @@ def _y(delay: float) -> float:
 
 
 def _drawn(result: Result) -> dict[str, list[tuple[float, float, Figures]]]:
-    """Of each rule, the points of its line, by false alarms."""
+    """Return the points of the line of each rule, ordered by false alarms."""
     lines = {}
     for peer in PEERS:
         settings = result.figures.get(peer.name, {})
@@ -95,7 +95,7 @@ def _drawn(result: Result) -> dict[str, list[tuple[float, float, Figures]]]:
 
 
 def _taken(points: list[tuple[float, float, Figures]]) -> list[Box]:
-    """Small boxes along a line."""
+    """Return small boxes along a line."""
     boxes = [Box(x - 5, y - 5, x + 5, y + 5) for x, y, _ in points]
     for (x0, y0, _), (x1, y1, _) in pairwise(points):
         parts = max(1, int(math.hypot(x1 - x0, y1 - y0) / 5))
@@ -106,7 +106,7 @@ def _taken(points: list[tuple[float, float, Figures]]) -> list[Box]:
 
 
 def _places(lines: dict[str, list[tuple[float, float, Figures]]], taken: list[Box]) -> dict[str, Box]:
-    """Find a place for the name of each line: near one of its points and, if possible, on nothing else."""
+    """Find a place for the name of each line: near one of its points and, if possible, clear of everything else."""
     taken = taken + [box for points in lines.values() for box in _taken(points)]
     places = {}
     for label, points in lines.items():
@@ -138,7 +138,7 @@ def _axes(out: list[str]) -> None:
         out.append(f'<text x="{LEFT - 8}" y="{_y(delay) + 4:.1f}" text-anchor="end">{delay:g}</text>')
     out.append(
         f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 42}" text-anchor="middle">'
-        "runs with a false report: a plateau, while the loss still improved as asked</text>"
+        "runs with a false report: a plateau, while the loss still improved as required</text>"
     )
     middle = (TOP + BOTTOM) / 2
     out.append(
@@ -165,7 +165,7 @@ def draw(result: Result) -> str:
     css = {label: f"c{index}" for index, label in enumerate(COLOURS)}
     light = "".join(f".{css[k]}{{stroke:{c[0]}}}text.{css[k]},.d{css[k]}{{fill:{c[0]}}}" for k, c in COLOURS.items())
     dark = "".join(f".{css[k]}{{stroke:{c[1]}}}text.{css[k]},.d{css[k]}{{fill:{c[1]}}}" for k, c in COLOURS.items())
-    # Names have a halo of the ground's colour, so the colour of their own class is for the fill alone.
+    # Names have a halo of the ground's colour; the colour of their class applies to the fill only.
     halo = "text.halo{stroke:#ffffff}"
     about = (
         f"{result.runs:,} runs of {result.size.values:,} values with known truth, eight kinds of noise. Down and left is better.",

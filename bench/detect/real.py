@@ -1,18 +1,18 @@
-"""Real runs: how many plateaus each rule reports at its defaults, and how many of them came too early.
+"""Plateaus that each rule reports on real runs at its defaults, and how many of the reports were early.
 
-Nobody knows the truth of a real run, so a report at step s is judged in hindsight. With the horizon h = a tenth of the
+The truth of a real run is unknown, so a report at step s is judged in hindsight. With the horizon h = a tenth of the
 run up to s, and level(t) = the median of the values from t - h/2 to t + h/2, the report is
 
 - *early by the next horizon* if level(s + h) lies more than MIN_IMPROVEMENT below level(s), relative to level(s);
 - *early by the end* if the median of the last tenth of the run lies more than MIN_IMPROVEMENT x k below level(s), where
-  k is what remains of the run, in horizons that each are a tenth of the run up to then: ln(last / s) / ln(1.1), and at
-  least one. MIN_IMPROVEMENT compounds, as the level that it is relative to falls.
+  k is the rest of the run in horizons, each a tenth of the run up to its start: ln(last / s) / ln(1.1), and at least
+  one. MIN_IMPROVEMENT compounds, because it is relative to a falling level.
 
-Where less than one and a half horizons remain, the end decides for both; little can be known of a report in the
-last tenth of a run, and it mostly counts as right. A run ends here at the first sudden fall of its
-learning rate, if its log has one: what it gains by that is no sign that a report before was early. A schedule that falls
-slowly stays in, and the loss falls with it: then an early report is one that cutting in its stead would have come to.
-Runs that are unstable, and jump up for a while, are among them: a report at the top of a jump is early too.
+Where less than one and a half horizons remain, the end decides for both. A report in the last tenth of a run can hardly
+be judged, and mostly counts as right. A run ends at the first sudden fall of its learning rate, if its log has one: the
+gain from that fall is no sign that an earlier report was early. A slowly falling schedule stays in, and the loss falls
+with it: an early report is then one at which a cut would have given the same gain. Unstable runs, which jump up for a
+while, are included: a report at the top of a jump is early too.
 """
 
 from __future__ import annotations
@@ -39,33 +39,33 @@ MIN_IMPROVEMENT = 0.005
 
 # Runs of fewer values say little about a rule that needs a tenth of them.
 LEAST = 50
-# Logged values a mean, and as many means as a run must have for the rules to see it by means.
+# Logged values a mean, and the least number of means for which a run is also judged by its means.
 MEAN = 50
 LEAST_MEANS = 20
 
-# Tables about the runs of a collection, not of a run.
+# Suffix of tables about a collection of runs.
 INDEX = "INDEX"
 
-# Fall from one logged value to the next that is a step of a schedule, not its slow fall.
+# Ratio of neighbouring logged rates below which the fall is a step of a schedule, not a slow decay.
 SUDDEN = 0.7
 
 
 class Run(NamedTuple):
-    """A run: its name, and its training loss, of shape (n,) both."""
+    """A run: its name, and the steps and values of its training loss, shape (n,) each."""
 
     name: str
     steps: Floats
     values: Floats
 
     def means(self) -> Run | None:
-        """As means of MEAN values at the step of the newest, or None where there are too few."""
+        """Return the run as means of MEAN values at the step of the newest, or None where there are too few."""
         if len(self.values) < MEAN * LEAST_MEANS:
             return None
         return Run(self.name, self.steps[MEAN - 1 :: MEAN], blocks.means(self.values[None], MEAN)[0])
 
 
 def load(path: Path) -> Run | None:
-    """Return the training loss of a log, or None where it has none that is long enough."""
+    """Return the training loss of a log, or None where it has none of sufficient length."""
     try:
         table = lrwatch.read_log(path)
     except LrwatchError:
@@ -86,7 +86,7 @@ def load(path: Path) -> Run | None:
         falls = np.flatnonzero(rate[1:] < SUDDEN * rate[:-1])
         end = int(falls[0]) + 1 if len(falls) else end
     steps = table["step"].to_numpy(np.float64)
-    if (np.diff(steps) <= 0).any():  # a log without steps that go on: in the order of its records
+    if (np.diff(steps) <= 0).any():  # steps that do not increase: use the order of the records
         steps = np.arange(len(values), dtype=np.float64)
     return Run(path.name, steps[:end], values[:end]) if end >= LEAST else None
 
@@ -107,7 +107,7 @@ def load_all(directories: list[Path]) -> Iterator[Run]:
 
 
 class Judge:
-    """What hindsight says of reports in one run."""
+    """Hindsight about the reports in one run."""
 
     def __init__(self, run: Run) -> None:
         self._steps, self._values = run.steps, run.values
@@ -118,7 +118,7 @@ class Judge:
         return float(np.median(self._values[min(first, len(self._values) - 1) : max(after, first + 1)]))
 
     def early(self, step: float) -> tuple[bool, bool]:
-        """Whether a report at `step` was early: by the next horizon, by the end."""
+        """Return whether a report at `step` was early: by the next horizon, by the end."""
         horizon = max(HORIZON * (step - self._first), 1.0)
         level = self._level(step - horizon / 2, step + horizon / 2)
         tail = self._level(self._last - HORIZON * (self._last - self._first), self._last + 1)
@@ -130,7 +130,7 @@ class Judge:
 
 
 class Report(NamedTuple):
-    """A report: where in the run, as a share of its steps, and what hindsight says of it."""
+    """A report: its place as a share of the run, and whether it was early by the next horizon and by the end."""
 
     place: float
     soon: bool
@@ -139,7 +139,7 @@ class Report(NamedTuple):
 
 @dataclass(slots=True)
 class Count:
-    """What a rule did: runs that it saw, those with a report, reports, and those that were early in either sense."""
+    """Counts of a rule: runs, runs with a report, reports, early ones in each sense, runs with an early one."""
 
     runs: int = 0
     reported: int = 0
@@ -158,7 +158,7 @@ class Count:
         self.runs_early += any(report.soon or report.end for report in reports)
 
     def row(self, name: str) -> str:
-        """Of the table."""
+        """Return the row of the table."""
         return (
             f"| {name} | {self.runs} | {self.reported} | {self.reports} | {self.next} | {self.end} "
             f"| {self.runs_early} |"
@@ -166,7 +166,7 @@ class Count:
 
 
 def judge(run: Run) -> dict[str, list[Report]]:
-    """Of each rule, on logged values and on means, its reports."""
+    """Return the reports of each rule, on logged values and on means."""
     hindsight = Judge(run)
     found = {}
     for kind, series in (("logged values", run), (f"means of {MEAN}", run.means())):
@@ -180,10 +180,10 @@ def judge(run: Run) -> dict[str, list[Report]]:
 
 
 def compare(directories: list[Path], workers: int) -> str:
-    """Markdown: what each rule did in the runs under the directories.
+    """Make a Markdown table of the results of each rule on the runs under the directories.
 
     Raises:
-        SystemExit: A directory is not there, or holds no run that is long enough.
+        SystemExit: A directory is missing, or holds no run of sufficient length.
     """
     for directory in directories:
         if not directory.is_dir():

@@ -1,4 +1,4 @@
-"""Every report of each rule in one series, at its own defaults; what needs a length gets a tenth of the whole series."""
+"""All reports of each rule in one series, at its defaults; a rule that needs a length gets a tenth of the series."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.detect import blocks, changes, counters, trends
 from bench.detect.blocks import NEVER
 from lrwatch.core.sample import Floats
 
-# dlib's own defaults: the threshold of training losses, and how many of the oldest it forgets after it lowered the LR.
+# dlib's defaults: the threshold for training losses, and the number of oldest losses it drops after it lowers the LR.
 DLIB_THRESHOLD = 2000
 DLIB_FORGETS = 400 + DLIB_THRESHOLD // 10
 
@@ -63,7 +63,7 @@ def _optax_scales() -> Any:
 
 
 def _optax(values: Floats) -> list[int]:
-    # Compiled for lengths that are powers of two; what is added comes after everything that counts.
+    # Compiled for lengths that are powers of two; the padding comes after all values that count.
     padded = np.pad(values, (0, (1 << len(values).bit_length()) - len(values)), mode="edge")
     scales = np.asarray(_optax_scales()(padded.astype(np.float32)))[: len(values)]
     return _indices(np.diff(scales, prepend=1.0) < 0)
@@ -92,7 +92,7 @@ def _window(values: Floats, test: trends.Test) -> list[int]:
 
 
 def _quiet(values: Floats, fell: list[int]) -> list[int]:
-    """Each time that a tenth of the series passes without a drop."""
+    """Return the index of each time that a tenth of the series has passed without a drop."""
     wait = max(1, len(values) // 10)
     found: list[int] = []
     last = -1
@@ -103,7 +103,7 @@ def _quiet(values: Floats, fell: list[int]) -> list[int]:
 
 
 def reports(steps: Floats, values: Floats) -> dict[str, list[int]]:
-    """Of each installed rule, the indices of its reports; `steps` and `values` have shape (n,), n > 1."""
+    """Return the indices of the reports of each installed rule; `steps` and `values` have shape (n,), n > 1."""
     found = {"lrwatch": _lrwatch(steps, values)}
     if find_spec("torch"):
         found["torch ReduceLROnPlateau"] = _torch(values)

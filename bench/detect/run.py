@@ -1,4 +1,4 @@
-"""All rules over all curves, in a pool of processes, and the tables of the results."""
+"""Run all rules on all curves in a pool of processes, and make the tables of the results."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lrwatch.core.sample import Ints
 
 Task = tuple[str, str, int, int, Size]
 
-# Rates at which rules are compared, and those at which the floor is drawn.
+# False-alarm rates at which rules are compared, and those at which the floor is drawn.
 EQUAL = (0.01, 0.05)
 FLOOR_RATES = tuple(np.geomspace(0.0005, 0.9, 24).tolist())
 
 
 def installed(only: Sequence[str] = ()) -> tuple[list[Peer], list[Peer]]:
     """Return the rules whose libraries are installed, and the others; `only` are parts of names, all unless given."""
-    asked = [peer for peer in PEERS if not only or any(part.lower() in peer.name.lower() for part in only)]
-    there = [peer for peer in asked if not peer.library or find_spec(peer.library)]
-    return there, [peer for peer in asked if peer not in there]
+    chosen = [peer for peer in PEERS if not only or any(part.lower() in peer.name.lower() for part in only)]
+    there = [peer for peer in chosen if not peer.library or find_spec(peer.library)]
+    return there, [peer for peer in chosen if peer not in there]
 
 
 def _one_thread() -> None:
-    # The pool has a process a core; libraries that start threads of their own would only be in each other's way.
+    # The pool has one process a core; threads of the libraries would only compete.
     os.environ |= {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
 
 
@@ -52,8 +52,8 @@ class Result:
     """The results.
 
     Attributes:
-        figures: Of each rule and setting.
-        floor: (false-alarm rate, delay in units) of the least delay there can be.
+        figures: Figures by rule and setting.
+        floor: Pairs of a false-alarm rate and the least possible delay at it, in units.
     """
 
     figures: dict[str, dict[str, Figures]]
@@ -64,7 +64,7 @@ class Result:
     missing: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the results for JSON."""
         return {
             "runs": self.runs,
             "seed": self.seed,
@@ -153,7 +153,7 @@ def _row(name: str, setting: str, figures: Figures) -> str:
 
 
 def tables(result: Result) -> str:
-    """Markdown: at the defaults, and at equal false-alarm rate."""
+    """Make the Markdown tables: at the defaults, and at equal false-alarm rate."""
     head = "| rule | setting | false alarms a run (95 %) | median delay | 90th percentile | missed |\n|---|---|---|---|---|---|"
     there = [peer for peer in PEERS if peer.name in result.figures]
     lines = ["At the default of each rule:", "", head]

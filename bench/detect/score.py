@@ -12,12 +12,12 @@ import numpy.typing as npt
 from bench.detect.curves import Cell
 from lrwatch.core.sample import Floats, Ints
 
-# Of the standard normal: intervals of 95 %.
+# Quantile of the standard normal for intervals of 95 %.
 Z95 = 1.959964
 
 
 def wilson(count: int, of: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
+    """Return Wilson's 95 % interval of a share."""
     if not of:
         return 0.0, 1.0
     share, z2 = count / of, Z95**2
@@ -28,12 +28,12 @@ def wilson(count: int, of: int) -> tuple[float, float]:
 
 @dataclass(slots=True)
 class Tally:
-    """What one rule did at one setting, in all runs so far.
+    """Tally of one rule at one setting, over all runs so far.
 
     Attributes:
-        false: Of each run, whether there was a report before the truth.
-        noise: Its kind of noise.
-        delays: In units, of the runs that left room for a plateau and had no false report; infinite where it was missed.
+        false: Whether each run had a report before the truth.
+        noise: Kind of noise of each run.
+        delays: Delays in units, of the runs with room for a plateau and no false report; infinite where it was missed.
     """
 
     false: list[bool] = field(default_factory=list)
@@ -68,16 +68,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one rule at one setting.
+    """Figures of one rule at one setting.
 
     Attributes:
-        runs: How many.
+        runs: Number of runs.
         false: Share of the runs with a report before the truth.
-        low, high: Wilson's 95 % interval of it.
+        low, high: Wilson's 95 % interval of `false`.
         delay50, delay90: Median and 90th percentile of the delay in units; a missed plateau counts as infinite.
-        missed: Share of the plateaus that were not reported until the end of the run.
-        judged: How many runs had a plateau to find and no false report: what the last three are of.
-        false_by_noise: `false` of each kind of noise.
+        missed: Share of the plateaus not reported by the end of the run.
+        judged: Number of runs with a plateau and no false report, on which the last three figures are based.
+        false_by_noise: `false` by kind of noise.
     """
 
     runs: int
@@ -122,11 +122,20 @@ def strictest(settings: dict[str, Figures], limit: float) -> str | None:
 
 
 def floor(cells_sd: Floats, lrv: Floats, unit: Floats, horizon: int, rate: npt.ArrayLike) -> Floats:
-    """Return the median over the runs, in units, of the least delay at which a false-alarm rate is possible.
+    """Return the median over the runs of the least delay at which a false-alarm rate is possible, in units.
 
-    (6 LRV sd^2 horizon^2 ln(1/rate))^(1/3): when one who knows the level, the noise and the old slope has evidence
-    enough against a loss of 1 per horizon, on average, if the metric goes flat at once. The first three have shape
-    (runs,), `rate` (k,); the result has shape (k,).
+    It is (6 LRV sd^2 horizon^2 ln(1/rate))^(1/3): the mean time in which an oracle that knows the level, the noise and
+    the old slope has enough evidence against a fall of 1 per horizon, if the metric goes flat at once.
+
+    Args:
+        cells_sd: Standard deviation of the noise of each run, shape (runs,).
+        lrv: Long-run variance over variance, shape (runs,).
+        unit: Unit of delay, shape (runs,).
+        horizon: Horizon in values.
+        rate: False-alarm rates, shape (k,).
+
+    Returns:
+        The delays, shape (k,).
     """
     evidence = np.log(1 / np.asarray(rate, np.float64))[:, None]
     return np.asarray(np.median(np.cbrt(6 * lrv * cells_sd**2 * horizon**2 * evidence) / unit, axis=1))

@@ -1,8 +1,8 @@
 """Rules that test a window: Mann-Kendall with the correction of Hamed and Rao, and Welch's t-test of the two halves.
 
-Both in two readings. As they are used: a plateau is a window in which no decrease could be shown (p > alpha). Turned
-round: a plateau is a window in which it could be shown (p < alpha) that the metric, with the asked improvement added to
-it, rises. Strict is a large alpha in the first, a small one in the second.
+Each has two readings. The usual one: a plateau is a window without a significant decrease (p > alpha). The reversed
+one: a plateau is a window in which the metric plus the required improvement rises significantly (p < alpha). A strict
+setting is a large alpha in the first, a small alpha in the second.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NOT_SHOWN = (0.025, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
 SHOWN = (0.05, 0.01, 0.001, 0.0001, 0.00001)
 
 Test = Callable[[Floats], Floats]
-"""Block means of shape (looks, blocks) -> P of as small a rise as this where there is none, shape (looks,)."""
+"""Maps block means of shape (looks, blocks) to P of at most this rise where there is none, shape (looks,)."""
 
 
 def mann_kendall_p(windows: Floats) -> Floats:
-    """By pymannkendall.hamed_rao_modification_test."""
+    """Compute P by pymannkendall.hamed_rao_modification_test."""
     import pymannkendall
     from scipy.special import ndtr
 
@@ -34,7 +34,7 @@ def mann_kendall_p(windows: Floats) -> Floats:
 
 
 def welch_p(windows: Floats) -> Floats:
-    """By scipy.stats.ttest_ind of the two halves."""
+    """Compute P by scipy.stats.ttest_ind of the two halves."""
     from scipy.stats import ttest_ind
 
     half = windows.shape[1] // 2
@@ -58,20 +58,20 @@ def _looks(values: Floats, horizon: int, test: Test, turned: bool) -> dict[str, 
 
 
 def mann_kendall(values: Floats, horizon: int) -> dict[str, Ints]:
-    """pymannkendall.hamed_rao_modification_test: no decrease shown."""
+    """Apply pymannkendall.hamed_rao_modification_test: no decrease shown."""
     return _looks(values, horizon, mann_kendall_p, turned=False)
 
 
 def mann_kendall_turned(values: Floats, horizon: int) -> dict[str, Ints]:
-    """pymannkendall.hamed_rao_modification_test: shown to improve by less than asked."""
+    """Apply pymannkendall.hamed_rao_modification_test: shown to improve by less than required."""
     return _looks(values, horizon, mann_kendall_p, turned=True)
 
 
 def welch(values: Floats, horizon: int) -> dict[str, Ints]:
-    """scipy.stats.ttest_ind of the halves: no decrease shown."""
+    """Apply scipy.stats.ttest_ind of the halves: no decrease shown."""
     return _looks(values, horizon, welch_p, turned=False)
 
 
 def welch_turned(values: Floats, horizon: int) -> dict[str, Ints]:
-    """scipy.stats.ttest_ind of the halves: shown to improve by less than asked."""
+    """Apply scipy.stats.ttest_ind of the halves: shown to improve by less than required."""
     return _looks(values, horizon, welch_p, turned=True)

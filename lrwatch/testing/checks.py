@@ -101,7 +101,7 @@ def check_detector(detector: type[Detector[Any]], options: DetectOptions = DEFAU
     1. Any floats are accepted, without an exception and without a warning.
     2. The same input gives the same output.
     3. The division of the input into pieces changes nothing: single values, pieces of any size, empty pieces.
-    4. A new detector restored from the state at any cut, after a round trip through JSON, continues as the old one would.
+    4. A new detector restored from the state at any cut, through JSON, continues as the old one would.
     5. The state stays below `MAX_STATE_BYTES` for inputs of any length.
     6. The evidence of a finding holds plain numbers, strings and None, as readers of a journal expect.
     7. If declared by `SCALE_INVARIANT` and `SHIFT_INVARIANT`: values scaled by 1024 or 1 / 1024, or shifted by 1024,

@@ -1,6 +1,6 @@
 """kill -9 at any point: what the journal says of a run is what an uninterrupted daemon would have said, no more, no less.
 
-A trainer in a process of its own takes steps when it is told to and answers commands by itself; the daemon is killed
+A trainer in a process of its own takes steps on request and answers commands by itself; the daemon is killed
 behind its back. The test goes in lock step (it waits until a piece of the log is read, a command accepted, an answer
 journalled), so that the two courses differ in nothing but the kills.
 """
@@ -66,7 +66,7 @@ client.close()
 
 
 class Trainer:
-    """A training in a process of its own: it takes steps, and writes them to its log, when it is told to."""
+    """A training in a process of its own: it takes steps, and writes them to its log, on request."""
 
     def __init__(self, log: Path) -> None:
         self.control = ControlDirectory(log.parent / "lrwatch")
@@ -124,7 +124,7 @@ class Course:
         return DaemonProcess(self.home / "daemon", "--mode", "auto", "--poll-seconds", "0.01", self.log)
 
     def kill(self) -> None:
-        """Kill the daemon, and start it anew."""
+        """Kill the daemon, and restart it."""
         assert self.daemon.process.poll() is None, self.daemon.stderr
         assert self.daemon.end(signal.SIGKILL) == -signal.SIGKILL
         self.kills += 1

@@ -1,4 +1,4 @@
-"""The callable client on real training frameworks other than torch: what is asked for is what they train with."""
+"""The callable client on real training frameworks other than torch: they train at the requested rate."""
 
 from __future__ import annotations
 

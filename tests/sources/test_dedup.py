@@ -1,4 +1,4 @@
-"""A log that begins anew: what was delivered is dropped, what is new passes."""
+"""A log that restarts: delivered samples are dropped, new samples pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def losses(start: int, end: int, *, seed: float = 0.0) -> list[Row]:
 
 
 def reread(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
-    """What is delivered of a log that had `before` and begins anew with `after`."""
+    """Return what is delivered of a log that had `before` and restarts with `after`."""
     dedup = Deduplicator()
     assert shown(dedup.new(batch_of(before))) == shown(batch_of(before))
     dedup.rewind()

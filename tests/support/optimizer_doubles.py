@@ -85,7 +85,7 @@ class ChainedOptimizer:
 
 
 class MegatronScheduler:
-    """Writes each group's rate anew at each step, from what the group says."""
+    """Rewrites each group's rate at each step, from the values of the group."""
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         self.groups, self.steps = groups, 0

@@ -1,4 +1,4 @@
-"""Block means in bounded memory, and the clipping of spikes in front of them."""
+"""Block means in bounded memory, and the clipping of spikes before them."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_strong_correlation_between_the_values_of_a_window_still_widens_the_erro
 
 
 def margins(kind: str, n: int, per_block: int, before: bool) -> tuple[Floats, list[Slope]]:
-    """Slopes of noise without a trend, with the window in front of it or without."""
+    """Slopes of noise without a trend, with or without the window before it."""
     slopes = []
     for seed in range(SEEDS):
         values = NOISES[kind](np.random.default_rng(seed), 2 * n * per_block).reshape(2 * n, per_block).mean(axis=1)
