@@ -160,6 +160,7 @@ def curve(watched: Watched, where: str, label: str = "") -> list[float]:
     return [float(value) for _, value in found["values"]]
 
 
+@pytest.mark.slow
 def test_a_query_that_prometheus_refuses_is_noticed(watched: Watched) -> None:
     with pytest.raises(QueryError, match="parse error"):
         watched.answer(Query("nowhere", "rate(lrwatch_run_step)"))
@@ -227,6 +228,7 @@ def test_the_mark_of_a_command_stands_at_the_time_of_its_application(watched: Wa
     assert all(watched.start * 1000 <= mark <= watched.end * 1000 for mark in marks)
 
 
+@pytest.mark.slow
 def test_the_state_is_one_number_for_the_run(watched: Watched) -> None:
     (query,) = (q for q in QUERIES if q.where == "State A")
     (answer,) = watched.answer(query)

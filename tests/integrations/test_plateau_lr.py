@@ -89,6 +89,7 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_been(at: int) -> None:
     assert seen[-1] != seen[0]
 
 
+@pytest.mark.slow
 def test_a_metric_that_should_rise() -> None:
     optimizer = made(OPTIMIZERS["SGD"])
     scheduler = PlateauLR(optimizer, mode="max")

@@ -188,6 +188,7 @@ def test_a_directory_that_appears_later_is_found_then(tmp_path: Path) -> None:
     assert names_in(discover([tmp_path / "later"])) == ["train.log"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_files_are_found_by_one_pattern_each_with_its_own_name(tmp_path: Path) -> None:
     for i in range(100):
         folder = tmp_path / f"exp{i}"
