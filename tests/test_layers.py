@@ -135,6 +135,7 @@ SAME_NAMES = {"LrwatchCallback"}
 MAX_LINES = 400
 
 
+@pytest.mark.slow
 def test_no_class_name_stands_for_two_things() -> None:
     places: dict[str, list[str]] = {}
     for path in FILES:

@@ -40,6 +40,7 @@ def test_deepspeed_steps_one_group_after_another(pair: Any) -> None:
     assert ends.client.errors == {}
 
 
+@pytest.mark.slow
 def test_accelerates_wrapper_of_deepspeed_is_looked_through(pair: Any) -> None:
     base = build(0.1)
     assert innermost(AcceleratedDeepSpeed(DeepSpeedZero(base))) == [base]

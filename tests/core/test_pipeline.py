@@ -102,6 +102,7 @@ def test_how_the_log_is_cut_and_where_lrwatch_is_restarted_changes_nothing(
     assert watched.state() == whole.state()
 
 
+@pytest.mark.slow
 def test_read_line_by_line_the_log_says_the_same() -> None:
     assert feed(run(), cut(EVENTFUL, range(N))) == WHOLE[False]
 

@@ -120,6 +120,7 @@ def test_what_goes_by_steps_comes_at_its_step_and_within_the_limits(
     assert [c.scale for c in controller.commands] == pytest.approx([scale for _, scale in expected])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["cosine", "wsd", "exponential"])
 def test_a_whole_decay_fits_into_the_budget_of_commands(strategy: str) -> None:
     controller = Controller(strategy=strategy, length=2000, every=200)

@@ -294,6 +294,7 @@ def test_garbage_in_the_control_directory_is_counted_and_changes_nothing(make_ri
     assert rig.run.status(0.0).scale == scale
 
 
+@pytest.mark.slow
 def test_commands_are_signed_where_there_is_a_key_and_a_trainer_without_it_refuses(
     make_rig: Make, tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ def _masked(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.sampled_from([*NANOGPT.splitlines(True)[:3], b"\0", b"\r", b"\n", b"{", b"loss: nan\n", b"a,b\n", b"\xff"]),

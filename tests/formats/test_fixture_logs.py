@@ -71,6 +71,7 @@ def lines(data: bytes) -> list[bytes]:
     return data.splitlines(keepends=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restarted"])
 @pytest.mark.parametrize("cut", [whole, a_few_chunks, many_chunks, lines])
 @pytest.mark.parametrize("file", TRUTHS)

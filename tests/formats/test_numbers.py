@@ -101,6 +101,7 @@ def test_a_log_that_does_not_begin_with_lines_of_numbers_is_refused(log: bytes) 
     assert errors(batches)["not a line of numbers"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", [MLFLOW, STEPS])
 @given(at=st.lists(st.integers(0, 150), max_size=8), restart=st.booleans())
 @settings(deadline=None)
@@ -125,6 +126,7 @@ def test_any_lines_in_any_chunking_give_the_same_samples(begin: bytes, lines: li
     assert errors(pieces) == errors(whole)
 
 
+@pytest.mark.slow
 @given(log=st.binary(max_size=300), at=st.lists(st.integers(0, 300), max_size=6))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_give_samples_or_counted_errors_in_any_chunking(log: bytes, at: list[int]) -> None:

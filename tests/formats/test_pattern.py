@@ -125,6 +125,7 @@ def test_steps_that_begin_again_with_each_epoch_are_those_of_the_run_after_a_res
     assert values(pieces, "loss") == [(10 * (i + 1), float(i // 3 + 1)) for i in range(9)]
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(deadline=None)
 def test_any_lines_in_any_chunking_give_the_same_samples(data: st.DataObject) -> None:
@@ -205,6 +206,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("pattern", [*SLOW, *ORDINARY])
 def test_no_hostile_line_stalls_a_pattern(pattern: str) -> None:
@@ -310,6 +312,7 @@ PARTS = ["a", "b", "=", "l", "1", ".", r"\.", r"\d", r"\w", "[ab]", "[]a]", r"[a
          "(?!", "(?i)", ")", "|", "*", "+", "?", "{2}", "{0,2}", "{,2}", "{e<=1}", "{", "}", r"\x41", r"\L", "(?>", "(?#"]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(parts=st.lists(st.sampled_from(PARTS), max_size=8), line=st.text("abAl=1.{}(<e ", max_size=10))
 @settings(deadline=None, max_examples=500)
 def test_a_match_has_the_text_that_each_match_needs(parts: list[str], line: str) -> None:

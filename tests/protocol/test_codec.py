@@ -127,6 +127,7 @@ def test_every_prefix_of_a_valid_message_is_refused() -> None:
                 decode(data[:length])
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300) | st.text().map(str.encode) | st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["v", "scale", "run"]), inner),

@@ -283,6 +283,7 @@ def test_any_document_gives_samples_or_none(document: Any) -> None:
     assert samples([JsonDocument().feed(data)[0]]) == samples([batch]) or not isinstance(document, (dict, list))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "data",
