@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pkgutil
 import subprocess
 import sys
@@ -24,7 +25,11 @@ def is_installed(name: str) -> bool:
 
 
 def run(script: str) -> str:
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    # Keras looks for tensorflow where no backend is named, and the frameworks are tested with torch.
+    environment = {**os.environ, "KERAS_BACKEND": "torch"}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()
 
