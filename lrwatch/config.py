@@ -15,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.errors import ConfigError
 
 ENV_PREFIX = "LRWATCH_"
@@ -83,10 +83,11 @@ class Config:
     """The effective settings.
 
     Attributes:
-        watch, detect, policy, daemon: The sections.
+        run, watch, detect, policy, daemon: The sections.
         origins: Origin of each value that is no default, by "section.key".
     """
 
+    run: RunOptions = field(default_factory=RunOptions)
     watch: WatchOptions = field(default_factory=WatchOptions)
     detect: DetectOptions = field(default_factory=DetectOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
@@ -95,7 +96,7 @@ class Config:
 
 
 SECTIONS: dict[str, type] = {
-    "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
+    "run": RunOptions, "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
 }  # fmt: skip
 
 

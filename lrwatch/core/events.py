@@ -89,7 +89,8 @@ class Command:
     """The wanted scale: an absolute multiplier on the learning rate that the trainer's own schedule gives.
 
     `scale` is finite and > 0; 1 is untouched. `cause` is one word for counters, `reason` a sentence for people. With `reload`
-    the trainer is asked to continue from its last checkpoint, if it can.
+    the trainer is asked to continue from its last checkpoint, if it can. Over `ramp_steps` optimizer steps the scale moves
+    to `scale` along a line; 0 is at once.
     """
 
     step: int
@@ -97,6 +98,7 @@ class Command:
     reason: str
     cause: str = "plateau"
     reload: bool = False
+    ramp_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,7 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
                 "reason": event.reason,
                 "cause": event.cause,
                 **({"reload": True} if event.reload else {}),
+                **({"ramp_steps": event.ramp_steps} if event.ramp_steps else {}),
             }
         case Phase():
             return {"event": "phase", "run": run, "step": event.step, "cause": event.cause, "message": event.message}

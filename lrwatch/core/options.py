@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+Purpose = Literal["model", "base"]
 Mode = Literal["observe", "suggest", "approve", "auto"]
 Strategy = Literal["plateau", "observe", "step", "exponential", "cosine", "wsd", "range_test", "rescue"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 # The number of steps that a strategy cannot do without.
 NEEDED = {"step": "every", "exponential": "every", "cosine": "length", "range_test": "length"}
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 MODES: tuple[Mode, ...] = ("observe", "suggest", "approve", "auto")
 
 
@@ -57,6 +59,25 @@ class Horizon:
 
     def __str__(self) -> str:
         return f"{self.fixed:g} steps" if self.fixed is not None else f"{100 * self.fraction:g}% of the run so far"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """`[run]`: what is known of the run before it begins.
+
+    Attributes:
+        total_steps: Length of the run in optimizer steps; 0 where it is unknown. It overrides what the trainer and the log
+            say.
+        purpose: "model" for a model that is used as it is at the end; "base" for one that is trained further, where a decay
+            of the learning rate can hurt later (arXiv 2603.16127): the rate is never annealed.
+    """
+
+    total_steps: int = 0
+    purpose: Purpose = "model"
+
+    def __post_init__(self) -> None:
+        _require(self.total_steps >= 0, "total_steps", "0 or more", self.total_steps)
+        _require(self.purpose in PURPOSES, "purpose", "one of " + ", ".join(PURPOSES), self.purpose)
 
 
 @dataclass(frozen=True, slots=True)

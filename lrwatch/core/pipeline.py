@@ -20,9 +20,10 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Event, Finding, Phase
 from lrwatch.core.lr_changes import Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.metrics import Metrics, PrimaryFrom
-from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.core.pending_samples import PendingSamples
 from lrwatch.core.policy import Policy
+from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import SCHEDULE, Signal, Tick
 
@@ -34,15 +35,24 @@ class Pipeline:
         detect: What counts as a plateau.
         policy: What is done about it.
         metric: The metric to decide on; None lets the names decide.
+        run: What is known of the run before it begins.
 
     Attributes:
+        length: How many steps the run has, and who says so.
         metrics: Newest values, detectors, and which metric decides.
         policy: The strategy, and its newest command.
         attached: Whether a trainer listens, so that an answer to a command will come.
     """
 
-    def __init__(self, detect: DetectOptions, policy: PolicyOptions, metric: str | None = None) -> None:
+    def __init__(
+        self,
+        detect: DetectOptions,
+        policy: PolicyOptions,
+        metric: str | None = None,
+        run: RunOptions = RunOptions(),  # noqa: B008  frozen
+    ) -> None:
         self.detect = detect
+        self.length = RunLength(run.total_steps, "config") if run.total_steps else RunLength()
         self.metrics = Metrics(detect, metric)
         self.policy = Policy(detect, policy)
         self.attached = False
@@ -83,6 +93,20 @@ class Pipeline:
     def watch(self, metric: str) -> None:
         """Decide commands on `metric`, whatever the names say."""
         self.metrics.wanted = metric
+
+    def set_total_steps(self, total_steps: int, source: LengthSource) -> bool:
+        """Learn the length of the run. Who knows better is believed: see `RunLength`.
+
+        Args:
+            total_steps: The length in optimizer steps; 0 where `source` does not know it any more.
+            source: Who says so.
+
+        Returns:
+            Whether the length has changed.
+        """
+        before = self.length
+        self.length = before.said(total_steps, source)
+        return self.length != before
 
     def silent(self, metric: str) -> int:
         """Return the number of further finite, in-order samples of `metric` guaranteed to produce no event."""
@@ -296,6 +320,7 @@ class Pipeline:
             "decided_on": self._decided_on,
             "pending": None if self._pending is None else self._pending.state(),
             "attached": self.attached,
+            "length": list(self.length),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -306,4 +331,5 @@ class Pipeline:
         self._looks = {name: Trend(**look) for name, look in state["looks"].items()}
         self._decided_on = state["decided_on"]
         self._pending = None if state["pending"] is None else PendingSamples.restore(state["pending"])
+        self.length = RunLength(*state["length"])
         self.attached = state["attached"]
