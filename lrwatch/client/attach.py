@@ -11,6 +11,7 @@ from lrwatch.client.adapter import Adapter, CallableAdapter
 from lrwatch.client.client import Client
 from lrwatch.client.interlock import Limits
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group, is_ranks
+from lrwatch.client.saved import check_total_steps
 from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
 
 
@@ -19,6 +20,7 @@ def attach(
     control_dir: str | os.PathLike[str],
     *,
     run: str | None = None,
+    total_steps: int | None = None,
     poll_seconds: float = 1.0,
     min_scale: float = 1e-3,
     max_scale: float = 1.0,
@@ -44,11 +46,13 @@ def attach(
         control_dir: Control directory, shared with the daemon. Made (mode 0700) where it is missing; it may also come and
             go.
         run: Name of the run; commands for another run are refused. None accepts any.
+        total_steps: Length of the run in optimizer steps, or None where it is unknown. `Client.extend` corrects it.
         poll_seconds: Interval at which a thread looks for a command.
         min_scale: Lower bound of the multiplier on the learning rate.
         max_scale: Upper bound of the multiplier.
-        max_factor_down: Smallest factor by which one command may multiply the scale.
-        max_factor_up: Largest factor by which one command may multiply the scale.
+        max_factor_down: Smallest factor by which one command may multiply the scale at once. A command with a ramp may go further:
+            for it this is the factor from one step to the next.
+        max_factor_up: Largest factor by which one command may multiply the scale at once.
         min_steps_between: Optimizer steps from one change to the next.
         warmup_steps: Number of first optimizer steps in which the scale stays.
         max_commands: Number of changes in the whole life of the run.
@@ -79,6 +83,7 @@ def attach(
     limits = Limits(
         min_scale, max_scale, max_factor_down, max_factor_up, min_steps_between, warmup_steps, max_commands
     )  # fmt: skip
+    check_total_steps(total_steps)
     if run is not None and not isinstance(run, str):
         raise TypeError(f"run is a name or None, found {run!r}")
     if run is not None and not 1 <= len(run) <= MAX_NAME:
@@ -109,6 +114,7 @@ def attach(
         _adapter_for(optimizer), directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
         start_step=start_step, reload=reload, override_file=override, ranks=processes, sync_every=sync_every,
+        total_steps=total_steps,
     )  # fmt: skip
     client.start()
     return client

@@ -12,17 +12,16 @@ from lrwatch.client.adapter import Adapter
 from lrwatch.client.handoff import QUEUE_HALF, QUEUE_LIMIT, CommandResult, Handoff, Resumed, draw_incarnation
 from lrwatch.client.interlock import Limits, ScaleState, forbidden
 from lrwatch.client.judge import Rules
+from lrwatch.client.mover import Mover
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
+from lrwatch.client.saved import SavedState, check_total_steps, read_saved
 from lrwatch.client.worker import MAX_FAILURES, Worker
-from lrwatch.protocol import MAX_INT, Desired, RejectionCode, Status, asdict, replace
+from lrwatch.protocol import MAX_INT, Desired, RejectionCode, Status, replace
 from lrwatch.protocol.lean import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
-
-# Version of the dictionary that `Client.state_dict` returns.
-STATE_VERSION = 1
 
 _now = time.time
 
@@ -35,9 +34,10 @@ class Client:
     does everything that could wait. A command travels through these states::
 
         nothing to do --(worker accepts)--> accepted --(its step has come)--> under way --(an optimizer step
-        used the wanted scale)--> applied, nothing to do
+        used its scale, or the first one of its ramp)--> applied, nothing to do
 
-    A newer command replaces an accepted one, or continues from the scale that a ramp has reached.
+    A ramp goes on after that, step by step. A newer command replaces an accepted one, or continues from the scale that a ramp
+    has reached.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Client:
         ranks: Ranks | None = None,
         sync_every: int = DEFAULT_SYNC_EVERY,
         override_file: str = "",
+        total_steps: int | None = None,
     ) -> None:
         self._adapter = adapter
         self._reload = reload
@@ -62,12 +63,13 @@ class Client:
         self._incarnation = draw_incarnation()
         self._box = Handoff(start_step)
         self._box.room = QUEUE_LIMIT if metrics_file else 0
+        self._box.total_steps = self._given_total_steps = total_steps
         self._queue = self._box.queue
+        self._mover = Mover(self._box, adapter, limits)
         self._restored_token = 0
         self._settled: Desired | None = None
         self._under_way: Desired | None = None
         self._from_scale = 1.0
-        self._first_step = 0
         self._worker = Worker(
             self._box, adapter, directory,
             incarnation=self._incarnation, rules=Rules(run, limits, key), poll_seconds=poll_seconds,
@@ -101,7 +103,7 @@ class Client:
     @property
     def scale(self) -> float:
         """The multiplier in force for the next optimizer step."""
-        return self._box.scale_state.scale
+        return self._mover.scale
 
     @property
     def _max_token(self) -> int:
@@ -151,6 +153,8 @@ class Client:
                     box.dropped += 1
             if order is not self._settled:
                 self._follow(order, step)
+            if self._mover.moves:
+                self._mover.advance(step)
         except Exception as error:  # noqa: BLE001  nothing may reach the training; the error is counted
             self._broken(error)
 
@@ -160,13 +164,10 @@ class Client:
             self._adapter.repair()
         except Exception:  # noqa: BLE001
             self._box.errors["repair"] += 1
-        scale_state = self._box.scale_state
-        return {
-            "version": STATE_VERSION,
-            "step": self._box.step,
-            "max_token": self._max_token if self._agreement is None else self._agreement.max_token,
-            **asdict(scale_state),
-        }
+        box = self._box
+        max_token = self._max_token if self._agreement is None else self._agreement.max_token
+        saved = SavedState(box.step, max_token, box.scale_state, box.total_steps, self._given_total_steps)
+        return saved.as_plain()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint, under a new incarnation: commands for the run before it no longer count.
@@ -177,21 +178,38 @@ class Client:
             state: From `state_dict`.
         """
         try:
-            step, max_token, scale_state = _read_state(state, self._limits)
+            saved = read_saved(state, self._limits)
             self._adapter.repair()
-            self._adapter.set(scale_state.scale)
+            self._mover.restore(saved.scale_state)
         except Exception as error:  # noqa: BLE001
             self._box.errors["state"] += 1
             self._worker.warn("state", f"load_state_dict: {error!r}; the training continues at scale {self.scale}")
             return
         self._incarnation = draw_incarnation()
         self._under_way = None
-        self._restored_token = max_token
-        self._box.step = step
-        self._box.scale_state = scale_state
+        self._restored_token = saved.max_token
+        self._box.step = saved.step
+        # A script that gives another length than before means it; else what `extend` said holds.
+        if self._given_total_steps in (None, saved.given_total_steps):
+            self._box.total_steps = saved.total_steps or self._box.total_steps
         if self._agreement is not None:
-            self._agreement.resume(self._incarnation, max_token)
-        self._report(Resumed(self._incarnation, step, scale_state.generation, max_token))
+            self._agreement.resume(self._incarnation, saved.max_token)
+        self._report(Resumed(self._incarnation, saved.step, saved.scale_state.generation, saved.max_token))
+
+    def extend(self, total_steps: int | None) -> None:
+        """Correct the length of the run: it goes on longer than `attach` was told, or ends earlier.
+
+        Never raises: a length that is none is logged and counted, and the one before stays.
+
+        Args:
+            total_steps: The whole length in optimizer steps, those that are done included; None where it is unknown.
+        """
+        try:
+            self._box.total_steps = check_total_steps(total_steps)
+        except (TypeError, ValueError) as error:
+            self._box.errors["total_steps"] += 1
+            self._worker.warn("total_steps", f"extend: {error}; the length stays {self._box.total_steps}")
+        self._box.wake.set()
 
     def close(self) -> None:
         """Write the waiting metrics and the last state, and end the thread, within two seconds. The scale stays in force."""
@@ -235,6 +253,7 @@ class Client:
         if box.errors["step"] >= MAX_FAILURES:
             box.room = 0
             box.order = self._settled
+            self._mover.moves = False
             self._worker.give_up(error)
 
     def _follow(self, desired: Desired | None, step: int) -> None:
@@ -243,8 +262,6 @@ class Client:
             self._settled = desired
         elif desired is not self._under_way:
             self._begin(desired, step)
-        elif self.scale != desired.scale:
-            self._move(desired, step)
         else:
             try:
                 used = self._adapter.used()
@@ -270,14 +287,14 @@ class Client:
             return
         self._under_way = desired
         self._from_scale = scale_state.scale
-        self._first_step = step + 1
         if desired.scale == scale_state.scale:
-            self._box.scale_state = replace(scale_state, generation=desired.generation)
-        else:
-            self._box.scale_state = ScaleState(
-                scale_state.scale, desired.generation, scale_state.commands + 1, step + 1
-            )
-            self._move(desired, step)
+            self._mover.rest(desired.generation)
+            return
+        try:
+            self._mover.begin(desired, step)
+        except Exception:  # noqa: BLE001  the user's own callable may raise anything
+            self._box.errors["apply"] += 1
+            self._settle(desired, "rejected", "apply_failed")
 
     def _reloads(self, reload: Callable[[], object], desired: Desired) -> bool:
         """Let the training load its last checkpoint, and return whether it called `load_state_dict`.
@@ -296,31 +313,15 @@ class Client:
             return False
         box = self._box
         first_step, scale_state = box.step + 1, box.scale_state
-        if forbidden(desired, step=first_step, scale_state=scale_state, limits=self._limits) is None:
-            self._adapter.set(desired.scale)
+        at_once = replace(desired, ramp_steps=0)  # the training has just left the curve that a ramp was meant for
+        if forbidden(at_once, step=first_step, scale_state=scale_state, limits=self._limits) is None:
             changes = scale_state.commands + (desired.scale != scale_state.scale)
-            box.scale_state = ScaleState(desired.scale, scale_state.generation, changes, first_step)
+            self._mover.restore(ScaleState(desired.scale, scale_state.generation, changes, first_step))
         return True
-
-    def _move(self, desired: Desired, step: int) -> None:
-        """Set the scale for the next optimizer step, on the way to the wanted one."""
-        scale = desired.scale
-        done = max(step + 2 - self._first_step, 1)
-        if done < desired.ramp_steps:
-            between = self._from_scale + (scale - self._from_scale) * (done / desired.ramp_steps)
-            scale = min(max(between, min(self._from_scale, scale)), max(self._from_scale, scale))
-        try:
-            self._adapter.set(scale)
-        except Exception:  # noqa: BLE001  the user's own callable may raise anything
-            self._box.errors["apply"] += 1
-            self._settle(desired, "rejected", "apply_failed")
-        else:
-            self._box.scale_state = replace(self._box.scale_state, scale=scale)
 
     def _take_back(self, desired: Desired) -> None:
         """Return to the scale before, because an optimizer did not take the new one."""
-        self._adapter.set(self._from_scale)
-        self._box.scale_state = replace(self._box.scale_state, scale=self._from_scale)
+        self._mover.restore(replace(self._box.scale_state, scale=self._from_scale, ramp=None))
         self._settle(desired, "rejected", "apply_failed")
 
     def _settle(
@@ -345,6 +346,7 @@ class Client:
         self._box.room = 0
         self._box.queue.clear()
         self._box.order = self._settled = self._agreement = None
+        self._mover.moves = False
         self._worker.forget()
 
 
@@ -370,20 +372,3 @@ def _own(value: Any) -> object:
     if not hasattr(value, "detach"):
         return value
     return value.detach().clone() if value.numel() == 1 else None
-
-
-def _read_state(state: Mapping[str, Any], limits: Limits) -> tuple[int, int, ScaleState]:
-    if state["version"] != STATE_VERSION:
-        raise ValueError(f"version {state['version']!r}, this client knows {STATE_VERSION}")
-    scale_state = ScaleState(
-        float(state["scale"]), state["generation"], state["commands"], state["last_step"],
-    )  # fmt: skip
-    if not limits.min_scale <= scale_state.scale <= limits.max_scale:
-        raise ValueError(f"scale {scale_state.scale} is outside {limits.min_scale} to {limits.max_scale}")
-    numbers = [state["step"], state["max_token"], scale_state.generation, scale_state.commands]
-    if scale_state.last_step is not None:
-        numbers.append(scale_state.last_step)
-    for number in numbers:
-        if type(number) is not int or not 0 <= number <= MAX_INT:
-            raise ValueError(f"a count is a whole number from 0, found {number!r}")
-    return state["step"], state["max_token"], scale_state

@@ -68,13 +68,14 @@ class Handoff:
         dropped: Number of records that found no room.
         news: Results and resumes, for the worker to publish.
         errors: Errors that the training thread survived, by reason.
+        total_steps: Length of the run in optimizer steps, or None.
         order: The newest command that the worker accepted, or None. (worker, as the next one)
         max_token: Highest token seen.
         wake: Set by either thread to end the worker's wait.
     """
 
     __slots__ = (
-        "dropped", "errors", "max_token", "news", "order", "queue", "room", "scale_state", "step", "wake",
+        "dropped", "errors", "max_token", "news", "order", "queue", "room", "scale_state", "step", "total_steps", "wake",
     )  # fmt: skip
 
     def __init__(self, step: int) -> None:
@@ -85,6 +86,7 @@ class Handoff:
         self.dropped = 0
         self.news: deque[CommandResult | Resumed] = deque()
         self.errors: Counter[str] = Counter()
+        self.total_steps: int | None = None
         self.order: Desired | None = None
         self.max_token = 0
         self.wake = threading.Event()

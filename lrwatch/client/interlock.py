@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from lrwatch.client.ramp import Ramp
 from lrwatch.protocol import Desired, RejectionCode
 from lrwatch.protocol.lean import dataclass
 
@@ -25,12 +26,14 @@ class ScaleState:
         generation: Number of the last command that took effect, 0 for none.
         commands: Changes of the scale so far.
         last_step: First optimizer step of the last change, or None.
+        ramp: The ramp that is under way, or None.
     """
 
     scale: float = 1.0
     generation: int = 0
     commands: int = 0
     last_step: int | None = None
+    ramp: Ramp | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Limits:
     Attributes:
         min_scale: Lower bound of the scale, itself allowed; at most 1.
         max_scale: Upper bound of the scale, itself allowed; at least 1.
-        max_factor_down: Smallest factor by which one command may multiply the scale.
-        max_factor_up: Largest factor by which one command may multiply the scale.
+        max_factor_down: Smallest factor by which the scale may change from one step to the next.
+        max_factor_up: Largest factor by which the scale may change from one step to the next.
         min_steps_between: Optimizer steps from one change to the next.
         warmup_steps: Number of first optimizer steps in which the scale is locked.
         max_commands: Number of changes in the whole life of the run, checkpoints included.
@@ -123,8 +126,17 @@ def forbidden(desired: Desired, *, step: int, scale_state: ScaleState, limits: L
         return "budget"
     if scale_state.last_step is not None and 0 <= step - scale_state.last_step < limits.min_steps_between:
         return "too_soon"
-    factor = desired.scale / scale_state.scale
-    lowest, highest = limits.max_factor_down * (1 - _FACTOR_TOLERANCE), limits.max_factor_up * (1 + _FACTOR_TOLERANCE)
-    if not lowest <= factor <= highest:
+    lowest, highest = _factors(limits)
+    if not lowest <= Ramp(scale_state.scale, desired.scale, step, desired.ramp_steps).steepest <= highest:
         return "factor_too_large"
     return None
+
+
+def bounded(scale: float, before: float, limits: Limits) -> float:
+    """Return `scale`, or the nearest one that a single step may reach from `before`."""
+    lowest, highest = _factors(limits)
+    return min(max(scale, before * lowest), before * highest)
+
+
+def _factors(limits: Limits) -> tuple[float, float]:
+    return limits.max_factor_down * (1 - _FACTOR_TOLERANCE), limits.max_factor_up * (1 + _FACTOR_TOLERANCE)

@@ -222,8 +222,9 @@ class Agreement:
                 scale: int = _INTEGER.unpack(_FLOAT.pack(proposal.scale))[0]
                 numbers[:6] = proposal.generation, scale, first, proposal.ramp_steps, end, int(proposal.reload)
         last = _NOTHING if scale_state.last_step is None else scale_state.last_step
+        target = _NOTHING if scale_state.ramp is None else scale_state.ramp.to_scale
         mark = _mark(
-            step, observed, scale_state.scale, scale_state.generation, scale_state.commands, last, self.resumes
+            step, observed, scale_state.scale, target, scale_state.generation, scale_state.commands, last, self.resumes
         )
         self._wait = self._ranks.largest([*numbers, mark, -mark])
 

@@ -56,10 +56,11 @@ CLOSE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Publication:
-    """The newest content of `observed.json`: state, identity of its directory, step, and monotonic time in seconds."""
+    """The newest content of `observed.json`: state, identity of its directory, length, step, and monotonic time in seconds."""
 
     state: WorkerState | None = None
     folder: tuple[int, int] | None = None
+    total_steps: int | None = None
     step: int = -1
     time: float = -math.inf
 
@@ -310,12 +311,13 @@ class Worker:
         self._take_news(folder)
         box, state, last = self._box, self.state, self._published
         now = time.monotonic()
-        changed = state is not last.state or self._folder.identity != last.folder
+        total_steps = box.total_steps
+        changed = (state, self._folder.identity, total_steps) != (last.state, last.folder, last.total_steps)
         stale = box.step != last.step and now >= last.time + self._poll_seconds
         if not (changed or stale or self._stopping):
             return
         self._sample = sample = self._adapter.sample() or self._sample
-        step = box.step
+        step, scale_state = box.step, box.scale_state
         observed = Observed(
             run=self._rules.run,
             incarnation=state.incarnation,
@@ -325,14 +327,16 @@ class Worker:
             status=state.status,
             code=state.code,
             applied_step=state.applied_step,
-            scale=box.scale_state.scale if sample is None else sample.scale,
+            scale=scale_state.scale if sample is None else sample.scale,
+            target_scale=None if scale_state.ramp is None else scale_state.ramp.to_scale,
+            total_steps=total_steps,
             schedule_lr={} if sample is None else _floats(sample.schedule),
             effective_lr={} if sample is None else _floats(sample.effective),
             max_token=box.max_token,
             client=self._about(),
         )
         publish(folder, OBSERVED_NAME, encode(observed))
-        self._published = Publication(state, self._folder.identity, step, now)
+        self._published = Publication(state, self._folder.identity, total_steps, step, now)
         self._adapter.ask()
 
     def _keep_evidence(self, folder: int) -> None:

@@ -34,11 +34,13 @@ class Acknowledgement:
         kind: `hello` when a trainer starts or restarts, `acknowledged`, or `rejected`.
         observed: The state as the trainer wrote it.
         generation: The command that it responds to; 0 for `hello`.
+        desired: That command, or None for `hello`.
     """
 
     kind: Literal["hello", "acknowledged", "rejected"]
     observed: Observed
     generation: int = 0
+    desired: Desired | None = None
 
 
 class Reconciler(Checkpointed):
@@ -113,11 +115,11 @@ class Reconciler(Checkpointed):
             return None
         if observed.status == "applied":
             self._clear_pending()
-            return Acknowledgement("acknowledged", observed, desired.generation)
+            return Acknowledgement("acknowledged", observed, desired.generation, desired)
         if observed.status in ("rejected", "superseded"):
             self._clear_pending()
             self.fenced = observed.code == "stale_token"
-            return Acknowledgement("rejected", observed, desired.generation)
+            return Acknowledgement("rejected", observed, desired.generation, desired)
         return None
 
     def _claim(self) -> None:
@@ -140,7 +142,15 @@ class Reconciler(Checkpointed):
         self._desired, self._published, self.pending_since = None, False, None
 
     def prepare(
-        self, scale: float, *, reason: str, actor: str, horizon: float, now: float, reload: bool = False
+        self,
+        scale: float,
+        *,
+        reason: str,
+        actor: str,
+        horizon: float,
+        now: float,
+        reload: bool = False,
+        ramp_steps: int = 0,
     ) -> Desired:
         """Make a command. `publish` sends it, once it is saved.
 
@@ -151,6 +161,7 @@ class Reconciler(Checkpointed):
             horizon: Steps over which the run is judged; the command expires no sooner than after two of them.
             now: Seconds since the epoch.
             reload: Whether the trainer is to load its last checkpoint first.
+            ramp_steps: Optimizer steps over which the scale moves there; 0 is at once.
 
         Returns:
             The command, which is now in flight in the place of any other.
@@ -166,6 +177,7 @@ class Reconciler(Checkpointed):
             token=self.token if self._claimed else UNCLAIMED,
             scale=scale,
             not_after_step=self.observed.step + patience,
+            ramp_steps=ramp_steps,
             reload=reload,
             reason=reason[:1000],
             actor=actor[:128],

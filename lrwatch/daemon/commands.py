@@ -33,6 +33,7 @@ class ProposedCommand(NamedTuple):
 
     scale: float
     reload: bool = False
+    ramp_steps: int = 0
 
 
 class RunCommands(Checkpointed):
@@ -89,7 +90,10 @@ class RunCommands(Checkpointed):
         event = {**as_json(command, self._run), "mode": self._mode, "state": state}
         if state != "sent":
             return {**event, "proposal": True}
-        desired = self.send(command.scale, reason=command.reason, actor=OWN_NAME, now=now, reload=command.reload)
+        desired = self.send(
+            command.scale, reason=command.reason, actor=OWN_NAME, now=now,
+            reload=command.reload, ramp_steps=command.ramp_steps,
+        )  # fmt: skip
         return {**event, "generation": desired.generation}
 
     def _disposition(self, command: Command, axis: Axis) -> str:
@@ -115,7 +119,9 @@ class RunCommands(Checkpointed):
             return None
         return observed.step if observed.step - command.step > max(trend.horizon, MIN_STALE_STEPS) else None
 
-    def send(self, scale: float, *, reason: str, actor: str, now: float, reload: bool = False) -> Desired:
+    def send(
+        self, scale: float, *, reason: str, actor: str, now: float, reload: bool = False, ramp_steps: int = 0
+    ) -> Desired:
         """Prepare the command of a scale; it is published once it is saved.
 
         Args:
@@ -124,11 +130,14 @@ class RunCommands(Checkpointed):
             actor: The operator's name, or OWN_NAME.
             now: Seconds since the epoch.
             reload: Whether the trainer is to load its last checkpoint first.
+            ramp_steps: Optimizer steps over which the scale moves there; 0 is at once.
         """
         assert self.reconciler is not None
         trend = self._pipeline.trend
         horizon = trend.horizon if trend is not None else 0.0
-        desired = self.reconciler.prepare(scale, reason=reason, actor=actor, horizon=horizon, now=now, reload=reload)
+        desired = self.reconciler.prepare(
+            scale, reason=reason, actor=actor, horizon=horizon, now=now, reload=reload, ramp_steps=ramp_steps
+        )
         if self._pipeline.command.wanted != scale:
             self._pipeline.ask(scale)
         if actor != OWN_NAME:
@@ -147,22 +156,32 @@ class RunCommands(Checkpointed):
         reconciler = self.reconciler
         if reconciler is None or (reconciler.observed is None and not _may_exist(reconciler.control.path)):
             return None
-        if (acknowledgement := reconciler.look(now)) is None:
+        before = reconciler.observed
+        acknowledgement = reconciler.look(now)
+        if reconciler.observed is not None and reconciler.observed is not before:
+            self._pipeline.set_total_steps(reconciler.observed.total_steps or 0, "trainer")
+        if acknowledgement is None:
             return None
-        observed = acknowledgement.observed
-        common = {"run": self._run, "scale": observed.scale, "generation": acknowledgement.generation}
+        observed, desired = acknowledgement.observed, acknowledgement.desired
+        # A command with a ramp counts as its last scale, from its first step on.
+        scale, ramp = observed.scale, {}
+        if acknowledgement.kind == "hello":
+            scale = observed.target_scale or observed.scale
+        elif acknowledgement.kind == "acknowledged" and desired is not None and desired.ramp_steps:
+            scale, ramp = desired.scale, {"ramp_steps": desired.ramp_steps}
+        common = {"run": self._run, "scale": scale, "generation": acknowledgement.generation}
         match acknowledgement.kind:
             case "hello":
-                self.scales = [observed.scale]
+                self.scales = [scale]
                 event = {"event": "hello", **common, "step": observed.step, "client": observed.client}
-                return event, self._pipeline.joined(self._pipeline.step or observed.step, observed.scale)
+                return event, self._pipeline.joined(self._pipeline.step or observed.step, scale)
             case "acknowledged":
-                self.scales.append(observed.scale)
+                self.scales.append(scale)
                 self.applied_time = now
                 step = observed.applied_step if observed.applied_step is not None else observed.step
                 rates = {"schedule_lr": dict(observed.schedule_lr), "effective_lr": dict(observed.effective_lr)}
-                event = {"event": "acknowledged", **common, "step": step, **rates}
-                return event, self._pipeline.acknowledged(step, observed.scale)
+                event = {"event": "acknowledged", **common, **ramp, "step": step, **rates}
+                return event, self._pipeline.acknowledged(step, scale)
             case "rejected":
                 return self._rejection(acknowledgement, common), []
 

@@ -66,14 +66,21 @@ def _reply(run: WatchedRun, request: Request, options: PolicyOptions, now: float
 
 
 def _set(
-    run: WatchedRun, scale: float, actor: str, options: PolicyOptions, now: float, *, reload: bool = False
+    run: WatchedRun,
+    scale: float,
+    actor: str,
+    options: PolicyOptions,
+    now: float,
+    *,
+    reload: bool = False,
+    ramp: int = 0,
 ) -> Reply:
     if not math.isfinite(scale) or not options.min_scale <= scale <= options.max_scale:
         bounds = f"{options.min_scale:g} to {options.max_scale:g} ([policy] min_scale, max_scale)"
         return False, f"scale {scale:g} is outside {bounds}"
     if not run.commands.can_send:
         return False, _NOT_ATTACHED
-    run.commands.send(scale, reason=f"{actor} asked for it", actor=actor, now=now, reload=reload)
+    run.commands.send(scale, reason=f"{actor} asked for it", actor=actor, now=now, reload=reload, ramp_steps=ramp)
     return True, f"scale {scale:g} is on its way"
 
 
@@ -123,7 +130,9 @@ def _approve(run: WatchedRun, request: Request, options: PolicyOptions, now: flo
     proposal = run.commands.proposals.get(int(request.argument))
     if proposal is None:
         return False, f"entry {request.argument} of the journal is no open proposal of this run"
-    done, text = _set(run, proposal.scale, request.actor, options, now, reload=proposal.reload)
+    done, text = _set(
+        run, proposal.scale, request.actor, options, now, reload=proposal.reload, ramp=proposal.ramp_steps
+    )
     if done:
         run.commands.proposals.clear()  # older ones rest on an older curve
     return done, text

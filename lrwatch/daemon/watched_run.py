@@ -182,7 +182,9 @@ class WatchedRun:
             entry = self._store.append(self.name, plain, now)
             entries.append(entry)
             if "proposal" in event:
-                proposals[entry.id] = ProposedCommand(event["scale"], event.get("reload", False))
+                proposals[entry.id] = ProposedCommand(
+                    event["scale"], event.get("reload", False), event.get("ramp_steps", 0)
+                )
         self.logs.save()
         for request_id, answer in self._answers.items():
             self._store.answer(request_id, answer)

@@ -141,8 +141,10 @@ class Observed:
         observed_generation: Number of the command that `status` and `code` refer to; 0 for none.
         status: State of that command.
         code: Reason of the rejection, with status `rejected` only.
-        applied_step: First optimizer step at the wanted scale, for the last command that was applied.
+        applied_step: First optimizer step that used the scale of the last command that was applied, or a scale of its ramp.
         scale: The multiplier in force.
+        target_scale: The scale at which the ramp that is under way will end, or None without one.
+        total_steps: Length of the run in optimizer steps, as the training knows it, or None.
         schedule_lr, effective_lr: Parameter group to learning rate of one and the same optimizer step, as the
             schedule gave it and as the optimizer used it; empty where the trainer cannot know.
         max_token: Highest token seen.
@@ -165,13 +167,17 @@ class Observed:
     effective_lr: Mapping[str, float] = _NO_RATES
     max_token: int = 0
     client: str = ""
+    target_scale: float | None = None
+    total_steps: int | None = None
 
     def __post_init__(self) -> None:
         _text("run", self.run, MAX_NAME)
         _text("incarnation", self.incarnation, MAX_NAME, least=1, alphabet=_INCARNATION)
-        for name in ("resumed_from_step", "applied_step"):
+        for name in ("resumed_from_step", "applied_step", "total_steps"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name))
+                _whole(name, getattr(self, name), least=int(name == "total_steps"))
+        if self.target_scale is not None:
+            object.__setattr__(self, "target_scale", _number("target_scale", self.target_scale, positive=True))
         for name in ("step", "observed_generation", "max_token"):
             _whole(name, getattr(self, name))
         object.__setattr__(self, "scale", _number("scale", self.scale, positive=True))

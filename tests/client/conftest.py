@@ -21,7 +21,9 @@ class Pair:
     def __init__(self, directory: Path, optimizer: object, key: bytes | None = None, **options: Any) -> None:
         start_step = options.pop("start_step", 0)
         more = {
-            name: options.pop(name) for name in ("reload", "ranks", "sync_every", "override_file") if name in options
+            name: options.pop(name)
+            for name in ("reload", "ranks", "sync_every", "override_file", "total_steps")
+            if name in options
         }
         self.control = ControlDirectory(directory, key)
         self.client = Client(

@@ -51,6 +51,13 @@ def test_a_trainer_without_a_name_listens_to_any() -> None:
         (0.81, {}, ScaleState(0.4), "factor_too_large"),
         (1e-3, {}, ScaleState(5e-3), None),
         (9.9e-4, {}, ScaleState(5e-3), "out_of_bounds"),
+        (0.01, {"ramp_steps": 1}, ScaleState(), "factor_too_large"),
+        (0.01, {"ramp_steps": 10}, ScaleState(), "factor_too_large"),  # the last step is from 0.109 to 0.01
+        (0.01, {"ramp_steps": 11}, ScaleState(), None),  # from 0.1 to 0.01
+        (0.005, {"ramp_steps": 500}, ScaleState(), None),
+        (5e-4, {"ramp_steps": 500}, ScaleState(), "out_of_bounds"),
+        (1.0, {"ramp_steps": 10}, ScaleState(0.05), "factor_too_large"),  # the first step is from 0.05 to 0.145
+        (1.0, {"ramp_steps": 20}, ScaleState(0.05), None),
         (1.01, {}, ScaleState(), "out_of_bounds"),
         (0.5, {"not_after_step": 100}, ScaleState(), None),
         (0.5, {"not_after_step": 99}, ScaleState(), "expired"),
@@ -120,11 +127,11 @@ def test_whatever_is_on_disk_the_scale_stays_in_bounds_and_moves_in_steps(
         else:
             base = json.loads(encode(ends.command(0.5, ramp_steps=ramp)))
             raw = json.dumps(base | (content if isinstance(content, dict) else {"scale": content})).encode()
-        before = ends.client.scale
         ends.worker.consider(raw)
         for _ in range(ramp + 2):
+            before = ends.client.scale
             ends.client.step(loss=1.0)
-        assert 0.1 - 1e-9 <= ends.client.scale / before <= 2 + 1e-9
+            assert 0.1 - 1e-9 <= ends.client.scale / before <= 2 + 1e-9
     assert all(0.01 <= scale <= 1.0 for scale in scales)
     assert ends.client.state_dict()["commands"] <= 5
     assert ends.client._box.errors == {}
