@@ -50,6 +50,18 @@ class Adapter:
     def set(self, scale: float) -> None:
         """Use `scale` from the next optimizer step on; may raise anything, then the old scale stays in force."""
 
+    def lapse(self, steps: int, scale: float) -> None:
+        """Use `scale` after `steps` more optimizer steps, unless `set` is called before; nothing where steps are not observed.
+
+        Args:
+            steps: Optimizer steps, of all optimizers together.
+            scale: The scale.
+        """
+
+    def stepped(self) -> bool:
+        """Return whether the optimizer has stepped before, in this process or before its state was loaded; False if unknown."""
+        return False
+
     def used(self) -> bool:
         """Return whether an optimizer step has used the scale that was set last.
 
@@ -62,8 +74,11 @@ class Adapter:
         """Request a new sample at the next optimizer step, from any thread."""
 
     def sample(self) -> LearningRates | None:
-        """Return the newest learning rates since the scale was set last, or None."""
+        """Return the newest learning rates, or None."""
         return None
+
+    def forget(self) -> None:
+        """Drop the sample: it says nothing about the steps to come."""
 
     def repair(self) -> None:
         """Restore the learning rates that an interrupted optimizer step left scaled, before a checkpoint stores them."""

@@ -21,6 +21,7 @@ def attach(
     *,
     run: str | None = None,
     total_steps: int | None = None,
+    warm_start: float | None = None,
     poll_seconds: float = 1.0,
     min_scale: float = 1e-3,
     max_scale: float = 1.0,
@@ -47,6 +48,9 @@ def attach(
             go.
         run: Name of the run; commands for another run are refused. None accepts any.
         total_steps: Length of the run in optimizer steps, or None where it is unknown. `Client.extend` corrects it.
+        warm_start: Share of `total_steps` over which the client itself raises the learning rate, geometrically from 0.1 to 1 of
+            what it would be, from the first optimizer step of a fresh run on; 0.04 is a good one. A resume within it goes on with
+            it, and one after it, or of a run without it, has none. Commands are refused until it is over. None has no warm start.
         poll_seconds: Interval at which a thread looks for a command.
         min_scale: Lower bound of the multiplier on the learning rate.
         max_scale: Upper bound of the multiplier.
@@ -84,6 +88,7 @@ def attach(
         min_scale, max_scale, max_factor_down, max_factor_up, min_steps_between, warmup_steps, max_commands
     )  # fmt: skip
     check_total_steps(total_steps)
+    warm_steps = _warm_steps(warm_start, total_steps)
     if run is not None and not isinstance(run, str):
         raise TypeError(f"run is a name or None, found {run!r}")
     if run is not None and not 1 <= len(run) <= MAX_NAME:
@@ -114,10 +119,28 @@ def attach(
         _adapter_for(optimizer), directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
         start_step=start_step, reload=reload, override_file=override, ranks=processes, sync_every=sync_every,
-        total_steps=total_steps,
+        total_steps=total_steps, warm_steps=warm_steps if start_step == 0 else 0,
     )  # fmt: skip
     client.start()
     return client
+
+
+def _warm_steps(warm_start: object, total_steps: int | None) -> int:
+    """Return the length of the warm start in optimizer steps, 0 for none.
+
+    Raises:
+        TypeError: `warm_start` is no number.
+        ValueError: It is no share, or the length of the run is unknown.
+    """
+    if warm_start is None:
+        return 0
+    if isinstance(warm_start, bool) or not isinstance(warm_start, (int, float)):
+        raise TypeError(f"warm_start is a share of the run, such as 0.04, or None; found {warm_start!r}")
+    if not 0 < warm_start < 1:
+        raise ValueError(f"warm_start is a share of the run, greater than 0 and less than 1; found {warm_start!r}")
+    if total_steps is None:
+        raise ValueError("warm_start is a share of the run, so it needs the length of the run: give total_steps too")
+    return max(round(warm_start * total_steps), 1)
 
 
 def _ranks_for(ranks: object) -> Ranks | None:

@@ -1,4 +1,7 @@
-"""`Client`, the object in a training script: the half of lrwatch that runs in the training thread."""
+"""`Client`, the object in a training script: the half of lrwatch that runs in the training thread.
+
+One file because a command passes through all of it: what the training calls, and the states of a command, share every attribute.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,16 @@ import weakref
 from collections.abc import Callable, Mapping
 
 from lrwatch.client.adapter import Adapter
-from lrwatch.client.handoff import QUEUE_HALF, QUEUE_LIMIT, CommandResult, Handoff, Resumed, draw_incarnation
+from lrwatch.client.handoff import (
+    QUEUE_HALF,
+    QUEUE_LIMIT,
+    CommandResult,
+    Handoff,
+    News,
+    Resumed,
+    WarmStartOver,
+    draw_incarnation,
+)
 from lrwatch.client.interlock import Limits, ScaleState, forbidden
 from lrwatch.client.judge import Rules
 from lrwatch.client.mover import Mover
@@ -56,6 +68,7 @@ class Client:
         sync_every: int = DEFAULT_SYNC_EVERY,
         override_file: str = "",
         total_steps: int | None = None,
+        warm_steps: int = 0,
     ) -> None:
         self._adapter = adapter
         self._reload = reload
@@ -66,6 +79,7 @@ class Client:
         self._box.total_steps = self._given_total_steps = total_steps
         self._queue = self._box.queue
         self._mover = Mover(self._box, adapter, limits)
+        self._warm_steps = warm_steps
         self._restored_token = 0
         self._settled: Desired | None = None
         self._under_way: Desired | None = None
@@ -92,17 +106,30 @@ class Client:
         Raises:
             ValueError: The bounds differ between the ranks.
         """
-        if self._agreement is not None:
-            self._agreement.check(self._box.step)
+        self._warm_up()
         if self._leads:
             self._worker.start()
         # The worker of a client without references ends by itself; at exit the worker flushes on its own.
         weakref.finalize(self, _abandon, self._worker, self._adapter).atexit = False
         _clients.add(self)
 
+    def _warm_up(self) -> None:
+        """Begin the warm start, if there is one; with ranks, once they agree."""
+        steps = self._warm_steps
+        stepped = bool(steps) and self._adapter.stepped()
+        if self._agreement is not None:
+            stepped = self._agreement.check(self._box.step, steps, stepped=stepped)
+        if stepped:
+            self._worker.warn(
+                "warm_start", "no warm start: the optimizer has stepped before, so the run is not a fresh one"
+            )
+        elif steps:
+            self._mover.warm_up(steps)
+            self._worker.state = replace(self._worker.state, warm_until=steps)
+
     @property
     def scale(self) -> float:
-        """The multiplier in force for the next optimizer step."""
+        """The multiplier in force for the next optimizer step, warm start included."""
         return self._mover.scale
 
     @property
@@ -146,15 +173,15 @@ class Client:
                                 metrics[name] = _own(value)
                     except Exception:  # noqa: BLE001  a metric of any type is no reason to miss commands
                         box.errors["metric"] += 1
-                    queue.append((step, _now(), metrics, self._adapter.lr, box.scale_state.scale))
+                    queue.append((step, _now(), metrics, self._adapter.lr, self._mover.scale))
                     if waiting == QUEUE_HALF:
                         box.wake.set()
                 elif box.room:
                     box.dropped += 1
             if order is not self._settled:
                 self._follow(order, step)
-            if self._mover.moves:
-                self._mover.advance(step)
+            if self._mover.moves and self._mover.advance(step):
+                self._report(WarmStartOver())
         except Exception as error:  # noqa: BLE001  nothing may reach the training; the error is counted
             self._broken(error)
 
@@ -180,7 +207,7 @@ class Client:
         try:
             saved = read_saved(state, self._limits)
             self._adapter.repair()
-            self._mover.restore(saved.scale_state)
+            self._mover.restore(saved.scale_state, saved.step)
         except Exception as error:  # noqa: BLE001
             self._box.errors["state"] += 1
             self._worker.warn("state", f"load_state_dict: {error!r}; the training continues at scale {self.scale}")
@@ -194,7 +221,10 @@ class Client:
             self._box.total_steps = saved.total_steps or self._box.total_steps
         if self._agreement is not None:
             self._agreement.resume(self._incarnation, saved.max_token)
-        self._report(Resumed(self._incarnation, saved.step, saved.scale_state.generation, saved.max_token))
+        scale_state = self._box.scale_state
+        self._report(
+            Resumed(self._incarnation, saved.step, scale_state.generation, saved.max_token, scale_state.warm_until)
+        )
 
     def extend(self, total_steps: int | None) -> None:
         """Correct the length of the run: it goes on longer than `attach` was told, or ends earlier.
@@ -212,9 +242,13 @@ class Client:
         self._box.wake.set()
 
     def close(self) -> None:
-        """Write the waiting metrics and the last state, and end the thread, within two seconds. The scale stays in force."""
+        """Write the waiting metrics and the last state, and end the thread, within two seconds.
+
+        The scale stays in force; a warm start ends.
+        """
         self._worker.stop()
         self._box.room = 0
+        self._mover.stop()
         self._adapter.open = False
 
     def __enter__(self) -> Client:  # noqa: PYI034  the class is final
@@ -241,7 +275,7 @@ class Client:
             self._report(CommandResult(proposal, "rejected", "apply_failed"))
         return agreement.order
 
-    def _report(self, news: CommandResult | Resumed) -> None:
+    def _report(self, news: News) -> None:
         if self._leads:  # the other ranks have no worker
             self._box.news.append(news)
             self._box.wake.set()
@@ -253,7 +287,7 @@ class Client:
         if box.errors["step"] >= MAX_FAILURES:
             box.room = 0
             box.order = self._settled
-            self._mover.moves = False
+            self._mover.stop()
             self._worker.give_up(error)
 
     def _follow(self, desired: Desired | None, step: int) -> None:
@@ -316,12 +350,12 @@ class Client:
         at_once = replace(desired, ramp_steps=0)  # the training has just left the curve that a ramp was meant for
         if forbidden(at_once, step=first_step, scale_state=scale_state, limits=self._limits) is None:
             changes = scale_state.commands + (desired.scale != scale_state.scale)
-            self._mover.restore(ScaleState(desired.scale, scale_state.generation, changes, first_step))
+            self._mover.restore(ScaleState(desired.scale, scale_state.generation, changes, first_step), box.step)
         return True
 
     def _take_back(self, desired: Desired) -> None:
         """Return to the scale before, because an optimizer did not take the new one."""
-        self._mover.restore(replace(self._box.scale_state, scale=self._from_scale, ramp=None))
+        self._mover.restore(replace(self._box.scale_state, scale=self._from_scale, ramp=None), self._box.step)
         self._settle(desired, "rejected", "apply_failed")
 
     def _settle(

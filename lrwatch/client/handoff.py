@@ -55,6 +55,16 @@ class Resumed:
     step: int
     generation: int
     max_token: int
+    warm_until: int | None = None
+
+
+@dataclass(frozen=True)
+class WarmStartOver:
+    """Notice that the next optimizer step is the first one without the factor of a warm start."""
+
+
+News = CommandResult | Resumed | WarmStartOver
+"""What the training thread tells the worker."""
 
 
 class Handoff:
@@ -66,7 +76,7 @@ class Handoff:
         queue: Records for the metrics file.
         room: Number of records that may wait; 0 after the end, in a forked child and without a metrics file.
         dropped: Number of records that found no room.
-        news: Results and resumes, for the worker to publish.
+        news: Results, resumes and the end of a warm start, for the worker to publish.
         errors: Errors that the training thread survived, by reason.
         total_steps: Length of the run in optimizer steps, or None.
         order: The newest command that the worker accepted, or None. (worker, as the next one)
@@ -84,7 +94,7 @@ class Handoff:
         self.queue: deque[Record] = deque()
         self.room = QUEUE_LIMIT
         self.dropped = 0
-        self.news: deque[CommandResult | Resumed] = deque()
+        self.news: deque[News] = deque()
         self.errors: Counter[str] = Counter()
         self.total_steps: int | None = None
         self.order: Desired | None = None

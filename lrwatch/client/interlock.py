@@ -22,11 +22,12 @@ class ScaleState:
     """State of the training thread that commands are checked against and that a checkpoint keeps.
 
     Attributes:
-        scale: The multiplier in force.
+        scale: The multiplier in force, without the factor of a warm start.
         generation: Number of the last command that took effect, 0 for none.
         commands: Changes of the scale so far.
         last_step: First optimizer step of the last change, or None.
         ramp: The ramp that is under way, or None.
+        warm_until: The last optimizer step of the warm start that is under way, or None.
     """
 
     scale: float = 1.0
@@ -34,6 +35,7 @@ class ScaleState:
     commands: int = 0
     last_step: int | None = None
     ramp: Ramp | None = None
+    warm_until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def forbidden(desired: Desired, *, step: int, scale_state: ScaleState, limits: L
         return "out_of_bounds"
     if desired.scale == scale_state.scale:
         return None
-    if step <= limits.warmup_steps:
+    if step <= max(limits.warmup_steps, scale_state.warm_until or 0):
         return "warmup"
     if scale_state.commands >= limits.max_commands:
         return "budget"

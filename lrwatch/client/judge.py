@@ -58,6 +58,7 @@ class WorkerState:
         applied_step: First optimizer step at the last applied scale, or None.
         order: The newest command or override that was accepted, or None.
         override: Status of the override file, or the reason of its refusal; "" without one.
+        warm_until: The last optimizer step of the warm start that is under way, or None.
     """
 
     incarnation: str
@@ -70,6 +71,7 @@ class WorkerState:
     applied_step: int | None = None
     order: Desired | None = None
     override: str = ""
+    warm_until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ def resume(state: WorkerState, resumed: Resumed) -> WorkerState:
         status="hello",
         code=None,
         applied_step=None,
+        warm_until=resumed.warm_until,
     )
 
 

@@ -1,12 +1,19 @@
-"""`Mover` gives the adapter its scales: at once, or one a step along a ramp. It runs in the training thread."""
+"""`Mover` gives the adapter its scales: at once, along a ramp, and below them during a warm start.
+
+It runs in the training thread.
+"""
 
 from __future__ import annotations
 
 from lrwatch.client.adapter import Adapter
 from lrwatch.client.handoff import Handoff
 from lrwatch.client.interlock import Limits, ScaleState, bounded
-from lrwatch.client.ramp import Ramp
+from lrwatch.client.ramp import Ramp, warm_start_factor
 from lrwatch.protocol import Desired, replace
+
+# A warm start ends by itself when so many optimizer steps more than its own length pass without a word of the training: a
+# script that never calls `Client.step` must not stay at a tenth of its learning rate.
+LAPSE_STEPS = 100
 
 
 class Mover:
@@ -20,18 +27,29 @@ class Mover:
 
     Attributes:
         moves: Whether `advance` has something to do.
+        factor: Factor of the warm start that is in force, 1 without one.
     """
 
     def __init__(self, box: Handoff, adapter: Adapter, limits: Limits) -> None:
         self.moves = False
+        self.factor = 1.0
         self._box = box
         self._adapter = adapter
         self._limits = limits
 
     @property
     def scale(self) -> float:
-        """The multiplier of the next optimizer step."""
-        return self._box.scale_state.scale
+        """The multiplier of the next optimizer step, warm start included."""
+        return self._box.scale_state.scale * self.factor
+
+    def warm_up(self, until: int) -> None:
+        """Begin a warm start, before the first optimizer step; an adapter that does not take it is asked again later.
+
+        Args:
+            until: Its last optimizer step.
+        """
+        self._enter(replace(self._box.scale_state, warm_until=until))
+        self.advance(self._box.step)
 
     def begin(self, desired: Desired, step: int) -> None:
         """Use the scale of a command from the next optimizer step on, or the first one of its ramp.
@@ -45,47 +63,84 @@ class Mover:
         """
         before = self._box.scale_state
         first = step + 1
-        state = ScaleState(before.scale, desired.generation, before.commands + 1, first)
+        state = ScaleState(
+            before.scale, desired.generation, before.commands + 1, first, warm_until=before.warm_until
+        )  # fmt: skip
         self._enter(state)
         ramp = Ramp(before.scale, desired.scale, first, desired.ramp_steps) if desired.ramp_steps > 1 else None
         scale = desired.scale if ramp is None else ramp.at(first)
-        self._adapter.set(scale)
+        self._set(scale, self.factor)
         self._enter(replace(state, scale=scale, ramp=ramp))
 
-    def restore(self, state: ScaleState) -> None:
-        """Use the scale of `state` from the next optimizer step on, and go on with its ramp.
+    def restore(self, state: ScaleState, step: int) -> None:
+        """Use the scale of `state` from the next optimizer step on, and go on with its ramp and its warm start.
+
+        Args:
+            state: The state.
+            step: Optimizer steps done.
 
         Raises:
             Exception: The adapter did not take it. The state before stays in force.
         """
-        self._adapter.set(state.scale)
+        if state.warm_until is not None and step >= state.warm_until:
+            state = replace(state, warm_until=None)
+        self._set(state.scale, warm_start_factor(step, state.warm_until))
+        self._adapter.forget()
         self._enter(state)
 
     def rest(self, generation: int) -> None:
         """Stay at the scale that a ramp has reached, as the command with this number asks."""
         self._enter(replace(self._box.scale_state, generation=generation, ramp=None))
 
-    def advance(self, step: int) -> None:
-        """Set the scale of the next optimizer step, on the way to the end of a ramp.
+    def advance(self, step: int) -> bool:
+        """Set the scale of the next optimizer step, on the way to the end of a ramp or a warm start.
 
         An adapter that does not take it is counted, and tried again after the next step.
 
         Args:
             step: Optimizer steps done.
+
+        Returns:
+            Whether the warm start is over now.
         """
         state = self._box.scale_state
-        ramp = state.ramp
+        ramp, warm_until = state.ramp, state.warm_until
         scale = state.scale if ramp is None else bounded(ramp.at(step + 1), state.scale, self._limits)
-        if scale != state.scale:
+        factor = warm_start_factor(step, warm_until)
+        if scale != state.scale or factor != self.factor:
             try:
-                self._adapter.set(scale)
+                self._set(scale, factor)
             except Exception:  # noqa: BLE001  the user's own callable may raise anything
                 self._box.errors["apply"] += 1
-                return
-        if ramp is not None and scale == ramp.to_scale:
-            ramp = None
-        self._enter(replace(state, scale=scale, ramp=ramp))
+                return False
+        over = warm_until is not None and step >= warm_until
+        if over:
+            self._adapter.forget()
+        self._enter(
+            replace(
+                state,
+                scale=scale,
+                ramp=None if ramp is not None and scale == ramp.to_scale else ramp,
+                warm_until=None if over else warm_until,
+            )
+        )
+        return over
+
+    def stop(self) -> None:
+        """Stay at the scale in force from now on. A warm start ends at once, since nobody would lead it to its end."""
+        self.moves = False
+        if self.factor != 1.0:
+            try:
+                self._set(self._box.scale_state.scale, 1.0)
+            except Exception:  # noqa: BLE001  the user's own callable may raise anything
+                self._box.errors["apply"] += 1
+
+    def _set(self, scale: float, factor: float) -> None:
+        self._adapter.set(scale * factor)
+        self.factor = factor
+        if factor != 1.0:
+            self._adapter.lapse((self._box.scale_state.warm_until or 0) + LAPSE_STEPS, scale)
 
     def _enter(self, state: ScaleState) -> None:
         self._box.scale_state = state
-        self.moves = state.ramp is not None
+        self.moves = state.ramp is not None or state.warm_until is not None

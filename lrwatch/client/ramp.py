@@ -1,8 +1,11 @@
-"""A ramp: the scale moves to that of a command along a line, over many optimizer steps. Pure, and the same on every rank."""
+"""Moves over many optimizer steps: the ramp of a command, and the warm start of a run. Pure, and the same on every rank."""
 
 from __future__ import annotations
 
 from lrwatch.protocol.lean import dataclass
+
+# Factor of the first step of a warm start.
+WARM_START_FROM = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,15 @@ class Ramp:
         if self.to_scale < self.from_scale:
             return self.to_scale / (self.to_scale - a_step)
         return (self.from_scale + a_step) / self.from_scale
+
+
+def warm_start_factor(done: int, until: int | None) -> float:
+    """Return the factor of the warm start for the optimizer step after `done` steps: a geometric rise from 0.1 to 1.
+
+    Args:
+        done: Optimizer steps done.
+        until: Length of the warm start in optimizer steps, or None without one.
+    """
+    if until is None or done >= until:
+        return 1.0
+    return float(WARM_START_FROM ** (1 - done / until))

@@ -164,16 +164,29 @@ class Agreement:
         self._wait: Callable[[], Sequence[int]] | None = None
         self._proposed: tuple[Desired, Desired] | None = None  # as it came, and with its first step
 
-    def check(self, start_step: int) -> None:
-        """Check that every rank has the same bounds, cadence and start step; waits for all ranks.
+    def check(self, start_step: int, warm_steps: int, *, stepped: bool) -> bool:
+        """Check that every rank has the same bounds, cadence, start step and warm start; waits for all ranks.
+
+        Args:
+            start_step: Optimizer steps done before.
+            warm_steps: Length of the warm start, 0 for none.
+            stepped: Whether the optimizer of this rank has stepped before.
+
+        Returns:
+            Whether that of any rank has.
 
         Raises:
             ValueError: They differ. Every rank raises it.
         """
-        mark = _mark(self._every, start_step, *(getattr(self._limits, name) for name in Limits.__match_args__))
-        largest, smallest = self._ranks.largest([mark, -mark])()
+        mark = _mark(
+            self._every, start_step, warm_steps, *(getattr(self._limits, name) for name in Limits.__match_args__)
+        )
+        largest, smallest, any_stepped = self._ranks.largest([mark, -mark, int(stepped)])()
         if largest != -smallest:
-            raise ValueError("attach was called with other bounds, another sync_every or start_step on another rank")
+            raise ValueError(
+                "attach was called with other bounds, another sync_every, start_step or warm start on another rank"
+            )
+        return bool(any_stepped)
 
     def resume(self, incarnation: str, max_token: int) -> None:
         """Forget the agreed command, because a state was loaded."""

@@ -63,11 +63,11 @@ def read_saved(state: Mapping[str, Any], limits: Limits) -> SavedState:
         raise ValueError(f"version {state['version']!r}, this client knows {STATE_VERSION}")
     scale_state = ScaleState(
         _scale(state["scale"], limits), state["generation"], state["commands"], state["last_step"],
-        ramp=_ramp(state.get("ramp"), limits),
+        ramp=_ramp(state.get("ramp"), limits), warm_until=state.get("warm_until"),
     )  # fmt: skip
     lengths = [state.get("total_steps"), state.get("given_total_steps")]
     numbers = [state["step"], state["max_token"], scale_state.generation, scale_state.commands]
-    numbers += [number for number in (scale_state.last_step, *lengths) if number is not None]
+    numbers += [number for number in (scale_state.last_step, scale_state.warm_until, *lengths) if number is not None]
     for number in numbers:
         if type(number) is not int or not 0 <= number <= MAX_INT:
             raise ValueError(f"a count is a whole number from 0, found {number!r}")

@@ -96,6 +96,7 @@ class TorchAdapter(Adapter):
 
     Attributes:
         scale: Factor that the hooks apply.
+        sampled_scale: The factor at the newest sample.
         failure: Exception of a hook since the scale was set last, or None.
 
     Raises:
@@ -106,9 +107,10 @@ class TorchAdapter(Adapter):
 
     def __init__(self, optimizers: Sequence[object]) -> None:
         super().__init__()
-        self.scale = 1.0
+        self.scale = self.sampled_scale = 1.0
         self.failure: Exception | None = None
         self._steps_before = 0
+        self._lapse: tuple[int, float] | None = None  # step from which another scale holds, and that scale
         inner = [one for optimizer in optimizers for one in innermost(optimizer)]
         if len({id(optimizer) for optimizer in inner}) != len(inner):
             raise ValueError("the same optimizer is given twice; its learning rate would be scaled twice")
@@ -129,17 +131,29 @@ class TorchAdapter(Adapter):
 
     def set(self, scale: float) -> None:
         """Use `scale` from the next optimizer step on."""
-        self.failure = None
+        self.failure = self._lapse = None
         self._steps_before = self.steps
         self.scale = scale
-        for hooks in self._hooks:
-            hooks.sample = None
         self.ask()
 
     def ask(self) -> None:
         """Request a sample at the next step of each optimizer."""
         for hooks in self._hooks:
             hooks.wanted = True
+
+    def lapse(self, steps: int, scale: float) -> None:
+        """Use `scale` after `steps` more steps of the optimizers, unless `set` is called before."""
+        self._lapse = self.steps + steps, scale
+
+    def check_lapse(self) -> None:
+        """Set the scale of `lapse` if its time has come, before a step."""
+        if self._lapse is not None and self.steps >= self._lapse[0]:
+            self.errors["scale_lapsed"] += 1
+            self.set(self._lapse[1])
+
+    def stepped(self) -> bool:
+        """Return whether the state of an optimizer shows a step; that of plain gradient descent never does."""
+        return self.steps > 0 or any(hooks.stepped() for hooks in self._hooks)
 
     def used(self) -> bool:
         """Return whether one of the optimizers has stepped since the scale was set."""
@@ -148,15 +162,25 @@ class TorchAdapter(Adapter):
         return self.steps > self._steps_before
 
     def sample(self) -> LearningRates | None:
-        """Return the newest learning rates of all optimizers that stepped since the scale was set."""
-        scale = self.scale
+        """Return the newest learning rates of all optimizers that stepped at one scale: the present one, if any has, else the last.
+
+        While the scale moves at each step, none has stepped at the present one yet.
+        """
+        samples = [hooks.sample for hooks in self._hooks]
+        present = any(sample is not None and sample.scale == self.scale for sample in samples)
+        scale = self.scale if present else self.sampled_scale
         schedule: dict[str, object] = {}
         effective: dict[str, object] = {}
-        for hooks in self._hooks:
-            if hooks.sample is not None and hooks.sample.scale == scale:
-                schedule.update(hooks.sample.schedule)
-                effective.update(hooks.sample.effective)
+        for sample in samples:
+            if sample is not None and sample.scale == scale:
+                schedule.update(sample.schedule)
+                effective.update(sample.effective)
         return LearningRates(scale, schedule, effective) if schedule else None
+
+    def forget(self) -> None:
+        """Drop the samples of all optimizers."""
+        for hooks in self._hooks:
+            hooks.sample = None
 
     def repair(self) -> None:
         """Restore the schedule's learning rates after a step that raised."""
@@ -179,6 +203,7 @@ class _Hooks:
         self._adapter = adapter
         self._prefix = prefix
         self._leads = leads
+        self._optimizer = weakref.ref(optimizer)
         self._numbers: list[tuple[Group, Any, Any]] = []  # group, the schedule's number, the scaled number
         self._tensors: list[tuple[Any, Any]] = []  # the tensor, a copy with the schedule's value
         self._handles = [
@@ -194,11 +219,17 @@ class _Hooks:
         for handle in self._handles:
             handle.remove()
 
+    def stepped(self) -> bool:
+        """Return whether the optimizer's state shows a step: a count above 0, or without a count anything at all."""
+        states: Mapping[Any, Any] = getattr(self._optimizer(), "state", None) or {}
+        return any(float(state.get("step", bool(state))) > 0 for state in states.values() if isinstance(state, Mapping))
+
     def _before(self, optimizer: Optimizer, *_: object) -> None:
         adapter = self._adapter
         try:
             if self._numbers or self._tensors:
                 self.repair()
+            adapter.check_lapse()
             # Read now and not at attach: DeepSpeed steps with one group after another in place of them all.
             groups = optimizer.param_groups
             schedule = self._copies(groups) if self.wanted else None
@@ -210,6 +241,7 @@ class _Hooks:
             if schedule is not None:
                 self.wanted = False
                 self.sample = LearningRates(adapter.scale, schedule, self._copies(groups))
+                adapter.sampled_scale = adapter.scale
                 if self._leads:
                     adapter.lr = self.sample.effective.get(f"{self._prefix}0")
         except Exception as error:  # noqa: BLE001  the training goes on, with the learning rate of its schedule

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from lrwatch._version import __version__
 from lrwatch.client.adapter import Adapter, LearningRates
 from lrwatch.client.files import CommandFile, ControlFolder
-from lrwatch.client.handoff import Handoff, Resumed
+from lrwatch.client.handoff import Handoff, Resumed, WarmStartOver
 from lrwatch.client.judge import (
     LEFTOVER,
     Decision,
@@ -42,6 +42,7 @@ from lrwatch.protocol import (
     decode_desired,
     encode,
     publish,
+    replace,
 )
 from lrwatch.protocol.lean import dataclass
 
@@ -249,6 +250,10 @@ class Worker:
         news_of_training = self._box.news
         while news_of_training:
             news = news_of_training.popleft()
+            if isinstance(news, WarmStartOver):  # the rates that are known are those of the warm start
+                self._sample = None
+                self.state = replace(self.state, warm_until=None)
+                continue
             if isinstance(news, Resumed):
                 self._commands.restart()
                 self._sample = None
@@ -327,7 +332,8 @@ class Worker:
             status=state.status,
             code=state.code,
             applied_step=state.applied_step,
-            scale=scale_state.scale if sample is None else sample.scale,
+            scale=scale_state.scale if sample is None or state.warm_until is not None else sample.scale,
+            warm_until=state.warm_until,
             target_scale=None if scale_state.ramp is None else scale_state.ramp.to_scale,
             total_steps=total_steps,
             schedule_lr={} if sample is None else _floats(sample.schedule),

@@ -128,7 +128,8 @@ class StatusView(Checkpointed):
             findings=dict(self.findings),
             scale=observed.scale if observed is not None else 1.0,
             wanted=pending.scale if pending is not None else None,
-            schedule_lr=dict(observed.schedule_lr) if observed is not None else {},
+            # The schedule times the scale is not what a warm start uses: left out, it cannot be taken for a mismatch.
+            schedule_lr=dict(observed.schedule_lr) if observed is not None and observed.warm_until is None else {},
             effective_lr=dict(observed.effective_lr) if observed is not None else {},
             commands=dict(commands.by_cause),
             rejected=dict(commands.rejected),

@@ -100,6 +100,10 @@ class RoundAdapter(Adapter):
         """Return the rates of the newest round."""
         return self._sample
 
+    def forget(self) -> None:
+        """Drop the rates of the newest round."""
+        self._sample = None
+
 
 def all_ranks() -> dict[str, Any]:
     """Return the argument `ranks` of `attach` if this training has several processes in `torch.distributed`, else nothing."""

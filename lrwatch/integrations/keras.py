@@ -80,7 +80,8 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
             steps = self._steps()
             if state is not None:
                 self.watch.load_state_dict({**state, "step": steps})
-            elif self.watch.scale != 1.0:  # a checkpoint of a training without lrwatch
+            elif self.watch.scale != 1.0 and (steps or self.watch.state_dict()["scale"] != 1.0):
+                # A checkpoint of a training without lrwatch; before its first step a warm start is in place.
                 self.watch.load_state_dict(_fresh(self.watch.state_dict(), steps))
         self._batches_before = int(self._link.optimizer_of(self._model)._iterations)
         self._batches_a_step = self._link.optimizer_of(self._model).gradient_accumulation_steps or 1
@@ -238,7 +239,8 @@ def _fingerprint(optimizer: Any) -> str:
 
 
 def _fresh(state: dict[str, Any], step: int) -> dict[str, Any]:
-    return {**state, "scale": 1.0, "generation": 0, "commands": 0, "last_step": None, "step": step}
+    none = {"last_step": None, "ramp": None, "warm_until": None}
+    return {**state, **none, "scale": 1.0, "generation": 0, "commands": 0, "step": step}
 
 
 def _read_states(directory: str) -> dict[str, Any]:

@@ -147,7 +147,9 @@ def follow(watch: Client, opt_state: Any) -> Any:
     if written is None or written[0] != watch._incarnation:
         held, state = get_scale(opt_state), watch.state_dict()
         if written is None and state["scale"] == 1.0 and not state["generation"]:
-            watch.load_state_dict({**state, "scale": held})
+            # One that is not 1 is of a checkpoint: the run goes on, and its warm start is over or unknown.
+            warm_until = state["warm_until"] if held == 1.0 else None
+            watch.load_state_dict({**state, "scale": held, "warm_until": warm_until})
         written = (watch._incarnation, held)
     scale = watch.scale
     _written[watch] = (written[0], scale)

@@ -142,9 +142,11 @@ class Observed:
         status: State of that command.
         code: Reason of the rejection, with status `rejected` only.
         applied_step: First optimizer step that used the scale of the last command that was applied, or a scale of its ramp.
-        scale: The multiplier in force.
+        scale: The multiplier in force, without the factor of a warm start.
         target_scale: The scale at which the ramp that is under way will end, or None without one.
         total_steps: Length of the run in optimizer steps, as the training knows it, or None.
+        warm_until: The last optimizer step of the warm start that is under way, or None. Until then `effective_lr` is less than
+            `scale` times `schedule_lr`.
         schedule_lr, effective_lr: Parameter group to learning rate of one and the same optimizer step, as the
             schedule gave it and as the optimizer used it; empty where the trainer cannot know.
         max_token: Highest token seen.
@@ -169,11 +171,12 @@ class Observed:
     client: str = ""
     target_scale: float | None = None
     total_steps: int | None = None
+    warm_until: int | None = None
 
     def __post_init__(self) -> None:
         _text("run", self.run, MAX_NAME)
         _text("incarnation", self.incarnation, MAX_NAME, least=1, alphabet=_INCARNATION)
-        for name in ("resumed_from_step", "applied_step", "total_steps"):
+        for name in ("resumed_from_step", "applied_step", "total_steps", "warm_until"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least=int(name == "total_steps"))
         if self.target_scale is not None:

@@ -22,7 +22,7 @@ class Pair:
         start_step = options.pop("start_step", 0)
         more = {
             name: options.pop(name)
-            for name in ("reload", "ranks", "sync_every", "override_file", "total_steps")
+            for name in ("reload", "ranks", "sync_every", "override_file", "total_steps", "warm_steps")
             if name in options
         }
         self.control = ControlDirectory(directory, key)
@@ -37,6 +37,7 @@ class Pair:
             start_step=start_step,
             **more,
         )
+        self.client._warm_up()
         self.worker = self.client._worker
         self.worker.round()
         self.generation = 0

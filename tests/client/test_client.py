@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.optimizer_doubles import build
 from support.waiting import eventually
 
 import lrwatch
@@ -81,6 +82,27 @@ def test_a_ramp_moves_the_scale_evenly_and_is_answered_at_its_first_step(pair: C
     assert [status for *_, status in reached] == ["pending"] * 2 + ["applied"] * 5
     assert ends.observed.applied_step == 3
     assert ends.client.state_dict()["commands"] == 1
+
+
+def test_each_report_within_a_ramp_has_the_scale_and_the_rates_of_one_step(pair: Callable[..., Any]) -> None:
+    optimizer = build(0.8, 0.4)
+    ends = pair(optimizer)
+    optimizer.step()
+    ends.client.step()
+    ends.send(0.5, ramp_steps=4)
+    said = []
+    for _ in range(6):
+        ends.client.step()
+        optimizer.step()
+        said.append(ends.observed)
+    assert [observed.scale for observed in said] == [0.875, 0.75, 0.625, 0.5, 0.5, 0.5]
+    assert all(observed.effective_lr["1"] == observed.scale * 0.4 for observed in said)
+    ends.client.step()
+    ends.send(0.25, ramp_steps=4)
+    for _ in range(3):
+        optimizer.step()
+        ends.client.step()  # the scale of the next step is in force now; the report is of the last one
+        assert ends.observed.effective_lr["0"] == ends.observed.scale * 0.8
 
 
 def test_a_ramp_goes_on_after_a_resume_in_its_middle(pair: Callable[..., Any]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from support.optimizer_doubles import build
 from support.waiting import eventually
 
+import lrwatch
 from lrwatch.core.events import Command
 
 Make = Callable[..., Any]
@@ -92,3 +94,30 @@ def test_the_length_that_the_trainer_tells_reaches_the_pipeline_whenever_it_chan
     eventually(lambda: rig.says('"total_steps":null'), what="no length")
     rig.look()
     assert rig.run.pipeline.length == (0, "")
+
+
+def test_a_warm_start_is_no_mismatch_of_the_learning_rate(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto", policy__strategy="observe")
+    optimizer = build(0.8)
+    watch = lrwatch.attach(optimizer, rig.control, total_steps=100, warm_start=0.1, poll_seconds=0.002)
+    with watch:
+        for _ in range(4):
+            optimizer.step()
+            watch.step()
+        eventually(lambda: rig.says('"effective_lr":{"0":'), what="rates")
+        rig.look()
+        status = rig.run.status(rig.clock.now)
+        assert (status.scale, status.schedule_lr) == (1.0, {})
+        assert 0.08 <= status.effective_lr["0"] < 0.8
+        rig.run.commands.send(0.5, reason="too early", actor="anna", now=rig.clock.now)
+        rig.look()
+        eventually(lambda: rig.says('"code":"warmup"'), what="a refusal")
+        rig.look()
+        assert rig.events("rejected")[-1]["code"] == "warmup"
+        for _ in range(8):
+            optimizer.step()
+            watch.step()
+        eventually(lambda: rig.says('"effective_lr":{"0":0.8}'), what="the rate of the schedule")
+        rig.look()
+        status = rig.run.status(rig.clock.now)
+    assert (status.scale, status.schedule_lr, status.effective_lr) == (1.0, {"0": 0.8}, {"0": 0.8})
