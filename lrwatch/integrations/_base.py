@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from lrwatch.client import Client, attach
 from lrwatch.client.adapter import Adapter, LearningRates
@@ -19,7 +21,7 @@ class CallbackBase:
 
     Args:
         control_dir: Control directory, as in `lrwatch.attach`.
-        **options: The other arguments of `lrwatch.attach`.
+        **options: The other arguments of `lrwatch.attach`. Without `total_steps` the framework tells the length, where it knows it.
 
     Attributes:
         watch: The client, from the beginning of the training on.
@@ -29,6 +31,7 @@ class CallbackBase:
         super().__init__()
         self.watch: Client | None = None
         self._arguments: dict[str, Any] = {"control_dir": control_dir, **options}
+        self._warned = False
 
     @property
     def _scale(self) -> float:
@@ -50,10 +53,23 @@ class CallbackBase:
             The new client.
         """
         self._close()
-        self.watch = watch = attach(optimizer, **{"start_step": start_step, **defaults, **self._arguments})
+        arguments = {"start_step": start_step, **defaults, **self._arguments}
+        if arguments.get("warm_start") is not None and arguments.get("total_steps") is None:
+            arguments["warm_start"] = None
+            self._warn(
+                f"{type(self).__name__}: warm_start is a share of the run, and this one's length is unknown: give total_steps "
+                "too. The training goes on without a warm start."
+            )
+        self.watch = watch = attach(optimizer, **arguments)
         if state is not None:
             watch.load_state_dict({**state, "step": start_step})
         return watch
+
+    def _warn(self, message: str) -> None:
+        """Log a message, once a callback."""
+        if not self._warned:
+            self._warned = True
+            logging.getLogger("lrwatch.client").warning(message)
 
     def _step(self, step: int | None = None, **metrics: Any) -> None:
         """Report a step to the client."""
@@ -105,6 +121,13 @@ class RoundAdapter(Adapter):
         self._sample = None
 
 
+def known_length(total_steps: object) -> dict[str, Any]:
+    """Return the argument `total_steps` of `attach`, or nothing where a framework gives no length: None, -1, infinity."""
+    if not _is_number(total_steps) or not math.isfinite(total_steps) or total_steps < 1:
+        return {}
+    return {"total_steps": int(total_steps)}
+
+
 def all_ranks() -> dict[str, Any]:
     """Return the argument `ranks` of `attach` if this training has several processes in `torch.distributed`, else nothing."""
     distributed: Any = getattr(sys.modules.get("torch"), "distributed", None)
@@ -124,7 +147,7 @@ def scalars(logs: object) -> dict[str, Any]:
     }
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

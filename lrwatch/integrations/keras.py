@@ -30,7 +30,7 @@ import keras
 
 from lrwatch.client import Client
 from lrwatch.client.adapter import Adapter, LearningRates
-from lrwatch.integrations._base import CallbackBase, scalars
+from lrwatch.integrations._base import CallbackBase, known_length, scalars
 from lrwatch.protocol import ProtocolError, publish, read_control_file
 
 # The file of the states, by fingerprint of the checkpoint.
@@ -62,13 +62,17 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
         self._adapter = Adapter()
         self._batches_before = 0
         self._batches_a_step = 1
+        self._length_is_known = False
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Attach, and continue where the same optimizer was trained before."""
         self._link = _link(self.model, self._directory)
         self._adapter = self._link.adapter(self._model)
         before = None if self._link.client is None or self._link.loaded else self._link.client.state_dict()
-        self._link.client = self._attach(self._adapter, self._steps(), before)
+        done = self._steps()
+        length = {} if done else self._length(0)
+        self._length_is_known = False
+        self._link.client = self._attach(self._adapter, done, before, **length)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Restore the state of a checkpoint that was loaded, which other callbacks may do when the training begins."""
@@ -85,6 +89,11 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
                 self.watch.load_state_dict(_fresh(self.watch.state_dict(), steps))
         self._batches_before = int(self._link.optimizer_of(self._model)._iterations)
         self._batches_a_step = self._link.optimizer_of(self._model).gradient_accumulation_steps or 1
+        if not self._length_is_known and "total_steps" not in self._arguments:
+            self._length_is_known = True
+            length = self._length(epoch)  # a training that goes on may begin with any epoch
+            if length:
+                self.watch.extend(length["total_steps"])
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Count the step before this batch, and use a new scale from this batch on."""
@@ -104,6 +113,15 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
 
     def _steps(self) -> int:
         return int(self.model.optimizer.iterations)
+
+    def _length(self, epoch: int) -> dict[str, Any]:
+        """Return the argument `total_steps` when `epoch` is the next one, or nothing where Keras does not know the batches."""
+        epochs, batches = self.params.get("epochs"), self.params.get("steps")
+        if epochs is None or batches is None:
+            return {}
+        optimizer = _Link.optimizer_of(self._model)
+        total = int(optimizer._iterations) + (epochs - epoch) * batches
+        return known_length(total // (optimizer.gradient_accumulation_steps or 1))
 
 
 class _KerasAdapter(Adapter):

@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from lrwatch.integrations._base import CallbackBase, RoundAdapter
+from lrwatch.integrations._base import CallbackBase, RoundAdapter, known_length
 
 # The names of the learning rate, the strongest first, and its default.
 _NAMES = ("learning_rate", "shrinkage_rate", "eta")
@@ -80,5 +80,5 @@ class LrwatchCallback(CallbackBase):
 
     def _begin(self, env: Any) -> None:
         self._adapter = RoundAdapter("lightgbm")
-        self._attach(self._adapter, env.begin_iteration, self._init_state)
+        self._attach(self._adapter, env.begin_iteration, self._init_state, **known_length(env.end_iteration))
         self._schedule = self._in_force = None

@@ -16,7 +16,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lrwatch.integrations._base import CallbackBase, all_ranks, scalars
+from lrwatch.integrations._base import CallbackBase, all_ranks, known_length, scalars
 
 # Two packages of the same code. A callback of the one works in a Trainer of the other, but nobody wants to load both.
 if not TYPE_CHECKING and "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
@@ -68,7 +68,7 @@ class LrwatchCallback(CallbackBase, Callback):
             state = self._state() or None
         self._global_step = trainer.global_step
         start_step = self._global_step // max(len(trainer.optimizers), 1)
-        watch = self._attach(list(trainer.optimizers), start_step, **all_ranks())
+        watch = self._attach(list(trainer.optimizers), start_step, **all_ranks(), **_length(trainer))
         if state is not None:
             watch.load_state_dict(state)  # with its own step, which counts batches as the client does
 
@@ -90,3 +90,10 @@ class LrwatchCallback(CallbackBase, Callback):
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write the waiting metrics, after the last checkpoint."""
         self._close()
+
+
+def _length(trainer: Any) -> dict[str, Any]:
+    try:
+        return known_length(trainer.estimated_stepping_batches)
+    except Exception:  # noqa: BLE001  Lightning raises where the accumulation of gradients changes, and a length is only a help
+        return {}

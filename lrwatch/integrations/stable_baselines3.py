@@ -18,7 +18,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from lrwatch.client.adapter import Adapter, LearningRates
-from lrwatch.integrations._base import CallbackBase, scalars
+from lrwatch.integrations._base import CallbackBase, known_length, scalars
 
 # The attribute of a model that holds the state; `save` stores all attributes.
 ATTRIBUTE = "lrwatch_state"
@@ -41,7 +41,9 @@ class LrwatchCallback(CallbackBase, BaseCallback):
             schedule = schedule.schedule
         self.model.lr_schedule = scaled = _Scaled(schedule)
         state = getattr(self.model, ATTRIBUTE, None)
-        self._attach(_ScheduleAdapter(scaled), self.model.num_timesteps, state if isinstance(state, dict) else None)
+        length = known_length(self.locals.get("total_timesteps"))  # of `learn`, those that are done included
+        state = state if isinstance(state, dict) else None
+        self._attach(_ScheduleAdapter(scaled), self.model.num_timesteps, state, **length)
 
     def _on_step(self) -> bool:
         return True

@@ -24,7 +24,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from lrwatch.integrations._base import CallbackBase, all_ranks, scalars
+from lrwatch.integrations._base import CallbackBase, all_ranks, known_length, scalars
 
 
 class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
@@ -64,7 +64,7 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
     ) -> None:
         """Attach; the Trainer has loaded its optimizer and scheduler by now."""
         self.saved = self._found(state) if state.global_step else None  # a used callback may start a new run
-        self._attach(kwargs["optimizer"], state.global_step, self.saved, **all_ranks())
+        self._attach(kwargs["optimizer"], state.global_step, self.saved, **all_ranks(), **known_length(state.max_steps))
         # Without an entry the Trainer fails at its next checkpoint, when it resumed from one without this callback.
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 

@@ -7,7 +7,7 @@
 A step is a boosting round. The learning rate is scaled during a round and is the schedule's between the rounds, so it works
 with `LearningRateScheduler`, before this callback or after it; a callback that saves models belongs after it. After the first
 command the state is an attribute of the booster, and so in every saved model: a training that continues from it
-(`xgb_model=`) continues at its scale.
+(`xgb_model=`) continues at its scale. XGBoost tells its callbacks no number of rounds: give it as `total_steps=` too.
 """
 
 from __future__ import annotations

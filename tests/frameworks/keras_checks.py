@@ -155,6 +155,16 @@ def test_with_gradient_accumulation_optimizer_steps_are_counted(tmp_path: Path) 
     assert daemon.commands.answer.step == STEPS
 
 
+def test_epochs_times_batches_are_the_length_and_make_a_warm_start(tmp_path: Path) -> None:
+    watched = lrwatch.keras.LrwatchCallback(tmp_path, warm_start=4 / STEPS, **OPTIONS)
+    factors = [0.1 ** (1 - done / 4) if done < 4 else 1.0 for done in range(STEPS)]
+    model = build(Noted(0.05))
+    assert rates(model, watched) == pytest.approx([0.05 * factor for factor in factors])
+    assert watched._state()["total_steps"] == STEPS
+    fit(model, [watched], epochs=EPOCHS + 2, first=EPOCHS)
+    assert watched._state()["total_steps"] == STEPS + 2 * BATCHES
+
+
 def test_other_callbacks_that_read_and_write_the_rate_see_the_schedules(tmp_path: Path) -> None:
     def others() -> list[Any]:
         halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5 if epoch else rate)

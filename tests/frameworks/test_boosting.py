@@ -151,6 +151,13 @@ class TestXGBoost:
         assert callback.watch is not None
         assert callback.watch.state_dict()["step"] == model.get_booster().num_boosted_rounds() == 5
 
+    def test_a_given_length_makes_a_warm_start(self, tmp_path: Path) -> None:
+        factors = [0.1 ** (1 - done / 4) if done < 4 else 1.0 for done in range(STEPS)]
+        rates = [0.25 * factor for factor in factors]
+        wanted = self.train(self.schedule(rates), learning_rate=rates[0])
+        watched = lrwatch.xgboost.LrwatchCallback(tmp_path, total_steps=STEPS, warm_start=4 / STEPS)
+        assert self.trees(self.train(watched)) == self.trees(wanted)
+
     def test_what_is_evaluated_is_in_the_metrics_file(self, tmp_path: Path) -> None:
         daemon = self.daemon(tmp_path, {4: 0.5})
         self.train(daemon, daemon.watched)
@@ -247,6 +254,13 @@ class TestLightGBM:
         self.train(*first.callbacks)
         assert self.trees(self.train(*self.Daemon(tmp_path, {}).callbacks)) == self.trees(self.train())
         assert self.trees(self.train(first.watched, first.watched.metrics)) == self.trees(self.train())
+
+    def test_the_number_of_rounds_is_the_length_and_makes_a_warm_start(self, tmp_path: Path) -> None:
+        factors = [0.1 ** (1 - done / 4) if done < 4 else 1.0 for done in range(STEPS)]
+        wanted = self.train(self.schedule([0.25 * factor for factor in factors]))
+        watched = lrwatch.lightgbm.LrwatchCallback(tmp_path, warm_start=4 / STEPS)
+        assert self.trees(self.train(watched, watched.metrics)) == self.trees(wanted)
+        assert watched.state_dict()["total_steps"] == STEPS
 
     def test_what_is_evaluated_is_in_the_metrics_file(self, tmp_path: Path) -> None:
         daemon = self.Daemon(tmp_path, {4: 0.5})

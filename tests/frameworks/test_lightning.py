@@ -133,7 +133,7 @@ class Training:
         control = changes.pop("control", out / "lrwatch")
         if plan is not None:
             self.commands = ScheduledCommands(control, plan)
-            self.callback = lrwatch.lightning.LrwatchCallback(control, **OPTIONS)
+            self.callback = lrwatch.lightning.LrwatchCallback(control, **OPTIONS, **changes.pop("options", {}))
             callbacks = [Daemon(self.commands, self.callback), self.callback]
         save = changes.pop("save", 0)
         if save:
@@ -179,6 +179,22 @@ def test_the_effective_rate_is_the_schedules_times_the_scale_exactly(schedule: s
     assert (answer.status, answer.applied_step, answer.step, answer.scale) == ("applied", 19, STEPS, 1.0)
     assert training.callback.watch is not None
     assert training.callback.watch.errors == {}
+
+
+def test_the_trainers_length_makes_a_warm_start(tmp_path: Path) -> None:
+    plain = Training(tmp_path, module=Automatic()).run()
+    training = Training(tmp_path, {}, Automatic(), options={"warm_start": 5 / STEPS})
+    factors = [0.1 ** (1 - done / 5) if done < 5 else 1.0 for done in range(STEPS)]
+    assert training.run() == [[rate * factor for rate in rates] for rates, factor in zip(plain, factors, strict=True)]
+    assert (training.commands.answer.total_steps, training.commands.answer.warm_until) == (STEPS, None)
+
+
+def test_a_length_without_end_is_unknown(tmp_path: Path) -> None:
+    training = Training(tmp_path, {}, Automatic(), max_steps=-1, max_time={"seconds": 1}, options={"warm_start": 0.1})
+    training.run()
+    assert training.commands.answer.total_steps is None
+    assert training.callback.watch is not None
+    assert training.callback.watch.scale == 1.0
 
 
 @pytest.mark.parametrize("module", [Automatic, Manual])

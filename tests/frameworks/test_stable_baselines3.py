@@ -123,6 +123,15 @@ def test_a_saved_model_goes_on_at_its_scale_and_a_new_one_in_the_same_directory_
     assert learn(build(kind), Daemon(tmp_path, {}).callbacks, 3) == [0.01] * 3
 
 
+def test_the_timesteps_are_the_length_and_make_a_warm_start(tmp_path: Path) -> None:
+    watched = lrwatch.stable_baselines3.LrwatchCallback(tmp_path, warm_start=4 / PHASES)
+    seen = learn(build("PPO"), watched)
+    # The first phase of training comes after the first rollout, when `PHASE` timesteps are done.
+    done = [min(phase / 4, 1.0) for phase in range(1, PHASES + 1)]
+    assert seen == pytest.approx([0.01 * 0.1 ** (1 - share) for share in done])
+    assert watched._state()["total_steps"] == PHASES * PHASE
+
+
 def test_learning_once_more_goes_on_at_the_scale_once(tmp_path: Path) -> None:
     model, daemon = build("PPO"), Daemon(tmp_path, {3: 0.5})
     learn(model, daemon.callbacks)

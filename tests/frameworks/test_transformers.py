@@ -86,7 +86,7 @@ class Training:
             self.commands = ScheduledCommands(control, plan)
             callbacks = [
                 Daemon(self.commands, lambda: self.callback),
-                lrwatch.transformers.LrwatchCallback(control, **OPTIONS),
+                lrwatch.transformers.LrwatchCallback(control, **OPTIONS, **changes.pop("options", {})),
             ]
         schedule = changes.pop("schedule", "linear")
         values: dict[str, Any] = {
@@ -190,6 +190,23 @@ def test_a_resume_goes_on_at_the_scale_of_its_checkpoint(
 
     again = Training(tmp_path, {}, schedule=schedule)  # of the checkpoint that the resumed run has written
     assert again.run(tmp_path / "checkpoint-20") == expected(plain(schedule)[0], {1: held}, first=21)
+
+
+@pytest.mark.parametrize("checkpoint", [3, 9])
+def test_the_trainers_length_makes_a_warm_start_that_a_resume_goes_on_with(
+    checkpoint: int, tmp_path: Path, plain: Any
+) -> None:
+    options = {"warm_start": 5 / STEPS}
+    first = Training(tmp_path, {}, options=options, save_strategy="steps", save_steps=checkpoint)
+    wanted = [
+        [rate * (0.1 ** (1 - done / 5) if done < 5 else 1.0) for rate in rates]
+        for done, rates in enumerate(plain("linear")[0])
+    ]
+    assert first.run() == wanted
+    assert (first.commands.answer.total_steps, first.commands.answer.warm_until) == (STEPS, None)
+    resumed = Training(tmp_path, {}, options=options)
+    assert resumed.run(tmp_path / f"checkpoint-{checkpoint}") == wanted[checkpoint:]
+    assert resumed.callback.watch.errors == {}
 
 
 def test_a_new_run_in_the_same_directories_begins_at_scale_one(tmp_path: Path, plain: Any) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lrwatch.client.adapter import Adapter, LearningRates
-from lrwatch.integrations._base import CallbackBase, RoundAdapter, all_ranks, scalars
+from lrwatch.integrations._base import CallbackBase, RoundAdapter, all_ranks, known_length, scalars
 
 
 class Framework:
@@ -42,6 +44,41 @@ def test_the_options_of_the_script_override_those_of_the_framework(tmp_path: Pat
     assert watch.state_dict()["step"] == 8
     assert json.loads((tmp_path / "observed.json").read_text())["run"] == "mine"
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_the_length_is_the_scripts_or_else_the_frameworks_and_without_one_there_is_no_warm_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = Callback(tmp_path / "a", warm_start=0.1)
+    watch = known._attach(None, 0, **known_length(100))
+    assert (watch.scale, watch.state_dict()["total_steps"], watch.state_dict()["warm_until"]) == (0.1, 100, 10)
+    known._close()
+    given = Callback(tmp_path / "b", total_steps=50)
+    assert given._attach(None, 0, **known_length(100)).state_dict()["total_steps"] == 50
+    given._close()
+    assert not caplog.records
+    unknown = Callback(tmp_path / "c", warm_start=0.1)
+    for _ in range(2):
+        assert unknown._attach(None, 0, **known_length(-1)).scale == 1.0
+        unknown._close()
+    assert [record.message for record in caplog.records if "give total_steps" in record.message] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "length"),
+    [
+        (100, {"total_steps": 100}),
+        (100.0, {"total_steps": 100}),
+        (-1, {}),
+        (0, {}),
+        (math.inf, {}),
+        (None, {}),
+        (True, {}),
+    ],
+)
+def test_what_frameworks_say_for_an_unknown_length_is_none(told: object, length: dict[str, Any]) -> None:
+    assert known_length(told) == length
 
 
 @pytest.mark.slow
