@@ -13,6 +13,10 @@ from lrwatch.client.interlock import Limits
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group, is_ranks
 from lrwatch.client.saved import check_total_steps
 from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
+from lrwatch.protocol.lean import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lrwatch.client.average import Average
 
 
 def attach(
@@ -22,6 +26,7 @@ def attach(
     run: str | None = None,
     total_steps: int | None = None,
     warm_start: float | None = None,
+    average: float | None = None,
     poll_seconds: float = 1.0,
     min_scale: float = 1e-3,
     max_scale: float = 1.0,
@@ -51,6 +56,9 @@ def attach(
         warm_start: Share of `total_steps` over which the client itself raises the learning rate, geometrically from 0.1 to 1 of
             what it would be, from the first optimizer step of a fresh run on; 0.04 is a good one. A resume within it goes on with
             it, and one after it, or of a run without it, has none. Commands are refused until it is over. None has no warm start.
+        average: Half-life of an exponential moving average of the weights: a whole number of optimizer steps from 2, or a share of
+            the steps so far, such as 0.125. It needs as much memory as the weights, and `Client.averaged` gives it. Torch optimizers
+            only; of one that trains copies of the weights, as ZeRO's and Megatron-LM's do, it averages these. None has none.
         poll_seconds: Interval at which a thread looks for a command.
         min_scale: Lower bound of the multiplier on the learning rate.
         max_scale: Upper bound of the multiplier.
@@ -89,6 +97,7 @@ def attach(
     )  # fmt: skip
     check_total_steps(total_steps)
     warm_steps = _warm_steps(warm_start, total_steps)
+    _check_average(average)
     if run is not None and not isinstance(run, str):
         raise TypeError(f"run is a name or None, found {run!r}")
     if run is not None and not 1 <= len(run) <= MAX_NAME:
@@ -115,11 +124,13 @@ def attach(
         key = None if key_file is None or not leads else read_key(key_file)
     except OSError as error:
         raise ValueError(f"key_file cannot be read: {error}") from error
+    adapter = _adapter_for(optimizer)
+    averages = None if average is None else _average_for(adapter, average)
     client = Client(
-        _adapter_for(optimizer), directory,
+        adapter, directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
         start_step=start_step, reload=reload, override_file=override, ranks=processes, sync_every=sync_every,
-        total_steps=total_steps, warm_steps=warm_steps if start_step == 0 else 0,
+        total_steps=total_steps, warm_steps=warm_steps if start_step == 0 else 0, average=averages,
     )  # fmt: skip
     client.start()
     return client
@@ -141,6 +152,37 @@ def _warm_steps(warm_start: object, total_steps: int | None) -> int:
     if total_steps is None:
         raise ValueError("warm_start is a share of the run, so it needs the length of the run: give total_steps too")
     return max(round(warm_start * total_steps), 1)
+
+
+def _check_average(half_life: object) -> None:
+    """Check the half-life of an average.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is neither a number of steps nor a share.
+    """
+    if half_life is None:
+        return
+    if isinstance(half_life, bool) or not isinstance(half_life, (int, float)):
+        raise TypeError(
+            f"average is a half-life: a whole number of steps, a share of the run, or None; found {half_life!r}"
+        )
+    if not (half_life > 1 if isinstance(half_life, int) else 0 < half_life < 1):
+        raise ValueError(
+            "average is a whole number of optimizer steps from 2, or a share of the steps so far between 0 and 1; "
+            f"found {half_life!r}"
+        )
+
+
+def _average_for(adapter: Adapter, half_life: float) -> Average:
+    if not isinstance(adapter, torch_hooks.TorchAdapter):
+        raise TypeError(
+            f"average needs the weights of a torch optimizer; this optimizer is of the kind {adapter.name!r}"
+        )
+    from lrwatch.client.average import Average  # most trainings have none
+
+    adapter.average = Average(adapter.optimizers(), half_life, adapter.errors)
+    return adapter.average
 
 
 def _ranks_for(ranks: object) -> Ranks | None:

@@ -5,6 +5,7 @@ One file because a command passes through all of it: what the training calls, an
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import time
@@ -34,6 +35,8 @@ from lrwatch.protocol.lean import TYPE_CHECKING, final
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
+
+    from lrwatch.client.average import Average
 
 _now = time.time
 
@@ -69,6 +72,7 @@ class Client:
         override_file: str = "",
         total_steps: int | None = None,
         warm_steps: int = 0,
+        average: Average | None = None,
     ) -> None:
         self._adapter = adapter
         self._reload = reload
@@ -80,6 +84,7 @@ class Client:
         self._queue = self._box.queue
         self._mover = Mover(self._box, adapter, limits)
         self._warm_steps = warm_steps
+        self._average = average
         self._restored_token = 0
         self._settled: Desired | None = None
         self._under_way: Desired | None = None
@@ -154,6 +159,8 @@ class Client:
             step: Number of the step, where the script counts itself.
             **metrics: Values for the metrics file: numbers, or scalars of any library. Tensors are copied on their
                 device and turned into numbers in the worker thread, so that the training does not wait for a device.
+                `averaged_loss` is the loss of `averaged()` beside `loss`, both on the same data: what the average gains is what a
+                lower learning rate is worth before it is tried.
         """
         try:
             box = self._box
@@ -186,7 +193,10 @@ class Client:
             self._broken(error)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the JSON-plain state for a checkpoint, so that a resume continues at this scale."""
+        """Return the JSON-plain state for a checkpoint, so that a resume continues at this scale.
+
+        An average of the weights is no part of it: see `average_state`.
+        """
         try:
             self._adapter.repair()
         except Exception:  # noqa: BLE001
@@ -240,6 +250,43 @@ class Client:
             self._box.errors["total_steps"] += 1
             self._worker.warn("total_steps", f"extend: {error}; the length stays {self._box.total_steps}")
         self._box.wake.set()
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the weights of the optimizer hold their average: to evaluate, or to save the model.
+
+        The weights come back at its end, bit for bit; a step within it brings them back before, and is counted as an error.
+        The buffers of a model, such as the statistics of a batch normalisation, are not averaged.
+        """
+        if self._average is None:
+            self._box.errors["no_average"] += 1
+            self._worker.warn("average", "averaged: there is none, give attach(..., average=0.125); the weights stay")
+            return contextlib.nullcontext()
+        if self._average.failure is not None:
+            self._worker.warn("average", f"averaged: the average ended, the last one holds: {self._average.failure!r}")
+        return self._average.in_place()
+
+    def average_state(self) -> dict[str, Any]:
+        """Return the average of the weights for a checkpoint of its own: a dict of tensors, for `torch.save`.
+
+        The next step updates the tensors; copy them where they are kept in memory.
+        """
+        return {} if self._average is None else self._average.state()
+
+    def load_average_state(self, state: Mapping[str, Any]) -> None:
+        """Continue with the average of a checkpoint, bit for bit. Call it after the model was loaded.
+
+        Never raises: with an unusable state the average goes on as it is, which is logged and counted.
+
+        Args:
+            state: From `average_state`.
+        """
+        if self._average is None:
+            return
+        try:
+            self._average.load(state)
+        except Exception as error:  # noqa: BLE001  of a dict from outside
+            self._box.errors["average_state"] += 1
+            self._worker.warn("average_state", f"load_average_state: {error!r}; the average goes on as it is")
 
     def close(self) -> None:
         """Write the waiting metrics and the last state, and end the thread, within two seconds.

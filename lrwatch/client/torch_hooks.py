@@ -23,6 +23,8 @@ from lrwatch.protocol.lean import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from typing import Any, TypeAlias, TypeGuard
 
+    from lrwatch.client.average import Average
+
     Hook: TypeAlias = Callable[..., None]
     Group: TypeAlias = dict[str, Any]
 
@@ -98,6 +100,7 @@ class TorchAdapter(Adapter):
         scale: Factor that the hooks apply.
         sampled_scale: The factor at the newest sample.
         failure: Exception of a hook since the scale was set last, or None.
+        average: The average of the weights, or None.
 
     Raises:
         ValueError: An optimizer is given twice, or is still attached to a client that is open.
@@ -109,6 +112,7 @@ class TorchAdapter(Adapter):
         super().__init__()
         self.scale = self.sampled_scale = 1.0
         self.failure: Exception | None = None
+        self.average: Average | None = None
         self._steps_before = 0
         self._lapse: tuple[int, float] | None = None  # step from which another scale holds, and that scale
         inner = [one for optimizer in optimizers for one in innermost(optimizer)]
@@ -187,9 +191,15 @@ class TorchAdapter(Adapter):
         for hooks in self._hooks:
             hooks.repair()
 
+    def optimizers(self) -> list[Optimizer]:
+        """Return the optimizers that really step."""
+        return [optimizer for hooks in self._hooks if (optimizer := hooks.optimizer()) is not None]
+
     def release(self) -> None:
         """Remove the hooks."""
         self.repair()
+        if self.average is not None:
+            self.average.remove()
         for hooks in self._hooks:
             hooks.remove()
 
@@ -203,7 +213,7 @@ class _Hooks:
         self._adapter = adapter
         self._prefix = prefix
         self._leads = leads
-        self._optimizer = weakref.ref(optimizer)
+        self.optimizer = weakref.ref(optimizer)
         self._numbers: list[tuple[Group, Any, Any]] = []  # group, the schedule's number, the scaled number
         self._tensors: list[tuple[Any, Any]] = []  # the tensor, a copy with the schedule's value
         self._handles = [
@@ -221,7 +231,7 @@ class _Hooks:
 
     def stepped(self) -> bool:
         """Return whether the optimizer's state shows a step: a count above 0, or without a count anything at all."""
-        states: Mapping[Any, Any] = getattr(self._optimizer(), "state", None) or {}
+        states: Mapping[Any, Any] = getattr(self.optimizer(), "state", None) or {}
         return any(float(state.get("step", bool(state))) > 0 for state in states.values() if isinstance(state, Mapping))
 
     def _before(self, optimizer: Optimizer, *_: object) -> None:
