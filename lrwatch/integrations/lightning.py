@@ -53,8 +53,9 @@ class LrwatchCallback(CallbackBase, Callback):
         self._restored = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for Lightning's checkpoint."""
-        return self._state()
+        """Return the state for Lightning's checkpoint, with the average of the weights if there is one."""
+        average = {} if self.watch is None else self.watch.average_state()
+        return {**self._state(), **({"average": average} if average else {})}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until there are optimizers: Lightning restores its callbacks before these."""
@@ -65,12 +66,14 @@ class LrwatchCallback(CallbackBase, Callback):
         """Attach; Lightning has made and loaded its optimizers by now."""
         state, self._restored = self._restored, None
         if state is None and trainer.global_step:  # fit() once more, which continues with the model as it is
-            state = self._state() or None
+            state = self.state_dict() or None
         self._global_step = trainer.global_step
         start_step = self._global_step // max(len(trainer.optimizers), 1)
         watch = self._attach(list(trainer.optimizers), start_step, **all_ranks(), **_length(trainer))
         if state is not None:
             watch.load_state_dict(state)  # with its own step, which counts batches as the client does
+            if "average" in state:
+                watch.load_average_state(state["average"])
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the step, if an optimizer stepped in the batch."""

@@ -12,19 +12,24 @@ as before. With several processes all of them use one scale from one step on, an
 The state is in each checkpoint's `trainer_state.json`, which the Trainer reads at every resume. So a resume continues at the
 scale of that checkpoint, and of no other, whether or not `restore_callback_states_from_checkpoint` is set, and regardless of
 other files in the output directory. With it set, the arguments of the callback are those of the checkpoint too: the Trainer
-constructs a new callback from them.
+constructs a new callback from them. An average of the weights (`average=0.125`) is in each checkpoint too, as `lrwatch_average.pt`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from lrwatch.integrations._base import CallbackBase, all_ranks, known_length, scalars
+
+# The file of the average in a checkpoint.
+AVERAGE_NAME = "lrwatch_average.pt"
 
 
 class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
@@ -57,6 +62,9 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
     def state(self) -> dict[str, Any]:
         """Return the entry for the Trainer's checkpoint."""
         self.saved = self._state() or self.saved
+        if self.saved is not None and self.watch is not None and self.watch.average_state():
+            # So that a resume finds the average of this checkpoint, and of no other in the output directory.
+            self.saved["average"] = os.urandom(16).hex()
         return {"args": self._arguments, "attributes": {"saved": self.saved}}
 
     def on_train_begin(
@@ -65,6 +73,8 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         """Attach; the Trainer has loaded its optimizer and scheduler by now."""
         self.saved = self._found(state) if state.global_step else None  # a used callback may start a new run
         self._attach(kwargs["optimizer"], state.global_step, self.saved, **all_ranks(), **known_length(state.max_steps))
+        if self.saved is not None and "average" in self.saved:
+            self._load_average(_average_path(args, state), self.saved["average"])
         # Without an entry the Trainer fails at its next checkpoint, when it resumed from one without this callback.
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 
@@ -78,9 +88,34 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         """Report the logs of the Trainer as metrics."""
         self._step(state.global_step, **scalars(logs))
 
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Write the average of the weights, if there is one, into the checkpoint that was just written."""
+        name = (self.saved or {}).get("average")
+        path = _average_path(args, state)
+        if self.watch is None or name is None or not state.is_world_process_zero or not path.parent.is_dir():
+            return
+        try:
+            torch.save({"name": name, "average": self.watch.average_state()}, path)
+        except (OSError, RuntimeError) as error:  # RuntimeError is what torch makes of a full disk
+            self._warn(f"{path}: {error}; this checkpoint has no average of the weights")
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Write the waiting metrics."""
         self._close()
+
+    def _load_average(self, path: Path, name: str) -> None:
+        """Continue with the average that `on_save` wrote under this name."""
+        assert self.watch is not None
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+            average = found["average"] if found["name"] == name else None
+        except Exception as error:  # noqa: BLE001  of a file from outside
+            self._warn(f"{path}: {error!r}; the average of the weights begins anew")
+            return
+        if average is None:
+            self._warn(f"{path} is of another checkpoint; the average of the weights begins anew")
+        else:
+            self.watch.load_average_state(average)
 
     def _found(self, state: TrainerState) -> dict[str, Any] | None:
         """Return the client's state in the checkpoint that was loaded, or None."""
@@ -92,3 +127,7 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         except (KeyError, TypeError):
             return None
         return saved if isinstance(saved, dict) else None
+
+
+def _average_path(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / AVERAGE_NAME

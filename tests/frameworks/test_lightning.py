@@ -189,6 +189,18 @@ def test_the_trainers_length_makes_a_warm_start(tmp_path: Path) -> None:
     assert (training.commands.answer.total_steps, training.commands.answer.warm_until) == (STEPS, None)
 
 
+def test_the_average_of_the_weights_is_in_the_checkpoint(tmp_path: Path) -> None:
+    straight = Training(tmp_path, {}, Automatic(), save=9, options={"average": 0.25})
+    straight.run()
+    resumed = Training(tmp_path, {}, Automatic(), options={"average": 0.25})
+    resumed.run(tmp_path / "step=9.ckpt")
+    averages = []
+    for training in (straight, resumed):
+        assert training.callback.watch is not None
+        averages.append(training.callback.watch.average_state()["optimizers"][0]["averages"])
+    assert all(map(torch.equal, *averages))
+
+
 def test_a_length_without_end_is_unknown(tmp_path: Path) -> None:
     training = Training(tmp_path, {}, Automatic(), max_steps=-1, max_time={"seconds": 1}, options={"warm_start": 0.1})
     training.run()

@@ -209,6 +209,23 @@ def test_the_trainers_length_makes_a_warm_start_that_a_resume_goes_on_with(
     assert resumed.callback.watch.errors == {}
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_average_of_the_weights_is_in_the_checkpoint(elsewhere: bool, tmp_path: Path) -> None:
+    options = {"average": 0.25}
+    straight = Training(tmp_path / "a", {}, options=options, save_strategy="steps", save_steps=9)
+    straight.run()
+    other = tmp_path / "b"
+    if elsewhere:  # a checkpoint of the same number, of another run, in the output directory
+        Training(other, {}, options=options, save_strategy="steps", save_steps=9, seed=1).run()
+    resumed = Training(other if elsewhere else tmp_path / "a", {}, options=options)
+    resumed.run(tmp_path / "a" / "checkpoint-9")
+    averages = [
+        training.callback.watch.average_state()["optimizers"][0]["averages"] for training in (straight, resumed)
+    ]
+    assert all(map(torch.equal, *averages)) is not elsewhere
+    assert resumed.callback.watch.errors == {}
+
+
 def test_a_new_run_in_the_same_directories_begins_at_scale_one(tmp_path: Path, plain: Any) -> None:
     first = Training(tmp_path, {4: 0.5}, save_strategy="steps", save_steps=8)
     first.run()
