@@ -37,7 +37,8 @@ class Pair:
             start_step=start_step,
             **more,
         )
-        self.client._warm_up()
+        if "warm_steps" in more:
+            self.client._warm_up()
         self.worker = self.client._worker
         self.worker.round()
         self.generation = 0
