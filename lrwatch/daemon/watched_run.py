@@ -113,6 +113,7 @@ class WatchedRun:
         progress = False
         for batch in self.logs.read(final=final):
             progress = True
+            self._learn_length()
             if batch.rows:
                 self.view.last_sample_time = now
                 self._handle(self.pipeline.feed(batch), now)
@@ -126,6 +127,11 @@ class WatchedRun:
         else:
             self.commands.publish()
         return progress
+
+    def _learn_length(self) -> None:
+        """Tell the pipeline what the logs state about the length of the run, unless who knows better has told it."""
+        if self.pipeline.set_total_steps(self.logs.total_steps, "log"):
+            self._touch()
 
     def _handle(self, events: Iterable[Event], now: float) -> None:
         """Count events, act on commands, and note them all for the journal."""
