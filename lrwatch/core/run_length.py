@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple, get_args
 LengthSource = Literal["", "log", "trainer", "config", "operator"]
 """Who knows the length, the least reliable first: nobody, the log (`i/N`), the trainer, the settings, an operator."""
 
+UNKNOWN = "length unknown: say it with [run] total_steps, attach(total_steps=) or `lrwatch extend RUN STEPS`"
+"""The sentence for a run whose length nobody knows."""
+
 _RANK = {source: rank for rank, source in enumerate(get_args(LengthSource))}
 
 

@@ -36,7 +36,7 @@ class RunLogs(Checkpointed):
         errors: Counter of ingest errors, by reason; saves that failed are among them.
     """
 
-    SAVED = ("ingest", "errors", "_owners", "_lengths")
+    SAVED = ("ingest", "errors", "axis", "_owners", "_lengths")
 
     def __init__(self, run: str, format_name: str, store: Store) -> None:
         self._run = run

@@ -69,6 +69,7 @@ class WatchedRun:
         self.control = control
         self._store = store
         self._listener = listener
+        self._run_options = config.run
         self._events: list[JournalEvent] = []  # to be journalled by the next save
         self._answers: dict[int, dict[str, Any]] = {}  # to requests by number, to be saved with them
         self.unsaved = False
@@ -227,12 +228,14 @@ class WatchedRun:
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.pipeline.restore(saved["pipeline"])
+        self.pipeline.set_total_steps(self._run_options.total_steps, "config")  # they may have changed since
         self.stalled.restore(saved["stalled"])
         self.stalled.paused()
         self.logs.restore(saved["logs"])
         self.commands.restore(saved["commands"])
         self.commands.proposals = {entry: ProposedCommand(*proposal) for entry, *proposal in saved["proposals"]}
         self.view.restore(saved["view"])
+        self._learn_length()
 
     # ---- what it shows --------------------------------------------------------------------------------------------
 
