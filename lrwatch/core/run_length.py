@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
+from lrwatch.core.sample import Axis
+
 LengthSource = Literal["", "log", "trainer", "config", "operator"]
 """Who knows the length, the least reliable first: nobody, the log (`i/N`), the trainer, the settings, an operator."""
 
@@ -26,6 +28,14 @@ class RunLength(NamedTuple):
 
     total_steps: int = 0
     source: LengthSource = ""
+
+    def counted_in(self, axis: Axis) -> int:
+        """Return the length in units of `axis`; 0 where it is unknown. A trainer counts steps, whatever the log counts.
+
+        >>> RunLength(900, "trainer").counted_in("epoch"), RunLength(90, "log").counted_in("epoch")
+        (0, 90)
+        """
+        return 0 if self.source == "trainer" and axis != "step" else self.total_steps
 
     def said(self, total_steps: int, source: LengthSource) -> RunLength:
         """Return the length after `source` named `total_steps`; 0 takes back what the same source said before."""

@@ -20,9 +20,11 @@ from lrwatch.core.detectors.base import Poll
 from lrwatch.core.detectors.stalled import StalledDetector
 from lrwatch.core.events import Command, Event, as_json
 from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
 from lrwatch.daemon.commands import JournalEvent, ProposedCommand, RunCommands
 from lrwatch.daemon.logs import RunLogs
+from lrwatch.daemon.outlook import Outlook
 from lrwatch.daemon.status import StatusView
 from lrwatch.store import Entry, Request, Store
 
@@ -50,6 +52,7 @@ class WatchedRun:
         logs: What is read.
         commands: What the trainer is sent, and what it answers.
         view: What the outside sees.
+        outlook: Where the run will end.
         stalled: Finds silence of the logs.
         unsaved: State has changed since the last save. Events are saved immediately; other state can be read again from
             the logs, with the same result.
@@ -84,6 +87,7 @@ class WatchedRun:
             reconciler = Reconciler(ControlDirectory(control, key), None if saved is None else saved["reconciler"])
         self.commands = RunCommands(name, self.pipeline, config.policy.mode, reconciler)
         self.view = StatusView(name, config, self.pipeline, self.logs, self.commands)
+        self.outlook = Outlook(name, config.detect.direction)
         if saved is not None:
             self._restore(saved)
 
@@ -110,6 +114,7 @@ class WatchedRun:
         if (received := self.commands.receive(now)) is not None:
             answer, events = received
             self._note(answer)
+            self.outlook.heard(events)
             self._handle(events, now)
         progress = False
         for batch in self.logs.read(final=final):
@@ -117,7 +122,7 @@ class WatchedRun:
             self._learn_length()
             if batch.rows:
                 self.view.last_sample_time = now
-                self._handle(self.pipeline.feed(batch), now)
+                self._decide(batch, now)
         if progress or not self.commands.held:
             polled = self.stalled.feed([self.pipeline.step or 0], [Poll(now, progress)])
             self._handle([finding for _, finding in polled], now)
@@ -133,6 +138,19 @@ class WatchedRun:
         """Tell the pipeline what the logs state about the length of the run, unless who knows better has told it."""
         if self.pipeline.set_total_steps(self.logs.total_steps, "log"):
             self._touch()
+
+    def _decide(self, batch: Batch, now: float) -> None:
+        """Take samples, and what follows from them: decisions, and forecasts between them by their step."""
+        events = self.pipeline.feed(batch)
+        self.outlook.heard(events)
+        total_steps = self.pipeline.length.counted_in(batch.axis)
+        forecasts = self.outlook.feed(batch, self.pipeline.metric, total_steps)
+        for event in events:
+            while forecasts and forecasts[0]["step"] < event.step:
+                self._note(forecasts.pop(0))
+            self._handle([event], now)
+        for forecast in forecasts:
+            self._note(forecast)
 
     def _handle(self, events: Iterable[Event], now: float) -> None:
         """Count events, act on commands, and note them all for the journal."""
@@ -224,6 +242,7 @@ class WatchedRun:
             "proposals": [[entry, *proposal] for entry, proposal in proposals.items()],
             "reconciler": None if reconciler is None else reconciler.state(),
             "view": self.view.state(),
+            "outlook": self.outlook.state(),
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
@@ -235,6 +254,7 @@ class WatchedRun:
         self.commands.restore(saved["commands"])
         self.commands.proposals = {entry: ProposedCommand(*proposal) for entry, *proposal in saved["proposals"]}
         self.view.restore(saved["view"])
+        self.outlook.restore(saved["outlook"])
         self._learn_length()
 
     # ---- what it shows --------------------------------------------------------------------------------------------
