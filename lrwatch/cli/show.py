@@ -12,6 +12,10 @@ from lrwatch.cli.output import clock, event_line, format_option, number, print_j
 from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_directory, state_option
 
 
+# Runs of unknown length that `status` names.
+_NAMED = 3
+
+
 @click.command()
 @click.argument("run", required=False)
 @config_option
@@ -49,10 +53,11 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
         ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "strategy", "last sample", "problem"],
         rows, right=[1, 3],
     )  # fmt: skip
-    if unknown := [name for name, one in statuses.items() if one["step"] is not None and not one["total_steps"]]:
-        click.echo(safe(f"{', '.join(unknown)}: {UNKNOWN}"), err=True)
     if not daemon_is_running(state_directory(config)):
         click.echo("no daemon is running on this state; this is how the runs were when it ended", err=True)
+    if unknown := [name for name, one in statuses.items() if one["step"] is not None and not one["total_steps"]]:
+        names = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else "")
+        click.echo(safe(f"{names}: {UNKNOWN}"), err=True)
     return 0
 
 

@@ -20,11 +20,14 @@ from lrwatch.core.detectors.base import Poll
 from lrwatch.core.detectors.stalled import StalledDetector
 from lrwatch.core.events import Command, Event, as_json
 from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.run_length import RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
 from lrwatch.daemon.commands import JournalEvent, ProposedCommand, RunCommands
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.outlook import Outlook
+from lrwatch.daemon.position import FROM_OUTSIDE, SamplePosition
+from lrwatch.daemon.settings import settings_event
 from lrwatch.daemon.status import StatusView
 from lrwatch.store import Entry, Request, Store
 
@@ -45,6 +48,7 @@ class WatchedRun:
         store: Where its state is kept.
         listener: Called with every journal entry, after it was saved.
         key: Key that signs commands.
+        journals_settings: Whether the settings are journalled, at the beginning and whenever they change.
 
     Attributes:
         name, control: As given.
@@ -67,12 +71,14 @@ class WatchedRun:
         store: Store,
         listener: Listener,
         key: bytes | None = None,
+        *,
+        journals_settings: bool = False,
     ) -> None:
         self.name = name
         self.control = control
         self._store = store
         self._listener = listener
-        self._run_options = config.run
+        self._config = config
         self._events: list[JournalEvent] = []  # to be journalled by the next save
         self._answers: dict[int, dict[str, Any]] = {}  # to requests by number, to be saved with them
         self.unsaved = False
@@ -88,6 +94,10 @@ class WatchedRun:
         self.commands = RunCommands(name, self.pipeline, config.policy.mode, reconciler)
         self.view = StatusView(name, config, self.pipeline, self.logs, self.commands)
         self.outlook = Outlook(name, config.detect.direction)
+        self._position = SamplePosition()
+        self._journals_settings = journals_settings
+        self._settings: dict[str, Any] = {}  # as they were journalled last, and the length at the last comparison:
+        self._compared: RunLength | None = None
         if saved is not None:
             self._restore(saved)
 
@@ -111,11 +121,13 @@ class WatchedRun:
         Returns:
             Whether there was anything to read.
         """
+        self._journal_settings()
         if (received := self.commands.receive(now)) is not None:
             answer, events = received
             self._note(answer)
             self.outlook.heard(events)
             self._handle(events, now)
+            self._journal_settings()
         progress = False
         for batch in self.logs.read(final=final):
             progress = True
@@ -128,7 +140,7 @@ class WatchedRun:
             self._handle([finding for _, finding in polled], now)
         if self.view.outside_changed() or self.logs.changed:
             self._touch()
-        if self._events:
+        if any(event["event"] != "settings" for event in self._events):  # those follow from what will be there again
             self.save(now)
         else:
             self.commands.publish()
@@ -138,10 +150,12 @@ class WatchedRun:
         """Tell the pipeline what the logs state about the length of the run, unless who knows better has told it."""
         if self.pipeline.set_total_steps(self.logs.total_steps, "log"):
             self._touch()
+            self._journal_settings()
 
     def _decide(self, batch: Batch, now: float) -> None:
         """Take samples, and what follows from them: decisions, and forecasts between them by their step."""
         events = self.pipeline.feed(batch)
+        self._position.add(batch, self.pipeline.metrics.watched)
         self.outlook.heard(events)
         total_steps = self.pipeline.length.counted_in(batch.axis)
         forecasts = self.outlook.feed(batch, self.pipeline.metric, total_steps)
@@ -162,6 +176,8 @@ class WatchedRun:
                 self._note(as_json(event, self.name))
 
     def _note(self, event: JournalEvent) -> None:
+        if event["event"] in FROM_OUTSIDE and self._journals_settings:
+            event = {**event, "heard": self._position.at(self.pipeline.metric)}
         self._events.append(event)
         self._touch()
 
@@ -169,6 +185,15 @@ class WatchedRun:
         """Mark the state as changed since it was saved and shown."""
         self.unsaved = True
         self.view.invalidate()
+
+    def _journal_settings(self) -> None:
+        """Journal the settings by which the run is judged from here on, if they have changed."""
+        if not self._journals_settings or self._compared == self.pipeline.length:
+            return
+        self._compared = self.pipeline.length
+        before, self._settings = self._settings, settings_event(self._config, self._compared)
+        if before != self._settings:
+            self._note({"event": "settings", "run": self.name, "step": self.pipeline.step, **self._settings})
 
     # ---- operators ------------------------------------------------------------------------------------------------
 
@@ -243,11 +268,13 @@ class WatchedRun:
             "reconciler": None if reconciler is None else reconciler.state(),
             "view": self.view.state(),
             "outlook": self.outlook.state(),
+            "position": self._position.state(),
+            "settings": self._settings,
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.pipeline.restore(saved["pipeline"])
-        self.pipeline.set_total_steps(self._run_options.total_steps, "config")  # they may have changed since
+        self.pipeline.set_total_steps(self._config.run.total_steps, "config")  # they may have changed since
         self.stalled.restore(saved["stalled"])
         self.stalled.paused()
         self.logs.restore(saved["logs"])
@@ -255,6 +282,8 @@ class WatchedRun:
         self.commands.proposals = {entry: ProposedCommand(*proposal) for entry, *proposal in saved["proposals"]}
         self.view.restore(saved["view"])
         self.outlook.restore(saved["outlook"])
+        self._position.restore(saved["position"])
+        self._settings = saved["settings"]
         self._learn_length()
 
     # ---- what it shows --------------------------------------------------------------------------------------------
