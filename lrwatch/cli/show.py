@@ -11,7 +11,6 @@ import click
 from lrwatch.cli.output import clock, event_line, format_option, number, print_json, print_table, safe, sentence
 from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_directory, state_option
 
-
 # Runs of unknown length that `status` names.
 _NAMED = 3
 
