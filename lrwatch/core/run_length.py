@@ -30,12 +30,12 @@ class RunLength(NamedTuple):
     source: LengthSource = ""
 
     def counted_in(self, axis: Axis) -> int:
-        """Return the length in units of `axis`; 0 where it is unknown. A trainer counts steps, whatever the log counts.
+        """Return the length in units of `axis`; 0 where it is unknown. Trainers and settings count steps, whatever the log counts.
 
         >>> RunLength(900, "trainer").counted_in("epoch"), RunLength(90, "log").counted_in("epoch")
         (0, 90)
         """
-        return 0 if self.source == "trainer" and axis != "step" else self.total_steps
+        return 0 if self.source in ("trainer", "config") and axis != "step" else self.total_steps
 
     def said(self, total_steps: int, source: LengthSource) -> RunLength:
         """Return the length after `source` named `total_steps`; 0 takes back what the same source said before."""

@@ -423,3 +423,15 @@ def test_settings_of_the_length_that_changed_since_hold_after_a_restart(tmp_path
         assert run.pipeline.length == length, total
         run.save(0.0)
         run.close()
+
+
+def test_a_length_in_steps_says_nothing_about_a_log_that_counts_epochs(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("".join(f"Epoch {epoch} train loss: {5 / epoch:.4f}\n" for epoch in range(1, 9)))
+    run = WatchedRun("train", [log], None, load(flags={"run.total_steps": 9000}), Store(None), lambda _: None)
+    run.turn(0.0, final=True)
+    assert (run.status(0.0).step, run.status(0.0).total_steps) == (8, 0)
+    run.pipeline.set_total_steps(10, "operator")
+    run.view.invalidate()
+    assert (run.status(0.0).total_steps, run.status(0.0).length_source) == (10, "operator")
+    run.close()
