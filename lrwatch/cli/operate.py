@@ -1,4 +1,4 @@
-"""`lrwatch set`, `undo`, `strategy`, `decay`, `hold`, `resume`, `approve`, `deny`: requests to the daemon."""
+"""`lrwatch set`, `undo`, `strategy`, `decay`, `hold`, `resume`, `extend`, `approve`, `deny`: requests to the daemon."""
 
 from __future__ import annotations
 
@@ -96,6 +96,15 @@ def hold(run: str, config_file: Path | None, state: str | None, form: str) -> in
 def resume(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Send commands to RUN again."""
     return _request(run, "resume", "", config_file, state, form)
+
+
+@click.command()
+@click.argument("run")
+@click.argument("steps", type=click.IntRange(min=1))
+@_shared
+def extend(run: str, steps: int, config_file: Path | None, state: str | None, form: str) -> int:
+    """Say that RUN has STEPS steps in all, counted as its log counts them. It comes before what log, trainer and settings say."""
+    return _request(run, "extend", str(steps), config_file, state, form)
 
 
 @click.command()

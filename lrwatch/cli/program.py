@@ -12,8 +12,9 @@ from lrwatch._version import __version__
 from lrwatch.cli.backtest import backtest
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
+from lrwatch.cli.forecast import forecast
 from lrwatch.cli.init import init
-from lrwatch.cli.operate import approve, decay, deny, hold, resume, set_scale, strategy, undo
+from lrwatch.cli.operate import approve, decay, deny, extend, hold, resume, set_scale, strategy, undo
 from lrwatch.cli.output import give_up_output, safe
 from lrwatch.cli.read import read
 from lrwatch.cli.replay import replay
@@ -26,8 +27,8 @@ from lrwatch.errors import InputError, LrwatchError
 EXIT_INTERRUPTED = 130
 
 COMMANDS = (
-    run, demo, replay, backtest, read, init, report, config, status, journal, explain, set_scale, undo, strategy, decay, hold,
-    resume, approve, deny,
+    run, demo, replay, backtest, read, init, report, forecast, config, status, journal, explain, set_scale, undo, strategy, decay, hold,
+    resume, extend, approve, deny,
 )  # fmt: skip
 
 

@@ -113,6 +113,7 @@ def toml(directory: Path, scanned: Sequence[ScannedFile], proposal: WatchProposa
     }  # fmt: skip
     if proposal.metric:
         settings["watch.metric"] = proposal.metric
+    stated = sorted({log.total_steps for log in scanned if log.total_steps})
     for section, options in SECTIONS.items():
         title, texts = _documented(options)
         lines += ["", f"# {title}", f"[{section}]"]
@@ -120,6 +121,10 @@ def toml(directory: Path, scanned: Sequence[ScannedFile], proposal: WatchProposa
             name = f"{section}.{field.name}"
             lines += [f"# {line}" for line in texts.get(field.name, [])]
             lines += [f"# {line}" for line in _remarks(name, proposal)]
+            if name == "run.total_steps" and stated:
+                lines.append(
+                    f"# The logs here say {', '.join(map(str, stated))}, which is followed: set it only to correct them."
+                )
             default = getattr(getattr(Config(), section), field.name)
             is_set = name in settings
             lines += [f"{'' if is_set else '# '}{field.name} = {_value(settings[name] if is_set else default)}"]

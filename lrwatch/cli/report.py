@@ -32,7 +32,7 @@ def report(run_or_file: str, output: Path, config_file: Path | None, metric: str
 
     config = load_config(config_file, watch__metric=metric, daemon__state=state)
     path = Path(run_or_file)
-    if path.exists() and not (path.is_dir() and _is_run(run_or_file, config)):
+    if path.exists() and not (path.is_dir() and is_run(run_or_file, config)):
         data = of_file(path, config)
     else:
         store = open_store(config)
@@ -45,7 +45,7 @@ def report(run_or_file: str, output: Path, config_file: Path | None, metric: str
     return 0
 
 
-def _is_run(name: str, config: Config) -> bool:
+def is_run(name: str, config: Config) -> bool:
     """Tell whether a run has this name: a directory of logs lends its name to its run."""
     from lrwatch.errors import InputError
 

@@ -67,6 +67,8 @@ def run(
         )  # fmt: skip
 
     def print_entry(entry: Entry) -> None:
+        if entry.event["event"] == "settings":  # they say nothing new to who has just given them
+            return
         try:
             if form == "json":
                 print_json(entry.as_json())

@@ -11,6 +11,9 @@ import click
 from lrwatch.cli.output import clock, event_line, format_option, number, print_json, print_table, safe, sentence
 from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_directory, state_option
 
+# Runs of unknown length that `status` names.
+_NAMED = 3
+
 
 @click.command()
 @click.argument("run", required=False)
@@ -19,6 +22,7 @@ from lrwatch.cli.settings import config_option, load_config, open_store, require
 @format_option
 def status(run: str | None, config_file: Path | None, state: str | None, form: str) -> int:
     """Show the state of each run."""
+    from lrwatch.core.run_length import UNKNOWN
     from lrwatch.store import daemon_is_running
 
     config = load_config(config_file, daemon__state=state)
@@ -38,7 +42,7 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
         metric = next((m for m in one["metrics"] if m["name"] == one["metric"]), None)
         trend = metric["trend"] if metric else None
         rows.append([
-            name, one["step"], one["metric"], metric["value"] if metric else None,
+            name, _progress(one), one["metric"], metric["value"] if metric else None,
             trend["state"] if trend else "undecided" if one["up"] else "down",
             f"{100 * trend['improvement']:.2g} % ({100 * trend['lower']:.2g} to {100 * trend['upper']:.2g})" if trend else "",
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
@@ -50,7 +54,16 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
     )  # fmt: skip
     if not daemon_is_running(state_directory(config)):
         click.echo("no daemon is running on this state; this is how the runs were when it ended", err=True)
+    if unknown := [name for name, one in statuses.items() if one["step"] is not None and not one["total_steps"]]:
+        names = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else "")
+        click.echo(safe(f"{names}: {UNKNOWN}"), err=True)
     return 0
+
+
+def _progress(one: dict[str, Any]) -> str:
+    """Return the step, with the length of the run and who says so."""
+    step = number(one["step"])
+    return f"{step} of {one['total_steps']} ({one['length_source']})" if step and one["total_steps"] else step
 
 
 def _effect(effect: dict[str, Any] | None) -> str:

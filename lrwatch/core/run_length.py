@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
+from lrwatch.core.sample import Axis
+
 LengthSource = Literal["", "log", "trainer", "config", "operator"]
 """Who knows the length, the least reliable first: nobody, the log (`i/N`), the trainer, the settings, an operator."""
+
+UNKNOWN = "length unknown: say it with [run] total_steps, attach(total_steps=) or `lrwatch extend RUN STEPS`"
+"""The sentence for a run whose length nobody knows."""
 
 _RANK = {source: rank for rank, source in enumerate(get_args(LengthSource))}
 
@@ -23,6 +28,14 @@ class RunLength(NamedTuple):
 
     total_steps: int = 0
     source: LengthSource = ""
+
+    def counted_in(self, axis: Axis) -> int:
+        """Return the length in units of `axis`; 0 where it is unknown. Trainers and settings count steps, whatever the log counts.
+
+        >>> RunLength(900, "trainer").counted_in("epoch"), RunLength(90, "log").counted_in("epoch")
+        (0, 90)
+        """
+        return 0 if self.source in ("trainer", "config") and axis != "step" else self.total_steps
 
     def said(self, total_steps: int, source: LengthSource) -> RunLength:
         """Return the length after `source` named `total_steps`; 0 takes back what the same source said before."""

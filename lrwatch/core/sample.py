@@ -57,6 +57,8 @@ class Batch:
         lines: Complete lines that were looked at, with or without samples.
         errors: Reason to the number of lines that could not be used, for the counters.
         smoothing: How the metrics were smoothed that are known not to be raw.
+        total_steps: Length of the run as its log states it up to here, counted as `steps` are; 0 where it does not, or
+            contradicts itself.
     """
 
     steps: Ints
@@ -65,6 +67,7 @@ class Batch:
     lines: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
+    total_steps: int = 0
 
     @property
     def rows(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lrwatch.core.events import Verdict
+from lrwatch.core.run_length import LengthSource
 
 TrendState = Literal["improving", "plateau", "undecided"]
 
@@ -85,6 +86,7 @@ class RunStatus:
         metric: The watched metric, or "" before there is one.
         up: False while nothing can be read; `problem` says what is missing.
         step: Newest step of any metric, or None.
+        total_steps: Length of the run, counted as `step` is; 0 where nobody knows it. length_source: Who says so, or "".
         last_sample_time: Seconds since the epoch at which the newest sample arrived, or None.
         metrics: The newest value of each metric.
         findings: Kind to count. errors: Reason to count of lines that could not be used.
@@ -106,6 +108,8 @@ class RunStatus:
     up: bool = False
     problem: str = ""
     step: int | None = None
+    total_steps: int = 0
+    length_source: LengthSource = ""
     last_sample_time: float | None = None
     metrics: tuple[MetricStatus, ...] = ()
     findings: Mapping[str, int] = field(default_factory=dict)

@@ -88,6 +88,10 @@ class RunCommands(Checkpointed):
         self.by_cause[command.cause] += 1
         state = self._disposition(command, axis)
         event = {**as_json(command, self._run), "mode": self._mode, "state": state}
+        if state == "outdated":
+            assert self.reconciler is not None
+            assert self.reconciler.observed is not None
+            event["trainer_step"] = self.reconciler.observed.step
         if state != "sent":
             return {**event, "proposal": True}
         desired = self.send(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Axis, Batch
@@ -35,7 +36,7 @@ class RunLogs(Checkpointed):
         errors: Counter of ingest errors, by reason; saves that failed are among them.
     """
 
-    SAVED = ("ingest", "errors", "_owners")
+    SAVED = ("ingest", "errors", "axis", "_owners", "_lengths")
 
     def __init__(self, run: str, format_name: str, store: Store) -> None:
         self._run = run
@@ -47,6 +48,7 @@ class RunLogs(Checkpointed):
         self.ingest: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._owners: dict[str, str] = {}
+        self._lengths: dict[str, list[Any]] = {}  # of each log that states one: its axis, and the length
         self._restarts = 0
         self._counted: dict[Path, Counter[str]] = {}  # of each log, the errors of its source that `errors` contains
 
@@ -101,6 +103,7 @@ class RunLogs(Checkpointed):
         ingest["samples"] += len(batch)
         if batch.errors:
             self.errors.update(batch.errors)
+        self._note_length(batch, log)
         batch = self._owned(batch, log)
         if batch.rows:
             self.axis = batch.axis
@@ -121,6 +124,19 @@ class RunLogs(Checkpointed):
                 self.ingest["in_another_log"] += len(column.values)  # as it should be, and no error
         self.pressing |= len(self._owners) > before  # read again, the logs may come in another order
         return batch if len(columns) == len(batch.columns) else replace(batch, columns=columns)
+
+    def _note_length(self, batch: Batch, log: str) -> None:
+        """Take note of the length that a log states, or that it states none any more."""
+        if batch.total_steps:
+            self._lengths[log] = [batch.axis, batch.total_steps]
+        elif log in self._lengths:
+            del self._lengths[log]
+
+    @property
+    def total_steps(self) -> int:
+        """The length of the run that its logs state, in units of `axis`; 0 where they state none, or do not agree."""
+        stated = {total for axis, total in self._lengths.values() if axis == self.axis}
+        return stated.pop() if len(stated) == 1 else 0
 
     @property
     def lag(self) -> int:

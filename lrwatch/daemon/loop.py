@@ -112,7 +112,14 @@ class Daemon:
             name = min(names) if names else self._name(logs)
             if name not in self.runs:
                 self.runs[name] = WatchedRun(
-                    name, [], self._control(name, logs[0]), self._config, self._store, self._listener, self._key
+                    name,
+                    [],
+                    self._control(name, logs[0]),
+                    self._config,
+                    self._store,
+                    self._listener,
+                    self._key,
+                    journals_settings=True,
                 )
             for log in logs:
                 self.runs[name].add_log(log.path)

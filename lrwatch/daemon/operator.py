@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from lrwatch.core.options import PolicyOptions
+from lrwatch.core.sample import Axis
 from lrwatch.core.strategies import STRATEGIES
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.store import Request
@@ -22,6 +23,9 @@ class StrategyRequest(msgspec.Struct):
     every: int = 0
     length: int = 0
 
+
+# What a length is counted in, by the axis of the logs.
+_UNITS: dict[Axis, str] = {"step": "steps", "epoch": "epochs", "record": "records"}
 
 _NOT_ATTACHED = "no trainer listens in this run's control directory"
 
@@ -57,6 +61,8 @@ def _reply(run: WatchedRun, request: Request, options: PolicyOptions, now: float
             return _follow(run, request.argument)
         case "decay":
             return _decay(run)
+        case "extend":
+            return _extend(run, int(request.argument))
         case "approve":
             return _approve(run, request, options, now)
         case "deny":
@@ -124,6 +130,14 @@ def _decay(run: WatchedRun) -> Reply:
     except ValueError as error:
         return False, str(error)
     return True, f"the decay begins at step {run.pipeline.step or 0}"
+
+
+def _extend(run: WatchedRun, total_steps: int) -> Reply:
+    step, unit = run.pipeline.step or 0, _UNITS[run.logs.axis]
+    if total_steps <= step:
+        return False, f"expected a length beyond step {step}, which the run has reached; found {total_steps}"
+    run.pipeline.set_total_steps(total_steps, "operator")
+    return True, f"the run has {total_steps} {unit}, {step} of them are done"
 
 
 def _approve(run: WatchedRun, request: Request, options: PolicyOptions, now: float) -> Reply:

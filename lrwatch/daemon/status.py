@@ -123,6 +123,8 @@ class StatusView(Checkpointed):
             up=not problem,
             problem=problem,
             step=pipeline.step,
+            total_steps=(total_steps := pipeline.length.counted_in(logs.axis)),
+            length_source=pipeline.length.source if total_steps else "",
             last_sample_time=self.last_sample_time,
             metrics=pipeline.metrics.statuses(at_no_cost=True),
             findings=dict(self.findings),

@@ -20,9 +20,14 @@ from lrwatch.core.detectors.base import Poll
 from lrwatch.core.detectors.stalled import StalledDetector
 from lrwatch.core.events import Command, Event, as_json
 from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.run_length import RunLength
+from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
 from lrwatch.daemon.commands import JournalEvent, ProposedCommand, RunCommands
 from lrwatch.daemon.logs import RunLogs
+from lrwatch.daemon.outlook import Outlook
+from lrwatch.daemon.position import FROM_OUTSIDE, SamplePosition
+from lrwatch.daemon.settings import settings_event
 from lrwatch.daemon.status import StatusView
 from lrwatch.store import Entry, Request, Store
 
@@ -43,6 +48,7 @@ class WatchedRun:
         store: Where its state is kept.
         listener: Called with every journal entry, after it was saved.
         key: Key that signs commands.
+        journals_settings: Whether the settings are journalled, at the beginning and whenever they change.
 
     Attributes:
         name, control: As given.
@@ -50,6 +56,7 @@ class WatchedRun:
         logs: What is read.
         commands: What the trainer is sent, and what it answers.
         view: What the outside sees.
+        outlook: Where the run will end.
         stalled: Finds silence of the logs.
         unsaved: State has changed since the last save. Events are saved immediately; other state can be read again from
             the logs, with the same result.
@@ -64,11 +71,14 @@ class WatchedRun:
         store: Store,
         listener: Listener,
         key: bytes | None = None,
+        *,
+        journals_settings: bool = False,
     ) -> None:
         self.name = name
         self.control = control
         self._store = store
         self._listener = listener
+        self._config = config
         self._events: list[JournalEvent] = []  # to be journalled by the next save
         self._answers: dict[int, dict[str, Any]] = {}  # to requests by number, to be saved with them
         self.unsaved = False
@@ -83,6 +93,11 @@ class WatchedRun:
             reconciler = Reconciler(ControlDirectory(control, key), None if saved is None else saved["reconciler"])
         self.commands = RunCommands(name, self.pipeline, config.policy.mode, reconciler)
         self.view = StatusView(name, config, self.pipeline, self.logs, self.commands)
+        self.outlook = Outlook(name, config.detect.direction)
+        self._position = SamplePosition()
+        self._journals_settings = journals_settings
+        self._settings: dict[str, Any] = {}  # as they were journalled last, and the length at the last comparison:
+        self._compared: RunLength | None = None
         if saved is not None:
             self._restore(saved)
 
@@ -106,26 +121,50 @@ class WatchedRun:
         Returns:
             Whether there was anything to read.
         """
+        self._journal_settings()
         if (received := self.commands.receive(now)) is not None:
             answer, events = received
             self._note(answer)
+            self.outlook.heard(events)
             self._handle(events, now)
+            self._journal_settings()
         progress = False
         for batch in self.logs.read(final=final):
             progress = True
+            self._learn_length()
             if batch.rows:
                 self.view.last_sample_time = now
-                self._handle(self.pipeline.feed(batch), now)
+                self._decide(batch, now)
         if progress or not self.commands.held:
             polled = self.stalled.feed([self.pipeline.step or 0], [Poll(now, progress)])
             self._handle([finding for _, finding in polled], now)
         if self.view.outside_changed() or self.logs.changed:
             self._touch()
-        if self._events:
+        if any(event["event"] != "settings" for event in self._events):  # those follow from what will be there again
             self.save(now)
         else:
             self.commands.publish()
         return progress
+
+    def _learn_length(self) -> None:
+        """Tell the pipeline what the logs state about the length of the run, unless who knows better has told it."""
+        if self.pipeline.set_total_steps(self.logs.total_steps, "log"):
+            self._touch()
+            self._journal_settings()
+
+    def _decide(self, batch: Batch, now: float) -> None:
+        """Take samples, and what follows from them: decisions, and forecasts between them by their step."""
+        events = self.pipeline.feed(batch)
+        self._position.add(batch, self.pipeline.metrics.watched)
+        self.outlook.heard(events)
+        total_steps = self.pipeline.length.counted_in(batch.axis)
+        forecasts = self.outlook.feed(batch, self.pipeline.metric, total_steps)
+        for event in events:
+            while forecasts and forecasts[0]["step"] < event.step:
+                self._note(forecasts.pop(0))
+            self._handle([event], now)
+        for forecast in forecasts:
+            self._note(forecast)
 
     def _handle(self, events: Iterable[Event], now: float) -> None:
         """Count events, act on commands, and note them all for the journal."""
@@ -137,6 +176,8 @@ class WatchedRun:
                 self._note(as_json(event, self.name))
 
     def _note(self, event: JournalEvent) -> None:
+        if event["event"] in FROM_OUTSIDE and self._journals_settings:
+            event = {**event, "heard": self._position.at(self.pipeline.metric)}
         self._events.append(event)
         self._touch()
 
@@ -144,6 +185,15 @@ class WatchedRun:
         """Mark the state as changed since it was saved and shown."""
         self.unsaved = True
         self.view.invalidate()
+
+    def _journal_settings(self) -> None:
+        """Journal the settings by which the run is judged from here on, if they have changed."""
+        if not self._journals_settings or self._compared == self.pipeline.length:
+            return
+        self._compared = self.pipeline.length
+        before, self._settings = self._settings, settings_event(self._config, self._compared)
+        if before != self._settings:
+            self._note({"event": "settings", "run": self.name, "step": self.pipeline.step, **self._settings})
 
     # ---- operators ------------------------------------------------------------------------------------------------
 
@@ -219,16 +269,24 @@ class WatchedRun:
             "proposals": [[entry, *proposal] for entry, proposal in proposals.items()],
             "reconciler": None if reconciler is None else reconciler.state(),
             "view": self.view.state(),
+            "outlook": self.outlook.state(),
+            "position": self._position.state(),
+            "settings": self._settings,
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.pipeline.restore(saved["pipeline"])
+        self.pipeline.set_total_steps(self._config.run.total_steps, "config")  # they may have changed since
         self.stalled.restore(saved["stalled"])
         self.stalled.paused()
         self.logs.restore(saved["logs"])
         self.commands.restore(saved["commands"])
         self.commands.proposals = {entry: ProposedCommand(*proposal) for entry, *proposal in saved["proposals"]}
         self.view.restore(saved["view"])
+        self.outlook.restore(saved["outlook"])
+        self._position.restore(saved["position"])
+        self._settings = saved["settings"]
+        self._learn_length()
 
     # ---- what it shows --------------------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ class ScannedFile:
         axis: What its steps count.
         metrics: Metric to number of samples.
         problem: Why it is no log, or "".
+        total_steps: Length of the run that it states, counted on its axis; 0 where it states none.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class ScannedFile:
     axis: Axis = "record"
     metrics: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+    total_steps: int = 0
 
     @property
     def loss(self) -> str | None:
@@ -101,4 +103,4 @@ def scan(path: Path) -> ScannedFile:
     metrics = {name: len(column.values) for name, column in reading.columns().items() if role(name) != "epoch"}
     if not metrics:
         return ScannedFile(path, problem="a database of another kind" if reading.problem else _NO_LOG)
-    return ScannedFile(path, reading.format, reading.rows, reading.axis, metrics)
+    return ScannedFile(path, reading.format, reading.rows, reading.axis, metrics, total_steps=reading.total_steps)

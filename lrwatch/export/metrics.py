@@ -99,6 +99,13 @@ RUN_METRICS: tuple[Metric, ...] = (
         read=lambda run: run.step,
     ),
     Metric(
+        "lrwatch_run_progress_ratio",
+        "gauge",
+        ("run",),
+        "Newest step of the run over the length of the run, where that is known.",
+        read=lambda run: None if run.step is None or not run.total_steps else run.step / run.total_steps,
+    ),
+    Metric(
         "lrwatch_run_metric_value",
         "gauge",
         ("run", "metric"),

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import role, step_rank
 from lrwatch.core.sample import Axis, Batch, Column, Floats, Ints
+from lrwatch.formats.totals import Totals, column_states_length
 
 # The largest whole number that a float64, and so JSON, holds exactly. A greater or negative number is no step.
 _LARGEST_STEP = 2.0**53
@@ -71,15 +72,17 @@ class StepAxis(Checkpointed):
         last: The last step or epoch of the log.
         records: Number of records with samples so far.
         fractional: There were epochs with a fraction, so epochs cannot be the axis.
+        totals: What the log states about its length.
         has_step: Which rows of the last batch have a step of their own, shape (rows,); no state.
     """
 
-    SAVED: ClassVar[tuple[str, ...]] = ("axis", "last", "records", "fractional")
+    SAVED: ClassVar[tuple[str, ...]] = ("axis", "last", "records", "fractional", "totals")
 
     axis: Axis = "record"
     last: int = 0
     records: int = 0
     fractional: bool = False
+    totals: Totals = field(default_factory=Totals)
     has_step: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def batch(self, count: int, found: Columns, *, lines: int = 0, errors: Mapping[str, int] | None = None) -> Batch:
@@ -112,6 +115,9 @@ class StepAxis(Checkpointed):
             _first_usable(count, [columns[name] for name in epoch_names], whole=False),
             has_samples,
         )
+        for name, column in metrics.items():
+            if len(column.rows) and column_states_length(name):
+                self.totals.state_column(steps[column.rows].tolist(), column.values.tolist())
         if not has_samples.all():
             steps, self.has_step = steps[has_samples], self.has_step[has_samples]
             new_row = np.cumsum(has_samples) - 1
@@ -120,7 +126,9 @@ class StepAxis(Checkpointed):
                 for name, column in metrics.items()
                 if len((part := _in_rows(column, has_samples)).rows)
             }
-        return Batch(steps, metrics, self.axis, lines, {} if errors is None else errors)
+        self.totals.place(steps)
+        total = self.totals.length(self.axis)
+        return Batch(steps, metrics, self.axis, lines, {} if errors is None else errors, total_steps=total)
 
     def _place(self, steps: Floats, epochs: Floats, has_samples: Bools) -> Ints:
         """Return the place of each record. NaN in `steps` or `epochs` (shape (n,) each) means that it has none."""

@@ -45,6 +45,7 @@ class Reading:
         errors: Reason to number of lines.
         smoothing: Smoothing of the metrics that are known not to be raw.
         left_out: Number of metrics beyond MAX_COLUMNS.
+        total_steps: Length of the run that the log states; see `Batch.total_steps`.
         problem: What is wrong with the file as a whole, or "".
     """
 
@@ -55,6 +56,7 @@ class Reading:
     errors: Counter[str] = field(default_factory=Counter)
     smoothing: dict[str, Smoothing] = field(default_factory=dict)
     left_out: int = 0
+    total_steps: int = 0
     problem: str = ""
 
     @property
@@ -115,6 +117,7 @@ def read(
         size += used
         reading.axis = batch.axis if batch.rows else reading.axis
         reading.lines += batch.lines
+        reading.total_steps = batch.total_steps
         reading.errors.update(batch.errors)
         reading.smoothing.update(batch.smoothing)
         if batch.rows:

@@ -271,21 +271,23 @@ def test_journal_status_and_explain_agree(state: Path, log: Path) -> None:
     journal = [
         json.loads(line) for line in lrwatch("journal", "--state", state, "--format", "json").stdout.splitlines()
     ]
-    assert [event["id"] for event in journal] == [1, 2]
+    assert [event["id"] for event in journal] == [1, 2, 3]
+    settings = journal.pop(0)
+    assert (settings["event"], settings["policy"]["mode"], settings["length"]) == ("settings", "suggest", [0, ""])
     replayed = [json.loads(line) for line in lrwatch("replay", log, "--format", "json").stdout.splitlines()]
-    extra = {"time", "id", "hash", "mode", "state"}
+    extra = {"time", "id", "hash", "mode", "state", "heard"}
     assert [{k: v for k, v in event.items() if k not in extra} for event in journal] == replayed
     lines = lrwatch("journal", "train", "--state", state).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["1", "2"]
+    assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     ended = lrwatch("status", "--state", state)
     assert ended.stdout.splitlines()[1].split()[:3] == ["train", "700", "loss"]
     assert ended.stderr.startswith("no daemon is running on this state")
     (status,) = map(json.loads, lrwatch("status", "train", "--state", state, "--format", "json").stdout.splitlines())
     assert (status["name"], status["step"], status["findings"]) == ("train", 700, {"plateau": 1})
-    explained = json.loads(lrwatch("explain", "train", "2", "--state", state, "--format", "json").stdout)
+    explained = json.loads(lrwatch("explain", "train", "3", "--state", state, "--format", "json").stdout)
     assert explained["verdict"] == "Computed again: the same numbers."
     assert explained["again"]["evidence"] == explained["evidence"]
-    table = lrwatch("explain", "train", "2", "--state", state).stdout
+    table = lrwatch("explain", "train", "3", "--state", state).stdout
     for number in explained["evidence"]:
         assert re.search(rf"^{number} +(\S+) +\1$", table, re.MULTILINE), table
 
@@ -297,13 +299,13 @@ def test_a_journal_that_somebody_changed_is_shown_and_ends_with_4(state: Path, t
     copy = tmp_path / "state"
     shutil.copytree(state, copy)
     database = sqlite3.connect(copy / "lrwatch.sqlite")
-    database.execute("UPDATE journal SET event = replace(event, 'plateau', 'flatline') WHERE id = 2")
+    database.execute("UPDATE journal SET event = replace(event, 'plateau', 'flatline') WHERE id = 3")
     database.commit()
     database.close()
     ended = lrwatch("journal", "--state", copy, "--format", "json")
     assert ended.returncode == 4
-    assert len(ended.stdout.splitlines()) == 2
-    assert "entry 2 that does not fit" in ended.stderr
+    assert len(ended.stdout.splitlines()) == 3
+    assert "entry 3 that does not fit" in ended.stderr
 
 
 def test_report_writes_a_page_of_a_file_and_of_a_run(state: Path, log: Path, tmp_path: Path) -> None:

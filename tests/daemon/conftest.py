@@ -130,8 +130,9 @@ class Rig:
         eventually(settled, what="an answer to the command")
 
     def events(self, event: str = "", **wanted: object) -> list[dict[str, Any]]:
-        """What the journal holds, of one kind or of all."""
-        found = [entry.event for entry in self.store.journal() if event in ("", entry.event["event"])]
+        """What the journal holds, of one kind or of all but the settings."""
+        events = [entry.event for entry in self.store.journal()]
+        found = [e for e in events if e["event"] == event or (not event and e["event"] != "settings")]
         return [e for e in found if all(e.get(key) == value for key, value in wanted.items())]
 
     def ask(self, verb: str, argument: str = "", actor: str = "anna") -> dict[str, Any]:

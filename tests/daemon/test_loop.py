@@ -24,7 +24,7 @@ from lrwatch.daemon.wake import MAX_HINTS_A_SECOND, REST_SECONDS, Waker
 from lrwatch.errors import ConfigError
 from lrwatch.offline.recompute import explain
 from lrwatch.offline.report_data import of_file, of_run
-from lrwatch.store import Store
+from lrwatch.store import Entry, Store
 
 Start = Callable[..., Daemon]
 
@@ -62,6 +62,11 @@ def write(path: Path, steps: int = 5) -> Path:
 # ---- names --------------------------------------------------------------------------------------------------------
 
 
+def decisions(store: Store) -> list[Entry]:
+    """Return the journal without the settings."""
+    return [entry for entry in store.journal() if entry.event["event"] != "settings"]
+
+
 def test_a_run_keeps_its_name_when_another_of_the_same_name_comes(tmp_path: Path, start: Start) -> None:
     write(tmp_path / "a" / "train.jsonl")
     daemon = start(f"{tmp_path}/*/train.jsonl")
@@ -89,7 +94,7 @@ def test_logs_of_the_same_name_in_two_projects_are_two_runs_also_one_daemon_afte
     assert store.runs() == ["logs/train", "train"]
     (run,) = daemon.runs.values()
     assert (run.name, run.pipeline.step) == ("logs/train", 3)
-    assert list(store.journal()) == [], "a resume was found that was none"
+    assert decisions(store) == [], "a resume was found that was none"
 
 
 def test_directories_of_the_same_name_are_told_apart_by_what_is_above_them(tmp_path: Path, start: Start) -> None:
@@ -120,7 +125,7 @@ def test_a_name_of_any_bytes_is_watched_and_shown(tmp_path: Path, start: Start, 
     (name,) = daemon.runs
     assert name == "run\\xff\x1b[31m"
     assert store.runs() == [name]
-    assert [entry.run for entry in store.journal()] == [name, name]
+    assert [entry.run for entry in decisions(store)] == [name, name]
     daemon.close()
     assert not start(directory).turn()
 
@@ -211,7 +216,7 @@ def test_polling_and_hints_find_the_same(
             file.write(training.lines(30))
         wanted = 2 * training.done
         eventually(partial(sink.has, wanted), what=f"{wanted} samples")
-    assert [entry.event["event"] for entry in store.journal()] == ["command", "finding"]
+    assert [entry.event["event"] for entry in decisions(store)] == ["command", "finding"]
     daemon.close()
 
 
@@ -334,7 +339,7 @@ def test_what_led_to_nothing_is_saved_when_there_is_time_and_what_led_to_an_even
         assert daemon.turn()
         state = store.load_log("train", str(log))
         assert state is not None
-        saved.append((state["tail"]["bookmark"]["offset"] == log.stat().st_size, len(list(store.journal()))))
+        saved.append((state["tail"]["bookmark"]["offset"] == log.stat().st_size, len(decisions(store))))
     assert saved[0] == (True, 0), "whose the metrics are is settled at once"
     assert (False, 0) in saved
     for (_, before), (is_saved, after) in itertools.pairwise(saved):
@@ -366,7 +371,7 @@ def test_a_decision_is_computed_again_from_the_logs(tmp_path: Path, start: Start
     daemon = start(log)
     daemon.read_all()
     config = load()
-    command, finding = store.journal()
+    command, finding = decisions(store)
     for entry in (command, finding):
         again, verdict = explain(store, "train", entry, config)
         assert verdict == "Computed again: the same numbers."
@@ -374,7 +379,7 @@ def test_a_decision_is_computed_again_from_the_logs(tmp_path: Path, start: Start
     write(log, 100)
     again, verdict = explain(store, "train", finding, config)
     assert again is None
-    assert "does not come out of the logs alone" in verdict
+    assert "does not come out of the logs and the journal" in verdict
     log.unlink()
     assert explain(store, "train", finding, config)[1] == f"It cannot be computed again: {log} is gone."
     other = store.append("train", {"event": "hello", "step": 1}, 0.0)
@@ -389,4 +394,6 @@ def test_a_report_of_a_run_and_one_of_its_file_show_the_same_curves(tmp_path: Pa
     assert [curve.name for curve in by_run.curves] == [curve.name for curve in by_file.curves] == ["loss", "lr"]
     assert by_run.metric == by_file.metric == "loss"
     assert [len(curve.values) for curve in by_run.curves] == [600, 600]
-    assert [event["event"] for event in by_run.events] == [event["event"] for event in by_file.events]
+    assert [event["event"] for event in by_run.events if event["event"] != "settings"] == [
+        event["event"] for event in by_file.events
+    ]

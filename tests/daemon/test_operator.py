@@ -255,3 +255,27 @@ def test_a_loss_that_is_no_number_brings_the_trainer_back_to_its_checkpoint_at_a
     if mode == "auto":
         rig.until("acknowledged", scale=1.0)
         assert rig.training.scale == 1.0
+
+
+def test_extend_says_the_length_of_the_run_in_place_of_what_log_and_settings_say(make_rig: Make) -> None:
+    rig = make_rig(run__total_steps=500)
+    rig.train(5)
+    rig.look()
+    assert rig.run.pipeline.length == (500, "config")
+    assert rig.ask("extend", "900") == {"done": True, "text": "the run has 900 steps, 5 of them are done"}
+    (operator,) = rig.events("operator")
+    assert (operator["actor"], operator["verb"], operator["argument"]) == ("anna", "extend", "900")
+    rig.restart()
+    rig.look()
+    status = rig.run.status(0.0)
+    assert (status.step, status.total_steps, status.length_source) == (5, 900, "operator")
+
+
+@pytest.mark.parametrize("steps", ["5", "1", "0"])
+def test_extend_to_a_step_that_the_run_has_reached_is_refused(rig: Any, steps: str) -> None:
+    answer = rig.ask("extend", steps)
+    assert answer == {
+        "done": False,
+        "text": f"expected a length beyond step 5, which the run has reached; found {steps}",
+    }
+    assert rig.run.pipeline.length.total_steps == 0

@@ -394,3 +394,44 @@ def test_a_run_whose_log_is_rewritten_sees_no_resume(make_rig: Callable[..., Any
     assert running.events("phase") == []
     assert running.run.pipeline.step == 210
     assert running.run.logs.ingest["samples"] == samples * 210 // 200 + 200
+
+
+def test_the_length_comes_from_the_log_until_the_log_contradicts_itself(tmp_path: Path) -> None:
+    log, store = tmp_path / "train.log", Store(tmp_path / "state")
+    run = WatchedRun("train", [log], None, Config(), store, lambda _: None)
+    with log.open("a") as file:
+        for step, total in ((10, 100), (20, 100), (30, 200)):
+            file.write(f"step {step}/{total} loss {5 / step:.4f}\n" * 2)
+            file.flush()
+            run.turn(0.0)
+            assert run.pipeline.length == ((100, "log") if total == 100 else (0, ""))
+            run.save(0.0)
+    run.close()
+
+
+def test_settings_of_the_length_that_changed_since_hold_after_a_restart(tmp_path: Path) -> None:
+    log, store = tmp_path / "train.log", Store(tmp_path / "state")
+    log.write_text("".join(f"step {step}/100 loss {5 / step:.4f}\n" for step in range(1, 9)))
+    for total, length in ((300, (300, "config")), (400, (400, "config")), (0, (100, "log"))):
+        config = load(flags={"run.total_steps": total})
+        run = WatchedRun("train", [log], None, config, store, lambda _: None)
+        run.turn(0.0)
+        assert run.pipeline.length == length, total
+        with log.open("a") as file:
+            file.write("step 9/100 loss 0.5\n")
+        run.turn(0.0)
+        assert run.pipeline.length == length, total
+        run.save(0.0)
+        run.close()
+
+
+def test_a_length_in_steps_says_nothing_about_a_log_that_counts_epochs(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("".join(f"Epoch {epoch} train loss: {5 / epoch:.4f}\n" for epoch in range(1, 9)))
+    run = WatchedRun("train", [log], None, load(flags={"run.total_steps": 9000}), Store(None), lambda _: None)
+    run.turn(0.0, final=True)
+    assert (run.status(0.0).step, run.status(0.0).total_steps) == (8, 0)
+    run.pipeline.set_total_steps(10, "operator")
+    run.view.invalidate()
+    assert (run.status(0.0).total_steps, run.status(0.0).length_source) == (10, "operator")
+    run.close()

@@ -29,7 +29,9 @@ def places(records: list[Record], cuts: list[int], *, restart: bool = False) -> 
                 columns.add("step", [row], [step])
         found += axis.batch(end - start, columns).steps.tolist()
         if restart:
-            axis = EpochAxis(**json.loads(json.dumps(axis.state())))
+            state = json.loads(json.dumps(axis.state()))
+            axis = EpochAxis()
+            axis.restore(state)
     return found
 
 

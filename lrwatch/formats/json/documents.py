@@ -133,7 +133,11 @@ def _trainer_state(document: Mapping[str, Any]) -> Batch:
     batch = _table("", document["log_history"])
     # The loss is the mean over the steps since the last record.
     averaged = "loss" in batch.columns and document.get("logging_steps") != 1
-    return replace(batch, smoothing={"loss": "window"}) if averaged else batch
+    stated = document.get("max_steps")
+    total = batch.total_steps
+    if batch.axis == "step" and isinstance(stated, int) and batch.rows and batch.steps.max() <= stated < _LARGEST_STEP:
+        total = stated
+    return replace(batch, smoothing={"loss": "window"} if averaged else {}, total_steps=total)
 
 
 def _is_catboost(document: Mapping[str, Any]) -> bool:
@@ -267,7 +271,13 @@ def _merged(parts: Sequence[Batch]) -> Batch:
         errors.update(part.errors)
         start += part.rows
     columns = found.finish()
+    stated = {part.total_steps for part in parts if part.total_steps}
     smoothing = {name: kind for part in parts for name, kind in part.smoothing.items()}
     return Batch(
-        steps[order], {name: columns[name] for name in sorted(columns)}, parts[0].axis, 0, dict(errors), smoothing
+        steps[order],
+        {name: columns[name] for name in sorted(columns)},
+        parts[0].axis,
+        errors=dict(errors),
+        smoothing=smoothing,
+        total_steps=stated.pop() if same and len(stated) == 1 else 0,
     )

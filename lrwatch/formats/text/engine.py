@@ -8,6 +8,7 @@ order. Both ways give the same samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from lrwatch.formats.text.presets import search
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.records import CounterReading, RecordAssembler
 from lrwatch.formats.text.repeats import Repeats
+from lrwatch.formats.totals import Totals
 
 # Masks that are remembered. A log has some tens of them for each kind of line, noise any number.
 _REMEMBERED = 8192
@@ -47,7 +49,7 @@ class Text(Checkpointed):
     def __init__(self) -> None:
         self._lines = Lines(marks=True)
         self._axis = StepAxis()
-        self._records = RecordAssembler()
+        self._records = RecordAssembler(self._axis.totals)
         self._repeats = Repeats()
         self._smoothing: dict[str, Smoothing] = {}
         self._masks: dict[bytes, Recipe | None] = {}
@@ -70,7 +72,8 @@ class Text(Checkpointed):
         batch = self._axis.batch(count, found, lines=block.lines + block.dropped, errors=block.errors)
         batch = self._repeats.drop(batch, self._axis.has_step)
         smoothing = {name: self._smoothing[name] for name in batch.columns if name in self._smoothing}
-        return (Batch(batch.steps, batch.columns, batch.axis, batch.lines, batch.errors, smoothing), block.consumed)
+        total = self._records.length(batch.axis)
+        return replace(batch, smoothing=smoothing, total_steps=total), block.consumed
 
     def _read(self, text: bytes, found: Columns) -> int:
         """Put the records in `text` into `found`, and return the number of their rows."""
@@ -100,6 +103,8 @@ class Text(Checkpointed):
             group = _LineGroup(mask, text, np.array(lines[mask], np.int64), digits, starts)
             for slot in recipe.slots:
                 group.put(slot, found)
+            if recipe.states_length:
+                group.state_length(recipe, self._axis.totals)
             if recipe.step is not None:
                 found.add("step", group.rows, group.values(recipe.step))
             if recipe.epoch is not None:
@@ -170,6 +175,15 @@ class _LineGroup:
             named.setdefault(slot.name_in(line), []).append(at)
         for name, places in named.items():
             found.add(name, self.rows[places], values[places])
+
+    def state_length(self, recipe: Recipe, totals: Totals) -> None:
+        """Take what the lines state about the length of the run."""
+        if recipe.run is not None:
+            totals.state_run(set(self.values(recipe.run).tolist()))
+        if recipe.epochs is not None:
+            totals.state_epochs(set(self.values(recipe.epochs).tolist()))
+        if recipe.total is not None and recipe.counts_training:
+            totals.state_counter(set(self.values(recipe.total).tolist()), named=recipe.named)
 
     def readings(self, recipe: Recipe) -> Iterator[CounterReading]:
         """Iterate over the epochs and counters in the lines."""

@@ -94,6 +94,7 @@ class _Search:
         self._place_names: dict[str, str] = {}
         self._index: Slot | None = None
         self._total: Slot | None = None
+        self._epochs: Slot | None = None
         self._named = False
         self._names: list[tuple[int, int]] = []
         self._means: list[tuple[int, str]] = []
@@ -167,7 +168,7 @@ class _Search:
         index, total = Slot(start, end, "index"), Slot(*counter.span(1), "total")
         if kind == "epoch" and name is not None:
             self._names.append((name.start, name.end))
-            self._places["epoch"] = index
+            self._places["epoch"], self._epochs = index, total
             return True
         after_epoch = "epoch" in self._places and _ONLY_MARKS.match(mask[self._places["epoch"].end : start]) is not None
         bracketed = _OPEN.search(mask, max(0, start - 8), start) is not None
@@ -249,7 +250,9 @@ class _Search:
         elif index is None and step is not None and epoch is not None and not is_global(self._place_names["step"]):
             step, index, self._named = None, step, True  # it may restart with each epoch
         line_kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
-        return Recipe(tuple(slots), line_kind, step, epoch, index, total, self._named, rank, smoothing, missing)
+        return Recipe(
+            tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing
+        )  # fmt: skip
 
 
 def _last_of_each(slots: list[Slot]) -> list[Slot]:

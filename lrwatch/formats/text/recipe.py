@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lrwatch.core.names import role
 from lrwatch.core.sample import Smoothing
 from lrwatch.formats.base import number
 
-Kind = Literal["record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box"]
+Kind = Literal["record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "length"]
 """The role of a line:
 
 record     its values are a record.
@@ -22,6 +23,7 @@ item       a name and a value below a heading; nothing elsewhere.
 header     names of the columns of the rows that follow.
 row        values of the columns that the last header named.
 box        a row of a box of names and values, or the rule above or below it.
+length     it states the length of the run, and has no values.
 """
 
 _FACTORS = {b"K": 1e3, b"M": 1e6, b"B": 1e9, b"T": 1e12}
@@ -78,6 +80,7 @@ class Recipe:
         kind: The role of the line, see `Kind`.
         step, epoch: Their slots, if the line has them.
         index, total: A counter that ends at `total`, or (`total` None) one that may restart with each epoch.
+        epochs, run: Numbers of epochs and of steps of the run, if the line states them.
         named: The counter is called a step, so it probably counts the whole run.
         rank: Slot of the number of the process that wrote the line.
         smoothing: Smoothing of the metrics, by name; a metric that is missing here is not known to be smoothed.
@@ -92,11 +95,26 @@ class Recipe:
     epoch: Slot | None = None
     index: Slot | None = None
     total: Slot | None = None
+    epochs: Slot | None = None
+    run: Slot | None = None
     named: bool = False
     rank: Slot | None = None
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
     missing: tuple[Slot | None, Slot | None] | None = None
     cells: tuple[Slot, ...] = ()
+
+    @property
+    def states_length(self) -> bool:
+        """Whether the line may state the length of the run. The counter of a pass over the validation data does not."""
+        return self.run is not None or self.epochs is not None or self.counts_training
+
+    @property
+    def counts_training(self) -> bool:
+        """Whether the line has a counter with an end, and a metric that is not of the validation."""
+        return self.total is not None and any(
+            slot.name is None or not (slot.name.startswith("val.") or role(slot.name) == "val_loss")
+            for slot in self.slots
+        )
 
     @property
     def stands_alone(self) -> bool:

@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import role
+from lrwatch.core.sample import Axis
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.text.counters import Counters
 from lrwatch.formats.text.general import RUNNING
 from lrwatch.formats.text.recipe import Recipe, Slot
+from lrwatch.formats.totals import Totals
 
 # Name of a loss that the log leaves out from its first line on.
 _UNNAMED_LOSS = "lm loss"
@@ -19,21 +21,31 @@ _UNNAMED_LOSS = "lm loss"
 # Names of the parts of the loss in early versions of YOLOv5.
 _YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
 
+# Relative difference of the epochs that a step is worth, in two records, from the last batch of an epoch; and the rounding of
+# an epoch that is written with two digits.
+_EPOCH_SLACK = 0.02
+_EPOCH_DIGITS = 0.005
+
 Values = dict[str, float]
 CounterReading = tuple[int, float, float, float, bool]
 """A line's epoch and counter: row, epoch, index, total (NaN if there is none), and whether it is called a step."""
 
 
 class RecordAssembler(Checkpointed):
-    """Reader of lines in order, which puts those of one record together."""
+    """Reader of lines in order, which puts those of one record together.
+
+    Args:
+        totals: Takes what the lines state about the length of the run; its owner saves it.
+    """
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "_counters", "_kind", "_key", "_header", "_section", "_below_heading", "_complete", "_bar", "_rank", "_loss",
-        "_echoes",
+        "_echoes", "_bar_log",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, totals: Totals) -> None:
         self._counters = Counters()
+        self._totals = totals
         self._waiting: Values | None = None  # values of a record that may not be complete, of this kind and key:
         self._kind = ""
         self._key: list[Any] = []
@@ -42,6 +54,7 @@ class RecordAssembler(Checkpointed):
         self._below_heading = False
         self._complete: list[str] = []  # metrics of the present epoch from a complete bar
         self._bar: list[int] | None = None  # index and total of the longest progress bar
+        self._bar_log: list[float] = []  # index, total and epoch of the last record that a progress bar placed
         self._rank: int | None = None  # the first of several processes
         self._loss = _UNNAMED_LOSS
         self._losses_of_rank: Values = {}  # the last losses of the first process
@@ -63,6 +76,14 @@ class RecordAssembler(Checkpointed):
     def in_epochs(self) -> bool:
         """Whether the log has named an epoch."""
         return self._counters.epoch is not None
+
+    def length(self, axis: Axis) -> int:
+        """Return the length of the run that the log states, in units of `axis`; 0 where it does not."""
+        counters = self._counters
+        learned = counters.length if counters.length is not None and counters.since == counters.base else 0
+        return self._totals.length(
+            axis, in_epochs=self.in_epochs, restarts=counters.restarts, base=counters.base, learned=learned
+        )
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON-plain values. Values of metrics are text, because JSON has no NaN."""
@@ -149,6 +170,10 @@ class RecordAssembler(Checkpointed):
         if epoch is not None:
             self._enter_epoch(epoch)
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
+        if recipe.states_length:
+            self._state_length(recipe, line, total)
+        if recipe.kind == "length":
+            return
         if recipe.kind == "item" and not self._below_heading:
             return
         if recipe.kind == "item":
@@ -201,6 +226,12 @@ class RecordAssembler(Checkpointed):
             self._flush()
             self._emit(values)
 
+    def _state_length(self, recipe: Recipe, line: bytes, total: int | None) -> None:
+        self._totals.state_run([_whole(recipe.run, line) or 0])
+        self._totals.state_epochs([_whole(recipe.epochs, line) or 0])
+        if recipe.counts_training:
+            self._totals.state_counter([total or 0], named=recipe.named)
+
     def _enter_epoch(self, epoch: float) -> None:
         if self._counters.epoch != epoch:
             self._complete = []
@@ -222,6 +253,7 @@ class RecordAssembler(Checkpointed):
         self._waiting, self._kind, self._key = None, "", []
         if kind == "log" and self._bar is not None:
             values["step"] = float(self._bar[0])
+            self._count_by_epochs(values.get("epoch"))
         self._emit(values)
 
     def _emit(self, values: Values) -> None:
@@ -240,6 +272,18 @@ class RecordAssembler(Checkpointed):
         self._bar = [index, total]
         if self._kind == "log":  # the bar is drawn again behind the record that interrupted it
             self._flush()
+
+    def _count_by_epochs(self, epoch: float | None) -> None:
+        """Take the end of a bar as that of the run if two records show that it and their epochs grow in proportion."""
+        index, total = self._bar or (0, 0)
+        if not epoch or not index:
+            return
+        if self._bar_log and self._bar_log[1] == total and index > self._bar_log[0] and epoch > self._bar_log[2]:
+            before = self._bar_log[2] / self._bar_log[0]
+            slack = _EPOCH_DIGITS / epoch + _EPOCH_DIGITS / self._bar_log[2]
+            if abs(epoch / index / before - 1) <= _EPOCH_SLACK + slack:
+                self._totals.state_run([total])
+        self._bar_log = [index, total, epoch]
 
     def _epoch_bar(self, values: Values, index: int | None, total: int | None) -> None:
         if index is not None and index != total:

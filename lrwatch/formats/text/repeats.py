@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,7 +56,7 @@ class Repeats(Checkpointed):
             columns[name] = column
         if not changed:
             return batch
-        return Batch(batch.steps, columns, batch.axis, batch.lines, batch.errors, batch.smoothing)
+        return replace(batch, columns=columns)
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON-plain values. The last values are text, because JSON has no NaN."""

@@ -15,11 +15,11 @@ import re
 from collections.abc import Callable
 
 from lrwatch.formats.text import general
-from lrwatch.formats.text.presets import bars, blocks, boosting, boxes, speech, tables, vision
+from lrwatch.formats.text.presets import bars, blocks, boosting, boxes, lengths, speech, tables, vision
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
-    vision.yolo, bars.keras, bars.tqdm, boxes.box, blocks.open_block, blocks.line_of_block, boosting.catboost,
+    lengths.length, vision.yolo, bars.keras, bars.tqdm, boxes.box, blocks.open_block, blocks.line_of_block, boosting.catboost,
     vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet,
     speech.marian, tables.header, tables.row,
 )  # fmt: skip

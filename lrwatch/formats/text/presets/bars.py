@@ -17,7 +17,9 @@ _KERAS_ITEM = re.compile(rb" - ([A-Za-z_][\w/. ()@-]{0,80}?): (" + naming.NUMBER
 _TQDM = re.compile(
     rb"(?:(?<!\d)(\d+)%\|[^|]*\|\s*(\d+)/(\d+)|(?:^|: )\s*(\d+)it) \[[^\[\]<]*(?:<[^,\[\]]*)?(?:, *\??[^,\[\]]*/[^,\[\]]*)?"
 )
-_EPOCH = re.compile(rb"\bepoch\s*[:\[=#]?\s*(\d+)", re.IGNORECASE)
+_EPOCH = re.compile(rb"\bepoch\s*[:\[=#]?\s*(\d+)(?:\s*/\s*(\d+))?", re.IGNORECASE)
+# `Steps:  45%|`: a bar that is called after steps counts those of the run (diffusers).
+_OF_STEPS = re.compile(rb"(?:^|[\s\]])(?:global steps?|steps?|iterations?|train steps?):\s*$", re.IGNORECASE)
 
 
 def keras(mask: bytes, start: int) -> Recipe | None:
@@ -52,6 +54,7 @@ def tqdm(mask: bytes, start: int) -> Recipe | None:
         return None
     counter = match.span(2) if match[2] is not None else match.span(4)
     epoch = _EPOCH.search(mask, start, match.start())
+    of_steps = epoch is None and _OF_STEPS.search(mask, start, match.start()) is not None
     inner = general.search(mask, match.end())
     if inner is None and (b"=" in mask[match.end() :] or b": " in mask[match.end() :]):
         inner = general.search_any(mask, match.end())
@@ -64,5 +67,7 @@ def tqdm(mask: bytes, start: int) -> Recipe | None:
         epoch=Slot(*epoch.span(1), "epoch") if epoch is not None else inner.epoch if inner is not None else None,
         index=Slot(*counter, "index"),
         total=Slot(*match.span(3), "total") if match[3] is not None else None,
+        epochs=Slot(*epoch.span(2), "epochs") if epoch is not None and epoch[2] is not None else None,
+        run=Slot(*match.span(3), "run") if match[3] is not None and of_steps else None,
         smoothing=inner.smoothing if inner is not None else {},
     )

@@ -8,7 +8,7 @@ from lrwatch.formats.text import naming
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 # `... [olmo.train:816, rank=0] [step=2/739328]`, `[step=2/1000,epoch=1,eta=1:02]`, `[trace][batch=10/1875]:`
-_HEADING = re.compile(rb"\[(?:step|batch)=(\d+)(?:/\d+)?(?:,epoch=(\d+)[^\]]*)?[^\]]*\]:?\s*$")
+_HEADING = re.compile(rb"\[(step|batch)=(\d+)(?:/(\d+))?(?:,epoch=(\d+)[^\]]*)?[^\]]*\]:?\s*$")
 _ITEM = re.compile(
     rb"^(?:\s{2,}|\t\s*)([A-Za-z_][\w/. @()*-]{0,120}?)(?:=|: )\s*(" + naming.NUMBER + rb")\s*$", re.IGNORECASE
 )
@@ -18,8 +18,10 @@ def open_block(mask: bytes, start: int) -> Recipe | None:
     """Read the heading of a block: a step and nothing else."""
     if (match := _HEADING.search(mask, start)) is None:
         return None
-    epoch = Slot(*match.span(2), "epoch") if match[2] is not None else None
-    return Recipe(kind="heading", step=Slot(*match.span(1), "step"), epoch=epoch)
+    epoch = Slot(*match.span(4), "epoch") if match[4] is not None else None
+    # The batches of Composer may be those of an epoch.
+    run = Slot(*match.span(3), "run") if match[3] is not None and match[1] == b"step" else None
+    return Recipe(kind="heading", step=Slot(*match.span(2), "step"), epoch=epoch, run=run)
 
 
 def line_of_block(mask: bytes, start: int) -> Recipe | None:

@@ -1,0 +1,118 @@
+"""A metric's values over the whole run, in blocks: what a forecast needs, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lrwatch.core.checkpoint import Checkpointed
+from lrwatch.core.sample import Floats, Ints
+
+# Blocks that are kept; with more, two become one. A twentieth of a run has then at least six of them.
+MAX_BLOCKS = 256
+
+
+class Curve(Checkpointed):
+    """Sums of the finite values of one metric, by blocks of equally many steps.
+
+    Attributes:
+        width: Steps of a block; it doubles when there are too many.
+        last: The newest step; -1 before the first value.
+        nonfinite: The newest step whose value was not finite; -1 before there is one.
+
+    >>> curve = Curve()
+    >>> curve.add(np.arange(1000), np.full(1000, 2.5))
+    >>> curve.last, curve.width, curve.mean(900, 1000)
+    (999, 4, 2.5)
+    """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("width", "last", "nonfinite")
+
+    def __init__(self) -> None:
+        self.width = 1
+        self.last = -1
+        self.nonfinite = -1
+        # A row for each block, up to the newest: count of values, sums of steps, values and squared values.
+        self._sums: Floats = np.zeros((0, 4))
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as JSON-plain values."""
+        filled = np.flatnonzero(self._sums[:, 0])
+        return {**super().state(), "rows": filled.tolist(), "sums": self._sums[filled].tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        super().restore(state)
+        rows = state["rows"]
+        self._sums = np.zeros((rows[-1] + 1 if rows else 0, 4))
+        if rows:
+            self._sums[rows] = state["sums"]
+
+    def add(self, steps: Ints, values: Floats) -> None:
+        """Add values in log order. Where the steps go back, a resume, the later values replace those from there on.
+
+        Args:
+            steps: Step of each value, shape (n,), none negative.
+            values: The values, shape (n,).
+        """
+        if not len(steps):
+            return
+        falls = np.flatnonzero(np.diff(steps) < 0) + 1
+        for part in np.split(np.arange(len(steps)), falls):
+            self._add_rising(steps[part], values[part])
+
+    def _add_rising(self, steps: Ints, values: Floats) -> None:
+        if steps[0] < self.last:
+            self._forget_from(int(steps[0]))
+        self.last = int(steps[-1])
+        finite = np.isfinite(values)
+        if not finite.all():
+            self.nonfinite = max(self.nonfinite, int(steps[~finite][-1]))
+            steps, values = steps[finite], values[finite]
+        while self.last // self.width >= MAX_BLOCKS:
+            self._halve()
+        blocks = steps // self.width
+        missing = self.last // self.width + 1 - len(self._sums)
+        if missing > 0:
+            self._sums = np.concatenate([self._sums, np.zeros((missing, 4))])
+        for i, weights in enumerate((None, steps, values, values * values)):
+            self._sums[:, i] += np.bincount(blocks, weights, len(self._sums))
+
+    def _halve(self) -> None:
+        if len(self._sums) % 2:
+            self._sums = np.concatenate([self._sums, np.zeros((1, 4))])
+        self._sums = self._sums[::2] + self._sums[1::2]
+        self.width *= 2
+
+    def _forget_from(self, step: int) -> None:
+        self._sums = self._sums[: step // self.width]
+
+    # ---- what it holds ----------------------------------------------------------------------------------------------
+
+    def window(self, first: float, end: float) -> Floats:
+        """Return the sums of the blocks whose mean step lies from `first` to before `end`, shape (n, 4)."""
+        sums = self._sums[self._sums[:, 0] > 0]
+        at = sums[:, 1] / sums[:, 0]
+        chosen: Floats = sums[(at >= first) & (at < end)]
+        return chosen
+
+    def count(self, first: float, end: float) -> int:
+        """Return the number of finite values in a window."""
+        return int(self.window(first, end)[:, 0].sum())
+
+    def mean(self, first: float, end: float) -> float:
+        """Return the mean of the values in a window; NaN where there are none."""
+        count, _, total, _ = self.window(first, end).sum(axis=0)
+        return float(total / count) if count else float("nan")
+
+    def smallest_mean(self) -> float:
+        """Return the smallest mean of a block; infinity without values."""
+        sums = self._sums[self._sums[:, 0] > 0]
+        return float((sums[:, 2] / sums[:, 0]).min(initial=np.inf))
+
+    def deviation(self, first: float, end: float) -> float:
+        """Return the standard deviation of the values in a window; NaN where there are none."""
+        count, _, total, squares = self.window(first, end).sum(axis=0)
+        return float(np.sqrt(max(squares / count - (total / count) ** 2, 0.0))) if count else float("nan")

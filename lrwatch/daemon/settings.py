@@ -1,0 +1,36 @@
+"""The settings by which a run is judged, as the journal holds them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from lrwatch._version import __version__
+from lrwatch.config import Config
+from lrwatch.core.run_length import RunLength
+
+
+def settings_event(config: Config, length: RunLength) -> dict[str, Any]:
+    """Return the journal's event of the settings, without run and step.
+
+    Args:
+        config: The settings.
+        length: Length of the run.
+    """
+    known = f"{length.total_steps} ({length.source})" if length.total_steps else "unknown"
+    detect, policy = config.detect, config.policy
+    return {
+        "detect": asdict(detect),
+        "policy": asdict(policy),
+        "run_options": asdict(config.run),
+        "watch_metric": config.watch.metric,
+        "format": config.watch.reading,
+        "length": list(length),
+        "versions": {"lrwatch": __version__, "numpy": np.__version__},
+        "message": (
+            f"lrwatch {__version__} in mode {policy.mode}, strategy {policy.strategy}; a plateau is less than {detect.min_improvement:g} "
+            f"better over {detect.horizon} of the run; length {known}"
+        ),
+    }
