@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -11,14 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from lrwatch.core.detectors.plateau import PlateauDetector
+from lrwatch.core.direction import DirectionCheck
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch, Column
 
+# The column of the rates that are given with a metric.
+_RATE = "lr"
+
 
 class Controller:
     """Watches one metric and says by what to multiply the learning rate.
+
+    Without `direction` the metric is taken for a loss. One whose name says that it should rise, or that rises from the first
+    value on, makes a `UserWarning`, and the scale stays as it is.
 
     Args:
         **options: The keys of `[detect]` and `[policy]` (`DetectOptions`, `PolicyOptions`). `mode` is "auto" unless given:
@@ -49,9 +57,11 @@ class Controller:
             PolicyOptions(**{k: v for k, v in options.items() if k in policy}),
         )
         self._metric: str | None = None
+        self._direction = None if "direction" in options else DirectionCheck(self._pipeline.detect)
         # Samples that wait for a batch, and how many of them are guaranteed to produce no event.
         self._steps: list[int] = []
         self._values: list[float] = []
+        self._rates: list[float] = []
         self._waiting_for = ""
         self._silent = 0
         self.findings: list[Finding] = []
@@ -64,7 +74,7 @@ class Controller:
         """The multiplier to use now."""
         return self._pipeline.command.scale
 
-    def update(self, step: int, value: float, metric: str = "loss") -> float:
+    def update(self, step: int, value: float, metric: str = "loss", *, lr: float | None = None) -> float:
         """Take one value.
 
         Commands are decided on the first metric that comes; findings are made on all.
@@ -73,6 +83,8 @@ class Controller:
             step: Its step.
             value: The value, whatever a float can be.
             metric: Its name.
+            lr: The learning rate that the schedule gives at `step`, without the multiplier. Nothing is reduced
+                while a schedule moves it.
 
         Returns:
             The multiplier to use from now on.
@@ -80,12 +92,15 @@ class Controller:
         if self._metric is None:
             self._metric = metric
             self._pipeline.watch(metric)
+            if self._direction is not None:
+                _warn(self._direction.named(metric))
         steps, values = self._steps, self._values
         if metric != self._waiting_for or (steps and step < steps[-1]):
             self._feed()
             self._waiting_for = metric
         steps.append(step)
         values.append(value)
+        self._rates.append(math.nan if lr is None else lr)
         # What is one batch to the run says the same as its samples one by one.
         if len(steps) > self._silent or not math.isfinite(value):
             self._feed()
@@ -96,11 +111,18 @@ class Controller:
         steps, values = self._steps, self._values
         if not steps:
             return
-        batch = Batch(
-            np.array(steps, np.int64), {self._waiting_for: Column(np.arange(len(steps)), np.array(values, np.float64))}
-        )
+        columns = {self._waiting_for: Column(np.arange(len(steps)), np.array(values, np.float64))}
+        rates = np.array(self._rates, np.float64)
+        if self._waiting_for != _RATE and len(known := np.flatnonzero(~np.isnan(rates))):
+            columns[_RATE] = Column(known, rates[known])
+        batch = Batch(np.array(steps, np.int64), columns)
+        if self._direction is not None and self._waiting_for == self._metric:
+            finite = [(step, float(value)) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+            _warn(self._direction.feed(self._metric, [step for step, _ in finite], [value for _, value in finite]))
+        doubtful = self._direction is not None and self._direction.doubtful
         steps.clear()
         values.clear()
+        self._rates.clear()
         for event in self._pipeline.feed(batch):
             if isinstance(event, Finding):
                 self.findings.append(event)
@@ -110,7 +132,7 @@ class Controller:
                 self.range_tests.append(event)
             elif isinstance(event, Command):
                 self.commands.append(event)
-                if self._pipeline.options.mode == "auto":
+                if self._pipeline.options.mode == "auto" and not doubtful:
                     self._pipeline.acknowledged(event.step, event.scale)
         self._silent = self._pipeline.silent(self._waiting_for)
 
@@ -132,16 +154,25 @@ class Controller:
     def state_dict(self) -> dict[str, Any]:
         """JSON-plain state, for a checkpoint. What was found and done so far is not part of it."""
         self._feed()
-        return {"metric": self._metric, "run": self._pipeline.state()}
+        direction = None if self._direction is None else self._direction.state()
+        return {"metric": self._metric, "direction": direction, "run": self._pipeline.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` of a controller with the same options returned."""
         self._pipeline = Pipeline(self._pipeline.detect, self._pipeline.options)
-        self._steps, self._values, self._waiting_for, self._silent = [], [], "", 0
+        self._steps, self._values, self._rates, self._waiting_for, self._silent = [], [], [], "", 0
         self._metric = state["metric"]
         if self._metric is not None:
             self._pipeline.watch(self._metric)
         self._pipeline.restore(state["run"])
+        if self._direction is not None and state["direction"] is not None:
+            self._direction.restore(state["direction"])
+
+
+def _warn(message: str | None) -> None:
+    """Warn whoever called the method that called this."""
+    if message is not None:
+        warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def find_plateaus(

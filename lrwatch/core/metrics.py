@@ -13,8 +13,9 @@ from typing import Any
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.detectors.train_val_pair import TrainValPair
 from lrwatch.core.events import Phase
-from lrwatch.core.names import primary, role
+from lrwatch.core.names import is_of_a_game, primary, role
 from lrwatch.core.options import DetectOptions
+from lrwatch.core.progress import Improved
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import REWIND, Signal, Tick
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
@@ -51,6 +52,7 @@ class Metrics:
         self._best: str | None = None
         self._pair: TrainValPair | None = None
         self._unpaired = 0
+        self._improved: set[str] = set()
 
     @property
     def primary(self) -> str | None:
@@ -78,6 +80,17 @@ class Metrics:
         tracker = self._trackers.get(self.primary or "")
         return tracker.trend if tracker else None
 
+    def improved(self, metric: str) -> bool:
+        """Whether `metric` has once surely improved since the run began, as far as it was heard: see `Progress`."""
+        return metric in self._improved
+
+    def hear(self, metric: str, news: Improved) -> None:
+        """Take in, when its row has come, what `feed` said of the progress of `metric`."""
+        if news.once:
+            self._improved.add(metric)
+        else:
+            self._improved.discard(metric)
+
     def silent(self, metric: str) -> int:
         """Return the number of further finite, in-order samples of `metric` guaranteed to produce no signal."""
         tracker = self._trackers.get(metric)
@@ -87,8 +100,11 @@ class Metrics:
         """Return where every metric stands; `at_no_cost` with the trends last computed, which may be a while ago."""
         trends = {name: tracker.last_trend if at_no_cost else tracker.trend for name, tracker in self._trackers.items()}
         judged = {name for name, tracker in self._trackers.items() if tracker.judged}
+        tells_at = {name: tracker.tells_at for name, tracker in self._trackers.items()}
         return tuple(
-            MetricStatus(name, step, value, _status(trends.get(name)), judged=name in judged)
+            MetricStatus(
+                name, step, value, _status(trends.get(name)), judged=name in judged, tells_at=tells_at.get(name)
+            )
             for name, (step, value) in self._values.items()
         )
 
@@ -103,7 +119,8 @@ class Metrics:
             else:
                 self.unwatched += len(column.rows)
             if name not in self._trackers and self._is_watched(name):
-                judged = batch.smoothing.get(name) != "running" or name == self.wanted
+                not_judged = batch.smoothing.get(name) == "running" or is_of_a_game(name)
+                judged = not not_judged or name == self.wanted
                 self._trackers[name] = Tracker(name, self._detect, judged=judged)
                 self._best = self._best_name()
                 metric = self.primary
@@ -117,10 +134,13 @@ class Metrics:
     def _is_watched(self, name: str) -> bool:
         if name == self.wanted:
             return True
-        if len(self._trackers) >= MAX_WATCHED:
+        games = sum(is_of_a_game(other) for other in self._trackers)
+        if (games if is_of_a_game(name) else len(self._trackers) - games) >= MAX_WATCHED:
             return False
         # Where nothing is called a loss, a measure of error is what there is to watch.
-        return role(name) in ("train_loss", "val_loss") or (not self._trackers and primary([name]) is not None)
+        return role(name) in ("train_loss", "val_loss") or (
+            len(self._trackers) == games and primary([name]) is not None
+        )
 
     def feed(self, batch: Batch, threshold: float | None) -> list[Signal]:
         """Run the detectors over `batch`, which `meet` has seen.
@@ -144,7 +164,9 @@ class Metrics:
             edges = sorted({0, *rewinds, len(steps)}) if rewinds else (0, len(steps))
             for start, end in pairwise(edges):
                 if start in rewinds:
-                    tracker.rewind()
+                    if tracker.rewind(int(steps[start])):
+                        news = Improved(int(steps[start]), once=False)
+                        signals.append(Signal(int(column.rows[start]), REWIND, name, news))
                     message = f"the log goes back to step {steps[start]}: a resume, or another run"
                     phase = Phase(int(steps[start]), "resume", message)
                     signals.append(Signal(int(column.rows[start]), REWIND, name, phase))
@@ -204,6 +226,7 @@ class Metrics:
             "values": {name: [step, repr(value)] for name, (step, value) in self._values.items()},
             "trackers": {name: tracker.state() for name, tracker in self._trackers.items()},
             "pair": None if self._pair is None else self._pair.state(),
+            "improved": sorted(self._improved),
             "unwatched": self.unwatched,
         }
 
@@ -219,6 +242,7 @@ class Metrics:
         if (pair := state["pair"]) is not None:
             self._pair = TrainValPair(pair["train"], pair["val"], self._detect)
             self._pair.restore(pair)
+        self._improved = set(state["improved"])
         self.unwatched = state["unwatched"]
 
 
