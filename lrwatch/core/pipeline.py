@@ -235,10 +235,12 @@ class Pipeline:
             self._reset()
             return [Phase(step, "warmup_end", f"the warmup is over: the learning rate has reached {change.rate:.3g}")]
         if self.policy.log_jumped(change.ratio):  # the acknowledgement came first
+            self._lr.was_ours()
             return []
         self.metrics.restart()
         wanted = self.command.wanted
         if wanted is not None and self.command.explains(change.ratio):
+            self._lr.was_ours()
             return [self._applied(step, wanted, "the learning rate in the log follows", in_log=True)]
         self._reset()
         return [Phase(step, "lr_change", f"the learning rate in the log changes by a factor of {change.ratio:.3g}")]
