@@ -79,6 +79,7 @@ def test_bounds_hold_whatever_the_values_are() -> None:
     rng = np.random.default_rng(0)
     n = 100_000
     values = 2 + np.sin(np.arange(n) / 50) * np.where(rng.random(n) < 0.5, 1, -1)
+    values[:1000] += np.linspace(200, 0, 1000)
     values += 10.0 ** rng.uniform(-5, 3, n) * (rng.random(n) < 0.05)
     values[rng.random(n) < 0.01] = np.nan
     for start in rng.integers(0, n, 30):

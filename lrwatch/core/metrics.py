@@ -15,6 +15,7 @@ from lrwatch.core.detectors.train_val_pair import TrainValPair
 from lrwatch.core.events import Phase
 from lrwatch.core.names import primary, role
 from lrwatch.core.options import DetectOptions
+from lrwatch.core.progress import Improved
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import REWIND, Signal, Tick
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
@@ -51,6 +52,7 @@ class Metrics:
         self._best: str | None = None
         self._pair: TrainValPair | None = None
         self._unpaired = 0
+        self._improved: set[str] = set()
 
     @property
     def primary(self) -> str | None:
@@ -77,6 +79,17 @@ class Metrics:
         """The newest trend of the primary metric."""
         tracker = self._trackers.get(self.primary or "")
         return tracker.trend if tracker else None
+
+    def improved(self, metric: str) -> bool:
+        """Whether `metric` has once surely improved since the run began, as far as it was heard: see `Progress`."""
+        return metric in self._improved
+
+    def hear(self, metric: str, news: Improved) -> None:
+        """Take in, when its row has come, what `feed` said of the progress of `metric`."""
+        if news.once:
+            self._improved.add(metric)
+        else:
+            self._improved.discard(metric)
 
     def silent(self, metric: str) -> int:
         """Return the number of further finite, in-order samples of `metric` guaranteed to produce no signal."""
@@ -144,7 +157,9 @@ class Metrics:
             edges = sorted({0, *rewinds, len(steps)}) if rewinds else (0, len(steps))
             for start, end in pairwise(edges):
                 if start in rewinds:
-                    tracker.rewind()
+                    if tracker.rewind(int(steps[start])):
+                        news = Improved(int(steps[start]), once=False)
+                        signals.append(Signal(int(column.rows[start]), REWIND, name, news))
                     message = f"the log goes back to step {steps[start]}: a resume, or another run"
                     phase = Phase(int(steps[start]), "resume", message)
                     signals.append(Signal(int(column.rows[start]), REWIND, name, phase))
@@ -204,6 +219,7 @@ class Metrics:
             "values": {name: [step, repr(value)] for name, (step, value) in self._values.items()},
             "trackers": {name: tracker.state() for name, tracker in self._trackers.items()},
             "pair": None if self._pair is None else self._pair.state(),
+            "improved": sorted(self._improved),
             "unwatched": self.unwatched,
         }
 
@@ -219,6 +235,7 @@ class Metrics:
         if (pair := state["pair"]) is not None:
             self._pair = TrainValPair(pair["train"], pair["val"], self._detect)
             self._pair.restore(pair)
+        self._improved = set(state["improved"])
         self.unwatched = state["unwatched"]
 
 

@@ -23,6 +23,7 @@ from lrwatch.core.metrics import Metrics, PrimaryFrom
 from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.core.pending_samples import PendingSamples
 from lrwatch.core.policy import Policy
+from lrwatch.core.progress import Improved
 from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import SCHEDULE, Signal, Tick
@@ -176,6 +177,9 @@ class Pipeline:
             case Move() as move:
                 self._lr.note(move)
                 return []
+            case Improved() as news:
+                self.metrics.hear(signal.metric, news)
+                return []
             case Finding() as finding:
                 if (judged := self._under_schedule(finding)) is None:
                     return []
@@ -205,18 +209,24 @@ class Pipeline:
             self.policy.metric_changed()
         others = [look for other, look in self._looks.items() if other != metric]
         effect = self.policy.measure(trend)
-        command = self.policy.look(trend, others, schedule_moves=self._lr.moves(trend.step, trend.horizon))
+        # Flat before the metric has once improved is no plateau: as under a schedule, it is no reason to act.
+        rests = self.metrics.improved(metric) and not self._lr.moves(trend.step, trend.horizon)
+        command = self.policy.look(trend, others, schedule_moves=not rests)
         return [event for event in (effect, command) if event is not None]
 
     def _under_schedule(self, finding: Finding) -> Finding | None:
-        """Return a finding as it counts while the trainer's own schedule moves the learning rate, or None if it does not."""
+        """Return a finding as it counts under the trainer's own schedule and before any progress, or None if it does not."""
         if finding.kind == "too_slow":  # a straight line has other reasons then
             return None if self._lr.moves(finding.step, float(finding.evidence["steps"] or 0)) else finding
-        if finding.kind != "plateau" or not self._lr.moves(finding.step, float(finding.evidence["horizon_steps"] or 0)):
+        if finding.kind != "plateau":
             return finding
-        message = (
-            f"{finding.message}; the learning rate is moved by its own schedule, so this is advice and no reason to act"
-        )
+        if self._lr.moves(finding.step, float(finding.evidence["horizon_steps"] or 0)):
+            why = "the learning rate is moved by its own schedule"
+        elif not self.metrics.improved(finding.metric):
+            why = "it has not surely improved since the run began"
+        else:
+            return finding
+        message = f"{finding.message}; {why}, so this is advice and no reason to act"
         return replace(finding, evidence={**finding.evidence, "advice": True}, message=message)
 
     def _keep_pending(self, batch: Batch, asked_row: int | None) -> None:

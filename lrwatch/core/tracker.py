@@ -14,6 +14,7 @@ from lrwatch.core.detectors import make_detectors
 from lrwatch.core.detectors.base import Detector, Output, TrendDetector
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.options import DetectOptions
+from lrwatch.core.progress import Improved, Progress
 from lrwatch.core.sample import Floats, Ints
 
 # Samples of the old phase that may still come after the new one has begun: what a log buffers, and no more, so that a trainer
@@ -89,7 +90,7 @@ class Tracker(Checkpointed):
             news to the one before, and where an epoch begins it jumps.
     """
 
-    SAVED = ("_run", "_phase", "_step", "_phase_from", "_late", "judged")
+    SAVED = ("_run", "_phase", "_progress", "_step", "_phase_from", "_late", "judged")
 
     def __init__(self, metric: str, options: DetectOptions, *, judged: bool = True) -> None:
         self.metric = metric
@@ -100,6 +101,7 @@ class Tracker(Checkpointed):
         self._run = _Feeder([one for one in detectors if one.FINITE_ONLY and one.SCOPE != "phase"])
         self._phase = _Feeder([one for one in detectors if one.FINITE_ONLY and one.SCOPE == "phase"])
         self._trends = [one for one in detectors if isinstance(one, TrendDetector)]
+        self._progress = Progress(options)
         self._step: int | None = None
         self._phase_from: int | None = None
         self._late = 0
@@ -126,7 +128,7 @@ class Tracker(Checkpointed):
             back = (np.flatnonzero(falls) + 1).tolist()
         return [0, *back] if self._step is not None and steps[0] < self._step else back
 
-    def feed(self, steps: Ints, values: Floats, threshold: float | None = None) -> list[tuple[int, Output]]:
+    def feed(self, steps: Ints, values: Floats, threshold: float | None = None) -> list[tuple[int, Output | Improved]]:
         """Take samples of one phase.
 
         Args:
@@ -135,11 +137,12 @@ class Tracker(Checkpointed):
             threshold: None, or the relative threshold below which a look matters: see `TrendDetector.threshold`.
 
         Returns:
-            New findings, trends and phases, each with the index of its sample.
+            New findings, trends and phases, each with the index of its sample; and before them, that the metric has
+            once improved.
         """
         places, plain = steps.tolist(), values.tolist()
         self._step = places[-1]
-        found: list[tuple[int, Output]] = []
+        found: list[tuple[int, Output | Improved]] = []
         for detector in self._unfiltered:
             found += detector.feed(places, plain)
         if not self.judged:
@@ -147,8 +150,10 @@ class Tracker(Checkpointed):
         for trends in self._trends:
             trends.threshold = threshold
         if math.isfinite(sum(plain)):  # so all of them are, as nearly always
+            found += self._progress.feed(places, plain)
             return [*found, *self._run.feed(places, plain), *self._feed_phase(places, plain)]
         index, places, plain = _finite(steps, values)
+        found += [(index[i], output) for i, output in self._progress.feed(places, plain)]
         found += [(index[i], output) for i, output in self._run.feed(places, plain)]
         found += [(index[i], output) for i, output in self._feed_phase(places, plain)]
         return found
@@ -197,12 +202,17 @@ class Tracker(Checkpointed):
         self._phase.clear()
         self._phase_from, self._late = phase_from, 0
 
-    def rewind(self) -> None:
-        """Begin another run: the steps went back, as after a resume, and nothing from before is comparable."""
+    def rewind(self, step: int) -> bool:
+        """Begin another run: the steps went back to `step`, as after a resume, and nothing from before is comparable.
+
+        Returns:
+            Whether it is another one indeed, so that what the metric has gained so far says nothing of it.
+        """
         self._restart("run", "phase")
         self._run.clear()
         self._phase.clear()
         self._step = self._phase_from = None
+        return self._progress.rewind(step)
 
     def _restart(self, *scopes: str) -> None:
         for detector in self._detectors.values():

@@ -34,6 +34,11 @@ def noisy(mean: Values | float, seed: int = 0, sd: float = 0.02, n: int = N) -> 
     return np.asarray(mean + sd * np.random.default_rng(seed).standard_normal(n), np.float64)
 
 
+def flat(level: float, seed: int = 0, sd: float = 0.02, n: int = N, since: int = 0) -> Values:
+    """Return a curve that falls to half within 100 values from `since` on, and then rests: before, nothing is a plateau."""
+    return noisy(level * (1 + np.clip(1 - (np.arange(n) - since) / 100, 0, 1)), seed, sd, n)
+
+
 def kinds(events: Sequence[Event]) -> list[str]:
     return [f"{e.kind}" if isinstance(e, Finding) else type(e).__name__.lower() for e in events]
 
@@ -260,7 +265,7 @@ def test_what_is_refused_is_asked_again_only_after_a_horizon() -> None:
 
 def test_a_resume_forgets_the_command_that_was_on_its_way() -> None:
     steps = np.concatenate([np.arange(1200), np.arange(1000, 1100)])
-    log = batch(steps, {"loss": noisy(2.0, n=1300)})
+    log = batch(steps, {"loss": flat(2.0, n=1300)})
     for cuts in ([], [1200], [1250]):
         watched = run(attached=True)
         said = feed(watched, cut(log, cuts))
@@ -307,8 +312,8 @@ def test_what_an_operator_set_is_not_taken_back() -> None:
 
 
 def test_commands_are_decided_on_the_metric_that_the_user_names() -> None:
-    falling, flat = noisy(9 - np.arange(N) / 1000), noisy(2.0, 1)
-    log = batch(np.arange(N), {"loss": falling, "perplexity": flat})
+    falling = noisy(9 - np.arange(N) / 1000)
+    log = batch(np.arange(N), {"loss": falling, "perplexity": flat(2.0, 1)})
     watched = run("perplexity")
     said = watched.feed(log)
     assert watched.metric == "perplexity"
@@ -325,8 +330,8 @@ def test_a_metric_that_is_named_and_never_seen_is_no_reason_to_decide_on_another
 
 
 def test_when_a_better_metric_shows_up_it_decides_from_then_on_and_effects_are_not_mixed() -> None:
-    part = np.where(np.arange(N) < 1900, noisy(2.0, 4), -1.0)
-    total = np.where(np.arange(N) < 1300, -1.0, noisy(50.0, 1, sd=0.5))
+    part = np.where(np.arange(N) < 1900, flat(2.0, 4), -1.0)
+    total = np.where(np.arange(N) < 1300, -1.0, flat(50.0, 1, sd=0.5, since=1300))
     log = batch(np.arange(N), {"loss_cls": part, "loss": total}, -1.0)
     for cuts in ([], [1299, 1300, 1301], [1299, 1500, 1700, 2000]):
         watched = run(attached=True)
@@ -354,9 +359,35 @@ def test_a_batch_of_nothing_says_nothing() -> None:
 
 def test_while_the_schedule_moves_a_plateau_is_a_finding_and_no_reason_for_a_command() -> None:
     steps = np.arange(N)
-    said = run().feed(batch(steps, {"loss": noisy(2.0), "lr": 1e-3 * (1 + np.cos(np.pi * steps / N)) / 2}))
+    said = run().feed(batch(steps, {"loss": flat(2.0), "lr": 1e-3 * (1 + np.cos(np.pi * steps / N)) / 2}))
     assert kinds(said) == ["plateau"]
-    assert "command" in kinds(run().feed(batch(steps, {"loss": noisy(2.0), "lr": np.full(N, 1e-3)})))
+    assert "command" in kinds(run().feed(batch(steps, {"loss": flat(2.0), "lr": np.full(N, 1e-3)})))
+
+
+def test_flat_before_the_metric_has_once_improved_is_advice_and_no_reason_for_a_command() -> None:
+    steps = np.arange(N)
+    rests_at_first = noisy(2 + np.clip(2 - steps / 1000, 0, 1), 0, n=N)
+    for cuts in ([], [300], list(range(100, N, 100))):
+        said = feed(run(), cut(batch(steps, {"loss": rests_at_first}), cuts))
+        plateaus = [event for event in said if isinstance(event, Finding) and event.kind == "plateau"]
+        assert [plateau.step < 1000 for plateau in plateaus] == [True, False]
+        assert [bool(plateau.evidence.get("advice")) for plateau in plateaus] == [True, False]
+        assert "it has not surely improved since the run began" in plateaus[0].message
+        assert all(event.step > 1000 for event in of(said, Command))
+
+
+def test_what_was_known_of_the_progress_is_saved_and_holds_after_a_resume_but_not_for_another_run() -> None:
+    steps = np.arange(N)
+    watched = restarted(run())
+    for part in cut(batch(steps, {"loss": flat(2.0)}), list(range(90, N, 90))):
+        watched.feed(part)
+        watched = restarted(watched)
+    assert watched.metrics.improved("loss")
+    watched.feed(batch(np.array([2000]), {"loss": np.array([2.0])}))
+    assert watched.metrics.improved("loss")
+    watched.feed(batch(np.array([0]), {"loss": np.array([2.0])}))
+    assert not watched.metrics.improved("loss")
+    assert not watched.metrics.improved("val_loss")
 
 
 def test_metrics_beyond_the_limit_are_counted_and_not_kept() -> None:

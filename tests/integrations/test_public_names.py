@@ -27,9 +27,7 @@ def is_installed(name: str) -> bool:
 def run(script: str) -> str:
     # Keras looks for tensorflow where no backend is named, and the frameworks are tested with torch.
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
-    ended = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
-    )
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()
 

@@ -76,7 +76,7 @@ def test_its_findings_come_out_of_the_pipeline_and_its_state_is_saved(size: int)
 def test_it_begins_again_where_its_scope_ends(monkeypatch: pytest.MonkeyPatch, scope: Scope, counts: list[int]) -> None:
     monkeypatch.setattr(HighDetector, "SCOPE", scope)
     tracker, found = Tracker("loss", DetectOptions()), []
-    for end_of in (tracker.restart, tracker.rewind, None):
+    for end_of in (tracker.restart, lambda: tracker.rewind(0), None):
         outputs = tracker.feed(np.arange(GROUP), np.full(GROUP, 2.0) + 97.0 * (np.arange(GROUP) == 5))
         found += [one.evidence["count"] for _, one in outputs if isinstance(one, Finding) and "high" in one.message]
         if end_of is not None:
