@@ -148,3 +148,37 @@ def test_a_damaged_log_gives_the_same_samples_in_any_chunking(log: Path) -> None
             data[at : at + rng.choice([0, 1, 9])] = rng.choice([*DAMAGE, rng.randbytes(1), b""])
         chunks = random_cuts(bytes(data), 6, rng.randrange(1000))
         assert samples(feed(Text(), chunks, restart=rng.random() < 0.5)) == samples(feed(Text(), [bytes(data)]))
+
+
+RATES = [
+    "LR: 1.{i}e-3", "Time: 60s - LR: 1.{i}e-3", "Current learning rate: 0.001{i}", "learning_rate: 0.001{i}",
+    "learning_rate = 0.001{i}", "lr 1.{i}e-3", "lr = 1.{i}e-03", "2026-01-02 03:04:05.2: learning rate is 0.001{i}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", RATES)
+@pytest.mark.parametrize("last", [False, True], ids=["after the epoch's name", "at its end"])
+@pytest.mark.parametrize("bar", [False, True], ids=["alone", "with bars"])
+def test_a_learning_rate_on_a_line_of_its_own_is_of_the_epoch_before_it(spelling: str, last: bool, bar: bool) -> None:
+    lines = []
+    for i in range(1, 6):
+        rate = [spelling.format(i=i)]
+        losses = [f"train_loss {2 - i / 10:.3f}", f"val_loss {2.1 - i / 10:.3f}"]
+        lines += [f"Epoch {i}", *([*losses, *rate] if last else [*rate, *losses])]
+        if bar:
+            lines += [f" {at}/2 [==>] - ETA: 0s" for at in (1, 2)]
+    found = read(*lines)
+    rates = [(step, float(value)) for name, step, value in found if "loss" not in name and name != "epoch"]
+    assert [step for step, _ in rates] == [1, 2, 3, 4, 5]
+    assert [rate for _, rate in rates] == pytest.approx([0.0011, 0.0012, 0.0013, 0.0014, 0.0015])
+    assert len([name for name, _, _ in found if name == "train_loss"]) == 5
+    data = "".join(f"{line}\n" for line in lines).encode()
+    for seed in range(3):
+        assert samples(feed(Text(), random_cuts(data, 9, seed), restart=True)) == found
+
+
+def test_a_learning_rate_before_the_first_epoch_is_a_setting_and_one_that_rests_is_said_each_time() -> None:
+    found = read(
+        "lr: 0.5", "learning_rate = 0.5", *(line for i in (1, 2, 3) for line in (f"Epoch {i}", "lr: 0.1", "loss: 2"))
+    )
+    assert [sample for sample in found if sample[0] not in ("loss", "epoch")] == [("lr", i, "0.1") for i in (1, 2, 3)]

@@ -96,8 +96,15 @@ class Text(Checkpointed):
         digits = characters - np.uint8(ord("0"))
         readings: list[CounterReading] = []
         in_epochs = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
+        places = [lines[mask][0] for mask, recipe in recipes.items() if recipe.has_place]
+        rates_from = self._records.rates_from(places)
         for mask, recipe in recipes.items():
-            group = _LineGroup(mask, text, np.array(lines[mask], np.int64), digits, starts)
+            rows = lines[mask]
+            if recipe.kind == "rate" and rows[0] < rates_from:
+                rows = [row for row in rows if row > rates_from]
+                if not rows:
+                    continue
+            group = _LineGroup(mask, text, np.array(rows, np.int64), digits, starts)
             for slot in recipe.slots:
                 group.put(slot, found)
             if recipe.step is not None:

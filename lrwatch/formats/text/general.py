@@ -53,6 +53,7 @@ _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eva
 _REPETITION = re.compile(rb"\D*\b(?:best|saving(?! dict)|saved|early stopping)\b", re.IGNORECASE)
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
+_RATE_LINE = frozenset({"lr", "time"})
 
 # Lines of trainers that write means over the steps since their last line.
 _WINDOWED = re.compile(rb"elapsed time per iteration|train_inner|\bdata_time\b|\d+epoch:|\{'loss': .*'epoch': ")
@@ -70,7 +71,7 @@ def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | No
         rank: Slot of the number of the process, if the line has one.
 
     Returns:
-        The recipe, or None if the line has no step, epoch or loss.
+        The recipe, or None if the line has no step, epoch or loss, nor a learning rate alone.
     """
     if code(mask) or _REPETITION.match(mask, start):
         return None
@@ -212,11 +213,7 @@ class _Search:
             modes.insert(0, (first.name_start, True))  # `val Loss: 0.2 Acc: 0.9`
         roles: set[str] = set()
         for i, slot in enumerate(self.slots):
-            name = (
-                slot.name
-                if slot.name is not None
-                else self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace")
-            )
+            name = self._spelled(slot)
             kind = role(name)
             roles.add(kind)
             mode = [is_validation for at, is_validation in modes if at < slot.name_start]
@@ -240,7 +237,11 @@ class _Search:
             missing = (names.get(_SKIPPED), names[_NOT_A_NUMBER])
         has_place = bool(self._places) or (self._index is not None and bool(slots))
         if not has_place and not roles & _LOSSES:
-            return None
+            if "lr" not in roles or not roles <= _RATE_LINE:
+                return None
+            # A trainer may print the rate of an epoch on a line of its own.
+            rates = tuple(slot for slot in slots if role(self._spelled(slot)) == "lr")
+            return Recipe(rates, "rate", rank=rank)
         if not slots and not self._places:
             return None
         step, epoch, index, total = self._places.get("step"), self._places.get("epoch"), self._index, self._total
@@ -250,6 +251,11 @@ class _Search:
             step, index, self._named = None, step, True  # it may restart with each epoch
         line_kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
         return Recipe(tuple(slots), line_kind, step, epoch, index, total, self._named, rank, smoothing, missing)
+
+    def _spelled(self, slot: Slot) -> str:
+        """Return the name of `slot`, with zeros for its digits."""
+        name = slot.name
+        return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
 
 
 def _last_of_each(slots: list[Slot]) -> list[Slot]:

@@ -9,7 +9,7 @@ from typing import Literal
 from lrwatch.core.sample import Smoothing
 from lrwatch.formats.base import number
 
-Kind = Literal["record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box"]
+Kind = Literal["record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "rate"]
 """The role of a line:
 
 record     its values are a record.
@@ -21,6 +21,7 @@ heading    a place; the items that follow are records there.
 item       a name and a value below a heading; nothing elsewhere.
 header     names of the columns of the rows that follow.
 row        values of the columns that the last header named.
+rate       a learning rate and nothing else; a record at the last place before it, or a setting if there is none yet.
 box        a row of a box of names and values, or the rule above or below it.
 """
 
@@ -101,4 +102,9 @@ class Recipe:
     @property
     def stands_alone(self) -> bool:
         """Whether the line is a record by itself; a `log` is one unless there are progress bars."""
-        return self.kind in ("record", "log") and self.rank is None and self.missing is None
+        return self.kind in ("record", "log", "rate") and self.rank is None and self.missing is None
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the line says at which step or in which epoch it is."""
+        return self.step is not None or self.epoch is not None or self.index is not None

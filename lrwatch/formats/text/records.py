@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ class RecordAssembler(Checkpointed):
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "_counters", "_kind", "_key", "_header", "_section", "_below_heading", "_complete", "_bar", "_rank", "_loss",
-        "_echoes",
+        "_echoes", "_placed",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class RecordAssembler(Checkpointed):
         self._header: list[str] = []
         self._section = ""
         self._below_heading = False
+        self._placed = False  # there was a step or an epoch
         self._complete: list[str] = []  # metrics of the present epoch from a complete bar
         self._bar: list[int] | None = None  # index and total of the longest progress bar
         self._rank: int | None = None  # the first of several processes
@@ -102,6 +104,16 @@ class RecordAssembler(Checkpointed):
         self._put(found)
         return self._row
 
+    def rates_from(self, placed: Sequence[int]) -> int:
+        """Return the first row from which a rate on a line of its own has a place, and learn where places are.
+
+        Args:
+            placed: Rows with a step or an epoch, of lines that stand alone.
+        """
+        since = 0 if self._placed else min(placed, default=sys.maxsize)
+        self._placed = self._placed or bool(placed)
+        return since
+
     def place(self, readings: Sequence[CounterReading]) -> tuple[list[int], list[float]]:
         """Count the epochs and counters of lines that stand alone, in order.
 
@@ -149,8 +161,10 @@ class RecordAssembler(Checkpointed):
         if epoch is not None:
             self._enter_epoch(epoch)
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
-        if recipe.kind == "item" and not self._below_heading:
+        if (recipe.kind == "item" and not self._below_heading) or (recipe.kind == "rate" and not self._placed):
             return
+        if recipe.has_place:
+            self._placed = True
         if recipe.kind == "item":
             values = {name: value for name, value in values.items() if role(name) not in ("step", "epoch")}
         elif recipe.kind == "heading" or recipe.step is not None or recipe.index is not None:
