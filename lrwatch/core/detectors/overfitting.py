@@ -8,10 +8,16 @@ e-values is an e-value for that. A finding is made when the sum of these, each t
 most `false_alarms`, however often it is looked at. Besides, validation must have lost at least MIN_LOST of what it had
 gained, as a mean over SMOOTH pairs, so that a rise that is certain but without meaning is not reported.
 
-By simulation of healthy runs of 30, 100 and 400 pairs (validation that falls, flattens or never falls, with noise of 3 %), a
-finding is made in 0.2 % to 0.4 % of the runs. Nearly all of those have noise that wanders over ten pairs (AR(0.9)); there it
-is 2 % to 7 %, and `false_alarms` is no bound. Validation that rises by 0.5 % of its level a pair with white noise of 3 % is
-found after about 40 pairs, by 2 % after 17; a run of 30 pairs overfits unnoticed unless it loses far more than its noise.
+Few evaluations have a rule of their own, because so few cannot show by their scatter what their noise is: within the first
+FEW pairs, a rise of validation at RISES pairs in a row from the best one, by steps whose mean is STEADY standard errors. Noise
+that wanders makes as many rises in a row too, but not alike.
+
+By simulation of healthy runs (validation that falls, flattens or never falls, with noise of 3 %, white, t3 and AR(0.5)), a
+finding is made in none of 10 pairs, in 0.1 % of those of 20 and 30, in none of 160 of 100 pairs. With noise that wanders over
+ten pairs (AR(0.9)) it is 0.2 % of 20 pairs, 0.3 % of 30 and 4 % of 100: there `false_alarms` is no bound. Validation that rises by
+0.5 % of its level a pair with white noise of 3 % is found after about 22 pairs in a run of 100, by 2 % after 14 in one of 30; one
+with noise of 0.3 % or less that rises by 1 % a pair is found after 6. A run of 20 pairs that loses no more than its noise
+overfits unnoticed, and so does one that is worse from its fifth pair on and ends after five more.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ import math
 from itertools import pairwise
 
 from lrwatch.core.detectors.base import DEFAULTS, Detector, Pair
-from lrwatch.core.events import Finding
+from lrwatch.core.events import Evidence, Finding
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.stats.blocks import MAD_TO_SD
 from lrwatch.core.stats.eprocess import Dependence, RiseDetector, log_sum, log_weight
@@ -32,8 +38,8 @@ SMOOTH = 5
 SKIP = 4
 
 # A run whose best lies within its first EARLY pairs may be in a warmup; it is believed to overfit after FROM_START pairs.
-EARLY = 8
-FROM_START = 24
+EARLY = 6
+FROM_START = 14
 
 # Share of what validation had gained that it must have lost for overfitting to matter.
 MIN_LOST = 0.01
@@ -45,6 +51,14 @@ HEALED = 1.5
 # it overfits from the first on. It takes this many times more evidence there, in logarithms.
 LEARNED = 10.0
 UNLEARNED = 2.0
+
+# A rise from one pair to the next, as many times in a row: one noise value in 5,000 does that. It is looked for within the first
+# FEW pairs; the more there are, the more often noise gets a chance, and then there is enough to know the noise by.
+RISES = 6
+FEW = 60
+
+# Mean of the steps of such a rise in their standard errors. Steps of a random walk that all go up have 3.3, give or take 1.
+STEADY = 4.0
 
 # As many pairs are looked at one by one; beyond, as many for each doubling of the run, each a mean over several pairs. So the
 # work for one value does not grow.
@@ -76,7 +90,7 @@ class OverfittingDetector(Detector[Pair]):
     MAX_STATE_BYTES = 32_000
     SAVED = (
         "_block", "_blocks", "_recent", "_history", "_pairs", "_initial", "_best", "_lost", "_healed", "_reported", "_val",
-        "_train",
+        "_train", "_rise", "_lowest",
     )  # fmt: skip
 
     def __init__(self, metric: str = "", options: DetectOptions = DEFAULTS, train_metric: str = "") -> None:
@@ -93,6 +107,9 @@ class OverfittingDetector(Detector[Pair]):
         self._lost = 0.0
         self._healed = 0.0
         self._reported = False
+        # Step, validation and training of the best pair, and of those after it while each is worse than the one before.
+        self._rise: list[list[float]] = []
+        self._lowest = math.inf
         self._block: list[float] = []
         self._blocks = 0
         self._recent: list[list[float]] = []
@@ -108,6 +125,27 @@ class OverfittingDetector(Detector[Pair]):
 
     def _take(self, step: int, val: float, train: float) -> Finding | None:
         self._pairs += 1
+        steady = self._rises(step, val, train) if self._pairs <= FEW else None
+        return self._take_block(step, val, train) or steady
+
+    def _rises(self, step: int, val: float, train: float) -> Finding | None:
+        """Take one of the first pairs. Return the finding that it is the last evidence of, by the rule for few of them."""
+        pair = [step, val, train]
+        if val < self._lowest:
+            self._lowest, self._rise = val, [pair] if self._pairs > SKIP else []
+            return None
+        self._rise = [*self._rise, pair] if self._rise and val > self._rise[-1][1] else []
+        if len(self._rise) <= RISES or self._reported or train >= min(pair[2] for pair in self._rise[:-1]):
+            return None
+        rises = [after[1] / 2 - before[1] / 2 for before, after in pairwise(self._rise)]
+        learned = max(0.0, self._initial / 2 - self._lowest / 2)
+        if val / 2 - self._lowest / 2 <= MIN_LOST * learned or not _is_steady(rises):
+            return None
+        self._reported = True
+        best_step, best, best_train = self._rise[0]
+        return self._report(step, int(best_step), best, best_train, pair, {"rises": len(rises)})
+
+    def _take_block(self, step: int, val: float, train: float) -> Finding | None:
         if not self._block:
             self._block = [0, _width(self._pairs), 0.0, 0.0]
         count, width, vals, trains = self._block
@@ -152,7 +190,8 @@ class OverfittingDetector(Detector[Pair]):
         if log_e < self._threshold * (UNLEARNED if learned < LEARNED * self._noise() else 1):
             return None
         self._reported = True
-        return self._report(int(self._recent[-1][0]), log_e, int(best_step), best, best_train, now)
+        evidence = {"log_e": log_e, "asked": self._threshold}
+        return self._report(int(self._recent[-1][0]), int(best_step), best, best_train, now, evidence)
 
     def _level(self) -> list[float]:
         """Step, validation and training in the middle of the newest SMOOTH blocks."""
@@ -188,7 +227,7 @@ class OverfittingDetector(Detector[Pair]):
         return log_sum(careful)
 
     def _report(
-        self, step: int, log_e: float, best_step: int, best: float, best_train: float, now: list[float]
+        self, step: int, best_step: int, best: float, best_train: float, now: list[float], evidence: Evidence
     ) -> Finding:
         metric, train_metric = self._metric or "validation", self._train_metric or "training"
         return self._finding(
@@ -200,13 +239,21 @@ class OverfittingDetector(Detector[Pair]):
                 "train_at_best": self._sign * best_train,
                 "train_now": self._sign * now[2],
                 "train_metric": self._train_metric,
-                "log_e": log_e,
-                "asked": self._threshold,
+                **evidence,
                 "pairs": self._pairs,
             },
             f"{metric} has got worse by {_change(best, now[1])} since step {best_step} while {train_metric} got better by "
             f"{_change(best_train, now[2])}: the run overfits; the checkpoint of about step {best_step} is the one to keep",
         )
+
+
+def _is_steady(rises: list[float]) -> bool:
+    """Whether the mean of `rises` (all above 0) is STEADY standard errors or more."""
+    largest, n = max(rises), len(rises)
+    scaled = [rise / largest for rise in rises]
+    mean = sum(scaled) / n
+    scatter = math.fsum([(rise - mean) ** 2 for rise in scaled]) / (n - 1) / n
+    return mean * mean >= STEADY * STEADY * scatter
 
 
 def _width(pairs: int) -> int:

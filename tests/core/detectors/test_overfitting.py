@@ -130,3 +130,38 @@ def test_a_restored_detector_goes_on_as_the_old_one() -> None:
     again = make()
     again.restore(state)
     assert run(values[cut:], TRAIN[cut:], again) == run(values[cut:], TRAIN[cut:], detector) != []
+
+
+NANOGPT = [
+    (4.15, 4.30), (3.1398, 2.07), (2.4663, 1.75), (2.0149, 1.60), (1.7097, 1.52), (1.5011, 1.50), (1.356, 1.487), (1.2529, 1.479),
+    (1.1775, 1.478), (1.1202, 1.487), (1.075, 1.502), (1.0376, 1.521), (1.0055, 1.538), (0.9769, 1.566), (0.9505, 1.580),
+    (0.9256, 1.604), (0.9017, 1.631), (0.8784, 1.647), (0.8556, 1.677), (0.8331, 1.687), (0.8107, 1.703),
+]  # fmt: skip
+
+
+def test_of_few_evaluations_a_steady_rise_is_enough() -> None:
+    detector = make()
+    ((at, finding),) = detector.feed(list(range(0, 250 * 21, 250)), [Pair(val, train) for train, val in NANOGPT])
+    assert at == 14
+    assert finding.evidence["best_step"] == 2000
+    assert finding.evidence["rises"] == 6
+    assert "val_loss has got worse by 6.9 % since step 2000 while loss got better by 19.3 %" in finding.message
+    huge = make().feed(list(range(21)), [Pair(1e307 * val, 1e307 * train) for train, val in NANOGPT])
+    assert [i for i, _ in huge] == [14]
+
+
+def test_a_steady_rise_without_a_gain_of_training_or_from_the_first_pairs_on_is_none() -> None:
+    steps = list(range(21))
+    assert make().feed(steps[:16], [Pair(val, max(train, 1.1)) for train, val in NANOGPT[:16]]) == []
+    rises = [Pair(0.32 + 0.02 * i, 1 - 0.1 * i) for i in range(6)]
+    assert make().feed(steps[:6], rises) == []
+
+
+@pytest.mark.parametrize("n", [10, 20, 30])
+def test_few_evaluations_of_a_healthy_run_stay_silent(n: int) -> None:
+    alarms = 0
+    for kind in ("gauss", "t3", "lognormal", "ar"):
+        for seed in range(25):
+            values = exponential(n, n / 8, 2.0, 1.0) * (1 + 0.03 * NOISES[kind](np.random.default_rng(seed), n))
+            alarms += len(make().feed(list(range(n)), [Pair(val, 3 - i / n) for i, val in enumerate(values.tolist())]))
+    assert alarms <= 1
