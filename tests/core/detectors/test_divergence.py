@@ -106,3 +106,38 @@ def test_the_evidence_is_in_the_finding() -> None:
     assert (finding.kind, finding.metric, finding.step) == ("divergence", "loss", 5 * at)
     numbers = [finding.evidence[key] for key in ("best", "now", "start")]
     assert numbers == pytest.approx([5.17, 8.17, 9.9], abs=0.2)
+
+
+def short(n: int, left_at: int, lost: float = 1.0, kind: str = "gauss", seed: int = 0, size: float = 0.05) -> Floats:
+    """A run of `n` values that gains 2 and loses some of it at once."""
+    at = np.arange(n)
+    noise = size * NOISES[kind](np.random.default_rng(seed), n)
+    return np.asarray(1 + 2 * np.exp(-at / (left_at / 5)) + lost * (at >= left_at) + noise, np.float64)
+
+
+@pytest.mark.parametrize("left_at", [50, 80, 120])
+@pytest.mark.parametrize("kind", ["gauss", "t3", "lognormal"])
+def test_a_run_of_a_hundred_values_that_leaves_its_level_is_found_once_and_soon(left_at: int, kind: str) -> None:
+    for seed in range(3):
+        values = short(3 * left_at, left_at, kind=kind, seed=seed)
+        (at,) = found(values)
+        assert left_at + 8 <= at <= left_at + max(12, 0.3 * left_at)
+        assert found(-values, "max") == [at]
+
+
+RETURNS = {
+    "it is back after a few values": short(150, 80) - from_index(88, np.ones(N))[:150],
+    "it is on its way back": short(150, 80) - from_index(80, 1 - np.exp(-np.arange(N) / 15))[:150],
+    "it creeps away": short(150, 80, 0.0) + from_index(60, np.arange(N) / 100)[:150],
+    "it has gained nothing": 3 + short(150, 80) * 0.0 + 0.5 * (np.arange(150) > 80),
+}
+
+
+@pytest.mark.parametrize("name", RETURNS)
+def test_what_a_short_run_does_as_well_is_not_divergence(name: str) -> None:
+    assert found(RETURNS[name]) == []
+
+
+def test_few_values_of_any_kind_of_noise_stay_silent() -> None:
+    for kind in NOISES:
+        assert [found(short(250, 100, 0.0, kind, seed, 0.2)) for seed in range(4)] == 4 * [[]]
