@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrwatch.core.detectors.plateau import PlateauDetector
+from lrwatch.core.direction import DirectionCheck
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pipeline import Pipeline
@@ -19,6 +21,9 @@ from lrwatch.core.sample import Batch, Column
 
 class Controller:
     """Watches one metric and says by what to multiply the learning rate.
+
+    Without `direction` the metric is taken for a loss. One whose name says that it should rise, or that rises from the first
+    value on, makes a `UserWarning`, and the scale stays as it is.
 
     Args:
         **options: The keys of `[detect]` and `[policy]` (`DetectOptions`, `PolicyOptions`). `mode` is "auto" unless given:
@@ -49,6 +54,7 @@ class Controller:
             PolicyOptions(**{k: v for k, v in options.items() if k in policy}),
         )
         self._metric: str | None = None
+        self._direction = None if "direction" in options else DirectionCheck(self._pipeline.detect)
         # Samples that wait for a batch, and how many of them are guaranteed to produce no event.
         self._steps: list[int] = []
         self._values: list[float] = []
@@ -80,6 +86,8 @@ class Controller:
         if self._metric is None:
             self._metric = metric
             self._pipeline.watch(metric)
+            if self._direction is not None:
+                _warn(self._direction.named(metric))
         steps, values = self._steps, self._values
         if metric != self._waiting_for or (steps and step < steps[-1]):
             self._feed()
@@ -99,6 +107,10 @@ class Controller:
         batch = Batch(
             np.array(steps, np.int64), {self._waiting_for: Column(np.arange(len(steps)), np.array(values, np.float64))}
         )
+        if self._direction is not None and self._waiting_for == self._metric:
+            finite = [(step, float(value)) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+            _warn(self._direction.feed(self._metric, [step for step, _ in finite], [value for _, value in finite]))
+        doubtful = self._direction is not None and self._direction.doubtful
         steps.clear()
         values.clear()
         for event in self._pipeline.feed(batch):
@@ -110,7 +122,7 @@ class Controller:
                 self.range_tests.append(event)
             elif isinstance(event, Command):
                 self.commands.append(event)
-                if self._pipeline.options.mode == "auto":
+                if self._pipeline.options.mode == "auto" and not doubtful:
                     self._pipeline.acknowledged(event.step, event.scale)
         self._silent = self._pipeline.silent(self._waiting_for)
 
@@ -132,7 +144,8 @@ class Controller:
     def state_dict(self) -> dict[str, Any]:
         """JSON-plain state, for a checkpoint. What was found and done so far is not part of it."""
         self._feed()
-        return {"metric": self._metric, "run": self._pipeline.state()}
+        direction = None if self._direction is None else self._direction.state()
+        return {"metric": self._metric, "direction": direction, "run": self._pipeline.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` of a controller with the same options returned."""
@@ -142,6 +155,14 @@ class Controller:
         if self._metric is not None:
             self._pipeline.watch(self._metric)
         self._pipeline.restore(state["run"])
+        if self._direction is not None and state["direction"] is not None:
+            self._direction.restore(state["direction"])
+
+
+def _warn(message: str | None) -> None:
+    """Warn whoever called the method that called this."""
+    if message is not None:
+        warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def find_plateaus(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,40 @@ def test_from_bytes_to_the_wanted_scale() -> None:
     assert used == len(text)
     assert 3000 < command.step < 9000
     assert command.scale == 0.5
+
+
+def test_a_metric_that_says_that_it_should_rise_is_warned_of_and_never_acted_on() -> None:
+    controller = Controller(horizon=300, min_improvement=0.02, first_cut=0.02)
+    with pytest.warns(UserWarning, match='val/reward sounds like .* say direction="max"'):
+        controller.update(0, 0.0, metric="val/reward")
+    for step in range(1, 4000):
+        controller.update(step, max(0.0, 1 - step / 500) + 0.01 * math.sin(step), metric="val/reward")
+    assert controller.scale == 1.0
+
+
+@pytest.mark.parametrize("strategy", ["plateau", "rescue"])
+def test_a_metric_that_rises_from_the_first_value_on_is_warned_of_once_and_never_acted_on(strategy: str) -> None:
+    rng = np.random.default_rng(0)
+    values = 5 - 4 * np.exp(-np.arange(6000) / 800) + 0.05 * rng.standard_normal(6000)
+    controller = Controller(strategy=strategy)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for step, value in enumerate(values.tolist()):
+            if step == 3000:
+                again = Controller(strategy=strategy)
+                again.load_state_dict(json.loads(json.dumps(controller.state_dict())))
+                controller = again
+            controller.update(step, value)
+    assert [str(one.message).partition(",")[0] for one in seen] == ["loss has risen since the run began"]
+    assert controller.scale == 1.0
+
+
+def test_whoever_says_the_direction_is_not_warned(recwarn: pytest.WarningsRecorder) -> None:
+    for options in ({"direction": "max"}, {"direction": "min"}):
+        controller = Controller(**options)
+        for step in range(500):
+            controller.update(step, step / 100, metric="accuracy")
+    falls = Controller()
+    for step in range(500):
+        falls.update(step, 5 - step / 100)
+    assert [str(one.message) for one in recwarn] == []

@@ -13,7 +13,7 @@ from typing import Any
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.detectors.train_val_pair import TrainValPair
 from lrwatch.core.events import Phase
-from lrwatch.core.names import primary, role
+from lrwatch.core.names import is_of_a_game, primary, role
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.progress import Improved
 from lrwatch.core.sample import Batch
@@ -116,7 +116,8 @@ class Metrics:
             else:
                 self.unwatched += len(column.rows)
             if name not in self._trackers and self._is_watched(name):
-                judged = batch.smoothing.get(name) != "running" or name == self.wanted
+                not_judged = batch.smoothing.get(name) == "running" or is_of_a_game(name)
+                judged = not not_judged or name == self.wanted
                 self._trackers[name] = Tracker(name, self._detect, judged=judged)
                 self._best = self._best_name()
                 metric = self.primary
@@ -130,10 +131,13 @@ class Metrics:
     def _is_watched(self, name: str) -> bool:
         if name == self.wanted:
             return True
-        if len(self._trackers) >= MAX_WATCHED:
+        games = sum(is_of_a_game(other) for other in self._trackers)
+        if (games if is_of_a_game(name) else len(self._trackers) - games) >= MAX_WATCHED:
             return False
         # Where nothing is called a loss, a measure of error is what there is to watch.
-        return role(name) in ("train_loss", "val_loss") or (not self._trackers and primary([name]) is not None)
+        return role(name) in ("train_loss", "val_loss") or (
+            len(self._trackers) == games and primary([name]) is not None
+        )
 
     def feed(self, batch: Batch, threshold: float | None) -> list[Signal]:
         """Run the detectors over `batch`, which `meet` has seen.

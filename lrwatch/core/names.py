@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time", "other"]
@@ -66,6 +67,24 @@ _TOTAL = frozenset(
 )
 # Words of a measure of error that is no loss by name but is what boosting libraries minimise.
 _ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn"})
+
+# Losses of a game: each goes up as another goes down, or is about 0 by construction, so that its level says nothing of the
+# training. Those of a GAN, and those of a policy and its value in reinforcement learning.
+_GAMES = frozenset({
+    "g", "d", "gen", "disc", "generator", "discriminator", "adv", "adversarial", "gan", "gans", "critic", "actor", "policy",
+    "pg", "vf", "rl", "ppo", "surrogate", "kl", "kld", "advantage", "alpha",
+})  # fmt: skip
+_Q = re.compile(r"q(f)?\d*")
+_LOSS_OF_A_PLAYER = re.compile(r"(loss|err)[gd]|[gd](loss|err)")
+# The entropy of a policy, not that of a classification.
+_CROSS = frozenset({"cross", "ce", "bce", "binary", "crossentropy"})
+_VALUE = re.compile(r"(?i)\bvalue[ _]*(function|fn|head)?[ _]*loss|loss[/.:]value|loss_value_f")
+
+# Words of what should rise. `map` and `return` are among them only as metrics.
+_RISING = frozenset({
+    "reward", "rewards", "acc", "accuracy", "dice", "elbo", "psnr", "ssim", "bleu", "rouge", "f1", "map", "iou", "miou", "auc",
+    "auroc", "score", "scores", "return", "returns", "precision", "recall", "top1", "top5", "acc1", "acc5", "r2", "success",
+})  # fmt: skip
 
 _SEPARATORS = re.compile(r"[/._\-:\s]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
@@ -127,11 +146,40 @@ def step_rank(name: str) -> int:
     return _STEP_RANK.get(_position(_words(name)), len(_STEPS))
 
 
+@lru_cache(_REMEMBERED)
+def is_of_a_game(name: str) -> bool:
+    """Return whether `name` is a loss of a GAN, or of a policy or its value: to be shown, and not to be judged.
+
+    >>> [is_of_a_game(name) for name in ("g_loss", "Loss_D", "actor/loss", "train/value_loss", "entropy_loss")]
+    [True, True, True, True, True]
+    >>> [is_of_a_game(name) for name in ("loss", "loss value", "cross_entropy_loss", "val_loss", "d_model")]
+    [False, False, False, False, False]
+    """
+    words = _words(name)
+    if role(name) not in ("train_loss", "val_loss") and _ERRORS.isdisjoint(words):
+        return False
+    if not _GAMES.isdisjoint(words) or any(_Q.fullmatch(word) or _LOSS_OF_A_PLAYER.fullmatch(word) for word in words):
+        return True
+    return _VALUE.search(name) is not None or ("entropy" in words and _CROSS.isdisjoint(words))
+
+
+@lru_cache(_REMEMBERED)
+def should_rise(name: str) -> bool:
+    """Return whether `name` says that the metric should rise, as a reward or an accuracy.
+
+    >>> [should_rise(name) for name in ("reward", "val/acc", "mIoU", "loss", "accuracy_loss", "error")]
+    [True, True, True, False, False, False]
+    """
+    words = _words(name.replace("@", " "))
+    joined = {"".join(pair) for pair in pairwise(words)}
+    return not any(_LOSS.fullmatch(word) for word in words) and not _RISING.isdisjoint({*words, *joined})
+
+
 def primary(names: Iterable[str]) -> str | None:
     """Return the metric to watch when the user names none, or None where nothing looks like a loss.
 
     A total training loss comes before a part of one, a training loss before a validation loss, and a loss before another
-    measure of error. The answer does not depend on the order of `names`.
+    measure of error. Losses of a game (`is_of_a_game`) are never watched. The answer does not depend on the order of `names`.
 
     >>> primary(["lr", "loss_rpn_cls", "loss", "val_loss"])
     'loss'
@@ -145,6 +193,8 @@ def primary(names: Iterable[str]) -> str | None:
 def _watch_rank(name: str) -> tuple[int, int, int] | None:
     """Which of several metrics to watch: (group, order within the group, number of words), lower first."""
     words = _words(name)
+    if is_of_a_game(name):
+        return None
     match role(name):
         case "train_loss" if _TOTAL.issuperset(words):
             # The explicit total, then the bare "loss"; of two lengths of averaging, the shorter.

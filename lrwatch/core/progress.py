@@ -149,7 +149,7 @@ class Progress(Checkpointed):
         worth = self._options.min_improvement * (abs(began) if self._options.relative else 1.0)
         asked = min(max(self._noise, LEAST * worth), MOST * worth)
         # Halves, so that nothing overflows.
-        return began / 2 - now / 2 > asked / 2 + NOISES * noise / 2
+        return bool(began / 2 - now / 2 > asked / 2 + NOISES * noise / 2)
 
 
 def _median(values: list[float]) -> float:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrwatch.core.names import Role, primary, role, step_rank
+from lrwatch.core.names import Role, is_of_a_game, primary, role, should_rise, step_rank
 
 MEANINGS: dict[Role, list[str]] = {
     "step": [
@@ -68,3 +68,55 @@ def test_the_metric_to_watch_is_the_most_total_loss_in_whatever_order_names_come
     names: list[str], chosen: str | None
 ) -> None:
     assert {primary(order) for order in itertools.permutations(names)} == {chosen}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "g_loss", "d_loss", "loss_G", "loss_D", "lossD", "errD", "generator/loss", "discriminator_loss", "adv_loss",
+        "adversarial loss", "policy_loss", "actor/loss", "train/policy_gradient_loss", "value_loss", "train/value_loss",
+        "critic_loss", "critic/vf_loss", "pg_loss", "rl_loss", "entropy_loss", "kl_loss", "qf1_loss", "Loss/surrogate",
+    ],
+)  # fmt: skip
+def test_losses_of_a_gan_and_of_a_policy_are_of_a_game_and_never_chosen(name: str) -> None:
+    assert is_of_a_game(name)
+    assert primary([name]) is None
+    assert primary([name, "val_loss"]) == "val_loss"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "loss",
+        "total_loss",
+        "cross_entropy_loss",
+        "CrossEntropyLoss",
+        "loss value",
+        "lm loss value",
+        "loss_d3",
+        "d_model",
+        "kl",
+    ],
+)
+def test_what_only_sounds_alike_is_of_no_game(name: str) -> None:
+    assert not is_of_a_game(name)
+
+
+def test_names_that_should_rise() -> None:
+    rising = [
+        "reward",
+        "ep_rew_mean/return",
+        "acc",
+        "val/accuracy",
+        "Acc@1",
+        "top-5",
+        "dice",
+        "elbo",
+        "PSNR",
+        "bleu",
+        "F1",
+        "mAP",
+    ]
+    assert [should_rise(name) for name in rising] == len(rising) * [True]
+    falling = ["loss", "reward_loss", "dice_loss", "error", "wer", "perplexity", "lr", "grad_norm", "mapping"]
+    assert [should_rise(name) for name in falling] == len(falling) * [False]

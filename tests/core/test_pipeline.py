@@ -390,6 +390,23 @@ def test_what_was_known_of_the_progress_is_saved_and_holds_after_a_resume_but_no
     assert not watched.metrics.improved("val_loss")
 
 
+def test_losses_of_a_game_are_shown_and_not_judged_unless_they_are_named() -> None:
+    log = batch(np.arange(N), {"d_loss": flat(2.0), "g_loss": flat(3.0, 1)})
+    watched = run()
+    assert watched.feed(log) == []
+    assert watched.metric is None
+    assert [(status.name, status.judged) for status in watched.metrics.statuses()] == [
+        ("d_loss", False),
+        ("g_loss", False),
+    ]
+    named = run("g_loss")
+    assert "plateau" in kinds(named.feed(log))
+    assert {e.metric for e in named.feed(log) if isinstance(e, Finding)} <= {"g_loss"}
+    (nan,) = run().feed(batch(np.arange(N), {"d_loss": np.where(np.arange(N) < 99, 1.0, np.nan)}))
+    assert isinstance(nan, Finding)
+    assert nan.kind == "nonfinite"
+
+
 def test_metrics_beyond_the_limit_are_counted_and_not_kept() -> None:
     watched = run()
     names = [f"metric {i}" for i in range(MAX_METRICS + 2)]

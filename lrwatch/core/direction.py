@@ -1,0 +1,58 @@
+"""Whether a metric that is taken for a loss should rather rise: by its name, or because it does rise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lrwatch.core.checkpoint import Checkpointed
+from lrwatch.core.names import should_rise
+from lrwatch.core.options import DetectOptions
+from lrwatch.core.progress import Progress
+
+_ADVICE = 'nothing is commanded on it as it is; say direction="max" for a metric that should rise, or direction="min" if it is a loss'
+
+
+class DirectionCheck(Checkpointed):
+    """Watches a metric for which nobody said whether it should fall or rise.
+
+    Args:
+        options: Of the metric, with the direction that is assumed.
+
+    Attributes:
+        doubtful: Whether it should rather rise, as far as is known; then no command may go by it.
+
+    >>> check = DirectionCheck(DetectOptions())
+    >>> check.named("val/accuracy")
+    'val/accuracy sounds like a metric that should rise, and is taken for a loss: nothing is commanded on it as it is; say direction="max" for a metric that should rise, or direction="min" if it is a loss'
+    >>> check.doubtful
+    True
+    """
+
+    SAVED = ("doubtful", "_rise", "_fall", "_known")
+
+    def __init__(self, options: DetectOptions) -> None:
+        self.doubtful = False
+        self._rise = Progress(replace(options, direction="max"))
+        self._fall = Progress(replace(options, direction="min"))
+        # It has once surely fallen or risen.
+        self._known = False
+
+    def named(self, metric: str) -> str | None:
+        """Learn the name of the metric. Return a warning if it should rise."""
+        if not should_rise(metric):
+            return None
+        self.doubtful = self._known = True
+        return f"{metric} sounds like a metric that should rise, and is taken for a loss: {_ADVICE}"
+
+    def feed(self, metric: str, steps: list[int], values: list[float]) -> str | None:
+        """Take finite values of `metric`. Return a warning, once, if what it surely did first is rise."""
+        if self._known:
+            return None
+        fell, rose = self._fall.feed(steps, values), self._rise.feed(steps, values)
+        if not fell and not rose:
+            return None
+        self._known = True
+        if fell and (not rose or fell[0][0] <= rose[0][0]):
+            return None
+        self.doubtful = True
+        return f"{metric} has risen since the run began, and is taken for a loss: {_ADVICE}"
