@@ -18,6 +18,9 @@ from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch, Column
 
+# The column of the rates that are given with a metric.
+_RATE = "lr"
+
 
 class Controller:
     """Watches one metric and says by what to multiply the learning rate.
@@ -58,6 +61,7 @@ class Controller:
         # Samples that wait for a batch, and how many of them are guaranteed to produce no event.
         self._steps: list[int] = []
         self._values: list[float] = []
+        self._rates: list[float] = []
         self._waiting_for = ""
         self._silent = 0
         self.findings: list[Finding] = []
@@ -70,7 +74,7 @@ class Controller:
         """The multiplier to use now."""
         return self._pipeline.command.scale
 
-    def update(self, step: int, value: float, metric: str = "loss") -> float:
+    def update(self, step: int, value: float, metric: str = "loss", *, lr: float | None = None) -> float:
         """Take one value.
 
         Commands are decided on the first metric that comes; findings are made on all.
@@ -79,6 +83,8 @@ class Controller:
             step: Its step.
             value: The value, whatever a float can be.
             metric: Its name.
+            lr: The learning rate that the schedule gives at `step`, without the multiplier. Nothing is reduced
+                while a schedule moves it.
 
         Returns:
             The multiplier to use from now on.
@@ -94,6 +100,7 @@ class Controller:
             self._waiting_for = metric
         steps.append(step)
         values.append(value)
+        self._rates.append(math.nan if lr is None else lr)
         # What is one batch to the run says the same as its samples one by one.
         if len(steps) > self._silent or not math.isfinite(value):
             self._feed()
@@ -104,15 +111,18 @@ class Controller:
         steps, values = self._steps, self._values
         if not steps:
             return
-        batch = Batch(
-            np.array(steps, np.int64), {self._waiting_for: Column(np.arange(len(steps)), np.array(values, np.float64))}
-        )
+        columns = {self._waiting_for: Column(np.arange(len(steps)), np.array(values, np.float64))}
+        rates = np.array(self._rates, np.float64)
+        if self._waiting_for != _RATE and len(known := np.flatnonzero(~np.isnan(rates))):
+            columns[_RATE] = Column(known, rates[known])
+        batch = Batch(np.array(steps, np.int64), columns)
         if self._direction is not None and self._waiting_for == self._metric:
             finite = [(step, float(value)) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
             _warn(self._direction.feed(self._metric, [step for step, _ in finite], [value for _, value in finite]))
         doubtful = self._direction is not None and self._direction.doubtful
         steps.clear()
         values.clear()
+        self._rates.clear()
         for event in self._pipeline.feed(batch):
             if isinstance(event, Finding):
                 self.findings.append(event)
@@ -150,7 +160,7 @@ class Controller:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` of a controller with the same options returned."""
         self._pipeline = Pipeline(self._pipeline.detect, self._pipeline.options)
-        self._steps, self._values, self._waiting_for, self._silent = [], [], "", 0
+        self._steps, self._values, self._rates, self._waiting_for, self._silent = [], [], [], "", 0
         self._metric = state["metric"]
         if self._metric is not None:
             self._pipeline.watch(self._metric)

@@ -7,12 +7,15 @@
         loss = train_step(batch)  # yours: forward, backward, optimizer.step()
         scheduler.step(loss)      # once per step, or once per epoch with the validation loss
 
-Beside another scheduler, or in a run that is resumed, `lrwatch.attach` is the exact way: it leaves the learning rates in the
-optimizer alone. This one writes them, as the schedulers of PyTorch do.
+It reads the learning rate that other schedulers give, and leaves it alone while they move it, as in a warmup. Beside another
+scheduler, or in a run that is resumed, `lrwatch.attach` is the exact way: it leaves the learning rates in the optimizer alone.
+This one writes them, as the schedulers of PyTorch do.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any
 
 import torch
@@ -27,7 +30,8 @@ class PlateauLR(LRScheduler):
 
     Args:
         optimizer: The optimizer.
-        mode: "min" for a loss, "max" for a metric that should rise; "observe" and "suggest" decide and change nothing.
+        mode: "min" for a loss, "max" for a metric that should rise; "observe" and "suggest" decide and change nothing. Without
+            it the metric is taken for a loss, and one that rises is warned of.
         **options: The keys of `[detect]` and `[policy]`, all optional.
 
     Raises:
@@ -40,20 +44,22 @@ class PlateauLR(LRScheduler):
     >>> noise = torch.Generator().manual_seed(0)
     >>> for _ in range(3000):
     ...     optimizer.step()
-    ...     scheduler.step(2 + 0.01 * torch.randn((), generator=noise))
+    ...     scheduler.step(2 + max(0, 1 - scheduler.last_epoch / 500) + 0.01 * torch.randn((), generator=noise))
     >>> scheduler.get_last_lr()[0] < 0.1
     True
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, mode: str = "min", **options: Any) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, mode: str | None = None, **options: Any) -> None:
         # The base class would take a first step here, without a metric; ReduceLROnPlateau leaves it out as well.
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
-        options[("direction" if mode in ("min", "max") else "mode")] = mode
+        if mode is not None:
+            options[("direction" if mode in ("min", "max") else "mode")] = mode
         self.optimizer = optimizer
         self.controller = Controller(**options)
         self.last_epoch = 0
-        self._last_lr = self._rates()
+        self._last_lr: list[float | torch.Tensor] = self.get_lr()
+        self._overwritten: set[int] = set()
 
     @property
     def scale(self) -> float:
@@ -84,21 +90,49 @@ class PlateauLR(LRScheduler):
         """
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         before = self.scale
+        rates = self._rates()
+        # A group that was added since has no rate before.
+        overwritten = {
+            i
+            for i, (rate, left) in enumerate(zip(rates, self._last_lr, strict=False))
+            if before != 1 and rate != left and (i in self._overwritten or self._is_overwritten(rate, float(left)))
+        }
+        if overwritten and not self._overwritten:
+            warnings.warn(
+                "another scheduler overwrites the learning rate that PlateauLR has set; call PlateauLR.step after each step of it, or "
+                "use lrwatch.attach, which needs no order",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._overwritten |= overwritten
+        schedule = rates[0] if 0 in overwritten else rates[0] / before
         value = metrics.detach() if isinstance(metrics, torch.Tensor) else metrics
-        after = self.controller.update(self.last_epoch, float(value))
-        if after != before:
-            for group in self.optimizer.param_groups:
-                if isinstance(group["lr"], torch.Tensor):
-                    group["lr"].mul_(after / before)
-                else:
-                    group["lr"] *= after / before
-        self._last_lr = self._rates()
+        after = self.controller.update(self.last_epoch, float(value), lr=schedule)
+        for i, group in enumerate(self.optimizer.param_groups):
+            factor = after if i in overwritten else after / before
+            if factor == 1:
+                continue
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].mul_(factor)
+            else:
+                group["lr"] *= factor
+        self._last_lr = self.get_lr()
+
+    def _is_overwritten(self, rate: float, left: float) -> bool:
+        """Whether `rate` is a schedule's own, without our scale, where `left` is what this scheduler left.
+
+        A schedule that multiplies what is there keeps the scale; a closed form, as `LambdaLR`, drops it. What the rate is nearer
+        to tells, because a schedule moves it by little from one step to the next.
+        """
+        if rate <= 0 or left <= 0:
+            return False
+        return abs(math.log(rate * self.scale / left)) < abs(math.log(rate / left))
 
     def get_lr(self) -> list[float | torch.Tensor]:
         """Return the present learning rates; only `step` changes them."""
         return list(self._rates())
 
-    def _rates(self) -> list[float | torch.Tensor]:
+    def _rates(self) -> list[float]:
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -124,3 +126,73 @@ def test_what_it_does_not_know_it_says() -> None:
         PlateauLR(made(OPTIMIZERS["SGD"]), factor=2.0)
     with pytest.raises(TypeError, match=r"must be a torch\.optim\.Optimizer, got int"):
         PlateauLR(3)  # type: ignore[arg-type]
+
+
+def flat_then_falling(step: int, rest: int, generator: torch.Generator) -> float:
+    """Return a loss that rests for `rest` steps, then falls and rests again."""
+    fall = 3 + 7.4 * math.exp(-max(0, step - rest) / 300)
+    return fall + 0.1 * float(torch.randn((), generator=generator))
+
+
+def test_while_another_scheduler_moves_the_rate_it_is_left_alone() -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    noise = torch.Generator().manual_seed(0)
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=3000)
+    scheduler = PlateauLR(optimizer)
+    for step in range(4500):
+        optimizer.step()
+        warmup.step()
+        scheduler.step(flat_then_falling(step, 800, noise))
+        if step < 3000:
+            assert scheduler.scale == 1.0
+    assert scheduler.commands != []
+    assert rates(optimizer) == pytest.approx([0.1 * scheduler.scale, 0.02 * scheduler.scale])
+
+
+def test_before_the_metric_has_improved_nothing_is_cut() -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    noise = torch.Generator().manual_seed(0)
+    scheduler = PlateauLR(optimizer)
+    for step in range(800):
+        optimizer.step()
+        scheduler.step(flat_then_falling(step, 800, noise))
+    assert scheduler.commands == []
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_scheduler_that_overwrites_the_rate_is_warned_of_once_and_its_rate_is_scaled(
+    chained: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    noise = torch.Generator().manual_seed(0)
+    other = (
+        torch.optim.lr_scheduler.MultiplicativeLR(optimizer, lambda step: 0.3 if step == 3700 else 1.0)
+        if chained
+        else torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 if step < 3700 else 0.3)
+    )
+    scheduler = PlateauLR(optimizer)
+    scales = set()
+    for step in range(4500):
+        optimizer.step()
+        other.step()
+        scheduler.step(flat_then_falling(step, 0, noise))
+        scales.add(scheduler.scale)
+        schedule = 1.0 if step + 1 < 3700 else 0.3
+        assert rates(optimizer) == pytest.approx([0.1 * schedule * scheduler.scale, 0.02 * schedule * scheduler.scale])
+    assert len(scales) > 1
+    said = [
+        str(one.message) for one in recwarn if "overwrites the learning rate that PlateauLR has set" in str(one.message)
+    ]
+    assert len(said) == (0 if chained else 1)
+
+
+def test_without_a_mode_a_metric_that_rises_is_warned_of_and_left_alone() -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    scheduler = PlateauLR(optimizer)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for step in range(1000):
+            optimizer.step()
+            scheduler.step(1 - math.exp(-step / 100))
+    assert ["has risen since the run began" in str(one.message) for one in seen] == [True]
+    assert scheduler.scale == 1.0
