@@ -93,6 +93,11 @@ class Progress(Checkpointed):
         # Of one value, robust; over the first blocks.
         self._noise = 0.0
 
+    @property
+    def improved(self) -> bool:
+        """Whether it has once surely improved since the run began."""
+        return self._improved
+
     def rewind(self, step: int) -> bool:
         """Learn that the log goes back to `step`. Return whether another run begins there, and not one that is resumed."""
         if self._first is not None and step - self._first > BEGINNING * (self._newest - self._first):
