@@ -100,8 +100,11 @@ class Metrics:
         """Return where every metric stands; `at_no_cost` with the trends last computed, which may be a while ago."""
         trends = {name: tracker.last_trend if at_no_cost else tracker.trend for name, tracker in self._trackers.items()}
         judged = {name for name, tracker in self._trackers.items() if tracker.judged}
+        tells_at = {name: tracker.tells_at for name, tracker in self._trackers.items()}
         return tuple(
-            MetricStatus(name, step, value, _status(trends.get(name)), judged=name in judged)
+            MetricStatus(
+                name, step, value, _status(trends.get(name)), judged=name in judged, tells_at=tells_at.get(name)
+            )
             for name, (step, value) in self._values.items()
         )
 

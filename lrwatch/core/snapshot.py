@@ -40,6 +40,7 @@ class MetricStatus:
         step: Step of the value. value: In the metric's own unit.
         trend: Its trend, where a detector watches it and has enough samples, or None.
         judged: Whether a detector watches it.
+        tells_at: The step from which on a plateau of it could be told, or None where it can be by now, or nobody knows.
     """
 
     name: str
@@ -47,6 +48,7 @@ class MetricStatus:
     value: float
     trend: TrendStatus | None = None
     judged: bool = False
+    tells_at: int | None = None
 
     @property
     def state(self) -> TrendState | None:

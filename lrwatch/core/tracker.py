@@ -117,6 +117,11 @@ class Tracker(Checkpointed):
         return self._trends[0].last_trend if self._trends else None
 
     @property
+    def tells_at(self) -> int | None:
+        """The step from which on a plateau could be told, while it cannot: see `TrendDetector.tells_at`."""
+        return self._trends[0].tells_at if self._trends and self.judged else None
+
+    @property
     def silent(self) -> int:
         """Number of further finite, in-order samples guaranteed to produce no output."""
         return min(self._run.room, self._phase.room) - 1

@@ -141,6 +141,13 @@ RUN_METRICS: tuple[Metric, ...] = (
         read_metric=_trend(lambda trend: trend.upper),
     ),
     Metric(
+        "lrwatch_run_tells_at_step",
+        "gauge",
+        ("run", "metric"),
+        "Step from which on a plateau of the metric could be told, while it cannot be told yet.",
+        read_metric=lambda metric: metric.tells_at,
+    ),
+    Metric(
         "lrwatch_run_detectable_improvement_ratio",
         "gauge",
         ("run", "metric"),

@@ -16,7 +16,7 @@ CALM = RunStatus(
     step=12_000,
     last_sample_time=1_700_000_000.5,
     metrics=(
-        MetricStatus("train/loss", 12_000, 3.25, judged=True),
+        MetricStatus("train/loss", 12_000, 3.25, judged=True, tells_at=14_500),
         MetricStatus("grad_norm", 12_000, math.inf),
         MetricStatus("val/loss", 12_000, 3.5, TrendStatus("plateau", 0.001, -0.002, 0.004, 1200.0, 0.003)),
         MetricStatus("val/accuracy", 11_990, math.nan, TrendStatus("undecided", 0.01, -math.inf, math.inf, 1200.0)),

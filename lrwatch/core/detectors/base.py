@@ -154,5 +154,10 @@ class TrendDetector(Detector[float]):
 
     @property
     @abstractmethod
+    def tells_at(self) -> int | None:
+        """The step from which on it can tell a metric that does not improve, while it cannot; None once it could."""
+
+    @property
+    @abstractmethod
     def room(self) -> int:
         """Number of further samples until the next output is possible."""

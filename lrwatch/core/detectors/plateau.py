@@ -94,6 +94,9 @@ FEW_ASK = 3.0
 FEW_RECENT = 30
 WHITE = -0.3
 
+# Ages of the run that are looked ahead, at the most, to when it can tell.
+FAR_AGES = 1e6
+
 # Blocks of a horizon: between half of this and this.
 BLOCKS_PER_HORIZON = 128
 
@@ -270,6 +273,29 @@ class PlateauDetector(TrendDetector):
     def last_trend(self) -> Trend | None:
         """See `TrendDetector.last_trend`."""
         return self._trend
+
+    @property
+    def tells_at(self) -> int | None:
+        """See `TrendDetector.tells_at`."""
+        trend, fixed = self._trend, self._horizon.fixed
+        if trend is None:
+            if self._first is None or self._samples < 2:
+                return None
+            first_look = (MIN_BLOCKS - 1) * (self._last - self._first) / (self._samples - 1)
+            return self._first + math.ceil(max(first_look, fixed or 0.0))
+        if trend.state != "undecided":
+            return None
+        asked = self._asked(trend.level)
+        if asked <= 0 or not math.isfinite(trend.detectable):
+            return None
+        # The error of an improvement per horizon falls with the root of the age, where the horizon grows with the run, and with
+        # the window to the power of 1.5, where it is fixed.
+        lacks = max(1.0, trend.detectable / asked)
+        assert self._run_first is not None
+        if fixed is None:
+            return trend.step + math.ceil((trend.step - self._run_first) * min(lacks * lacks - 1, FAR_AGES))
+        grows = trend.span * (lacks ** (2 / 3) - 1)
+        return None if trend.span + grows > WINDOWS[-1] * fixed else trend.step + math.ceil(grows)
 
     @property
     def room(self) -> int:

@@ -50,3 +50,21 @@ def test_a_horizon_in_steps_has_no_rule_of_its_own() -> None:
 
 def test_few_values_that_have_not_improved_are_no_plateau() -> None:
     assert plateaus(noisy(np.full(95, 3.0), 0.02, 0)) == []
+
+
+def test_while_it_cannot_tell_it_says_from_which_step_on_it_can() -> None:
+    values = noisy(3 + np.exp(-np.arange(3000) / 20), 0.01, 0)
+    for options in (DetectOptions(), DetectOptions(horizon=1000, min_improvement=0.002)):
+        detector = PlateauDetector("loss", options)
+        assert PlateauDetector("loss", options).tells_at is None
+        said: list[int] = []
+        for step in range(3000):
+            outputs = detector.feed([10 * step], [float(values[step])])
+            if any(isinstance(output, Finding) for _, output in outputs):
+                break
+            if detector.tells_at is not None:
+                said.append(detector.tells_at)
+        assert said[0] == max(190, 1000 if options.horizon == 1000 else 0)
+        assert min(said) <= 10 * step
+        assert np.median(said[-50:]) == pytest.approx(10 * step, rel=0.6)
+        assert detector.tells_at is None
