@@ -120,6 +120,7 @@ class Trend:
         detectable: The smallest `min_improvement` (in units of the metric) by which a metric that does not improve at all
             could be told from one that does, by now.
         span: Steps of the window that the line was fitted to; 0 where there is none.
+        few_asked: The improvement whose absence is a plateau where there are too few values to tell a smaller one; else 0.
     """
 
     step: int
@@ -138,6 +139,7 @@ class Trend:
     samples: int
     detectable: float = math.inf
     span: float = 0.0
+    few_asked: float = 0.0
 
     @property
     def margin_now(self) -> float:
@@ -365,6 +367,8 @@ class PlateauDetector(TrendDetector):
             return f"{100 * trend.ratio(amount):.3g} %" if relative else f"{amount:.4g}"
 
         wanted = f"{100 * self._options.min_improvement:g} %" if relative else f"{self._options.min_improvement:g}"
+        if trend.few_asked:
+            wanted = f"{unit(trend.few_asked)} is what {trend.samples} values can tell, {wanted} per {self._horizon}"
         return self._finding(
             trend.step,
             {
@@ -454,18 +458,12 @@ class PlateauDetector(TrendDetector):
     def _alpha(self, look: _Look) -> float:
         return _alpha(self._options.false_alarms, int(look.horizons / EQUAL_HORIZONS))
 
-    def _state(self, look: _Look, lower: float, upper: float, asked: float) -> TrendState:
-        if lower > asked:
-            return "improving"
-        flat = self._is_flat(look) if look.share else upper < asked
-        return "plateau" if flat else "undecided"
-
-    def _is_flat(self, look: _Look) -> bool:
-        """Whether few values show a plateau: in some window, by a line whose noise does not wander."""
+    def _flat(self, look: _Look) -> tuple[float, float, float] | None:
+        """Return improvement, upper bound and what is asked where few values show a plateau, in some window without wandering noise."""
         alpha = self._alpha(look)
         recent = self._blocks.before(look.blocks, min(look.blocks, max(FEW_RECENT, look.blocks // 2)))
         if not self._progress.improved or not _is_white(recent):
-            return False
+            return None
         for window in WINDOWS:
             n = max(MIN_BLOCKS, round(window * look.per_horizon))
             if n > look.blocks:
@@ -475,9 +473,10 @@ class PlateauDetector(TrendDetector):
             improvement = -self._sign * slope * look.per_horizon
             margin = t_quantile(alpha, n - 2) * error * look.per_horizon
             asked = self._asked(abs(level)) * MIN_HORIZON_SAMPLES / look.share  # as much a value
-            if improvement + margin < min(max(asked, noise), FEW_ASK * asked):
-                return True
-        return False
+            asked = min(max(asked, noise), FEW_ASK * asked)
+            if improvement + margin < asked:
+                return improvement, improvement + margin, asked
+        return None
 
     def _test(self, look: _Look) -> Trend | None:
         # Upper bound, improvement, lower bound, line, blocks of the window.
@@ -511,11 +510,18 @@ class PlateauDetector(TrendDetector):
         upper, improvement, lower, slope, n = best
         level = abs(slope.end)
         asked = self._asked(level)
+        is_flat, few_asked = upper < asked, 0.0
+        if look.share:
+            few = self._flat(look) if lower <= asked else None
+            is_flat = few is not None
+            if few is not None:
+                improvement, upper, few_asked = few
+                lower = min(lower, improvement)
         per_block = look.per_horizon / slope.blocks
         upper_now, improvement_now = (upper, improvement) if now[0] >= upper else now
         return Trend(
             step=look.step,
-            state=self._state(look, lower, upper, asked),
+            state="plateau" if is_flat else "improving" if lower > asked else "undecided",
             horizon=look.horizon,
             level=level,
             improvement=improvement,
@@ -530,6 +536,7 @@ class PlateauDetector(TrendDetector):
             samples=look.samples,
             detectable=detectable,
             span=look.horizon * n / look.per_horizon,
+            few_asked=few_asked,
         )
 
     # ---- state ----------------------------------------------------------------------------------------------------
