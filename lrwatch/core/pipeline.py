@@ -128,7 +128,7 @@ class Pipeline:
             if change is not None:
                 self._lr.note(change)
                 events.extend(self._lr_changed(int(batch.steps[start]), change))
-            moved = [Move(move.index - start, move.step) for move in moves if start <= move.index < end]
+            moved = [replace(move, index=move.index - start) for move in moves if start <= move.index < end]
             events.extend(self._feed_part(batch.part(start, end), moved))
         return events
 
