@@ -17,8 +17,12 @@ MAX_BLOCKS = 256
 class Curve(Checkpointed):
     """Sums of the finite values of one metric, by blocks of equally many steps.
 
+    Args:
+        most: Blocks that are kept.
+
     Attributes:
         width: Steps of a block; it doubles when there are too many.
+        first: The step that blocks are counted from: that of the first value.
         last: The newest step; -1 before the first value.
         nonfinite: The newest step whose value was not finite; -1 before there is one.
 
@@ -28,10 +32,12 @@ class Curve(Checkpointed):
     (999, 4, 2.5)
     """
 
-    SAVED: ClassVar[tuple[str, ...]] = ("width", "last", "nonfinite")
+    SAVED: ClassVar[tuple[str, ...]] = ("width", "first", "last", "nonfinite")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_BLOCKS) -> None:
+        self._most = most
         self.width = 1
+        self.first = 0
         self.last = -1
         self.nonfinite = -1
         # A row for each block, up to the newest: count of values, sums of steps, values and squared values.
@@ -64,17 +70,20 @@ class Curve(Checkpointed):
             self._add_rising(steps[part], values[part])
 
     def _add_rising(self, steps: Ints, values: Floats) -> None:
-        if steps[0] < self.last:
+        if self.last < 0 or steps[0] < self.first:  # the first value, or those of another run
+            self.first, self.width, self._sums = int(steps[0]), 1, np.zeros((0, 4))
+        elif steps[0] < self.last:
             self._forget_from(int(steps[0]))
         self.last = int(steps[-1])
         finite = np.isfinite(values)
         if not finite.all():
             self.nonfinite = max(self.nonfinite, int(steps[~finite][-1]))
             steps, values = steps[finite], values[finite]
-        while self.last // self.width >= MAX_BLOCKS:
+        newest = self.last - self.first
+        while newest // self.width >= self._most:
             self._halve()
-        blocks = steps // self.width
-        missing = self.last // self.width + 1 - len(self._sums)
+        blocks = (steps - self.first) // self.width
+        missing = newest // self.width + 1 - len(self._sums)
         if missing > 0:
             self._sums = np.concatenate([self._sums, np.zeros((missing, 4))])
         for i, weights in enumerate((None, steps, values, values * values)):
@@ -87,7 +96,7 @@ class Curve(Checkpointed):
         self.width *= 2
 
     def _forget_from(self, step: int) -> None:
-        self._sums = self._sums[: step // self.width]
+        self._sums = self._sums[: (step - self.first) // self.width]
 
     # ---- what it holds ----------------------------------------------------------------------------------------------
 

@@ -36,7 +36,14 @@ class PendingSamples:
 
     def since(self, step: int) -> Batch:
         """Return the samples of step `step` and later."""
-        later = {n: [sample for sample in k if sample[1] >= step] for n, k in self._samples.items()}
+        return self._batch({n: [sample for sample in k if sample[1] >= step] for n, k in self._samples.items()})
+
+    def before(self, step: int) -> Batch:
+        """Return the samples of steps before `step`."""
+        return self._batch({n: [sample for sample in k if sample[1] < step] for n, k in self._samples.items()})
+
+    @staticmethod
+    def _batch(later: Mapping[str, list[tuple[int, int, float]]]) -> Batch:
         places = sorted({(row, at) for samples in later.values() for row, at, _ in samples})
         index = {row: i for i, (row, _) in enumerate(places)}
         columns = {

@@ -1,0 +1,145 @@
+"""The curve of the watched metric, for strategies that decide by all of it: in parts, each up to a check.
+
+A check comes each time the run has about a hundredth more values, so the work for a value does not grow with the run. Spikes are
+clipped on the way in (`stats.blocks.Winsor`).
+
+Samples that come while a command is on its way are heard as usual. When the trainer says from which step it applied it, they
+are heard again, from the state that `remember` kept: so what a check says does not depend on when the answer came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lrwatch.core.curve import Curve
+from lrwatch.core.sample import Batch, Floats, Ints
+from lrwatch.core.stats.blocks import BITE, Winsor
+
+# Blocks of the curve: a trial of a twentieth of the run has a dozen or more.
+BLOCKS = 512
+
+# Checks while the number of values doubles, at the least.
+CHECKS = 128
+
+
+class CurvePart(NamedTuple):
+    """Values of the watched metric up to a check; shape (n,) both, n >= 1."""
+
+    steps: Ints
+    values: Floats
+
+
+class WatchedCurve:
+    """The curve, and the values that wait for the next check.
+
+    Attributes:
+        curve: The finite values up to the newest check.
+    """
+
+    def __init__(self) -> None:
+        self.curve = Curve(BLOCKS)
+        self._winsor = Winsor()
+        self._metric: str | None = None
+        # Values in parts so far, and those that wait.
+        self._count = 0
+        self._steps: list[int] = []
+        self._values: list[float] = []
+        self._remembered: dict[str, Any] | None = None
+
+    @property
+    def room(self) -> int:
+        """Number of further values until the next check."""
+        return max(1, self._count // CHECKS) - len(self._steps)
+
+    def parts(self, batch: Batch, primary_from: Sequence[tuple[int, str]]) -> list[tuple[int, str, CurvePart]]:
+        """Cut the values of the watched metric into parts.
+
+        Args:
+            batch: Samples.
+            primary_from: Which metric is watched from which row on.
+
+        Returns:
+            The parts that are complete: their last row, metric and values.
+        """
+        found = []
+        ends = [since for since, _ in primary_from[1:]] + [batch.rows]
+        for (since, metric), end in zip(primary_from, ends, strict=True):
+            column = batch.columns.get(metric)
+            if column is None:
+                continue
+            if metric != self._metric:
+                self._metric, self._count, self._steps, self._values = metric, 0, [], []
+            low, high = np.searchsorted(column.rows, [max(since, 0), end]).tolist()
+            steps, rows = batch.steps_of(column)[low:high].tolist(), column.rows[low:high].tolist()
+            values = column.values[low:high].tolist()
+            at = 0
+            while at < len(rows):
+                take = min(self.room, len(rows) - at)
+                full = take == self.room
+                self._steps += steps[at : at + take]
+                self._values += values[at : at + take]
+                at += take
+                if full:
+                    part = CurvePart(np.array(self._steps, np.int64), np.array(self._values, np.float64))
+                    found.append((rows[at - 1], metric, part))
+                    self._count += len(self._steps)
+                    self._steps, self._values = [], []
+        return found
+
+    def take(self, part: CurvePart) -> None:
+        """Add a part to the curve when its row has come."""
+        finite = np.isfinite(part.values)
+        values = part.values[finite].tolist()
+        clipped = [value for at in range(0, len(values), BITE) for value in self._winsor.clip(values[at : at + BITE])]
+        self.curve.add(part.steps[finite], np.array(clipped, np.float64))
+
+    def restart(self) -> None:
+        """Begin the curve of another metric."""
+        self.curve, self._winsor = Curve(BLOCKS), Winsor()
+
+    # ---- a command on its way -------------------------------------------------------------------------------------------
+
+    def remember(self) -> None:
+        """Keep the present state, to hear again what comes from now on."""
+        self._remembered = self._present()
+
+    def go_back(self) -> None:
+        """Return to the state that `remember` kept, if there is one."""
+        if self._remembered is not None:
+            self._take_over(self._remembered)
+        self._remembered = None
+
+    def forget(self) -> None:
+        """Drop the state that `remember` kept."""
+        self._remembered = None
+
+    # ---- state ----------------------------------------------------------------------------------------------------------
+
+    def _present(self) -> dict[str, Any]:
+        return {
+            "curve": self.curve.state(),
+            "winsor": self._winsor.state(),
+            "metric": self._metric,
+            "count": self._count,
+            "steps": list(self._steps),
+            "values": [repr(value) for value in self._values],
+        }
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        self.restart()
+        self.curve.restore(state["curve"])
+        self._winsor.restore(state["winsor"])
+        self._metric, self._count, self._steps = state["metric"], state["count"], list(state["steps"])
+        self._values = [float(value) for value in state["values"]]
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as JSON-plain values."""
+        return {**self._present(), "remembered": self._remembered}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        self._take_over(state)
+        self._remembered = state["remembered"]
