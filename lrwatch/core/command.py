@@ -57,6 +57,20 @@ class Status(str, Enum):
     QUIET = "quiet"
 
 
+class Ramp(NamedTuple):
+    """A scale that moves along a line.
+
+    Attributes:
+        start: The scale before its first step.
+        step: Its first step.
+        steps: How many steps it has.
+    """
+
+    start: float
+    step: int
+    steps: int
+
+
 class Trial(NamedTuple):
     """The way back of a command on trial.
 
@@ -76,8 +90,10 @@ class CommandState:
 
     Attributes:
         status: Where it stands.
-        scale: The scale that the trainer is known to use.
+        scale: The scale that the trainer is known to use; where a ramp is under way, the scale at its end.
         wanted: The scale of a command that has no answer yet, or None.
+        wanted_ramp: Steps over which the trainer is to move to `wanted`; 0 is at once.
+        ramp: The ramp of the newest applied command, or None where it was at once.
         by_operator: Whether an operator asked for `wanted`.
         look: The newest look at the trend when `wanted` was set: the baseline, if it is applied.
         trial: The way back, from the question until the verdict, or None.
@@ -91,6 +107,8 @@ class CommandState:
     status: Status = Status.IDLE
     scale: float = 1.0
     wanted: float | None = None
+    wanted_ramp: int = 0
+    ramp: Ramp | None = None
     by_operator: bool = False
     look: Trend | None = None
     trial: Trial | None = None
@@ -110,6 +128,22 @@ class CommandState:
         """Whether a trial is in use that cannot be measured any more."""
         return self.status is Status.ON_TRIAL and self.baseline is None
 
+    def ramps_at(self, step: int) -> bool:
+        """Whether a ramp is under way at `step`."""
+        return self.ramp is not None and step < self.ramp.step + self.ramp.steps - 1
+
+    def scale_at(self, step: int) -> float:
+        """Return the scale of the optimizer step `step`: `scale`, or that of the ramp which is under way.
+
+        >>> state = step(step(CommandState(), Asked(0.2, ramp_steps=4)), Applied(11, 0.2, sign=1.0))
+        >>> [round(state.scale_at(at), 3) for at in (10, 11, 12, 13, 14, 15)]
+        [1.0, 0.8, 0.6, 0.4, 0.2, 0.2]
+        """
+        if self.ramp is None or step >= self.ramp.step + self.ramp.steps - 1:
+            return self.scale
+        done = max(step - self.ramp.step + 1, 0) / self.ramp.steps
+        return self.ramp.start + (self.scale - self.ramp.start) * done
+
     def explains(self, ratio: float) -> bool:
         """Whether a jump of the logged learning rate by `ratio` is that of a command."""
         return self.log_ratio is not None and abs(ratio / self.log_ratio - 1) < RATIO_TOLERANCE
@@ -117,18 +151,20 @@ class CommandState:
     def as_json(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""
         trial = None if self.trial is None else list(self.trial)
-        return {**asdict(self), "status": self.status.value, "trial": trial}
+        ramp = None if self.ramp is None else list(self.ramp)
+        return {**asdict(self), "status": self.status.value, "trial": trial, "ramp": ramp}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> CommandState:
         """Return the state that `as_json` gave."""
-        look, trial, baseline = state["look"], state["trial"], state["baseline"]
+        look, trial, baseline, ramp = state["look"], state["trial"], state["baseline"], state["ramp"]
         return cls(
             **{
                 **state,
                 "status": Status(state["status"]),
                 "look": None if look is None else Trend(**look),
                 "trial": None if trial is None else Trial(*trial),
+                "ramp": None if ramp is None else Ramp(*ramp),
                 "baseline": None if baseline is None else Baseline(**baseline),
             }
         )
@@ -143,6 +179,7 @@ class Asked(NamedTuple):
     scale: float
     trial: Trial | None = None
     by_operator: bool = False
+    ramp_steps: int = 0
 
 
 class ReturnAsked(NamedTuple):
@@ -296,25 +333,28 @@ def step(state: CommandState, event: Event, *, look: Trend | None = None) -> Com
     return replace(after, status=following)
 
 
-_NOT_WANTED: dict[str, Any] = {"wanted": None, "by_operator": False, "look": None, "log_ratio": None}
+_NOT_WANTED: dict[str, Any] = {"wanted": None, "wanted_ramp": 0, "by_operator": False, "look": None, "log_ratio": None}
 
 
 def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandState:
     """Return `state` with what `event` changes beside the status."""
     match event:
-        case Asked(scale, trial, by_operator):
+        case Asked(scale, trial, by_operator, ramp_steps):
             return replace(
-                state, wanted=scale, look=look, trial=trial, by_operator=by_operator, log_ratio=scale / state.scale,
-                count=state.count + (not by_operator),
+                state, wanted=scale, wanted_ramp=ramp_steps, look=look, trial=trial, by_operator=by_operator,
+                log_ratio=None if ramp_steps else scale / state.scale, count=state.count + (not by_operator),
             )  # fmt: skip
         case ReturnAsked(scale, quiet_until, trial):
             return replace(
-                state, wanted=scale, look=look, trial=trial, by_operator=False, log_ratio=scale / state.scale,
+                state, wanted=scale, wanted_ramp=0, look=look, trial=trial, by_operator=False, log_ratio=scale / state.scale,
                 count=state.count + 1, quiet_until=quiet_until,
             )  # fmt: skip
         case Applied(at, scale, _, in_log):
-            log_ratio = None if in_log else scale / state.scale
-            after = replace(state, scale=scale, applied_at=at, baseline=_baseline(state, event), **_NOT_WANTED)
+            ramp = Ramp(state.scale_at(at - 1), at, state.wanted_ramp) if state.wanted_ramp else None
+            log_ratio = None if in_log or ramp else scale / state.scale
+            after = replace(
+                state, scale=scale, ramp=ramp, applied_at=at, baseline=_baseline(state, event), **_NOT_WANTED
+            )
             return replace(after, log_ratio=log_ratio)
         case AlreadyInUse():
             return replace(state, **_NOT_WANTED)
@@ -336,12 +376,12 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
         case Reset():
             return replace(state, baseline=None, **_NOT_WANTED)
         case Joined(at, scale):
-            return replace(state, scale=scale, applied_at=at, trial=None, baseline=None, **_NOT_WANTED)
+            return replace(state, scale=scale, ramp=None, applied_at=at, trial=None, baseline=None, **_NOT_WANTED)
 
 
 def _baseline(state: CommandState, applied: Applied) -> Baseline | None:
     """Return what the effect is measured against; None for a way up that is no trial, and where no look is known."""
     upward_trial = state.trial is not None and state.trial.previous < applied.scale
-    if state.look is None or not (applied.scale < state.scale or upward_trial):
+    if state.look is None or state.wanted_ramp or not (applied.scale < state.scale or upward_trial):
         return None
     return Baseline.of(state.look, applied.step, applied.scale, applied.sign)
