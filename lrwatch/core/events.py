@@ -57,8 +57,19 @@ KINDS: Mapping[Kind, FindingKind] = {
 }
 """All kinds of findings, in the order in which people read them. A new kind is a row here and a word in `Kind`."""
 
-CAUSES = ("plateau", "probe", "restore", "schedule", "range_test", "rescue", "overfitting", "too_slow", "operator")
-"""Why there is a command: a plateau, an experiment with a cut, a trial that is taken back, a strategy that goes by steps, a range test, a run that left
+CAUSES = (
+    "plateau",
+    "probe",
+    "restore",
+    "anneal",
+    "schedule",
+    "range_test",
+    "rescue",
+    "overfitting",
+    "too_slow",
+    "operator",
+)
+"""Why there is a command: a plateau, an experiment with a cut, a trial that is taken back, the decay to the end of the run, a strategy that goes by steps, a range test, a run that left
 its course, overfitting, a rate that may be too low, an operator."""
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]

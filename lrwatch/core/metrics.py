@@ -201,9 +201,14 @@ class Metrics:
             for i, what in tracker.reread(batch.steps[column.rows], column.values)
         ]
 
+    @property
+    def last_rank(self) -> int:
+        """The rank behind those of all detectors."""
+        return len(self._trackers) + 1
+
     def ticks(self, batch: Batch, primary_from: PrimaryFrom) -> list[Signal]:
         """Return every value in `batch` of the metrics that decide."""
-        rank = len(self._trackers) + 1
+        rank = self.last_rank
         return [
             Signal(row, rank, name, Tick(step, value))
             for name in dict.fromkeys(name for _, name in primary_from)

@@ -8,7 +8,9 @@ from typing import Literal, get_args
 
 Purpose = Literal["model", "base"]
 Mode = Literal["observe", "suggest", "approve", "auto"]
-Strategy = Literal["plateau", "observe", "step", "exponential", "cosine", "wsd", "range_test", "rescue"]
+Strategy = Literal[
+    "auto", "plateau", "anneal", "observe", "step", "exponential", "cosine", "wsd", "range_test", "rescue"
+]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 # The number of steps that a strategy cannot do without.
 NEEDED = {"step": "every", "exponential": "every", "cosine": "length", "range_test": "length"}
@@ -117,7 +119,9 @@ class PolicyOptions:
 
     Attributes:
         mode: observe (report only), suggest (say which command would help), approve (ask an operator), auto (command).
-        strategy: "plateau" reduces when continuing is worth less than a cut; "observe" never commands. By steps go "step" and
+        strategy: "auto" is "anneal" where the length of the run is known, and "plateau" otherwise. "plateau" tries a cut where the
+            run has slowed down, and keeps it if it is proven; "anneal" holds the rate and lets it fall to the end of the run;
+            "observe" never commands. By steps go "step" and
             "exponential", which reduce by `factor` every `every` steps, at once or gradually; "cosine", which ends after
             `length` steps; "wsd", which keeps the scale until the last `decay_share` of `length`, or until `lrwatch decay`.
             "rescue" cuts where the run diverges, spikes again and again or is not finite, waits, and goes back; "range_test"
@@ -127,12 +131,9 @@ class PolicyOptions:
         length: Steps of "cosine" and "wsd", from their beginning to `min_scale`, and of "range_test"; 0 is unknown, which only
             "wsd" can do with.
         decay_share: Share of the run in which "wsd" decays.
-        probe: Whether "plateau" may find out what a cut brings: before the first one, in mode auto, it cuts for a horizon, and
-            takes that back unless it is worth more than continuing.
-        first_cut: Without a probe there is no gain to learn from before the first cut: cut when the improvement per horizon is certainly
-            below this fraction of the level. On noisy quadratic problems 1 % is no better (final risk 1.84 times that of the
-            best schedule, against 1.88); on a small real network that starts at its best constant rate it cut at every slow
-            stretch, and ended a quarter worse.
+        probe: Whether "plateau" and "anneal" may try a cut, in mode auto. Without it they propose and anneal by what the curve shows.
+        first_cut: Where nothing can be tried, a cut is proposed when the improvement per horizon is certainly below this fraction of
+            the level.
         min_scale, max_scale: Bounds of the scale.
         max_factor_down, max_factor_up: One command multiplies the scale by no less than the one and no more than the other;
             the defaults are those of the trainer's own interlock.
@@ -148,7 +149,7 @@ class PolicyOptions:
     """
 
     mode: Mode = "suggest"
-    strategy: Strategy = "plateau"
+    strategy: Strategy = "auto"
     factor: float = 0.5
     every: int = 0
     length: int = 0

@@ -20,13 +20,14 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Event, Finding, Phase
 from lrwatch.core.lr_changes import Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.metrics import Metrics, PrimaryFrom
-from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
+from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions, RunOptions
 from lrwatch.core.pending_samples import PendingSamples
-from lrwatch.core.policy import Policy
+from lrwatch.core.policy import Policy, Schedule
 from lrwatch.core.progress import Improved
 from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import SCHEDULE, Signal, Tick
+from lrwatch.core.watched_curve import CurvePart, WatchedCurve
 
 
 class Pipeline:
@@ -39,10 +40,10 @@ class Pipeline:
         run: What is known of the run before it begins.
 
     Attributes:
+        detect, configured, run: As given.
         length: How many steps the run has, and who says so.
         metrics: Newest values, detectors, and which metric decides.
         policy: The strategy, and its newest command.
-        attached: Whether a trainer listens, so that an answer to a command will come.
     """
 
     def __init__(
@@ -53,10 +54,15 @@ class Pipeline:
         run: RunOptions = RunOptions(),  # noqa: B008  frozen
     ) -> None:
         self.detect = detect
+        self.configured, self.run = policy, run
         self.length = RunLength(run.total_steps, "config") if run.total_steps else RunLength()
         self.metrics = Metrics(detect, metric)
-        self.policy = Policy(detect, policy)
-        self.attached = False
+        self.policy = Policy(detect, policy, run)
+        self.policy.total_steps = self.length.total_steps
+        self._curve = WatchedCurve()
+        # The metric of the curve, and whether the trainer's own schedule has lowered the rate.
+        self._curve_of: str | None = None
+        self._decays = False
         self._lr = LrChanges()
         # The newest look at each loss in this phase, for a quorum.
         self._looks: dict[str, Trend] = {}
@@ -87,6 +93,15 @@ class Pipeline:
         return self.policy.command
 
     @property
+    def attached(self) -> bool:
+        """Whether a trainer listens, so that an answer to a command will come."""
+        return self.policy.attached
+
+    @attached.setter
+    def attached(self, attached: bool) -> None:
+        self.policy.attached = attached
+
+    @property
     def options(self) -> PolicyOptions:
         """The settings of the policy, with what an operator chose since."""
         return self.policy.options
@@ -107,11 +122,17 @@ class Pipeline:
         """
         before = self.length
         self.length = before.said(total_steps, source)
+        self.policy.total_steps = self.length.total_steps
         return self.length != before
 
     def silent(self, metric: str) -> int:
         """Return the number of further finite, in-order samples of `metric` guaranteed to produce no event."""
-        return 0 if self.policy.may_command_next else self.metrics.silent(metric)
+        if self.policy.may_command_next:
+            return 0
+        silent = self.metrics.silent(metric)
+        if self.policy.wants_curve and metric == self.metric:
+            silent = min(silent, self._curve.room - 1)
+        return max(silent, 0)
 
     # ---- samples ----------------------------------------------------------------------------------------------------
 
@@ -139,7 +160,12 @@ class Pipeline:
         signals += self.metrics.feed(batch, self._threshold(primary_from))
         if self.policy.wants_steps:
             signals += self.metrics.ticks(batch, primary_from)
+        signals += self._curve_parts(batch, primary_from)
         return self._decide(batch, signals, primary_from)
+
+    def _curve_parts(self, batch: Batch, primary_from: PrimaryFrom) -> list[Signal]:
+        rank = self.metrics.last_rank
+        return [Signal(row, rank, metric, part) for row, metric, part in self._curve.parts(batch, primary_from)]
 
     def _feed_pending(self, batch: Batch) -> list[Event]:
         """Take samples of the new phase that came before it was known."""
@@ -147,6 +173,7 @@ class Pipeline:
         signals = self.metrics.reread(batch)
         if self.policy.wants_steps:
             signals += self.metrics.ticks(batch, primary_from)
+        signals += self._curve_parts(batch, primary_from)
         return self._decide(batch, signals, primary_from)
 
     def _threshold(self, primary_from: PrimaryFrom) -> float | None:
@@ -169,6 +196,8 @@ class Pipeline:
                     asked_row = None
                 case _ if any(isinstance(event, Command) for event in heard):
                     asked_row = signal.row
+                    if self.attached:
+                        self._curve.remember()
         self._keep_pending(batch, asked_row)
         return events
 
@@ -176,6 +205,7 @@ class Pipeline:
         match signal.what:
             case Move() as move:
                 self._lr.note(move)
+                self._decays = self._decays or not move.rises
                 return []
             case Improved() as news:
                 self.metrics.hear(signal.metric, news)
@@ -193,6 +223,8 @@ class Pipeline:
                 else:
                     self._reset()
                 return [phase]
+            case CurvePart() as part:
+                return self._check(signal.metric, part) if is_primary else []
             case Tick(step, value) if is_primary:
                 outcome = self.policy.tick(step, value)
                 return [] if outcome is None else [outcome]
@@ -209,10 +241,25 @@ class Pipeline:
             self.policy.metric_changed()
         others = [look for other, look in self._looks.items() if other != metric]
         effect = self.policy.measure(trend)
-        # Flat before the metric has once improved is no plateau: as under a schedule, it is no reason to act.
-        rests = self.metrics.improved(metric) and not self._lr.moves(trend.step, trend.horizon)
-        command = self.policy.look(trend, others, schedule_moves=not rests)
+        learned = self.metrics.improved(metric)
+        command = self.policy.look(trend, others, self._schedule(trend.step, trend.horizon), learned=learned)
         return [event for event in (effect, command) if event is not None]
+
+    def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:
+        if metric != self._curve_of:
+            self._curve_of = metric
+            self._curve.restart()
+        self._curve.take(part)
+        if not self.policy.wants_curve:
+            return []
+        step = int(part.steps[-1])
+        schedule = self._schedule(step, Horizon.parse(self.detect.horizon).steps(step - self._curve.curve.first))
+        return self.policy.check(step, self._curve.curve, schedule, learned=self.metrics.improved(metric))
+
+    def _schedule(self, step: int, horizon: float) -> Schedule:
+        """Return what the trainer's own schedule does at `step`, and the ramp of a command likewise."""
+        moves = self._lr.moves(step, horizon) or self.command.ramps_at(step)
+        return Schedule(moves, self._decays)
 
     def _under_schedule(self, finding: Finding) -> Finding | None:
         """Return a finding as it counts under the trainer's own schedule and before any progress, or None if it does not."""
@@ -220,7 +267,9 @@ class Pipeline:
             return None if self._lr.moves(finding.step, float(finding.evidence["steps"] or 0)) else finding
         if finding.kind != "plateau":
             return finding
-        if self._lr.moves(finding.step, float(finding.evidence["horizon_steps"] or 0)):
+        if self.command.ramps_at(finding.step):
+            why = "the learning rate falls to the end of the run"
+        elif self._lr.moves(finding.step, float(finding.evidence["horizon_steps"] or 0)):
             why = "the learning rate is moved by its own schedule"
         elif not self.metrics.improved(finding.metric):
             why = "it has not surely improved since the run began"
@@ -252,6 +301,7 @@ class Pipeline:
         if wanted is not None and self.command.explains(change.ratio):
             self._lr.was_ours()
             return [self._applied(step, wanted, "the learning rate in the log follows", in_log=True)]
+        self._decays = self._decays or change.ratio < 1
         self._reset()
         return [Phase(step, "lr_change", f"the learning rate in the log changes by a factor of {change.ratio:.3g}")]
 
@@ -259,6 +309,7 @@ class Pipeline:
         self.policy.reset()
         self._looks = {}
         self._pending = None
+        self._curve.forget()
 
     def _applied(self, step: int, scale: float, how: str, *, in_log: bool = False) -> Phase:
         self.policy.applied(step, scale, in_log=in_log)
@@ -270,17 +321,25 @@ class Pipeline:
 
     def acknowledged(self, step: int, scale: float) -> list[Event]:
         """Begin the phase of a scale that the trainer uses from `step` on. Return it, and the events of its first samples."""
-        if (
-            scale == self.command.scale
-        ):  # nothing changes: the log showed it already, or the command repeats the scale in use
-            if self.command.wanted == scale:
+        command = self.command
+        if scale == command.scale and not (command.wanted == scale and command.wanted_ramp):
+            # Nothing changes: the log showed it already, or the command repeats the scale in use.
+            if command.wanted == scale:
                 self._pending = None
+                self._curve.forget()
             self.policy.already_in_use(scale)
             return []
         pending = self._pending
         self.metrics.restart(step)
         events: list[Event] = [self._applied(step, scale, "acknowledged")]
-        return events if pending is None else [*events, *self._feed_pending(pending.since(step))]
+        if pending is None:
+            self._curve.forget()
+            return events
+        self._curve.go_back()
+        if self.metric is not None:
+            for _, metric, part in self._curve.parts(pending.before(step), [(-1, self.metric)]):
+                events.extend(self._check(metric, part))
+        return [*events, *self._feed_pending(pending.since(step))]
 
     def refused(self, until: float | None = None) -> None:
         """Learn that a command will not be applied: no further one until step `until`, or for a horizon."""
@@ -289,10 +348,11 @@ class Pipeline:
             until = trend.step + trend.horizon if trend is not None else 0.0
         self.policy.refused(until)
         self._pending = None
+        self._curve.forget()
 
     def joined(self, step: int, scale: float) -> list[Event]:
         """Handle a (re)connected trainer. Its reported `scale` overrides ours."""
-        self.attached = True
+        self.policy.attached = True
         self._reset()
         if scale == self.command.scale:
             return []
@@ -305,6 +365,7 @@ class Pipeline:
         self.policy.ask(scale, self.trend)
         self._note_decided_on()
         self._pending = PendingSamples()
+        self._curve.remember()
 
     def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
         """Let another strategy decide from now on: see `Policy.follow`."""
@@ -333,6 +394,9 @@ class Pipeline:
             "pending": None if self._pending is None else self._pending.state(),
             "attached": self.attached,
             "length": list(self.length),
+            "curve": self._curve.state(),
+            "curve_of": self._curve_of,
+            "decays": self._decays,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -343,5 +407,9 @@ class Pipeline:
         self._looks = {name: Trend(**look) for name, look in state["looks"].items()}
         self._decided_on = state["decided_on"]
         self._pending = None if state["pending"] is None else PendingSamples.restore(state["pending"])
+        self._curve.restore(state["curve"])
+        self._curve_of = state["curve_of"]
+        self._decays = state["decays"]
+        self.policy.curve = self._curve.curve
+        self.policy.attached = state["attached"]
         self.length = RunLength(*state["length"])
-        self.attached = state["attached"]

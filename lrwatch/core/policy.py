@@ -1,7 +1,7 @@
 """The policy: hands each signal of the run to the strategy that decides, within quorum and limits, and measures effects.
 
-Signals come in the order of the log: looks at the trend (`look`), findings (`found`), and, for strategies that go by
-steps, every value of the watched metric (`tick`). `applied`, `refused` and their siblings say what became of a
+Signals come in the order of the log: looks at the trend (`look`), findings (`found`), and, for strategies that want them,
+parts of the curve (`check`) or every value of the watched metric (`tick`). `applied`, `refused` and their siblings say what became of a
 command. Where a command stands is in `command`, a `core.command.CommandState`; what a strategy remembers is in the strategy.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from lrwatch.core import effect
 from lrwatch.core.command import (
@@ -28,12 +28,20 @@ from lrwatch.core.command import (
     TrialKept,
     step,
 )
+from lrwatch.core.curve import Curve
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
-from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions
-from lrwatch.core.strategies import STRATEGIES
+from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions, RunOptions
+from lrwatch.core.strategies import STRATEGIES, chosen
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.observe import Observe
+
+
+class Schedule(NamedTuple):
+    """What the trainer's own schedule does: it moves the rate now, and it has lowered the rate in this run."""
+
+    moves: bool = False
+    decays: bool = False
 
 
 class Policy:
@@ -42,16 +50,29 @@ class Policy:
     Args:
         detect: The direction of the metric, and the horizon.
         options: The settings.
+        run: What is known of the run before it begins.
 
     Attributes:
         options: As given, except for what an operator chose since (`follow`).
+        total_steps: Length of the run in optimizer steps; 0 where it is unknown.
+        attached: Whether somebody takes commands: a trainer that listens, or the loop itself.
+        curve: The watched metric up to the newest check.
         command: The scale in use, and where the newest command stands.
     """
 
-    def __init__(self, detect: DetectOptions, options: PolicyOptions) -> None:
+    def __init__(
+        self,
+        detect: DetectOptions,
+        options: PolicyOptions,
+        run: RunOptions = RunOptions(),  # noqa: B008  frozen
+    ) -> None:
         self._horizon = Horizon.parse(detect.horizon)
         self._sign = 1.0 if detect.direction == "min" else -1.0
         self._configured = self.options = options
+        self._base = run.purpose == "base"
+        self.total_steps = 0
+        self.attached = False
+        self.curve = Curve()
         # What an operator chose, as options; and what decides after a strategy that interrupts.
         self._chosen: dict[str, Any] = {}
         self._afterwards: dict[str, Any] = {"strategy": Observe.NAME}
@@ -62,14 +83,22 @@ class Policy:
     @property
     def strategy(self) -> Strategy:
         """The strategy that decides."""
-        name = self.options.strategy
+        name = self._chosen_name(self.options.strategy)
         return self._strategies.setdefault(name, STRATEGIES[name]())
+
+    def _chosen_name(self, setting: str) -> str:
+        return chosen(setting, length_is_known=self.total_steps > 0, is_base=self._base)
 
     def _become(self, strategy: Strategy) -> None:
         self._strategies[strategy.NAME] = strategy
 
-    def _context(self, *, schedule_moves: bool = False) -> Context:
-        return Context(self.command, self.options, self._sign, self._horizon, self._last_look, schedule_moves)
+    def _context(self, schedule: Schedule | None = None, *, learned: bool = True) -> Context:
+        schedule = schedule or Schedule()
+        can_try = self.attached and self.options.mode == "auto" and self.options.probe
+        return Context(
+            self.command, self.options, self._sign, self._horizon, self._last_look, schedule.moves, schedule.decays,
+            self.curve, learned, can_try, self.attached, self.total_steps, self._base,
+        )  # fmt: skip
 
     def _step(self, event: Event) -> None:
         self.command = step(self.command, event)
@@ -120,28 +149,59 @@ class Policy:
             self._step(verdict)
         return measured
 
-    def look(self, trend: Trend, others: Collection[Trend] = (), *, schedule_moves: bool = False) -> Command | None:
+    @property
+    def wants_curve(self) -> bool:
+        """Whether the strategy decides by the whole curve."""
+        return self.strategy.WANTS_CURVE
+
+    def check(self, step: int, curve: Curve, schedule: Schedule, *, learned: bool) -> list[Effect | Command]:
+        """Take a check of the curve.
+
+        Args:
+            step: The step of the check.
+            curve: The watched metric up to there.
+            schedule: What the trainer's own schedule does.
+            learned: The metric has once surely improved.
+
+        Returns:
+            The effect of a trial and the command that the check leads to, as far as there are any.
+        """
+        self.curve = curve
+        decision = self.strategy.check(step, self._context(schedule, learned=learned))
+        command = self._take(decision)
+        assert not isinstance(command, RangeTest)
+        return [event for event in (decision.effect, command) if event is not None]
+
+    def look(
+        self,
+        trend: Trend,
+        others: Collection[Trend] = (),
+        schedule: Schedule | None = None,
+        *,
+        learned: bool = True,
+    ) -> Command | None:
         """Take a look at the trend of the watched metric.
 
         Args:
             trend: The look.
             others: The newest looks at the other losses, in this phase.
-            schedule_moves: The trainer's own schedule is moving the learning rate.
+            schedule: What the trainer's own schedule does; None where it rests.
+            learned: The metric has once surely improved.
 
         Returns:
             The command that it leads to, if any.
         """
-        context = self._context(schedule_moves=schedule_moves)
+        context = self._context(schedule, learned=learned)
         if self.strategy.acts_between_looks(context):
             self._last_look = trend
-        strategy, command, event, agree_below = self.strategy.look(trend, context)
+        strategy, command, event, agree_below, _ = self.strategy.look(trend, context)
         if agree_below is not None:
             agree = 1 + sum(other.ratio(other.upper_now) < agree_below for other in others)
             if agree < self.options.quorum:
                 return None
         self._strategies[strategy.NAME] = strategy
         if event is not None:
-            self.command = step(self.command, event, look=trend if strategy.MEASURED else None)
+            self.command = step(self.command, event, look=self._baseline(event, trend))
         return command if isinstance(command, Command) else None
 
     def found(self, finding: Finding, *, watched: bool) -> Command | None:
@@ -156,11 +216,15 @@ class Policy:
     def _take(self, decision: StrategyDecision) -> Command | RangeTest | None:
         self._become(decision.strategy)
         if decision.event is not None:
-            look = self._last_look if decision.strategy.MEASURED else None
-            self.command = step(self.command, decision.event, look=look)
+            self.command = step(self.command, decision.event, look=self._baseline(decision.event, self._last_look))
         if isinstance(decision.output, RangeTest):
             self._hand_over()
         return decision.output
+
+    def _baseline(self, event: Event, look: Trend | None) -> Trend | None:
+        """Return the look that the effect of the command is measured against; None where the strategy measures it itself."""
+        own_trial = isinstance(event, Asked) and event.trial is not None and event.trial.previous > event.scale
+        return None if not self.strategy.MEASURED or (self.strategy.WANTS_CURVE and own_trial) else look
 
     # ---- operators ----------------------------------------------------------------------------------------------------
 
@@ -182,20 +246,21 @@ class Policy:
             ValueError: The strategy is unknown, lacks a number that it needs, or cannot begin now.
         """
         given = {"every": every, "length": length}
-        chosen = {**self._chosen, "strategy": strategy, **{key: value for key, value in given.items() if value}}
-        options = replace(self.options, **chosen)
+        wanted = {**self._chosen, "strategy": strategy, **{key: value for key, value in given.items() if value}}
+        options = replace(self.options, **wanted)
         context = replace(self._context(), options=options)
-        current, following = self.strategy, self._strategies.get(strategy, STRATEGIES[strategy]())
+        name = self._chosen_name(strategy)
+        current, following = self.strategy, self._strategies.get(name, STRATEGIES[name]())
         if (restored := current.restores_scale) is not None and not following.INTERRUPTS:  # it restores the scale first
             command = replace(self.command, scale=restored)
             self._become(following.begin(step, replace(context, command=command)))
             self._become(current.end())
-            self._afterwards = chosen
+            self._afterwards = wanted
             return
         following = following.begin(step, context)
         if following.INTERRUPTS:
             self._afterwards = self._chosen
-        self.options, self._chosen = options, chosen
+        self.options, self._chosen = options, wanted
         self._become(following)
         if self.command.trial is not None:
             self._step(TrialKept())
@@ -220,8 +285,9 @@ class Policy:
         """Learn that the trainer uses `scale` from `step` on; `in_log` if the log showed it and no acknowledgement did."""
         by_operator = self.command.by_operator
         self._step(Applied(step, scale, self._sign, in_log))
-        strategy = self.strategy.applied(step, self._context(), by_operator=by_operator)
-        if self.options.strategy != strategy.NAME:
+        before = self.strategy
+        strategy = before.applied(step, self._context(), by_operator=by_operator)
+        if before.NAME != strategy.NAME:
             self._chosen = {**self._chosen, "strategy": strategy.NAME}
             self.options = replace(self.options, **self._chosen)
         self._become(strategy)
@@ -252,17 +318,21 @@ class Policy:
     def reset(self) -> None:
         """Drop the command in flight and the baseline: the curve has changed by force."""
         self._step(Reset())
-        self._last_look = None
+        self._disturbed()
 
     def level_shifted(self) -> None:
         """Learn that the level shifted for another reason: effects cannot be told apart from it."""
         self._step(LevelShifted())
-        self._last_look = None
+        self._disturbed()
 
     def metric_changed(self) -> None:
         """Learn that another metric is watched: no line of the one before is a baseline for it."""
         self._step(MetricChanged())
+        self._disturbed()
+
+    def _disturbed(self) -> None:
         self._last_look = None
+        self._become(self.strategy.disturbed())
 
     # ---- state --------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Finding, Phase
 from lrwatch.core.lr_changes import Move
 from lrwatch.core.progress import Improved
+from lrwatch.core.watched_curve import CurvePart
 
 # Ranks of what comes at one row before the detectors, whose ranks are 0 and more in the order of the metrics.
 SCHEDULE = -2
@@ -28,11 +29,11 @@ class Signal(NamedTuple):
         row: The row in the batch.
         rank: The order within the row, ascending.
         metric: The metric that it is about, or "".
-        what: A finding, a look at the trend, the begin of a phase, a move of the schedule, a value, or that
-            the metric has once improved.
+        what: A finding, a look at the trend, the begin of a phase, a move of the schedule, a value, a part of the
+            curve, or that the metric has once improved.
     """
 
     row: int
     rank: int
     metric: str
-    what: Finding | Trend | Phase | Move | Tick | Improved
+    what: Finding | Trend | Phase | Move | Tick | CurvePart | Improved

@@ -118,7 +118,7 @@ class StatusView(Checkpointed):
         return RunStatus(
             name=self._run,
             mode=self._config.policy.mode,
-            strategy=pipeline.options.strategy,
+            strategy=pipeline.policy.strategy.NAME,
             metric=pipeline.metric or "",
             up=not problem,
             problem=problem,

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from lrwatch.core.command import Asked, ReturnAsked, TrialFailed, TrialKept
+from lrwatch.core.curve import Curve
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import Horizon
@@ -34,12 +35,26 @@ class Context(CommandLimits):
         horizon: The horizon of the detectors.
         last_look: The newest look of this phase, where `Strategy.acts_between_looks`, else None.
         schedule_moves: The trainer's own schedule is moving the learning rate.
+        decays: The trainer's own schedule has lowered the learning rate.
+        curve: The watched metric since the run began, where `Strategy.WANTS_CURVE`.
+        learned: The metric has once surely improved.
+        can_try: A command will be applied without anybody's approval, so that something can be tried.
+        may_anneal: Somebody can take a command: a trainer listens, or the loop itself.
+        total_steps: Length of the run in optimizer steps; 0 where it is unknown.
+        base: The model will be trained further: the rate must not decay.
     """
 
     sign: float = 1.0
     horizon: Horizon = field(default=Horizon.parse("10%"))
     last_look: Trend | None = None
     schedule_moves: bool = False
+    decays: bool = False
+    curve: Curve = field(default_factory=Curve)
+    learned: bool = True
+    can_try: bool = False
+    may_anneal: bool = False
+    total_steps: int = 0
+    base: bool = False
 
 
 class StrategyDecision(NamedTuple):
@@ -51,12 +66,14 @@ class StrategyDecision(NamedTuple):
         event: What that does to the newest command: a question, or the end of a trial.
         agree_below: With a quorum, another loss agrees if its improvement per horizon is below this, relative to its level. None
             where the watched loss decides alone.
+        effect: The effect of a trial, where this is its verdict.
     """
 
     strategy: Strategy
     output: Command | RangeTest | None = None
     event: Asked | ReturnAsked | TrialKept | None = None
     agree_below: float | None = None
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +88,9 @@ class Strategy:
 
     WANTS_STEPS: ClassVar[bool] = False
     """Whether it takes every value of the watched metric (`tick`)."""
+
+    WANTS_CURVE: ClassVar[bool] = False
+    """Whether it decides by the whole curve, at checks (`check`)."""
 
     NEEDS_TRAINER: ClassVar[bool] = False
     """Whether it is pointless without a trainer that applies its commands."""
@@ -109,6 +129,14 @@ class Strategy:
     def tick(self, step: int, value: float, context: Context) -> StrategyDecision:
         """Decide on a value of the watched metric, whatever a float can be."""
         return StrategyDecision(self)
+
+    def check(self, step: int, context: Context) -> StrategyDecision:
+        """Decide at a check of the curve, which holds the values up to `step`."""
+        return StrategyDecision(self)
+
+    def disturbed(self) -> Strategy:
+        """Return the strategy after something else changed the curve: a level shift, a resume, another metric."""
+        return self
 
     def measured(
         self, effect: Effect, level_ratio: float, context: Context

@@ -1,22 +1,16 @@
-"""The value-of-a-cut strategy: reduce the learning rate when continuing is certainly worth less than a cut.
+"""Plateau: try a cut where the run has slowed down, and keep it where it is worth more than the progress that it costs.
 
-A learning rate holds the loss above what it could be, by an excess that grows with the rate: the noise floor. Every cut
-shows how much: it takes a part of the excess away. So the strategy keeps one number with its error, the excess for a scale of
-1, and each measured cut improves it. The estimates of all cuts are pooled, each weighted by its precision, older ones less. A
-cut whose effect noise hides then neither stops nor reverses the strategy: it weighs little. What continuing is worth is the
-improvement per horizon that a look sees, with its interval. The rate is cut again when even the upper end of that interval
-is less than EXCESS_SHARE of the excess at the scale in use.
+The strategy for a run whose length is not known. A learning rate holds the loss above what it could be, by an excess that
+grows with the rate: the noise floor. A cut takes a part of that away at once, and slows down all progress that is still to
+come. How much that is depends on the length, so the strategy compares the excess with the gain per e-fold of steps: a cut to half
+costs at most ln 2 of it, however long the run goes on (progress goes with the sum of the rates), and brings half of the excess.
 
-Before the first cut nothing is known of the excess. Where commands are sent, the strategy finds out. Once PROBE_SAMPLES values
-have come, and continuing does not bring very much, it cuts for a horizon as an experiment, a *probe*. The probe stays if
-continuing is worth less than EXCESS_SHARE of the excess that it showed; otherwise it came too early, and is taken back. Where
-noise hides its effect FIRST_GUESS decides whether it stays; if it does not, nothing was learned, and it is made again later.
-It costs half a horizon's progress at the most. In the other modes `first_cut` per horizon, relative to the level, stands in
-for the unknown, with a bound that is harder to pass.
+A trial (`strategies.trials`) begins only where there is a plateau to speak of: the gain per e-fold, with its error, is below
+FLAT of the level, and GAINED times as much is less than all that the run has gained. Where progress speeds up, as in a run that
+falls from epoch to epoch or that leaves a saddle, no cut is tried: what it brings at once would be paid for many times.
 
-A cut that certainly cost progress is undone, once a level, and not tried again before the run is older by
-PATIENCE_AFTER_UNDO. After MAX_WITHOUT_GAIN cuts in a row that were no better than continuing the strategy stops until the run is
-older by PATIENCE_WITHOUT_GAIN.
+Without a trainer that applies commands nothing can be tried. Then the strategy proposes a cut once the metric surely improves
+by less than `first_cut` per horizon.
 
 Two further answers need permission in the settings: a trial upwards where the rate may be too low (`trial_increase`), and a
 cut where the run overfits.
@@ -28,107 +22,125 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from lrwatch.core.command import Asked, CommandState, ReturnAsked, Status, Trial, TrialFailed, TrialKept
+from lrwatch.core.command import Asked, Status, Trial, TrialFailed, TrialKept
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Effect, Finding
-from lrwatch.core.options import PolicyOptions
+from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
-from lrwatch.core.strategies.limits import CommandLimits
+from lrwatch.core.strategies.trials import Outcome, Trials, Verdict
 
-# Continuing must bring more per horizon than this share of the excess. On a power law of the sum of all rates the best share is
-# 0.1 or less; a slope that was measured over the past is steeper than the one to come, and what is left of the last cut looks
-# like progress, so more is asked. In closed loop on noisy quadratic problems, as final risk over that of the best schedule:
-# 1.71 at 0.3, on problems of other spectra 2.01; at 0.2 with a cooldown of 1.5 horizons 1.70 and 2.14, at 0.3 with the same 1.77
-# and 2.15 (all without a probe). To cut again at once, down to where the theory says, was far worse (3.4 and more): it trusts
-# early slopes. On six real trainings, final loss over that of the tuned cosine after 8,000 steps, 1.038 with a probe and 1.075
-# without one; on the quadratic problems a probe neither gains nor loses (1.77, four seeds). With a probe whose effect was
-# believed however uncertain it was, 1.045 at a share of 0.2, 1.060 at 0.3, 1.058 at 0.15.
-EXCESS_SHARE = 0.2
+# A cut must show this many times the gain per e-fold as excess. By theory a cut to half pays at any length above 1.4, at the
+# length that doubles the run above 0.6. In closed loop on six real trainings, from a third, one and three times the best rate, at
+# 2,000 and 8,000 steps, 0.4 and 1.4 were worse.
+EXCESS_PER_GAIN = 0.7
 
-# What the first measured cut is weighed against: an excess of this share of the level at the scale before, give or take as
-# much. It matters where noise hides the first cuts: without it 1.74 in place of 1.69 (as above); 0.2 is as good.
-FIRST_GUESS = 0.1
+# Gain per e-fold, relative to the level, above which a run is no plateau: 2 % per tenth of the run.
+FLAT = 0.2
 
-# What earlier cuts say counts by this share, in precision, at each new one: the excess for a scale of 1 changes as the training
-# goes on. All alike (1): 1.75 against 1.70.
-OLD_COUNTS = 0.5
+# A run has slowed down when it gains less than one part in so many, per e-fold, of all that it has gained. At 10 the same trainings
+# end at 1.14 of the tuned cosine, at 4 to 6 at 1.10.
+GAINED = 5.0
 
-# Values of a phase before the first probe: a horizon of a tenth of the run holds a hundred then, so that the level behind a cut
-# has an error of a fifth of the noise of one value. With 500 the real trainings are 2 % better after 2,000 steps, and 1 % worse
-# after 8,000; on a training whose loss is nearly all noise that no rate removes (the demo's) cuts come earlier than is best.
-PROBE_SAMPLES = 1000
+# The larger gain of two windows counts: that of the line, and one that begins at this share of the steps so far. In one alone a flat
+# stretch, as within an epoch, would pass for a plateau.
+LONG_WINDOW = 0.25
 
-# Where continuing may bring more than this per horizon the run is still in its steepest stretch, and no probe would stay.
-PROBE_BELOW = 0.1
+# The stretch whose mean is where the run began, as a share of the steps so far, and its values at the least.
+BEGINNING, FIRST_VALUES = 0.01, 5
 
-# A probe that was taken back is made again, as a cut of the usual kind, when the run is older by this factor.
-PATIENCE_AFTER_PROBE = 1.25
+# Values that a run must have before a trial, unless it is surely flat.
+FEW = 200
 
-# After this many cuts in a row that brought nothing the strategy stops until the run is older by this factor.
-MAX_WITHOUT_GAIN = 2
-PATIENCE_WITHOUT_GAIN = 2.0
+# Standard errors at which a trial ends before its time.
+SURELY_NOT, SURELY = -2.5, 2.0
 
-# A cut that was undone is tried again when the run is older by this factor: the age is the only scale that a run whose end is
-# unknown has.
-PATIENCE_AFTER_UNDO = 1.5
+# Standard errors that the excess must lie above what a cut costs when the time is over.
+KEEP = 0.5
 
-# A cut that could not be measured (the metric jumped for reasons of its own) is waited for no longer than this many horizons.
-MAX_WAIT = 3.0
+# Standard errors for "surely flat" in a run of few values.
+Z95 = 1.645
 
 
 @dataclass(frozen=True, slots=True)
-class Plateau(Strategy):
-    """Cut when continuing is worth less than a cut.
+class Plateau(Trials):
+    """Cut where the run has slowed down and a trial proves the gain.
 
     Attributes:
-        gain: The gain of the newest measured command, relative to the level before it, or None.
-        excess: By how much a scale of 1 holds the metric above its floor, relative to the level now, or None.
-        excess_error: Standard error of `excess`.
-        undone: The scale of the newest cut that was undone, or None.
-        without_gain: Cuts in a row that brought nothing.
         no_increase_before: No trial upwards before this step.
     """
 
     NAME: ClassVar[str] = "plateau"
 
-    gain: float | None = None
-    excess: float | None = None
-    excess_error: float = 0.0
-    undone: float | None = None
-    without_gain: int = 0
     no_increase_before: float = 0.0
 
     def begin(self, step: int, context: Context) -> Plateau:
         """Return the strategy with what it learned of the excess."""
-        return replace(self, no_increase_before=0.0)
+        return replace(self, no_increase_before=0.0, not_before=0.0)
 
     def acts_between_looks(self, context: Context) -> bool:
         """Return whether findings may lead to a command: overfitting, or a rate that may be too low."""
-        return context.options.overfitting == "cut" or _may_increase(context)
+        return context.options.overfitting == "cut" or context.options.max_scale > 1
 
     def threshold(self, context: Context) -> float:
-        """Return what a look must lie below to lead to a cut. A trial that is to be taken back does not count here."""
-        if context.forbids:
-            return NEVER
-        return PROBE_BELOW if self._may_probe(context) else self.worth_of_a_cut(context)
+        """Return what a look must lie below to lead to a proposal."""
+        return NEVER if context.forbids or context.can_try else context.options.first_cut
 
-    def worth_of_a_cut(self, limits: CommandLimits) -> float:
-        """Return the improvement per horizon, relative to the level, below which a cut is worth more than continuing."""
-        return limits.options.first_cut if self.excess is None else EXCESS_SHARE * self.excess * limits.scale
+    # ---- trials -------------------------------------------------------------------------------------------------------
+
+    def begins(self, line: LogLine, step: int, context: Context) -> str:
+        """Return why a trial should begin: the run has slowed down."""
+        level, most = abs(line.level), self._most_gained(line, step, context)
+        if level == 0 or most is None or most >= FLAT * level or GAINED * most >= self._gained(line, context):
+            return ""
+        doubling = math.log(2)
+        return (
+            f"the metric improves by {_percent(doubling * line.gain / level)} \u00b1 {_percent(doubling * line.gain_error / level)} "
+            "while the run doubles its steps, and what a smaller rate would bring is not known"
+        )
+
+    def _most_gained(self, line: LogLine, step: int, context: Context) -> float | None:
+        """Return the gain per e-fold, with its error, in the window where it is largest; None where one has too few values."""
+        curve, values = context.curve, context.curve.count(context.curve.first, step + 1)
+        longer = fit(curve, LONG_WINDOW * step, step + 1, context.sign)
+        if longer is None:
+            return None
+        errors = 1.0 if values >= FEW else Z95
+        return max(one.gain + errors * one.gain_error for one in (line, longer))
+
+    def _gained(self, line: LogLine, context: Context) -> float:
+        """Return what the run has gained since it began, less the error of its beginning."""
+        curve = context.curve
+        age = line.step - curve.first
+        values = curve.count(curve.first, line.step)
+        end = curve.first + max(BEGINNING, FIRST_VALUES / max(values, 1)) * age
+        first = curve.window(curve.first, end)
+        count = float(first[:, 0].sum())
+        if not count:
+            return 0.0
+        return context.sign * float(first[:, 2].sum()) / count - math.sqrt(line.noise / count) - line.level
+
+    def judges(self, outcome: Outcome, line: LogLine, context: Context) -> Verdict | None:
+        """Keep a trial whose excess is surely worth what a cut costs."""
+        lost = 1 - context.options.factor
+        costs = EXCESS_PER_GAIN * max(line.gain, 0.0)
+        error = math.hypot(
+            math.sqrt(max(outcome.gain_error**2 - (outcome.x * line.gain_error) ** 2, 0.0)) / lost,
+            ((1 - lost) * outcome.x / lost + EXCESS_PER_GAIN) * line.gain_error,
+        )
+        z = (outcome.excess - costs) / error if error > 0 else math.copysign(math.inf, outcome.excess - costs)
+        if z <= SURELY_NOT:
+            return Verdict(keep=False, surely_not=True)
+        if z >= SURELY and outcome.is_proven:
+            return Verdict(keep=True)
+        return None if not outcome.is_over else Verdict(keep=z > KEEP and outcome.is_proven)
 
     # ---- looks --------------------------------------------------------------------------------------------------------
 
     def look(self, trend: Trend, context: Context) -> StrategyDecision:
-        """Take a trial back, or cut, or start a probe, if it is time for it."""
-        command = context.command
+        """Propose a cut where nothing can be tried, and take back a trial upwards."""
         if not trial_increase.is_on(context):
-            if context.schedule_moves or context.forbids:
-                return StrategyDecision(self)
-            if command.trial is not None and (command.restores or _is_lost(command, trend)):
-                return self._undo(command.trial, trend, context)
-            return self._cut(trend, context)
+            return StrategyDecision(self) if context.can_try else self._propose(trend, context)
         command_back, event = trial_increase.take_back(trend.step, context)
         if event is None:
             return StrategyDecision(self)
@@ -136,69 +148,35 @@ class Plateau(Strategy):
             replace(self, no_increase_before=trial_increase.PATIENCE * trend.step), command_back, event
         )
 
-    def _cut(self, trend: Trend, context: Context) -> StrategyDecision:
-        """Cut where continuing is worth less than a cut, or find out what a cut is worth."""
-        early = trend.step < context.earliest or _waits(context.command, trend, context.options)
-        scale = context.cut
-        if early or scale >= context.scale:
+    def _propose(self, trend: Trend, context: Context) -> StrategyDecision:
+        scale, worth = context.cut, context.options.first_cut
+        rests = context.learned and not context.schedule_moves
+        if not rests or context.command.trial is not None or scale >= context.scale:
             return StrategyDecision(self)
-        worth = self.worth_of_a_cut(context)
-        if self._may_probe(context) and trend.samples >= PROBE_SAMPLES:
-            most = trend.ratio(trend.improvement_now + trend.margin_now)
-            if most >= PROBE_BELOW:
-                return StrategyDecision(self)
-            command = Command(trend.step, scale, _reason_to_probe(trend, scale), cause="probe")
-            return StrategyDecision(self, command, Asked(scale, trial=Trial(context.scale, most)), worth)
-        bound = trend.ratio(trend.upper_now if self.excess is None else trend.improvement_now + trend.margin_now)
+        if context.refuses(scale, trend.step) or trend.step < self._next_proposal(trend, context):
+            return StrategyDecision(self)
+        bound = trend.ratio(trend.upper_now)
         if bound >= worth:
             return StrategyDecision(self)
-        reason = f"{_continuing(trend)}, surely less than {_percent(bound)}; {self._reason(worth, scale, context)}"
-        return StrategyDecision(
-            self, Command(trend.step, scale, reason), Asked(scale, trial=Trial(context.scale)), worth
+        reason = (
+            f"the metric improves by {_percent(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, surely less than "
+            f"{_percent(bound)}, and {_percent(worth)} is expected of a run that goes on at this rate; a cut is on trial until it is proven"
         )
+        trial = Trial(context.scale)
+        return StrategyDecision(self, Command(trend.step, scale, reason), Asked(scale, trial=trial), worth)
 
-    def _may_probe(self, context: Context) -> bool:
-        """Whether an experiment may show the excess: no cut was measured yet, and commands need no approval."""
-        return self.excess is None and context.options.mode == "auto" and context.options.probe
-
-    def _reason(self, worth: float, scale: float, context: Context) -> str:
-        if self.excess is None:
-            return f"{_percent(context.options.first_cut)} is asked before the first cut"
-        cut = context.scale - scale
-        brought = "nothing" if self.gain is None else _percent(self.gain)
-        next_gain = f"{_percent(cut * self.excess)} \u00b1 {_percent(Z95 * cut * self.excess_error)}"
-        return (
-            f"the last cut brought {brought}, by all so far the next should bring {next_gain}, and going on must be worth "
-            f"{EXCESS_SHARE:g} of the excess that the rate causes, {_percent(worth)}"
-        )
-
-    def _undo(self, trial: Trial, trend: Trend, context: Context) -> StrategyDecision:
-        """Take `trial` back, or end it where the scale is back already."""
-        scale = context.bounded(trial.previous)
-        if scale <= context.scale:
-            return StrategyDecision(self, event=TrialKept())
-        quiet = (PATIENCE_AFTER_UNDO if trial.worth is None else PATIENCE_AFTER_PROBE) * trend.step
-        reason = f"{self._reason_to_undo(trial)}; it is taken back, and not tried again before step {quiet:.0f}"
-        left = trial if scale < trial.previous else None  # further than one command may go: the next look continues
-        return StrategyDecision(
-            self, Command(trend.step, scale, reason, cause="restore"), ReturnAsked(scale, quiet, trial=left)
-        )
-
-    def _reason_to_undo(self, trial: Trial) -> str:
-        brought = "could not be measured" if self.gain is None else f"brought {_percent(self.gain)}"
-        if trial.worth is None:
-            return f"No gain: the last cut cost progress (it {brought})"
-        if self.gain is not None and self.gain <= 0:
-            return f"No gain: the trial {brought}"
-        return (
-            f"the trial {brought}, while going on is worth up to {_percent(trial.worth)} per horizon: it came too early"
+    def _next_proposal(self, trend: Trend, context: Context) -> float:
+        """Return the step before which the newest command is too young for another one."""
+        applied_at = context.command.applied_at
+        return max(
+            self.not_before, 0.0 if applied_at is None else applied_at + context.options.cooldown * trend.horizon
         )
 
     # ---- findings -----------------------------------------------------------------------------------------------------
 
     def found(self, finding: Finding, context: Context, *, watched: bool) -> StrategyDecision:
         """Try a higher rate where it may be too low, and cut where the run overfits, if the settings permit it."""
-        if finding.kind == "too_slow" and watched and _may_increase(context):
+        if finding.kind == "too_slow" and watched and context.options.max_scale > 1:
             look = context.last_look
             continuing = 0.0 if look is None else look.ratio(look.improvement_now)
             return StrategyDecision(self, *trial_increase.ask(finding, continuing, self.no_increase_before, context))
@@ -213,89 +191,18 @@ class Plateau(Strategy):
 
     def measured(
         self, effect: Effect, level_ratio: float, context: Context
-    ) -> tuple[Plateau, TrialKept | TrialFailed | None, float]:
-        """Judge the trial, and pool what a cut showed of the excess with what is known."""
-        command = context.command
-        trial = command.trial if command.status is Status.ON_TRIAL else None
-        if trial is not None and trial.previous < effect.scale:
+    ) -> tuple[Strategy, TrialKept | TrialFailed | None, float]:
+        """Judge a trial upwards; a cut on trial is judged by the curve, in `check`."""
+        trial = context.command.trial
+        if context.command.status is Status.ON_TRIAL and trial is not None and trial.previous < effect.scale:
             return self, trial_increase.judge(effect, trial.worth or 0.0), 0.0
-        if trial is None or trial.previous <= effect.scale:  # not ours, or no cut
-            return replace(self, gain=effect.gain), None, 0.0
-        excess, error = self._pooled(effect, trial.previous)
-        if trial.worth is None:
-            fails = effect.upper < 0 and effect.scale != self.undone
-            without_gain = self.without_gain + 1 if effect.gain <= 0 else 0
-        else:
-            fails = trial.worth >= EXCESS_SHARE * max(excess, 0.0) * trial.previous
-            without_gain = 0
-            if fails and effect.verdict == "no certain gain":  # noise hid it: nothing is known yet
-                return replace(self, gain=effect.gain), TrialFailed(), 0.0
-        stops = without_gain >= MAX_WITHOUT_GAIN
-        learned = replace(
-            self,
-            gain=effect.gain,
-            excess=max(excess, 0.0) / level_ratio,
-            excess_error=error / level_ratio,
-            undone=effect.scale if fails and trial.worth is None else self.undone,
-            without_gain=0 if stops else without_gain,
-        )
-        quiet = PATIENCE_WITHOUT_GAIN * effect.step if stops else 0.0
-        return learned, TrialFailed() if fails else TrialKept(), quiet
-
-    def _pooled(self, effect: Effect, previous: float) -> tuple[float, float]:
-        """Return the excess and its error by all cuts so far, this one from scale `previous` included."""
-        cut = previous - effect.scale
-        excess, error = effect.gain / cut, (effect.upper - effect.lower) / (2 * Z95) / cut
-        if self.excess is None:
-            known = known_error = FIRST_GUESS / (previous or 1.0)
-        else:
-            known, known_error = self.excess, self.excess_error / math.sqrt(OLD_COUNTS)
-        weight = _weight(known_error, error)
-        return known + weight * (excess - known), math.sqrt(weight) * error
+        return self, None, 0.0
 
     def refused(self, until: float, context: Context) -> tuple[Plateau, float]:
         """Try no higher rate before `until`, unless a trial is being taken back."""
         if context.command.restores and trial_increase.is_on(context):
             return self, until
         return replace(self, no_increase_before=max(self.no_increase_before, until)), until
-
-
-def _may_increase(context: Context) -> bool:
-    """Whether the settings permit a rate above the one that the trainer's own schedule gives."""
-    return context.options.max_scale > 1
-
-
-def _is_lost(command: CommandState, trend: Trend) -> bool:
-    """Whether the current probe timed out unmeasured: the curve changed for other reasons."""
-    if command.trial is None or command.trial.worth is None or command.applied_at is None:
-        return False
-    return trend.step - command.applied_at >= MAX_WAIT * trend.horizon
-
-
-def _waits(command: CommandState, trend: Trend, options: PolicyOptions) -> bool:
-    """Whether the newest command is too young, or not measured yet."""
-    if command.applied_at is None:
-        return False
-    horizons = options.cooldown if command.trial is None else max(options.cooldown, MAX_WAIT)
-    return trend.step - command.applied_at < horizons * trend.horizon
-
-
-def _weight(known_error: float, error: float) -> float:
-    """Return the weight of a new estimate with this error beside an old one with that."""
-    total = known_error * known_error + error * error
-    return known_error * known_error / total if total > 0 else 1.0
-
-
-def _reason_to_probe(trend: Trend, scale: float) -> str:
-    return (
-        f"{_continuing(trend)}, and what a cut brings is not known yet: scale {scale:.4g} is tried for as long, and kept if going on "
-        f"is worth less than {EXCESS_SHARE:g} of the excess that shows"
-    )
-
-
-def _continuing(trend: Trend) -> str:
-    worth = f"{_percent(trend.ratio(trend.improvement_now))} \u00b1 {_percent(trend.ratio(trend.margin_now))}"
-    return f"going on brings {worth} per {trend.horizon:.0f} steps"
 
 
 def _percent(ratio: float) -> str:

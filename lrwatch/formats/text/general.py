@@ -260,11 +260,6 @@ class _Search:
         name = slot.name
         return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
 
-    def _spelled(self, slot: Slot) -> str:
-        """Return the name of `slot`, with zeros for its digits."""
-        name = slot.name
-        return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
-
 
 def _last_of_each(slots: list[Slot]) -> list[Slot]:
     named = {slot.name: slot for slot in slots if slot.name is not None}

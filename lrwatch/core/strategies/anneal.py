@@ -1,0 +1,189 @@
+"""Anneal: hold the rate, then let it fall along a line to nothing at the end of the run.
+
+The strategy for a run whose length is known, and the default there. The final line takes most of the excess by which
+the rate holds the loss above its floor, and costs the progress that the missing rate would have brought. Both are measured:
+
+- the gain per e-fold of steps, G, from the newest half of the run, at every check;
+- the excess, E, from trials as in `strategies.plateau`, between FIRST_TRIAL and LAST_TRIAL of the run; before it is known,
+  FIRST_GUESS of the level, with an error as large.
+
+A line over the share D of the run leaves about a third of the excess and costs D/2 of the steps, so the best share grows with E / G,
+and D = RHO * E / G. No share is longer than UNPROVEN where no trial has proven an excess, and none longer than LONGEST_SHARE. Where
+the run progresses fast, as one that learns by heart or is about to leave a saddle, E / G is small, and so is D: such a run is hardly
+annealed at all. The line begins when the rest of the run is as short as the smallest D of the last HOLD of the steps, so that one
+flat stretch of a noisy curve begins nothing.
+
+A cut that stays is rarer here than in a run of unknown length, because the line brings most of what a cut brings: its excess must be
+worth more than CUT times the gain that is still to come.
+
+A schedule of the trainer's own that lowers the rate leaves nothing to anneal, and neither does a run whose `purpose` is a base model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from lrwatch.core.command import Asked
+from lrwatch.core.events import Command
+from lrwatch.core.stats.log_line import LogLine
+from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
+from lrwatch.core.strategies.plateau import Plateau
+from lrwatch.core.strategies.trials import Outcome, Verdict
+
+# Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
+# share is 0.3 * E / G for the excess of a long trial; a short one shows a part of it. On six real trainings 0.3 and 0.7 are as good.
+RHO = 0.5
+
+# What the excess is taken for before a trial shows it, relative to the level, and its standard error.
+FIRST_GUESS = 0.1
+
+# Longest shares of the run for the line: without a proven excess, and at all. Twelve trainings that progress until their end lose up to
+# 36 % by a line over 0.2 of the run, 90 % by one over 0.4.
+UNPROVEN, LONGEST_SHARE = 0.2, 0.8
+
+# Standard errors of the gain per e-fold that are added to it: what noise makes look flat is not.
+CAREFUL = 1.5
+
+# Share of the steps so far whose smallest D counts.
+HOLD = 0.15
+
+# No line before this share of the run.
+EARLIEST = 0.2
+
+# The gain per e-fold falls as steps to this power: between the inverse of a power law and a straight line over ln(step).
+DECLINE = 0.5
+
+# First and last trial, as shares of the run. All of them hold back no more than HELD_BACK of it.
+FIRST_TRIAL, LAST_TRIAL, HELD_BACK = 0.05, 0.5, 0.03
+
+# A cut stays where the excess is above CUT times the gain to come. On three real trainings 2 and 4 are as good, warm and cold.
+CUT = 2.0
+
+# Standard errors at which a trial ends before its time, and that it needs in the end.
+SURELY_NOT, SURELY, KEEP = -2.5, 2.0, 0.5
+
+# Standard errors of a proven excess.
+Z95 = 1.645
+
+# One command may multiply the scale by a tenth at the least, and so may the last step of a line.
+LAST_STEP = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Anneal(Plateau):
+    """Hold, then anneal to the end of the run.
+
+    Attributes:
+        ends: The last step of the line that was asked for, or 0 before.
+        shares: Steps of the newest checks, and the share of the run that the line should have had.
+    """
+
+    NAME: ClassVar[str] = "anneal"
+    ends: int = 0
+    shares: tuple[tuple[int, float], ...] = ()
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Strategy:
+        """Return the strategy whose `state` this is."""
+        shares = tuple((step, share) for step, share in state["shares"])
+        return super(Anneal, cls).from_state({**state, "shares": shares})
+
+    def begin(self, step: int, context: Context) -> Anneal:
+        """Return the strategy with what it learned of the excess.
+
+        Raises:
+            ValueError: The length of the run is unknown.
+        """
+        if not context.total_steps:
+            raise ValueError(
+                "anneal needs the length of the run: give it with [run] total_steps, attach(total_steps=) or lrwatch extend"
+            )
+        return replace(self, ends=0, shares=(), not_before=0.0)
+
+    # ---- the line -----------------------------------------------------------------------------------------------------
+
+    def decide(self, step: int, context: Context) -> StrategyDecision:
+        """Begin the line when it is due, or a trial."""
+        if self.ends:
+            return self._extended(step, context)
+        left = context.total_steps - step
+        if context.base or context.decays or left <= 0:
+            return StrategyDecision(self)
+        rests = context.learned and not context.schedule_moves
+        if not context.may_anneal or not rests or step < (1 - HOLD) * EARLIEST * context.total_steps:
+            return super(Anneal, self).decide(step, context)
+        line = self.fitted(step, context)
+        share = 0.0 if line is None else self.share(line, context)
+        recent = tuple(one for one in self.shares if (1 - HOLD) * step <= one[0] < step)
+        watched = replace(self, shares=(*recent, (step, share)))
+        share = min(share for _, share in watched.shares)
+        if step >= EARLIEST * context.total_steps and left <= share * context.total_steps:
+            return watched._anneal(step, left, share, context)
+        return super(Anneal, watched).decide(step, context)
+
+    def share(self, line: LogLine, context: Context) -> float:
+        """Return the share of the run that the line should have, by what is known now."""
+        gain = (max(line.gain, 0.0) + CAREFUL * line.gain_error) * (line.step / context.total_steps) ** DECLINE
+        excess, error = FIRST_GUESS * context.scale, FIRST_GUESS * context.scale
+        proven = False
+        if self.excess is not None:
+            proven = self.excess > Z95 * self.excess_error
+            weight, known = self.excess_error**-2, error**-2
+            excess = (weight * self.excess + known * excess) / (weight + known)
+        best = RHO * max(excess, 0.0) * abs(line.level) / gain if gain > 0 else math.inf
+        return min(best, LONGEST_SHARE if proven else UNPROVEN)
+
+    def _anneal(self, step: int, left: int, share: float, context: Context) -> StrategyDecision:
+        scale = max(context.options.min_scale, context.scale / (LAST_STEP * left))
+        if scale >= context.scale or context.refuses(scale, step):
+            return StrategyDecision(self)
+        excess = (
+            "not proven" if self.excess is None else f"{100 * self.excess:.2g} \u00b1 {100 * self.excess_error:.2g} %"
+        )
+        reason = (
+            f"anneal: the scale falls along a line to {scale:.4g} at step {context.total_steps}, over {100 * left / context.total_steps:.0f} % "
+            f"of the run; up to {100 * share:.0f} % pays by what the rate costs (excess {excess}) and by the progress that it still brings"
+        )
+        command = Command(step, scale, reason, cause="anneal", ramp_steps=left)
+        asked = Asked(scale, ramp_steps=left)
+        return StrategyDecision(replace(self, ends=context.total_steps), command, asked)
+
+    def _extended(self, step: int, context: Context) -> StrategyDecision:
+        """Continue the line from where it is to the new end, where the length was corrected."""
+        left = context.total_steps - step
+        if context.total_steps == self.ends or left <= 0 or context.refuses(context.scale, step):
+            return StrategyDecision(self)
+        reason = f"anneal: the run has {context.total_steps} steps, and not {self.ends}; the scale falls to {context.scale:.4g} by then"
+        command = Command(step, context.scale, reason, cause="anneal", ramp_steps=left)
+        asked = Asked(context.scale, ramp_steps=left)
+        return StrategyDecision(replace(self, ends=context.total_steps), command, asked)
+
+    def refused(self, until: float, context: Context) -> tuple[Plateau, float]:
+        """Ask for the line again where it was refused."""
+        strategy = replace(self, ends=0) if context.command.wanted_ramp else self
+        return super(Anneal, strategy).refused(until, context)
+
+    # ---- trials -------------------------------------------------------------------------------------------------------
+
+    def may_try(self, step: int, context: Context) -> bool:
+        """Whether a trial is allowed now: while there is time to learn from it."""
+        total = context.total_steps
+        return FIRST_TRIAL * total <= step < LAST_TRIAL * total and super(Anneal, self).may_try(step, context)
+
+    def most_held_back(self, step: int, context: Context) -> float:
+        """Return how many steps all trials together may have held back by `step`."""
+        return min(super(Anneal, self).most_held_back(step, context), HELD_BACK * context.total_steps)
+
+    def judges(self, outcome: Outcome, line: LogLine, context: Context) -> Verdict | None:
+        """Keep a cut only where the rate is far too high."""
+        to_come = CUT * max(line.gain, 0.0) * (line.step / context.total_steps) ** DECLINE
+        error = math.hypot(outcome.excess_error, CUT * line.gain_error * (line.step / context.total_steps) ** DECLINE)
+        z = (outcome.excess - to_come) / error if error > 0 else math.copysign(math.inf, outcome.excess - to_come)
+        if z <= SURELY_NOT:
+            return Verdict(keep=False, surely_not=True)
+        if z >= SURELY and outcome.is_proven:
+            return Verdict(keep=True)
+        return None if not outcome.is_over else Verdict(keep=z > KEEP and outcome.is_proven)

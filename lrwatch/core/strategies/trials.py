@@ -1,0 +1,329 @@
+"""Trials: a smaller scale for a while, measured against continuing, and taken back unless it is proven.
+
+The base of the strategies that learn from the run itself. A trial multiplies the scale by `[policy] factor`. When the
+trainer applies it, a line over the logarithm of the steps (`stats.log_line`) is fitted to the values just before, and from
+then on the mean of the values that came is compared with what continuing at the scale before would have given. The first TRANSIENT
+of the time since does not count: the noise floor needs a while to follow the rate.
+
+Two numbers come out, each with its error. The *gain* is the level that continuing would have given less the level that
+came. The *excess* is by how much the scale before the trial holds the metric above its floor: the drop at the same number of
+e-folds of progress, for the whole of the scale. What to do with them is up to the strategy. What holds for all:
+
+- A cut stays only where the lower end of its gain is above 0. The error of one trial is at most that of PROVEN, and each that
+  brought nothing makes the next one come later, by a factor of AGAIN_LATER or AGAIN in steps, so a run has few of them.
+- Whatever is not proven in time is taken back: no certain gain, worse, or not measurable because the level shifted, the rate was
+  moved, or the run was resumed meanwhile.
+- All trials that were taken back hold back at most HELD_BACK of the steps so far, counted as steps times the share of
+  the scale that was missing.
+- No trial begins before the metric has once surely improved, while the trainer's own schedule moves the rate, or where a step
+  of the way may not be commanded.
+
+The line is never continued upwards: a cut of a rising loss must make it fall. Nor is it continued by more than its own length.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
+
+from lrwatch.core.command import Asked, ReturnAsked, Status, Trial, TrialKept
+from lrwatch.core.effect import Z95
+from lrwatch.core.events import Command, Counterfactual, Effect, effect_in_words
+from lrwatch.core.stats.log_line import LogLine, fit
+from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
+
+# Share of the time since a trial began that is not compared.
+TRANSIENT = 0.25
+
+# Values after the transient that a verdict needs.
+MIN_VALUES = 5
+
+# Standard errors by which a gain must be above 0: 2.3 % of error for a trial, and a run has few.
+PROVEN = 2.0
+
+# All trials that were taken back together hold back at most this share of the steps so far.
+HELD_BACK = 0.05
+
+# Lines are fitted to the last half of the steps, or less after a change.
+WINDOW = 0.5
+
+# The next trial comes when the run is older by this factor; the larger one after a trial that surely brought too little.
+AGAIN, AGAIN_LATER = 1.6, 2.2
+
+# ... and after one that was kept.
+AFTER_KEPT = 1.25
+
+# Changes that a trial may need: itself, and its way back.
+COMMANDS = 2
+
+
+class Outcome(NamedTuple):
+    """What a trial has brought so far, in units of the metric; positive is better.
+
+    Attributes:
+        gain, gain_error: Against continuing.
+        excess, excess_error: What the scale before the trial holds the metric above its floor.
+        x: E-folds of steps from the begin of the trial to the middle of what is compared.
+        came, came_error: Mean of the values that came.
+        is_over: Whether the trial has lasted as long as it may.
+    """
+
+    gain: float
+    gain_error: float
+    excess: float
+    excess_error: float
+    x: float
+    came: float
+    came_error: float
+    is_over: bool = False
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the lower end of the gain is above 0."""
+        return self.gain > PROVEN * self.gain_error
+
+
+class Verdict(NamedTuple):
+    """A verdict on a trial: whether it stays, and whether it surely brought too little."""
+
+    keep: bool
+    surely_not: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trials(Strategy, ABC):
+    """A strategy that tries cuts.
+
+    Attributes:
+        line: The line before the trial that is on, or None.
+        since: First step at the scale in use, the newest trial that was taken back aside.
+        excess, excess_error: By all trials, relative to the level of the metric and for the scale in use; None before one.
+        held_back: Steps that trials held back.
+        not_before: No trial before this step.
+    """
+
+    WANTS_CURVE: ClassVar[bool] = True
+    SHORTEST: ClassVar[float] = 0.04
+    LONGEST: ClassVar[float] = 0.15
+    """Steps of a trial, as shares of the steps so far."""
+
+    line: LogLine | None = None
+    since: float = 0.0
+    excess: float | None = None
+    excess_error: float = 0.0
+    held_back: float = 0.0
+    not_before: float = 0.0
+
+    # ---- what a strategy of trials says of its own ---------------------------------------------------------------------
+
+    @abstractmethod
+    def begins(self, line: LogLine, step: int, context: Context) -> str:
+        """Return why a trial should begin now, as a clause, or "" if none should."""
+
+    @abstractmethod
+    def judges(self, outcome: Outcome, line: LogLine, context: Context) -> Verdict | None:
+        """Return the verdict on a trial, or None where more values may change it."""
+
+    # ---- checks ---------------------------------------------------------------------------------------------------------
+
+    def check(self, step: int, context: Context) -> StrategyDecision:
+        """Judge the trial that is on, take one back, or begin one."""
+        command = context.command
+        if command.wanted is not None or context.options.mode == "observe":
+            return StrategyDecision(self)
+        if command.trial is not None and command.trial.previous > context.scale:
+            if command.status is Status.ON_TRIAL:
+                return self._judge(command.trial, step, context)
+            if command.restores:
+                return self._take_back(command.trial, step, context, "it is taken back")
+        return self.decide(step, context)
+
+    def decide(self, step: int, context: Context) -> StrategyDecision:
+        """Begin a trial, if it is time for one."""
+        if not self.may_try(step, context) or (line := self.fitted(step, context)) is None:
+            return StrategyDecision(self)
+        longest = self._longest(step, context)
+        if longest < self._shortest(step, context) or not (why := self.begins(line, step, context)):
+            return StrategyDecision(self)
+        scale = context.cut
+        reason = (
+            f"{why}; scale {scale:.4g} is tried for at most {longest:.0f} steps, and stays only if it is proven to bring more "
+            "than it costs"
+        )
+        command = Command(step, scale, reason, cause="probe")
+        return StrategyDecision(replace(self, line=None), command, Asked(scale, trial=Trial(context.scale)))
+
+    def may_try(self, step: int, context: Context) -> bool:
+        """Whether a trial is allowed now."""
+        return (
+            context.can_try
+            and context.learned
+            and not context.schedule_moves
+            and step >= self.not_before
+            and context.cut < context.scale
+            and not context.refuses(context.cut, step)
+            and context.command.count + COMMANDS <= context.options.max_commands
+        )
+
+    def fitted(self, step: int, context: Context) -> LogLine | None:
+        """Return the line through the values up to `step` at the scale in use, or None where they are too few."""
+        return fit(context.curve, max(WINDOW * step, self.since), step + 1, context.sign)
+
+    def _shortest(self, step: int, context: Context) -> float:
+        values = context.curve.count(WINDOW * step, step + 1)
+        apart = (1 - WINDOW) * step / max(values, 1)
+        return max(self.SHORTEST * step, MIN_VALUES / (1 - TRANSIENT) * apart)
+
+    def _longest(self, step: int, context: Context) -> float:
+        """Return the steps that a trial may last: what it holds back must leave the rest of the run its share."""
+        lost = 1 - context.options.factor
+        room = (self.most_held_back(step, context) - self.held_back) / lost
+        return min(max(self.LONGEST * step, self._shortest(step, context)), room)
+
+    def most_held_back(self, step: int, context: Context) -> float:
+        """Return how many steps all trials together may have held back by `step`."""
+        return HELD_BACK * step
+
+    def applied(self, step: int, context: Context, *, by_operator: bool) -> Strategy:
+        """Fit the line before a trial; begin to count from `step` where the scale stays."""
+        trial = context.command.trial
+        if by_operator or trial is None:
+            begins = context.command.restores or context.command.status is Status.QUIET
+            return replace(self, line=None, since=self.since if begins else float(step))
+        if trial.previous <= context.scale:  # on its way back, or a trial upwards
+            return replace(self, line=None)
+        line = fit(context.curve, max(WINDOW * step, self.since), step, context.sign)
+        return replace(self, line=line)
+
+    def disturbed(self) -> Strategy:
+        """Forget the line: something else changed the curve, so that the trial cannot be measured."""
+        return replace(self, line=None)
+
+    # ---- verdicts -------------------------------------------------------------------------------------------------------
+
+    def _judge(self, trial: Trial, step: int, context: Context) -> StrategyDecision:
+        applied_at = context.command.applied_at
+        line = self.line
+        if line is None or applied_at is None or step - applied_at > line.step - line.first:
+            return self._take_back(trial, step, context, "it cannot be measured: the curve changed for other reasons")
+        if step - applied_at < self._shortest(applied_at, context):
+            return StrategyDecision(self)
+        outcome = measure(line, context, applied_at, step, context.scale / trial.previous)
+        if outcome is None:
+            return StrategyDecision(self)
+        outcome = outcome._replace(is_over=step - applied_at >= self._longest(applied_at, context))
+        verdict = self.judges(outcome, line, context)
+        if verdict is None:
+            return StrategyDecision(self)
+        learned = self._pooled(outcome, line)
+        effect = _effect(outcome, line, step, context)
+        if verdict.keep:
+            share = context.scale / trial.previous
+            kept = replace(
+                learned, line=None, since=float(step), not_before=AFTER_KEPT * step,
+                excess=None if learned.excess is None else share * learned.excess, excess_error=share * learned.excess_error,
+            )  # fmt: skip
+            return StrategyDecision(kept, event=TrialKept(), effect=effect)
+        again = (AGAIN_LATER if verdict.surely_not else AGAIN) * step
+        back = replace(learned, not_before=again)
+        why = "it brought too little" if outcome.gain > 0 else "it brought nothing"
+        return back._take_back(trial, step, context, why, effect)
+
+    def _take_back(
+        self, trial: Trial, step: int, context: Context, why: str, effect: Effect | None = None
+    ) -> StrategyDecision:
+        scale = context.bounded(trial.previous)
+        if scale <= context.scale:
+            return StrategyDecision(replace(self, line=None), event=TrialKept(), effect=effect)
+        applied_at = context.command.applied_at
+        held = (1 - context.scale / trial.previous) * max(step - (applied_at or step), 0)
+        quiet = max(self.not_before, AGAIN * step)
+        reason = (
+            f"the trial of scale {context.scale:.4g} is over: {why}; the next one comes at step {quiet:.0f} or later"
+        )
+        left = trial if scale < trial.previous else None  # further than one command may go: the next check continues
+        after = replace(self, line=None, held_back=self.held_back + held, not_before=quiet)
+        command = Command(step, scale, reason, cause="restore")
+        return StrategyDecision(after, command, ReturnAsked(scale, quiet, trial=left), effect=effect)
+
+    def _pooled(self, outcome: Outcome, line: LogLine) -> Trials:
+        """Return the strategy with what all trials together say of the excess, each weighted by its precision."""
+        level = abs(line.level) or 1.0
+        excess, error = outcome.excess / level, max(outcome.excess_error / level, 1e-9)
+        if self.excess is None:
+            return replace(self, excess=excess, excess_error=error)
+        weight, known = error**-2, max(self.excess_error, 1e-9) ** -2
+        pooled = (weight * excess + known * self.excess) / (weight + known)
+        return replace(self, excess=pooled, excess_error=(weight + known) ** -0.5)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Strategy:
+        """Return the strategy whose `state` this is."""
+        line = state["line"]
+        return cls(**{**state, "line": None if line is None else LogLine(*line)})
+
+
+def measure(line: LogLine, context: Context, applied_at: int, step: int, share: float) -> Outcome | None:
+    """Compare what came since a trial began with the line before it.
+
+    Args:
+        line: The line before the trial, up to its first step.
+        context: Holds the curve.
+        applied_at: First step of the trial.
+        step: The step now.
+        share: The scale of the trial over the scale before, between 0 and 1.
+
+    Returns:
+        The outcome, or None where too few values came.
+    """
+    skipped = TRANSIENT * (step - applied_at)
+    count = context.curve.count(applied_at + skipped, step + 1)
+    if count < MIN_VALUES:
+        return None
+    came = context.sign * context.curve.mean(applied_at + skipped, step + 1)
+    variance = line.noise / count
+    x = math.log1p((skipped + step - applied_at) / 2 / max(applied_at, 1))
+    falls = max(line.gain, 0.0)
+    lost = 1 - share
+    excess = (line.level - came - share * line.gain * x) / lost
+    return Outcome(
+        gain=line.level - falls * x - came,
+        gain_error=math.sqrt(line.level_variance + variance + x * x * line.gain_variance),
+        excess=excess,
+        excess_error=math.sqrt(line.level_variance + variance + (share * x) ** 2 * line.gain_variance) / lost,
+        x=x,
+        came=came,
+        came_error=math.sqrt(variance),
+    )
+
+
+def _effect(outcome: Outcome, line: LogLine, step: int, context: Context) -> Effect:
+    """Return the effect for people, relative to the level before."""
+    level, scale, sign = abs(line.level) or 1.0, context.scale, context.sign
+    margin = Z95 * outcome.gain_error
+    gain, lower, upper = (value / level for value in (outcome.gain, outcome.gain - margin, outcome.gain + margin))
+    expected = sign * (outcome.came + outcome.gain)
+    expected_error = math.sqrt(max(outcome.gain_error**2 - outcome.came_error**2, 0.0))
+    return Effect(
+        step=step,
+        scale=scale,
+        gain=gain,
+        lower=lower,
+        upper=upper,
+        message=(
+            f"{step - line.step + 1} steps at scale {scale:g}: {sign * outcome.came:.4g} where continuing would have given "
+            f"{expected:.4g}; {effect_in_words(gain, lower, upper)}"
+        ),
+        line=Counterfactual(
+            since=line.step,
+            before=sign * line.level,
+            before_error=math.sqrt(line.level_variance),
+            expected=expected,
+            expected_error=expected_error,
+            came=sign * outcome.came,
+            came_error=outcome.came_error,
+        ),
+    )
