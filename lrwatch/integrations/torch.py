@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ class PlateauLR(LRScheduler):
         optimizer: The optimizer.
         mode: "min" for a loss, "max" for a metric that should rise; "observe" and "suggest" decide and change nothing. Without
             it the metric is taken for a loss, and one that rises is warned of.
-        **options: The keys of `[detect]` and `[policy]`, all optional.
+        **options: The arguments of `Controller`: `total_steps`, `warm_start`, `purpose`, and the keys of `[detect]` and
+            `[policy]`, all optional. A warm start sets the learning rates here already, for the first step.
 
     Raises:
         TypeError: `optimizer` is no optimizer, or an option is unknown.
@@ -58,8 +60,9 @@ class PlateauLR(LRScheduler):
         self.optimizer = optimizer
         self.controller = Controller(**options)
         self.last_epoch = 0
-        self._last_lr: list[float | torch.Tensor] = self.get_lr()
         self._overwritten: set[int] = set()
+        self._multiply([self.scale] * len(optimizer.param_groups))
+        self._last_lr: list[float | torch.Tensor] = self.get_lr()
 
     @property
     def scale(self) -> float:
@@ -108,15 +111,18 @@ class PlateauLR(LRScheduler):
         schedule = rates[0] if 0 in overwritten else rates[0] / before
         value = metrics.detach() if isinstance(metrics, torch.Tensor) else metrics
         after = self.controller.update(self.last_epoch, float(value), lr=schedule)
-        for i, group in enumerate(self.optimizer.param_groups):
-            factor = after if i in overwritten else after / before
+        self._multiply(after if i in overwritten else after / before for i in range(len(rates)))
+        self._last_lr = self.get_lr()
+
+    def _multiply(self, factors: Iterable[float]) -> None:
+        """Multiply the learning rate of each group."""
+        for group, factor in zip(self.optimizer.param_groups, factors, strict=True):
             if factor == 1:
                 continue
             if isinstance(group["lr"], torch.Tensor):
                 group["lr"].mul_(factor)
             else:
                 group["lr"] *= factor
-        self._last_lr = self.get_lr()
 
     def _is_overwritten(self, rate: float, left: float) -> bool:
         """Whether `rate` is a schedule's own, without our scale, where `left` is what this scheduler left.
@@ -141,6 +147,10 @@ class PlateauLR(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the result of `state_dict` on a scheduler with the same options. Load the optimizer's state as well."""
+        first = self.scale
+        if self.last_epoch == 0 and first != 1 and self.get_lr() == self._last_lr:
+            # The optimizer's state was loaded before this scheduler was made, whose warm start is not for a resume.
+            self._multiply([1 / first] * len(self._last_lr))
         self.controller.load_state_dict(state_dict["controller"])
         self.last_epoch = state_dict["last_epoch"]
         self._last_lr = list(state_dict["last_lr"])

@@ -10,7 +10,7 @@ FLAT of the level, and GAINED times as much is less than all that the run has ga
 falls from epoch to epoch or that leaves a saddle, no cut is tried: what it brings at once would be paid for many times.
 
 Without a trainer that applies commands nothing can be tried. Then the strategy proposes a cut once the metric surely improves
-by less than `first_cut` per horizon.
+by less than `first_cut` per horizon, in the newest horizons and in the long windows of a trial alike.
 
 Two further answers need permission in the settings: a trial upwards where the rate may be too low (`trial_increase`), and a
 cut where the run overfits.
@@ -156,7 +156,7 @@ class Plateau(Trials):
         if context.refuses(scale, trend.step) or trend.step < self._next_proposal(trend, context):
             return StrategyDecision(self)
         bound = trend.ratio(trend.upper_now)
-        if bound >= worth:
+        if bound >= worth or not self._is_flat(worth, trend, context):
             return StrategyDecision(self)
         reason = (
             f"the metric improves by {_percent(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, surely less than "
@@ -164,6 +164,15 @@ class Plateau(Trials):
         )
         trial = Trial(context.scale)
         return StrategyDecision(self, Command(trend.step, scale, reason), Asked(scale, trial=trial), worth)
+
+    def _is_flat(self, worth: float, trend: Trend, context: Context) -> bool:
+        """Whether the long windows, too, show less than `worth` of the level per horizon: one bump is no plateau."""
+        line = self.fitted(trend.step, context)
+        most = None if line is None else self._most_gained(line, trend.step, context)
+        if line is None or most is None or trend.horizon >= trend.step:
+            return False
+        per_horizon = -math.log1p(-trend.horizon / trend.step) * most
+        return per_horizon < worth * abs(line.level) and GAINED * most < self._gained(line, context)
 
     def _next_proposal(self, trend: Trend, context: Context) -> float:
         """Return the step before which the newest command is too young for another one."""
