@@ -141,7 +141,8 @@ class PolicyOptions:
             takes from the noise floor in slow directions still looks like progress then. Sooner, cuts follow each other too
             fast in noisy logs, and there is no way back: final risk over that of the best schedule on problems of other
             spectra 2.21 at 1, 2.14 at 1.5, 2.08 at 2 horizons, and no better on the problems of the goal (1.72, 1.70, 1.73).
-        max_commands: Budget of commands in the life of a run.
+        max_commands: Budget of commands in the life of a run. A trial that is taken back needs two; the number of trials grows with the
+            logarithm of the steps, so 40 are enough for some million.
         warmup_steps: No command before this step.
         quorum: Losses (of training, of validation) that must agree before "plateau" cuts: the watched one counts, and
             each other one on which continuing is certainly worth as little.
@@ -161,7 +162,7 @@ class PolicyOptions:
     max_factor_down: float = 0.1
     max_factor_up: float = 2.0
     cooldown: float = 2.5
-    max_commands: int = 20
+    max_commands: int = 40
     warmup_steps: int = 0
     quorum: int = 1
     overfitting: Literal["advise", "cut"] = "advise"

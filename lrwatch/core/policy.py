@@ -84,7 +84,10 @@ class Policy:
     def strategy(self) -> Strategy:
         """The strategy that decides."""
         name = self._chosen_name(self.options.strategy)
-        return self._strategies.setdefault(name, STRATEGIES[name]())
+        strategy = self._strategies.get(name)
+        if strategy is None:
+            strategy = self._strategies[name] = STRATEGIES[name]()
+        return strategy
 
     def _chosen_name(self, setting: str) -> str:
         return chosen(setting, length_is_known=self.total_steps > 0, is_base=self._base)

@@ -72,9 +72,15 @@ class WatchedCurve:
                 continue
             if metric != self._metric:
                 self._metric, self._count, self._steps, self._values = metric, 0, [], []
-            low, high = np.searchsorted(column.rows, [max(since, 0), end]).tolist()
-            steps, rows = batch.steps_of(column)[low:high].tolist(), column.rows[low:high].tolist()
-            values = column.values[low:high].tolist()
+            steps, rows, values = batch.steps_of(column), column.rows, column.values
+            if since > 0 or end < batch.rows:
+                low, high = np.searchsorted(rows, [max(since, 0), end])
+                steps, rows, values = steps[low:high], rows[low:high], values[low:high]
+            if len(rows) < self.room:
+                self._steps += steps.tolist()
+                self._values += values.tolist()
+                continue
+            steps, rows, values = steps.tolist(), rows.tolist(), values.tolist()
             at = 0
             while at < len(rows):
                 take = min(self.room, len(rows) - at)

@@ -56,8 +56,8 @@ AGAIN, AGAIN_LATER = 1.6, 2.2
 # ... and after one that was kept.
 AFTER_KEPT = 1.25
 
-# Changes that a trial may need: itself, and its way back.
-COMMANDS = 2
+# Changes that a trial may need, itself and its way back, and one that is left for the end of the run.
+COMMANDS = 3
 
 
 class Outcome(NamedTuple):
