@@ -131,18 +131,34 @@ class Cache:
 
     def get(self, name: str, group: str, key: Any, measure: Callable[[], Any]) -> Any:
         """Return the cached measurement if its key is the same; measure and cache it otherwise."""
-        path = self._directory / f"{name}-{group}.json"
-        key = json.loads(json.dumps(key))
-        if path.exists() and group not in self._again:
-            cached = json.loads(path.read_text())
-            if cached["key"] == key:
-                return cached["measured"]
-        measured = measure()
+        if not self.holds(name, group, key):
+            self.put(name, group, key, measure())
+        return self.held(name, group)
+
+    def holds(self, name: str, group: str, key: Any) -> bool:
+        """Return whether there is a measurement with this key that may be used."""
+        path = self._path(name, group)
+        return group not in self._again and path.exists() and json.loads(path.read_text())["key"] == _plain(key)
+
+    def held(self, name: str, group: str) -> Any:
+        """Return a measurement."""
+        return json.loads(self._path(name, group).read_text())["measured"]
+
+    def put(self, name: str, group: str, key: Any, measured: Any) -> None:
+        """Cache a measurement."""
+        path = self._path(name, group)
         # Renamed when complete: an interrupted run leaves no partial file.
         part = path.with_suffix(".part")
-        part.write_text(json.dumps({"key": key, "measured": measured}) + "\n")
+        part.write_text(json.dumps({"key": _plain(key), "measured": measured}) + "\n")
         part.rename(path)
-        return measured
+
+    def _path(self, name: str, group: str) -> Path:
+        return self._directory / f"{name}-{group.replace(', ', '-').replace(' ', '-')}.json"
+
+
+def _plain(key: Any) -> Any:
+    """Return a key as it is read from a file."""
+    return json.loads(json.dumps(key))
 
 
 def measure(size: Size, cache: Cache, only: Sequence[str] = (), progress: bool = True) -> list[Measured]:
