@@ -17,8 +17,7 @@ test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not frameworks'
 
 test-frameworks: $(VENV)/.frameworks
-	$(BIN)/python -m pytest tests/frameworks tests/test_examples.py tests/test_bench_detect.py tests/test_bench_closed.py \
-		tests/test_bench_harm.py -m frameworks
+	$(BIN)/python -m pytest tests/frameworks tests/test_examples.py tests/test_bench_*.py -m frameworks
 
 # Several ranks for 10,000 and 100,000 steps, stopped, torn at and killed: minutes.
 test-ranks: $(VENV)/.test

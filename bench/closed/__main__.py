@@ -1,9 +1,9 @@
 """Comparison in closed loop on real trainings: schedules, torch's rule, GreedyLR and lrwatch.
 
-Run with ``python bench/closed`` (three seeds, about twenty-five minutes on one core) or ``--short`` (one seed, a
-smaller grid, five minutes). Measurements are cached in the directory of the output: an interrupted run continues, and
-after a change of lrwatch's core only lrwatch's runs are repeated. Needs torch and scikit-learn, and transformers for
-GreedyLR; competitors that are not installed are left out and named.
+Run with ``python bench/closed`` (three seeds) or ``--short`` (one seed, a smaller grid); both say how long they took.
+Measurements are cached in the directory of the output: an interrupted run continues, and after a change of lrwatch's core
+only lrwatch's runs are repeated. Cells that nothing was tuned on stand apart. Needs torch and scikit-learn, and
+transformers for GreedyLR; competitors that are not installed are left out and named.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,10 @@ def main() -> None:
         "--only", nargs="+", default=(), choices=run.GROUPS, metavar="GROUP",
         help=f"measure these groups again ({', '.join(run.GROUPS)}); the others come from the cache where it has them",
     )  # fmt: skip
+    parser.add_argument(
+        "--without", nargs="+", default=(), choices=run.GROUPS[1:], metavar="GROUP", help="leave these groups out"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="cells measured at once")
     parser.add_argument("--cells", nargs="+", default=(), metavar="PART", help="cells whose name has this in it")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "build" / "bench-closed", help="directory of the output and the cache"
@@ -44,12 +49,14 @@ def main() -> None:
     if not there and not problems:
         parser.error(f"no cell has {' or '.join(given.cells)} in its name")
     cache = run.Cache(given.out / ("short" if given.short else "full"), given.only)
-    found = run.measure(size, cache, given.cells)
+    began = time.monotonic()
+    found = run.measure(size, cache, given.cells, workers=given.workers, without=given.without)
+    took = (time.monotonic() - began) / 60
     text = "\n".join((tables.summary(found), tables.answers(found)))
     (given.out / "closed.md").write_text(text + tables.details(found))
     (given.out / "closed.svg").write_text(picture.draw(found))
     print(text)
-    print(f"written: {given.out}/closed.md, closed.svg")
+    print(f"written: {given.out}/closed.md, closed.svg; measured in {took:.1f} minutes with {given.workers} processes")
 
 
 if __name__ == "__main__":

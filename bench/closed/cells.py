@@ -36,6 +36,11 @@ class Cell:
         return f"{self.training}, {self.optimizer}" if self.optimizer else self.training
 
     @property
+    def held_out(self) -> bool:
+        """Whether it is a real training that nothing was tuned on."""
+        return bool(self.optimizer) and REAL[self.training].held_out
+
+    @property
     def file(self) -> str:
         """The name in file names."""
         return self.name.replace(", ", "-").replace(" ", "-")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def measure(
     keys = {task: [code, task.share, "" if task.who == CONSTANT else core] for task in tasks}
     todo = [task for task in tasks if not cache.holds(task.name, task.who, keys[task])]
     found: dict[Task, Result] = {}
-    with click.progressbar(length=len(tasks), label=f"{len(names)} trainings", hidden=not progress) as bar:
+    to = None if progress else StringIO()
+    with click.progressbar(length=len(tasks), label=f"{len(names)} trainings", file=to) as bar:
         bar.update(len(tasks) - len(todo))
         for task, result in _results(todo, workers):
             cache.put(task.name, task.who, keys[task], [result.loss, result.moves])
