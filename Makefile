@@ -53,8 +53,9 @@ bench-detect: $(VENV)/.bench
 bench-detect-long: $(VENV)/.bench
 	$(BIN)/python bench/detect --long
 
-# Who turns the learning rate down best, on real trainings: some twenty-five minutes on one core. What is measured is kept in
-# build/bench-closed, so a run that was broken off goes on, and a new policy has only its own runs to make.
+# Who turns the learning rate down best, on real trainings: some fifty minutes on two cores; `bench/closed --short` five. Both
+# say how long they took. What is measured is kept in build/bench-closed, so a run that was broken off goes on, and a new
+# policy has only its own runs to make.
 bench-closed: $(VENV)/.bench
 	$(BIN)/python bench/closed
 

@@ -237,6 +237,7 @@ def test_held_out_cells_stand_apart_and_have_the_setting_that_was_best_elsewhere
     assert third[2].startswith("| who | tuned in hindsight | 30, rate 0.3 |")
     assert "- held out, lrwatch: " in tables.answers(every)
     assert "held out" not in tables.answers(found)
+    assert "- tuned on, lrwatch: " in tables.answers(found)
     assert "transformer of 24, AdamW (held out)" in picture.draw(every)
 
 

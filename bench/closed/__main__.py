@@ -1,6 +1,7 @@
 """Comparison in closed loop on real trainings: schedules, torch's rule, GreedyLR and lrwatch.
 
-Run with ``python bench/closed`` (three seeds) or ``--short`` (one seed, a smaller grid); both say how long they took.
+Run with ``python bench/closed`` (three seeds, some fifty minutes on two cores) or ``--short`` (one seed of half the length, a
+smaller grid, some five minutes); both say how long they took.
 Measurements are cached in the directory of the output: an interrupted run continues, and after a change of lrwatch's core
 only lrwatch's runs are repeated. Cells that nothing was tuned on stand apart. Needs torch and scikit-learn, and
 transformers for GreedyLR; competitors that are not installed are left out and named.
@@ -26,7 +27,9 @@ from bench.closed.cells import cells  # noqa: E402
 def main() -> None:
     """Print the tables; write the figures and the picture."""
     parser = argparse.ArgumentParser(prog="bench/closed", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="one seed, three rates in a sweep, a grid of four")
+    parser.add_argument(
+        "--short", action="store_true", help="one seed, half the steps, three rates in a sweep, a grid of four"
+    )
     parser.add_argument(
         "--only", nargs="+", default=(), choices=run.GROUPS, metavar="GROUP",
         help=f"measure these groups again ({', '.join(run.GROUPS)}); the others come from the cache where it has them",

@@ -81,7 +81,7 @@ def draw(found: Sequence[Measured], length: int = 1) -> str:
         f'<text class="head" x="{LEFT}" y="32">What is lost to a tuned cosine schedule, over the learning rate at the start</text>',
         f'<text x="{LEFT}" y="53">{about}</text>',
     ]
-    _legend(out, css)
+    _legend(out, css, [name for name in NAMES if any(measured.group(name) for measured in real)])
     for index, measured in enumerate(real):
         x = LEFT + (index % ACROSS) * (WIDE + GAP)
         y = TOP + (index // ACROSS) * (HIGH + BELOW)
@@ -89,10 +89,11 @@ def draw(found: Sequence[Measured], length: int = 1) -> str:
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
-def _legend(out: list[str], css: dict[str, str]) -> None:
+def _legend(out: list[str], css: dict[str, str], names: Sequence[str]) -> None:
     x, y = float(LEFT), 76
-    for name, shown in NAMES.items():
-        wide = 32 + 6.3 * len(shown)
+    for name in names:
+        shown = NAMES[name]
+        wide = 32 + 7 * len(shown)
         if x + wide > WIDTH - RIGHT:
             x, y = float(LEFT), y + 20
         ours = name in (LRWATCH, WARM)

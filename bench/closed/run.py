@@ -57,7 +57,7 @@ class Size:
     short: bool = False
 
 
-SHORT = Size(seeds=(0,), rates=(1 / 3, 1.0, 3.0), short=True)
+SHORT = Size(seeds=(0,), reads=(1000, 4000), rates=(1 / 3, 1.0, 3.0), short=True)
 
 
 @dataclass(slots=True)

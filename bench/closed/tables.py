@@ -112,26 +112,29 @@ def _table(found: Sequence[Measured], one: str, mean: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def against_cosine(found: Sequence[Measured]) -> str:
-    """Say for each lrwatch how it ends beside the tuned cosine on the held-out cells, over all starts and lengths."""
-    held_out = [measured for measured in found if measured.cell.held_out]
-    lines = []
-    for name in (LRWATCH, KNOWN, WARM):
-        if not any(measured.group(name) for measured in held_out):
+def ends(found: Sequence[Measured]) -> list[str]:
+    """Say for each lrwatch where it ends over all starts and lengths, the held-out cells apart."""
+    one, lines = one_for_all(found), []
+    real = [measured for measured in found if measured.cell.optimizer]
+    for held_out, name in product((True, False), (LRWATCH, KNOWN, WARM)):
+        chosen = [measured for measured in real if measured.cell.held_out == held_out and measured.group(name)]
+        if not chosen:
             continue
-        places = list(product((0, 1), range(len(STARTS))))
-        each = {
-            f"{measured.cell.name} at {measured.reads[length]:,} steps from {STARTS_ARE[start]}": lost
-            for length, start in places
-            for measured, lost in zip(held_out, ratios(held_out, name, length, start), strict=True)
-        }
-        worst = max(each, key=lambda place: each[place])
-        level = sum(lost <= EQUAL for lost in each.values())
+        us: dict[str, float] = {}
+        theirs: list[float] = []
+        for length, start in product((0, 1), range(len(STARTS))):
+            for measured, lost in zip(chosen, ratios(chosen, name, length, start), strict=True):
+                us[f"{measured.cell.name} at {measured.reads[length]:,} steps from {STARTS_ARE[start]}"] = lost
+            theirs += ratios(chosen, GRID, length, start, one)
+        worst = max(us, key=lambda place: us[place])
+        level = sum(lost <= EQUAL for lost in us.values())
+        beside = sum(lost <= EQUAL * their for lost, their in zip(us.values(), theirs, strict=True))
         lines.append(
-            f"- held out, {name}: {fmean(each.values()):.3f} of the tuned cosine on the mean; at or below it in {level} of "
-            f"{len(each)} runs; worst {_figure(each[worst])}, {worst}"
+            f"- {'held out' if held_out else 'tuned on'}, {name}: {fmean(us.values()):.3f} of the tuned cosine on the mean; "
+            f"at or below it in {level} of {len(us)} runs; worst {_figure(us[worst])}, {worst}"
+            + (f"; at or below the one setting of torch's rule in {beside} of {len(us)}" if one else "")
         )
-    return "\n".join(lines) + "\n" if lines else ""
+    return lines
 
 
 def answers(found: Sequence[Measured]) -> str:
@@ -139,7 +142,7 @@ def answers(found: Sequence[Measured]) -> str:
     real = [measured for measured in found if measured.cell.optimizer and not measured.cell.held_out]
     if not all(measured.group(LRWATCH) and measured.group(GRID) for measured in real):
         real = []
-    lines = [against_cosine(found)] + ([*_beside_torch(real)] if real else [])
+    lines = ["Over all starts and lengths:", "", *ends(found), ""] + (_beside_torch(real) if real else [])
     lines += [
         f"The best rate of {measured.cell.name} is at the edge of its sweep: a better one may lie beyond."
         for measured in found

@@ -145,7 +145,7 @@ REAL = {
     "deep 8": Real("four hidden layers, digits in batches of 8", "sklearn", _torched("Perceptrons", 4),
                    partial(Digits, size=8), _digits, {"AdamW": 0.003}, held_out=True),
     "deep 32": Real("four hidden layers, digits in batches of 32", "sklearn", _torched("Perceptrons", 4),
-                    partial(Digits, size=32), _digits, {"SGD": 0.03}, held_out=True),
+                    partial(Digits, size=32), _digits, {"SGD": 0.017}, held_out=True),
     "wide convolutional": Real("half as many channels again, digits in batches of 32", "sklearn",
                                _torched("Convolutional", 12, 24), partial(Digits, size=32), _digits,
                                {"AdamW": 0.012}, held_out=True),
