@@ -16,7 +16,9 @@ from lrwatch.testing.closed_loop.problems import PROBLEMS
 HERE = Path(__file__).parent
 
 # Sources that determine a training, apart from the controller.
-TRAINED_BY = tuple(HERE / f"{name}.py" for name in ("data", "layout", "optimizers", "perceptron", "torched", "play"))
+TRAINED_BY = tuple(
+    HERE / f"{name}.py" for name in ("data", "layout", "optimizers", "perceptron", "torched", "play", "trainings")
+)
 PROBLEMS_ARE = tuple(sorted((HERE.parents[1] / "lrwatch" / "testing" / "closed_loop").glob("*.py")))
 
 # Start rates of the controllers on the problems.

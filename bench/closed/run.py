@@ -35,7 +35,10 @@ GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN)
 # Start rates of controllers, relative to the best rate.
 STARTS = (1 / 3, 1.0, 3.0)
 
-CORE = Path(lrwatch.__file__).parent / "core"
+PACKAGE = Path(lrwatch.__file__).parent
+
+# Sources that determine what lrwatch decides.
+DECIDED_BY = (*sorted((PACKAGE / "core").rglob("*.py")), PACKAGE / "controller.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +257,11 @@ def _all(
         return [_measure(cell, how, grid) for cell in chosen]
     # Spawned, because a fork of a process in which torch has threads can hang.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        tasks = [pool.submit(_measure, cell, how, grid) for cell in chosen]
-        for _ in as_completed(tasks):
+        # The last ones cost most: a process that has them at the end lets the others wait.
+        tasks = {cell: pool.submit(_measure, cell, how, grid) for cell in reversed(chosen)}
+        for _ in as_completed(tasks.values()):
             done(1)
-        return [task.result() for task in tasks]
+        return [tasks[cell].result() for cell in chosen]
 
 
 def _measure(cell: Cell, how: _How, grid: Sequence[tuple[int, int, float]]) -> Measured:
@@ -273,7 +277,7 @@ def _measure(cell: Cell, how: _How, grid: Sequence[tuple[int, int, float]]) -> M
             key = {
                 "training": cell.fingerprint(),
                 "plans": [[plan.name, plan.setting, plan.rate, plan.reads, plan.first] for plan in plans],
-                "lrwatch": sources(sorted(CORE.rglob("*.py"))) if group in (LRWATCH, KNOWN) else "",
+                "lrwatch": sources(DECIDED_BY) if group in (LRWATCH, KNOWN) else "",
             }
 
             def now(seed: int = seed) -> list[dict[str, Any]]:

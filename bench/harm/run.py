@@ -16,7 +16,7 @@ import torch
 
 import lrwatch
 from bench.closed.cells import sources
-from bench.closed.run import CORE, Cache
+from bench.closed.run import DECIDED_BY, Cache
 from bench.harm.held_out import HELD_OUT
 from bench.harm.training import Make, Result, Scaler, drive
 from bench.harm.trainings import SEEN
@@ -43,7 +43,7 @@ TRAININGS: dict[str, Make] = {**SEEN, **HELD_OUT}
 
 HERE = Path(__file__).parent
 
-# Sources that determine a run, apart from lrwatch's core.
+# Sources that determine a run, apart from lrwatch.
 RUN_BY = (
     *(HERE / f"{name}.py" for name in ("training", "trainings", "held_out")),
     *(HERE.parent / "closed" / f"{name}.py" for name in ("data", "play")),
@@ -127,7 +127,7 @@ def measure(
         The results of each training and seed.
     """
     tasks = [Task(name, seed, one, share) for name in names for seed in seeds for one in (CONSTANT, *who)]
-    code, core = sources(RUN_BY), sources(sorted(CORE.rglob("*.py")))
+    code, core = sources(RUN_BY), sources(DECIDED_BY)
     keys = {task: [code, task.share, "" if task.who == CONSTANT else core] for task in tasks}
     todo = [task for task in tasks if not cache.holds(task.name, task.who, keys[task])]
     found: dict[Task, Result] = {}
