@@ -16,7 +16,9 @@ from lrwatch.testing.closed_loop.problems import PROBLEMS
 HERE = Path(__file__).parent
 
 # Sources that determine a training, apart from the controller.
-TRAINED_BY = tuple(HERE / f"{name}.py" for name in ("data", "layout", "optimizers", "perceptron", "torched", "play"))
+TRAINED_BY = tuple(
+    HERE / f"{name}.py" for name in ("data", "layout", "optimizers", "perceptron", "torched", "play", "trainings")
+)
 PROBLEMS_ARE = tuple(sorted((HERE.parents[1] / "lrwatch" / "testing" / "closed_loop").glob("*.py")))
 
 # Start rates of the controllers on the problems.
@@ -34,6 +36,11 @@ class Cell:
     def name(self) -> str:
         """The name in tables."""
         return f"{self.training}, {self.optimizer}" if self.optimizer else self.training
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is a real training that nothing was tuned on."""
+        return bool(self.optimizer) and REAL[self.training].held_out
 
     @property
     def file(self) -> str:

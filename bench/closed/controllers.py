@@ -1,7 +1,7 @@
 """Competitors: schedules that know the length of the run, and controllers that observe the loss.
 
 All controllers receive the loss of each batch. Those that count epochs, as `ReduceLROnPlateau` does, receive means over
-windows.
+windows. AdaLRS (arXiv 2506.13274) is not among them: there is no reference implementation to compare an own one with.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import lrwatch
 from bench.closed.play import Plan, Update
-from lrwatch.testing.closed_loop.play import constant, cosine, two_steps
+from lrwatch.testing.closed_loop.play import constant, cosine, linear, two_steps
 
 # Steps that count as an epoch.
 EPOCH = 100
@@ -27,8 +27,30 @@ WINDOWS, PATIENCES, FACTORS = (20, 100), (4, 10, 25), (0.1, 0.3, 0.5)
 # authors set it in each of their examples. The upper bound is its default.
 LOWEST, HIGHEST = 0.001, 1.0
 
-CONSTANT, COSINE, STEPS = "constant", "cosine", "steps"
-PLATEAU, GRID, GREEDY, LRWATCH = "ReduceLROnPlateau", "ReduceLROnPlateau, grid", "GreedyLR", "lrwatch"
+# Warm-up of a schedule and warm start of lrwatch: a share of the run in which the rate rises from a tenth.
+WARM_UP = 0.04
+
+CONSTANT, COSINE, STEPS, LINEAR = "constant", "cosine", "steps", "linear"
+WSD20, WSD40, WARM_WSD40 = "WSD 20", "WSD 40", "warm-up, WSD 40"
+PLATEAU, GRID, GREEDY = "ReduceLROnPlateau", "ReduceLROnPlateau, grid", "GreedyLR"
+LRWATCH, KNOWN, WARM = "lrwatch", "lrwatch, length known", "lrwatch, length known, warm start"
+
+
+def wsd(decay: float, share: float) -> float:
+    """Keep the rate, then decay to zero along a line in the last `decay` of the run."""
+    return min(1.0, (1 - share) / decay)
+
+
+def warmed_up(share: float) -> float:
+    """Rise from a tenth, exponentially, then do as `wsd` with 40 %."""
+    return 0.1 ** (1 - share / WARM_UP) if share < WARM_UP else wsd(0.4, share)
+
+
+# Schedules that are swept over learning rates, and those that run from the controllers' start rates.
+SWEPT = ((COSINE, cosine), (STEPS, two_steps))
+STARTED = (
+    *SWEPT, (LINEAR, linear), (WSD20, partial(wsd, 0.2)), (WSD40, partial(wsd, 0.4)), (WARM_WSD40, warmed_up),
+)  # fmt: skip
 
 
 def scheduled(shape: Callable[[float], float], rate: float, steps: int) -> Update:
@@ -89,12 +111,19 @@ def greedy_is_there() -> bool:
     return hasattr(optimization, "GreedyLR")
 
 
-def schedules(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
-    """Return the plans of the schedules: constant at each rate, cosine and steps at each rate for each length."""
-    plans = [Plan(CONSTANT, "", rate, tuple(reads), partial(scheduled, constant, rate, max(reads))) for rate in rates]
-    for (name, shape), rate, steps in product(((COSINE, cosine), (STEPS, two_steps)), rates, reads):
-        plans.append(Plan(name, f"{steps} steps", rate, (steps,), partial(scheduled, shape, rate, steps)))
-    return plans
+def schedules(
+    rates: Sequence[float], reads: Sequence[int], shapes: Sequence[tuple[str, Callable[[float], float]]] = SWEPT
+) -> list[Plan]:
+    """Return the plans of schedules that know the length: each shape at each rate for each length."""
+    return [
+        Plan(name, f"{steps} steps", rate, (steps,), partial(scheduled, shape, rate, steps), shape(0.0))
+        for (name, shape), rate, steps in product(shapes, rates, reads)
+    ]
+
+
+def constants(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
+    """Return the plans of constant rates."""
+    return [Plan(CONSTANT, "", rate, tuple(reads), partial(scheduled, constant, rate, max(reads))) for rate in rates]
 
 
 def settings(short: bool) -> list[tuple[int, int, float]]:
@@ -103,23 +132,43 @@ def settings(short: bool) -> list[tuple[int, int, float]]:
     return list(product(windows, patiences, factors))
 
 
-def peers(rates: Sequence[float], reads: Sequence[int], short: bool = False) -> list[Plan]:
-    """Return the controllers of other libraries, and a constant rate, from each start rate."""
-    plans, at = [], tuple(reads)
+def peers(rates: Sequence[float], reads: Sequence[int], grid: Sequence[tuple[int, int, float]]) -> list[Plan]:
+    """Return the controllers of other libraries, and a constant rate, from each start rate.
+
+    Args:
+        rates: The start rates.
+        reads: The lengths.
+        grid: Settings of torch's rule, as `settings` returns them.
+    """
+    plans, at = constants(rates, reads), tuple(reads)
     for rate in rates:
-        plans.append(Plan(CONSTANT, "", rate, at, partial(scheduled, constant, rate, max(reads))))
         plans.append(Plan(PLATEAU, "", rate, at, partial(Windowed, _plateau, rate, EPOCH)))
-        for window, patience, factor in settings(short):
+        for setting in grid:
+            window, patience, factor = setting
             make = partial(_plateau, patience=patience, factor=factor)
-            setting = f"patience {patience} means of {window}, factor {factor:g}"
-            plans.append(Plan(GRID, setting, rate, at, partial(Windowed, make, rate, window)))
+            plans.append(Plan(GRID, named(setting), rate, at, partial(Windowed, make, rate, window)))
         if greedy_is_there():
             make = partial(_greedy, rate=rate)
-            for window, setting in ((EPOCH, ""), (1, "each step")):
-                plans.append(Plan(GREEDY, setting, rate, at, partial(Windowed, make, rate, window)))
+            for window, feed in ((EPOCH, ""), (1, "each step")):
+                plans.append(Plan(GREEDY, feed, rate, at, partial(Windowed, make, rate, window)))
     return plans
 
 
+def named(setting: tuple[int, int, float]) -> str:
+    """Return the name of a setting of torch's rule."""
+    window, patience, factor = setting
+    return f"patience {patience} means of {window}, factor {factor:g}"
+
+
 def ours(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
-    """Return the plans of lrwatch, one for each start rate."""
+    """Return the plans of lrwatch that is not told the length, one for each start rate."""
     return [Plan(LRWATCH, "", rate, tuple(reads), partial(LrwatchController, rate)) for rate in rates]
+
+
+def told(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
+    """Return the plans of lrwatch that is told the length, without and with a warm start."""
+    plans = []
+    for (name, more), rate, steps in product(((KNOWN, {}), (WARM, {"warm_start": WARM_UP})), rates, reads):
+        make = partial(LrwatchController, rate, total_steps=steps, **more)
+        plans.append(Plan(name, f"{steps} steps", rate, (steps,), make, make().controller.scale))
+    return plans

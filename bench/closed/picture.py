@@ -10,11 +10,10 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from bench.closed.controllers import CONSTANT, COSINE, GREEDY, GRID, LRWATCH, PLATEAU, STEPS
-from bench.closed.run import Measured
-from bench.closed.tables import ratios
+from bench.closed.controllers import CONSTANT, COSINE, GREEDY, GRID, LRWATCH, PLATEAU, WARM, WARM_WSD40
+from bench.closed.run import Measured, one_for_all, ratios
 
-WIDTH, LEFT, TOP, RIGHT = 1040, 62, 124, 20
+WIDTH, LEFT, TOP, RIGHT = 1040, 62, 132, 20
 ACROSS, GAP, WIDE, HIGH, BELOW = 3, 44, 290, 190, 64
 
 # Ratios to the tuned cosine, on a logarithmic axis; worse ratios lie on the upper edge.
@@ -24,22 +23,24 @@ STARTS = ("best / 3", "best", "best x 3")
 
 # Light ground, dark ground, dashes.
 COLOURS = {
-    LRWATCH: ("#0550ae", "#79c0ff", ""),
+    WARM: ("#0550ae", "#79c0ff", ""),
+    LRWATCH: ("#0550ae", "#79c0ff", "6 3"),
     GRID: ("#cf222e", "#ff7b72", ""),
     PLATEAU: ("#cf222e", "#ff7b72", "5 3"),
     GREEDY: ("#1a7f37", "#56d364", ""),
     COSINE: ("#8250df", "#d2a8ff", "1 2"),
     CONSTANT: ("#6e7781", "#8b949e", "2 3"),
-    STEPS: ("#9a6700", "#e3b341", "8 3"),
+    WARM_WSD40: ("#9a6700", "#e3b341", "8 3"),
 }
 NAMES = {
+    WARM: "lrwatch, length known, warm start",
     LRWATCH: "lrwatch",
-    GRID: "ReduceLROnPlateau, best of its grid",
+    GRID: "ReduceLROnPlateau, one setting for all",
     PLATEAU: "ReduceLROnPlateau",
     GREEDY: "GreedyLR",
     COSINE: "cosine",
     CONSTANT: "constant",
-    STEPS: "tuned steps",
+    WARM_WSD40: "warm-up, WSD 40",
 }
 
 STYLE = """
@@ -57,6 +58,8 @@ DARK = (
 def draw(found: Sequence[Measured], length: int = 1) -> str:
     """Draw the SVG of the shorter (0) or the longer (1) of the two lengths."""
     real = [measured for measured in found if measured.cell.optimizer]
+    real.sort(key=lambda measured: not measured.cell.held_out)
+    one = one_for_all(found)
     css = {name: f"c{index}" for index, name in enumerate(COLOURS)}
     ground = [
         "".join(f".{css[k]}{{stroke:{c[side]}}}.d{css[k]}{{fill:{c[side]}}}" for k, c in COLOURS.items())
@@ -78,22 +81,26 @@ def draw(found: Sequence[Measured], length: int = 1) -> str:
         f'<text class="head" x="{LEFT}" y="32">What is lost to a tuned cosine schedule, over the learning rate at the start</text>',
         f'<text x="{LEFT}" y="53">{about}</text>',
     ]
-    _legend(out, css)
+    _legend(out, css, [name for name in NAMES if any(measured.group(name) for measured in real)])
     for index, measured in enumerate(real):
         x = LEFT + (index % ACROSS) * (WIDE + GAP)
         y = TOP + (index // ACROSS) * (HIGH + BELOW)
-        _panel(out, css, measured, length, x, y)
+        _panel(out, css, measured, length, one, x, y)
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
-def _legend(out: list[str], css: dict[str, str]) -> None:
-    x = float(LEFT)
-    for name, shown in NAMES.items():
-        ours = " ours" if name == LRWATCH else ""
-        out.append(f'<path class="line {css[name]}{ours}" d="M{x:.0f} 78h26"{_dashes(name)}/>')
-        bold = ' class="name"' if name == LRWATCH else ""
-        out.append(f'<text{bold} x="{x + 32:.0f}" y="82">{escape(shown)}</text>')
-        x += 32 + 6.3 * len(shown) + 20
+def _legend(out: list[str], css: dict[str, str], names: Sequence[str]) -> None:
+    x, y = float(LEFT), 76
+    for name in names:
+        shown = NAMES[name]
+        wide = 32 + 7 * len(shown)
+        if x + wide > WIDTH - RIGHT:
+            x, y = float(LEFT), y + 20
+        ours = name in (LRWATCH, WARM)
+        out.append(f'<path class="line {css[name]}{" ours" * ours}" d="M{x:.0f} {y}h26"{_dashes(name)}/>')
+        bold = ' class="name"'
+        out.append(f'<text{bold * ours} x="{x + 32:.0f}" y="{y + 4}">{escape(shown)}</text>')
+        x += wide + 20
 
 
 def _dashes(name: str) -> str:
@@ -105,9 +112,13 @@ def _height(ratio: float, top: float) -> float:
     return top + HIGH * (1 - share)
 
 
-def _panel(out: list[str], css: dict[str, str], measured: Measured, length: int, left: float, top: float) -> None:
+def _panel(
+    out: list[str], css: dict[str, str], measured: Measured, length: int, one: str, left: float, top: float
+) -> None:
     at = [left + WIDE * share for share in (0.08, 0.5, 0.92)]
-    out.append(f'<text class="panel" x="{left}" y="{top - 8}">{escape(measured.cell.name)}</text>')
+    out.append(
+        f'<text class="panel" x="{left}" y="{top - 8}">{escape(measured.cell.name)}{" (held out)" * measured.cell.held_out}</text>'
+    )
     for tick in TICKS:
         kind = "cosine" if tick == 1 else "grid"
         out.append(f'<path class="{kind}" d="M{left} {_height(tick, top):.1f}h{WIDE}"/>')
@@ -115,14 +126,11 @@ def _panel(out: list[str], css: dict[str, str], measured: Measured, length: int,
     for x, label in zip(at, STARTS, strict=True):
         out.append(f'<text x="{x:.1f}" y="{top + HIGH + 18}" text-anchor="middle">{label}</text>')
     for name in reversed(COLOURS):
-        ours = " ours" if name == LRWATCH else ""
-        if name == STEPS:
-            (ratio,) = ratios([measured], name, length, None)
-            out.append(f'<path class="line {css[name]}" d="M{left} {_height(ratio, top):.1f}h{WIDE}"{_dashes(name)}/>')
-            continue
+        ours = " ours" if name in (LRWATCH, WARM) else ""
+        setting = one if name == GRID else None
         if not measured.group(name):
             continue
-        heights = [_height(ratios([measured], name, length, start)[0], top) for start in range(len(at))]
+        heights = [_height(ratios([measured], name, length, start, setting)[0], top) for start in range(len(at))]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(at, heights, strict=True))
         out.append(f'<path class="line {css[name]}{ours}" d="M{path}"{_dashes(name)}/>')
         for x, y in zip(at, heights, strict=True):

@@ -14,6 +14,39 @@ Update = Callable[[int, float], float]
 """Maps a finished step, from 0, and the loss of its batch to the learning rate of the next step."""
 
 
+class Moves:
+    """Changes of a value. Changes in one direction at consecutive steps, a ramp, are one move.
+
+    Args:
+        value: The value at the start.
+
+    Attributes:
+        value: The value in use.
+        moves: For each move the number of steps that were completed when it began, and the value that it came to.
+
+    >>> rates = Moves(1.0)
+    >>> for step, rate in ((3, 0.5), (8, 0.4), (9, 0.3), (10, 0.2), (11, 0.2), (12, 0.1)):
+    ...     rates.record(step, rate)
+    >>> rates.moves
+    [(3, 0.5), (8, 0.2), (12, 0.1)]
+    """
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+        self.moves: list[tuple[int, float]] = []
+        self._last, self._falls = -1, False
+
+    def record(self, step: int, value: float) -> None:
+        """Take the value that holds after `step` completed steps."""
+        if value == self.value:
+            return
+        falls = value < self.value
+        goes_on = self._last == step - 1 and falls == self._falls
+        begin = self.moves.pop()[0] if goes_on else step
+        self.moves.append((begin, value))
+        self.value, self._last, self._falls = value, step, falls
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One controller on one run.
@@ -21,9 +54,10 @@ class Plan:
     Attributes:
         name: Name of the controller.
         setting: Setting of the controller, "" at its default.
-        rate: Learning rate of the first step.
+        rate: Learning rate that the user sets.
         reads: Numbers of steps after which the loss is measured; the run ends at the last one.
         make: Function that makes the controller.
+        first: Multiplier of the rate at the first step: below 1 with a warm-up.
     """
 
     name: str
@@ -31,6 +65,7 @@ class Plan:
     rate: float
     reads: tuple[int, ...]
     make: Callable[[], Update]
+    first: float = 1.0
 
 
 @dataclass(slots=True)
@@ -39,7 +74,8 @@ class Outcome:
 
     Attributes:
         losses: The loss at each of the reads.
-        changes: Changes of the learning rate: the number of completed steps, and the new rate.
+        changes: Changes of the learning rate, as in `Moves`.
+        first: As in `Plan`.
     """
 
     name: str
@@ -47,6 +83,7 @@ class Outcome:
     rate: float
     losses: dict[int, float] = field(default_factory=dict)
     changes: list[tuple[int, float]] = field(default_factory=list)
+    first: float = 1.0
 
     def cuts(self, steps: int) -> int:
         """Count the cuts of the learning rate in the first `steps` steps."""
@@ -57,7 +94,7 @@ class Outcome:
         return self._turns(steps, down=False)
 
     def _turns(self, steps: int, down: bool) -> int:
-        rate, turns = self.rate, 0
+        rate, turns = self.rate * self.first, 0
         for at, now in self.changes:
             if at >= steps:  # it had no step yet
                 break
@@ -70,7 +107,7 @@ class Outcome:
         return {
             "name": self.name, "setting": self.setting, "rate": self.rate,
             "losses": {str(steps): loss if np.isfinite(loss) else None for steps, loss in self.losses.items()},
-            "changes": self.changes,
+            "changes": self.changes, "first": self.first,
         }  # fmt: skip
 
     @classmethod
@@ -78,7 +115,7 @@ class Outcome:
         """Restore an outcome from its `plain` form."""
         losses = {int(steps): np.inf if loss is None else loss for steps, loss in plain["losses"].items()}
         changes = [(at, rate) for at, rate in plain["changes"]]
-        return cls(plain["name"], plain["setting"], plain["rate"], losses, changes)
+        return cls(plain["name"], plain["setting"], plain["rate"], losses, changes, plain["first"])
 
 
 def play(plans: Sequence[Plan], runs: Runs, progress: Callable[[], None] = lambda: None) -> list[Outcome]:
@@ -92,18 +129,18 @@ def play(plans: Sequence[Plan], runs: Runs, progress: Callable[[], None] = lambd
     Returns:
         The outcome of each plan.
     """
-    outcomes = [Outcome(plan.name, plan.setting, plan.rate) for plan in plans]
+    outcomes = [Outcome(plan.name, plan.setting, plan.rate, first=plan.first) for plan in plans]
     updates = [plan.make() for plan in plans]
     alive = list(range(len(plans)))
     row_of = [0] * len(plans)
-    wanted = [plan.rate for plan in plans]
+    wanted = [Moves(plan.rate * plan.first) for plan in plans]
     rates = np.empty(0)
     reads = {steps for plan in plans for steps in plan.reads}
     for step in range(max(reads, default=0)):
         # One run for each pair of a run so far and its next rate.
         rows: dict[tuple[int, float], int] = {}
         for i in alive:
-            row_of[i] = rows.setdefault((row_of[i], wanted[i]), len(rows))
+            row_of[i] = rows.setdefault((row_of[i], wanted[i].value), len(rows))
         parents = [parent for parent, _ in rows]
         if parents != list(range(len(rates))):
             runs.take(parents)
@@ -111,10 +148,7 @@ def play(plans: Sequence[Plan], runs: Runs, progress: Callable[[], None] = lambd
         losses = runs.step(rates).tolist()
         done = step + 1
         for i in alive:
-            rate = updates[i](step, losses[row_of[i]])
-            if rate != wanted[i]:
-                outcomes[i].changes.append((done, rate))
-                wanted[i] = rate
+            wanted[i].record(done, updates[i](step, losses[row_of[i]]))
         if done in reads:
             final = runs.final().tolist()
             for i in alive:
@@ -122,4 +156,6 @@ def play(plans: Sequence[Plan], runs: Runs, progress: Callable[[], None] = lambd
                     outcomes[i].losses[done] = final[row_of[i]]
             alive = [i for i in alive if done < max(plans[i].reads)]
         progress()
+    for outcome, moves in zip(outcomes, wanted, strict=True):
+        outcome.changes = moves.moves
     return outcomes

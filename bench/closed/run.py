@@ -1,18 +1,22 @@
 """Run every controller on every cell, in an order that lets earlier results tune later ones; results are cached.
 
 The schedules come first, at each learning rate of a sweep; the best rate is that of the lowest final loss of the
-cosine. The controllers, which do not know the length of the run, start from it, from a third of it and from three times
-it.
+cosine. The controllers start from it, from a third of it and from three times it. The held-out cells come last: of the
+grid of torch's rule they have the one setting that was the best for all other cells.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from io import StringIO
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, geometric_mean
 from typing import Any
 
 import click
@@ -25,13 +29,16 @@ from bench.closed.trainings import REAL
 from lrwatch.testing.closed_loop.play import hindsight
 from lrwatch.testing.closed_loop.problems import PROBLEMS
 
-SCHEDULES, STARTED, PEERS, LRWATCH = "schedules", "started", "peers", "lrwatch"
-GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH)
+SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN = "schedules", "started", "peers", "lrwatch", "known"
+GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN)
 
 # Start rates of controllers, relative to the best rate.
 STARTS = (1 / 3, 1.0, 3.0)
 
-CORE = Path(lrwatch.__file__).parent / "core"
+PACKAGE = Path(lrwatch.__file__).parent
+
+# Sources that determine what lrwatch decides.
+DECIDED_BY = (*sorted((PACKAGE / "core").rglob("*.py")), PACKAGE / "controller.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Size:
     short: bool = False
 
 
-SHORT = Size(seeds=(0,), rates=(1 / 3, 1.0, 3.0), short=True)
+SHORT = Size(seeds=(0,), reads=(1000, 4000), rates=(1 / 3, 1.0, 3.0), short=True)
 
 
 @dataclass(slots=True)
@@ -131,21 +138,83 @@ class Cache:
 
     def get(self, name: str, group: str, key: Any, measure: Callable[[], Any]) -> Any:
         """Return the cached measurement if its key is the same; measure and cache it otherwise."""
-        path = self._directory / f"{name}-{group}.json"
-        key = json.loads(json.dumps(key))
-        if path.exists() and group not in self._again:
-            cached = json.loads(path.read_text())
-            if cached["key"] == key:
-                return cached["measured"]
-        measured = measure()
+        if not self.holds(name, group, key):
+            self.put(name, group, key, measure())
+        return self.held(name, group)
+
+    def holds(self, name: str, group: str, key: Any) -> bool:
+        """Return whether there is a measurement with this key that may be used."""
+        path = self._path(name, group)
+        return group not in self._again and path.exists() and json.loads(path.read_text())["key"] == _plain(key)
+
+    def held(self, name: str, group: str) -> Any:
+        """Return a measurement."""
+        return json.loads(self._path(name, group).read_text())["measured"]
+
+    def put(self, name: str, group: str, key: Any, measured: Any) -> None:
+        """Cache a measurement."""
+        path = self._path(name, group)
         # Renamed when complete: an interrupted run leaves no partial file.
         part = path.with_suffix(".part")
-        part.write_text(json.dumps({"key": key, "measured": measured}) + "\n")
+        part.write_text(json.dumps({"key": _plain(key), "measured": measured}) + "\n")
         part.rename(path)
-        return measured
+
+    def _path(self, name: str, group: str) -> Path:
+        return self._directory / f"{name}-{group.replace(', ', '-').replace(' ', '-')}.json"
 
 
-def measure(size: Size, cache: Cache, only: Sequence[str] = (), progress: bool = True) -> list[Measured]:
+def _plain(key: Any) -> Any:
+    """Return a key as it is read from a file."""
+    return json.loads(json.dumps(key))
+
+
+def ratio(measured: Measured, outcomes: Sequence[Outcome], steps: int) -> float:
+    """Return the mean final loss over that of the reference."""
+    return mean_loss(outcomes, steps) / measured.reference(steps)
+
+
+def ratios(
+    found: Sequence[Measured], name: str, length: int, start: int | None, setting: str | None = None
+) -> list[float]:
+    """Return for each cell the final loss over that of the reference.
+
+    Args:
+        found: The cells.
+        name: Name of the controller.
+        length: 0 for the shorter length, 1 for the longer one.
+        start: Index of the start rate; None for the best of all rates.
+        setting: Setting of the controller; the best one unless given.
+    """
+    out = []
+    for measured in found:
+        steps = measured.reads[length]
+        starts = None if start is None else (measured.starts[start],)
+        out.append(ratio(measured, measured.tuned(name, steps, starts, setting), steps))
+    return out
+
+
+def one_for_all(found: Sequence[Measured]) -> str:
+    """Return the setting of torch's rule with the best mean over all starts and lengths of the cells that are not held out."""
+    tuned_on = [measured for measured in found if not measured.cell.held_out]
+    tuned_on = [measured for measured in tuned_on if measured.cell.optimizer] or tuned_on
+    known = {setting for measured in tuned_on for setting, _ in measured.group(controllers.GRID)}
+
+    def mean(setting: str) -> float:
+        return geometric_mean(
+            [
+                each
+                for length, start in product((0, 1), range(len(STARTS)))
+                for each in ratios(tuned_on, controllers.GRID, length, start, setting)
+            ]
+        )
+
+    return min(sorted(known), key=mean, default="")
+
+
+def measure(
+    size: Size, cache: Cache, only: Sequence[str] = (), progress: bool = True, workers: int = 1,
+    without: Collection[str] = (),
+) -> list[Measured]:  # fmt: skip
     """Measure the cells.
 
     Args:
@@ -153,60 +222,96 @@ def measure(size: Size, cache: Cache, only: Sequence[str] = (), progress: bool =
         cache: Cache of earlier measurements.
         only: Parts of the names of cells; all cells unless given.
         progress: Whether to show progress bars.
+        workers: Number of processes. With one, a bar counts steps; with more, one counts cells.
+        without: Groups that are left out; `SCHEDULES` cannot be.
 
     Returns:
-        The results of each cell.
+        The results of each cell; the held-out ones last.
     """
     real, _, problems = cells(only)
-    return [_measure(cell, size, cache, progress) for cell in [*real, *problems]]
+    tuned_on = [cell for cell in real if not cell.held_out]
+    held_out = [cell for cell in real if cell.held_out]
+    cells_bar = None if progress and workers > 1 else StringIO()
+    with click.progressbar(length=len(real) + len(problems), label=f"{workers} cells at once", file=cells_bar) as bar:
+        how = _How(size, cache, progress and workers == 1, frozenset(without))
+        found = _all(how, [*tuned_on, *problems], controllers.settings(size.short), workers, bar.update)
+        one = one_for_all(found)
+        grid = [setting for setting in controllers.settings(size.short) if controllers.named(setting) == one]
+        return found + _all(how, held_out, grid, workers, bar.update)
 
 
-def _measure(cell: Cell, size: Size, cache: Cache, progress: bool) -> Measured:
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What is the same for all cells: see `measure`."""
+
+    size: Size
+    cache: Cache
+    progress: bool
+    without: frozenset[str]
+
+
+def _all(
+    how: _How, chosen: Sequence[Cell], grid: Sequence[tuple[int, int, float]], workers: int, done: Callable[[int], Any]
+) -> list[Measured]:
+    if workers == 1:
+        return [_measure(cell, how, grid) for cell in chosen]
+    # Spawned, because a fork of a process in which torch has threads can hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        # The last ones cost most: a process that has them at the end lets the others wait.
+        tasks = {cell: pool.submit(_measure, cell, how, grid) for cell in reversed(chosen)}
+        for _ in as_completed(tasks.values()):
+            done(1)
+        return [tasks[cell].result() for cell in chosen]
+
+
+def _measure(cell: Cell, how: _How, grid: Sequence[tuple[int, int, float]]) -> Measured:
+    size, cache = how.size, how.cache
     reads = size.reads if cell.optimizer else size.problem_reads
     measured = Measured(cell, reads, outcomes={seed: [] for seed in size.seeds})
 
-    def add(group: str, plans: Sequence[Plan]) -> None:
+    def add(group: str, make: Callable[[], Sequence[Plan]]) -> None:
+        if group in how.without:
+            return
+        plans = make()
         for seed in size.seeds:
             key = {
                 "training": cell.fingerprint(),
-                "plans": [[plan.name, plan.setting, plan.rate, plan.reads] for plan in plans],
-                "lrwatch": sources(sorted(CORE.rglob("*.py"))) if group == LRWATCH else "",
+                "plans": [[plan.name, plan.setting, plan.rate, plan.reads, plan.first] for plan in plans],
+                "lrwatch": sources(DECIDED_BY) if group in (LRWATCH, KNOWN) else "",
             }
 
             def now(seed: int = seed) -> list[dict[str, Any]]:
                 label = f"{cell.name}, seed {seed}: {len(plans)} {group}"
-                outcomes = _play(plans, cell, seed, label, progress)
-                if group in (SCHEDULES, STARTED):  # every step of a schedule is a change, known in advance
-                    for outcome in outcomes:
-                        outcome.changes.clear()
-                return [outcome.plain() for outcome in outcomes]
+                return [outcome.plain() for outcome in _play(plans, cell, seed, label, how.progress)]
 
             outcomes = cache.get(f"{cell.file}-{seed}", group, key, now)
             measured.outcomes[seed] += [Outcome.of(plain) for plain in outcomes]
 
     if cell.optimizer:
         rates = [REAL[cell.training].centre[cell.optimizer] * factor for factor in size.rates]
-        add(SCHEDULES, controllers.schedules(rates, reads))
+        # Steps are no peer of a controller on held-out cells, which cost enough.
+        left_out = {controllers.STEPS} if cell.held_out else set()
+        swept, started = (
+            [(name, shape) for name, shape in shapes if name not in left_out]
+            for shapes in (controllers.SWEPT, controllers.STARTED)
+        )
+        add(SCHEDULES, lambda: [*controllers.constants(rates, reads), *controllers.schedules(rates, reads, swept)])
         best = measured.tuned(controllers.COSINE, max(reads))[0].rate
         measured.starts = tuple(best * factor for factor in STARTS)
-        # Schedules that know the length, from the controllers' start rates.
-        add(
-            STARTED,
-            [plan for plan in controllers.schedules(measured.starts, reads) if plan.name != controllers.CONSTANT],
-        )
+        add(STARTED, lambda: controllers.schedules(measured.starts, reads, started))
         measured.edge = best in (min(rates), max(rates)) and len(rates) > 1
     else:
         key = [cell.fingerprint(), reads]
         risks = cache.get(cell.file, SCHEDULES, key, lambda: [hindsight(n, PROBLEMS[cell.training]) for n in reads])
         measured.best = dict(zip(reads, risks, strict=True))
-    add(PEERS, controllers.peers(measured.starts, reads, size.short))
-    add(LRWATCH, controllers.ours(measured.starts, reads))
+    add(PEERS, lambda: controllers.peers(measured.starts, reads, grid))
+    add(LRWATCH, lambda: controllers.ours(measured.starts, reads))
+    add(KNOWN, lambda: controllers.told(measured.starts, reads))
     return measured
 
 
 def _play(plans: Sequence[Plan], cell: Cell, seed: int, label: str, progress: bool) -> list[Outcome]:
     steps = max(step for plan in plans for step in plan.reads)
-    if not progress:
-        return play(plans, cell.runs(seed))
-    with click.progressbar(length=steps, label=label, update_min_steps=max(1, steps // 100)) as bar:
+    to = None if progress else StringIO()
+    with click.progressbar(length=steps, label=label, update_min_steps=max(1, steps // 100), file=to) as bar:
         return play(plans, cell.runs(seed), lambda: bar.update(1))

@@ -1,4 +1,4 @@
-"""Networks in PyTorch, many instances at once: a small convolutional network and a small character transformer.
+"""Networks in PyTorch, many instances at once: perceptrons of any depth, a convolutional network, a character transformer.
 
 One call of a small network costs mostly Python and dispatch; among forty at once, each costs a half to a fifth.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -70,6 +71,27 @@ class Torched(ABC):
         runs, n, classes = logits.shape
         each = F.cross_entropy(logits.reshape(runs * n, classes), y.reshape(-1).repeat(runs), reduction="none")
         return each.view(runs, n).mean(dim=1)
+
+
+class Perceptrons(Torched):
+    """Layers of `hidden` units with a ReLU and a linear one behind them; without hidden layers softmax regression."""
+
+    def __init__(self, layers: int = 0, hidden: int = 48) -> None:
+        sizes = [SIDE * SIDE, *[hidden] * layers, CLASSES]
+        shapes: dict[str, tuple[int, ...]] = {}
+        spreads: dict[str, float] = {}
+        for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
+            shapes |= {f"layer {layer}": (inputs, outputs), f"bias {layer}": (1, outputs)}
+            spreads[f"layer {layer}"] = math.sqrt(2 / inputs) if layer < layers else 0.0
+        self._layers = layers
+        super().__init__(Layout(shapes), spreads)
+
+    def logits(self, weights: Weights, x: torch.Tensor) -> torch.Tensor:
+        """Return the outputs for images of shape (n, SIDE, SIDE), shape (runs, n, CLASSES)."""
+        hidden = x.reshape(1, len(x), -1).expand(len(weights["bias 0"]), -1, -1)
+        for layer in range(self._layers):
+            hidden = torch.baddbmm(weights[f"bias {layer}"], hidden, weights[f"layer {layer}"]).relu()
+        return torch.baddbmm(weights[f"bias {self._layers}"], hidden, weights[f"layer {self._layers}"])
 
 
 class Convolutional(Torched):

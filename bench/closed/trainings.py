@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -102,6 +102,7 @@ class Real:
         stream: Function that makes the batches of a seed.
         evaluated: Function that makes the sample of the final loss.
         centre: For each optimizer, the middle of the sweep of learning rates.
+        held_out: Whether nothing was tuned on it.
     """
 
     about: str
@@ -110,29 +111,48 @@ class Real:
     stream: Callable[[int], Stream]
     evaluated: Callable[[], Batch]
     centre: dict[str, float]
+    held_out: bool = False
 
     def runs(self, optimizer: str, seed: int) -> Networks:
         """Return one run, of a seed."""
         return Networks(self.network(), OPTIMIZERS[optimizer](), self.stream(seed), self.evaluated(), seed)
 
 
-def _convolutional() -> Network:
-    from bench.closed.torched import Convolutional
+def _torched(name: str, *shape: int) -> Callable[[], Network]:
+    """Return a function that makes a network of `bench.closed.torched`, which is imported only then."""
 
-    return Convolutional()
+    def make() -> Network:
+        from bench.closed import torched
+
+        network: Network = getattr(torched, name)(*shape)
+        return network
+
+    return make
 
 
-def _transformer() -> Network:
-    from bench.closed.torched import Transformer
-
-    return Transformer()
-
+_digits, _text = lru_cache(evaluated_digits), lru_cache(evaluated_text)
 
 REAL = {
-    "perceptron": Real("numpy network of the demo, digits", "sklearn", Perceptron, Digits,
-                       lru_cache(evaluated_digits), {"SGD": 0.06, "AdamW": 0.007}),
-    "convolutional": Real("convolutional network, digits", "sklearn", _convolutional, Digits,
-                          lru_cache(evaluated_digits), {"SGD": 0.03, "AdamW": 0.012}),
-    "transformer": Real("character transformer, text", "torch", _transformer, Text,
-                        lru_cache(evaluated_text), {"SGD": 0.04, "AdamW": 0.0035}),
+    "perceptron": Real("numpy network of the demo, digits", "sklearn", Perceptron, Digits, _digits,
+                       {"SGD": 0.06, "AdamW": 0.007}),
+    "convolutional": Real("convolutional network, digits", "sklearn", _torched("Convolutional"), Digits, _digits,
+                          {"SGD": 0.03, "AdamW": 0.012}),
+    "transformer": Real("character transformer, text", "torch", _torched("Transformer"), Text, _text,
+                        {"SGD": 0.04, "AdamW": 0.0035}),
+    # Held out: other networks, other sizes of a batch.
+    "softmax": Real("softmax regression, digits in batches of 4", "sklearn", _torched("Perceptrons"),
+                    partial(Digits, size=4), _digits, {"SGD": 0.003}, held_out=True),
+    "deep 8": Real("four hidden layers, digits in batches of 8", "sklearn", _torched("Perceptrons", 4),
+                   partial(Digits, size=8), _digits, {"AdamW": 0.003}, held_out=True),
+    "deep 32": Real("four hidden layers, digits in batches of 32", "sklearn", _torched("Perceptrons", 4),
+                    partial(Digits, size=32), _digits, {"SGD": 0.017}, held_out=True),
+    "wide convolutional": Real("half as many channels again, digits in batches of 32", "sklearn",
+                               _torched("Convolutional", 12, 24), partial(Digits, size=32), _digits,
+                               {"AdamW": 0.012}, held_out=True),
+    "transformer of 24": Real("narrower, with one head, text in batches of 4", "torch",
+                              _torched("Transformer", 24, 1, 48), partial(Text, size=4), _text,
+                              {"AdamW": 0.0035}, held_out=True),
+    "transformer of 4 heads": Real("four heads, twice the hidden units, text in batches of 16", "torch",
+                                   _torched("Transformer", 32, 4, 128), partial(Text, size=16), _text,
+                                   {"SGD": 0.1}, held_out=True),
 }  # fmt: skip
