@@ -413,3 +413,4 @@ class Pipeline:
         self.policy.curve = self._curve.curve
         self.policy.attached = state["attached"]
         self.length = RunLength(*state["length"])
+        self.policy.total_steps = self.length.total_steps

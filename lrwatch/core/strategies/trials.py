@@ -34,6 +34,7 @@ from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Counterfactual, Effect, effect_in_words
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
+from lrwatch.core.strategies.limits import EQUAL
 
 # Share of the time since a trial began that is not compared.
 TRANSIENT = 0.25
@@ -55,9 +56,6 @@ AGAIN, AGAIN_LATER = 1.6, 2.2
 
 # ... and after one that was kept.
 AFTER_KEPT = 1.25
-
-# Changes that a trial may need: itself, and its way back.
-COMMANDS = 2
 
 
 class Outcome(NamedTuple):
@@ -165,7 +163,7 @@ class Trials(Strategy, ABC):
             and step >= self.not_before
             and context.cut < context.scale
             and not context.refuses(context.cut, step)
-            and context.command.count + COMMANDS <= context.options.max_commands
+            and context.command.count + 1 + _way_back(context) <= context.options.max_commands
         )
 
     def fitted(self, step: int, context: Context) -> LogLine | None:
@@ -264,6 +262,14 @@ class Trials(Strategy, ABC):
         """Return the strategy whose `state` this is."""
         line = state["line"]
         return cls(**{**state, "line": None if line is None else LogLine(*line)})
+
+
+def _way_back(context: Context) -> float:
+    """Return how many commands take a trial back to the scale in use; infinity where none may go as far."""
+    options = context.options
+    if options.max_factor_up <= 1 or context.bounded(context.scale) < context.scale:
+        return math.inf
+    return math.ceil(math.log(context.scale / context.cut) / math.log(options.max_factor_up) - EQUAL)
 
 
 def measure(line: LogLine, context: Context, applied_at: int, step: int, share: float) -> Outcome | None:
