@@ -77,7 +77,7 @@ def options(**changes: Any) -> Moment:
     return replace(FRESH, options=replace(AUTO, **changes))
 
 
-def on_trial(loss: Loss, strategy: Tries = Tries(), start: int = 1000, **context: Any) -> ClosedLoop:  # noqa: B008  frozen
+def on_trial(loss: Loss, strategy: Tries = Tries(), start: int = 1000, **context: Any) -> ClosedLoop:
     """A run whose first trial is asked for at step `start` or just behind."""
     begins = replace(FRESH, strategy=replace(strategy, not_before=start)).knows(**context)
     return ClosedLoop(begins, loss).until(2 * start, command=True)
@@ -346,7 +346,7 @@ def walk(seed: int, wander: float) -> Loss:
     """A loss that wanders for itself, and that the scale does nothing to."""
     way = wander * np.cumsum(np.random.default_rng(seed).standard_normal(20_000))
     at = iter(range(20_000))
-    return lambda progress, scale: 5 + np.array([way[next(at)] for _ in progress])
+    return lambda progress, _: 5 + np.array([way[next(at)] for _ in progress])
 
 
 def held_back(run: ClosedLoop) -> list[tuple[int, float]]:
