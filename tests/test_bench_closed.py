@@ -140,7 +140,6 @@ def test_schedules_of_a_known_length_end_at_zero_and_a_warm_up_begins_at_a_tenth
     assert Outcome.of(json.loads(json.dumps(outcome.plain()))) == outcome
 
 
-@pytest.mark.xfail(raises=TypeError, strict=True, reason="Controller does not take total_steps and warm_start yet")
 def test_lrwatch_that_knows_the_length_is_told_each_and_may_start_warm() -> None:
     plans = controllers.told([0.5], [400, 3000])
     assert [(plan.name, plan.reads, plan.first) for plan in plans] == [
@@ -158,7 +157,7 @@ TINY = run.Size((0, 1), (20, 60), (30, 90), (1 / 3, 1.0), short=True)
 PARTS = ("transformer, SGD", "power law, slow")
 HELD_OUT = "transformer of 24, AdamW"
 # Those that `lrwatch.Controller` cannot do yet.
-WITHOUT = (run.KNOWN,)
+WITHOUT = ()
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,6 @@ def test_a_controller_is_told_the_length_where_its_name_says_so() -> None:
     assert run.WATCHED[UNKNOWN](100).scale == 1.0
 
 
-@pytest.mark.xfail(raises=TypeError, strict=True, reason="Controller does not take total_steps and warm_start yet")
 def test_a_warm_start_begins_at_a_tenth() -> None:
     assert (run.WATCHED[KNOWN](100).scale, run.WATCHED[WARM](100).scale) == (1.0, 0.1)
 

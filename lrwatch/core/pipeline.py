@@ -187,17 +187,22 @@ class Pipeline:
             return []
         events: list[Event] = []
         asked_row: int | None = None
+        remember: int | None = None  # the row of a command, until all that it holds was heard
         for signal in sorted(signals, key=lambda signal: signal[:2]):
+            if remember is not None and signal.row > remember:
+                self._curve.remember(remember)
+                remember = None
             primary = next((metric for since, metric in reversed(primary_from) if since <= signal.row), None)
             heard = self._hear(signal, is_primary=signal.metric == primary)
             events.extend(heard)
             match signal.what:
                 case Phase(cause=cause) if heard and cause != "level_shift":
-                    asked_row = None
+                    asked_row = remember = None
                 case _ if any(isinstance(event, Command) for event in heard):
                     asked_row = signal.row
-                    if self.attached:
-                        self._curve.remember()
+                    remember = signal.row if self.attached else None
+        if remember is not None:
+            self._curve.remember(remember)
         self._keep_pending(batch, asked_row)
         return events
 
@@ -315,6 +320,7 @@ class Pipeline:
         self.policy.applied(step, scale, in_log=in_log)
         self._looks = {}
         self._pending = None
+        self._curve.forget()
         return Phase(step, "command", f"scale {scale:g} from step {step} on: {how}")
 
     # ---- the trainer and operators ----------------------------------------------------------------------------------
@@ -331,11 +337,12 @@ class Pipeline:
             return []
         pending = self._pending
         self.metrics.restart(step)
+        if pending is not None:
+            self._curve.go_back()  # a strategy sees the curve as it was when the command was asked for
+            self.policy.curve = self._curve.curve
         events: list[Event] = [self._applied(step, scale, "acknowledged")]
         if pending is None:
-            self._curve.forget()
             return events
-        self._curve.go_back()
         if self.metric is not None:
             for _, metric, part in self._curve.parts(pending.before(step), [(-1, self.metric)]):
                 events.extend(self._check(metric, part))
@@ -413,3 +420,4 @@ class Pipeline:
         self.policy.curve = self._curve.curve
         self.policy.attached = state["attached"]
         self.length = RunLength(*state["length"])
+        self.policy.total_steps = self.length.total_steps

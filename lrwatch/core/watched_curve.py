@@ -4,7 +4,8 @@ A check comes each time the run has about a hundredth more values, so the work f
 clipped on the way in (`stats.blocks.Winsor`).
 
 Samples that come while a command is on its way are heard as usual. When the trainer says from which step it applied it, they
-are heard again, from the state that `remember` kept: so what a check says does not depend on when the answer came.
+are heard again, from the state that `remember` kept: so what a check says does not depend on when the answer came. A batch
+is cut before its parts are heard, so what is kept is cut again, up to the row of the command.
 """
 
 from __future__ import annotations
@@ -24,12 +25,27 @@ BLOCKS = 512
 # Checks while the number of values doubles, at the least.
 CHECKS = 128
 
+# Values are clipped to this: their squares can be added up.
+LARGEST = 1e100
+
 
 class CurvePart(NamedTuple):
     """Values of the watched metric up to a check; shape (n,) both, n >= 1."""
 
     steps: Ints
     values: Floats
+
+
+class _Newest(NamedTuple):
+    """A batch that was cut, and the state before: the metric, the values in parts, and how many of these lists waited."""
+
+    batch: Batch
+    primary_from: Sequence[tuple[int, str]]
+    metric: str | None
+    length: int
+    waited: int
+    steps: list[int]
+    values: list[float]
 
 
 class WatchedCurve:
@@ -48,6 +64,8 @@ class WatchedCurve:
         self._steps: list[int] = []
         self._values: list[float] = []
         self._remembered: dict[str, Any] | None = None
+        # The newest batch, with what waited before it.
+        self._newest: _Newest | None = None
 
     @property
     def room(self) -> int:
@@ -64,6 +82,11 @@ class WatchedCurve:
         Returns:
             The parts that are complete: their last row, metric and values.
         """
+        if not primary_from:
+            return []
+        self._newest = _Newest(
+            batch, primary_from, self._metric, self._count, len(self._steps), self._steps, self._values
+        )
         found = []
         ends = [since for since, _ in primary_from[1:]] + [batch.rows]
         for (since, metric), end in zip(primary_from, ends, strict=True):
@@ -98,7 +121,7 @@ class WatchedCurve:
     def take(self, part: CurvePart) -> None:
         """Add a part to the curve when its row has come."""
         finite = np.isfinite(part.values)
-        values = part.values[finite].tolist()
+        values = np.clip(part.values[finite], -LARGEST, LARGEST).tolist()
         clipped = [value for at in range(0, len(values), BITE) for value in self._winsor.clip(values[at : at + BITE])]
         self.curve.add(part.steps[finite], np.array(clipped, np.float64))
 
@@ -108,9 +131,20 @@ class WatchedCurve:
 
     # ---- a command on its way -------------------------------------------------------------------------------------------
 
-    def remember(self) -> None:
-        """Keep the present state, to hear again what comes from now on."""
+    def remember(self, row: int | None = None) -> None:
+        """Keep the present state, to hear again what comes from now on.
+
+        Args:
+            row: The row of the newest batch that was heard last; None for the last one.
+        """
         self._remembered = self._present()
+        if row is not None and self._newest is not None:
+            before, cut = self._newest, WatchedCurve()
+            cut._metric, cut._count = before.metric, before.length
+            cut._steps, cut._values = before.steps[: before.waited], before.values[: before.waited]
+            heard = [(since, metric) for since, metric in before.primary_from if since <= row]
+            cut.parts(before.batch.part(0, row + 1), heard)
+            self._remembered |= cut._waiting()
 
     def go_back(self) -> None:
         """Return to the state that `remember` kept, if there is one."""
@@ -128,6 +162,11 @@ class WatchedCurve:
         return {
             "curve": self.curve.state(),
             "winsor": self._winsor.state(),
+            **self._waiting(),
+        }
+
+    def _waiting(self) -> dict[str, Any]:
+        return {
             "metric": self._metric,
             "count": self._count,
             "steps": list(self._steps),

@@ -147,7 +147,7 @@ def test_the_strategy_is_changed_while_the_run_goes_on_from_the_scale_that_is_in
     assert controller.scale == 0.001
     with pytest.raises(ValueError, match="length must be 1 or more for range_test"):
         Controller().follow("range_test")
-    with pytest.raises(ValueError, match="strategy must be one of plateau, observe"):
+    with pytest.raises(ValueError, match="strategy must be one of auto, plateau, anneal, observe"):
         controller.follow("patience")
     assert json.loads(json.dumps(controller.state_dict()))
 

@@ -26,7 +26,7 @@ PATIENCE = 1.5
 def is_on(limits: CommandLimits) -> bool:
     """Whether the newest command is a trial upwards that has no verdict yet, or is to be taken back."""
     trial, wanted = limits.command.trial, limits.command.wanted
-    return trial is not None and trial.previous < (limits.scale if wanted is None else wanted)
+    return trial is not None and trial.previous <= (limits.scale if wanted is None else wanted)
 
 
 def ask(

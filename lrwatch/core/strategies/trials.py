@@ -34,6 +34,7 @@ from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Counterfactual, Effect, effect_in_words
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
+from lrwatch.core.strategies.limits import EQUAL
 
 # Share of the time since a trial began that is not compared.
 TRANSIENT = 0.25
@@ -56,8 +57,8 @@ AGAIN, AGAIN_LATER = 1.6, 2.2
 # ... and after one that was kept.
 AFTER_KEPT = 1.25
 
-# Changes that a trial may need, itself and its way back, and one that is left for the end of the run.
-COMMANDS = 3
+# Commands that are left for the end of the run.
+LAST_COMMANDS = 1
 
 
 class Outcome(NamedTuple):
@@ -99,6 +100,8 @@ class Trials(Strategy, ABC):
 
     Attributes:
         line: The line before the trial that is on, or None.
+        awaits_line: Whether the line is fitted at the next check: the values up to the step of application may still come.
+        leaves: Share of the scale that is missing on the way back of a trial, and since which step.
         since: First step at the scale in use, the newest trial that was taken back aside.
         excess, excess_error: By all trials, relative to the level of the metric and for the scale in use; None before one.
         held_back: Steps that trials held back.
@@ -111,6 +114,8 @@ class Trials(Strategy, ABC):
     """Steps of a trial, as shares of the steps so far."""
 
     line: LogLine | None = None
+    awaits_line: bool = False
+    leaves: tuple[float, int] | None = None
     since: float = 0.0
     excess: float | None = None
     excess_error: float = 0.0
@@ -165,7 +170,7 @@ class Trials(Strategy, ABC):
             and step >= self.not_before
             and context.cut < context.scale
             and not context.refuses(context.cut, step)
-            and context.command.count + COMMANDS <= context.options.max_commands
+            and context.command.count + 1 + _way_back(context) + LAST_COMMANDS <= context.options.max_commands
         )
 
     def fitted(self, step: int, context: Context) -> LogLine | None:
@@ -188,24 +193,32 @@ class Trials(Strategy, ABC):
         return HELD_BACK * step
 
     def applied(self, step: int, context: Context, *, by_operator: bool) -> Strategy:
-        """Fit the line before a trial; begin to count from `step` where the scale stays."""
+        """Prepare to fit the line before a trial; begin to count from `step` where the scale stays."""
         trial = context.command.trial
+        if self.leaves is not None:
+            share, since = self.leaves
+            held_back = self.held_back + share * max(step - since, 0)
+            return replace(self, leaves=None, held_back=held_back).applied(step, context, by_operator=by_operator)
         if by_operator or trial is None:
             begins = context.command.restores or context.command.status is Status.QUIET
             return replace(self, line=None, since=self.since if begins else float(step))
         if trial.previous <= context.scale:  # on its way back, or a trial upwards
             return replace(self, line=None)
-        line = fit(context.curve, max(WINDOW * step, self.since), step, context.sign)
-        return replace(self, line=line)
+        return replace(self, line=None, awaits_line=True)
 
     def disturbed(self) -> Strategy:
         """Forget the line: something else changed the curve, so that the trial cannot be measured."""
-        return replace(self, line=None)
+        return replace(self, line=None, awaits_line=False)
 
     # ---- verdicts -------------------------------------------------------------------------------------------------------
 
     def _judge(self, trial: Trial, step: int, context: Context) -> StrategyDecision:
         applied_at = context.command.applied_at
+        if self.awaits_line and applied_at is not None:
+            if step < applied_at:
+                return StrategyDecision(self)
+            line = fit(context.curve, max(WINDOW * applied_at, self.since), applied_at, context.sign)
+            return replace(self, line=line, awaits_line=False)._judge(trial, step, context)
         line = self.line
         if line is None or applied_at is None or step - applied_at > line.step - line.first:
             return self._take_back(trial, step, context, "it cannot be measured: the curve changed for other reasons")
@@ -239,13 +252,14 @@ class Trials(Strategy, ABC):
         if scale <= context.scale:
             return StrategyDecision(replace(self, line=None), event=TrialKept(), effect=effect)
         applied_at = context.command.applied_at
-        held = (1 - context.scale / trial.previous) * max(step - (applied_at or step), 0)
         quiet = max(self.not_before, AGAIN * step)
         reason = (
             f"the trial of scale {context.scale:.4g} is over: {why}; the next one comes at step {quiet:.0f} or later"
         )
         left = trial if scale < trial.previous else None  # further than one command may go: the next check continues
-        after = replace(self, line=None, held_back=self.held_back + held, not_before=quiet)
+        share = 1 - context.scale / trial.previous
+        held_back = self.held_back + share * max(step - (applied_at or step), 0)
+        after = replace(self, line=None, awaits_line=False, held_back=held_back, not_before=quiet, leaves=(share, step))
         command = Command(step, scale, reason, cause="restore")
         return StrategyDecision(after, command, ReturnAsked(scale, quiet, trial=left), effect=effect)
 
@@ -263,7 +277,22 @@ class Trials(Strategy, ABC):
     def from_state(cls, state: Mapping[str, Any]) -> Strategy:
         """Return the strategy whose `state` this is."""
         line = state["line"]
-        return cls(**{**state, "line": None if line is None else LogLine(*line)})
+        leaves = state["leaves"]
+        return cls(
+            **{
+                **state,
+                "line": None if line is None else LogLine(*line),
+                "leaves": None if leaves is None else (leaves[0], leaves[1]),
+            }
+        )
+
+
+def _way_back(context: Context) -> float:
+    """Return how many commands take a trial back to the scale in use; infinity where none may go as far."""
+    options = context.options
+    if options.max_factor_up <= 1 or context.bounded(context.scale) < context.scale:
+        return math.inf
+    return math.ceil(math.log(context.scale / context.cut) / math.log(options.max_factor_up) - EQUAL)
 
 
 def measure(line: LogLine, context: Context, applied_at: int, step: int, share: float) -> Outcome | None:

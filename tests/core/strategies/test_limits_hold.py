@@ -40,7 +40,7 @@ METRICS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 @pytest.mark.parametrize("metric", METRICS)
 def test_commands_and_scale_stay_within_the_limits(metric: str) -> None:
     options = PolicyOptions(mode="auto")
-    controller = Controller(mode="auto")
+    controller = Controller(mode="auto", direction="min")
     scales = [controller.update(i, value) for i, value in enumerate(METRICS[metric](np.random.default_rng(0)).tolist())]
     assert options.min_scale <= min(scales) <= max(scales) <= options.max_scale
     assert len(controller.commands) <= options.max_commands

@@ -1,33 +1,30 @@
-"""The plateau strategy, one step at a time from a moment made by the test; each limit alone keeps a command back."""
+"""The plateau strategy: which curves are tried, which trials stay, and what is proposed where nothing can be tried."""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-from support.strategies import Moment
+from support.strategies import ClosedLoop, Loss, Moment, curve_of
 
 from lrwatch.core.command import CommandState, Status, Trial
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.events import Effect
+from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.plateau import (
-    EXCESS_SHARE,
-    FIRST_GUESS,
-    MAX_WAIT,
-    OLD_COUNTS,
-    PATIENCE_AFTER_UNDO,
-    PATIENCE_WITHOUT_GAIN,
-    PROBE_SAMPLES,
-    Plateau,
-)
+from lrwatch.core.stats.log_line import LogLine, fit
+from lrwatch.core.strategies.plateau import EXCESS_PER_GAIN, FLAT, GAINED, KEEP, LONG_WINDOW, Z95, Plateau
+from lrwatch.core.strategies.trials import AFTER_KEPT, AGAIN, AGAIN_LATER, WINDOW, Outcome, Verdict
 
-AUTO = PolicyOptions(mode="auto", probe=False)
-PROBING = PolicyOptions(mode="auto")
-FRESH = Moment(Plateau(), AUTO)
-PROBES = Moment(Plateau(), PROBING)
+AUTO = PolicyOptions(mode="auto")
+# Nothing can be tried: no trainer listens, or an operator decides.
+STEPS = np.arange(1, 5001)
+RESTS = curve_of(2 + 3 * np.exp(-STEPS / 100) + 0.002 * np.random.default_rng(0).standard_normal(5000))
+FRESH = Moment(Plateau(), AUTO, context={"curve": RESTS})
+TRIES = Moment(Plateau(), AUTO, context={"can_try": True})
 MOVES = {"schedule_moves": True}
 # A cut from 1 to 0.5 that is in use and has no verdict yet.
 CUT: dict[str, Any] = {"status": Status.ON_TRIAL, "scale": 0.5, "trial": Trial(1.0)}
@@ -37,14 +34,175 @@ def options(**changes: Any) -> Moment:
     return replace(FRESH, options=replace(AUTO, **changes))
 
 
-def knows(moment: Moment, **changes: Any) -> Moment:
-    assert isinstance(moment.strategy, Plateau)
-    return replace(moment, strategy=replace(moment.strategy, **changes))
-
-
 def plateau(moment: Moment) -> Plateau:
     assert isinstance(moment.strategy, Plateau)
     return moment.strategy
+
+
+# ---- which curves are tried -------------------------------------------------------------------------------------------
+
+
+def tried(loss: Any, n: int = 2000, noise: float = 0.005, seed: int = 0, **context: Any) -> bool:
+    """Whether a curve, a function of the steps, leads to a trial at its end."""
+    steps = np.arange(1, n + 1)
+    values = loss(steps) + noise * np.random.default_rng(seed).standard_normal(n)
+    _, command = TRIES.knows(curve=curve_of(values), **context).check(n)
+    return command is not None
+
+
+def slowing(gain: float, gained: float = 5.0, level: float = 3.0) -> Any:
+    """Falls by `gained` at once, and then by `gain` per e-fold of steps, to `level` at step 2000."""
+    return lambda steps: level + gained * np.exp(-steps / 100) + gain * np.log(2000 / steps)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (slowing(0.0), True),
+        (slowing(0.3), True),
+        (slowing(1.1 * FLAT * 3), False),  # steep, by its level
+        (slowing(0.9 * FLAT * 3, gained=9.0), True),
+        (slowing(0.3, gained=0.2), True),  # the fall over ln(2000) counts, too
+        (lambda steps: 8 - 0.4 * np.log(steps) - 0.003 * steps, False),  # it speeds up
+        (lambda steps: 3.0 + 0.1 * (steps < 20) + 0.1 * np.log(2000 / steps), True),
+        (lambda steps: 3.0 + 2.0 * (1 - steps / 2000), False),  # straight over the steps
+        (lambda steps: 3.0 + 5.0 * (steps + 1.0) ** -0.5, True),
+        (lambda steps: 1.0 + 30.0 * (steps + 100.0) ** -0.5, False),  # it has hardly begun to bend
+        (lambda steps: 3.0 + 0.2 * np.log(steps), False),  # it rises
+    ],
+)
+def test_a_trial_begins_where_the_run_has_slowed_down(loss: Any, expected: bool) -> None:
+    assert tried(loss) is expected
+
+
+@pytest.mark.parametrize("gained", [0.7, 1.4])
+def test_the_run_must_have_gained_gained_times_as_much(gained: float) -> None:
+    """A run that has fallen by GAINED times the gain per e-fold, or by a little more or less."""
+    gain = 0.1
+    drop = gained * GAINED * gain
+
+    end = 1000  # the drop lies before the longer window, which begins at a quarter; since then it fell by 0.12
+    steps = np.arange(1, end + 1)
+    values = np.where(steps <= 200, 3.0 + drop, 3.0 + gain * np.log(end / steps)) + 0.002 * np.random.default_rng(
+        0
+    ).standard_normal(end)
+    _, command = TRIES.knows(curve=curve_of(values)).check(end)
+    assert (command is not None) is (gained > 1)
+
+
+def test_a_flat_stretch_within_an_epoch_is_no_plateau() -> None:
+    """A loss that falls at the ends of epochs of 600 steps, and rests between them."""
+    assert not tried(lambda steps: 5 - 0.8 * ((steps - 1) // 600), n=1790)
+    assert tried(lambda steps: 5 - 0.8 * ((steps - 1) // 300 > 0), n=1790)
+
+
+@pytest.mark.parametrize(("n", "errors"), [(199, Z95), (200, 1.0)])
+def test_a_run_of_few_values_must_be_surely_flat(n: int, errors: float) -> None:
+    curve = curve_of(2 + 0.5 * np.random.default_rng(0).standard_normal(n))
+    lines = [fit(curve, share * n, n + 1) for share in (WINDOW, LONG_WINDOW)]
+    expected = max(line.gain + errors * line.gain_error for line in lines if line is not None)
+    assert lines[0] is not None
+    assert Plateau()._most_gained(lines[0], n, TRIES.knows(curve=curve).at()) == expected
+
+
+def test_a_level_of_nothing_is_no_plateau_and_no_error() -> None:
+    assert not tried(lambda steps: 0.0 * steps, noise=0.0)
+
+
+def test_a_reason_says_how_the_run_improves() -> None:
+    values = slowing(0.03)(np.arange(1, 2001))
+    _, command = TRIES.knows(curve=curve_of(values)).check(2000)
+    assert command is not None
+    assert command.reason.startswith("the metric improves by 0.7 % \u00b1 ")
+    assert (
+        "while the run doubles its steps, and what a smaller rate would bring is not known; scale 0.5 is tried"
+        in command.reason
+    )
+
+
+# ---- which trials stay ------------------------------------------------------------------------------------------------
+
+
+def settling(floor: float, gain: float = 0.0) -> Loss:
+    """A run that settles, falls by `gain` per e-fold of progress, and that the rate holds up by `floor` times the scale."""
+    return lambda progress, scale: 2 + 3 * np.exp(-progress / 150) - gain * np.log(progress / 4000) + floor * scale
+
+
+def run(loss: Loss, end: int = 4000, **changes: Any) -> ClosedLoop:
+    return ClosedLoop(replace(TRIES, **changes), loss).until(end)
+
+
+def test_a_rate_that_holds_the_loss_up_is_cut_until_a_cut_brings_nothing() -> None:
+    loop = run(settling(0.5), end=8000)
+    assert {command.cause for command in loop.commands} == {"probe"}
+    assert loop.scales[-1] <= 0.25
+    assert all(effect.verdict == "helped" for effect in loop.effects)
+    kept = [effect.step for effect in loop.effects]
+    later = [command.step for command in loop.commands[1:]]
+    assert all(begin >= AFTER_KEPT * end for end, begin in zip(kept, later, strict=False))
+
+
+def test_a_rate_that_does_no_harm_is_tried_a_few_times_and_never_cut_for_good() -> None:
+    loop = run(settling(0.0), end=8000)
+    assert [command.cause for command in loop.commands] == ["probe", "restore"] * (len(loop.commands) // 2)
+    assert loop.scales[-1] == 1.0
+    assert 1 <= len(loop.effects) <= 5
+    assert not any(effect.verdict == "helped" for effect in loop.effects)
+
+
+def test_an_excess_that_is_proven_and_smaller_than_what_a_cut_costs_is_given_back() -> None:
+    loop = run(settling(0.03, gain=0.2), end=6000)
+    assert [command.cause for command in loop.commands[:2]] == ["probe", "restore"]
+    assert loop.scales[-1] == 1.0
+    first = loop.commands[1]
+    assert loop.commands[2].step >= AGAIN * first.step if len(loop.commands) > 2 else True
+
+
+GENTLE = LogLine(500.0, 1001, level=2.0, level_variance=1e-4, gain=0.1, gain_variance=0.0, noise=0.0)
+
+
+def outcome(excess: float, gain: float = 1.0, error: float = 0.01, *, is_over: bool = False) -> Outcome:
+    return Outcome(gain, error, excess, 2 * error, x=0.06, came=2.0 - gain, came_error=0.001, is_over=is_over)
+
+
+COSTS = EXCESS_PER_GAIN * 0.1
+# An error of the gain of 0.01 is one of the excess of 0.02: half of the scale was missing.
+VERDICTS: list[tuple[Outcome, Verdict | None]] = [
+    (outcome(COSTS + 0.041), Verdict(keep=True)),
+    (outcome(COSTS + 0.039), None),
+    (outcome(COSTS - 0.049), None),
+    (outcome(COSTS - 0.051), Verdict(keep=False, surely_not=True)),
+    (outcome(COSTS + 1.0, gain=0.019), None),  # it cannot be told from nothing
+    (outcome(COSTS + (KEEP + 0.1) * 0.02, is_over=True), Verdict(keep=True)),
+    (outcome(COSTS + (KEEP - 0.1) * 0.02, is_over=True), Verdict(keep=False)),
+    (outcome(COSTS + 1.0, gain=0.019, is_over=True), Verdict(keep=False)),
+    (outcome(COSTS + 1.0, gain=-0.1, is_over=True), Verdict(keep=False)),
+    (outcome(COSTS + 0.001, error=0.0), Verdict(keep=True)),
+    (outcome(COSTS - 0.001, error=0.0), Verdict(keep=False, surely_not=True)),
+]
+
+
+@pytest.mark.parametrize(("brought", "verdict"), VERDICTS)
+def test_a_trial_stays_where_its_excess_is_worth_the_progress_that_it_costs(
+    brought: Outcome, verdict: Verdict | None
+) -> None:
+    assert Plateau().judges(brought, GENTLE, TRIES.at()) == verdict
+
+
+def test_a_loss_that_rises_has_no_progress_to_lose() -> None:
+    rises = GENTLE._replace(gain=-5.0)
+    assert Plateau().judges(outcome(0.041), rises, TRIES.at()) == Verdict(keep=True)
+    assert Plateau().judges(outcome(0.041, gain=-0.1, is_over=True), rises, TRIES.at()) == Verdict(keep=False)
+
+
+def test_what_surely_brought_too_little_comes_later_again() -> None:
+    loop = ClosedLoop(TRIES, settling(0.0, gain=0.25), noise=0.002).until(8000)
+    _, back, *more = loop.commands
+    assert plateau(loop.moment).not_before >= AGAIN_LATER * back.step
+    assert all(command.step >= AGAIN_LATER * back.step for command in more)
+
+
+# ---- proposals where nothing can be tried -------------------------------------------------------------------------------
 
 
 def trend(step: int = 5000, upper: float = 0.004, level: float = 2.0) -> Trend:
@@ -54,10 +212,6 @@ def trend(step: int = 5000, upper: float = 0.004, level: float = 2.0) -> Trend:
         improvement_now=upper * level / 2, upper=upper * level * 1.5, upper_now=upper * level, end=level, end_error=0.001, per_step=-1e-6,
         per_step_error=1e-7, samples=step,
     )  # fmt: skip
-
-
-def effect(gain: float, error: float = 0.01) -> Effect:
-    return Effect(step=6000, scale=0.5, gain=gain, lower=gain - 1.96 * error, upper=gain + 1.96 * error, message="")
 
 
 def scale(moment: Moment, look: Trend) -> float | None:
@@ -70,12 +224,15 @@ def test_a_plateau_is_answered_with_a_cut_on_trial() -> None:
     after, command = FRESH.look(trend())
     assert command is not None
     assert (command.step, command.scale, command.cause) == (5000, 0.5, "plateau")
-    assert "surely less than 0.4 %; 0.5 % is asked before the first cut" in command.reason
+    assert command.reason == (
+        "the metric improves by 0.2 % per 500 steps, surely less than 0.4 %, and 0.5 % is expected of a run that goes on at this rate; "
+        "a cut is on trial until it is proven"
+    )
     assert after.command == CommandState(Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0), count=1, log_ratio=0.5)
 
 
 @pytest.mark.parametrize(("upper", "expected"), [(0.0049, 0.5), (0.005, None), (0.1, None), (-0.1, 0.5)])
-def test_the_first_cut_is_made_when_continuing_brings_surely_less_than_first_cut(
+def test_a_cut_is_proposed_when_continuing_brings_surely_less_than_first_cut(
     upper: float, expected: float | None
 ) -> None:
     assert scale(FRESH, trend(upper=upper)) == expected
@@ -84,15 +241,18 @@ def test_the_first_cut_is_made_when_continuing_brings_surely_less_than_first_cut
 LIMITS: dict[str, Moment] = {
     "observing": options(mode="observe"),
     "a command in flight": FRESH.but(status=Status.IN_FLIGHT, wanted=0.5),
-    "the budget": FRESH.but(count=20),
+    "the budget": FRESH.but(count=40),
     "a budget of none": options(max_commands=0),
     "the warmup": options(warmup_steps=5001),
     "quiet after a rejection": FRESH.but(quiet_until=5000.5),
     "the cooldown": FRESH.but(applied_at=3751),
     "a longer cooldown": options(cooldown=4.0).but(applied_at=3001),
     "the smallest scale": FRESH.but(scale=0.001),
-    "a schedule that moves": replace(FRESH, context=MOVES),
-    "a cut that was not measured": FRESH.but(**CUT, applied_at=3501),
+    "a schedule that moves": FRESH.knows(**MOVES),
+    "no progress yet": FRESH.knows(learned=False),
+    "a trial without a verdict": FRESH.but(**CUT, applied_at=1000),
+    "a trial that came to nothing": FRESH.learned(not_before=5000.5),
+    "something can be tried": TRIES,
 }
 
 
@@ -104,16 +264,16 @@ def test_each_limit_alone_keeps_a_cut_back(limit: str) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        FRESH.but(count=19),
+        FRESH.but(count=39),
         options(warmup_steps=5000),
         FRESH.but(quiet_until=5000.0),
         FRESH.but(applied_at=3750),
-        FRESH.but(status=Status.ON_TRIAL, trial=Trial(1.0), applied_at=5000 - int(MAX_WAIT * 500)),
+        FRESH.learned(not_before=5000.0),
         replace(FRESH, options=PolicyOptions(mode="suggest")),
         replace(FRESH, options=PolicyOptions(mode="approve")),
     ],
 )
-def test_just_outside_a_limit_the_cut_is_made(moment: Moment) -> None:
+def test_just_outside_a_limit_the_cut_is_proposed(moment: Moment) -> None:
     assert scale(moment, trend()) == 0.5
 
 
@@ -131,113 +291,6 @@ def test_a_cut_is_the_factor_within_the_bounds(now: float, moment: Moment, expec
     assert scale(moment.but(scale=now), trend()) == expected
 
 
-def test_what_a_cut_is_worth_is_learned_from_what_cuts_brought() -> None:
-    assert plateau(FRESH).worth_of_a_cut(FRESH.at()) == 0.005
-    helped = FRESH.but(**CUT).measured(effect(0.4, error=1e-6))
-    assert (plateau(helped).gain, helped.command.trial, helped.command.status) == (0.4, None, Status.IDLE)
-    assert plateau(helped).excess == pytest.approx(0.8)  # half a scale took away 0.4
-    worth = plateau(helped).worth_of_a_cut(helped.at())
-    assert worth == pytest.approx(EXCESS_SHARE * 0.8 * 0.5)
-    upper = worth / (0.5 + 0.7 / 2)  # its interval of 95 % ends there
-    assert scale(helped, trend(upper=0.99 * upper)) == 0.25
-    assert scale(helped, trend(upper=1.01 * upper)) is None
-    _, command = knows(helped, excess_error=0.08).look(trend(upper=0.08))
-    assert command is not None
-    assert command.reason == (
-        "going on brings 4 % \u00b1 2.8 % per 500 steps, surely less than 6.8 %; the last cut brought 40 %, by all so far the next "
-        "should bring 20 % \u00b1 3.9 %, and going on must be worth 0.2 of the excess that the rate causes, 8 %"
-    )
-
-
-def test_cuts_are_pooled_by_their_precision() -> None:
-    known = knows(FRESH.but(**CUT), excess=0.4, excess_error=0.01)
-    hidden = plateau(known.measured(effect(-0.3, error=0.5)))
-    assert hidden.excess == pytest.approx(0.4, rel=0.01)  # what noise hides weighs little
-    clear = plateau(knows(known, excess_error=0.5).measured(effect(0.3, error=0.0001)))
-    assert clear.excess == pytest.approx(0.6, rel=0.01)
-    same = plateau(knows(known, excess_error=0.02 * math.sqrt(OLD_COUNTS)).measured(effect(0.3, error=0.01)))
-    assert same.excess == pytest.approx((0.4 + 0.6) / 2)  # as precise as each other
-    assert same.excess_error == pytest.approx(0.02 / math.sqrt(2))
-
-
-def test_the_first_cut_is_weighed_against_a_guess() -> None:
-    nothing_seen = plateau(FRESH.but(**CUT).measured(effect(-0.5, error=100.0)))
-    assert nothing_seen.excess == pytest.approx(FIRST_GUESS, rel=0.01)
-    assert nothing_seen.excess_error == pytest.approx(FIRST_GUESS, rel=0.01)
-
-
-def test_the_excess_is_relative_to_the_level_as_that_falls() -> None:
-    assert plateau(FRESH.but(**CUT).measured(effect(0.2, error=1e-6), 0.8)).excess == pytest.approx(0.4 / 0.8)
-
-
-def test_an_excess_is_never_negative() -> None:
-    failed = FRESH.but(**CUT).measured(effect(-0.2, error=1e-6))
-    assert plateau(failed).excess == 0.0
-    assert scale(failed.but(status=Status.IDLE, trial=None), trend(upper=0.001)) is None
-
-
-def test_a_measurement_without_error_is_the_truth_and_two_are_no_error() -> None:
-    certain = knows(FRESH.but(**CUT), excess=0.1, excess_error=0.0)
-    assert plateau(certain.measured(effect(0.2, error=0.0))).excess == pytest.approx(0.4)
-
-
-def test_a_cut_that_noise_hides_stays() -> None:
-    after = FRESH.but(**CUT, count=1, applied_at=5400).measured(effect(-0.01, error=0.02))
-    assert (after.command.status, after.command.trial) == (Status.IDLE, None)
-
-
-def test_a_cut_that_cost_progress_is_undone_once_a_level_and_not_tried_again_before_the_run_is_older() -> None:
-    costly = FRESH.but(**CUT, count=1, applied_at=5900).measured(effect(-0.03))
-    assert (costly.command.status, plateau(costly).undone) == (Status.TAKING_BACK, 0.5)
-    asked, command = costly.look(trend(6000))  # within the cooldown: a mistake is not kept
-    assert command is not None
-    assert (command.scale, command.cause) == (1.0, "restore")
-    assert command.reason.startswith("No gain: the last cut cost progress (it brought -3 %)")
-    assert asked.command.quiet_until == PATIENCE_AFTER_UNDO * 6000
-    restored = knows(asked.applied(6001, 1.0), excess=0.4)
-    assert (restored.command.scale, restored.command.status) == (1.0, Status.QUIET)
-    assert scale(restored, trend(8999)) is None
-    again, command = restored.look(trend(9000))
-    assert command is not None
-    assert command.scale == 0.5
-    assert again.applied(9001, 0.5).measured(effect(-0.03)).command.status is Status.IDLE
-    lower = restored.but(status=Status.ON_TRIAL, scale=0.25, trial=Trial(0.5))
-    assert lower.measured(replace(effect(-0.03), scale=0.25)).command.status is Status.TAKING_BACK
-
-
-def test_a_way_back_longer_than_one_command_may_go_takes_several() -> None:
-    deep = FRESH.but(status=Status.TAKING_BACK, scale=0.1, trial=Trial(0.35), applied_at=5000)
-    scales = []
-    for at in (6000, 6001):
-        deep, command = deep.look(replace(trend(at), horizon=1.0))
-        assert command is not None
-        scales.append(command.scale)
-        deep = deep.applied(at, command.scale).but(quiet_until=0.0)
-    assert scales == [0.2, 0.35]
-    assert deep.command.status is Status.QUIET
-
-
-def test_while_the_schedule_moves_even_a_cut_without_gain_stays() -> None:
-    failed = replace(FRESH, context=MOVES).but(status=Status.TAKING_BACK, scale=0.5, trial=Trial(1.0))
-    assert scale(failed, trend()) is None
-
-
-def test_no_gain_of_a_scale_that_was_not_ours_is_no_reason_to_take_back_a_later_cut() -> None:
-    foreign = FRESH.but(scale=0.3).measured(effect(-0.1))
-    assert plateau(foreign).excess is None
-    after, command = foreign.look(trend())
-    assert command is not None
-    assert command.scale == 0.15
-    assert scale(after.applied(5001, 0.15), trend(5002)) is None
-
-
-def test_the_effect_of_a_command_before_is_no_verdict_on_the_trial_in_flight() -> None:
-    in_flight, _ = knows(FRESH.but(scale=0.5), excess=0.4).look(trend(upper=0.001))
-    after = in_flight.measured(effect(-0.5, error=1e-6))
-    assert after.command.status is Status.IN_FLIGHT
-    assert (plateau(after).gain, plateau(after).excess) == (-0.5, 0.4)
-
-
 @pytest.mark.parametrize("level", [0.0, 5e-324])
 def test_a_level_of_nothing_is_no_error(level: float) -> None:
     look = replace(trend(), level=level, upper_now=0.0, upper=0.0, improvement=0.0)
@@ -245,114 +298,56 @@ def test_a_level_of_nothing_is_no_error(level: float) -> None:
     assert scale(FRESH, replace(look, upper_now=1.0)) is None
 
 
-# ---- probes -------------------------------------------------------------------------------------------------------
+def test_only_a_look_that_may_be_a_proposal_is_asked_for() -> None:
+    assert Plateau().threshold(FRESH.at()) == AUTO.first_cut
+    assert Plateau().threshold(TRIES.at()) == -math.inf
+    assert Plateau().threshold(FRESH.but(count=20).at()) == -math.inf
 
 
-def probed(gain: float, error: float = 1e-4) -> Moment:
-    """After a probe at step 5000, where continuing was worth 0.2 % of the level, that brought `gain`."""
-    asked, command = PROBES.look(trend())
+@pytest.mark.parametrize("floor", [0.5, 0.0])
+def test_a_proposal_that_somebody_applies_is_judged_by_the_curve(floor: float) -> None:
+    loop = ClosedLoop(FRESH, settling(floor)).until(2000)
+    assert loop.commands == []
+    loop.moment, command = loop.moment.look(trend(2000))
     assert command is not None
-    return asked.applied(5001, command.scale).measured(effect(gain, error))
+    loop.until(2500)
+    assert [back.cause for back in loop.commands] == ([] if floor else ["restore"])
+    assert [effect.verdict == "helped" for effect in loop.effects] == [floor > 0]
+    assert loop.moment.command.scale == (0.5 if floor else 1.0)
 
 
-def test_before_anything_is_known_of_a_cut_one_is_made_as_an_experiment() -> None:
-    asked, command = PROBES.look(trend(upper=0.08))
+def test_a_measured_effect_is_no_verdict_on_a_cut() -> None:
+    effect = Effect(step=6000, scale=0.5, gain=-0.5, lower=-0.6, upper=-0.4, message="")
+    after = FRESH.but(**CUT, applied_at=5000).measured(effect)
+    assert (after.command.status, after.strategy) == (Status.ON_TRIAL, Plateau())
+
+
+# ---- findings -----------------------------------------------------------------------------------------------------------
+
+
+def test_overfitting_is_answered_with_leave_alone_and_the_cut_is_no_trial() -> None:
+    finding = Finding("overfitting", "val_loss", 5000, {}, "it overfits")
+    assert FRESH.found(finding) == (FRESH, None)
+    after, command = options(overfitting="cut").found(finding)
     assert command is not None
-    assert (command.scale, command.cause) == (0.5, "probe")
-    assert asked.command.trial is not None
-    assert asked.command.trial.previous == 1.0
-    assert asked.command.trial.worth == pytest.approx(0.04 + 0.7 * 0.04)
-    assert "scale 0.5 is tried for as long, and kept if going on is worth less than 0.2 of the excess" in command.reason
+    assert (command.scale, command.cause, after.command.trial) == (0.5, "overfitting", None)
+    assert options(overfitting="cut", warmup_steps=5001).found(finding)[1] is None
 
 
-@pytest.mark.parametrize(
-    ("moment", "look"),
-    [
-        (FRESH, trend(upper=0.08)),
-        (options(probe=True, mode="suggest"), trend(upper=0.08)),
-        (options(probe=True, mode="approve"), trend(upper=0.08)),
-        (PROBES, trend(upper=0.12)),  # its interval ends above PROBE_BELOW
-        (PROBES, replace(trend(upper=0.08), samples=PROBE_SAMPLES - 1)),
-        (knows(PROBES, excess=0.01), trend(upper=0.08)),
-        (PROBES.but(status=Status.IN_FLIGHT, wanted=0.5), trend(upper=0.08)),
-        (PROBES.but(quiet_until=5001), trend(upper=0.08)),
-        (replace(PROBES, context=MOVES), trend(upper=0.08)),
-    ],
-)
-def test_no_experiment_without_leave_or_need(moment: Moment, look: Trend) -> None:
-    assert scale(moment, look) is None
+# ---- state and settings -------------------------------------------------------------------------------------------------
 
 
-def test_a_probe_that_shows_a_cut_to_be_worth_more_stays() -> None:
-    rig = probed(0.1)
-    assert (rig.command.status, rig.command.trial) == (Status.IDLE, None)
-    assert plateau(rig).excess == pytest.approx(0.2, rel=1e-3)
-    assert scale(rig, trend(6000)) is None  # the cooldown
+def test_a_strategy_survives_a_restart() -> None:
+    known = Plateau(
+        line=GENTLE, since=3.0, excess=0.1, excess_error=0.01, held_back=4.0, not_before=5.0, no_increase_before=6.0
+    )
+    assert Plateau.from_state(json.loads(json.dumps(known.state()))) == known
+    assert Plateau.from_state(json.loads(json.dumps(Plateau().state()))) == Plateau()
 
 
-@pytest.mark.parametrize(
-    ("gain", "reason"),
-    [
-        (0.005, "the trial brought 0.5 %, while going on is worth up to 0.34 % per horizon: it came too early"),
-        (-0.01, "No gain: the trial brought -1 %"),
-    ],
-)
-def test_a_probe_that_came_too_early_is_taken_back_and_what_it_showed_is_known(gain: float, reason: str) -> None:
-    failed = probed(gain)
-    assert failed.command.status is Status.TAKING_BACK
-    asked, command = failed.look(trend(5600))
-    assert command is not None
-    assert (command.scale, command.cause) == (1.0, "restore")
-    assert command.reason.startswith(f"{reason}; it is taken back, and not tried again before step 7000")
-    restored = asked.applied(5601, 1.0)
-    assert (restored.command.trial, restored.command.status) == (None, Status.QUIET)
-    assert plateau(restored).without_gain == 0
-    assert scale(restored, trend(6999, upper=0.0)) is None
-    if gain > 0:  # from then on the usual rule decides
-        worth = plateau(restored).worth_of_a_cut(restored.at())
-        assert scale(restored, trend(8000, upper=0.9 * worth)) == 0.5
-
-
-def test_a_probe_whose_effect_noise_hides_is_taken_back_and_made_again_later() -> None:
-    failed = probed(-0.007, error=0.012)
-    assert (failed.command.status, plateau(failed).excess) == (Status.TAKING_BACK, None)
-    asked, _ = failed.look(trend(5600))
-    restored = asked.applied(5601, 1.0)
-    assert scale(restored, trend(6999)) is None
-    _, command = restored.look(trend(7001))
-    assert command is not None
-    assert command.cause == "probe"
-    few = replace(trend(7001), samples=PROBE_SAMPLES - 1)  # of the new phase: meanwhile a plateau is cut as ever
-    _, command = restored.look(few)
-    assert command is not None
-    assert command.cause == "plateau"
-
-
-def test_a_probe_of_which_nothing_can_be_learned_is_taken_back() -> None:
-    asked, _ = PROBES.look(trend())
-    lost = asked.applied(5001, 0.5)  # then the level shifted, and its effect is not measured
-    assert scale(lost, trend(6500)) is None
-    after, command = lost.look(trend(6502))
-    assert command is not None
-    assert (command.scale, command.cause, after.command.status) == (1.0, "restore", Status.TAKING_BACK)
-    assert "could not be measured" in command.reason
-
-
-def test_a_probe_that_somebody_took_back_leaves_nothing_behind() -> None:
-    after, command = probed(0.005).but(scale=1.0).look(trend(5600))
-    assert (command, after.command.trial, after.command.status) == (None, None, Status.IDLE)
-
-
-def test_after_two_cuts_in_a_row_without_gain_the_policy_stops_until_the_run_is_twice_as_old() -> None:
-    known = knows(FRESH.but(**CUT), excess=0.3, excess_error=0.1)
-    once = known.measured(effect(-0.001))
-    assert (plateau(once).without_gain, once.command.quiet_until, once.command.status) == (1, 0.0, Status.IDLE)
-    assert plateau(once.but(**CUT).measured(effect(0.001))).without_gain == 0
-    twice = once.but(**CUT).measured(effect(-0.001))
-    assert (plateau(twice).without_gain, twice.command.quiet_until) == (0, PATIENCE_WITHOUT_GAIN * 6000)
-    look = replace(trend(11_999, upper=0.0), upper_now=0.0, improvement_now=0.0)
-    assert scale(knows(twice, excess=0.3), look) is None
-    assert scale(knows(twice, excess=0.3), replace(look, step=12_000)) == 0.25
+def test_what_is_known_of_the_excess_outlives_another_strategy() -> None:
+    known = Plateau(excess=0.1, excess_error=0.01, held_back=4.0, not_before=5.0, no_increase_before=6.0)
+    assert known.begin(5000, FRESH.at()) == replace(known, not_before=0.0, no_increase_before=0.0)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def walk(
         if command.wanted is not None and at >= commands[-1].step + late:
             command = life.step(command, Applied(at, command.wanted, 1.0))
         strategy = LrRangeTest.from_state(json.loads(json.dumps(strategy.state())))
-        strategy, output, event, _ = strategy.tick(at, loss(command.scale, at), Context(command, options))
+        strategy, output, event, *_ = strategy.tick(at, loss(command.scale, at), Context(command, options))
         if isinstance(output, RangeTest):
             assert command.scale == 1.0
             return commands, output

@@ -11,13 +11,13 @@ import pytest
 import lrwatch
 from lrwatch.core.options import NEEDED, PolicyOptions
 from lrwatch.core.options import STRATEGIES as NAMES
-from lrwatch.core.strategies import STRATEGIES
+from lrwatch.core.strategies import AUTO, STRATEGIES
 
 PACKAGE = Path(lrwatch.__file__).parent
 
 
 def test_the_settings_and_the_registry_know_the_same_strategies() -> None:
-    assert tuple(STRATEGIES) == NAMES
+    assert (AUTO, *STRATEGIES) == NAMES
     assert set(NEEDED) <= set(NAMES)
 
 

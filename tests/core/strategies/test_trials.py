@@ -1,0 +1,413 @@
+"""Trials: begun only where they may be, kept only where they are proven, and otherwise taken back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from support.strategies import ClosedLoop, Loss, Moment, curve_of
+
+from lrwatch.core.command import Asked, CommandState, Joined, LevelShifted, MetricChanged, Reset, Status, Trial
+from lrwatch.core.curve import Curve
+from lrwatch.core.options import PolicyOptions
+from lrwatch.core.stats.log_line import LogLine, fit
+from lrwatch.core.strategies.base import Context
+from lrwatch.core.strategies.trials import (
+    AFTER_KEPT,
+    AGAIN,
+    AGAIN_LATER,
+    HELD_BACK,
+    MIN_VALUES,
+    TRANSIENT,
+    Outcome,
+    Trials,
+    Verdict,
+    measure,
+)
+from lrwatch.core.watched_curve import CHECKS
+
+AUTO = PolicyOptions(mode="auto")
+# A cut from 1 to 0.5 that is in use and has no verdict yet.
+CUT: dict[str, Any] = {"status": Status.ON_TRIAL, "scale": 0.5, "trial": Trial(1.0), "count": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Tries(Trials):
+    """Tries whenever it may, and keeps what is proven when the time of the trial is over."""
+
+    NAME: ClassVar[str] = "tries"
+    demands: float = 0.0
+    surely: bool = False
+
+    def begins(self, line: LogLine, step: int, context: Context) -> str:
+        """Always."""
+        return "it may be worth it"
+
+    def judges(self, outcome: Outcome, line: LogLine, context: Context) -> Verdict | None:
+        """When the time is over: whether the gain is proven and as large as demanded."""
+        if not outcome.is_over:
+            return None
+        return Verdict(outcome.is_proven and outcome.gain > self.demands, surely_not=self.surely)
+
+
+def settling(floor: float) -> Loss:
+    """A run that has settled, and that the rate holds up by `floor` times the scale."""
+    return lambda progress, scale: 2 + 3 * np.exp(-progress / 100) + floor * scale
+
+
+def noise(n: int, seed: int = 0) -> Any:
+    return 0.02 * np.random.default_rng(seed).standard_normal(n)
+
+
+FLAT = curve_of(2 + noise(1000))
+FRESH = Moment(Tries(), AUTO, context={"can_try": True, "curve": FLAT})
+
+
+def tries(moment: Moment) -> Tries:
+    assert isinstance(moment.strategy, Tries)
+    return moment.strategy
+
+
+def options(**changes: Any) -> Moment:
+    return replace(FRESH, options=replace(AUTO, **changes))
+
+
+def on_trial(loss: Loss, strategy: Tries = Tries(), start: int = 1000, **context: Any) -> ClosedLoop:
+    """A run whose first trial is asked for at step `start` or just behind."""
+    begins = replace(FRESH, strategy=replace(strategy, not_before=start)).knows(**context)
+    return ClosedLoop(begins, loss).until(2 * start, command=True)
+
+
+# ---- the begin of a trial -----------------------------------------------------------------------------------------------
+
+
+def test_a_trial_is_a_cut_with_a_way_back() -> None:
+    after, command = FRESH.check(1000)
+    assert command is not None
+    assert (command.step, command.scale, command.cause, command.ramp_steps) == (1000, 0.5, "probe", 0)
+    assert command.reason == (
+        "it may be worth it; scale 0.5 is tried for at most 100 steps, and stays only if it is proven to bring more than it costs"
+    )
+    assert after.command == CommandState(Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0), count=1, log_ratio=0.5)
+
+
+LIMITS: dict[str, Moment] = {
+    "no progress yet": FRESH.knows(learned=False),
+    "a schedule that moves": FRESH.knows(schedule_moves=True),
+    "nobody who applies it": FRESH.knows(can_try=False),
+    "observing": options(mode="observe"),
+    "a command in flight": FRESH.but(status=Status.IN_FLIGHT, wanted=0.7),
+    "the budget": FRESH.but(count=20),
+    "no budget for the way back": FRESH.but(count=19),
+    "a way back of four commands and a budget for three": options(factor=0.1).but(count=16),
+    "a scale that may not go up again": options(max_factor_up=1.0),
+    "a scale above the largest": FRESH.but(scale=1.5),
+    "the warmup": options(warmup_steps=1001),
+    "quiet after a rejection": FRESH.but(quiet_until=1000.5),
+    "the smallest scale": FRESH.but(scale=0.001),
+    "a smallest scale of 1": options(min_scale=1.0),
+    "the last trial": FRESH.learned(not_before=1000.5),
+    "what trials have held back already": FRESH.learned(held_back=35.0),
+    "too few values since the scale changed": FRESH.learned(since=990.0),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_each_limit_alone_keeps_a_trial_back(limit: str) -> None:
+    assert LIMITS[limit].check(1000) == (LIMITS[limit], None)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        FRESH.but(count=18),
+        options(factor=0.1).but(count=15),
+        options(warmup_steps=1000),
+        FRESH.but(quiet_until=1000.0),
+        FRESH.learned(not_before=1000.0),
+        FRESH.learned(held_back=30.0),
+        FRESH.learned(since=960.0),
+        FRESH.but(scale=0.0015),
+    ],
+)
+def test_just_outside_a_limit_a_trial_begins(moment: Moment) -> None:
+    assert moment.check(1000)[1] is not None
+
+
+def test_a_curve_of_few_values_is_tried_for_as_long_as_a_verdict_needs() -> None:
+    sparse = FRESH.knows(curve=curve_of(2 + noise(40), np.arange(25, 1025, 25)))
+    assert sparse.check(1000)[1] is None  # five values after the transient take 167 steps, and 100 are allowed
+    dense = FRESH.knows(curve=curve_of(2 + noise(100), np.arange(10, 1010, 10)))
+    _, command = dense.check(1000)
+    assert command is not None
+    assert MIN_VALUES / (1 - TRANSIENT) * 10 < 100
+
+
+# ---- the line -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_line_is_fitted_to_what_came_before_the_step_of_application() -> None:
+    values = np.concatenate([2 + noise(1100), 1 + noise(400)])
+    asked = FRESH.knows(curve=curve_of(values)).check(1000)[0]
+    line = tries(asked.applied(1101, 0.5)).line
+    assert line == fit(curve_of(values), 1101 / 2, 1101)
+    assert line is not None
+    assert (line.step, line.level) == (1101, pytest.approx(2.0, abs=0.01))
+    since = tries(asked.learned(since=900.0).applied(1101, 0.5)).line
+    assert since == fit(curve_of(values), 900, 1101)
+
+
+def test_a_rising_line_is_not_continued_upwards() -> None:
+    rises = LogLine(500.0, 1001, level=2.0, level_variance=0.0, gain=-5.0, gain_variance=0.0, noise=0.0)
+    came = curve_of(np.full(1100, 2.1))
+    outcome = measure(rises, FRESH.knows(curve=came).at(), 1001, 1100, 0.5)
+    assert outcome is not None
+    assert outcome.gain == pytest.approx(-0.1)  # and no 5 * x more
+    assert not outcome.is_proven
+    falls = measure(rises._replace(gain=5.0), FRESH.knows(curve=came).at(), 1001, 1100, 0.5)
+    assert falls is not None
+    assert falls.x == pytest.approx(math.log1p((TRANSIENT * 99 + 99) / 2 / 1001))
+    assert falls.gain == pytest.approx(-0.1 - 5 * falls.x)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_the_excess_is_that_of_the_whole_scale_at_equal_progress(share: float) -> None:
+    """A curve that falls by 0.1 per e-fold of progress, with an excess of 0.4 times the scale: both are found again."""
+    line = LogLine(500.0, 1001, level=2.0, level_variance=0.0, gain=0.1, gain_variance=0.0, noise=0.0)
+    steps = np.arange(1001, 1101)
+    after = 2.0 - 0.1 * share * np.log1p((steps - 1001) / 1001) - 0.4 * (1 - share)
+    curve = curve_of(np.concatenate([np.full(1000, 2.0), after]))
+    outcome = measure(line, FRESH.knows(curve=curve).at(), 1001, 1100, share)
+    assert outcome is not None
+    assert outcome.excess == pytest.approx(0.4, rel=1e-3)
+    assert outcome.gain == pytest.approx(0.4 * (1 - share) - 0.1 * (1 - share) * outcome.x, rel=1e-3)
+
+
+def test_before_enough_values_came_there_is_no_outcome() -> None:
+    line = LogLine(500.0, 1001, 2.0, 0.0, 0.0, 0.0, 0.0)
+    at = FRESH.knows(curve=curve_of(np.full(1008, 2.0))).at()
+    assert measure(line, at, 1001, 1004, 0.5) is None
+    assert measure(line, at, 1001, 1008, 0.5) is not None
+
+
+def test_the_error_of_a_gain_is_that_of_many_trials_of_nothing() -> None:
+    scores = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        steps = np.arange(1, 1101)
+        curve = curve_of(5 - 0.3 * np.log(steps) + 0.05 * rng.standard_normal(1100))
+        line = fit(curve, 500, 1001)
+        assert line is not None
+        outcome = measure(line, FRESH.knows(curve=curve).at(), 1001, 1100, 0.5)
+        assert outcome is not None
+        scores.append(outcome.gain / outcome.gain_error)
+    assert abs(np.mean(scores)) < 0.25
+    assert 0.85 < np.std(scores) < 1.2
+
+
+# ---- kept ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_proven_cut_stays_and_counts_as_a_new_scale() -> None:
+    run = on_trial(settling(0.4))
+    run.until(int(1.3 * run.commands[0].step))
+    strategy, effect = tries(run.moment), run.effects[0]
+    assert [command.cause for command in run.commands] == ["probe"]
+    assert run.moment.command.status is Status.IDLE
+    assert (run.moment.command.scale, run.moment.command.trial) == (0.5, None)
+    assert (strategy.line, strategy.since, strategy.held_back) == (None, effect.step, 0.0)
+    assert strategy.not_before == AFTER_KEPT * effect.step
+    assert strategy.excess == pytest.approx(0.2 / 2.4, rel=0.1)  # of what is left of it, relative to the level before
+    assert effect.verdict == "helped"
+    assert effect.gain == pytest.approx(0.2 / 2.4, rel=0.1)
+    assert effect.line is not None
+    assert effect.line.since == run.commands[0].step + 1
+    assert (effect.line.before, effect.line.came) == (pytest.approx(2.4, abs=0.02), pytest.approx(2.2, abs=0.02))
+
+
+def test_the_trials_of_a_metric_that_should_rise_are_the_same() -> None:
+    falls, rises = on_trial(settling(0.4)), on_trial(settling(0.4))
+    begins = replace(FRESH, strategy=Tries(not_before=1000))
+    rises = ClosedLoop(begins, settling(0.4), sign=-1.0).until(2000, command=True)
+    falls.until(3000), rises.until(3000)
+    assert [(c.step, c.scale) for c in rises.commands] == [(c.step, c.scale) for c in falls.commands]
+    for fall, rise in zip(falls.effects, rises.effects, strict=True):
+        assert (rise.gain, rise.lower, rise.upper) == pytest.approx((fall.gain, fall.lower, fall.upper), rel=1e-6)
+        assert fall.line is not None
+        assert rise.line is not None
+        assert (rise.line.before, rise.line.expected, rise.line.came) == pytest.approx(
+            (-fall.line.before, -fall.line.expected, -fall.line.came)
+        )
+
+
+# ---- taken back ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_brought_nothing_is_taken_back_when_the_time_is_over() -> None:
+    run = on_trial(settling(0.0)).until(2000, command=True)
+    trial, back = run.commands
+    assert (back.scale, back.cause) == (1.0, "restore")
+    assert f"; the next one comes at step {AGAIN * back.step:.0f} or later" in back.reason
+    assert 0.1 * trial.step <= back.step - trial.step <= 0.11 * trial.step
+    assert run.moment.command.status is Status.TAKING_BACK
+    run.until(back.step + 1)
+    run.until(back.step + 40)
+    assert (run.moment.command.status, run.moment.command.scale) == (Status.QUIET, 1.0)
+    assert run.moment.command.quiet_until == tries(run.moment).not_before == AGAIN * back.step
+    assert tries(run.moment).held_back == 0.5 * (back.step - trial.step - 1)
+    assert tries(run.moment).since == 0.0  # the trial was an episode at the scale in use
+    assert [effect.verdict == "helped" for effect in run.effects] == [False]
+    run.until(2500, command=True)
+    assert run.commands[2].cause == "probe"
+    assert AGAIN * back.step <= run.commands[2].step <= (AGAIN + 0.03) * back.step
+
+
+def test_what_costs_progress_is_taken_back() -> None:
+    run = on_trial(lambda progress, scale: settling(0.0)(progress, scale) + 0.1 * (1 - scale)).until(2000, command=True)
+    assert [command.scale for command in run.commands] == [0.5, 1.0]
+    assert "it brought nothing" in run.commands[1].reason
+    assert run.effects[0].verdict == "cost progress"
+
+
+@pytest.mark.parametrize(("surely", "again"), [(False, AGAIN), (True, AGAIN_LATER)])
+def test_what_brought_too_little_is_taken_back_and_comes_later_where_that_is_sure(surely: bool, again: float) -> None:
+    run = on_trial(settling(0.2), Tries(demands=0.5, surely=surely)).until(2000, command=True)
+    back = run.commands[1]
+    assert (back.scale, back.cause) == (1.0, "restore")
+    assert back.reason == (
+        f"the trial of scale 0.5 is over: it brought too little; the next one comes at step {again * back.step:.0f} or later"
+    )
+    assert tries(run.moment).not_before == again * back.step
+    run.until(2000)
+    assert not [command for command in run.commands[2:] if command.step < again * back.step]
+
+
+@pytest.mark.parametrize("event", [LevelShifted(), Reset(), MetricChanged()])
+def test_what_cannot_be_measured_is_taken_back_at_the_next_check(event: Any) -> None:
+    run = on_trial(settling(0.4))
+    run.until(run.now + 1)
+    run.moment = run.moment.disturbed(event)
+    assert tries(run.moment).line is None
+    run.until(2000, command=True)
+    trial, back = run.commands
+    assert (back.scale, back.cause) == (1.0, "restore")
+    assert "it cannot be measured" in back.reason
+    assert back.step - trial.step < 0.02 * trial.step
+    assert run.effects == []
+    assert tries(run.moment).excess is None
+
+
+def test_what_was_not_looked_at_for_longer_than_its_line_is_taken_back() -> None:
+    line = fit(FLAT, 500, 1001)
+    assert line is not None
+    cut = FRESH.but(**CUT, applied_at=1001).learned(line=line)
+    last = int(line.step - line.first)
+    for step, measured in ((1001 + last, True), (1002 + last, False)):
+        late = cut.knows(curve=curve_of(np.concatenate([2 + noise(1000), 1.5 + noise(step - 1000)])))
+        _, command = late.check(step)
+        assert (command is None) is measured
+        assert command is None or "it cannot be measured" in command.reason
+
+
+def test_a_way_back_longer_than_one_command_may_go_takes_several() -> None:
+    begins = replace(options(factor=0.1), strategy=Tries(not_before=1000))
+    run = ClosedLoop(begins, settling(0.0)).until(1400)
+    assert [command.scale for command in run.commands] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0])
+    assert {command.cause for command in run.commands[1:]} == {"restore"}
+    assert (run.moment.command.status, run.moment.command.trial) == (Status.QUIET, None)
+    assert run.commands[-1].step < 1.1 * run.commands[1].step
+    missing = sum(1 - scale for scale in run.scales)
+    assert tries(run.moment).held_back == pytest.approx(missing, abs=5)
+
+
+def test_where_somebody_went_back_meanwhile_the_trial_is_over() -> None:
+    joined = FRESH.but(**CUT, applied_at=900).step(Joined(950, 1.0))
+    assert joined.knows(can_try=False).check(1000)[0].command.trial is None
+
+
+def test_an_operator_ends_a_trial() -> None:
+    run = on_trial(settling(0.0))
+    run.until(run.now + 1)
+    asked = run.moment.step(Asked(0.7, by_operator=True))
+    after = asked.applied(run.now + 1, 0.7)
+    assert (after.command.trial, after.command.status) == (None, Status.IDLE)
+    assert (tries(after).line, tries(after).since) == (None, run.now + 1)
+
+
+# ---- what trials cost, whatever comes -----------------------------------------------------------------------------------
+
+
+def walk(seed: int, wander: float) -> Loss:
+    """A loss that wanders for itself, and that the scale does nothing to."""
+    way = wander * np.cumsum(np.random.default_rng(seed).standard_normal(20_000))
+    at = iter(range(20_000))
+    return lambda progress, _: 5 + np.array([way[next(at)] for _ in progress])
+
+
+def held_back(run: ClosedLoop) -> list[tuple[int, float]]:
+    """The end of each trial that was taken back, and the steps that all of them had held back by then."""
+    ends = []
+    held, trials = 0.0, [command for command in run.commands if command.cause in ("probe", "restore")]
+    for trial, back in pairwise(trials):
+        if trial.cause == "probe" and back.cause == "restore":
+            held += (1 - trial.scale / back.scale) * (back.step - trial.step)
+            ends.append((back.step, held))
+    return ends
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("wander", [0.0, 0.001, 0.02, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_all_trials_that_failed_hold_back_at_most_a_twentieth(seed: int, wander: float, factor: float) -> None:
+    begins = replace(options(factor=factor, max_factor_up=4.0, max_commands=60), strategy=Tries())
+    run = ClosedLoop(begins, walk(seed, wander), noise=0.05, seed=seed).until(3000)
+    ends = held_back(run)
+    assert ends or wander  # without anything to find, trials do fail
+    for step, held in ends:
+        check = step / CHECKS + 1  # a trial ends at a check
+        assert held <= HELD_BACK * step + (1 - factor) * check
+
+
+# ---- what trials teach --------------------------------------------------------------------------------------------------
+
+
+def outcome(excess: float, error: float) -> Outcome:
+    return Outcome(gain=0.0, gain_error=error, excess=excess, excess_error=error, x=0.05, came=2.0, came_error=error)
+
+
+def test_trials_are_pooled_by_their_precision() -> None:
+    line = LogLine(500.0, 1001, level=2.0, level_variance=0.0, gain=0.0, gain_variance=0.0, noise=0.0)
+    first = Tries()._pooled(outcome(0.4, 0.02), line)
+    assert (first.excess, first.excess_error) == (0.2, 0.01)
+    same = first._pooled(outcome(0.6, 0.02), line)
+    assert (same.excess, same.excess_error) == (pytest.approx(0.25), pytest.approx(0.01 / math.sqrt(2)))
+    hidden = first._pooled(outcome(-5.0, 2.0), line)
+    assert hidden.excess == pytest.approx(0.2, abs=0.001)
+    assert Tries()._pooled(outcome(0.1, 0.0), line._replace(level=0.0)).excess == 0.1
+
+
+# ---- state --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.4])
+def test_a_strategy_survives_a_restart_in_every_state(floor: float) -> None:
+    run = ClosedLoop(replace(FRESH, strategy=Tries(not_before=1000)), settling(floor))
+    seen = set()
+    run.until(990)
+    while run.now < 1200:
+        run.until(run.now + 1)
+        state = json.loads(json.dumps(run.moment.strategy.state()))
+        assert Tries.from_state(state) == run.moment.strategy
+        seen.add((run.moment.command.status, tries(run.moment).line is not None))
+    expected = {(Status.IDLE, False), (Status.IN_FLIGHT, False), (Status.ON_TRIAL, True)}
+    assert seen == expected | ({(Status.TAKING_BACK, False), (Status.QUIET, False)} if floor == 0 else set())
+
+
+def test_an_empty_curve_is_no_error() -> None:
+    assert FRESH.knows(curve=Curve()).check(0)[1] is None
