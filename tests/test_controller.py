@@ -85,7 +85,7 @@ def test_bounds_hold_whatever_the_values_are() -> None:
     values[rng.random(n) < 0.01] = np.nan
     for start in rng.integers(0, n, 30):
         values[start : start + 200] = rng.choice([np.nan, np.inf, -np.inf, 1e300])
-    controller = Controller(min_scale=0.2, max_commands=7, first_cut=1.0, cooldown=0.0)
+    controller = Controller(min_scale=0.2, max_commands=7, first_cut=1.0, cooldown=0.0, probe=False)
     scales = {controller.update(step, value) for step, value in enumerate(values.tolist())}
     assert min(scales) >= 0.2
     assert max(scales) <= 1.0
@@ -198,3 +198,98 @@ def test_whoever_says_the_direction_is_not_warned(recwarn: pytest.WarningsRecord
     for step in range(500):
         falls.update(step, 5 - step / 100)
     assert [str(one.message) for one in recwarn] == []
+
+
+# ---- runs of known length ---------------------------------------------------------------------------------------------
+
+TOTAL = 2000
+REST = 2 + 3 * np.exp(-np.arange(3 * TOTAL) / 80) + 0.02 * np.random.default_rng(0).standard_normal(3 * TOTAL)
+
+
+def resting(controller: Controller, start: int = 0, end: int = TOTAL) -> list[float]:
+    """Feed a run that settles. Return the scale after each step, which is that of the next one."""
+    return [controller.update(step, REST[step]) for step in range(start, end)]
+
+
+def test_a_run_of_known_length_is_annealed_along_a_line_to_its_end() -> None:
+    controller = Controller(total_steps=TOTAL, probe=False)
+    scales = [controller.scale, *resting(controller)]
+    (command,) = controller.commands
+    assert (command.cause, command.step + command.ramp_steps) == ("anneal", TOTAL)
+    ramp = scales[command.step + 1 : TOTAL + 1]
+    assert scales[: command.step + 1] == [1.0] * (command.step + 1)
+    assert ramp == pytest.approx(np.linspace(1, command.scale, command.ramp_steps + 1)[1:])
+    assert controller.scale == scales[-1] == command.scale
+
+
+def test_a_base_model_is_not_annealed() -> None:
+    controller = Controller(total_steps=TOTAL, purpose="base")
+    assert set(resting(controller)) == {1.0}
+    assert controller.commands == []
+
+
+def test_a_warm_start_rises_from_a_tenth_before_any_update_to_1() -> None:
+    controller = Controller(total_steps=TOTAL, warm_start=0.04)
+    assert controller.scale == pytest.approx(0.1)
+    scales = [controller.scale]
+    for step in range(200):
+        assert controller.update(step, REST[step]) == controller.scale
+        scales.append(controller.scale)
+    assert all(after > before for before, after in zip(scales[:80], scales[1:81], strict=True))
+    assert scales[79] < 1.0
+    assert scales[80:] == [1.0] * 121
+    assert scales[40] == pytest.approx(0.1**0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"warm_start": 0.04}, "warm_start needs total_steps"),
+        (
+            {"warm_start": -0.1, "total_steps": 100},
+            "warm_start must be a share of the run, 0 or more and below 1, got -0.1",
+        ),
+        ({"warm_start": 1.0, "total_steps": 100}, "warm_start must be a share of the run"),
+        ({"warm_start": math.nan, "total_steps": 100}, "warm_start must be a share of the run"),
+        ({"total_steps": -1}, "total_steps must be 0 or more"),
+        ({"purpose": "toy"}, "purpose must be one of model, base"),
+    ],
+)
+def test_a_length_or_a_warm_start_that_cannot_be_is_refused(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Controller(**options)
+
+
+def test_a_length_that_was_corrected_continues_the_line() -> None:
+    controller = Controller(total_steps=TOTAL, probe=False)
+    scales = resting(controller, end=TOTAL - 100)
+    controller.extend(2 * TOTAL)
+    scales += resting(controller, TOTAL - 100, 2 * TOTAL)
+    first, second = controller.commands
+    assert second.step + second.ramp_steps == 2 * TOTAL
+    falls = np.diff(scales[first.step + 1 :])
+    assert np.all(falls < 0)
+    assert np.all(falls > -1 / first.ramp_steps * 1.01)
+    assert controller.scale == second.scale == first.scale
+    with pytest.raises(ValueError, match=f"total_steps must lie behind step {2 * TOTAL - 1}, got 100"):
+        controller.extend(100)
+
+
+@pytest.mark.parametrize("at", [40, 1500, TOTAL - 100])
+def test_in_the_middle_of_a_ramp_it_is_restored_and_goes_on_the_same(at: int) -> None:
+    options: dict[str, Any] = {"total_steps": TOTAL, "warm_start": 0.04, "probe": False}
+    whole, first, second = Controller(**options), Controller(**options), Controller(**options)
+    expected = resting(whole)
+    resting(first, end=at)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert second.scale == first.scale
+    assert resting(second, at) == expected[at:]
+    assert second.state_dict() == whole.state_dict()
+
+
+def test_a_corrected_length_is_part_of_the_state() -> None:
+    first, second = (Controller(total_steps=TOTAL, probe=False) for _ in range(2))
+    resting(first, end=1000)
+    first.extend(3 * TOTAL)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert resting(second, 1000, TOTAL) == [1.0] * (TOTAL - 1000)

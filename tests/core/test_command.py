@@ -24,6 +24,7 @@ from lrwatch.core.command import (
     LevelShifted,
     LogFollowed,
     MetricChanged,
+    Ramp,
     Refused,
     Reset,
     ReturnAsked,
@@ -53,6 +54,8 @@ STATES: dict[str, CommandState] = {
         Status.TAKING_BACK, scale=0.1, wanted=0.2, trial=Trial(1.0), count=2
     ),
     "quiet": CommandState(Status.QUIET, quiet_until=500.0),
+    "a ramp in flight": CommandState(Status.IN_FLIGHT, wanted=0.1, wanted_ramp=50, count=1),
+    "a ramp under way": CommandState(scale=0.1, ramp=Ramp(1.0, 91, 50), applied_at=91, count=1),
 }
 _EVENTS: tuple[Event, ...] = (
     Asked(0.25), ReturnAsked(1.0, 300.0), Applied(100, 0.5, 1.0), AlreadyInUse(), Refused(200.0), EffectMeasured(),
@@ -159,17 +162,81 @@ def test_a_baseline_that_is_lost_leaves_a_trial_of_unknown_effect() -> None:
         assert step(on_trial, event).effect_is_unknown
 
 
+# ---- ramps --------------------------------------------------------------------------------------------------------------
+
+
+def ramping(at: int = 101, steps: int = 50, scale: float = 0.5) -> CommandState:
+    return step(step(CommandState(), Asked(scale, ramp_steps=steps)), Applied(at, scale, 1.0))
+
+
+def test_a_ramp_moves_along_a_line_from_its_first_step_to_its_last() -> None:
+    state = ramping()
+    assert state.ramp == Ramp(1.0, 101, 50)
+    assert [state.scale_at(at) for at in (1, 100, 101, 125, 150, 151, 10**6)] == pytest.approx(
+        [1.0, 1.0, 0.99, 0.75, 0.5, 0.5, 0.5]
+    )
+    assert [state.ramps_at(at) for at in (100, 101, 149, 150, 151)] == [True, True, True, False, False]
+    assert state.scale_at(150) == state.scale == 0.5
+
+
+def test_a_ramp_of_one_step_is_at_once() -> None:
+    state = ramping(steps=1)
+    assert (state.scale_at(100), state.scale_at(101), state.ramps_at(101)) == (1.0, 0.5, False)
+
+
+def test_a_ramp_that_replaces_another_begins_where_that_one_is() -> None:
+    state = step(step(ramping(), Asked(0.5, ramp_steps=100)), Applied(126, 0.5, 1.0))
+    assert state.ramp == Ramp(pytest.approx(0.75), 126, 100)  # type: ignore[arg-type]
+    assert state.scale_at(125) == pytest.approx(0.75)
+    assert state.scale_at(126) == pytest.approx(0.7475)
+    assert state.scale_at(225) == 0.5
+
+
+def test_a_ramp_has_no_jump_in_the_log_and_no_baseline() -> None:
+    asked = step(CommandState(), Asked(0.5, ramp_steps=50), look=LOOK)
+    assert (asked.log_ratio, asked.wanted_ramp) == (None, 50)
+    applied = step(asked, Applied(101, 0.5, 1.0))
+    assert (applied.log_ratio, applied.baseline, applied.wanted_ramp) == (None, None, 0)
+    assert not applied.explains(0.5)
+
+
+def test_what_comes_at_once_ends_a_ramp() -> None:
+    state = step(step(ramping(), Asked(0.4, by_operator=True)), Applied(110, 0.4, 1.0))
+    assert (state.ramp, state.scale_at(110), state.ramps_at(110)) == (None, 0.4, False)
+    assert step(ramping(), Joined(120, 0.8)).ramp is None
+
+
+@pytest.mark.parametrize("event", [Refused(200.0), Reset(), AlreadyInUse()])
+def test_a_ramp_that_does_not_come_leaves_nothing(event: Event) -> None:
+    after = step(STATES["a ramp in flight"], event)
+    assert (after.wanted, after.wanted_ramp, after.ramp, after.scale_at(1000)) == (None, 0, None, 1.0)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 5000), st.floats(0.001, 2.0))
+def test_a_ramp_stays_between_its_ends(at: int, steps: int, scale: float) -> None:
+    state = ramping(at, steps, scale)
+    seen = [state.scale_at(s) for s in (at - 1, at, at + steps // 2, at + steps - 1, at + steps)]
+    assert seen == sorted(seen, reverse=scale < 1)
+    assert (seen[0], seen[-1]) == (1.0, scale)
+
+
 @pytest.mark.slow
-@given(st.lists(st.sampled_from(sorted(EXAMPLES.values(), key=repr)), max_size=30), st.sampled_from([None, Trial(1.0)]))
+@given(
+    st.lists(st.sampled_from(sorted(EXAMPLES.values(), key=repr)), max_size=30),
+    st.sampled_from([None, Trial(1.0)]),
+    st.sampled_from([0, 20]),
+)
 @settings(max_examples=300, deadline=None)
 def test_whatever_happens_in_whatever_order_the_state_is_sound_and_survives_a_restart(
-    events: list[Any], trial: Trial | None
+    events: list[Any], trial: Trial | None, ramp: int
 ) -> None:
     state = CommandState()
     for event in events:
         if type(event) not in TRANSITIONS[state.status]:
             continue
-        state = step(state, event._replace(trial=trial) if isinstance(event, Asked) else event)
+        if isinstance(event, Asked):
+            event = event._replace(trial=trial, ramp_steps=ramp)
+        state = step(state, event)
         holds(state)
         assert json.loads(json.dumps(state.as_json())) == state.as_json()
         assert CommandState.from_json(state.as_json()) == state

@@ -16,7 +16,7 @@ from support.batches import batch, cut, feed, restarted
 
 from lrwatch.controller import Controller
 from lrwatch.core.events import Command, Effect, Event, Finding, Phase
-from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch
 
@@ -46,12 +46,37 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "wsd": {"strategy": "wsd", "length": 2000},
     "range_test": {"strategy": "range_test", "length": 1000, "max_scale": 4.0},
     "rescue": {"strategy": "rescue"},
+    "plateau that tries": {"strategy": "plateau"},
+    "anneal": {"strategy": "anneal"},
 }
+# The length of the run, where the strategy needs one.
+LENGTHS = {"anneal": 3500}
 
 
-def play(log: Batch, options: PolicyOptions, cuts: list[int], *, restart: bool = False, late: int = 0) -> list[Event]:
+def settles() -> Batch:
+    """A loss that falls and rests, and is lower for some of the trial that rests lead to; a value that is none, and a resume."""
+    rng = np.random.default_rng(1)
+    steps = np.concatenate([np.arange(3000), np.arange(2900, 3500)])
+    loss = 2 + 3 * np.exp(-steps / 80) + 0.02 * rng.standard_normal(len(steps)) - 0.2 * (steps > 1100)
+    loss[[700, 2222]] = np.nan
+    return batch(steps, {"loss": loss})
+
+
+def log_of(strategy: str) -> Batch:
+    return settles() if strategy in ("plateau that tries", "anneal") else LOG
+
+
+def started(strategy: str) -> Pipeline:
+    """A run that a trainer listens to where the strategy has to try something."""
+    options = PolicyOptions(mode="auto", **STRATEGIES[strategy])
+    run = Pipeline(DETECT, options, run=RunOptions(LENGTHS.get(strategy, 0)))
+    run.attached = log_of(strategy) is not LOG
+    return run
+
+
+def play(strategy: str, cuts: list[int], *, restart: bool = False, late: int = 0) -> list[Event]:
     """Feed the log in pieces to a run whose trainer applied each command at its own step, and says so `late` rows later."""
-    run = Pipeline(DETECT, options)
+    log, run = log_of(strategy), started(strategy)
     run.attached = True
     said: list[Event] = []
     row = 0
@@ -73,12 +98,11 @@ def play(log: Batch, options: PolicyOptions, cuts: list[int], *, restart: bool =
 def test_how_the_log_is_cut_and_where_lrwatch_is_restarted_changes_nothing(
     strategy: str, cuts: list[int], restart: bool
 ) -> None:
-    options = PolicyOptions(mode="auto", **STRATEGIES[strategy])
-    whole = Pipeline(DETECT, options)
-    expected = feed(whole, [LOG])
-    run = Pipeline(DETECT, options)
+    whole = started(strategy)
+    expected = feed(whole, [log_of(strategy)])
+    run = started(strategy)
     said: list[Event] = []
-    for piece in cut(LOG, cuts):
+    for piece in cut(log_of(strategy), cuts):
         said.extend(run.feed(piece))
         run = restarted(run) if restart else run
     assert said == expected
@@ -89,11 +113,14 @@ def test_how_the_log_is_cut_and_where_lrwatch_is_restarted_changes_nothing(
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_an_answer_that_comes_later_changes_nothing(strategy: str) -> None:
     """Answers come after a row each, or after ten: commands, phases and findings are the same."""
-    options = PolicyOptions(mode="auto", **STRATEGIES[strategy])
-    fine = [e for e in play(LOG, options, list(range(N))) if isinstance(e, (Command, Phase))]
-    coarse = [e for e in play(LOG, options, list(range(0, N, 10)), restart=True) if isinstance(e, (Command, Phase))]
+    fine = [e for e in play(strategy, list(range(N))) if isinstance(e, (Command, Phase))]
+    coarse = [e for e in play(strategy, list(range(0, N, 10)), restart=True) if isinstance(e, (Command, Phase))]
     assert [e for e in fine if isinstance(e, Command)] == [e for e in coarse if isinstance(e, Command)]
     assert len(fine) == len(coarse)
+    if log_of(strategy) is not LOG:
+        causes = [e.cause for e in fine if isinstance(e, Command)]
+        assert causes.count("probe") >= 1
+        assert ("anneal" in causes) is (strategy == "anneal")
 
 
 def steady(controller: Controller, until: int, value: Callable[[int], float] = lambda _: 2.0, start: int = 0) -> None:
@@ -283,7 +310,8 @@ def test_without_leave_a_rate_that_may_be_too_low_is_only_reported() -> None:
 def test_with_a_quorum_both_losses_must_agree(quorum: int, val_improves: bool, cuts: bool) -> None:
     run = Pipeline(DETECT, PolicyOptions(mode="auto", first_cut=0.02, quorum=quorum))
     fall = np.arange(N) / 500 if val_improves else np.zeros(N)
-    log = batch(np.arange(N), {"loss": 2 + noise(N), "val_loss": 20 - fall + noise(N, 1)})
+    learned = np.clip(1 - np.arange(N) / 200, 0, 1)  # a metric that has not once improved is no reason to act
+    log = batch(np.arange(N), {"loss": 2 + learned + noise(N), "val_loss": 20 + learned - fall + noise(N, 1)})
     assert any(isinstance(e, Command) for e in feed(run, [log])) is cuts
 
 
@@ -304,12 +332,12 @@ def test_whatever_the_values_are_the_limits_hold(strategy: str) -> None:
     values += 10.0 ** rng.uniform(-5, 3, n) * (rng.random(n) < 0.05)
     values[rng.random(n) < 0.01] = np.nan
     values[::997] = np.inf
-    controller = Controller(**STRATEGIES[strategy])
+    controller = Controller(**STRATEGIES[strategy], total_steps=n if strategy in LENGTHS else 0)
     options = replace(PolicyOptions(mode="auto"), **STRATEGIES[strategy])
     before = 1.0
     for step, value in enumerate(values):
         scale = controller.update(step, value)
-        if scale != before:
+        if scale != before:  # a step of a ramp, too, is within the limits of a command
             assert options.min_scale <= scale <= options.max_scale
             assert options.max_factor_down * (1 - 1e-9) <= scale / before <= options.max_factor_up * (1 + 1e-9)
             before = scale
@@ -331,7 +359,7 @@ def test_findings_go_on_whatever_the_strategy_is() -> None:
 
 @pytest.mark.slow
 def test_what_a_stair_brought_is_measured_and_neither_learned_from_nor_taken_back() -> None:
-    controller = Controller(strategy="step", every=3000, horizon=300)
+    controller = Controller(strategy="step", every=3000, horizon=300, direction="min")
     scatter = noise(8000)
     for step in range(8000):
         controller.update(step, 2 + (0.5 if controller.scale < 1 else 0.0) + scatter[step])

@@ -1,0 +1,283 @@
+"""Anneal: hold, then one line to the end of the run, as long as what is known of the excess and the progress calls for."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from support.strategies import ClosedLoop, Loss, Moment
+
+from lrwatch.core.command import Asked, Status, Trial
+from lrwatch.core.options import PolicyOptions
+from lrwatch.core.stats.log_line import LogLine
+from lrwatch.core.strategies.anneal import (
+    CUT,
+    DECLINE,
+    EARLIEST,
+    FIRST_TRIAL,
+    HELD_BACK,
+    HOLD,
+    LAST_STEP,
+    LAST_TRIAL,
+    LONGEST_SHARE,
+    RHO,
+    UNPROVEN,
+    Anneal,
+)
+from lrwatch.core.strategies.trials import Outcome, Verdict
+
+TOTAL = 3000
+AUTO = PolicyOptions(mode="auto")
+KNOWS: dict[str, Any] = {"can_try": True, "may_anneal": True, "total_steps": TOTAL}
+FRESH = Moment(Anneal(), AUTO, context=KNOWS)
+HOLDS = FRESH.knows(can_try=False)
+
+
+def settling(floor: float, gain: float = 0.0) -> Loss:
+    """A run that settles, falls by `gain` per e-fold of progress, and that the rate holds up by `floor` times the scale."""
+    return lambda progress, scale: 2 + 3 * np.exp(-progress / 100) - gain * np.log(progress / TOTAL) + floor * scale
+
+
+def run(start: Moment = HOLDS, loss: Loss | None = None, end: int = TOTAL, **options: Any) -> ClosedLoop:
+    return ClosedLoop(start, loss or settling(0.2), **options).until(end)
+
+
+def anneal(moment: Moment) -> Anneal:
+    assert isinstance(moment.strategy, Anneal)
+    return moment.strategy
+
+
+# ---- the line -----------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_one_command_whose_ramp_ends_with_the_run() -> None:
+    loop = run()
+    (command,) = loop.commands
+    assert command.cause == "anneal"
+    assert command.step + command.ramp_steps == TOTAL
+    assert anneal(loop.moment).ends == TOTAL
+    assert (
+        f"the scale falls along a line to {command.scale:.4g} at step {TOTAL}, over {100 * command.ramp_steps / TOTAL:.0f} %"
+        in command.reason
+    )
+    assert "excess not proven" in command.reason
+    ramp = loop.scales[command.step :]
+    assert ramp == pytest.approx(np.linspace(1, command.scale, command.ramp_steps + 1)[1:])
+    assert loop.scales[: command.step] == [1.0] * command.step
+
+
+def test_without_a_proven_excess_the_line_is_the_last_unproven_share_of_a_flat_run() -> None:
+    (command,) = run().commands
+    assert 0.98 * UNPROVEN <= command.ramp_steps / TOTAL <= UNPROVEN
+
+
+def test_with_a_proven_excess_it_is_longer_and_none_is_longer_than_the_longest() -> None:
+    proven = run(HOLDS.learned(excess=0.5, excess_error=0.01)).commands[0]
+    assert 0.98 * LONGEST_SHARE <= proven.ramp_steps / TOTAL <= LONGEST_SHARE
+    assert proven.step >= EARLIEST * TOTAL
+    assert "excess 50 \u00b1 1 %" in proven.reason
+
+
+@pytest.mark.parametrize("left", [5, 20, 200])
+def test_the_last_step_of_the_line_divides_the_scale_by_less_than_ten(left: float) -> None:
+    decision = anneal(HOLDS)._anneal(TOTAL - int(left), int(left), 0.2, HOLDS.at())
+    assert isinstance(decision.event, Asked)
+    moment = HOLDS.step(decision.event).applied(TOTAL - int(left) + 1, decision.event.scale)
+    last, before = moment.command.scale_at(TOTAL), moment.command.scale_at(TOTAL - 1)
+    assert last == decision.event.scale == max(AUTO.min_scale, 1 / (LAST_STEP * left))
+    assert before / last < 10
+
+
+LINE = LogLine(500.0, 1501, level=2.0, level_variance=0.0, gain=0.2, gain_variance=0.0, noise=0.0)
+
+
+def test_the_share_grows_with_the_excess_and_falls_with_the_gain() -> None:
+    context = HOLDS.at()
+    knows = [Anneal(excess=excess, excess_error=1e-3) for excess in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)]
+    by_excess = [one.share(LINE, context) for one in knows]
+    assert by_excess == sorted(by_excess)
+    assert by_excess[2] == pytest.approx(RHO * 0.05 * 2.0 / (0.2 * (1501 / TOTAL) ** DECLINE), rel=1e-2)
+    by_gain = [knows[2].share(LINE._replace(gain=gain), context) for gain in (-1.0, 0.0, 0.1, 0.2, 0.5, 2.0)]
+    assert by_gain == sorted(by_gain, reverse=True)
+    assert by_gain[0] == by_gain[1] == LONGEST_SHARE
+    unsure = [knows[2].share(LINE._replace(gain_variance=error**2), context) for error in (0.0, 0.05, 0.5)]
+    assert unsure == sorted(unsure, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("excess", "error", "most"),
+    [
+        (None, 0.0, UNPROVEN),
+        (0.5, 0.4, UNPROVEN),
+        (0.5, 0.2, LONGEST_SHARE),
+        (0.001, 0.01, UNPROVEN),
+        (0.5, 0.01, LONGEST_SHARE),
+    ],
+)
+def test_only_a_proven_excess_makes_a_line_longer_than_unproven(
+    excess: float | None, error: float, most: float
+) -> None:
+    flat = LINE._replace(gain=1e-9)
+    assert Anneal(excess=excess, excess_error=error).share(flat, HOLDS.at()) == most
+    assert Anneal(excess=-0.5, excess_error=0.01).share(LINE, HOLDS.at()) == 0.0
+
+
+def test_one_flat_stretch_begins_nothing() -> None:
+    """The smallest share of the last HOLD of the steps counts: at step 2700 a tenth of the run is left."""
+    curve = run(end=2700).watched.curve
+    at = HOLDS.knows(curve=curve)
+    kept = 2700 * (1 - HOLD)
+    for step, share, begins in ((kept + 1, 0.05, False), (kept + 1, 0.11, True), (kept - 1, 0.05, True)):
+        _, command = at.learned(shares=((int(step), share),)).check(2700)
+        assert (command is not None) is begins
+
+
+def test_a_run_that_progresses_to_its_end_is_hardly_annealed() -> None:
+    commands = run(loss=lambda progress, _: 5 - 3 * progress / TOTAL).commands
+    assert all(command.ramp_steps < 0.1 * TOTAL for command in commands)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"decays": True},
+        {"base": True},
+        {"schedule_moves": True},
+        {"learned": False},
+        {"may_anneal": False},
+        {"total_steps": 0},
+    ],
+)
+def test_nothing_is_annealed_where_it_must_not_be(context: dict[str, Any]) -> None:
+    assert run(HOLDS.knows(**context)).commands == []
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        replace(HOLDS, options=replace(AUTO, mode="observe")),
+        replace(HOLDS, options=replace(AUTO, max_commands=0)),
+        replace(HOLDS, options=replace(AUTO, warmup_steps=TOTAL)),
+        replace(HOLDS, options=replace(AUTO, min_scale=1.0)),
+        HOLDS.but(quiet_until=TOTAL + 1),
+    ],
+)
+def test_a_limit_keeps_the_line_back(start: Moment) -> None:
+    assert run(start).commands == []
+
+
+def test_a_metric_that_should_rise_is_annealed_alike() -> None:
+    falls, rises = run(), run(sign=-1.0)
+    assert [(c.step, c.scale, c.ramp_steps) for c in rises.commands] == [
+        (c.step, c.scale, c.ramp_steps) for c in falls.commands
+    ]
+
+
+# ---- what becomes of the line -------------------------------------------------------------------------------------------
+
+
+def test_without_a_length_it_cannot_begin() -> None:
+    with pytest.raises(ValueError, match=r"anneal needs the length of the run: give it with \[run\] total_steps"):
+        Anneal().begin(100, FRESH.knows(total_steps=0).at())
+    known = Anneal(excess=0.1, excess_error=0.01, ends=TOTAL, shares=((1, 0.1),), not_before=9.0)
+    assert known.begin(100, FRESH.at()) == Anneal(excess=0.1, excess_error=0.01)
+
+
+@pytest.mark.parametrize("longer", [2 * TOTAL, TOTAL - 100])
+def test_a_corrected_length_continues_the_line_from_where_it_is(longer: int) -> None:
+    loop = run(end=TOTAL - 300)
+    assert len(loop.commands) == 1
+    scale = loop.moment.command.scale
+    loop.moment = loop.moment.knows(total_steps=longer)
+    loop.until(longer)
+    _, corrected = loop.commands
+    assert (corrected.scale, corrected.cause) == (scale, "anneal")
+    assert corrected.step + corrected.ramp_steps == longer
+    assert f"the run has {longer} steps, and not {TOTAL}" in corrected.reason
+    assert loop.scales[corrected.step] < loop.scales[corrected.step - 1]
+    assert np.all(np.diff(loop.scales[TOTAL - 600 :]) <= 0)
+    assert loop.scales[corrected.step - 1] - loop.scales[corrected.step] < 0.01
+    assert loop.scales[-1] == pytest.approx(scale)
+
+
+def test_a_line_that_was_refused_is_asked_for_again() -> None:
+    loop = run(end=0)
+    loop.until(TOTAL, command=True)
+    asked = loop.now
+    loop.moment = loop.moment.refused(asked + 50.0)
+    assert anneal(loop.moment).ends == 0
+    loop.until(TOTAL)
+    assert [command.cause for command in loop.commands] == ["anneal", "anneal"]
+    assert loop.commands[1].step >= asked + 50
+    assert loop.commands[1].step + loop.commands[1].ramp_steps == TOTAL
+
+
+def test_a_refused_trial_says_nothing_of_the_line() -> None:
+    on_way = FRESH.learned(ends=TOTAL).but(status=Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0))
+    assert anneal(on_way.refused(100.0)).ends == TOTAL
+
+
+# ---- trials -------------------------------------------------------------------------------------------------------------
+
+
+def test_trials_come_while_there_is_time_to_learn_and_hold_little_back() -> None:
+    loop = run(FRESH, settling(0.0))
+    trials = [command for command in loop.commands if command.cause == "probe"]
+    assert trials
+    assert all(FIRST_TRIAL * TOTAL <= trial.step < LAST_TRIAL * TOTAL for trial in trials)
+    assert anneal(loop.moment).held_back <= HELD_BACK * TOTAL + 0.01 * TOTAL
+
+
+@pytest.mark.parametrize(("step", "expected"), [(149, False), (150, True), (1499, True), (1500, False)])
+def test_the_first_and_the_last_trial(step: int, expected: bool) -> None:
+    assert Anneal().may_try(step, FRESH.at()) is expected
+
+
+def test_a_trial_that_proves_an_excess_makes_the_line_longer() -> None:
+    loop = run(FRESH, settling(0.6))
+    line = loop.commands[-1]
+    assert [command.cause for command in loop.commands].count("anneal") == 1
+    assert line.cause == "anneal"
+    assert line.ramp_steps > UNPROVEN * TOTAL
+
+
+def outcome(excess: float, error: float, gain: float = 1.0, *, is_over: bool = False) -> Outcome:
+    return Outcome(gain, 0.01, excess, error, x=0.05, came=1.0, came_error=0.01, is_over=is_over)
+
+
+TO_COME = CUT * 0.2 * math.sqrt(1501 / TOTAL)
+VERDICTS: list[tuple[Outcome, Verdict | None]] = [
+    (outcome(TO_COME + 0.21, 0.1), Verdict(keep=True)),
+    (outcome(TO_COME + 0.19, 0.1), None),
+    (outcome(TO_COME + 0.21, 0.1, gain=0.01), None),
+    (outcome(TO_COME - 0.24, 0.1), None),
+    (outcome(TO_COME - 0.26, 0.1), Verdict(keep=False, surely_not=True)),
+    (outcome(TO_COME + 0.06, 0.1, is_over=True), Verdict(keep=True)),
+    (outcome(TO_COME + 0.04, 0.1, is_over=True), Verdict(keep=False)),
+    (outcome(TO_COME + 0.06, 0.1, gain=0.01, is_over=True), Verdict(keep=False)),
+    (outcome(TO_COME + 0.01, 0.0), Verdict(keep=True)),
+]
+
+
+@pytest.mark.parametrize(("brought", "verdict"), VERDICTS)
+def test_a_cut_stays_only_where_the_rate_is_far_too_high(brought: Outcome, verdict: Verdict | None) -> None:
+    assert Anneal().judges(brought, LINE, FRESH.at()) == verdict
+
+
+# ---- state --------------------------------------------------------------------------------------------------------------
+
+
+def test_it_survives_a_restart_in_every_state() -> None:
+    loop = ClosedLoop(FRESH, settling(0.3))
+    seen = set()
+    while loop.now < TOTAL:
+        loop.until(min(loop.now + 10, TOTAL))
+        strategy = anneal(loop.moment)
+        assert Anneal.from_state(json.loads(json.dumps(strategy.state()))) == strategy
+        seen.add((loop.moment.command.status, strategy.line is not None, strategy.ends > 0))
+    assert {(Status.IDLE, False, False), (Status.ON_TRIAL, True, False), (Status.IDLE, False, True)} <= seen
+    assert anneal(loop.moment).shares
