@@ -190,8 +190,8 @@ def test_a_metric_that_rises_from_the_first_value_on_is_warned_of_once_and_never
 
 
 def test_whoever_says_the_direction_is_not_warned(recwarn: pytest.WarningsRecorder) -> None:
-    for options in ({"direction": "max"}, {"direction": "min"}):
-        controller = Controller(**options)
+    for direction in ("max", "min"):
+        controller = Controller(direction=direction)
         for step in range(500):
             controller.update(step, step / 100, metric="accuracy")
     falls = Controller()

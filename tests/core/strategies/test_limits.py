@@ -24,7 +24,7 @@ FRESH = CommandState()
         (replace(FRESH, wanted=0.5), replace(AUTO, mode="suggest"), True),
         (replace(FRESH, wanted=0.6), replace(AUTO, mode="suggest"), False),
         (replace(FRESH, wanted=0.6), replace(AUTO, mode="approve"), False),
-        (replace(FRESH, count=20), AUTO, True),
+        (replace(FRESH, count=40), AUTO, True),
         (replace(FRESH, count=19), AUTO, False),
         (FRESH, replace(AUTO, warmup_steps=101), True),
         (FRESH, replace(AUTO, warmup_steps=100), False),

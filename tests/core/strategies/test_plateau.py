@@ -301,16 +301,16 @@ def test_a_level_of_nothing_is_no_error(level: float) -> None:
 def test_only_a_look_that_may_be_a_proposal_is_asked_for() -> None:
     assert Plateau().threshold(FRESH.at()) == AUTO.first_cut
     assert Plateau().threshold(TRIES.at()) == -math.inf
-    assert Plateau().threshold(FRESH.but(count=20).at()) == -math.inf
+    assert Plateau().threshold(FRESH.but(count=40).at()) == -math.inf
 
 
 @pytest.mark.parametrize("floor", [0.5, 0.0])
 def test_a_proposal_that_somebody_applies_is_judged_by_the_curve(floor: float) -> None:
-    loop = ClosedLoop(FRESH, settling(floor)).until(2000)
+    loop = ClosedLoop(FRESH, settling(floor)).until(8000)
     assert loop.commands == []
-    loop.moment, command = loop.moment.look(trend(2000))
+    loop.moment, command = loop.moment.look(trend(8000))
     assert command is not None
-    loop.until(2500)
+    loop.until(9500)
     assert [back.cause for back in loop.commands] == ([] if floor else ["restore"])
     assert [effect.verdict == "helped" for effect in loop.effects] == [floor > 0]
     assert loop.moment.command.scale == (0.5 if floor else 1.0)

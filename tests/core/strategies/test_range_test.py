@@ -20,7 +20,7 @@ from lrwatch.core.strategies.base import Context, Strategy
 from lrwatch.core.strategies.limits import CommandLimits
 from lrwatch.core.strategies.range_test import STAIRS, LrRangeTest, Stair, Sweep, result
 
-OPTIONS = PolicyOptions(mode="auto", strategy="range_test", max_scale=8.0, length=1200)
+OPTIONS = PolicyOptions(mode="auto", strategy="range_test", max_scale=8.0, length=1200, max_commands=20)
 
 
 def walk(

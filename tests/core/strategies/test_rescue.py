@@ -102,7 +102,7 @@ def test_on_the_way_back_it_cuts_from_where_it_stands_and_still_knows_where_it_c
     "command",
     [
         CommandState(Status.IN_FLIGHT, wanted=0.5),
-        CommandState(count=20),
+        CommandState(count=40),
         CommandState(quiet_until=4001),
         CommandState(scale=0.001),
     ],

@@ -48,7 +48,7 @@ def test_with_permission_the_rate_goes_up_once() -> None:
         replace(FRESH, options=PolicyOptions(mode="auto")),
         FRESH.but(scale=4.0),
         FRESH.but(status=Status.IN_FLIGHT, wanted=0.5),
-        FRESH.but(count=20),
+        FRESH.but(count=40),
         replace(FRESH, options=replace(PERMITTED, mode="observe")),
     ],
 )

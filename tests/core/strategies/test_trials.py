@@ -102,9 +102,9 @@ LIMITS: dict[str, Moment] = {
     "nobody who applies it": FRESH.knows(can_try=False),
     "observing": options(mode="observe"),
     "a command in flight": FRESH.but(status=Status.IN_FLIGHT, wanted=0.7),
-    "the budget": FRESH.but(count=20),
-    "no budget for the way back": FRESH.but(count=19),
-    "a way back of four commands and a budget for three": options(factor=0.1).but(count=16),
+    "the budget": FRESH.but(count=40),
+    "no budget for the way back": FRESH.but(count=38),
+    "a way back of four commands and a budget for three": options(factor=0.1).but(count=35),
     "a scale that may not go up again": options(max_factor_up=1.0),
     "a scale above the largest": FRESH.but(scale=1.5),
     "the warmup": options(warmup_steps=1001),
@@ -154,11 +154,12 @@ def test_a_curve_of_few_values_is_tried_for_as_long_as_a_verdict_needs() -> None
 def test_the_line_is_fitted_to_what_came_before_the_step_of_application() -> None:
     values = np.concatenate([2 + noise(1100), 1 + noise(400)])
     asked = FRESH.knows(curve=curve_of(values)).check(1000)[0]
-    line = tries(asked.applied(1101, 0.5)).line
+    line = tries(asked.applied(1101, 0.5).check(1101)[0]).line
     assert line == fit(curve_of(values), 1101 / 2, 1101)
     assert line is not None
-    assert (line.step, line.level) == (1101, pytest.approx(2.0, abs=0.01))
-    since = tries(asked.learned(since=900.0).applied(1101, 0.5)).line
+    assert line.step == 1101
+    assert line.level == pytest.approx(2.0, abs=0.01)
+    since = tries(asked.learned(since=900.0).applied(1101, 0.5).check(1101)[0]).line
     assert since == fit(curve_of(values), 900, 1101)
 
 
@@ -227,7 +228,8 @@ def test_a_proven_cut_stays_and_counts_as_a_new_scale() -> None:
     assert effect.gain == pytest.approx(0.2 / 2.4, rel=0.1)
     assert effect.line is not None
     assert effect.line.since == run.commands[0].step + 1
-    assert (effect.line.before, effect.line.came) == (pytest.approx(2.4, abs=0.02), pytest.approx(2.2, abs=0.02))
+    assert effect.line.before == pytest.approx(2.4, abs=0.02)
+    assert effect.line.came == pytest.approx(2.2, abs=0.02)
 
 
 def test_the_trials_of_a_metric_that_should_rise_are_the_same() -> None:
@@ -259,7 +261,7 @@ def test_what_brought_nothing_is_taken_back_when_the_time_is_over() -> None:
     run.until(back.step + 40)
     assert (run.moment.command.status, run.moment.command.scale) == (Status.QUIET, 1.0)
     assert run.moment.command.quiet_until == tries(run.moment).not_before == AGAIN * back.step
-    assert tries(run.moment).held_back == 0.5 * (back.step - trial.step - 1)
+    assert tries(run.moment).held_back == 0.5 * (back.step - trial.step)  # until its way back is applied
     assert tries(run.moment).since == 0.0  # the trial was an episode at the scale in use
     assert [effect.verdict == "helped" for effect in run.effects] == [False]
     run.until(2500, command=True)
@@ -386,7 +388,8 @@ def test_trials_are_pooled_by_their_precision() -> None:
     first = Tries()._pooled(outcome(0.4, 0.02), line)
     assert (first.excess, first.excess_error) == (0.2, 0.01)
     same = first._pooled(outcome(0.6, 0.02), line)
-    assert (same.excess, same.excess_error) == (pytest.approx(0.25), pytest.approx(0.01 / math.sqrt(2)))
+    assert same.excess == pytest.approx(0.25)
+    assert same.excess_error == pytest.approx(0.01 / math.sqrt(2))
     hidden = first._pooled(outcome(-5.0, 2.0), line)
     assert hidden.excess == pytest.approx(0.2, abs=0.001)
     assert Tries()._pooled(outcome(0.1, 0.0), line._replace(level=0.0)).excess == 0.1
