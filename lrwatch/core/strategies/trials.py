@@ -163,7 +163,7 @@ class Trials(Strategy, ABC):
             and step >= self.not_before
             and context.cut < context.scale
             and not context.refuses(context.cut, step)
-            and context.command.count + 1 + _way_back(context) <= context.options.max_commands
+            and context.command.count + 1 + way_back(context) <= context.options.max_commands
         )
 
     def fitted(self, step: int, context: Context) -> LogLine | None:
@@ -264,7 +264,7 @@ class Trials(Strategy, ABC):
         return cls(**{**state, "line": None if line is None else LogLine(*line)})
 
 
-def _way_back(context: Context) -> float:
+def way_back(context: Context) -> float:
     """Return how many commands take a trial back to the scale in use; infinity where none may go as far."""
     options = context.options
     if options.max_factor_up <= 1 or context.bounded(context.scale) < context.scale:
