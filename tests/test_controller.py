@@ -212,7 +212,7 @@ def resting(controller: Controller, start: int = 0, end: int = TOTAL) -> list[fl
 
 
 def test_a_run_of_known_length_is_annealed_along_a_line_to_its_end() -> None:
-    controller = Controller(total_steps=TOTAL, probe=False)
+    controller = Controller(total_steps=TOTAL, probe=False, first_cut=0.0)
     scales = [controller.scale, *resting(controller)]
     (command,) = controller.commands
     assert (command.cause, command.step + command.ramp_steps) == ("anneal", TOTAL)
@@ -261,7 +261,7 @@ def test_a_length_or_a_warm_start_that_cannot_be_is_refused(options: dict[str, A
 
 
 def test_a_length_that_was_corrected_continues_the_line() -> None:
-    controller = Controller(total_steps=TOTAL, probe=False)
+    controller = Controller(total_steps=TOTAL, probe=False, first_cut=0.0)
     scales = resting(controller, end=TOTAL - 100)
     controller.extend(2 * TOTAL)
     scales += resting(controller, TOTAL - 100, 2 * TOTAL)
@@ -277,7 +277,7 @@ def test_a_length_that_was_corrected_continues_the_line() -> None:
 
 @pytest.mark.parametrize("at", [40, 1500, TOTAL - 100])
 def test_in_the_middle_of_a_ramp_it_is_restored_and_goes_on_the_same(at: int) -> None:
-    options: dict[str, Any] = {"total_steps": TOTAL, "warm_start": 0.04, "probe": False}
+    options: dict[str, Any] = {"total_steps": TOTAL, "warm_start": 0.04, "probe": False, "first_cut": 0.0}
     whole, first, second = Controller(**options), Controller(**options), Controller(**options)
     expected = resting(whole)
     resting(first, end=at)
@@ -288,7 +288,7 @@ def test_in_the_middle_of_a_ramp_it_is_restored_and_goes_on_the_same(at: int) ->
 
 
 def test_a_corrected_length_is_part_of_the_state() -> None:
-    first, second = (Controller(total_steps=TOTAL, probe=False) for _ in range(2))
+    first, second = (Controller(total_steps=TOTAL, probe=False, first_cut=0.0) for _ in range(2))
     resting(first, end=1000)
     first.extend(3 * TOTAL)
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))

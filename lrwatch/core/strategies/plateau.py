@@ -28,7 +28,7 @@ from lrwatch.core.events import Command, Effect, Finding
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
-from lrwatch.core.strategies.trials import Outcome, Trials, Verdict
+from lrwatch.core.strategies.trials import Outcome, Trials, Verdict, way_back
 
 # A cut must show this many times the gain per e-fold as excess. By theory a cut to half pays at any length above 1.4, at the
 # length that doubles the run above 0.6. In closed loop on six real trainings, from a third, one and three times the best rate, at
@@ -152,6 +152,8 @@ class Plateau(Trials):
         scale, worth = context.cut, context.options.first_cut
         rests = context.learned and not context.schedule_moves
         if not rests or context.command.trial is not None or scale >= context.scale:
+            return StrategyDecision(self)
+        if context.command.count + 1 + way_back(context) > context.options.max_commands:
             return StrategyDecision(self)
         if context.refuses(scale, trend.step) or trend.step < self._next_proposal(trend, context):
             return StrategyDecision(self)

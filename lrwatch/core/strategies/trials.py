@@ -170,7 +170,7 @@ class Trials(Strategy, ABC):
             and step >= self.not_before
             and context.cut < context.scale
             and not context.refuses(context.cut, step)
-            and context.command.count + 1 + _way_back(context) + LAST_COMMANDS <= context.options.max_commands
+            and context.command.count + 1 + way_back(context) + LAST_COMMANDS <= context.options.max_commands
         )
 
     def fitted(self, step: int, context: Context) -> LogLine | None:
@@ -287,7 +287,7 @@ class Trials(Strategy, ABC):
         )
 
 
-def _way_back(context: Context) -> float:
+def way_back(context: Context) -> float:
     """Return how many commands take a trial back to the scale in use; infinity where none may go as far."""
     options = context.options
     if options.max_factor_up <= 1 or context.bounded(context.scale) < context.scale:

@@ -242,6 +242,7 @@ LIMITS: dict[str, Moment] = {
     "observing": options(mode="observe"),
     "a command in flight": FRESH.but(status=Status.IN_FLIGHT, wanted=0.5),
     "the budget": FRESH.but(count=40),
+    "no budget for the way back": FRESH.but(count=39),
     "a budget of none": options(max_commands=0),
     "the warmup": options(warmup_steps=5001),
     "quiet after a rejection": FRESH.but(quiet_until=5000.5),
@@ -264,7 +265,7 @@ def test_each_limit_alone_keeps_a_cut_back(limit: str) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        FRESH.but(count=39),
+        FRESH.but(count=38),
         options(warmup_steps=5000),
         FRESH.but(quiet_until=5000.0),
         FRESH.but(applied_at=3750),
@@ -283,7 +284,7 @@ def test_just_outside_a_limit_the_cut_is_proposed(moment: Moment) -> None:
         (0.0015, FRESH, 0.001),
         (1.0, options(factor=0.1), 0.1),
         (1.0, options(min_scale=0.7), 0.7),
-        (5.0, FRESH, 1.0),
+        (5.0, FRESH, None),  # there is no way back above the largest scale
         (1.0, options(min_scale=1.0), None),
     ],
 )
