@@ -266,7 +266,7 @@ def test_what_brought_nothing_is_taken_back_when_the_time_is_over() -> None:
     assert [effect.verdict == "helped" for effect in run.effects] == [False]
     run.until(2500, command=True)
     assert run.commands[2].cause == "probe"
-    assert AGAIN * back.step <= run.commands[2].step <= (AGAIN + 0.03) * back.step
+    assert AGAIN * back.step <= run.commands[2].step <= (AGAIN + 0.04) * back.step
 
 
 def test_what_costs_progress_is_taken_back() -> None:
