@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.strategies import ClosedLoop, Loss, Moment
 
-from lrwatch.core.command import Asked, Status, Trial
+from lrwatch.core.command import Asked, Joined, Reset, Status, Trial
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.anneal import (
@@ -214,6 +214,33 @@ def test_a_line_that_was_refused_is_asked_for_again() -> None:
     assert [command.cause for command in loop.commands] == ["anneal", "anneal"]
     assert loop.commands[1].step >= asked + 50
     assert loop.commands[1].step + loop.commands[1].ramp_steps == TOTAL
+
+
+@pytest.mark.parametrize("event", [Reset(), Joined(2000, 1.0)])
+def test_a_line_that_did_not_arrive_is_asked_for_again(event: Any) -> None:
+    loop = run(end=0).until(TOTAL, command=True)
+    loop.moment = loop.moment.disturbed(event)
+    loop.until(TOTAL)
+    assert [command.cause for command in loop.commands] == ["anneal", "anneal"]
+    assert loop.commands[1].step + loop.commands[1].ramp_steps == TOTAL
+    assert loop.scales[-1] < 0.01
+
+
+def test_a_correction_that_was_refused_is_asked_for_again() -> None:
+    loop = run(end=TOTAL - 300)
+    loop.moment = loop.moment.knows(total_steps=2 * TOTAL)
+    loop.until(2 * TOTAL, command=True)
+    loop.moment = loop.moment.refused(loop.now + 50.0)
+    loop.until(2 * TOTAL)
+    assert len(loop.commands) == 3
+    assert loop.commands[2].step + loop.commands[2].ramp_steps == 2 * TOTAL
+
+
+def test_a_scale_that_an_operator_sets_on_the_line_stays() -> None:
+    loop = run(end=TOTAL - 300)
+    loop.moment = loop.moment.step(Asked(0.3, by_operator=True)).applied(loop.now + 1, 0.3)
+    loop.until(TOTAL)
+    assert (len(loop.commands), loop.scales[-1]) == (1, 0.3)
 
 
 def test_a_refused_trial_says_nothing_of_the_line() -> None:
