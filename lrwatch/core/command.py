@@ -57,7 +57,7 @@ class Status(str, Enum):
     QUIET = "quiet"
 
 
-class Ramp(NamedTuple):
+class ScaleRamp(NamedTuple):
     """A scale that moves along a line.
 
     Attributes:
@@ -108,7 +108,7 @@ class CommandState:
     scale: float = 1.0
     wanted: float | None = None
     wanted_ramp: int = 0
-    ramp: Ramp | None = None
+    ramp: ScaleRamp | None = None
     by_operator: bool = False
     look: Trend | None = None
     trial: Trial | None = None
@@ -164,7 +164,7 @@ class CommandState:
                 "status": Status(state["status"]),
                 "look": None if look is None else Trend(**look),
                 "trial": None if trial is None else Trial(*trial),
-                "ramp": None if ramp is None else Ramp(*ramp),
+                "ramp": None if ramp is None else ScaleRamp(*ramp),
                 "baseline": None if baseline is None else Baseline(**baseline),
             }
         )
@@ -350,7 +350,7 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
                 count=state.count + 1, quiet_until=quiet_until,
             )  # fmt: skip
         case Applied(at, scale, _, in_log):
-            ramp = Ramp(state.scale_at(at - 1), at, state.wanted_ramp) if state.wanted_ramp else None
+            ramp = ScaleRamp(state.scale_at(at - 1), at, state.wanted_ramp) if state.wanted_ramp else None
             log_ratio = None if in_log or ramp else scale / state.scale
             after = replace(
                 state, scale=scale, ramp=ramp, applied_at=at, baseline=_baseline(state, event), **_NOT_WANTED

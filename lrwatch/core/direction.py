@@ -7,7 +7,7 @@ from dataclasses import replace
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import should_rise
 from lrwatch.core.options import DetectOptions
-from lrwatch.core.progress import Progress
+from lrwatch.core.progress import ProgressCheck
 
 _ADVICE = 'nothing is commanded on it as it is; say direction="max" for a metric that should rise, or direction="min" if it is a loss'
 
@@ -32,8 +32,8 @@ class DirectionCheck(Checkpointed):
 
     def __init__(self, options: DetectOptions) -> None:
         self.doubtful = False
-        self._rise = Progress(replace(options, direction="max"))
-        self._fall = Progress(replace(options, direction="min"))
+        self._rise = ProgressCheck(replace(options, direction="max"))
+        self._fall = ProgressCheck(replace(options, direction="min"))
         # It has once surely fallen or risen.
         self._known = False
 

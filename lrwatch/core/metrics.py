@@ -81,7 +81,7 @@ class Metrics:
         return tracker.trend if tracker else None
 
     def improved(self, metric: str) -> bool:
-        """Whether `metric` has once surely improved since the run began, as far as it was heard: see `Progress`."""
+        """Whether `metric` has once surely improved since the run began, as far as it was heard: see `ProgressCheck`."""
         return metric in self._improved
 
     def hear(self, metric: str, news: Improved) -> None:

@@ -6,6 +6,8 @@ kept until the trainer says from which step it applied it, and are then read aga
 
 A batch is cut where the learning rate changes by force. In each part the detectors make signals; the signals are sorted into
 the order of the log, and what the primary metric signals goes to the policy.
+
+One file because it is one order of events: who hears what, and when, is read in one place.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from lrwatch.core.lr_changes import Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.metrics import Metrics, PrimaryFrom
 from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions, RunOptions
 from lrwatch.core.pending_samples import PendingSamples
-from lrwatch.core.policy import Policy, Schedule
+from lrwatch.core.policy import Policy, ScheduleState
 from lrwatch.core.progress import Improved
 from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
@@ -261,10 +263,10 @@ class Pipeline:
         schedule = self._schedule(step, Horizon.parse(self.detect.horizon).steps(step - self._curve.curve.first))
         return self.policy.check(step, self._curve.curve, schedule, learned=self.metrics.improved(metric))
 
-    def _schedule(self, step: int, horizon: float) -> Schedule:
+    def _schedule(self, step: int, horizon: float) -> ScheduleState:
         """Return what the trainer's own schedule does at `step`, and the ramp of a command likewise."""
         moves = self._lr.moves(step, horizon) or self.command.ramps_at(step)
-        return Schedule(moves, self._decays)
+        return ScheduleState(moves, self._decays)
 
     def _under_schedule(self, finding: Finding) -> Finding | None:
         """Return a finding as it counts under the trainer's own schedule and before any progress, or None if it does not."""

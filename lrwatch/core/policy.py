@@ -37,7 +37,7 @@ from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.observe import Observe
 
 
-class Schedule(NamedTuple):
+class ScheduleState(NamedTuple):
     """What the trainer's own schedule does: it moves the rate now, and it has lowered the rate in this run."""
 
     moves: bool = False
@@ -95,8 +95,8 @@ class Policy:
     def _become(self, strategy: Strategy) -> None:
         self._strategies[strategy.NAME] = strategy
 
-    def _context(self, schedule: Schedule | None = None, *, learned: bool = True) -> Context:
-        schedule = schedule or Schedule()
+    def _context(self, schedule: ScheduleState | None = None, *, learned: bool = True) -> Context:
+        schedule = schedule or ScheduleState()
         can_try = self.attached and self.options.mode == "auto" and self.options.probe
         return Context(
             self.command, self.options, self._sign, self._horizon, self._last_look, schedule.moves, schedule.decays,
@@ -157,7 +157,7 @@ class Policy:
         """Whether the strategy decides by the whole curve."""
         return self.strategy.WANTS_CURVE
 
-    def check(self, step: int, curve: Curve, schedule: Schedule, *, learned: bool) -> list[Effect | Command]:
+    def check(self, step: int, curve: Curve, schedule: ScheduleState, *, learned: bool) -> list[Effect | Command]:
         """Take a check of the curve.
 
         Args:
@@ -179,7 +179,7 @@ class Policy:
         self,
         trend: Trend,
         others: Collection[Trend] = (),
-        schedule: Schedule | None = None,
+        schedule: ScheduleState | None = None,
         *,
         learned: bool = True,
     ) -> Command | None:

@@ -63,7 +63,7 @@ class Improved(NamedTuple):
     once: bool = True
 
 
-class Progress(Checkpointed):
+class ProgressCheck(Checkpointed):
     """Watches one metric of one run.
 
     Args:
@@ -71,7 +71,7 @@ class Progress(Checkpointed):
 
     >>> import numpy as np
     >>> loss = 10 * 0.99 ** np.maximum(0, np.arange(1000) - 400) + 0.1 * np.random.default_rng(0).standard_normal(1000)
-    >>> Progress().feed(list(range(1000)), loss.tolist())
+    >>> ProgressCheck().feed(list(range(1000)), loss.tolist())
     [(447, Improved(step=447, once=True))]
     """
 

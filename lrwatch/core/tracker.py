@@ -14,7 +14,7 @@ from lrwatch.core.detectors import make_detectors
 from lrwatch.core.detectors.base import Detector, Output, TrendDetector
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.options import DetectOptions
-from lrwatch.core.progress import Improved, Progress
+from lrwatch.core.progress import Improved, ProgressCheck
 from lrwatch.core.sample import Floats, Ints
 
 # Samples of the old phase that may still come after the new one has begun: what a log buffers, and no more, so that a trainer
@@ -101,7 +101,7 @@ class Tracker(Checkpointed):
         self._run = _Feeder([one for one in detectors if one.FINITE_ONLY and one.SCOPE != "phase"])
         self._phase = _Feeder([one for one in detectors if one.FINITE_ONLY and one.SCOPE == "phase"])
         self._trends = [one for one in detectors if isinstance(one, TrendDetector)]
-        self._progress = Progress(options)
+        self._progress = ProgressCheck(options)
         self._step: int | None = None
         self._phase_from: int | None = None
         self._late = 0

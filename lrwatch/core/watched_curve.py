@@ -37,12 +37,12 @@ class CurvePart(NamedTuple):
 
 
 class _Newest(NamedTuple):
-    """A batch that was cut, and the state before: the metric, the values in parts, and how many of these lists waited."""
+    """A batch that was cut, and the state before: the metric, how many values were in parts, and how many of these lists waited."""
 
     batch: Batch
     primary_from: Sequence[tuple[int, str]]
     metric: str | None
-    length: int
+    heard: int
     waited: int
     steps: list[int]
     values: list[float]
@@ -140,7 +140,7 @@ class WatchedCurve:
         self._remembered = self._present()
         if row is not None and self._newest is not None:
             before, cut = self._newest, WatchedCurve()
-            cut._metric, cut._count = before.metric, before.length
+            cut._metric, cut._count = before.metric, before.heard
             cut._steps, cut._values = before.steps[: before.waited], before.values[: before.waited]
             heard = [(since, metric) for since, metric in before.primary_from if since <= row]
             cut.parts(before.batch.part(0, row + 1), heard)

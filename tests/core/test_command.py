@@ -24,10 +24,10 @@ from lrwatch.core.command import (
     LevelShifted,
     LogFollowed,
     MetricChanged,
-    Ramp,
     Refused,
     Reset,
     ReturnAsked,
+    ScaleRamp,
     Status,
     Trial,
     TrialFailed,
@@ -55,7 +55,7 @@ STATES: dict[str, CommandState] = {
     ),
     "quiet": CommandState(Status.QUIET, quiet_until=500.0),
     "a ramp in flight": CommandState(Status.IN_FLIGHT, wanted=0.1, wanted_ramp=50, count=1),
-    "a ramp under way": CommandState(scale=0.1, ramp=Ramp(1.0, 91, 50), applied_at=91, count=1),
+    "a ramp under way": CommandState(scale=0.1, ramp=ScaleRamp(1.0, 91, 50), applied_at=91, count=1),
 }
 _EVENTS: tuple[Event, ...] = (
     Asked(0.25), ReturnAsked(1.0, 300.0), Applied(100, 0.5, 1.0), AlreadyInUse(), Refused(200.0), EffectMeasured(),
@@ -171,7 +171,7 @@ def ramping(at: int = 101, steps: int = 50, scale: float = 0.5) -> CommandState:
 
 def test_a_ramp_moves_along_a_line_from_its_first_step_to_its_last() -> None:
     state = ramping()
-    assert state.ramp == Ramp(1.0, 101, 50)
+    assert state.ramp == ScaleRamp(1.0, 101, 50)
     assert [state.scale_at(at) for at in (1, 100, 101, 125, 150, 151, 10**6)] == pytest.approx(
         [1.0, 1.0, 0.99, 0.75, 0.5, 0.5, 0.5]
     )
@@ -186,7 +186,7 @@ def test_a_ramp_of_one_step_is_at_once() -> None:
 
 def test_a_ramp_that_replaces_another_begins_where_that_one_is() -> None:
     state = step(step(ramping(), Asked(0.5, ramp_steps=100)), Applied(126, 0.5, 1.0))
-    assert state.ramp == Ramp(pytest.approx(0.75), 126, 100)  # type: ignore[arg-type]
+    assert state.ramp == ScaleRamp(pytest.approx(0.75), 126, 100)  # type: ignore[arg-type]
     assert state.scale_at(125) == pytest.approx(0.75)
     assert state.scale_at(126) == pytest.approx(0.7475)
     assert state.scale_at(225) == 0.5

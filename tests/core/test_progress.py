@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrwatch.core.options import DetectOptions
-from lrwatch.core.progress import Improved, Progress
+from lrwatch.core.progress import Improved, ProgressCheck
 from lrwatch.core.sample import Floats
 
 N = 2000
 
 
 def known_at(values: Floats, options: DetectOptions | None = None) -> int | None:
-    news = Progress(options or DetectOptions()).feed(list(range(len(values))), values.tolist())
+    news = ProgressCheck(options or DetectOptions()).feed(list(range(len(values))), values.tolist())
     return news[0][0] if news else None
 
 
@@ -76,17 +76,17 @@ def test_it_may_be_in_the_metrics_own_units_and_cross_zero() -> None:
 @settings(max_examples=30, deadline=None)
 def test_how_the_values_are_cut_changes_nothing(cuts: list[int], seed: int) -> None:
     values = 3 - np.arange(N) / N + 0.2 * wandering("white", seed)
-    progress, found = Progress(), []
+    progress, found = ProgressCheck(), []
     for start, end in pairwise(sorted({0, *cuts, N})):
         found += [start + at for at, _ in progress.feed(list(range(start, end)), values[start:end].tolist())]
-        fresh = Progress()
+        fresh = ProgressCheck()
         fresh.restore(json.loads(json.dumps(progress.state())))
         progress = fresh
     assert found == [known_at(values)]
 
 
 def test_a_log_that_goes_back_to_its_beginning_is_of_another_run() -> None:
-    progress = Progress()
+    progress = ProgressCheck()
     values = (10 * 0.98 ** np.arange(200)).tolist()
     assert len(progress.feed(list(range(200)), values)) == 1
     assert not progress.rewind(150)

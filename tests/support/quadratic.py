@@ -9,7 +9,7 @@ import numpy as np
 _NOISE = np.random.default_rng(11).standard_normal(200_000)
 
 # Steps in which the loss goes most of its way to the floor.
-_TIME = 60.0
+_TIME = 20.0
 
 
 class Training:

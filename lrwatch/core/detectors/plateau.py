@@ -46,7 +46,7 @@ import numpy as np
 from lrwatch.core.detectors.base import DEFAULTS, Output, TrendDetector
 from lrwatch.core.events import Finding, Phase
 from lrwatch.core.options import DetectOptions, Horizon
-from lrwatch.core.progress import Progress
+from lrwatch.core.progress import ProgressCheck
 from lrwatch.core.sample import Floats
 from lrwatch.core.snapshot import TrendState
 from lrwatch.core.stats.blocks import BITE, CAPACITY, Blocks, Winsor
@@ -246,7 +246,7 @@ class PlateauDetector(TrendDetector):
         # The age of the run and the budget continue over phases.
         self._run_first: int | None = None
         self._horizons = 0.0
-        self._progress = Progress(options)
+        self._progress = ProgressCheck(options)
 
     def restart(self) -> None:
         """See `Detector.restart`."""

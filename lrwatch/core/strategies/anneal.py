@@ -31,7 +31,7 @@ from lrwatch.core.events import Command
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.plateau import Plateau
-from lrwatch.core.strategies.trials import Outcome, Verdict
+from lrwatch.core.strategies.trials import TrialOutcome, Verdict
 
 # Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
 # share is 0.3 * E / G for the excess of a long trial; a short one shows a part of it. On six real trainings 0.3 and 0.7 are as good.
@@ -78,11 +78,13 @@ class Anneal(Plateau):
 
     Attributes:
         ends: The last step of the line that was asked for, or 0 before.
+        asked: Whether that line is on its way to the trainer.
         shares: Steps of the newest checks, and the share of the run that the line should have had.
     """
 
     NAME: ClassVar[str] = "anneal"
     ends: int = 0
+    asked: bool = False
     shares: tuple[tuple[int, float], ...] = ()
 
     @classmethod
@@ -101,12 +103,14 @@ class Anneal(Plateau):
             raise ValueError(
                 "anneal needs the length of the run: give it with [run] total_steps, attach(total_steps=) or lrwatch extend"
             )
-        return replace(self, ends=0, shares=(), not_before=0.0)
+        return replace(self, ends=0, asked=False, shares=(), not_before=0.0)
 
     # ---- the line -----------------------------------------------------------------------------------------------------
 
     def decide(self, step: int, context: Context) -> StrategyDecision:
         """Begin the line when it is due, or a trial."""
+        if self.asked:  # it did not arrive: the run was resumed, or the trainer connected anew
+            return self._dropped(context).decide(step, context)
         if self.ends:
             return self._extended(step, context)
         left = context.total_steps - step
@@ -149,7 +153,7 @@ class Anneal(Plateau):
         )
         command = Command(step, scale, reason, cause="anneal", ramp_steps=left)
         asked = Asked(scale, ramp_steps=left)
-        return StrategyDecision(replace(self, ends=context.total_steps), command, asked)
+        return StrategyDecision(replace(self, ends=context.total_steps, asked=True), command, asked)
 
     def _extended(self, step: int, context: Context) -> StrategyDecision:
         """Continue the line from where it is to the new end, where the length was corrected."""
@@ -159,11 +163,20 @@ class Anneal(Plateau):
         reason = f"anneal: the run has {context.total_steps} steps, and not {self.ends}; the scale falls to {context.scale:.4g} by then"
         command = Command(step, context.scale, reason, cause="anneal", ramp_steps=left)
         asked = Asked(context.scale, ramp_steps=left)
-        return StrategyDecision(replace(self, ends=context.total_steps), command, asked)
+        return StrategyDecision(replace(self, ends=context.total_steps, asked=True), command, asked)
+
+    def _dropped(self, context: Context) -> Anneal:
+        """Return the strategy without the line that was asked for: with the one under way, if there is one."""
+        ramp = context.command.ramp
+        return replace(self, asked=False, ends=0 if ramp is None else ramp.step + ramp.steps - 1)
+
+    def applied(self, step: int, context: Context, *, by_operator: bool) -> Strategy:
+        """Learn that the line has begun."""
+        return super(Anneal, replace(self, asked=False)).applied(step, context, by_operator=by_operator)
 
     def refused(self, until: float, context: Context) -> tuple[Plateau, float]:
         """Ask for the line again where it was refused."""
-        strategy = replace(self, ends=0) if context.command.wanted_ramp else self
+        strategy = self._dropped(context) if self.asked else self
         return super(Anneal, strategy).refused(until, context)
 
     # ---- trials -------------------------------------------------------------------------------------------------------
@@ -177,7 +190,7 @@ class Anneal(Plateau):
         """Return how many steps all trials together may have held back by `step`."""
         return min(super(Anneal, self).most_held_back(step, context), HELD_BACK * context.total_steps)
 
-    def judges(self, outcome: Outcome, line: LogLine, context: Context) -> Verdict | None:
+    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
         """Keep a cut only where the rate is far too high."""
         to_come = CUT * max(line.gain, 0.0) * (line.step / context.total_steps) ** DECLINE
         error = math.hypot(outcome.excess_error, CUT * line.gain_error * (line.step / context.total_steps) ** DECLINE)

@@ -28,7 +28,7 @@ from lrwatch.core.events import Command, Effect, Finding
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
-from lrwatch.core.strategies.trials import Outcome, Trials, Verdict, way_back
+from lrwatch.core.strategies.trials import TrialOutcome, Trials, Verdict, way_back
 
 # A cut must show this many times the gain per e-fold as excess. By theory a cut to half pays at any length above 1.4, at the
 # length that doubles the run above 0.6. In closed loop on six real trainings, from a third, one and three times the best rate, at
@@ -120,7 +120,7 @@ class Plateau(Trials):
             return 0.0
         return context.sign * float(first[:, 2].sum()) / count - math.sqrt(line.noise / count) - line.level
 
-    def judges(self, outcome: Outcome, line: LogLine, context: Context) -> Verdict | None:
+    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
         """Keep a trial whose excess is surely worth what a cut costs."""
         lost = 1 - context.options.factor
         costs = EXCESS_PER_GAIN * max(line.gain, 0.0)

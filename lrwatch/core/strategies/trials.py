@@ -61,7 +61,7 @@ AFTER_KEPT = 1.25
 LAST_COMMANDS = 1
 
 
-class Outcome(NamedTuple):
+class TrialOutcome(NamedTuple):
     """What a trial has brought so far, in units of the metric; positive is better.
 
     Attributes:
@@ -129,7 +129,7 @@ class Trials(Strategy, ABC):
         """Return why a trial should begin now, as a clause, or "" if none should."""
 
     @abstractmethod
-    def judges(self, outcome: Outcome, line: LogLine, context: Context) -> Verdict | None:
+    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
         """Return the verdict on a trial, or None where more values may change it."""
 
     # ---- checks ---------------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class Trials(Strategy, ABC):
         command = Command(step, scale, reason, cause="restore")
         return StrategyDecision(after, command, ReturnAsked(scale, quiet, trial=left), effect=effect)
 
-    def _pooled(self, outcome: Outcome, line: LogLine) -> Trials:
+    def _pooled(self, outcome: TrialOutcome, line: LogLine) -> Trials:
         """Return the strategy with what all trials together say of the excess, each weighted by its precision."""
         level = abs(line.level) or 1.0
         excess, error = outcome.excess / level, max(outcome.excess_error / level, 1e-9)
@@ -295,7 +295,7 @@ def way_back(context: Context) -> float:
     return math.ceil(math.log(context.scale / context.cut) / math.log(options.max_factor_up) - EQUAL)
 
 
-def measure(line: LogLine, context: Context, applied_at: int, step: int, share: float) -> Outcome | None:
+def measure(line: LogLine, context: Context, applied_at: int, step: int, share: float) -> TrialOutcome | None:
     """Compare what came since a trial began with the line before it.
 
     Args:
@@ -318,7 +318,7 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
     falls = max(line.gain, 0.0)
     lost = 1 - share
     excess = (line.level - came - share * line.gain * x) / lost
-    return Outcome(
+    return TrialOutcome(
         gain=line.level - falls * x - came,
         gain_error=math.sqrt(line.level_variance + variance + x * x * line.gain_variance),
         excess=excess,
@@ -329,7 +329,7 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
     )
 
 
-def _effect(outcome: Outcome, line: LogLine, step: int, context: Context) -> Effect:
+def _effect(outcome: TrialOutcome, line: LogLine, step: int, context: Context) -> Effect:
     """Return the effect for people, relative to the level before."""
     level, scale, sign = abs(line.level) or 1.0, context.scale, context.sign
     margin = Z95 * outcome.gain_error

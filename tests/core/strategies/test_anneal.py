@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.strategies import ClosedLoop, Loss, Moment
 
-from lrwatch.core.command import Asked, Status, Trial
+from lrwatch.core.command import Asked, Joined, Reset, Status, Trial
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.anneal import (
@@ -28,7 +28,7 @@ from lrwatch.core.strategies.anneal import (
     UNPROVEN,
     Anneal,
 )
-from lrwatch.core.strategies.trials import Outcome, Verdict
+from lrwatch.core.strategies.trials import TrialOutcome, Verdict
 
 TOTAL = 3000
 AUTO = PolicyOptions(mode="auto")
@@ -216,6 +216,33 @@ def test_a_line_that_was_refused_is_asked_for_again() -> None:
     assert loop.commands[1].step + loop.commands[1].ramp_steps == TOTAL
 
 
+@pytest.mark.parametrize("event", [Reset(), Joined(2000, 1.0)])
+def test_a_line_that_did_not_arrive_is_asked_for_again(event: Any) -> None:
+    loop = run(end=0).until(TOTAL, command=True)
+    loop.moment = loop.moment.disturbed(event)
+    loop.until(TOTAL)
+    assert [command.cause for command in loop.commands] == ["anneal", "anneal"]
+    assert loop.commands[1].step + loop.commands[1].ramp_steps == TOTAL
+    assert loop.scales[-1] < 0.01
+
+
+def test_a_correction_that_was_refused_is_asked_for_again() -> None:
+    loop = run(end=TOTAL - 300)
+    loop.moment = loop.moment.knows(total_steps=2 * TOTAL)
+    loop.until(2 * TOTAL, command=True)
+    loop.moment = loop.moment.refused(loop.now + 50.0)
+    loop.until(2 * TOTAL)
+    assert len(loop.commands) == 3
+    assert loop.commands[2].step + loop.commands[2].ramp_steps == 2 * TOTAL
+
+
+def test_a_scale_that_an_operator_sets_on_the_line_stays() -> None:
+    loop = run(end=TOTAL - 300)
+    loop.moment = loop.moment.step(Asked(0.3, by_operator=True)).applied(loop.now + 1, 0.3)
+    loop.until(TOTAL)
+    assert (len(loop.commands), loop.scales[-1]) == (1, 0.3)
+
+
 def test_a_refused_trial_says_nothing_of_the_line() -> None:
     on_way = FRESH.learned(ends=TOTAL).but(status=Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0))
     assert anneal(on_way.refused(100.0)).ends == TOTAL
@@ -245,12 +272,12 @@ def test_a_trial_that_proves_an_excess_makes_the_line_longer() -> None:
     assert line.ramp_steps > UNPROVEN * TOTAL
 
 
-def outcome(excess: float, error: float, gain: float = 1.0, *, is_over: bool = False) -> Outcome:
-    return Outcome(gain, 0.01, excess, error, x=0.05, came=1.0, came_error=0.01, is_over=is_over)
+def outcome(excess: float, error: float, gain: float = 1.0, *, is_over: bool = False) -> TrialOutcome:
+    return TrialOutcome(gain, 0.01, excess, error, x=0.05, came=1.0, came_error=0.01, is_over=is_over)
 
 
 TO_COME = CUT * 0.2 * math.sqrt(1501 / TOTAL)
-VERDICTS: list[tuple[Outcome, Verdict | None]] = [
+VERDICTS: list[tuple[TrialOutcome, Verdict | None]] = [
     (outcome(TO_COME + 0.21, 0.1), Verdict(keep=True)),
     (outcome(TO_COME + 0.19, 0.1), None),
     (outcome(TO_COME + 0.21, 0.1, gain=0.01), None),
@@ -264,7 +291,7 @@ VERDICTS: list[tuple[Outcome, Verdict | None]] = [
 
 
 @pytest.mark.parametrize(("brought", "verdict"), VERDICTS)
-def test_a_cut_stays_only_where_the_rate_is_far_too_high(brought: Outcome, verdict: Verdict | None) -> None:
+def test_a_cut_stays_only_where_the_rate_is_far_too_high(brought: TrialOutcome, verdict: Verdict | None) -> None:
     assert Anneal().judges(brought, LINE, FRESH.at()) == verdict
 
 

@@ -17,7 +17,7 @@ from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.plateau import EXCESS_PER_GAIN, FLAT, GAINED, KEEP, LONG_WINDOW, Z95, Plateau
-from lrwatch.core.strategies.trials import AFTER_KEPT, AGAIN, AGAIN_LATER, WINDOW, Outcome, Verdict
+from lrwatch.core.strategies.trials import AFTER_KEPT, AGAIN, AGAIN_LATER, WINDOW, TrialOutcome, Verdict
 
 AUTO = PolicyOptions(mode="auto")
 # Nothing can be tried: no trainer listens, or an operator decides.
@@ -161,13 +161,13 @@ def test_an_excess_that_is_proven_and_smaller_than_what_a_cut_costs_is_given_bac
 GENTLE = LogLine(500.0, 1001, level=2.0, level_variance=1e-4, gain=0.1, gain_variance=0.0, noise=0.0)
 
 
-def outcome(excess: float, gain: float = 1.0, error: float = 0.01, *, is_over: bool = False) -> Outcome:
-    return Outcome(gain, error, excess, 2 * error, x=0.06, came=2.0 - gain, came_error=0.001, is_over=is_over)
+def outcome(excess: float, gain: float = 1.0, error: float = 0.01, *, is_over: bool = False) -> TrialOutcome:
+    return TrialOutcome(gain, error, excess, 2 * error, x=0.06, came=2.0 - gain, came_error=0.001, is_over=is_over)
 
 
 COSTS = EXCESS_PER_GAIN * 0.1
 # An error of the gain of 0.01 is one of the excess of 0.02: half of the scale was missing.
-VERDICTS: list[tuple[Outcome, Verdict | None]] = [
+VERDICTS: list[tuple[TrialOutcome, Verdict | None]] = [
     (outcome(COSTS + 0.041), Verdict(keep=True)),
     (outcome(COSTS + 0.039), None),
     (outcome(COSTS - 0.049), None),
@@ -184,7 +184,7 @@ VERDICTS: list[tuple[Outcome, Verdict | None]] = [
 
 @pytest.mark.parametrize(("brought", "verdict"), VERDICTS)
 def test_a_trial_stays_where_its_excess_is_worth_the_progress_that_it_costs(
-    brought: Outcome, verdict: Verdict | None
+    brought: TrialOutcome, verdict: Verdict | None
 ) -> None:
     assert Plateau().judges(brought, GENTLE, TRIES.at()) == verdict
 

@@ -24,7 +24,7 @@ from lrwatch.core.strategies.trials import (
     HELD_BACK,
     MIN_VALUES,
     TRANSIENT,
-    Outcome,
+    TrialOutcome,
     Trials,
     Verdict,
     measure,
@@ -48,7 +48,7 @@ class Tries(Trials):
         """Always."""
         return "it may be worth it"
 
-    def judges(self, outcome: Outcome, line: LogLine, context: Context) -> Verdict | None:
+    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
         """When the time is over: whether the gain is proven and as large as demanded."""
         if not outcome.is_over:
             return None
@@ -379,8 +379,10 @@ def test_all_trials_that_failed_hold_back_at_most_a_twentieth(seed: int, wander:
 # ---- what trials teach --------------------------------------------------------------------------------------------------
 
 
-def outcome(excess: float, error: float) -> Outcome:
-    return Outcome(gain=0.0, gain_error=error, excess=excess, excess_error=error, x=0.05, came=2.0, came_error=error)
+def outcome(excess: float, error: float) -> TrialOutcome:
+    return TrialOutcome(
+        gain=0.0, gain_error=error, excess=excess, excess_error=error, x=0.05, came=2.0, came_error=error
+    )
 
 
 def test_trials_are_pooled_by_their_precision() -> None:
