@@ -58,6 +58,7 @@ class WatchedCurve:
     def __init__(self) -> None:
         self.curve = Curve(BLOCKS)
         self._winsor = Winsor()
+        self._levels_from: int | None = None
         self._metric: str | None = None
         # Values in parts so far, and those that wait.
         self._count = 0
@@ -120,10 +121,16 @@ class WatchedCurve:
 
     def take(self, part: CurvePart) -> None:
         """Add a part to the curve when its row has come."""
+        if self._levels_from is not None and part.steps[-1] >= self._levels_from:
+            self._winsor, self._levels_from = Winsor(), None
         finite = np.isfinite(part.values)
         values = np.clip(part.values[finite], -LARGEST, LARGEST).tolist()
         clipped = [value for at in range(0, len(values), BITE) for value in self._winsor.clip(values[at : at + BITE])]
         self.curve.add(part.steps[finite], np.array(clipped, np.float64))
+
+    def level_may_change(self, step: int) -> None:
+        """Learn that the rate changes at `step`: a jump of the level there is no spike, and is not to be clipped."""
+        self._levels_from = step
 
     def restart(self) -> None:
         """Begin the curve of another metric."""
@@ -162,6 +169,7 @@ class WatchedCurve:
         return {
             "curve": self.curve.state(),
             "winsor": self._winsor.state(),
+            "levels_from": self._levels_from,
             **self._waiting(),
         }
 
@@ -177,6 +185,7 @@ class WatchedCurve:
         self.restart()
         self.curve.restore(state["curve"])
         self._winsor.restore(state["winsor"])
+        self._levels_from = state["levels_from"]
         self._metric, self._count, self._steps = state["metric"], state["count"], list(state["steps"])
         self._values = [float(value) for value in state["values"]]
 

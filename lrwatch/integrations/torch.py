@@ -44,9 +44,10 @@ class PlateauLR(LRScheduler):
     >>> optimizer = torch.optim.SGD([weight], lr=0.1)
     >>> scheduler = PlateauLR(optimizer)
     >>> noise = torch.Generator().manual_seed(0)
-    >>> for _ in range(3000):
+    >>> for step in range(2000):  # a loss that settles where the learning rate holds it
     ...     optimizer.step()
-    ...     scheduler.step(2 + max(0, 1 - scheduler.last_epoch / 500) + 0.01 * torch.randn((), generator=noise))
+    ...     floor = 1 + 5 * optimizer.param_groups[0]["lr"]
+    ...     scheduler.step(floor + 2 * 0.98**step + 0.01 * torch.randn((), generator=noise))
     >>> scheduler.get_last_lr()[0] < 0.1
     True
     """

@@ -130,10 +130,11 @@ def test_a_run_that_is_not_fresh_has_none(tmp_path: Path, caplog: pytest.LogCapt
 
 def test_a_training_that_never_calls_step_or_closes_early_is_not_left_at_a_tenth(tmp_path: Path) -> None:
     silent, closed = build(0.8), build(0.8)
-    lrwatch.attach(silent, tmp_path / "a", total_steps=100, warm_start=0.04)  # and forgotten
+    unused = lrwatch.attach(silent, tmp_path / "a", total_steps=100, warm_start=0.04)
     for _ in range(LAPSE_STEPS + 6):
         silent.step()
     rates = [used[0] for used in silent.used]
+    unused.close()
     assert rates == [0.8 * 0.1] * (LAPSE_STEPS + 4) + [0.8] * 2
     watch = lrwatch.attach(closed, tmp_path / "b", total_steps=100, warm_start=0.04)
     closed.step()

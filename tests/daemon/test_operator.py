@@ -167,7 +167,7 @@ def test_the_strategy_is_changed_while_the_run_goes_on_also_across_a_restart(aut
     [
         ("cosine", "length must be 1 or more for cosine, got 0"),
         ("step", "every must be 1 or more for step, got 0"),
-        ("patience", "strategy must be one of plateau, observe"),
+        ("patience", "strategy must be one of auto, plateau, anneal, observe"),
     ],
 )
 def test_a_strategy_that_cannot_be_followed_is_refused_in_words(auto: Any, strategy: str, words: str) -> None:

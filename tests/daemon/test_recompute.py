@@ -133,4 +133,4 @@ def test_the_settings_are_journalled_at_the_beginning_and_when_they_change_and_n
         40,
         {"metric": "loss", "values": 40},
     )
-    assert "in mode approve, strategy plateau" in second["message"]
+    assert "in mode approve, strategy auto" in second["message"]

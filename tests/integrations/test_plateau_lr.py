@@ -139,7 +139,7 @@ def test_while_another_scheduler_moves_the_rate_it_is_left_alone() -> None:
     noise = torch.Generator().manual_seed(0)
     warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=3000)
     scheduler = PlateauLR(optimizer)
-    for step in range(4500):
+    for step in range(12_000):
         optimizer.step()
         warmup.step()
         scheduler.step(flat_then_falling(step, 800, noise))
