@@ -129,13 +129,17 @@ def test_a_run_that_is_not_fresh_has_none(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_a_training_that_never_calls_step_or_closes_early_is_not_left_at_a_tenth(tmp_path: Path) -> None:
-    silent, closed = build(0.8), build(0.8)
+    weight = torch.zeros(1, requires_grad=True)
+    weight.grad = torch.ones(1)
+    silent, closed = torch.optim.SGD([weight], lr=0.8), build(0.8)
     unused = lrwatch.attach(silent, tmp_path / "a", total_steps=100, warm_start=0.04)
+    rates = []
     for _ in range(LAPSE_STEPS + 6):
+        before = weight.item()
         silent.step()
-    rates = [used[0] for used in silent.used]
+        rates.append(before - weight.item())
     unused.close()
-    assert rates == [0.8 * 0.1] * (LAPSE_STEPS + 4) + [0.8] * 2
+    assert rates == pytest.approx([0.8 * 0.1] * (LAPSE_STEPS + 4) + [0.8] * 2, rel=1e-3)
     watch = lrwatch.attach(closed, tmp_path / "b", total_steps=100, warm_start=0.04)
     closed.step()
     watch.step()

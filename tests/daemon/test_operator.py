@@ -205,6 +205,7 @@ def test_a_range_test_runs_on_the_live_run_is_journalled_and_restores_the_scale(
 @pytest.mark.slow
 def test_where_the_trainer_has_narrower_bounds_a_range_test_ends_there_and_restores_the_scale(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto", policy__strategy="observe", policy__max_scale=4.0)
+    rig.training = Training(time=60.0)
     rig.attach()  # its own bound is 1
     rig.train(50)
     rig.look()

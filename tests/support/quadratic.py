@@ -9,7 +9,7 @@ import numpy as np
 _NOISE = np.random.default_rng(11).standard_normal(200_000)
 
 # Steps in which the loss goes most of its way to the floor.
-_TIME = 20.0
+_TIME = 35.0
 
 
 class Training:
@@ -20,7 +20,8 @@ class Training:
         done: Number of finished steps.
     """
 
-    def __init__(self, lr: float = 0.1) -> None:
+    def __init__(self, lr: float = 0.1, time: float = _TIME) -> None:
+        self._time = time
         self.scale = 1.0
         self.done = 0
         self._lr = lr
@@ -29,7 +30,7 @@ class Training:
     def record(self) -> dict[str, float]:
         """Take one step. Return its record in a log."""
         floor = 1.0 + self.scale
-        self._level += (floor - self._level) / _TIME
+        self._level += (floor - self._level) / self._time
         loss = self._level + 0.01 * float(_NOISE[self.done])
         self.done += 1
         return {"step": self.done, "loss": round(loss, 6), "lr": self._lr * self.scale}
