@@ -234,5 +234,7 @@ def test_settings_that_are_only_valid_beside_others_may_come_in_any_order() -> N
 
 
 def test_a_value_that_is_none_of_those_a_key_takes_is_answered_with_them() -> None:
-    with pytest.raises(ConfigError, match=r"LRWATCH_POLICY_STRATEGY.*Known are auto, plateau, anneal, observe, step, .*rescue\."):
+    with pytest.raises(
+        ConfigError, match=r"LRWATCH_POLICY_STRATEGY.*Known are auto, plateau, anneal, observe, step, .*rescue\."
+    ):
         load(environ={"LRWATCH_POLICY_STRATEGY": "pace"})

@@ -150,7 +150,8 @@ def test_an_argument_that_does_not_exist_is_refused() -> None:
 
 def test_from_bytes_to_the_wanted_scale() -> None:
     rows = [
-        b'{"step": %d, "loss": %s, "lr": 0.001}\n' % (10 * i, b"%.4f" % (2 + max(0, 300 - i) / 100)) for i in range(3000)
+        b'{"step": %d, "loss": %s, "lr": 0.001}\n' % (10 * i, b"%.4f" % (2 + max(0, 300 - i) / 100))
+        for i in range(3000)
     ]
     text = b"starting\n" + b"".join(rows)
     reader = detect(text)

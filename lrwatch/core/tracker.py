@@ -214,6 +214,8 @@ class Tracker(Checkpointed):
             Whether it is another one indeed, so that what the metric has gained so far says nothing of it.
         """
         self._restart("run", "phase")
+        for trends in self._trends:
+            trends.rewound()
         self._run.clear()
         self._phase.clear()
         self._step = self._phase_from = None

@@ -207,7 +207,7 @@ def _with_stdout(stdout: int, *arguments: str | Path) -> CompletedProcess[str]:
 def test_replay_prints_the_events_of_the_contract(log: Path) -> None:
     ended = lrwatch("replay", log, "--format", "json")
     assert (ended.returncode, ended.stderr) == (0, "")
-    command, finding = map(json.loads, ended.stdout.splitlines())
+    finding, command = map(json.loads, ended.stdout.splitlines())
     assert command["event"] == "command"
     assert command.keys() >= {"event", "run", "step", "scale", "reason"}
     assert (command["run"], command["scale"]) == ("train", 0.5)
@@ -257,7 +257,7 @@ def test_once_reads_what_is_there_and_the_next_time_only_what_came(tmp_path: Pat
     first = lrwatch("run", "--once", "--state", tmp_path / "state", "--format", "json", log)
     events = [json.loads(line) for line in first.stdout.splitlines()]
     assert (first.returncode, first.stderr) == (0, "")
-    assert [event["event"] for event in events] == ["command", "finding"]
+    assert [event["event"] for event in events] == ["finding", "command"]
     assert all(event.keys() >= {"time", "id", "hash", "run"} for event in events)
     second = lrwatch("run", "--once", "--state", tmp_path / "state", "--format", "json", log)
     assert (second.returncode, second.stdout) == (0, "")
@@ -284,10 +284,10 @@ def test_journal_status_and_explain_agree(state: Path, log: Path) -> None:
     assert ended.stderr.startswith("no daemon is running on this state")
     (status,) = map(json.loads, lrwatch("status", "train", "--state", state, "--format", "json").stdout.splitlines())
     assert (status["name"], status["step"], status["findings"]) == ("train", 700, {"plateau": 1})
-    explained = json.loads(lrwatch("explain", "train", "3", "--state", state, "--format", "json").stdout)
+    explained = json.loads(lrwatch("explain", "train", "2", "--state", state, "--format", "json").stdout)
     assert explained["verdict"] == "Computed again: the same numbers."
     assert explained["again"]["evidence"] == explained["evidence"]
-    table = lrwatch("explain", "train", "3", "--state", state).stdout
+    table = lrwatch("explain", "train", "2", "--state", state).stdout
     for number in explained["evidence"]:
         assert re.search(rf"^{number} +(\S+) +\1$", table, re.MULTILINE), table
 

@@ -137,7 +137,7 @@ def test_events_are_printed_as_they_come_for_people_and_for_programs(start: Star
     log.write_text(Training().lines(700))
     eventually(lambda: other.stdout.count("\n") == 2, what="two events")
     events = [json.loads(line) for line in other.stdout.splitlines()]
-    assert [(event["event"], event["id"]) for event in events] == [("command", 2), ("finding", 3)]
+    assert [(event["event"], event["id"]) for event in events] == [("finding", 2), ("command", 3)]
 
 
 def test_a_second_daemon_on_the_same_state_is_refused(start: Start, log: Path) -> None:

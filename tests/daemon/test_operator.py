@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.quadratic import Training
 
 Make = Callable[..., Any]
 

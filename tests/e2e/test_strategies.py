@@ -202,6 +202,6 @@ def test_a_loss_that_is_no_number_leads_back_to_the_checkpoint_and_on_at_a_small
 def test_the_plateau_strategy_cuts_and_says_what_it_brought(train: Make, kind: str) -> None:
     training = train(kind, strategy="plateau", first_cut=0.02)
     training.until(lambda: training.events("effect"), "a measured cut")
-    assert training.events("command")[0]["cause"] == "plateau"
+    assert training.events("command")[0]["cause"] == "probe"
     assert training.events("effect")[0]["message"]
     assert training.scales({1.0, 0.5}) >= {1.0, 0.5}

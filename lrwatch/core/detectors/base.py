@@ -142,6 +142,9 @@ class TrendDetector(Detector[float]):
 
     threshold: float | None = None
 
+    def rewound(self) -> None:
+        """Learn that the steps went back: what comes now is new, though its steps were there before."""
+
     @property
     @abstractmethod
     def trend(self) -> Trend | None:

@@ -236,7 +236,7 @@ class PlateauDetector(TrendDetector):
     SHIFT_INVARIANT = False
     MAX_STATE_BYTES = 64 << 10
     SAVED = (
-        "_run_first", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons", "_reported", "_shift",
+        "_run_first", "_counted_to", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons", "_reported", "_shift",
         "_winsor", "_blocks", "_progress",
     )  # fmt: skip
 
@@ -245,6 +245,7 @@ class PlateauDetector(TrendDetector):
         self._horizon = Horizon.parse(options.horizon)
         # The age of the run and the budget continue over phases.
         self._run_first: int | None = None
+        self._counted_to: int | None = None
         self._horizons = 0.0
         self._progress = ProgressCheck(options)
 
@@ -262,6 +263,10 @@ class PlateauDetector(TrendDetector):
         self._reported = False
         self._trend: Trend | None = None
         self._unfinished: _Look | None = None
+
+    def rewound(self) -> None:
+        """See `TrendDetector.rewound`."""
+        self._counted_to = None
 
     @property
     def trend(self) -> Trend | None:
@@ -405,7 +410,11 @@ class PlateauDetector(TrendDetector):
             horizon, in_samples = gap * MIN_HORIZON_SAMPLES, float(MIN_HORIZON_SAMPLES)
         if in_samples < 1 or (few and self._samples < MIN_BLOCKS) or self._unlooked < stride or self._shift.pending:
             return None
-        self._horizons += self._unlooked / in_samples
+        # By steps, so that samples which are read again, because a phase was known late, count once.
+        since = self._last if self._counted_to is None else self._counted_to
+        first = self._first if self._counted_to is None else since
+        self._horizons += max(self._last - first, 0) / horizon
+        self._counted_to = max(since, self._last)
         self._unlooked = 0
         while in_samples / self._blocks.width >= BLOCKS_PER_HORIZON:
             self._blocks.merge()

@@ -46,8 +46,8 @@ GAINED = 5.0
 # stretch, as within an epoch, would pass for a plateau.
 LONG_WINDOW = 0.25
 
-# The stretch whose mean is where the run began, as a share of the steps so far, and its values at the least.
-BEGINNING, FIRST_VALUES = 0.01, 5
+# Values whose mean is where the run began, at the least; one block of the curve where that has more.
+FIRST_VALUES = 5
 
 # Values that a run must have before a trial, unless it is surely flat.
 FEW = 200
@@ -113,7 +113,7 @@ class Plateau(Trials):
         curve = context.curve
         age = line.step - curve.first
         values = curve.count(curve.first, line.step)
-        end = curve.first + max(BEGINNING, FIRST_VALUES / max(values, 1)) * age
+        end = curve.first + max(curve.width, FIRST_VALUES / max(values, 1) * age)
         first = curve.window(curve.first, end)
         count = float(first[:, 0].sum())
         if not count:

@@ -169,8 +169,10 @@ def test_later_horizons_have_a_smaller_share_of_the_error_budget_whatever_the_ph
     trends(old, steps, values)
     for _ in range(5):
         old.restart()
+        old.rewound()
         trends(old, steps, values)
     old.restart()
+    old.rewound()
     first, later = trends(fresh, steps, values)[-1], trends(old, steps, values)[-1]
     assert first.improvement == later.improvement
     assert first.upper < later.upper
