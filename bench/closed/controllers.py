@@ -63,7 +63,7 @@ class LrwatchController:
 
     def __init__(self, rate: float, **options: Any) -> None:
         self._rate = rate
-        self.controller = lrwatch.Controller(**options)
+        self.controller = lrwatch.Controller(direction="min", **options)
 
     def __call__(self, step: int, loss: float) -> float:
         """Return the learning rate of the next step."""

@@ -27,9 +27,9 @@ CONSTANT, UNKNOWN, KNOWN, WARM = "constant", "unknown length", "known length", "
 WARM_START = 0.04
 
 WATCHED: dict[str, Callable[[int], Scaler]] = {
-    UNKNOWN: lambda _: lrwatch.Controller(),
-    KNOWN: lambda steps: lrwatch.Controller(total_steps=steps),
-    WARM: lambda steps: lrwatch.Controller(total_steps=steps, warm_start=WARM_START),
+    UNKNOWN: lambda _: lrwatch.Controller(direction="min"),
+    KNOWN: lambda steps: lrwatch.Controller(total_steps=steps, direction="min"),
+    WARM: lambda steps: lrwatch.Controller(total_steps=steps, warm_start=WARM_START, direction="min"),
 }
 """Makes the controller of a run of so many steps."""
 
