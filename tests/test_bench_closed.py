@@ -147,10 +147,12 @@ def test_lrwatch_that_knows_the_length_is_told_each_and_may_start_warm() -> None
         (controllers.WARM, (400,), pytest.approx(0.1)), (controllers.WARM, (3000,), pytest.approx(0.1)),
     ]  # fmt: skip
     for plan in plans:
-        update = plan.make()
-        rates = [update(step, 1 + 3 * 0.98**step + 0.01 * math.sin(13.0 * step)) for step in range(max(plan.reads))]
+        update, rates = plan.make(), [plan.rate * plan.first]
+        for step in range(max(plan.reads)):  # a loss that settles where the rate holds it
+            rates.append(update(step, 1 + rates[-1] + 3 * 0.98**step + 0.01 * math.sin(13.0 * step)))
         assert max(rates) <= 0.5
-        assert (rates[0] < 0.1) is (plan.name == controllers.WARM)
+        assert (rates[1] < 0.1) is (plan.name == controllers.WARM)
+        assert rates[-1] < 0.05  # at the end it anneals
 
 
 TINY = run.Size((0, 1), (20, 60), (30, 90), (1 / 3, 1.0), short=True)
