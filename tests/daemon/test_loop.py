@@ -216,7 +216,7 @@ def test_polling_and_hints_find_the_same(
             file.write(training.lines(30))
         wanted = 2 * training.done
         eventually(partial(sink.has, wanted), what=f"{wanted} samples")
-    assert sorted(entry.event["event"] for entry in decisions(store)) == ["command", "finding"]
+    assert [entry.event["event"] for entry in decisions(store)] == ["finding", "command"]
     daemon.close()
 
 

@@ -415,19 +415,28 @@ class PlateauDetector(TrendDetector):
         first = self._first if self._counted_to is None else since
         self._horizons += max(self._last - first, 0) / horizon
         self._counted_to = max(since, self._last)
+        horizons = self._horizons - self._horizons_between(self._last, self._counted_to)
         self._unlooked = 0
         while in_samples / self._blocks.width >= BLOCKS_PER_HORIZON:
             self._blocks.merge()
         per_horizon = in_samples / self._blocks.width
         if self._horizon.fixed is not None:  # a fraction of the run grows into old blocks; a fixed horizon never does
             self._blocks.forget(int(per_horizon * WINDOWS[-1]) + 1)
-        look = _Look(self._last, self._samples, self._horizons, per_horizon, horizon, len(self._blocks), share)
+        look = _Look(self._last, self._samples, horizons, per_horizon, horizon, len(self._blocks), share)
         if self.threshold is not None and not few and self._is_no_news(look, self.threshold):
             self._unfinished = look
             return None
         self._unfinished = None
         self._trend = self._test(look)
         return self._trend
+
+    def _horizons_between(self, step: int, later: int) -> float:
+        """Return the horizons from `step` to a later step, which was looked at before `step` was read again; 0 if none was."""
+        if later <= step or self._run_first is None:
+            return 0.0
+        if self._horizon.fixed is not None:
+            return (later - step) / self._horizon.fixed
+        return math.log((later - self._run_first) / max(step - self._run_first, 1)) / self._horizon.fraction
 
     def _is_no_news(self, look: _Look, threshold: float) -> bool:
         """Whether the look is guaranteed to lead to no finding, to no end of one, and to no interval below `threshold`.
