@@ -158,7 +158,6 @@ def test_lrwatch_that_knows_the_length_is_told_each_and_may_start_warm() -> None
 TINY = run.Size((0, 1), (20, 60), (30, 90), (1 / 3, 1.0), short=True)
 PARTS = ("transformer, SGD", "power law, slow")
 HELD_OUT = "transformer of 24, AdamW"
-WITHOUT = ()
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +174,7 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def found(cached: Path) -> list[run.Measured]:
-    return run.measure(TINY, run.Cache(cached), PARTS, progress=False, without=WITHOUT)
+    return run.measure(TINY, run.Cache(cached), PARTS, progress=False)
 
 
 def test_a_cell_has_every_controller_from_every_start_with_every_seed(found: list[run.Measured]) -> None:
@@ -201,7 +200,7 @@ def test_a_cell_has_every_controller_from_every_start_with_every_seed(found: lis
 
 
 def test_the_tables_and_the_picture_are_the_same_from_the_cache(cached: Path, found: list[run.Measured]) -> None:
-    again = run.measure(TINY, run.Cache(cached), PARTS, progress=False, without=WITHOUT)
+    again = run.measure(TINY, run.Cache(cached), PARTS, progress=False)
     for write in (tables.summary, tables.answers, tables.details, picture.draw):
         assert write(again) == write(found)
     rows = [row for row in tables.summary(found).splitlines() if row.startswith("|")]
@@ -222,7 +221,7 @@ def test_the_tables_and_the_picture_are_the_same_from_the_cache(cached: Path, fo
 def test_held_out_cells_stand_apart_and_have_the_setting_that_was_best_elsewhere(
     cached: Path, found: list[run.Measured]
 ) -> None:
-    every = run.measure(TINY, run.Cache(cached), [*PARTS, HELD_OUT], progress=False, without=WITHOUT)
+    every = run.measure(TINY, run.Cache(cached), [*PARTS, HELD_OUT], progress=False)
     held_out = every[-1]
     assert held_out.cell.name == HELD_OUT
     one = run.one_for_all(found)
@@ -244,7 +243,7 @@ def test_held_out_cells_stand_apart_and_have_the_setting_that_was_best_elsewhere
 def test_only_what_changed_or_was_chosen_is_measured_again(cached: Path, found: list[run.Measured]) -> None:
     assert found
     files = {path: path.stat().st_mtime_ns for path in cached.iterdir()}
-    run.measure(TINY, run.Cache(cached, [run.LRWATCH]), PARTS, progress=False, without=WITHOUT)
+    run.measure(TINY, run.Cache(cached, [run.LRWATCH]), PARTS, progress=False)
     changed = {path.name for path, at in files.items() if path.stat().st_mtime_ns != at}
     assert changed == {
         f"{cell}-{seed}-lrwatch.json" for cell in ("transformer-SGD", "power-law-slow") for seed in (0, 1)

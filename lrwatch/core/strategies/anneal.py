@@ -31,7 +31,7 @@ from lrwatch.core.events import Command
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.plateau import Plateau
-from lrwatch.core.strategies.trials import TrialOutcome, Verdict
+from lrwatch.core.strategies.trials import ONE_SIDED_95, TrialOutcome, Verdict
 
 # Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
 # share is 0.3 * E / G for the excess of a long trial; a short one shows a part of it. On six real trainings 0.3 and 0.7 are as good.
@@ -61,12 +61,6 @@ FIRST_TRIAL, LAST_TRIAL, HELD_BACK = 0.05, 0.5, 0.03
 
 # A cut stays where the excess is above CUT times the gain to come. On three real trainings 2 and 4 are as good, warm and cold.
 CUT = 2.0
-
-# Standard errors at which a trial ends before its time, and that it needs in the end.
-SURELY_NOT, SURELY, KEEP = -2.5, 2.0, 0.5
-
-# Standard errors of a proven excess.
-Z95 = 1.645
 
 # One command may multiply the scale by a tenth at the least, and so may the last step of a line.
 LAST_STEP = 8
@@ -109,7 +103,7 @@ class Anneal(Plateau):
 
     def decide(self, step: int, context: Context) -> StrategyDecision:
         """Begin the line when it is due, or a trial."""
-        if self.asked:  # it did not arrive: the run was resumed, or the trainer connected anew
+        if self.asked:  # it did not arrive: the run was resumed, or the trainer connected again
             return self._dropped(context).decide(step, context)
         if self.ends:
             return self._extended(step, context)
@@ -134,7 +128,7 @@ class Anneal(Plateau):
         excess, error = FIRST_GUESS * context.scale, FIRST_GUESS * context.scale
         proven = False
         if self.excess is not None:
-            proven = self.excess > Z95 * self.excess_error
+            proven = self.excess > ONE_SIDED_95 * self.excess_error
             weight, known = self.excess_error**-2, error**-2
             excess = (weight * self.excess + known * excess) / (weight + known)
         best = RHO * max(excess, 0.0) * abs(line.level) / gain if gain > 0 else math.inf
@@ -194,9 +188,4 @@ class Anneal(Plateau):
         """Keep a cut only where the rate is far too high."""
         to_come = CUT * max(line.gain, 0.0) * (line.step / context.total_steps) ** DECLINE
         error = math.hypot(outcome.excess_error, CUT * line.gain_error * (line.step / context.total_steps) ** DECLINE)
-        z = (outcome.excess - to_come) / error if error > 0 else math.copysign(math.inf, outcome.excess - to_come)
-        if z <= SURELY_NOT:
-            return Verdict(keep=False, surely_not=True)
-        if z >= SURELY and outcome.is_proven:
-            return Verdict(keep=True)
-        return None if not outcome.is_over else Verdict(keep=z > KEEP and outcome.is_proven)
+        return outcome.verdict(outcome.excess - to_come, error)

@@ -28,7 +28,7 @@ from lrwatch.core.events import Command, Effect, Finding
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
-from lrwatch.core.strategies.trials import TrialOutcome, Trials, Verdict, way_back
+from lrwatch.core.strategies.trials import ONE_SIDED_95, TrialOutcome, Trials, Verdict, way_back
 
 # A cut must show this many times the gain per e-fold as excess. By theory a cut to half pays at any length above 1.4, at the
 # length that doubles the run above 0.6. In closed loop on six real trainings, from a third, one and three times the best rate, at
@@ -51,15 +51,6 @@ FIRST_VALUES = 5
 
 # Values that a run must have before a trial, unless it is surely flat.
 FEW = 200
-
-# Standard errors at which a trial ends before its time.
-SURELY_NOT, SURELY = -2.5, 2.0
-
-# Standard errors that the excess must lie above what a cut costs when the time is over.
-KEEP = 0.5
-
-# Standard errors for "surely flat" in a run of few values.
-Z95 = 1.645
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +96,7 @@ class Plateau(Trials):
         longer = fit(curve, LONG_WINDOW * step, step + 1, context.sign)
         if longer is None:
             return None
-        errors = 1.0 if values >= FEW else Z95
+        errors = 1.0 if values >= FEW else ONE_SIDED_95
         return max(one.gain + errors * one.gain_error for one in (line, longer))
 
     def _gained(self, line: LogLine, context: Context) -> float:
@@ -128,12 +119,7 @@ class Plateau(Trials):
             math.sqrt(max(outcome.gain_error**2 - (outcome.x * line.gain_error) ** 2, 0.0)) / lost,
             ((1 - lost) * outcome.x / lost + EXCESS_PER_GAIN) * line.gain_error,
         )
-        z = (outcome.excess - costs) / error if error > 0 else math.copysign(math.inf, outcome.excess - costs)
-        if z <= SURELY_NOT:
-            return Verdict(keep=False, surely_not=True)
-        if z >= SURELY and outcome.is_proven:
-            return Verdict(keep=True)
-        return None if not outcome.is_over else Verdict(keep=z > KEEP and outcome.is_proven)
+        return outcome.verdict(outcome.excess - costs, error)
 
     # ---- looks --------------------------------------------------------------------------------------------------------
 

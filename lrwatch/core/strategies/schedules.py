@@ -16,6 +16,7 @@ Formulas: exponential, `factor ** (age / every)`; cosine without restarts, Loshc
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -34,7 +35,7 @@ STAIRS_A_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule(Strategy):
+class Schedule(Strategy, ABC):
     """A strategy that goes by the steps of the run.
 
     Attributes:
@@ -47,9 +48,9 @@ class Schedule(Strategy):
     began_at: int = 0
     base: float = 1.0
 
+    @abstractmethod
     def share(self, step: int, options: PolicyOptions) -> float:
         """Return the share of the first scale that is left at `step`, from 0 to 1."""
-        raise NotImplementedError(f"{type(self).__name__} must say what is left of the scale at a step")
 
     def wanted(self, step: int, options: PolicyOptions) -> float:
         """Return the scale that the schedule wants at `step`, within the bounds of the run."""

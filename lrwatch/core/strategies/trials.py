@@ -60,6 +60,19 @@ AFTER_KEPT = 1.25
 # Commands that are left for the end of the run.
 LAST_COMMANDS = 1
 
+# Standard errors at which a trial ends before its time, for the worse and for the better, and that it needs when the time is over.
+SURELY_NOT, SURELY, KEEP = -2.5, 2.0, 0.5
+
+# One-sided 95 % of a Gaussian.
+ONE_SIDED_95 = 1.645
+
+
+class Verdict(NamedTuple):
+    """A verdict on a trial: whether it stays, and whether it surely brought too little."""
+
+    keep: bool
+    surely_not: bool = False
+
 
 class TrialOutcome(NamedTuple):
     """What a trial has brought so far, in units of the metric; positive is better.
@@ -86,12 +99,19 @@ class TrialOutcome(NamedTuple):
         """Whether the lower end of the gain is above 0."""
         return self.gain > PROVEN * self.gain_error
 
+    def verdict(self, worth: float, error: float) -> Verdict | None:
+        """Return the verdict on a trial, or None where more values may change it.
 
-class Verdict(NamedTuple):
-    """A verdict on a trial: whether it stays, and whether it surely brought too little."""
-
-    keep: bool
-    surely_not: bool = False
+        Args:
+            worth: What the excess brings beyond what a cut costs, in units of the metric.
+            error: Its standard error.
+        """
+        z = worth / error if error > 0 else math.copysign(math.inf, worth)
+        if z <= SURELY_NOT:
+            return Verdict(keep=False, surely_not=True)
+        if z >= SURELY and self.is_proven:
+            return Verdict(keep=True)
+        return Verdict(keep=z > KEEP and self.is_proven) if self.is_over else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,22 @@ from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine, fit
-from lrwatch.core.strategies.plateau import EXCESS_PER_GAIN, FLAT, GAINED, KEEP, LONG_WINDOW, Z95, Plateau
-from lrwatch.core.strategies.trials import AFTER_KEPT, AGAIN, AGAIN_LATER, WINDOW, TrialOutcome, Verdict
+from lrwatch.core.strategies.plateau import EXCESS_PER_GAIN, FLAT, GAINED, LONG_WINDOW, Plateau
+from lrwatch.core.strategies.trials import (
+    AFTER_KEPT,
+    AGAIN,
+    AGAIN_LATER,
+    KEEP,
+    ONE_SIDED_95,
+    WINDOW,
+    TrialOutcome,
+    Verdict,
+)
 
 AUTO = PolicyOptions(mode="auto")
-# Nothing can be tried: no trainer listens, or an operator decides.
 STEPS = np.arange(1, 5001)
 RESTS = curve_of(2 + 3 * np.exp(-STEPS / 100) + 0.002 * np.random.default_rng(0).standard_normal(5000))
+# Nothing can be tried: no trainer listens, or an operator decides.
 FRESH = Moment(Plateau(), AUTO, context={"curve": RESTS})
 TRIES = Moment(Plateau(), AUTO, context={"can_try": True})
 MOVES = {"schedule_moves": True}
@@ -96,7 +105,7 @@ def test_a_flat_stretch_within_an_epoch_is_no_plateau() -> None:
     assert tried(lambda steps: 5 - 0.8 * ((steps - 1) // 300 > 0), n=1790)
 
 
-@pytest.mark.parametrize(("n", "errors"), [(199, Z95), (200, 1.0)])
+@pytest.mark.parametrize(("n", "errors"), [(199, ONE_SIDED_95), (200, 1.0)])
 def test_a_run_of_few_values_must_be_surely_flat(n: int, errors: float) -> None:
     curve = curve_of(2 + 0.5 * np.random.default_rng(0).standard_normal(n))
     lines = [fit(curve, share * n, n + 1) for share in (WINDOW, LONG_WINDOW)]
