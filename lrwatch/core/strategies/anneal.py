@@ -4,8 +4,9 @@ The strategy for a run whose length is known, and the default there. The final l
 the rate holds the loss above its floor, and costs the progress that the missing rate would have brought. Both are measured:
 
 - the gain per e-fold of steps, G, from the newest half of the run, at every check;
-- the excess, E, from trials as in `strategies.plateau`, between FIRST_TRIAL and LAST_TRIAL of the run; before it is known,
-  FIRST_GUESS of the level, with an error as large.
+- the excess, E, from trials as in `strategies.plateau`, between FIRST_TRIAL and LAST_TRIAL of the run, beside a first guess:
+  FIRST_GUESS of the level, with an error as large. A rate holds no loss below its floor, so what counts is the mean of the part
+  of the estimate's distribution that is above 0: short trials of a noisy run that show nothing do not exclude a small excess.
 
 A line over the share D of the run leaves about a third of the excess and costs D/2 of the steps, so the best share grows with E / G,
 and D = RHO * E / G. No share is longer than UNPROVEN where no trial has proven an excess, and none longer than LONGEST_SHARE. Where
@@ -31,7 +32,7 @@ from lrwatch.core.events import Command
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.plateau import Plateau
-from lrwatch.core.strategies.trials import ONE_SIDED_95, TrialOutcome, Verdict
+from lrwatch.core.strategies.trials import ONE_SIDED_95, TrialOutcome, Verdict, pooled
 
 # Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
 # share is 0.3 * E / G for the excess of a long trial; a short one shows a part of it. On six real trainings 0.3 and 0.7 are as good.
@@ -125,13 +126,12 @@ class Anneal(Plateau):
     def share(self, line: LogLine, context: Context) -> float:
         """Return the share of the run that the line should have, by what is known now."""
         gain = (max(line.gain, 0.0) + CAREFUL * line.gain_error) * (line.step / context.total_steps) ** DECLINE
-        excess, error = FIRST_GUESS * context.scale, FIRST_GUESS * context.scale
-        proven = False
+        guess = FIRST_GUESS * context.scale
+        excess, error, proven = guess, guess, False
         if self.excess is not None:
             proven = self.excess > ONE_SIDED_95 * self.excess_error
-            weight, known = self.excess_error**-2, error**-2
-            excess = (weight * self.excess + known * excess) / (weight + known)
-        best = RHO * max(excess, 0.0) * abs(line.level) / gain if gain > 0 else math.inf
+            excess, error = pooled((self.excess, self.known_error(line.step)), (guess, guess))
+        best = RHO * above_zero(excess, error) * abs(line.level) / gain if gain > 0 else math.inf
         return min(best, LONGEST_SHARE if proven else UNPROVEN)
 
     def _anneal(self, step: int, left: int, share: float, context: Context) -> StrategyDecision:
@@ -189,3 +189,20 @@ class Anneal(Plateau):
         to_come = CUT * max(line.gain, 0.0) * (line.step / context.total_steps) ** DECLINE
         error = math.hypot(outcome.excess_error, CUT * line.gain_error * (line.step / context.total_steps) ** DECLINE)
         return outcome.verdict(outcome.excess - to_come, error)
+
+
+def above_zero(mean: float, error: float) -> float:
+    """Return the mean of the part above 0 of a Gaussian.
+
+    Args:
+        mean: Mean of the Gaussian.
+        error: Its standard deviation, above 0.
+
+    >>> above_zero(0.0, 1.0) == math.sqrt(2 / math.pi)
+    True
+    >>> above_zero(10.0, 1.0), above_zero(-100.0, 1.0)
+    (10.0, 0.0)
+    """
+    z = mean / error
+    density, mass = math.exp(-z * z / 2) / math.sqrt(2 * math.pi), math.erfc(-z / math.sqrt(2)) / 2
+    return max(mean + error * density / mass, 0.0) if mass > 0 else 0.0

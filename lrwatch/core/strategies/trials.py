@@ -60,6 +60,9 @@ AFTER_KEPT = 1.25
 # Commands that are left for the end of the run.
 LAST_COMMANDS = 1
 
+# The excess of a run drifts: the standard error of what is known of it grows by this share of the level for each e-fold of steps.
+DRIFT = 0.1
+
 # Standard errors at which a trial ends before its time, for the worse and for the better, and that it needs when the time is over.
 SURELY_NOT, SURELY, KEEP = -2.5, 2.0, 0.5
 
@@ -124,6 +127,7 @@ class Trials(Strategy, ABC):
         leaves: Share of the scale that is missing on the way back of a trial, and since which step.
         since: First step at the scale in use, the newest trial that was taken back aside.
         excess, excess_error: By all trials, relative to the level of the metric and for the scale in use; None before one.
+        excess_at: Step of the newest trial that told.
         held_back: Steps that trials held back.
         not_before: No trial before this step.
     """
@@ -139,6 +143,7 @@ class Trials(Strategy, ABC):
     since: float = 0.0
     excess: float | None = None
     excess_error: float = 0.0
+    excess_at: float = 0.0
     held_back: float = 0.0
     not_before: float = 0.0
 
@@ -284,14 +289,17 @@ class Trials(Strategy, ABC):
         return StrategyDecision(after, command, ReturnAsked(scale, quiet, trial=left), effect=effect)
 
     def _pooled(self, outcome: TrialOutcome, line: LogLine) -> Trials:
-        """Return the strategy with what all trials together say of the excess, each weighted by its precision."""
+        """Return the strategy with what all trials together say of the excess, each weighted by its precision and its age."""
         level = abs(line.level) or 1.0
         excess, error = outcome.excess / level, max(outcome.excess_error / level, 1e-9)
-        if self.excess is None:
-            return replace(self, excess=excess, excess_error=error)
-        weight, known = error**-2, max(self.excess_error, 1e-9) ** -2
-        pooled = (weight * excess + known * self.excess) / (weight + known)
-        return replace(self, excess=pooled, excess_error=(weight + known) ** -0.5)
+        if self.excess is not None:
+            excess, error = pooled((excess, error), (self.excess, self.known_error(line.step)))
+        return replace(self, excess=excess, excess_error=error, excess_at=float(line.step))
+
+    def known_error(self, step: float) -> float:
+        """Return the standard error of the excess at `step`: a random walk over ln(step) adds to that of the trials."""
+        older = math.log(step / self.excess_at) if 0 < self.excess_at < step else 0.0
+        return max(math.hypot(self.excess_error, DRIFT * math.sqrt(older)), 1e-9)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Strategy:
@@ -305,6 +313,12 @@ class Trials(Strategy, ABC):
                 "leaves": None if leaves is None else (leaves[0], leaves[1]),
             }
         )
+
+
+def pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Return the mean of two values with standard errors, weighted by their precision, and its standard error."""
+    weight, known = one[1] ** -2, other[1] ** -2
+    return (weight * one[0] + known * other[0]) / (weight + known), (weight + known) ** -0.5
 
 
 def way_back(context: Context) -> float:

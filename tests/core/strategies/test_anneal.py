@@ -126,6 +126,13 @@ def test_only_a_proven_excess_makes_a_line_longer_than_unproven(
     assert Anneal(excess=-0.5, excess_error=0.01).share(LINE, HOLDS.at()) == 0.0
 
 
+def test_trials_that_show_nothing_leave_room_for_the_excess_that_their_noise_may_hide() -> None:
+    hidden = [Anneal(excess=-0.005, excess_error=error).share(LINE, HOLDS.at()) for error in (0.001, 0.01, 0.1)]
+    assert hidden == sorted(hidden)
+    assert hidden[0] < 0.002
+    assert hidden[1] == pytest.approx(RHO * 0.00666 * 2.0 / (0.2 * (1501 / TOTAL) ** DECLINE), rel=0.05)
+
+
 def test_one_flat_stretch_begins_nothing() -> None:
     """The smallest share of the last HOLD of the steps counts: at step 2700 a tenth of the run is left."""
     curve = run(end=2700).watched.curve

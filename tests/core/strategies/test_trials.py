@@ -21,6 +21,7 @@ from lrwatch.core.strategies.trials import (
     AFTER_KEPT,
     AGAIN,
     AGAIN_LATER,
+    DRIFT,
     HELD_BACK,
     MIN_VALUES,
     TRANSIENT,
@@ -395,6 +396,17 @@ def test_trials_are_pooled_by_their_precision() -> None:
     hidden = first._pooled(outcome(-5.0, 2.0), line)
     assert hidden.excess == pytest.approx(0.2, abs=0.001)
     assert Tries()._pooled(outcome(0.1, 0.0), line._replace(level=0.0)).excess == 0.1
+
+
+def test_what_older_trials_said_counts_less_the_more_the_run_has_aged() -> None:
+    line = LogLine(500.0, 1000, level=1.0, level_variance=0.0, gain=0.0, gain_variance=0.0, noise=0.0)
+    old = Tries()._pooled(outcome(0.0, 0.01), line)
+    assert [old.known_error(step) for step in (500, 1000)] == [0.01, 0.01]
+    assert old.known_error(1000 * math.e) == pytest.approx(math.hypot(0.01, DRIFT))
+    pooled = [old._pooled(outcome(0.1, 0.01), line._replace(step=step)).excess for step in (1000, 1100, 2000, 8000)]
+    assert pooled[0] == pytest.approx(0.05)
+    assert pooled == sorted(pooled)
+    assert pooled[-1] > 0.09
 
 
 # ---- state --------------------------------------------------------------------------------------------------------------
