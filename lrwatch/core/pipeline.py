@@ -43,7 +43,6 @@ class Pipeline:
 
     Attributes:
         detect, configured, run: As given.
-        length: How many steps the run has, and who says so.
         metrics: Newest values, detectors, and which metric decides.
         policy: The strategy, and its newest command.
     """
@@ -57,10 +56,9 @@ class Pipeline:
     ) -> None:
         self.detect = detect
         self.configured, self.run = policy, run
-        self.length = RunLength(run.total_steps, "config") if run.total_steps else RunLength()
         self.metrics = Metrics(detect, metric)
         self.policy = Policy(detect, policy, run)
-        self.policy.total_steps = self.length.total_steps
+        self.length = RunLength(run.total_steps, "config") if run.total_steps else RunLength()
         self._curve = WatchedCurve()
         # The metric of the curve, and whether the trainer's own schedule has lowered the rate.
         self._curve_of: str | None = None
@@ -104,6 +102,16 @@ class Pipeline:
         self.policy.attached = attached
 
     @property
+    def length(self) -> RunLength:
+        """How many steps the run has, and who says so."""
+        return self._length
+
+    @length.setter
+    def length(self, length: RunLength) -> None:
+        self._length = length
+        self.policy.total_steps = length.total_steps
+
+    @property
     def options(self) -> PolicyOptions:
         """The settings of the policy, with what an operator chose since."""
         return self.policy.options
@@ -124,7 +132,6 @@ class Pipeline:
         """
         before = self.length
         self.length = before.said(total_steps, source)
-        self.policy.total_steps = self.length.total_steps
         return self.length != before
 
     def silent(self, metric: str) -> int:
@@ -423,4 +430,3 @@ class Pipeline:
         self.policy.curve = self._curve.curve
         self.policy.attached = state["attached"]
         self.length = RunLength(*state["length"])
-        self.policy.total_steps = self.length.total_steps

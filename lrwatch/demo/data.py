@@ -1,7 +1,7 @@
 """The demo's data: a regression problem drawn from a fixed seed, with enough noise that training has a noise floor.
 
 A teacher network with random weights maps 8 inputs to 4 outputs, scaled to unit variance. The student trains on these
-outputs plus noise of the same variance. Validation uses the outputs without noise, so the validation loss is the
+outputs plus noise of a tenth of their variance. Validation uses the outputs without noise, so the validation loss is the
 squared distance to the truth and has no irreducible part.
 """
 
@@ -20,7 +20,7 @@ INPUTS, TEACHER_WIDTH, OUTPUTS = 8, 8, 4
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 400_000, 8_000
 
 # Standard deviation of the noise on the training targets; that of the targets is 1.
-NOISE = 1.0
+NOISE = 0.3
 
 
 class Data(NamedTuple):

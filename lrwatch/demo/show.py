@@ -39,6 +39,12 @@ mode = "auto"
 # The demo polls more often than a daemon on a real run, whose steps are slower.
 POLL_SECONDS = 0.05
 
+# Why a change of a cause has no effect of its own.
+_UNMEASURED = {
+    "restore": "it takes a change back",
+    "anneal": "it lasts to the end of the run, and the final loss shows it",
+}
+
 # Seconds within which a trainer must end after its last step.
 END_SECONDS = 30.0
 
@@ -59,7 +65,10 @@ def run_demo(seconds: float, listen: str, report: Path | None) -> int:
     exporter = Exporter(listen)
     host, port = exporter.start()
     click.echo(f"listening on http://{host}:{port}", err=True)
-    click.echo(f"two trainings of {steps} steps at a learning rate of {LR:g}, one with lrwatch beside it", err=True)
+    click.echo(
+        f"two trainings of {steps} steps at a learning rate of {LR:g}, the best constant one; lrwatch runs beside one of them",
+        err=True,
+    )
     log, plain_log = home / "train.log", home / "without.log"
     control = home / "lrwatch"
     settings = home / "lrwatch.toml"
@@ -192,8 +201,7 @@ def effect_of(change: LrChange) -> str:
     """Return in words whether a command helped, with the two levels that show it."""
     effect = change.effect
     if effect is None:
-        reason = "it takes a change back" if change.cause == "restore" else "too few samples followed it"
-        return f"not measured: {reason}"
+        return f"not measured: {_UNMEASURED.get(change.cause, 'too few samples followed it')}"
     words, line = effect_in_words(effect.gain, effect.lower, effect.upper), effect.line
     if line is None or effect.step is None:
         return words

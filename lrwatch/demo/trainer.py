@@ -98,7 +98,9 @@ def main() -> None:
             watch.step(step)
             pace.keep(step)
 
-        with lrwatch.attach(set_scale, given.control, poll_seconds=POLL_SECONDS, metrics_file=False) as watch:
+        with lrwatch.attach(
+            set_scale, given.control, total_steps=given.steps, poll_seconds=POLL_SECONDS, metrics_file=False
+        ) as watch:
             train(network, given.steps, log, seed=given.seed, after_step=after_step)
 
 

@@ -443,3 +443,11 @@ def test_a_mean_since_the_epoch_began_is_shown_and_its_nan_is_found_but_it_is_no
     restored.restore(json.loads(json.dumps(run.state())))
     column = Column(np.arange(100), np.full(100, 2.0))
     assert restored.feed(Batch(np.arange(700, 800), {"running.loss": column})) == []
+
+
+def test_a_length_decides_the_strategy_whether_it_is_told_or_set() -> None:
+    told, given = (Pipeline(DetectOptions(), PolicyOptions()) for _ in range(2))
+    assert told.policy.strategy.NAME == "plateau"
+    told.set_total_steps(30_000, "trainer")
+    given.length = told.length
+    assert (told.policy.strategy.NAME, given.policy.strategy.NAME) == ("anneal", "anneal")
