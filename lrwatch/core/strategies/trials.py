@@ -40,7 +40,7 @@ from lrwatch.core.strategies.limits import EQUAL
 TRANSIENT = 0.25
 
 # Values after the transient that a verdict needs.
-MIN_VALUES = 5
+MIN_VALUES = 4
 
 # Standard errors by which a gain must be above 0: 2.3 % of error for a trial, and a run has few.
 PROVEN = 2.0
