@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.core.checkpoint import Checkpointed
-from lrwatch.protocol import Desired, Observed, ProtocolError, asdict, replace
+from lrwatch.protocol import MAX_INT, Desired, Observed, ProtocolError, asdict, replace
 
 # A command expires when the trainer has not begun it after this many of its steps, two horizons, or as many steps as it
 # makes in a minute, whichever is most: the trainer polls every second or so, but it may be a fast one.
@@ -71,6 +71,7 @@ class Reconciler(Checkpointed):
         self._desired: Desired | None = None
         self._published = False
         self._claimed = False
+        self._exhausted = False
         self._generation = 0
         self._incarnation: str | None = None
         self._first_report = (0.0, 0)  # time and step of the first one that this daemon read of the trainer
@@ -100,6 +101,15 @@ class Reconciler(Checkpointed):
         observed = self.control.read_observed()
         if observed is None or observed == self.observed:
             return None
+        if observed.observed_generation >= MAX_INT:  # valid, and no command could follow
+            self.control.errors["out_of_range"] += not self._exhausted
+            self._exhausted = True
+            self.problem = (
+                f"{self.control.path}: the trainer has seen the last number that a command can have, {MAX_INT}"
+            )
+            return None
+        if self._exhausted:
+            self._exhausted, self.problem = False, ""
         if self.observed is None or observed.incarnation != self.observed.incarnation:
             self._first_report = (now, observed.step)
         self.observed = observed
@@ -176,7 +186,7 @@ class Reconciler(Checkpointed):
             generation=self._generation,
             token=self.token if self._claimed else UNCLAIMED,
             scale=scale,
-            not_after_step=self.observed.step + patience,
+            not_after_step=min(self.observed.step + patience, MAX_INT),
             ramp_steps=ramp_steps,
             reload=reload,
             reason=reason[:1000],

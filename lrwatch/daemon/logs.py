@@ -50,7 +50,8 @@ class RunLogs(Checkpointed):
         self._owners: dict[str, str] = {}
         self._lengths: dict[str, list[Any]] = {}  # of each log that states one: its axis, and the length
         self._restarts = 0
-        self._counted: dict[Path, Counter[str]] = {}  # of each log, the errors of its source that `errors` contains
+        self._counted: dict[Path, Counter[str]] = {}  # of each log, the errors of its source that were looked at
+        self._problems: dict[Path, str] = {}  # of each log, its problem at the last read
 
     def add(self, path: Path) -> None:
         """Read one more log, unless it is read already."""
@@ -90,9 +91,11 @@ class RunLogs(Checkpointed):
         read = reader.read(final=final)
         errors = reader.tail.errors
         if errors and errors != (counted := self._counted.get(reader.path, Counter())):
-            self.errors += errors - counted
+            if not reader.tail.problem or reader.tail.problem != self._problems.get(reader.path):
+                self.errors += errors - counted  # a fault that stays is counted once, however often it is met
+                self.changed = True
             self._counted[reader.path] = errors.copy()
-            self.changed = True
+        self._problems[reader.path] = reader.tail.problem
         if read is None:
             return None
         self.changed = True

@@ -145,6 +145,9 @@ class StatusView(Checkpointed):
             samples=logs.ingest["samples"],
             errors=dict(errors),
             lag_bytes=logs.lag,
+            faults={"message": faults}
+            if (faults := sum(reconciler.control.errors.values()) if reconciler else 0)
+            else {},
         )
 
     def state(self) -> dict[str, Any]:

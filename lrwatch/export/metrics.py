@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lrwatch.core.events import CAUSES, KINDS, Verdict
-from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
+from lrwatch.core.snapshot import FAULT_KINDS, EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
 from lrwatch.protocol import RejectionCode
 
 Values = float | None | Mapping[str, float] | Mapping[tuple[str, str], float]
@@ -294,6 +294,20 @@ RUN_METRICS: tuple[Metric, ...] = (
         "Bytes that lie in the run's logs and were not read yet.",
         read=lambda run: run.lag_bytes,
     ),
+    Metric(
+        "lrwatch_run_faults_total",
+        "counter",
+        ("run", "kind"),
+        "Faults of lrwatch in the run that were survived, by where they were; message is one of the trainer.",
+        read=lambda run: _from_zero(FAULT_KINDS, run.faults),
+    ),
+)
+
+WATCH_PATH_UP = Metric(
+    "lrwatch_watch_path_up",
+    "gauge",
+    ("path",),
+    "1 while something to read is found at a watched path, else 0.",
 )
 
 SERIES_DROPPED = Metric(
@@ -314,5 +328,5 @@ LOOP_DURATION = Metric(
 )
 
 METRICS: tuple[Metric, ...] = (
-    BUILD_INFO, *RUN_METRICS, SERIES_DROPPED, NOTIFICATIONS, NOTIFICATIONS_FAILED, LOOP_DURATION,
+    BUILD_INFO, *RUN_METRICS, WATCH_PATH_UP, SERIES_DROPPED, NOTIFICATIONS, NOTIFICATIONS_FAILED, LOOP_DURATION,
 )  # fmt: skip

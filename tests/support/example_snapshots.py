@@ -39,13 +39,14 @@ CALM = RunStatus(
     samples=3_000,
     errors={"undecodable": 4},
     lag_bytes=17,
+    faults={"message": 3},
 )
 """One run with a value everywhere, finite or not."""
 
 WAITING = RunStatus(name="resnet", mode="suggest", problem="no file matches runs/resnet/*.jsonl")
 """A run of which nothing was read yet."""
 
-FULL = Snapshot(1_700_000_001.0, (CALM, WAITING))
+FULL = Snapshot(1_700_000_001.0, (CALM, WAITING), {"runs": True, "elsewhere/*.log": False})
 
 
 def training(second: int) -> Snapshot:
