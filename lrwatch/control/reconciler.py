@@ -56,6 +56,7 @@ class Reconciler(Checkpointed):
         pending_since: When the command in flight was prepared, in seconds since the epoch; None without one.
         token: Fencing number under which this daemon commands the run; 0 until it claims one.
         fenced: Whether the trainer refused a command because another daemon has a higher token.
+        gone: Whether the trainer has said goodbye or its process is gone; who knows sets it.
         problem: Why no token could be claimed or no command written, as a sentence, or "".
     """
 
@@ -67,6 +68,7 @@ class Reconciler(Checkpointed):
         self.pending_since: float | None = None
         self.token = 0
         self.fenced = False
+        self.gone = False
         self.problem = ""
         self._desired: Desired | None = None
         self._published = False
@@ -81,8 +83,8 @@ class Reconciler(Checkpointed):
 
     @property
     def attached(self) -> bool:
-        """Whether a trainer has said hello and this daemon has read it."""
-        return self._incarnation is not None and self.observed is not None
+        """Whether a trainer has said hello, this daemon has read it, and the trainer is still there."""
+        return self._incarnation is not None and self.observed is not None and not self.gone
 
     @property
     def pending(self) -> Desired | None:
@@ -114,6 +116,8 @@ class Reconciler(Checkpointed):
             self._first_report = (now, observed.step)
         self.observed = observed
         self._reported_at = now
+        if observed.life == "ended" and observed.incarnation != self._incarnation:
+            return None  # it had left before anybody could command it
         self._claim()
         self._generation = max(self._generation, observed.observed_generation)
         if observed.incarnation != self._incarnation:

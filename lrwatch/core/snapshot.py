@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from lrwatch.core.events import Verdict
+from lrwatch.core.life import Life
 from lrwatch.core.run_length import LengthSource
 
 TrendState = Literal["improving", "plateau", "undecided"]
@@ -107,6 +108,9 @@ class RunStatus:
         token: Fencing number under which this daemon commands the run.
         bytes, lines, samples: What was read from the logs.
         lag_bytes: Bytes in the logs that were not read yet.
+        life: What the run is in. life_since: Seconds since the epoch since when, or None. life_note: How that is known, a sentence.
+        patience_seconds: Silence that the run's own gaps explain, in seconds; None where there are too few of them.
+        catching_up: Whether the logs that were there when lrwatch came are not yet read to their end.
         faults: Kind to count of what went wrong in lrwatch, or with a message of the trainer, and was survived.
     """
 
@@ -139,6 +143,11 @@ class RunStatus:
     errors: Mapping[str, int] = field(default_factory=dict)
     lag_bytes: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
+    life: Life = "starting"
+    life_since: float | None = None
+    life_note: str = ""
+    patience_seconds: float | None = None
+    catching_up: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as `lrwatch status --format json` prints it; `problem` is its key `why`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lrwatch import formats
 from lrwatch.config import Config
+from lrwatch.core.life import OVER
 from lrwatch.core.snapshot import FaultKind, RunStatus, Snapshot
 from lrwatch.daemon.bulkhead import Bulkheads, said
 from lrwatch.daemon.watched_run import Listener, WatchedRun
@@ -18,6 +19,9 @@ from lrwatch.errors import ConfigError
 from lrwatch.protocol import ProtocolError, read_key
 from lrwatch.sources.discover import Log, discover
 from lrwatch.store import Store
+
+# The series of a lost run stay so many times as long as those of one that has ended.
+LOST_TIMES = 24
 
 
 class Fleet:
@@ -61,6 +65,7 @@ class Fleet:
         self.problems: list[str] = []
         self.paths_up: dict[str, bool] = {}
         self._uncontrolled: dict[str, str] = {}
+        self._missing: set[str] = set()  # the runs without a file at the last search
 
     def discover(self) -> None:
         """Search the watched paths for new runs and logs. A search that fails leaves the runs as they are."""
@@ -83,6 +88,7 @@ class Fleet:
                 self.problems.append(f"{logs[0].path}: the state cannot be read ({error}); it is tried again")
                 continue
             self._watch(name, [log.path for log in logs], logs[0])
+        self._remove_missing({log.path for log in found.logs})
         if self._config.policy.mode in ("approve", "auto"):
             self.problems.extend(self._uncontrolled.values())
 
@@ -121,6 +127,34 @@ class Fleet:
             else:
                 status = RunStatus(name, self._config.policy.mode)
                 self.bulkheads.set_aside(status, "state", error, logs=logs, control=control)
+
+    def _remove_missing(self, found: set[Path]) -> None:
+        """Remove the runs whose files are gone, if they were gone at the last search too: a network file system hides some at times."""
+        logs = {name: [reader.path for reader in run.logs.readers] for name, run in self.runs.items()}
+        logs |= {name: aside.logs for name, aside in self.bulkheads.aside.items()}
+        with contextlib.suppress(sqlite3.Error):  # those of before the daemon began are looked at the next time then
+            for name in self._store.statuses().keys() - logs.keys():
+                logs[name] = [Path(path) for path in self._store.logs(name)]
+        missing = {name for name, paths in logs.items() if paths and found.isdisjoint(paths) and _all_gone(paths)}
+        for name in missing & self._missing:
+            self._remove(name)
+        self._missing = missing
+
+    def _remove(self, name: str) -> None:
+        """Remove a run. Its state and its journal stay in the store: when its files come back, it goes on."""
+        self.bulkheads.aside.pop(name, None)
+        if (run := self.runs.get(name)) is not None:
+            try:
+                run.remove(self._clock())
+            except Exception as error:  # noqa: BLE001  a fault of one run is none of the others
+                self.set_aside(run, "save", error)
+                return
+            del self.runs[name]
+            with contextlib.suppress(OSError):
+                run.close()
+        self._uncontrolled.pop(name, None)
+        with contextlib.suppress(sqlite3.Error):  # it is shown as removed, then
+            self._store.drop_status(name)
 
     def set_aside(self, run: WatchedRun, kind: FaultKind, error: Exception, logs: list[Path] | None = None) -> None:
         """Drop a run after a fault; it is made again from its saved state."""
@@ -176,7 +210,8 @@ class Fleet:
             self._watch(name, aside.logs, control=aside.control)
 
     def snapshot(self, now: float) -> Snapshot:
-        """Return the status of all runs at `now`, in seconds since the epoch."""
+        """Return the status of all runs at `now`, in seconds since the epoch, without those that ended long ago."""
+        keep = self._config.export.keep_ended
         shown: list[RunStatus] = []
         for run in list(self.runs.values()):
             try:
@@ -184,7 +219,27 @@ class Fleet:
             except Exception as error:  # noqa: BLE001, PERF203  a fault of one run is none of the others
                 self.set_aside(run, "status", error)
         shown += [self._aside_status(name) for name in self.bulkheads.aside]
-        return Snapshot(now, tuple(shown), dict(self.paths_up))
+        return Snapshot(now, tuple(run for run in shown if not _has_left(run, now, keep)), dict(self.paths_up))
+
+
+def _all_gone(paths: Sequence[Path]) -> bool:
+    """Whether none of these files is there; one that cannot be looked at may be."""
+    for path in paths:
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return False
+        return False
+    return True
+
+
+def _has_left(run: RunStatus, now: float, keep_ended: float) -> bool:
+    """Whether a run ended so long ago that its series are no longer served."""
+    if run.life not in OVER or run.life_since is None:
+        return False
+    return now - run.life_since > keep_ended * (LOST_TIMES if run.life == "lost" else 1)
 
 
 def _read_key(key_file: str) -> bytes | None:

@@ -34,6 +34,8 @@ class RunLogs(Checkpointed):
         pressing: Whether the state should be saved soon, because the logs may not be read again in the same way.
         ingest: Counter of `bytes`, `lines`, `samples` and `in_another_log`.
         errors: Counter of ingest errors, by reason; saves that failed are among them.
+        written_at: When the samples of the batch that `read` gave last were written, in seconds since the epoch. None for those that
+            came while the log was watched, which are new.
     """
 
     SAVED = ("ingest", "errors", "axis", "_owners", "_lengths")
@@ -49,6 +51,8 @@ class RunLogs(Checkpointed):
         self.errors: Counter[str] = Counter()
         self._owners: dict[str, str] = {}
         self._lengths: dict[str, list[Any]] = {}  # of each log that states one: its axis, and the length
+        self.written_at: float | None = None
+        self._live: set[Path] = set()  # the logs that were read to their end once
         self._restarts = 0
         self._counted: dict[Path, Counter[str]] = {}  # of each log, the errors of its source that were looked at
         self._problems: dict[Path, str] = {}  # of each log, its problem at the last read
@@ -99,6 +103,9 @@ class RunLogs(Checkpointed):
         if read is None:
             return None
         self.changed = True
+        self.written_at = None if reader.path in self._live else _written_at(reader.path)
+        if not reader.tail.lag:
+            self._live.add(reader.path)
         batch, used = read
         ingest = self.ingest
         ingest["bytes"] += used
@@ -161,3 +168,11 @@ class RunLogs(Checkpointed):
         """Close the logs."""
         for reader in self.readers:
             reader.close()
+
+
+def _written_at(path: Path) -> float | None:
+    """Return when a log was written to last, in seconds since the epoch; None where nobody can tell."""
+    try:
+        return path.stat().st_mtime
+    except OSError:  # standard input, or it was renamed meanwhile
+        return None

@@ -40,6 +40,10 @@ CALM = RunStatus(
     errors={"undecodable": 4},
     lag_bytes=17,
     faults={"message": 3},
+    life="running",
+    life_since=1_699_990_000.0,
+    life_note="samples come as they used to",
+    patience_seconds=600.0,
 )
 """One run with a value everywhere, finite or not."""
 
