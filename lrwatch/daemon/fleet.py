@@ -204,6 +204,16 @@ class Fleet:
                 return None
         return control
 
+    def unheard(self) -> list[str]:
+        """Return the trainers whose messages cannot be used, a sentence each."""
+        found = []
+        for name, run in self.runs.items():
+            reconciler = run.commands.reconciler
+            # Where no log can be read either, that is what the run says.
+            if reconciler is not None and reconciler.control.problem and not run.problem:
+                found.append(f"{name} (control): {reconciler.control.problem}")
+        return found
+
     def try_again(self) -> None:
         """Take up the runs whose time has come since they were set aside."""
         for name, aside in self.bulkheads.due().items():

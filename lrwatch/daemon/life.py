@@ -19,7 +19,7 @@ UNKNOWN_PATIENCE = 6 * 3600.0
 LEAST_PATIENCE = 3600.0
 
 # A goodbye holds although its training still writes a last evaluation: samples that come so many seconds later, and in more than so
-# many reads, are of an attempt that says nothing.
+# many reads, are of another attempt, which says nothing. When that falls silent, the last word counts again.
 LAST_WORDS_SECONDS = 60.0
 LAST_WORDS = 5
 
@@ -74,13 +74,11 @@ class LifeWatch(Checkpointed):
                 self._word, self._parted, self._after = observed.incarnation, None, 0
             if observed.life == "ended":
                 self._told = "failed" if observed.goodbye == "exception" else "ended"
-            elif observed.pid is not None and observed.pid_start is not None:
+            if observed.pid is not None and observed.pid_start is not None:
                 self._alive = is_alive(Process(observed.pid, observed.pid_start, observed.machine))
             self.gone = bool(self._told) or self._alive is False
             if self.gone and self._parted is None:
                 self._parted = now
-        if self._after > LAST_WORDS:  # an attempt goes on that says nothing
-            self._told, self._alive = "", None
 
     def arrived(self, written: float, now: float) -> None:
         """Take note of samples that were written at `written`, in seconds since the epoch."""
@@ -111,12 +109,15 @@ class LifeWatch(Checkpointed):
             patience = UNKNOWN_PATIENCE
         elif not complete:
             patience = max(patience, LEAST_PATIENCE)
+        silent = last is not None and now - last > patience
+        if self._after > LAST_WORDS and self._alive is not True and not silent:  # another attempt, which says nothing
+            self._told, self._alive = "", None
         signs = Signs(
             samples=last is not None,
             history=self.history,
             told=self._told,
             alive=self._alive,
-            silent=last is not None and now - last > patience,
+            silent=silent,
             complete=complete,
         )
         row = row_of(signs)
@@ -138,7 +139,7 @@ class LifeWatch(Checkpointed):
         """
         tells = life in OVER or self.life in OVER
         self.life, self.since, self.note = life, now, note
-        return {"event": "life", "step": step, "life": life, "message": f"{life}: {note}"} if tells else None
+        return {"event": "life", "step": step, "life": life, "message": note} if tells else None
 
     def _said(self, why: str, observed: Observed | None, step: int | None, last: float | None, now: float) -> str:
         """Return how it is known what a run is in, with numbers."""
@@ -150,7 +151,7 @@ class LifeWatch(Checkpointed):
         if self._alive is False and observed is not None and not self.history:
             return f"the trainer's process {observed.pid} is gone without a goodbye{at}"
         if self.history and last is not None:
-            return f"last written on {time.strftime('%Y-%m-%d %H:%M', time.localtime(last))}, before lrwatch looked{at}"
+            return f"last written on {time.strftime('%Y-%m-%d %H:%M', time.localtime(last))}{at}, before lrwatch looked"
         if last is not None and now > last:
             return f"{why}{at}: nothing for {now - last:.0f} s"
         return f"{why}{at}"

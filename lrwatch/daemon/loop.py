@@ -111,8 +111,8 @@ class Daemon:
 
     @property
     def problems(self) -> list[str]:
-        """Problems of the daemon as a whole, a sentence each."""
-        return self.fleet.problems
+        """Problems of the daemon as a whole, and of trainers that cannot be heard, a sentence each."""
+        return [*self.fleet.problems, *self.fleet.unheard()]
 
     def discover(self) -> None:
         """Search the watched paths for new runs and logs."""

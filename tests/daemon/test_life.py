@@ -210,35 +210,46 @@ def test_a_new_attempt_of_the_same_job_is_the_same_run_and_its_pause_is_no_gap(h
     assert house.lives("a") == ["ended", "running"]
 
 
+def end(house: House, name: str, **words: Any) -> None:
+    """Let a trainer that is gone, as far as anybody here can see, have said its last word."""
+    house.attach(name).close()
+    house.clients.clear()
+    path = house.runs / name / "lrwatch" / "observed.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"machine": "elsewhere"} | words))
+
+
 def test_an_attempt_that_says_nothing_runs_though_the_one_before_said_goodbye(make: Callable[..., House]) -> None:
     house = make(export__keep_ended=1e6)
-    house.attach("a").close()
-    house.clients.clear()
+    end(house, "a")
     house.train("a", 20, 1.0)
     assert house.look()["a"].life == "ended"
     house.look(3600)
     house.train("a", LAST_WORDS, 1.0)  # as many as a last evaluation may have
     assert house.look()["a"].life == "ended"
-    house.train("a", 2, 1.0)
+    house.train("a", 20, 1.0)
     assert house.look()["a"].life == "running"
+    assert house.look(7200)["a"].life == "ended", "silent again, the goodbye is the last word"
+    assert house.lives("a") == ["ended", "running", "ended"]
+
+
+def test_an_evaluation_after_the_goodbye_is_no_new_attempt_while_the_program_runs(make: Callable[..., House]) -> None:
+    house = make(export__keep_ended=1e6)
+    house.attach("a").close()  # this program
+    house.clients.clear()
+    house.write("a", 20)
+    house.look()
+    house.look(120)
+    house.train("a", 3 * LAST_WORDS, 60.0)
+    assert house.lives("a") == ["ended"]
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------
 
 
-def say_elsewhere(house: House, name: str) -> None:
-    """Let the last message of a trainer be one of another machine, whose process nobody here can see."""
-    path = house.runs / name / "lrwatch" / "observed.json"
-    said = json.loads(path.read_text())
-    path.write_text(json.dumps(said | {"machine": "elsewhere", "life": "running", "goodbye": None}))
-
-
 @pytest.mark.parametrize("client", [False, True], ids=["text log alone", "trainer on another machine"])
 def test_where_nobody_sees_the_process_the_gaps_decide_evaluations_included(house: House, client: bool) -> None:
     if client:
-        house.attach("a").close()
-        house.clients.clear()
-        say_elsewhere(house, "a")
+        end(house, "a", life="running", goodbye=None)
     for _ in range(3):
         house.train("a", 20, 10.0)
         house.look(2700)  # an evaluation of 45 minutes
@@ -344,8 +355,7 @@ def test_a_finished_run_that_goes_on_counts_from_then_on(house: House) -> None:
 
 
 def test_an_old_goodbye_is_history_too(house: House) -> None:
-    house.attach("a").close()
-    house.clients.clear()
+    end(house, "a")
     house.write("a", 50, written=house.now - MONTH)
     assert house.look()["a"].life == "finished"
 

@@ -93,6 +93,21 @@ def test_private_runs_of_others_are_not_readable_and_the_rest_is_watched(
     assert daemon.value("lrwatch_run_up", run="private") == 1
 
 
+def test_a_log_that_may_be_read_is_watched_though_its_trainer_cannot_be_heard(
+    tmp_path: Path, watch: Callable[..., DaemonProcess]
+) -> None:
+    run = tmp_path / "runs" / "half"
+    train_as_somebody(run)
+    write(run)
+    daemon = watch(tmp_path / "runs")
+    eventually(lambda: daemon.value("lrwatch_run_step", run="half") == 50, what="its log")
+    assert daemon.value("lrwatch_run_up", run="half") == 1
+    said = f"half (control): {run}/lrwatch cannot be read (Permission denied), so this trainer is not heard"
+    eventually(lambda: said in daemon.stderr, what=said)
+    assert daemon.value("lrwatch_run_faults_total", run="half", kind="message") == 1
+    assert daemon.stderr.count(said) == 1
+
+
 def test_a_watched_path_that_may_not_be_read_is_down_and_its_neighbour_is_watched(
     tmp_path: Path, watch: Callable[..., DaemonProcess]
 ) -> None:
