@@ -53,7 +53,7 @@ class Signs:
     complete: bool = False
 
 
-class Row(NamedTuple):
+class LifeRow(NamedTuple):
     """One row of the table."""
 
     life: Life
@@ -63,19 +63,21 @@ class Row(NamedTuple):
 
 # The first row that holds decides.
 TABLE = (
-    Row("finished", "its samples were old when first seen", lambda s: s.history and s.samples and s.alive is not True),
-    Row("lost", "an exception ended it", lambda s: s.told == "failed"),
-    Row("ended", "its trainer said goodbye", lambda s: s.told == "ended"),
-    Row("lost", "its process is gone without a goodbye", lambda s: s.alive is False),
-    Row("starting", "it has no sample yet", lambda s: not s.samples),
-    Row("running", "its process lives", lambda s: s.alive is True),
-    Row("running", "samples come as they used to", lambda s: not s.silent),
-    Row("ended", "it fell silent at its full length", lambda s: s.complete),
-    Row("lost", "it is silent for longer than its own gaps explain", lambda _: True),
+    LifeRow(
+        "finished", "its samples were old when first seen", lambda s: s.history and s.samples and s.alive is not True
+    ),
+    LifeRow("lost", "an exception ended it", lambda s: s.told == "failed"),
+    LifeRow("ended", "its trainer said goodbye", lambda s: s.told == "ended"),
+    LifeRow("lost", "its process is gone without a goodbye", lambda s: s.alive is False),
+    LifeRow("starting", "it has no sample yet", lambda s: not s.samples),
+    LifeRow("running", "its process lives", lambda s: s.alive is True),
+    LifeRow("running", "samples come as they used to", lambda s: not s.silent),
+    LifeRow("ended", "it fell silent at its full length", lambda s: s.complete),
+    LifeRow("lost", "it is silent for longer than its own gaps explain", lambda _: True),
 )
 
 
-def row_of(signs: Signs) -> Row:
+def row_of(signs: Signs) -> LifeRow:
     """Return the row that holds for these signs."""
     return next(row for row in TABLE if row.holds(signs))
 
