@@ -79,11 +79,27 @@ class DaemonOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """`[export]`: what is served.
+
+    Attributes:
+        keep_ended: Seconds for which the series of a run are served after it has ended, and those of a lost one 24 times as long, so
+            that somebody sees it. 0 serves none of them; `lrwatch status` shows all of them.
+    """
+
+    keep_ended: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.keep_ended < float("inf"):
+            raise ValueError(f"keep_ended must be a finite number of seconds from 0, got {self.keep_ended!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The effective settings.
 
     Attributes:
-        run, watch, detect, policy, daemon: The sections.
+        run, watch, detect, policy, daemon, export: The sections.
         origins: Origin of each value that is no default, by "section.key".
     """
 
@@ -92,11 +108,13 @@ class Config:
     detect: DetectOptions = field(default_factory=DetectOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     daemon: DaemonOptions = field(default_factory=DaemonOptions)
+    export: ExportOptions = field(default_factory=ExportOptions)
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
 SECTIONS: dict[str, type] = {
     "run": RunOptions, "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
+    "export": ExportOptions,
 }  # fmt: skip
 
 

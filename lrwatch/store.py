@@ -269,6 +269,10 @@ class Store:
         """Replace the status of a run."""
         self._db.execute("REPLACE INTO status VALUES (?, ?)", (run, json.dumps(status)))
 
+    def drop_status(self, run: str) -> None:
+        """Forget the status of a run; its state and its journal stay."""
+        self._db.execute("DELETE FROM status WHERE run = ?", (run,))
+
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Return the status of each run, by name."""
         return {run: json.loads(text) for run, text in self._db.execute("SELECT run, status FROM status ORDER BY run")}

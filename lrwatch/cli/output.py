@@ -102,6 +102,8 @@ def sentence(event: Mapping[str, Any]) -> str:
         return f"{event['actor']}: {event['verb']} {event['argument']}: {event['message']}".replace(" : ", ": ")
     if what == "hello":
         return f"a trainer listens, at scale {event['scale']:g} ({event['client']})"
+    if what == "life":
+        return f"{event['life']}: {event['message']}"
     return f"{what}: {event['message']}"
 
 

@@ -78,3 +78,9 @@ def main() -> None:
         click.echo(safe(f"lrwatch: {error}"), err=True)
         give_up_output()
         sys.exit(InputError.exit_code)
+    except Exception as error:
+        if type(error).__module__ != "sqlite3":  # which most commands never load
+            raise
+        hint = "Move the state directory away to begin anew, or give another one with --state."
+        click.echo(safe(f"lrwatch: the state cannot be used: {error}. {hint}"), err=True)
+        sys.exit(InputError.exit_code)

@@ -22,6 +22,7 @@ _NAMED = 3
 @format_option
 def status(run: str | None, config_file: Path | None, state: str | None, form: str) -> int:
     """Show the state of each run."""
+    from lrwatch.core.life import OVER
     from lrwatch.core.run_length import UNKNOWN
     from lrwatch.store import daemon_is_running
 
@@ -41,12 +42,14 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
     for name, one in statuses.items():
         metric = next((m for m in one["metrics"] if m["name"] == one["metric"]), None)
         trend = metric["trend"] if metric else None
+        over = one.get("life") if one.get("life") in OVER else None
         rows.append([
             name, _progress(one), one["metric"], metric["value"] if metric else None,
-            trend["state"] if trend else "undecided" if one["up"] else "down",
+            over or (trend["state"] if trend else "undecided" if one["up"] else "down"),
             f"{100 * trend['improvement']:.2g} % ({100 * trend['lower']:.2g} to {100 * trend['upper']:.2g})" if trend else "",
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
-            _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), one["why"],
+            _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]),
+            one["life_note"] if over else one["why"],
         ])  # fmt: skip
     print_table(
         ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "strategy", "last sample", "problem"],

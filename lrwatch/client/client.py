@@ -28,8 +28,8 @@ from lrwatch.client.judge import Rules
 from lrwatch.client.mover import Mover
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
-from lrwatch.client.worker import MAX_FAILURES, Worker
-from lrwatch.protocol import MAX_INT, Desired, RejectionCode, Status, replace
+from lrwatch.client.worker import MAX_FAILURES, Worker, goodbye_after
+from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, replace
 from lrwatch.protocol.lean import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
@@ -288,12 +288,15 @@ class Client:
             self._box.errors["average_state"] += 1
             self._worker.warn("average_state", f"load_average_state: {error!r}; the average goes on as it is")
 
-    def close(self) -> None:
-        """Write the waiting metrics and the last state, and end the thread, within two seconds.
+    def close(self, goodbye: Goodbye = "close") -> None:
+        """Say goodbye, write the waiting metrics and the last state, and end the thread, within two seconds.
 
-        The scale stays in force; a warm start ends.
+        The scale stays in force; a warm start ends. A training that forgets to close says goodbye when the interpreter ends.
+
+        Args:
+            goodbye: Why the training has ended; the daemon says so.
         """
-        self._worker.stop()
+        self._worker.stop(goodbye)
         self._box.room = 0
         self._mover.stop()
         self._adapter.open = False
@@ -304,7 +307,7 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(goodbye_after(error))
 
     def _meet(self, agreement: Agreement, step: int) -> Desired | None:
         """Meet the other ranks if it is time, and return the command that all of them follow."""
@@ -445,7 +448,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 def _abandon(worker: Worker, adapter: Adapter) -> None:
     adapter.open = False
-    worker.ask_to_stop()
+    worker.ask_to_stop("released")
 
 
 def _own(value: Any) -> object:

@@ -37,10 +37,12 @@ from lrwatch.protocol import (
     EVIDENCE_NAME,
     MAX_TEXT,
     OBSERVED_NAME,
+    Goodbye,
     Observed,
     ProtocolError,
     decode_desired,
     encode,
+    own_process,
     publish,
     replace,
 )
@@ -117,29 +119,36 @@ class Worker:
         self._failures = 0
         self._last_error: Exception | None = None
         self._warned: set[str] = set()
-        self._stopping = False
+        self._goodbye: Goodbye | None = None
+        self._process = own_process()
         self._thread = threading.Thread(target=self._work, name="lrwatch-client", daemon=True)
 
     def start(self) -> None:
         """Start the thread; the last state is flushed at the end of the interpreter."""
-        atexit.register(self.stop)
+        atexit.register(self._exit)
         self._thread.start()
 
-    def ask_to_stop(self) -> None:
-        """Request the last flush and the end of the thread, without waiting."""
-        self._stopping = True
+    def ask_to_stop(self, goodbye: Goodbye) -> None:
+        """Request the last flush, with this goodbye, and the end of the thread, without waiting."""
+        self._goodbye = self._goodbye or goodbye
         self._box.wake.set()
 
-    def stop(self) -> None:
-        """Flush and end the thread, within `CLOSE_SECONDS`."""
-        atexit.unregister(self.stop)
-        self.ask_to_stop()
+    def stop(self, goodbye: Goodbye) -> None:
+        """Say goodbye, flush and end the thread, within `CLOSE_SECONDS`."""
+        atexit.unregister(self._exit)
+        self.ask_to_stop(goodbye)
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
 
+    def _exit(self) -> None:
+        """Stop at the end of the interpreter, which an exception may have ended."""
+        # A notebook keeps the last exception of any cell; there it says nothing about the end.
+        error = None if "IPython" in sys.modules else getattr(sys, "last_value", None)
+        self.stop("exit" if error is None else goodbye_after(error))
+
     def forget(self) -> None:
         """Detach in a forked child: the thread does not exist there, and the lock of its event may be held for ever."""
-        atexit.unregister(self.stop)
+        atexit.unregister(self._exit)
         self._box.wake = threading.Event()
 
     def warn(self, kind: str, message: str) -> None:
@@ -168,7 +177,7 @@ class Worker:
     def _work(self) -> None:
         box = self._box
         while not self.disabled:
-            stopping = self._stopping  # read first, so that everything before the end is still written
+            stopping = self._goodbye is not None  # read first, so that everything before the end is still written
             began = time.monotonic()
             self.round(reading=not stopping)
             if stopping:
@@ -319,7 +328,8 @@ class Worker:
         total_steps = box.total_steps
         changed = (state, self._folder.identity, total_steps) != (last.state, last.folder, last.total_steps)
         stale = box.step != last.step and now >= last.time + self._poll_seconds
-        if not (changed or stale or self._stopping):
+        goodbye, process = self._goodbye, self._process
+        if not (changed or stale or goodbye):
             return
         self._sample = sample = self._adapter.sample() or self._sample
         step, scale_state = box.step, box.scale_state
@@ -340,6 +350,11 @@ class Worker:
             effective_lr={} if sample is None else _floats(sample.effective),
             max_token=box.max_token,
             client=self._about(),
+            life="running" if goodbye is None else "ended",
+            goodbye=goodbye,
+            pid=None if process is None else process.pid,
+            pid_start=None if process is None else process.start,
+            machine="" if process is None else process.machine,
         )
         publish(folder, OBSERVED_NAME, encode(observed))
         self._published = Publication(state, self._folder.identity, total_steps, step, now)
@@ -358,6 +373,13 @@ class Worker:
         python = "{}.{}.{}".format(*sys.version_info)
         override = f" override={self.state.override}" if self.state.override else ""
         return f"lrwatch/{__version__} python/{python} {self._adapter.name}{override}{counts}"[:MAX_TEXT]
+
+
+def goodbye_after(error: BaseException | None) -> Goodbye:
+    """Return the goodbye of a training that ended with `error`, if with any; leaving on request is none."""
+    if error is None or isinstance(error, (SystemExit, GeneratorExit)):
+        return "close"
+    return "interrupt" if isinstance(error, KeyboardInterrupt) else "exception"
 
 
 def _floats(rates: Mapping[str, object]) -> dict[str, float]:

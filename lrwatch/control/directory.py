@@ -30,12 +30,16 @@ class ControlDirectory:
 
     Attributes:
         path: The directory.
-        errors: Counter of reads of a file that could not be used, by reason; `io` where it could not be read.
+        errors: Counter of states that could not be used, by reason; `io` where they could not be read. One that stays is counted
+            once.
+        problem: Why the newest state cannot be used, as a sentence, or "".
     """
 
     def __init__(self, path: str | os.PathLike[str], key: bytes | None = None) -> None:
         self.path = Path(path)
         self.errors: Counter[str] = Counter()
+        self.problem = ""
+        self._fault = ""  # reason of the newest read
         self._key = key
 
     @property
@@ -49,14 +53,20 @@ class ControlDirectory:
         Returns:
             The state, or None without a file and for one that cannot be used; the latter is counted in `errors`.
         """
+        observed, fault, self.problem = None, "", ""
         try:
             raw = read_control_file(self.path, OBSERVED_NAME)
-            return None if raw is None else decode_observed(raw)
+            observed = None if raw is None else decode_observed(raw)
         except ProtocolError as error:
-            self.errors[error.code] += 1
-        except OSError:
-            self.errors["io"] += 1
-        return None
+            fault = error.code
+            self.problem = f"{self.path / OBSERVED_NAME} is not used ({error}), so this trainer is not heard"
+        except OSError as error:
+            fault = "io"
+            self.problem = f"{self.path} cannot be read ({error.strerror or error}), so this trainer is not heard"
+        if fault and fault != self._fault:
+            self.errors[fault] += 1
+        self._fault = fault
+        return observed
 
     def claim_token(self, above: int) -> int:
         """Draw a fencing token higher than `above` that no other daemon has drawn from this directory.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.core.checkpoint import Checkpointed
-from lrwatch.protocol import Desired, Observed, ProtocolError, asdict, replace
+from lrwatch.protocol import MAX_INT, Desired, Observed, ProtocolError, asdict, replace
 
 # A command expires when the trainer has not begun it after this many of its steps, two horizons, or as many steps as it
 # makes in a minute, whichever is most: the trainer polls every second or so, but it may be a fast one.
@@ -56,6 +56,7 @@ class Reconciler(Checkpointed):
         pending_since: When the command in flight was prepared, in seconds since the epoch; None without one.
         token: Fencing number under which this daemon commands the run; 0 until it claims one.
         fenced: Whether the trainer refused a command because another daemon has a higher token.
+        gone: Whether the trainer has said goodbye or its process is gone; who knows sets it.
         problem: Why no token could be claimed or no command written, as a sentence, or "".
     """
 
@@ -67,10 +68,12 @@ class Reconciler(Checkpointed):
         self.pending_since: float | None = None
         self.token = 0
         self.fenced = False
+        self.gone = False
         self.problem = ""
         self._desired: Desired | None = None
         self._published = False
         self._claimed = False
+        self._exhausted = False
         self._generation = 0
         self._incarnation: str | None = None
         self._first_report = (0.0, 0)  # time and step of the first one that this daemon read of the trainer
@@ -80,8 +83,8 @@ class Reconciler(Checkpointed):
 
     @property
     def attached(self) -> bool:
-        """Whether a trainer has said hello and this daemon has read it."""
-        return self._incarnation is not None and self.observed is not None
+        """Whether a trainer has said hello, this daemon has read it, and the trainer is still there."""
+        return self._incarnation is not None and self.observed is not None and not self.gone
 
     @property
     def pending(self) -> Desired | None:
@@ -100,10 +103,21 @@ class Reconciler(Checkpointed):
         observed = self.control.read_observed()
         if observed is None or observed == self.observed:
             return None
+        if observed.observed_generation >= MAX_INT:  # valid, and no command could follow
+            self.control.errors["out_of_range"] += not self._exhausted
+            self._exhausted = True
+            self.problem = (
+                f"{self.control.path}: the trainer has seen the last number that a command can have, {MAX_INT}"
+            )
+            return None
+        if self._exhausted:
+            self._exhausted, self.problem = False, ""
         if self.observed is None or observed.incarnation != self.observed.incarnation:
             self._first_report = (now, observed.step)
         self.observed = observed
         self._reported_at = now
+        if observed.life == "ended" and observed.incarnation != self._incarnation:
+            return None  # it had left before anybody could command it
         self._claim()
         self._generation = max(self._generation, observed.observed_generation)
         if observed.incarnation != self._incarnation:
@@ -176,7 +190,7 @@ class Reconciler(Checkpointed):
             generation=self._generation,
             token=self.token if self._claimed else UNCLAIMED,
             scale=scale,
-            not_after_step=self.observed.step + patience,
+            not_after_step=min(self.observed.step + patience, MAX_INT),
             ramp_steps=ramp_steps,
             reload=reload,
             reason=reason[:1000],

@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lrwatch.core.events import Verdict
+from lrwatch.core.life import Life
 from lrwatch.core.run_length import LengthSource
 
 TrendState = Literal["improving", "plateau", "undecided"]
+
+FaultKind = Literal["turn", "state", "save", "request", "status", "message"]
+"""Where a fault was: in reading and deciding, in the saved state, in saving, in an operator's request, in working out the status,
+in a message of the trainer."""
+
+FAULT_KINDS: tuple[str, ...] = get_args(FaultKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,10 @@ class RunStatus:
         token: Fencing number under which this daemon commands the run.
         bytes, lines, samples: What was read from the logs.
         lag_bytes: Bytes in the logs that were not read yet.
+        life: What the run is in. life_since: Seconds since the epoch since when, or None. life_note: How that is known, a sentence.
+        patience_seconds: Silence that the run's own gaps explain, in seconds; None where there are too few of them.
+        catching_up: Whether the logs that were there when lrwatch came are not yet read to their end.
+        faults: Kind to count of what went wrong in lrwatch, or with a message of the trainer, and was survived.
     """
 
     name: str
@@ -131,6 +142,12 @@ class RunStatus:
     samples: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     lag_bytes: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    life: Life = "starting"
+    life_since: float | None = None
+    life_note: str = ""
+    patience_seconds: float | None = None
+    catching_up: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as `lrwatch status --format json` prints it; `problem` is its key `why`."""
@@ -139,7 +156,14 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All runs at one moment; `time` is seconds since the epoch."""
+    """All runs at one moment.
+
+    Attributes:
+        time: Seconds since the epoch.
+        runs: The runs.
+        paths: Whether something to read was found there, by the watched path as it was given.
+    """
 
     time: float
     runs: tuple[RunStatus, ...] = ()
+    paths: Mapping[str, bool] = field(default_factory=dict)

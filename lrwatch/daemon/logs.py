@@ -34,6 +34,8 @@ class RunLogs(Checkpointed):
         pressing: Whether the state should be saved soon, because the logs may not be read again in the same way.
         ingest: Counter of `bytes`, `lines`, `samples` and `in_another_log`.
         errors: Counter of ingest errors, by reason; saves that failed are among them.
+        written_at: When the samples of the batch that `read` gave last were written, in seconds since the epoch. None for those that
+            came while the log was watched, which are new.
     """
 
     SAVED = ("ingest", "errors", "axis", "_owners", "_lengths")
@@ -49,8 +51,11 @@ class RunLogs(Checkpointed):
         self.errors: Counter[str] = Counter()
         self._owners: dict[str, str] = {}
         self._lengths: dict[str, list[Any]] = {}  # of each log that states one: its axis, and the length
+        self.written_at: float | None = None
+        self._live: set[Path] = set()  # the logs that were read to their end once
         self._restarts = 0
-        self._counted: dict[Path, Counter[str]] = {}  # of each log, the errors of its source that `errors` contains
+        self._counted: dict[Path, Counter[str]] = {}  # of each log, the errors of its source that were looked at
+        self._problems: dict[Path, str] = {}  # of each log, its problem at the last read
 
     def add(self, path: Path) -> None:
         """Read one more log, unless it is read already."""
@@ -90,12 +95,17 @@ class RunLogs(Checkpointed):
         read = reader.read(final=final)
         errors = reader.tail.errors
         if errors and errors != (counted := self._counted.get(reader.path, Counter())):
-            self.errors += errors - counted
+            if not reader.tail.problem or reader.tail.problem != self._problems.get(reader.path):
+                self.errors += errors - counted  # a fault that stays is counted once, however often it is met
+                self.changed = True
             self._counted[reader.path] = errors.copy()
-            self.changed = True
+        self._problems[reader.path] = reader.tail.problem
         if read is None:
             return None
         self.changed = True
+        self.written_at = None if reader.path in self._live else _written_at(reader.path)
+        if not reader.tail.lag:
+            self._live.add(reader.path)
         batch, used = read
         ingest = self.ingest
         ingest["bytes"] += used
@@ -158,3 +168,11 @@ class RunLogs(Checkpointed):
         """Close the logs."""
         for reader in self.readers:
             reader.close()
+
+
+def _written_at(path: Path) -> float | None:
+    """Return when a log was written to last, in seconds since the epoch; None where nobody can tell."""
+    try:
+        return path.stat().st_mtime
+    except OSError:  # standard input, or it was renamed meanwhile
+        return None

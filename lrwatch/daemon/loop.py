@@ -1,24 +1,24 @@
-"""The daemon's loop: wake, give every run its turn, publish a snapshot. `replay` is the same turn without the waiting."""
+"""The daemon's loop: wake, give every run its turn, publish a snapshot. `replay` is the same turn without the waiting.
+
+A fault of one run ends nothing else: each call into a run is guarded, and a fault sets the run aside. That is why
+exceptions of every kind are caught here and in `fleet`, and in no other file of the daemon.
+"""
 
 from __future__ import annotations
 
-import itertools
-import os
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from lrwatch import formats
 from lrwatch.config import Config
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon import operator
+from lrwatch.daemon.fleet import Fleet
 from lrwatch.daemon.wake import Waker
 from lrwatch.daemon.watched_run import Listener, WatchedRun, save_together
-from lrwatch.errors import ConfigError
-from lrwatch.protocol import ProtocolError, read_key
-from lrwatch.sources.discover import Log, discover
 from lrwatch.sources.stdin import STDIN, Stdin
 from lrwatch.store import Request, Store
 
@@ -71,28 +71,32 @@ class Daemon:
         store: Where the state is kept.
         listener: Called with every journal entry after it was saved.
         clock: Seconds since the epoch.
+        monotonic: Seconds that never go back, for intervals.
 
     Attributes:
-        runs: The runs, by name.
-        problems: Problems of the daemon as a whole, a sentence each.
+        fleet: The runs, those that are set aside, and what the search for them found.
         behind: Whether the last turn ended before all was read.
 
     Raises:
         ConfigError: The key file cannot be used, or there is no such format.
     """
 
-    def __init__(self, config: Config, store: Store, listener: Listener, *, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        listener: Listener,
+        *,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
         self._config = config
         self._store = store
         self._listener = listener
         self._clock = clock
-        self._key = _read_key(config.daemon.key_file)
-        if config.watch.reading != "auto":
-            formats.by_name(config.watch.reading)
+        self._monotonic = monotonic
+        self.fleet = Fleet(config, store, listener, clock=clock, monotonic=monotonic)
         self._discovered_at = float("-inf")
-        self.runs: dict[str, WatchedRun] = {}
-        self.problems: list[str] = []
-        self._uncontrolled: dict[str, str] = {}
         self._unsaved: dict[str, WatchedRun] = {}
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
@@ -100,59 +104,20 @@ class Daemon:
         self._round = (False, False)  # its results until then: anything was read, a run is behind
         self.behind = False
 
+    @property
+    def runs(self) -> dict[str, WatchedRun]:
+        """The runs, by name, without those that are set aside."""
+        return self.fleet.runs
+
+    @property
+    def problems(self) -> list[str]:
+        """Problems of the daemon as a whole, and of trainers that cannot be heard, a sentence each."""
+        return [*self.fleet.problems, *self.fleet.unheard()]
+
     def discover(self) -> None:
         """Search the watched paths for new runs and logs."""
-        self._discovered_at = self._clock()
-        found = discover(self._config.watch.paths)
-        self.problems = list(found.problems)
-        followed = {reader.path: name for name, run in self.runs.items() for reader in run.logs.readers}
-        for _, group in itertools.groupby(found.logs, key=lambda log: log.run):
-            logs = list(group)
-            names = {followed[log.path] for log in logs if log.path in followed}
-            name = min(names) if names else self._name(logs)
-            if name not in self.runs:
-                self.runs[name] = WatchedRun(
-                    name,
-                    [],
-                    self._control(name, logs[0]),
-                    self._config,
-                    self._store,
-                    self._listener,
-                    self._key,
-                    journals_settings=True,
-                )
-            for log in logs:
-                self.runs[name].add_log(log.path)
-        if self._config.policy.mode in ("approve", "auto"):
-            self.problems.extend(self._uncontrolled.values())
-
-    def _name(self, logs: Sequence[Log]) -> str:
-        """Return the name under which the store has the run of `logs`, or one that no other run has.
-
-        The name that discovery gives depends on the other runs that it finds; the name in the journal must not.
-        """
-        for log in logs:
-            if (name := self._store.run_of(str(log.path))) is not None:
-                return name
-        name = os.fsencode(logs[0].run).decode("utf-8", "backslashreplace")
-        taken = {*self.runs, *self._store.runs()}
-        for part in reversed(logs[0].control.parent.parts[1:]):
-            if name not in taken:
-                return name
-            if not name.startswith(f"{part}/") and name != part:
-                name = f"{part}/{name}"
-        return name if name not in taken else str(logs[0].path)
-
-    def _control(self, name: str, log: Log) -> Path | None:
-        """Return the control directory of a new run, or None where another run has it already."""
-        control = Path(self._config.watch.control or log.control)
-        for other, run in self.runs.items():
-            if run.control == control:
-                self._uncontrolled[name] = (
-                    f"{name}: only watched, because run {other} commands the trainer of {control}"
-                )
-                return None
-        return control
+        self._discovered_at = self._monotonic()
+        self.fleet.discover()
 
     def turn(self, stopped: Callable[[], bool] = _never, *, final: bool = False) -> bool:
         """Give runs their turn, until all had it, TURN_SECONDS are over or `stopped` returns True.
@@ -167,31 +132,58 @@ class Daemon:
         Returns:
             Whether anything was read, or a run has not had its turn.
         """
+        self.fleet.try_again()
         progress, behind = self._round
         requests = self._requests()
         ends = time.perf_counter() + TURN_SECONDS
         runs = list(self.runs.values())[self._next :]
+        had = self._next
         self._next, self._round = 0, (False, False)
         for taken, run in enumerate(runs):
             if stopped():
                 break
             if taken and time.perf_counter() > ends:
-                self._next, self._round = len(self.runs) - len(runs) + taken, (progress, behind)
+                self._next, self._round = had, (progress, behind)
                 progress = behind = True
                 break
-            now = self._clock()
-            due = [request for request in requests.get(run.name, ()) if not run.is_answered(request)]
-            progress |= run.turn(now, final=final)
-            behind |= run.logs.behind
-            for request in due:
-                operator.handle(run, request, self._config.policy, now)
-            if due:
-                run.save(now)
-            if run.unsaved:
-                self._unsaved.setdefault(run.name, run)
+            progress |= self._turn_of(run, requests.get(run.name, ()), final=final)
+            if run.name in self.runs:  # else it was set aside
+                had += 1
+                behind |= run.logs.behind
+                if run.unsaved:
+                    self._unsaved.setdefault(run.name, run)
         self._save_some()
         self.behind = behind
         return progress
+
+    def _turn_of(self, run: WatchedRun, requests: Sequence[Request], *, final: bool) -> bool:
+        """Give one run its turn. Return whether there was anything to read."""
+        now = self._clock()
+        try:
+            due = [request for request in requests if not run.is_answered(request)]
+            progress = run.turn(now, final=final)
+        except Exception as error:  # noqa: BLE001  a fault of one run is none of the others
+            self.fleet.set_aside(run, "turn", error)
+            return False
+        for request in due:
+            try:
+                operator.handle(run, request, self._config.policy, now)
+            except Exception as error:  # noqa: BLE001, PERF203  the same
+                self._refuse(request, error)
+                self.fleet.set_aside(run, "request", error)
+                return progress
+        if due:
+            self._save_each([run])
+        return progress
+
+    def _refuse(self, request: Request, error: Exception) -> None:
+        """Answer a request that ended in a fault, so that it is not tried for ever."""
+        answer = {
+            "done": False,
+            "text": f"not done: {type(error).__name__}: {error}; see `lrwatch status {request.run}`",
+        }
+        with contextlib.suppress(sqlite3.Error):  # then it is tried again
+            self._store.answer(request.id, answer)
 
     def _requests(self) -> dict[str, list[Request]]:
         try:
@@ -211,15 +203,30 @@ class Daemon:
 
     def _save(self, seconds: float) -> None:
         ends = time.perf_counter() + seconds
-        waiting = sorted(self._unsaved.values(), key=lambda run: not run.logs.pressing)
+        known = [run for run in self._unsaved.values() if self.runs.get(run.name) is run]  # else it was set aside
+        waiting = sorted(known, key=lambda run: not run.logs.pressing)
         for at in range(0, len(waiting), SAVED_TOGETHER):
             together = waiting[at : at + SAVED_TOGETHER]
             if not together[0].logs.pressing and (seconds <= 0 or time.perf_counter() > ends):
                 break
-            save_together(self._store, together, self._clock())
-            if together[0].unsaved:  # the disk refuses
+            if not self._save_each(together):  # the disk refuses
                 break
-        self._unsaved = {name: run for name, run in self._unsaved.items() if run.unsaved}
+        self._unsaved = {run.name: run for run in known if run.unsaved}
+
+    def _save_each(self, runs: Sequence[WatchedRun]) -> bool:
+        """Save runs in one transaction, or one by one where the state of one of them is at fault.
+
+        Returns:
+            Whether the disk takes them.
+        """
+        try:
+            save_together(self._store, runs, self._clock())
+        except Exception as error:  # noqa: BLE001  the transaction is undone, so each can be tried alone
+            if len(runs) == 1:
+                self.fleet.set_aside(runs[0], "save", error)
+                return True
+            return all([self._save_each([run]) for run in runs])
+        return not runs[0].unsaved
 
     def save(self) -> None:
         """Save every run with unsaved state."""
@@ -236,7 +243,7 @@ class Daemon:
         hints_due, discovering = False, 0.0
         while True:
             began = time.perf_counter()
-            if self._clock() - self._discovered_at >= max(DISCOVER_SECONDS, discovering / DISCOVER_SHARE):
+            if self._monotonic() - self._discovered_at >= max(DISCOVER_SECONDS, discovering / DISCOVER_SHARE):
                 self.discover()
                 discovering = time.perf_counter() - began
                 hints_due = True
@@ -269,22 +276,9 @@ class Daemon:
 
     def snapshot(self) -> Snapshot:
         """Return the status of all runs."""
-        now = self._clock()
-        return Snapshot(now, tuple(run.status(now) for run in self.runs.values()))
+        return self.fleet.snapshot(self._clock())
 
     def close(self) -> None:
         """Close all logs."""
         for run in self.runs.values():
             run.close()
-
-
-def _read_key(key_file: str) -> bytes | None:
-    if not key_file:
-        return None
-    try:
-        return read_key(key_file)
-    except (OSError, ProtocolError) as error:
-        raise ConfigError(
-            expected="a file with a key", found=str(error), where=f"[daemon] key_file = {key_file!r}",
-            hint="Make one with: head -c 32 /dev/urandom | base64 > FILE",
-        ) from error  # fmt: skip

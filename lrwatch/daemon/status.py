@@ -13,6 +13,7 @@ from lrwatch.core.events import Effect, Event, Finding
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.snapshot import EffectStatus, RunStatus
 from lrwatch.daemon.commands import RunCommands
+from lrwatch.daemon.life import LifeWatch
 from lrwatch.daemon.logs import RunLogs
 
 
@@ -25,23 +26,31 @@ class StatusView(Checkpointed):
         pipeline: What the run's metrics did.
         logs: What was read.
         commands: What the trainer was sent and answered.
+        life: What the run is in.
 
     Attributes:
         findings: Counter of findings by kind.
         effects: Counter of measured commands by verdict.
         effect: The newest measured command, or None.
-        last_sample_time: Seconds since the epoch at which the newest sample arrived, or None.
+        last_sample_time: Seconds since the epoch at which the newest sample was written, or None.
+        patience: Seconds of silence that the run's own gaps explain, or None where there are too few.
+        caught_up: Whether the logs were read to their end once.
         save_problem: Why the last save failed, as a sentence, or "".
     """
 
-    SAVED = ("findings", "effects", "last_sample_time")
+    SAVED = ("findings", "effects", "last_sample_time", "caught_up")
 
-    def __init__(self, run: str, config: Config, pipeline: Pipeline, logs: RunLogs, commands: RunCommands) -> None:
+    def __init__(
+        self, run: str, config: Config, pipeline: Pipeline, logs: RunLogs, commands: RunCommands, life: LifeWatch
+    ) -> None:
         self._run = run
         self._config = config
         self._pipeline = pipeline
         self._logs = logs
         self._commands = commands
+        self._life = life
+        self.patience: float | None = None
+        self.caught_up = False
         self.findings: Counter[str] = Counter()
         self.effects: Counter[str] = Counter()
         self.effect: EffectStatus | None = None
@@ -135,7 +144,8 @@ class StatusView(Checkpointed):
             effective_lr=dict(observed.effective_lr) if observed is not None else {},
             commands=dict(commands.by_cause),
             rejected=dict(commands.rejected),
-            pending_seconds=max(0.0, now - pending_since) if pending_since else 0.0,
+            # A trainer that is gone keeps nobody waiting.
+            pending_seconds=max(0.0, now - pending_since) if pending_since and not self._life.gone else 0.0,
             applied_time=commands.applied_time,
             effect=self.effect,
             effects=dict(self.effects),
@@ -145,7 +155,17 @@ class StatusView(Checkpointed):
             samples=logs.ingest["samples"],
             errors=dict(errors),
             lag_bytes=logs.lag,
+            faults={"message": strange} if (strange := self._strange_messages()) else {},
+            life=self._life.life,
+            life_since=self._life.since,
+            life_note=self._life.note,
+            patience_seconds=self.patience,
+            catching_up=not self.caught_up,
         )
+
+    def _strange_messages(self) -> int:
+        reconciler = self._commands.reconciler
+        return sum(reconciler.control.errors.values()) if reconciler is not None else 0
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""

@@ -6,6 +6,7 @@ everything that an event announces, only later.
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Iterable
@@ -82,10 +83,14 @@ class Waker(FileSystemEventHandler):
         if self._observer is None or now < self._rests_until:
             return
         for directory in directories:
-            if directory in self._directories or len(self._directories) >= MAX_DIRECTORIES or not directory.is_dir():
+            if directory in self._directories or len(self._directories) >= MAX_DIRECTORIES:
+                continue
+            if not os.path.isdir(directory):  # noqa: PTH112 - raises nothing where this user may not look
                 continue
             try:
                 self._observer.schedule(self, str(directory), event_filter=_HEARD)
+            except PermissionError:  # of this directory alone
+                continue
             except OSError:  # no watches left, or a file system without events: polling finds everything
                 self._observer = self._end(self._observer)
                 return

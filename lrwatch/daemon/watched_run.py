@@ -19,11 +19,13 @@ from lrwatch.control.reconciler import Reconciler
 from lrwatch.core.detectors.base import Poll
 from lrwatch.core.detectors.stalled import StalledDetector
 from lrwatch.core.events import Command, Event, as_json
+from lrwatch.core.life import OVER
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.run_length import RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
 from lrwatch.daemon.commands import JournalEvent, ProposedCommand, RunCommands
+from lrwatch.daemon.life import LifeWatch
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.outlook import Outlook
 from lrwatch.daemon.position import FROM_OUTSIDE, SamplePosition
@@ -56,6 +58,7 @@ class WatchedRun:
         logs: What is read.
         commands: What the trainer is sent, and what it answers.
         view: What the outside sees.
+        life: What the run is in: it runs, has ended, is lost.
         outlook: Where the run will end.
         stalled: Finds silence of the logs.
         unsaved: State has changed since the last save. Events are saved immediately; other state can be read again from
@@ -92,7 +95,8 @@ class WatchedRun:
         if control is not None:
             reconciler = Reconciler(ControlDirectory(control, key), None if saved is None else saved["reconciler"])
         self.commands = RunCommands(name, self.pipeline, config.policy.mode, reconciler)
-        self.view = StatusView(name, config, self.pipeline, self.logs, self.commands)
+        self.life = LifeWatch(watched=journals_settings)
+        self.view = StatusView(name, config, self.pipeline, self.logs, self.commands, self.life)
         self.outlook = Outlook(name, config.detect.direction)
         self._position = SamplePosition()
         self._journals_settings = journals_settings
@@ -128,16 +132,18 @@ class WatchedRun:
             self.outlook.heard(events)
             self._handle(events, now)
             self._journal_settings()
-        progress = False
+        self._meet_trainer(now)
+        progress = arrived = False
         for batch in self.logs.read(final=final):
             progress = True
             self._learn_length()
             if batch.rows:
-                self.view.last_sample_time = now
+                arrived = True
+                written = now if self.logs.written_at is None else min(now, self.logs.written_at)
+                self.life.arrived(written, now)
+                self.view.last_sample_time = max(written, self.view.last_sample_time or 0.0)
                 self._decide(batch, now)
-        if progress or not self.commands.held:
-            polled = self.stalled.feed([self.pipeline.step or 0], [Poll(now, progress)])
-            self._handle([finding for _, finding in polled], now)
+        self._live(now, arrived=arrived)
         if self.view.outside_changed() or self.logs.changed:
             self._touch()
         if any(event["event"] != "settings" for event in self._events):  # those follow from what will be there again
@@ -145,6 +151,48 @@ class WatchedRun:
         else:
             self.commands.publish()
         return progress
+
+    def _meet_trainer(self, now: float) -> None:
+        """Learn whether the trainer that was listening is still there, before anything is decided for it."""
+        if self._journals_settings and (reconciler := self.commands.reconciler) is not None:
+            self.life.meet(reconciler.observed, now)
+            reconciler.gone = self.life.gone
+
+    def _live(self, now: float, *, arrived: bool) -> None:
+        """Look at the times of the samples: is the run silent, does it still run?"""
+        last = self.view.last_sample_time
+        if arrived and last is not None:
+            if self.life.life in OVER:
+                self.stalled.paused()  # it begins again: the time between is no gap of its own
+            self._polled(Poll(last, arrived=True), now)
+        if self._journals_settings and not self.logs.behind:
+            self._look_at_life(now)
+        if not (arrived or self.commands.held or self.life.life in OVER):  # else nobody expects a sample
+            self._polled(Poll(now, arrived=False), now)
+        self.view.patience = self.stalled.patience
+
+    def _polled(self, poll: Poll, now: float) -> None:
+        self._handle([finding for _, finding in self.stalled.feed([self.pipeline.step or 0], [poll])], now)
+
+    def _look_at_life(self, now: float) -> None:
+        before, reconciler = self.life.life, self.commands.reconciler
+        event = self.life.look(
+            None if reconciler is None else reconciler.observed,
+            now=now, step=self.pipeline.step, last=self.view.last_sample_time, patience=self.stalled.patience,
+            total_steps=self.pipeline.length.counted_in(self.logs.axis),
+        )  # fmt: skip
+        if event is not None:
+            self._note({**event, "run": self.name})
+        elif self.life.life != before or not self.view.caught_up:
+            self._touch()
+        self.view.caught_up = True
+
+    def remove(self, now: float) -> None:
+        """Journal that the files of the run are gone, and save."""
+        event = self.life.becomes("removed", "its files are gone", step=self.pipeline.step, now=now)
+        if event is not None:
+            self._note({**event, "run": self.name})
+        self.save(now)
 
     def _learn_length(self) -> None:
         """Tell the pipeline what the logs state about the length of the run, unless who knows better has told it."""
@@ -167,10 +215,13 @@ class WatchedRun:
             self._note(forecast)
 
     def _handle(self, events: Iterable[Event], now: float) -> None:
-        """Count events, act on commands, and note them all for the journal."""
+        """Count events, act on commands, and note them all for the journal. History is no news: it is only noted."""
         for event in events:
-            self.view.count(event)
-            if isinstance(event, Command):
+            if not self.life.history:
+                self.view.count(event)
+            if isinstance(event, Command) and self.life.history and not self.commands.can_send:
+                self._note({**as_json(event, self.name), "mode": self._config.policy.mode, "state": "history"})
+            elif isinstance(event, Command):
                 self._note(self.commands.decided(event, self.logs.axis, now))
             else:
                 self._note(as_json(event, self.name))
@@ -272,6 +323,7 @@ class WatchedRun:
             "outlook": self.outlook.state(),
             "position": self._position.state(),
             "settings": self._settings,
+            "life": self.life.state(),
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
@@ -286,6 +338,7 @@ class WatchedRun:
         self.outlook.restore(saved["outlook"])
         self._position.restore(saved["position"])
         self._settings = saved["settings"]
+        self.life.restore(saved["life"])
         self._learn_length()
 
     # ---- what it shows --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from lrwatch._version import __version__
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.export.labels import label_value
-from lrwatch.export.metrics import BUILD_INFO, RUN_METRICS, SERIES_DROPPED, Metric, Values
+from lrwatch.export.metrics import BUILD_INFO, RUN_METRICS, SERIES_DROPPED, WATCH_PATH_UP, Metric, Values
 
 # Beyond 100 values of one label Prometheus' guidelines ask for another design. A log with more metrics than that (one
 # per layer, say) still has its watched metrics served first.
@@ -74,6 +74,8 @@ class RunCollector(Collector):
         yield _family(BUILD_INFO, {(__version__,): 1.0})
         for metric in RUN_METRICS:
             yield _family(metric, families.get(metric.name, {}))
+        paths = {} if snapshot is None else dict(list(snapshot.paths.items())[:MAX_VALUES_PER_RUN])
+        yield _family(WATCH_PATH_UP, {(label_value(path),): float(up) for path, up in paths.items()})
         yield _family(SERIES_DROPPED, {(): total_dropped})
 
 

@@ -128,8 +128,20 @@ class _Handler(BaseHTTPRequestHandler):
             # A web page can point a name of its own at 127.0.0.1 and let the browser read from there.
             response = text(403, "this address answers to localhost and IP addresses only")
         else:
-            response = server.respond(urlsplit(self.path).path, self.headers.get("Accept", ""))
+            response = self._response(server.respond)
         self._send(response)
+
+    def _response(self, respond: Responder) -> Response:
+        """Answer one request; a fault of it ends no other, and is logged with its place."""
+        try:
+            path = urlsplit(self.path).path
+        except ValueError:
+            return text(400, "this is no path; see /")
+        try:
+            return respond(path, self.headers.get("Accept", ""))
+        except Exception:  # noqa: BLE001  it may be of any part of lrwatch, and is logged
+            _log.exception("the request for %r could not be answered", path)
+            return text(500, "a fault of lrwatch, see its standard error; it goes on")
 
     def do_HEAD(self) -> None:
         self.do_GET()

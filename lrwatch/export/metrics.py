@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lrwatch.core.events import CAUSES, KINDS, Verdict
-from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
+from lrwatch.core.life import LIVES
+from lrwatch.core.snapshot import FAULT_KINDS, EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
 from lrwatch.protocol import RejectionCode
 
 Values = float | None | Mapping[str, float] | Mapping[tuple[str, str], float]
@@ -62,6 +63,7 @@ def _states(metric: MetricStatus) -> Values:
 
 
 _STATES: tuple[str, ...] = get_args(TrendState)
+_LIVES: tuple[str, ...] = LIVES
 _KINDS = tuple(KINDS)
 _VERDICTS: tuple[str, ...] = get_args(Verdict)
 _CODES: tuple[str, ...] = get_args(RejectionCode)
@@ -116,8 +118,22 @@ RUN_METRICS: tuple[Metric, ...] = (
         "lrwatch_run_last_sample_timestamp_seconds",
         "gauge",
         ("run",),
-        "Unix time at which the newest sample arrived.",
+        "Unix time at which the newest sample was written.",
         read=lambda run: run.last_sample_time,
+    ),
+    Metric(
+        "lrwatch_run_life",
+        "gauge",
+        ("run", "life"),
+        "1 for what the run is in (starting, running, ended, lost, finished, removed), 0 for the others.",
+        read=lambda run: {life: float(life == run.life) for life in _LIVES},
+    ),
+    Metric(
+        "lrwatch_run_patience_seconds",
+        "gauge",
+        ("run",),
+        "Silence that the run's own gaps explain, pauses for checkpoints and evaluations included; absent while too few are known.",
+        read=lambda run: run.patience_seconds,
     ),
     Metric(
         "lrwatch_run_plateau",
@@ -172,8 +188,9 @@ RUN_METRICS: tuple[Metric, ...] = (
         "lrwatch_findings_total",
         "counter",
         ("run", "kind"),
-        "Findings of the detectors, by kind.",
-        read=lambda run: _from_zero(_KINDS, run.findings),
+        "Findings of the detectors, by kind; served once the logs that were there at first are read.",
+        # What a backlog holds is part of the first value, and never an increase that alerts.
+        read=lambda run: None if run.catching_up else _from_zero(_KINDS, run.findings),
     ),
     Metric(
         "lrwatch_lr_schedule",
@@ -294,6 +311,20 @@ RUN_METRICS: tuple[Metric, ...] = (
         "Bytes that lie in the run's logs and were not read yet.",
         read=lambda run: run.lag_bytes,
     ),
+    Metric(
+        "lrwatch_run_faults_total",
+        "counter",
+        ("run", "kind"),
+        "Faults of lrwatch in the run that were survived, by where they were; message is one of the trainer.",
+        read=lambda run: _from_zero(FAULT_KINDS, run.faults),
+    ),
+)
+
+WATCH_PATH_UP = Metric(
+    "lrwatch_watch_path_up",
+    "gauge",
+    ("path",),
+    "1 while something to read is found at a watched path, else 0.",
 )
 
 SERIES_DROPPED = Metric(
@@ -314,5 +345,5 @@ LOOP_DURATION = Metric(
 )
 
 METRICS: tuple[Metric, ...] = (
-    BUILD_INFO, *RUN_METRICS, SERIES_DROPPED, NOTIFICATIONS, NOTIFICATIONS_FAILED, LOOP_DURATION,
+    BUILD_INFO, *RUN_METRICS, WATCH_PATH_UP, SERIES_DROPPED, NOTIFICATIONS, NOTIFICATIONS_FAILED, LOOP_DURATION,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from lrwatch._version import __version__
+from lrwatch.core.life import OVER
 from lrwatch.core.snapshot import RunStatus, Snapshot
 from lrwatch.export.labels import label_value
 
@@ -58,6 +59,8 @@ def _row(run: RunStatus) -> RunRow:
     state: str = watched.trend.state if watched and watched.trend else "undecided"
     if not run.up:
         state = f"not readable: {run.problem}" if run.problem else "not readable"
+    if run.life in OVER:  # why it can no longer be read matters no more
+        state = f"{run.life}: {run.life_note}"
     value = f"{run.metric} {watched.value:.6g}" if watched else ""
     scale = f"{run.scale:g}" if run.wanted is None else f"{run.scale:g}, asked for {run.wanted:g}"
     step = "" if run.step is None else str(run.step)

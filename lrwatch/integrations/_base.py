@@ -83,7 +83,7 @@ class CallbackBase:
     def _close(self) -> None:
         """Write the waiting metrics and the last state; the scale stays in force."""
         if self.watch is not None:
-            self.watch.close()
+            self.watch.close("callback")
 
 
 class RoundAdapter(Adapter):

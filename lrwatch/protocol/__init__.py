@@ -23,6 +23,7 @@ from lrwatch.protocol.files import (
 )
 from lrwatch.protocol.lean import asdict, replace
 from lrwatch.protocol.messages import (
+    GOODBYES,
     MAX_BYTES,
     MAX_GROUPS,
     MAX_INT,
@@ -31,16 +32,20 @@ from lrwatch.protocol.messages import (
     REJECTION_CODES,
     Desired,
     FaultCode,
+    Goodbye,
+    Life,
     Message,
     Observed,
     ProtocolError,
     RejectionCode,
     Status,
 )
+from lrwatch.protocol.process import Process, is_alive, own_process
 
 __all__ = [
     "DESIRED_NAME",
     "EVIDENCE_NAME",
+    "GOODBYES",
     "MAX_BYTES",
     "MAX_GROUPS",
     "MAX_INT",
@@ -52,8 +57,11 @@ __all__ = [
     "VERSION",
     "Desired",
     "FaultCode",
+    "Goodbye",
+    "Life",
     "Message",
     "Observed",
+    "Process",
     "ProtocolError",
     "RejectionCode",
     "Status",
@@ -61,7 +69,9 @@ __all__ = [
     "decode_desired",
     "decode_observed",
     "encode",
+    "is_alive",
     "open_directory",
+    "own_process",
     "publish",
     "read_control_file",
     "read_key",

@@ -38,7 +38,22 @@ FaultCode = Literal[
 ]  # fmt: skip
 """Reason for which bytes, a file or the values of a message are not used."""
 
+Goodbye = Literal[
+    "close",  # the training closed the client
+    "callback",  # the training that the callback belongs to ended
+    "exit",  # the interpreter ended
+    "released",  # nobody holds the client any more
+    "interrupt",  # a person interrupted the training
+    "exception",  # an exception ended the training
+]
+"""Reason for which a trainer says that the training has ended."""
+
+Life = Literal["running", "ended"]
+"""Life of the training as the trainer says."""
+
 STATUSES: tuple[Status, ...] = Status.__args__  # type: ignore[attr-defined]
+GOODBYES: tuple[Goodbye, ...] = Goodbye.__args__  # type: ignore[attr-defined]
+LIVES: tuple[Life, ...] = Life.__args__  # type: ignore[attr-defined]
 REJECTION_CODES: tuple[RejectionCode, ...] = RejectionCode.__args__  # type: ignore[attr-defined]
 
 # A message is under 1 KiB in practice; with the largest number of groups it stays under 48 KiB. More is an accident or an attack.
@@ -151,6 +166,10 @@ class Observed:
             schedule gave it and as the optimizer used it; empty where the trainer cannot know.
         max_token: Highest token seen.
         client: Version of the client, its kind of optimizer, and the errors that it survived, for people.
+        life: Whether the training runs or has ended; None where the client does not say.
+        goodbye: Why it has ended, with life `ended` only.
+        pid, pid_start, machine: The process of the trainer, as `lrwatch.protocol.process.Process` names it; None, None and "" where
+            the system does not tell.
 
     Raises:
         ProtocolError: A value is of the wrong kind or out of range.
@@ -172,13 +191,18 @@ class Observed:
     target_scale: float | None = None
     total_steps: int | None = None
     warm_until: int | None = None
+    life: Life | None = None
+    goodbye: Goodbye | None = None
+    pid: int | None = None
+    pid_start: int | None = None
+    machine: str = ""
 
     def __post_init__(self) -> None:
         _text("run", self.run, MAX_NAME)
         _text("incarnation", self.incarnation, MAX_NAME, least=1, alphabet=_INCARNATION)
-        for name in ("resumed_from_step", "applied_step", "total_steps", "warm_until"):
+        for name in ("resumed_from_step", "applied_step", "total_steps", "warm_until", "pid", "pid_start"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), least=int(name == "total_steps"))
+                _whole(name, getattr(self, name), least=int(name in ("total_steps", "pid")))
         if self.target_scale is not None:
             object.__setattr__(self, "target_scale", _number("target_scale", self.target_scale, positive=True))
         for name in ("step", "observed_generation", "max_token"):
@@ -191,6 +215,11 @@ class Observed:
         for name in ("schedule_lr", "effective_lr"):
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         _text("client", self.client, MAX_TEXT)
+        if self.life not in (*LIVES, None):
+            raise ProtocolError("out_of_range", f"life {self.life!r} is none of {LIVES}")
+        if self.goodbye not in (GOODBYES if self.life == "ended" else (None,)):
+            raise ProtocolError("out_of_range", f"goodbye {self.goodbye!r} does not go with life {self.life!r}")
+        _text("machine", self.machine, MAX_NAME)
 
 
 Message = Desired | Observed

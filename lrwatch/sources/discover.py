@@ -21,9 +21,10 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -50,6 +51,8 @@ _NO_LOG = re.compile(
     r"|debug(-internal|-core|-cli\..*)?\.log|.*\.profile-empty",
     re.IGNORECASE,
 )
+# Directories that only root may list, and that are no runs.
+_NO_RUNS = frozenset({"lost+found"})
 # Roles of the metrics that a run needs: the others can be left out where there are too many.
 _ESSENTIAL = frozenset({"train_loss", "val_loss", "lr"})
 _MLFLOW_MARK, _MLFLOW_METRICS = "meta.yaml", "metrics"
@@ -84,10 +87,12 @@ class Discovery:
     Attributes:
         logs: In the order of the given paths, logs of one run together.
         problems: The paths without a log, a sentence each.
+        up: Whether something to read was found there, by the path as it was given.
     """
 
     logs: tuple[Log, ...]
     problems: tuple[str, ...]
+    up: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +107,28 @@ class _Run:
 def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
     """Find the runs below `paths` (files, directories, patterns, `-`).
 
-    A file that does not exist yet is no error: its run waits for it.
+    A file that does not exist yet is no error: its run waits for it. Neither is one that this user may not read: it is a log
+    of its run all the same, whose reader says so. A path that cannot be searched is a problem of that path alone.
     """
     search = _Discovery()
     stdin: list[Log] = []
+    up: dict[str, bool] = {}
     for path_or_pattern in paths:
         given = os.fspath(path_or_pattern)
         if given == str(STDIN):
             stdin = [Log(STDIN_RUN, STDIN, Path.cwd() / CONTROL_NAME)]
+            up[given] = True
             continue
-        for path in search.matches(given):
-            search.look(path)
+        try:
+            up[given] = any([search.look(path) for path in search.matches(given)])  # a list: each is looked at
+        except OSError as error:
+            up[given] = False
+            search.problems.append(f"{given}: cannot be searched ({error.strerror or error})")
     logs: dict[str, Log] = {}
     for name, run in zip(_names([*search.runs]), search.runs.values(), strict=True):
         for path in run.logs:
             logs.setdefault(search.real(path), Log(name, Path(path), run.control))
-    return Discovery((*stdin, *logs.values()), tuple(search.problems))
+    return Discovery((*stdin, *logs.values()), tuple(search.problems), up)
 
 
 class _Discovery:
@@ -154,28 +165,30 @@ class _Discovery:
             self.problems.append(f"{given}: no file or directory matches this pattern yet")
         return found
 
-    def look(self, path: str) -> None:
-        """Find the runs that one existing or missing path stands for."""
+    def look(self, path: str) -> bool:
+        """Find the runs that one existing or missing path stands for, and return whether there is something to read."""
         if os.path.isdir(path):  # noqa: PTH112
-            self._look_into(Path(path))
-            return
+            return self._look_into(Path(path))
         parent = os.path.dirname(path)  # noqa: PTH120
         is_control, control, client_log = self._beside(parent)
         if is_control:
             self._add(_Run(os.path.dirname(parent), (path,), Path(parent)))  # noqa: PTH120
         else:
             self._add(_Run(path, (*client_log, path), control))
+        return os.access(path, os.R_OK)
 
-    def _look_into(self, path: Path) -> None:
+    def _look_into(self, path: Path) -> bool:
         home = path.parent if path.name == CONTROL_NAME or _is_control(path) else path
+        said = len(self.problems)
         found = list(self._below(home))
         for run in found:
             self._add(run)
-        if not found:
+        if not found and len(self.problems) == said:
             endings = ", ".join(f"*{ending}" for ending in sorted(_LOG_ENDINGS))
             self.problems.append(
                 f"{path}: no logs ({endings}, *{_EVENTS}*) in this directory or {MAX_DEPTH} levels below it yet"
             )
+        return bool(found)
 
     def _add(self, run: _Run) -> None:
         self.runs.setdefault(run.home, run)
@@ -193,6 +206,13 @@ class _Discovery:
                     return
                 try:
                     entries = _visible(directory)
+                except PermissionError as error:
+                    if directory == top:
+                        self.problems.append(f"{directory}: cannot be listed ({error.strerror})")
+                    elif directory.name not in _NO_RUNS:  # a run, as far as anybody can tell from here
+                        control = directory / CONTROL_NAME
+                        yield _Run(str(directory), (str(control / METRICS_NAME),), control)
+                    continue
                 except OSError as error:
                     self.problems.append(f"{directory}: cannot be listed ({error.strerror})")
                     continue
@@ -218,7 +238,7 @@ class _Discovery:
             except OSError as error:
                 self.problems.append(f"{metrics}: cannot be listed ({error.strerror})")
                 break
-            found += [entry.path for entry in entries if entry.is_file()]
+            found += [entry.path for entry in entries if _is_file(entry)]
             level = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
         return sorted(found, key=lambda path: (role(os.path.relpath(path, metrics)) not in _ESSENTIAL, path))
 
@@ -227,11 +247,21 @@ def _beside(directory: str) -> tuple[bool, Path, list[str]]:
     """Whether `directory` is a control directory; of a run in it the control directory and the client's log there."""
     control = Path(directory, CONTROL_NAME)
     log = control / METRICS_NAME
-    return _is_control(Path(directory)), control, [str(log)] if log.is_file() else []
+    return _is_control(Path(directory)), control, [str(log)] if _may_be_file(log) else []
+
+
+def _may_be_file(path: Path) -> bool:
+    """Whether this is a file, or lies where this user may not look: a control directory has mode 0700."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def _is_control(directory: Path) -> bool:
-    return any((directory / name).is_file() for name in (DESIRED_NAME, OBSERVED_NAME))
+    return any(os.path.isfile(directory / name) for name in (DESIRED_NAME, OBSERVED_NAME))  # noqa: PTH113 - raises nothing
 
 
 def _visible(directory: Path) -> list[os.DirEntry[str]]:
@@ -263,7 +293,15 @@ def log_of(path: str | os.PathLike[str]) -> str:
 
 
 def _is_log(entry: os.DirEntry[str]) -> bool:
-    return _is_named_log(entry.name) and entry.is_file()
+    return _is_named_log(entry.name) and _is_file(entry)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a file; a link to where this user may not look is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _is_named_log(name: str) -> bool:

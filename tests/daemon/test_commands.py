@@ -174,8 +174,11 @@ def test_a_trainer_that_restarts_while_a_command_is_on_its_way_is_commanded_agai
     rig = make_rig(policy__mode="auto")
     client = rig.attach()
     rig.look()
-    client.close()  # it died, and the daemon cannot know
+    before = json.loads(rig.observed())
+    client.close()
     rig.client = None
+    # It died elsewhere and without a goodbye, so the daemon cannot know.
+    (rig.control / "observed.json").write_text(json.dumps(before | {"machine": "elsewhere"}))
     command = rig.until("command")
     assert command["state"] == "sent"
     old = desired(rig)

@@ -224,7 +224,7 @@ def test_new_runs_are_looked_for_from_time_to_time(tmp_path: Path, store: Store,
     (tmp_path / "runs").mkdir()
     now = [0.0]
     config = load(flags={"watch.paths": (str(tmp_path / "runs"),)})
-    daemon = Daemon(config, store, lambda _: None, clock=lambda: now[0])
+    daemon = Daemon(config, store, lambda _: None, monotonic=lambda: now[0])
     sink = running(daemon, Waker(0.01, hints=False))
     eventually(lambda: sink.loops > 2, what="turns without a run")
     write(tmp_path / "runs" / "a" / "train.jsonl")

@@ -20,6 +20,8 @@ CONTRACT = [
     "LossNotFinite",
     "TrainingDiverging",
     "TrainingStalled",
+    "TrainingEnded",
+    "RunWithoutLogs",
     "LrCommandUnacknowledged",
     "LrCommandRejected",
     "LrMismatch",
@@ -58,7 +60,7 @@ def test_the_alerts_are_those_of_the_contract() -> None:
 
 @each_rule
 def test_an_alert_says_what_it_is_about_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
-    assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert rule["labels"]["severity"] in {"info", "warning", "critical"}
     about = "$labels.instance" if "-itself" in group_of(rule) and "IngestErrors" not in rule["alert"] else "$labels.run"
     assert about in rule["annotations"]["summary"]
     assert about in rule["annotations"]["description"]

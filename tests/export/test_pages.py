@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 from support.example_snapshots import CALM
 from support.report_page import Page
@@ -19,6 +20,14 @@ def test_hostile_names_are_text_and_every_element_is_closed() -> None:
 
     assert not landing.all("script")
     assert [row[0] for row in landing.tables[0]] == ["Run", HOSTILE, "gpt2"]
+
+
+def test_a_run_that_is_over_says_what_became_of_it() -> None:
+    ended = replace(
+        CALM, life="ended", life_note="the training closed its client at step 12000", up=False, problem="deleted"
+    )
+    landing = Page(page(Snapshot(0.0, (ended,))).decode())
+    assert landing.tables[0][1][1] == "ended: the training closed its client at step 12000"
 
 
 def test_an_exporter_loads_no_template_engine_before_its_page_is_served() -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -53,13 +53,15 @@ class DaemonProcess:
     Args:
         home: Where its state and what it prints lie; the same directory again goes on from there.
         arguments: Further arguments of `lrwatch run`.
+        before: A command that starts it, such as `setpriv` with its options.
     """
 
-    def __init__(self, home: Path, *arguments: str | Path) -> None:
+    def __init__(self, home: Path, *arguments: str | Path, before: Sequence[str] = ()) -> None:
         home.mkdir(exist_ok=True)
         self.state = home / "state"
         self._out, self._err = home / "stdout", home / "stderr"
-        command = [sys.executable, "-m", "lrwatch", "run", "--listen", "127.0.0.1:0", "--state", str(self.state)]
+        command = [*before, sys.executable, "-m", "lrwatch", "run", "--listen", "127.0.0.1:0"]
+        command += ["--state", str(self.state)]
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
                 [*command, *map(str, arguments)], stdout=out, stderr=err, stdin=subprocess.DEVNULL

@@ -39,13 +39,18 @@ CALM = RunStatus(
     samples=3_000,
     errors={"undecodable": 4},
     lag_bytes=17,
+    faults={"message": 3},
+    life="running",
+    life_since=1_699_990_000.0,
+    life_note="samples come as they used to",
+    patience_seconds=600.0,
 )
 """One run with a value everywhere, finite or not."""
 
 WAITING = RunStatus(name="resnet", mode="suggest", problem="no file matches runs/resnet/*.jsonl")
 """A run of which nothing was read yet."""
 
-FULL = Snapshot(1_700_000_001.0, (CALM, WAITING))
+FULL = Snapshot(1_700_000_001.0, (CALM, WAITING), {"runs": True, "elsewhere/*.log": False})
 
 
 def training(second: int) -> Snapshot:
