@@ -29,6 +29,7 @@ from lrwatch.daemon.outlook import Outlook
 from lrwatch.daemon.position import FROM_OUTSIDE, SamplePosition
 from lrwatch.daemon.settings import settings_event
 from lrwatch.daemon.status import StatusView
+from lrwatch.protocol import METRICS_NAME
 from lrwatch.store import Entry, Request, Store
 
 Listener = Callable[[Entry], None]
@@ -85,7 +86,13 @@ class WatchedRun:
         saved = store.load_run(name)
         self.pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
         self.stalled = StalledDetector()
-        self.logs = RunLogs(name, config.watch.reading, store)
+        self.logs = RunLogs(
+            name,
+            config.watch.reading,
+            store,
+            client_log=None if control is None else control / METRICS_NAME,
+            metric=config.watch.metric or None,
+        )
         for path in logs:
             self.add_log(path)
         reconciler = None
@@ -129,14 +136,17 @@ class WatchedRun:
             self._handle(events, now)
             self._journal_settings()
         progress = False
-        for batch in self.logs.read(final=final):
+        for batch in self.logs.read(final=final, now=now):
             progress = True
+            if self.logs.anew:
+                self.pipeline.begin_anew()
             self._learn_length()
             if batch.rows:
                 self.view.last_sample_time = now
                 self._decide(batch, now)
-        if progress or not self.commands.held:
-            polled = self.stalled.feed([self.pipeline.step or 0], [Poll(now, progress)])
+        alive = self.logs.alive
+        if alive or not self.commands.held:
+            polled = self.stalled.feed([self.pipeline.step or 0], [Poll(now, alive)])
             self._handle([finding for _, finding in polled], now)
         if self.view.outside_changed() or self.logs.changed:
             self._touch()

@@ -77,7 +77,7 @@ def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: 
         config: Settings for the time before the journal holds any.
     """
     memory = Store(None)
-    reader = RunLogs(run, config.watch.reading, memory)
+    reader = RunLogs(run, config.watch.reading, memory, metric=config.watch.metric or None)
     for path in logs:
         reader.add(path)
     again = _Recomputation(run, journal, config)
@@ -87,7 +87,7 @@ def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: 
             read = False
             for batch in reader.read(final=True):
                 read = True
-                again.feed(batch)
+                again.feed(batch, anew=reader.anew)
     finally:
         reader.close()
         memory.close()
@@ -109,8 +109,10 @@ class _Recomputation:
         self._position = SamplePosition()
         self._pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
 
-    def feed(self, batch: Batch) -> None:
-        """Take the samples of `batch`, in parts between which inputs come."""
+    def feed(self, batch: Batch, *, anew: bool = False) -> None:
+        """Take the samples of `batch`, in parts between which inputs come; `anew` as `RunLogs` has it."""
+        if anew:
+            self._pipeline.begin_anew()
         done = 0
         while self._next < len(self._inputs):
             event = self._inputs[self._next]

@@ -256,10 +256,45 @@ def log_of(path: str | os.PathLike[str]) -> str:
     """Return the identity of a log: its path.
 
     All event files of a directory are one log: a training begins another file whenever it is resumed. TensorBoard reads
-    them so too.
+    them so too. So are the files of an MLflow run, one a metric.
     """
+    for parent in Path(path).parents:
+        if parent.name == _MLFLOW_METRICS and (parent.parent / _MLFLOW_MARK).is_file():
+            return str(parent)
     directory, name = os.path.split(os.fspath(path))
     return os.path.join(directory, _EVENTS) if _EVENTS in name else os.fspath(path)  # noqa: PTH118
+
+
+def is_in_parts(path: str | os.PathLike[str]) -> bool:
+    """Whether a log goes on in a next file of its directory, which is read when this one is at its end."""
+    return _EVENTS in os.path.basename(path)  # noqa: PTH119
+
+
+def is_written_from_the_start(path: str | os.PathLike[str]) -> bool:
+    """Whether the name alone says that this is a log, of a writer that opens it before its first record is there."""
+    name = os.path.basename(os.fspath(path))  # noqa: PTH119
+    return _EVENTS in name or name.endswith(".wandb")
+
+
+def is_client_log(path: Path) -> bool:
+    """Whether lrwatch's client writes this log: it lies in a control directory under the client's name."""
+    return path.name == METRICS_NAME and (path.parent.name == CONTROL_NAME or _is_control(path.parent))
+
+
+def seconds_since_written(path: Path, now: float) -> float:
+    """Return the age of what was written last to a log, in seconds before `now`; 0 where it cannot be known.
+
+    Args:
+        path: The log. A database with a write-ahead log is written there.
+        now: Seconds since the epoch.
+    """
+    written = []
+    for name in (os.fspath(path), f"{path}-wal"):
+        try:
+            written.append(os.stat(name).st_mtime)  # noqa: PTH116
+        except OSError:  # missing, or not to be read: reading it says so
+            continue
+    return now - max(written) if written else 0.0
 
 
 def _is_log(entry: os.DirEntry[str]) -> bool:

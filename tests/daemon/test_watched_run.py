@@ -262,7 +262,7 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     store = Store(tmp_path / "state")
     training = Training()
     run = WatchedRun("a", [first], None, Config(), store, lambda _: None)
-    first.write_text(training.lines(50))
+    first.write_text(training.lines(51))  # a row waits until the owner has passed its step
     run.turn(0.0)
     second.write_text(Training().lines(50) + '{"step": 51, "val_loss": 3}\n')
     run.add_log(second)
