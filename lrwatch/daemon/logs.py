@@ -7,6 +7,7 @@ rows wait is not read further, and its saved state is the one before them, so th
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,14 +16,15 @@ from typing import Any
 
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Axis, Batch
-from lrwatch.sources.discover import (
+from lrwatch.sources.log_identity import (
     is_client_log,
     is_in_parts,
     is_written_from_the_start,
     log_of,
     seconds_since_written,
 )
-from lrwatch.sources.ownership import PATIENCE, Ownership, Rank, first_useful, placed, rank_of, up_to
+from lrwatch.sources.merging import first_useful, placed, up_to
+from lrwatch.sources.ownership import PATIENCE, Ownership, Rank, rank_of
 from lrwatch.sources.reader import LogReader
 from lrwatch.store import Store
 
@@ -166,7 +168,7 @@ class RunLogs(Checkpointed):
 
     def _meet(self) -> None:
         """Take in new logs, and what changed about old ones."""
-        if self._client_log is not None and self._client_log.is_file():
+        if self._client_log is not None and os.path.isfile(self._client_log):  # noqa: PTH113 - no error where it may not be read
             self.add(self._client_log)
             self._client_log = None
         known = set(self.ownership.order())

@@ -34,16 +34,15 @@ has no steps, the owner has     a copy                       a copy             
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from lrwatch.core.names import role
 from lrwatch.core.sample import Axis, Batch, Column, Ints
+from lrwatch.sources.attempts import attempt
+from lrwatch.sources.merging import up_to
 
 # Seconds for which a better source at its end is waited for. TensorBoard's writer flushes every 120 s.
 PATIENCE = 150.0
@@ -58,10 +57,6 @@ MAX_METRICS = 256
 _AXES: tuple[Axis, ...] = ("step", "epoch", "record")
 # Metrics of these roles are one metric, whatever they are called.
 _ONE_METRIC = frozenset({"train_loss", "val_loss", "lr"})
-
-_NUMBER = re.compile(
-    r"(?P<process>(?:rank|proc|process|worker|node|gpu|device|host|local)[-_.=]?)?(?P<number>\d+)", re.I
-)
 
 
 class Rank(IntEnum):
@@ -93,37 +88,6 @@ def rank_of(axis: Axis, *, client: bool = False, text: bool = False, document: b
     return Rank.TEXT if text else Rank.RECORDS
 
 
-class Attempt(NamedTuple):
-    """A path without its numbers, and the numbers: `attempts` count attempts, `processes` the processes of one."""
-
-    shape: str
-    attempts: tuple[int, ...]
-    processes: tuple[int, ...]
-
-    def follows(self, other: Attempt) -> bool:
-        """Whether this is a later attempt of the job that `other` is an attempt of."""
-        return self.shape == other.shape and self.attempts > other.attempts
-
-
-def attempt(path: str) -> Attempt:
-    """Return which attempt the log at `path` is of.
-
-    >>> attempt("logs/slurm-12.out").follows(attempt("logs/slurm-9.out"))
-    True
-    >>> attempt("a/attempt_0/1/stdout.log")
-    Attempt(shape='a/attempt_#/#/stdout.log', attempts=(0,), processes=(1,))
-    """
-    attempts: list[int] = []
-    processes: list[int] = []
-    shape = []
-    for part in path.split("/"):
-        for found in _NUMBER.finditer(part):
-            of_a_process = found["process"] or found.group() == part
-            (processes if of_a_process else attempts).append(int(found["number"]))
-        shape.append(_NUMBER.sub(lambda found: f"{found['process'] or ''}#", part))
-    return Attempt("/".join(shape), tuple(attempts), tuple(processes))
-
-
 def metric_key(metric: str, wanted: str | None = None) -> str:
     """Return the name under which `metric` has one owner: its role for losses and rates, else itself.
 
@@ -149,6 +113,7 @@ class _Source:
         alive: Seconds since the epoch at which its newest rows came.
         pause: Seconds of its longest pause so far.
         old: Whether its files were old when it was added, and were not written to since.
+        silent: Whether it was waited for in vain since its newest rows.
         reads: How often rows came.
         waits: Seconds since the epoch since which its rows wait, or None.
         marks: For rows without steps: the number of reads of each other source from which on they need not wait for it.
@@ -164,6 +129,7 @@ class _Source:
     alive: float = 0.0
     pause: float = 0.0
     old: bool = False
+    silent: bool = False
     reads: int = 0
     waits: float | None = None
     marks: dict[str, int] = field(default_factory=dict)
@@ -248,7 +214,7 @@ class Ownership:
         pause = now - source.alive
         if source.pause < pause <= MAX_PATIENCE:
             source.pause = pause
-        source.rank, source.axis, source.alive = rank, axis, now
+        source.rank, source.axis, source.alive, source.silent = rank, axis, now, False
         source.reads += 1
         if axis != "step":
             source.marks = {
@@ -322,8 +288,7 @@ class Ownership:
         reach = there.reach
         if reach is not None and upcoming is not None and reach < upcoming:
             reach = upcoming - 1
-        beyond = np.flatnonzero(steps > reach) if reach is not None else np.zeros(1, np.int64)
-        return int(beyond[0]) if len(beyond) else len(steps)
+        return 0 if reach is None else up_to(steps, reach)
 
     def _is_over(
         self, other: str, source: _Source, now: float, unread: Mapping[str, int | None], *, final: bool
@@ -332,10 +297,11 @@ class Ownership:
         there = self._sources[other]
         if other in unread:
             return False
-        if final or there.old or not (there.reads or there.awaited):
+        if final or there.old or there.silent or not (there.reads or there.awaited):
             return True
-        since = there.alive if source.waits is None else max(there.alive, source.waits)
-        return source.waits is not None and now - since >= there.patience
+        if source.waits is not None and now - max(there.alive, source.waits) >= there.patience:
+            there.silent = True
+        return there.silent
 
     def hear(self, name: str, part: Batch, unread: Mapping[str, int | None] | None = None) -> Heard:
         """Take the next rows of a source, which are free.
@@ -384,8 +350,7 @@ class Ownership:
         reach = self._sources[owner].reach
         if self._sources[name].axis != self.axis:  # it is placed by the steps of others
             return len(steps)
-        beyond = np.flatnonzero(steps > reach) if reach is not None else np.zeros(1, np.int64)
-        return int(beyond[0]) if len(beyond) else len(steps)
+        return 0 if reach is None else up_to(steps, reach)
 
     def _take_axis(self, name: str, axis: Axis) -> bool:
         """Turn to a better axis, or to another of the only source. Return whether the run begins anew."""
@@ -463,25 +428,3 @@ class Ownership:
 def _first(steps: Ints, column: Column) -> list[Any]:
     """Return the first step and value of a metric; text, so that all NaN are one."""
     return [int(steps[0]), repr(float(column.values[0]))]
-
-
-def placed(batch: Batch, start: float, end: float) -> Batch:
-    """Return a batch without steps, with its rows spread evenly over the steps from `start` to `end`."""
-    steps = start + (end - start) * np.arange(1, batch.rows + 1) / max(batch.rows, 1)
-    return replace(batch, steps=np.floor(steps).astype(np.int64), axis="step", total_steps=0)
-
-
-def first_useful(batch: Batch, from_row: int, counts: Callable[[str], bool]) -> int | None:
-    """Return the step of the first row from `from_row` on with a metric that `counts`; None where there is none."""
-    rows = []
-    for metric, column in batch.columns.items():
-        at = int(np.searchsorted(column.rows, from_row))
-        if at < len(column.rows) and counts(metric):
-            rows.append(int(column.rows[at]))
-    return int(batch.steps[min(rows)]) if rows else None
-
-
-def up_to(steps: Ints, step: int) -> int:
-    """Return how many of the first of `steps` lie at or before `step`."""
-    beyond = np.flatnonzero(steps > step)
-    return int(beyond[0]) if len(beyond) else len(steps)
