@@ -24,15 +24,13 @@ from lrwatch.sources.log_identity import (
     seconds_since_written,
 )
 from lrwatch.sources.merging import first_useful, placed, up_to
-from lrwatch.sources.ownership import PATIENCE, Ownership, Rank, rank_of
+from lrwatch.sources.ownership import Ownership
 from lrwatch.sources.reader import LogReader
+from lrwatch.sources.source import PATIENCE, Rank, rank_of
 from lrwatch.store import Store
 
 # Reads of one log before the other logs have their turn and a stop is looked for.
 READS_A_TURN = 4
-
-# Formats whose records are text for people.
-_TEXT = frozenset({"text", "prefixed", "pattern"})
 
 
 @dataclass(slots=True)
@@ -205,7 +203,8 @@ class RunLogs(Checkpointed):
         if batch_rows := read[0].rows:
             log.waiting.taken = min(log.again, batch_rows)
             log.again -= log.waiting.taken
-            self.ownership.arrived(log.source, self._rank(log, read[0]), read[0].axis, self._now)
+            rank = rank_of(read[0].axis, log.reader.format, client=log.is_client)
+            self.ownership.arrived(log.source, rank, read[0].axis, self._now)
         return True
 
     def _has_earlier_part(self, log: _Log) -> bool:
@@ -214,15 +213,6 @@ class RunLogs(Checkpointed):
             before.source == log.source
             and (before.waiting is not None or (before.is_unread and before.reader.tail.lag))
             for before in self._logs[: self._logs.index(log)]
-        )
-
-    def _rank(self, log: _Log, batch: Batch) -> Rank:
-        kind = log.reader.format_type
-        return rank_of(
-            batch.axis,
-            client=log.is_client,
-            text=kind is not None and kind.name in _TEXT,
-            document=kind is not None and kind.whole,
         )
 
     def _count_errors(self, reader: LogReader) -> None:

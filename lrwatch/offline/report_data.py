@@ -13,7 +13,7 @@ from lrwatch.config import Config
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
 from lrwatch.daemon.logs import RunLogs
-from lrwatch.offline.replay import replay_file
+from lrwatch.offline.replay import replay_run, runs_at
 from lrwatch.report.model.data import MetricCurve, ReportData, Role
 from lrwatch.store import Store
 
@@ -21,15 +21,16 @@ _ROLES: dict[str, Role] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
 
 
 def of_file(file: Path, config: Config) -> ReportData:
-    """Replay a finished log and return its data.
+    """Replay a finished log, or the first run of a directory, and return its data.
 
     Raises:
-        InputError: As `replay_file` raises it.
+        InputError: As `replay_run` raises it.
     """
     events: list[dict[str, Any]] = []
-    run = replay_file(file, config, lambda entry: events.append(entry.event))
-    facts = [("Log", str(file)), ("Decisions", "a replay: nothing was commanded")]
-    return _data(file.stem, [file], run.pipeline.metric or "", events, facts, config)
+    finished = runs_at(file)[0]
+    run = replay_run(finished, config, lambda entry: events.append(entry.event))
+    facts = [("Log", finished.path), ("Decisions", "a replay: nothing was commanded")]
+    return _data(finished.name, finished.logs, run.pipeline.metric or "", events, facts, config)
 
 
 def of_run(run: str, store: Store, config: Config) -> ReportData:

@@ -3,7 +3,7 @@
 A training writes several logs, and most of what they say is the same. A *source* is one log, or the files that are one
 log together (see `discover.log_of`). Its values count or are copies by these rules:
 
-1. **Order.** Sources are ordered by `Rank`, and among equals by who came first: the client's own metrics, then records with
+1. **Order.** Sources are ordered by `Rank` (`lrwatch.sources.source`), and among equals by who came first: the client's own metrics, then records with
    steps, then text with steps, then documents that are written now and then, then logs by epochs, then logs by lines.
 2. **Waiting.** A row waits until every better source has passed its step, so that nothing depends on which log is read
    first. A source that has unread bytes is waited for; one at its end for `PATIENCE` seconds, or for twice the longest pause
@@ -35,19 +35,15 @@ has no steps, the owner has     a copy                       a copy             
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from enum import IntEnum
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from lrwatch.core.names import role
 from lrwatch.core.sample import Axis, Batch, Column, Ints
 from lrwatch.sources.attempts import attempt
 from lrwatch.sources.merging import up_to
+from lrwatch.sources.source import MAX_PATIENCE, Rank, Source
 
-# Seconds for which a better source at its end is waited for. TensorBoard's writer flushes every 120 s.
-PATIENCE = 150.0
-# The longest pause that a source is waited for because it made one as long before; a longer one was no pause.
-MAX_PATIENCE = 600.0
 # Later reads of a source with steps after which it has told all that was known when a line without a step came: what it
 # had written then, and what it wrote next.
 LATER_READS = 2
@@ -59,35 +55,6 @@ _AXES: tuple[Axis, ...] = ("step", "epoch", "record")
 _ONE_METRIC = frozenset({"train_loss", "val_loss", "lr"})
 
 
-class Rank(IntEnum):
-    """What a source is worth; lower is better."""
-
-    CLIENT = 0
-    RECORDS = 1
-    TEXT = 2
-    DOCUMENT = 3
-    EPOCHS = 4
-    LINES = 5
-
-
-def rank_of(axis: Axis, *, client: bool = False, text: bool = False, document: bool = False) -> Rank:
-    """Return the rank of a source.
-
-    Args:
-        axis: What its steps count.
-        client: Whether lrwatch's client writes it.
-        text: Whether it is text for people.
-        document: Whether it is one document that is replaced now and then.
-    """
-    if axis != "step":
-        return Rank.EPOCHS if axis == "epoch" else Rank.LINES
-    if client:
-        return Rank.CLIENT
-    if document:
-        return Rank.DOCUMENT
-    return Rank.TEXT if text else Rank.RECORDS
-
-
 def metric_key(metric: str, wanted: str | None = None) -> str:
     """Return the name under which `metric` has one owner: its role for losses and rates, else itself.
 
@@ -97,51 +64,6 @@ def metric_key(metric: str, wanted: str | None = None) -> str:
     """
     kind = role(metric)
     return kind if kind in _ONE_METRIC and metric != wanted else metric
-
-
-@dataclass(slots=True)
-class _Source:
-    """What is known of one source.
-
-    Attributes:
-        order: Its place among sources of the same rank.
-        rank: None while nothing in it was understood.
-        awaited: Whether it is waited for before it has said anything.
-        axis: What its steps count.
-        reach: The step up to which it was heard.
-        first: First step and value, as text, of each metric by key.
-        alive: Seconds since the epoch at which its newest rows came.
-        pause: Seconds of its longest pause so far.
-        old: Whether its files were old when it was added, and were not written to since.
-        silent: Whether it was waited for in vain since its newest rows.
-        reads: How often rows came.
-        waits: Seconds since the epoch since which its rows wait, or None.
-        marks: For rows without steps: the number of reads of each other source from which on they need not wait for it.
-        is_later: Whether it is a later attempt; None while that is open.
-    """
-
-    order: int
-    rank: int | None = None
-    awaited: bool = False
-    axis: Axis = "step"
-    reach: int | None = None
-    first: dict[str, list[Any]] = field(default_factory=dict)
-    alive: float = 0.0
-    pause: float = 0.0
-    old: bool = False
-    silent: bool = False
-    reads: int = 0
-    waits: float | None = None
-    marks: dict[str, int] = field(default_factory=dict)
-    is_later: bool | None = None
-
-    @property
-    def place(self) -> tuple[int, int]:
-        return (Rank.LINES + 1 if self.rank is None else self.rank, self.order)
-
-    @property
-    def patience(self) -> float:
-        return min(max(PATIENCE, 2 * self.pause), MAX_PATIENCE)
 
 
 class Heard(NamedTuple):
@@ -175,7 +97,7 @@ class Ownership:
         self.owners: dict[str, str] = {}
         self.changes = 0
         self._wanted = wanted
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, Source] = {}
 
     # ---- sources --------------------------------------------------------------------------------------------------
 
@@ -190,7 +112,7 @@ class Ownership:
             old: Whether its files were not written to for `PATIENCE` seconds.
         """
         if name not in self._sources:
-            self._sources[name] = _Source(len(self._sources), rank, awaited, alive=now, old=old)
+            self._sources[name] = Source(len(self._sources), rank, awaited, alive=now, old=old)
 
     @property
     def old(self) -> list[str]:
@@ -291,7 +213,7 @@ class Ownership:
         return 0 if reach is None else up_to(steps, reach)
 
     def _is_over(
-        self, other: str, source: _Source, now: float, unread: Mapping[str, int | None], *, final: bool
+        self, other: str, source: Source, now: float, unread: Mapping[str, int | None], *, final: bool
     ) -> bool:
         """Whether nothing more is expected of a better source."""
         there = self._sources[other]
@@ -422,7 +344,7 @@ class Ownership:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         self.axis, self.owners = state["axis"], dict(state["owners"])
-        self._sources = {name: _Source(**source) for name, source in state["sources"].items()}
+        self._sources = {name: Source(**source) for name, source in state["sources"].items()}
 
 
 def _first(steps: Ints, column: Column) -> list[Any]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lrwatch.core.sample import Sample
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.sources.attempts import attempt
-from lrwatch.sources.ownership import PATIENCE
+from lrwatch.sources.source import PATIENCE
 from lrwatch.store import Store
 
 Row = tuple[int, float]
