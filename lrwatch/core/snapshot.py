@@ -101,6 +101,7 @@ class RunStatus:
         token: Fencing number under which this daemon commands the run.
         bytes, lines, samples: What was read from the logs.
         lag_bytes: Bytes in the logs that were not read yet.
+        logs: Path of each log to what it is to the run, in words: which metrics are taken from it, or that it is a copy.
     """
 
     name: str
@@ -131,6 +132,7 @@ class RunStatus:
     samples: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     lag_bytes: int = 0
+    logs: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as `lrwatch status --format json` prints it; `problem` is its key `why`."""

@@ -145,6 +145,7 @@ class StatusView(Checkpointed):
             samples=logs.ingest["samples"],
             errors=dict(errors),
             lag_bytes=logs.lag,
+            logs=logs.roles(),
         )
 
     def state(self) -> dict[str, Any]:

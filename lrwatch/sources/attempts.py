@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _NUMBER = re.compile(
@@ -22,6 +23,7 @@ class Attempt(NamedTuple):
         return self.shape == other.shape and self.attempts > other.attempts
 
 
+@lru_cache(1024)
 def attempt(path: str) -> Attempt:
     """Return which attempt the log at `path` is of.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -52,14 +53,14 @@ def is_client_log(path: Path) -> bool:
 
 
 def seconds_since_written(path: Path, now: float) -> float:
-    """Return the age of what was written last to a log, in seconds before `now`; 0 where it cannot be known.
+    """Return the age of what was written last to a log, in seconds before `now`; infinite where it is gone.
 
     Args:
         path: The log. A database with a write-ahead log is written there.
         now: Seconds since the epoch.
     """
     written = [time for name in (os.fspath(path), f"{path}-wal") if (time := _written(name)) is not None]
-    return now - max(written) if written else 0.0
+    return now - max(written, default=-math.inf)
 
 
 def _written(path: str) -> float | None:

@@ -3,13 +3,13 @@
 A training writes several logs, and most of what they say is the same. A *source* is one log, or the files that are one
 log together (see `discover.log_of`). Its values count or are copies by these rules:
 
-1. **Order.** Sources are ordered by `Rank` (`lrwatch.sources.source`), and among equals by who came first: the client's own metrics, then records with
-   steps, then text with steps, then documents that are written now and then, then logs by epochs, then logs by lines.
+1. **Order.** The client's own metrics come first, then records with steps, text with steps, documents that are written now
+   and then, logs by epochs, logs by lines (`lrwatch.sources.source.Rank`); among equals the one that was there first.
 2. **Waiting.** A row waits until every better source has passed its step, so that nothing depends on which log is read
    first. A source that has unread bytes is waited for; one at its end for `PATIENCE` seconds, or for twice the longest pause
    that it made before; one whose file was old already when it was read, not at all. In a finished log nothing is waited for.
 3. **One owner.** A metric belongs to the first source that is heard with it. Training losses are one metric here, whatever
-   they are called, and so are validation losses, and learning rates. A row of another source is a copy up to the step that
+   they are called, and so are validation losses, and learning rates; those are the client's alone while it lives. A row of another source is a copy up to the step that
    the owner has reached, and is dropped.
 4. **The owner moves on.** A row beyond that step is no copy: its source becomes the owner. By rule 2 a worse source comes so
    far only once the owner is silent; a better one is heard at once.
@@ -34,7 +34,7 @@ has no steps, the owner has     a copy                       a copy             
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -51,8 +51,8 @@ LATER_READS = 2
 MAX_METRICS = 256
 
 _AXES: tuple[Axis, ...] = ("step", "epoch", "record")
-# Metrics of these roles are one metric, whatever they are called.
-_ONE_METRIC = frozenset({"train_loss", "val_loss", "lr"})
+# Metrics of these roles are one metric, whatever they are called; and what people call that.
+_WORDS = {"train_loss": "training loss", "val_loss": "validation loss", "lr": "learning rate"}
 
 
 def metric_key(metric: str, wanted: str | None = None) -> str:
@@ -63,7 +63,7 @@ def metric_key(metric: str, wanted: str | None = None) -> str:
         wanted: The metric that the user asked for by name; it is itself.
     """
     kind = role(metric)
-    return kind if kind in _ONE_METRIC and metric != wanted else metric
+    return kind if kind in _WORDS and metric != wanted else metric
 
 
 class Heard(NamedTuple):
@@ -167,10 +167,6 @@ class Ownership:
             if other != name
         )
 
-    def only_copies(self, name: str, metrics: Iterable[str]) -> bool:
-        """Whether other sources own all of `metrics`."""
-        return all(self.owners.get(metric_key(m, self._wanted), name) != name for m in metrics)
-
     def may_count(self, name: str, metric: str) -> bool:
         """Whether a value of `metric` in a source would count while all better sources live."""
         owner = self.owners.get(metric_key(metric, self._wanted), name)
@@ -266,6 +262,12 @@ class Ownership:
 
     def _first_that_counts(self, name: str, key: str, steps: Ints) -> int:
         """Return the index of the first of the values of a metric, at `steps`, that is no copy."""
+        if key == "lr" and any(
+            there.rank == Rank.CLIENT and there.reads and not there.silent
+            for other, there in self._sources.items()
+            if other != name
+        ):
+            return len(steps)
         owner = self.owners.get(key, name)
         if owner == name:
             return 0
@@ -329,10 +331,10 @@ class Ownership:
     def role_of(self, name: str) -> str:
         """Return what a source is to the run, in words."""
         source = self._sources[name]
-        owned = sorted(key for key, owner in self.owners.items() if owner == name)
+        owned = sorted(_WORDS.get(key, key) for key, owner in self.owners.items() if owner == name)
         if owned:
             return f"gives {', '.join(owned)}"
-        if source.waits is not None:
+        if source.waits is not None and source.reach is None:
             return "waits for a better log"
         return "a copy" if source.reads else "nothing read yet"
 

@@ -199,7 +199,7 @@ def test_a_log_that_only_copies_is_no_sign_of_life_and_says_what_it_is(logs: Log
     next(logs.logs.read(final=False, now=logs.now))
     assert not logs.logs.alive
     assert logs.logs.ingest["in_another_log"] > 180
-    assert list(logs.logs.roles().values()) == ["gives lr, scale, train_loss", "a copy"]
+    assert list(logs.logs.roles().values()) == ["gives learning rate, scale, training loss", "a copy"]
 
 
 def test_what_only_the_worse_log_has_comes_where_the_better_one_has_passed_its_step(logs: Logs) -> None:
@@ -232,7 +232,7 @@ def test_a_second_slurm_file_is_the_same_run_going_on(logs: Logs, is_old: bool) 
     assert [step for step, _ in logs.losses()] == list(range(1, 601))
     logs.write("slurm-10.out", b"".join(text(curve(601, 610))))
     assert [s.step for s in logs.read() if s.metric == "loss"] == list(range(601, 611))
-    assert list(logs.logs.roles().values()) == ["a copy", "gives lr, train_loss"]
+    assert list(logs.logs.roles().values()) == ["a copy", "gives learning rate, training loss"]
 
 
 @pytest.mark.parametrize("first", [400, 1], ids=["from a checkpoint", "from its beginning"])
