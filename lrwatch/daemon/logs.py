@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,18 @@ class _Waiting:
         used: Bytes that they took.
         before: State of the reader before that read, to be saved while they wait; None in a run with one log.
         taken: How many of the first rows were heard.
-        is_placed: Whether rows without steps were given those of another log.
+        anchor: Where and up to which step rows without steps were given those of another log: see `RunLogs._place`.
     """
 
     batch: Batch
     used: int
     before: dict[str, Any] | None
     taken: int = 0
-    is_placed: bool = False
+    anchor: list[float] | None = None
 
     @property
     def rest(self) -> Batch:
-        """The rows that were not heard yet."""
+        """Rows that were not heard yet."""
         return self.batch.part(self.taken, self.batch.rows)
 
 
@@ -226,6 +227,7 @@ class RunLogs(Checkpointed):
         """Finish a read that gave no rows."""
         owners = self.ownership.owners
         self.alive |= not owners or log.source in owners.values()
+        self.anew = False
         self._note_length(waiting.batch, log.source)
         self._finish(log, waiting)
         return waiting.batch
@@ -238,6 +240,8 @@ class RunLogs(Checkpointed):
         ingest["samples"] += len(batch)
         if batch.errors:
             self.errors.update(batch.errors)
+        if waiting.anchor:
+            self._anchors[str(log.reader.path)] = waiting.anchor
         log.waiting = None
 
     # ---- merging --------------------------------------------------------------------------------------------------
@@ -270,14 +274,11 @@ class RunLogs(Checkpointed):
                     free = min(free, up_to(rest.steps, head))
             if free:
                 return log, rest, free
-            counts = self._counts(log.source)
-            useful = first_useful(log.waiting.batch, log.waiting.taken, counts)
+            may_count = partial(self.ownership.may_count, log.source)
+            useful = first_useful(log.waiting.batch, log.waiting.taken, may_count)
             if useful is not None and (rest.axis == self.ownership.axis or self.ownership.axis is None):
                 heads.append(useful)
         return None
-
-    def _counts(self, source: str) -> Callable[[str], bool]:
-        return lambda metric: self.ownership.may_count(source, metric)
 
     def _unread(self) -> Mapping[str, int | None]:
         """Return the sources that are not at their end, with the step of their next row where it is known."""
@@ -291,7 +292,7 @@ class RunLogs(Checkpointed):
 
     def _place(self, log: _Log, waiting: _Waiting) -> None:
         """Give rows without steps the steps of the best log, as far as it was read when they came."""
-        if waiting.is_placed or waiting.batch.axis == "step" or not self.ownership.has_steps_beside(log.source):
+        if waiting.anchor or waiting.batch.axis == "step" or not self.ownership.has_steps_beside(log.source):
             return
         better = set(self.ownership.better(log.source))
         if better & self._unread().keys() or (reach := self.ownership.reach()) is None:
@@ -301,8 +302,7 @@ class RunLogs(Checkpointed):
         since, step = self._anchors.get(str(log.reader.path), (0.0, 0.0))
         share = (offset - since) / (offset + tail.lag - since) if offset + tail.lag > since else 1.0
         end = step + max(0.0, reach - step) * share
-        waiting.batch, waiting.is_placed = placed(waiting.batch, step, end), True
-        self._anchors[str(log.reader.path)] = [offset, end]
+        waiting.batch, waiting.anchor = placed(waiting.batch, step, end), [offset, end]
         self.pressing = True  # read again later, they would be placed otherwise
 
     def _hear(self, log: _Log, rest: Batch, rows: int) -> Batch:

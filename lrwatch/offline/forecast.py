@@ -14,6 +14,7 @@ from lrwatch.core.curve import Curve
 from lrwatch.core.forecast import Forecast, forecast, if_decayed
 from lrwatch.core.names import primary
 from lrwatch.core.run_length import LengthSource, RunLength
+from lrwatch.offline.known_logs import logs_in_order
 from lrwatch.offline.replay import replay_run, runs_at
 from lrwatch.offline.report_data import curves
 from lrwatch.report.model.data import MetricCurve
@@ -89,7 +90,7 @@ def of_run(run: str, store: Store, config: Config, total: int = 0, at: int | Non
     status = store.statuses().get(run, {})
     events = [entry.event for entry in store.journal(run)]
     known = RunLength(total) if total else RunLength(status.get("total_steps", 0), status.get("length_source", ""))
-    logs = [Path(path) for path in store.logs(run)]
+    logs = logs_in_order(store, run)
     return _forecast(run, logs, config.watch.metric or status.get("metric", ""), events, known, at, config)
 
 

@@ -22,6 +22,7 @@ from lrwatch.core.sample import Batch
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.operator import StrategyRequest
 from lrwatch.daemon.position import SamplePosition
+from lrwatch.offline.known_logs import logs_in_order
 from lrwatch.store import Entry, Store
 
 JsonEvent = Mapping[str, Any]
@@ -50,7 +51,7 @@ def explain(store: Store, run: str, entry: Entry, config: Config) -> tuple[dict[
     if entry.event.get("kind") == "stalled":
         return None, "It is about the time that passed without a sample, which the logs do not hold."
     journal = list(store.journal(run))
-    logs = [Path(path) for path in store.logs(run)]
+    logs = logs_in_order(store, run)
     events = recompute(run, logs, journal, config)
     same = [event for event in events if all(event.get(key) == entry.event.get(key) for key in _IDENTITY)]
     if not same:

@@ -13,6 +13,7 @@ from lrwatch.config import Config
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
 from lrwatch.daemon.logs import RunLogs
+from lrwatch.offline.known_logs import logs_in_order
 from lrwatch.offline.replay import replay_run, runs_at
 from lrwatch.report.model.data import MetricCurve, ReportData, Role
 from lrwatch.store import Store
@@ -37,7 +38,7 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
     """Return the data of a run in the store of a daemon, with its journal."""
     status = store.statuses().get(run, {})
     events = [entry.as_json() for entry in store.journal(run)]
-    logs = [Path(path) for path in store.logs(run)]
+    logs = logs_in_order(store, run)
     facts = [("Logs", ", ".join(map(str, logs))), ("Journal", str(store.path))]
     return _data(run, logs, config.watch.metric or status.get("metric", ""), events, facts, config)
 

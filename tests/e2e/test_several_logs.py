@@ -259,3 +259,24 @@ def test_the_log_directory_of_torchrun_is_one_run(tmp_path: Path) -> None:
         if event["event"] == "phase" and event["cause"] == "resume"
     ]
     assert phases == [351]
+
+
+def test_what_two_attempts_led_to_is_explained_and_reported_in_their_order(tmp_path: Path) -> None:
+    """A name with a 9 sorts behind one with a 10."""
+    home, training = tmp_path / "logs", Training()
+    home.mkdir()
+    for number, steps in ((9, 600), (10, 900)):
+        log = home / f"slurm-{number}.out"
+        rows = [training.record() for _ in range(steps)]
+        log.write_text("".join(f"step {r['step']} loss {r['loss']}\n" for r in rows))
+        made_old(log)
+    state, page = tmp_path / "state", tmp_path / "page.html"
+    assert lrwatch("run", "--once", "--state", state, home).returncode == 0
+    journal = lrwatch("journal", "--state", state, "--format", "json").stdout
+    made = [event for event in map(json.loads, journal.splitlines()) if event["event"] in ("finding", "command")]
+    assert made
+    for event in made:
+        explained = lrwatch("explain", "--state", state, "logs", str(event["id"]))
+        assert "the same numbers" in explained.stdout, explained.stdout
+    assert lrwatch("report", "--state", state, "logs", "-o", page).returncode == 0
+    assert "1,500" in page.read_text()
