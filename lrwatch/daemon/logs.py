@@ -119,6 +119,7 @@ class RunLogs(Checkpointed):
         self._lengths: dict[str, list[Any]] = {}  # of each source that states one: its axis, and the length
         # Of each log without steps: an offset in bytes, and the step of the other logs when it was read up to there.
         self._anchors: dict[str, list[float]] = {}
+        self._met = 0  # how many of the logs are known to `ownership`
         self._restarts = 0
         self._counted: dict[Path, Counter[str]] = {}  # of each log, the errors of its source that `errors` contains
         self._now = 0.0
@@ -170,10 +171,7 @@ class RunLogs(Checkpointed):
         if self._client_log is not None and os.path.isfile(self._client_log):  # noqa: PTH113 - no error where it may not be read
             self.add(self._client_log)
             self._client_log = None
-        known = set(self.ownership.order())
-        for log in self._logs:
-            if log.source in known:
-                continue
+        for log in self._logs[self._met :]:
             path = log.reader.path
             self.ownership.add(
                 log.source,
@@ -182,6 +180,7 @@ class RunLogs(Checkpointed):
                 awaited=log.is_client or is_written_from_the_start(path),
                 old=self._is_old(path),
             )
+        self._met = len(self._logs)
         for name in self.ownership.old if len(self._logs) > 1 else ():
             if not all(self._is_old(log.reader.path) for log in self._logs if log.source == name):
                 self.ownership.renewed(name)

@@ -219,6 +219,10 @@ class _Discovery:
                 if len(logs) > MAX_LOGS:
                     self.problems.append(f"{directory}: only the first {MAX_LOGS} of {len(logs)} logs are followed")
                 control, client_log = _control_in(directory, directories)
+                if os.path.isdir(control) and not os.access(control, os.R_OK | os.X_OK, effective_ids=True):  # noqa: PTH112
+                    self.problems.append(
+                        f"{control}: may not be read by this user, so the client's own metrics are not followed"
+                    )
                 if of_run := (*client_log, *_in_order(logs[:MAX_LOGS])):
                     yield _Run(str(directory), of_run, control)
                 elif not mlflow:
@@ -235,7 +239,7 @@ class _Discovery:
     def _events_of_trainer(self, directory: Path) -> list[str]:
         """List the event files that Hugging Face's Trainer writes beside its checkpoints, a directory a start."""
         runs = directory / "runs"
-        starts = [entry.path for entry in self._list(runs) if entry.is_dir()] if runs.is_dir() else []
+        starts = [entry.path for entry in self._list(runs) if entry.is_dir()] if os.path.isdir(runs) else []  # noqa: PTH112
         found = [entry.path for start in starts for entry in self._list(Path(start)) if EVENTS in entry.name]
         return sorted(found, key=_natural)[-MAX_CHECKPOINTS:]
 
@@ -275,7 +279,7 @@ def _control_in(directory: Path, directories: Sequence[os.DirEntry[str]]) -> tup
     """Return the control directory of a run in `directory`, and the client's log there; one of another name counts too."""
     usual = directory / CONTROL_NAME
     others = (Path(entry.path) for entry in directories[:MAX_LOGS] if entry.name != CONTROL_NAME)
-    control = usual if usual.is_dir() else next(filter(is_control, others), usual)
+    control = usual if os.path.isdir(usual) else next(filter(is_control, others), usual)  # noqa: PTH112
     return control, _client_log(control)
 
 

@@ -30,7 +30,7 @@ def log_of(path: str | os.PathLike[str]) -> str:
     them so too. So are the files of an MLflow run, one a metric.
     """
     for parent in Path(path).parents:
-        if parent.name == MLFLOW_METRICS and (parent.parent / MLFLOW_MARK).is_file():
+        if parent.name == MLFLOW_METRICS and os.path.isfile(parent.parent / MLFLOW_MARK):  # noqa: PTH113
             return str(parent)
     directory, name = os.path.split(os.fspath(path))
     return os.path.join(directory, EVENTS) if EVENTS in name else os.fspath(path)  # noqa: PTH118
