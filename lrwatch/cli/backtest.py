@@ -49,13 +49,13 @@ def backtest(
 ) -> int:  # fmt: skip
     """Show the daemon's findings and commands on many finished logs.
 
-    Every log is replayed under every configuration. Files, directories and patterns ('runs/**', quoted) are taken.
+    Every run is replayed under every configuration, with all its logs. Files, directories and patterns ('runs/**', quoted) are taken.
     """
     from concurrent.futures import BrokenExecutor
 
     from lrwatch.errors import InputError, UsageError
     from lrwatch.offline import backtest as daemon
-    from lrwatch.sources.discover import discover
+    from lrwatch.offline.replay import finished_runs
 
     if scheduler is not None and jobs is not None:
         raise UsageError(
@@ -63,10 +63,9 @@ def backtest(
             hint="The cluster has as many workers as it has.",
         )  # fmt: skip
     configs = _configs(config_files, metric)
-    found = discover(paths)
-    for problem in found.problems:
+    logs, problems = finished_runs(paths)
+    for problem in problems:
         tell(f"lrwatch: {problem}")
-    logs = [log.path for log in found.logs]
     if not logs:
         raise InputError(
             expected="logs of finished runs", found="none", where=" ".join(paths),

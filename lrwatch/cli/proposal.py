@@ -17,6 +17,8 @@ from lrwatch.config import SECTIONS, Config
 from lrwatch.core.names import primary, role
 from lrwatch.explain.scan import ScannedFile
 from lrwatch.sources.discover import discover
+from lrwatch.sources.log_identity import is_client_log
+from lrwatch.sources.source import Rank, rank_of
 
 # Rows that a log without a loss has at least: fewer are numbers in a text.
 _LEAST_ROWS = 2
@@ -43,8 +45,8 @@ class WatchProposal:
 def choose(directory: Path, scanned: Sequence[ScannedFile]) -> WatchProposal | None:
     """Choose what to watch of the scanned files; None where there is no log.
 
-    That is the directory, where watching it finds the right logs in the right order, so that later logs are found too. Of one
-    run the finest log counts: a metric belongs to the first log that has it.
+    That is the directory, where watching it finds the right logs, so that later logs are found too. Of one run each metric is
+    taken from the best log that has it: see `lrwatch.sources.ownership`.
     """
     nameable = [log for log in scanned if str(log.path).isprintable()]
     logs = [log for log in nameable if log.loss is not None]
@@ -93,9 +95,13 @@ def _reads_well(run: Sequence[ScannedFile | None], logs: Sequence[ScannedFile]) 
     loss = primary(name for log in usable for name in log.metrics)
     if loss is None:
         return len({_candidate(log) for log in usable}) == 1
-    return next(log for log in usable if loss in (log.metrics)) is min(
-        (log for log in usable if loss in (log.metrics)), key=_order
-    )
+    have_it = [log for log in usable if loss in log.metrics]
+    best = min(have_it, key=_rank)
+    return best is min((log for log in have_it if _rank(log) == _rank(best)), key=_order)
+
+
+def _rank(log: ScannedFile) -> Rank:
+    return rank_of(log.axis, log.format, client=is_client_log(log.path))
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------

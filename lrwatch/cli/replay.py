@@ -1,4 +1,4 @@
-"""`lrwatch replay`: the daemon's decisions on a finished log."""
+"""`lrwatch replay`: the daemon's decisions on finished logs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
 @config_option
 @metric_option
 @format_option
-def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None, form: str) -> int:
+def replay(paths: tuple[Path, ...], config_file: Path | None, metric: str | None, form: str) -> int:
     """Show the daemon's findings and commands on finished logs.
 
-    The same code as `run`, without waiting and without commands to a trainer.
+    The same code as `run`, without waiting and without commands to a trainer. A directory stands for the runs in it, each with
+    all its logs.
     """
-    from lrwatch.offline.replay import replay_file
+    from lrwatch.offline.replay import replay_run, runs_at
 
     config = load_config(config_file, watch__metric=metric)
     rows: list[list[Any]] = []
@@ -38,13 +39,13 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
         else:
             rows.append([entry.run, event.get("step"), sentence(event)])
 
-    for file in files:
-        with closing(Progress(file.name)) as progress:
-            run = replay_file(file, config, print_event, progress.show)
+    for finished in [run for path in paths for run in runs_at(path)]:
+        with closing(Progress(finished.name)) as progress:
+            run = replay_run(finished, config, print_event, progress.show)
         status = run.status(0.0)
         if form == "table":
             summary = (
-                f"{file}: {status.samples} samples of {len(status.metrics)} metrics up to step {status.step}; "
+                f"{finished.path}: {status.samples} samples of {len(status.metrics)} metrics up to step {status.step}; "
                 f"watched was {status.metric}"
             )
             click.echo(safe(summary), err=True)

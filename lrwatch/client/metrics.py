@@ -32,31 +32,37 @@ class MetricsFile:
         self.unsaved = 0
         self._rest = b""
         self._within_line = False
+        self._begun = False
 
     @property
     def ready(self) -> bool:
         """Whether all records have been written."""
         return not self._rest
 
-    def append(self, folder: int, records: Sequence[Record]) -> None:
+    def append(self, folder: int, records: Sequence[Record], *, begin: bool = False) -> None:
         """Write the records, after those that are left from before.
 
         Args:
             folder: Descriptor of the control directory.
             records: In the order of the training.
+            begin: Whether to make the file before there are any, so that whoever reads the logs of this training knows
+                that this one will come.
 
         Raises:
             OSError: Not everything could be written; it is kept.
         """
         self._rest += b"".join(self._line(record) for record in records)
         self.unsaved += len(records)
-        if not self._rest:
+        if not self._rest and (self._begun or not begin):
             return
         handle = os.open(METRICS_NAME, _FLAGS, 0o600, dir_fd=folder)
         try:
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode):
                 raise OSError(f"{METRICS_NAME} is not a regular file")
+            if not self._begun:
+                os.utime(handle)  # of an earlier training it may be old
+                self._begun = True
             if not self._within_line and about.st_size and os.pread(handle, 1, about.st_size - 1) != b"\n":
                 self._rest = b"\n" + self._rest
             while self._rest:

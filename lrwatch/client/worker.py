@@ -319,7 +319,7 @@ class Worker:
     def _write_metrics(self, folder: int) -> None:
         queue = self._box.queue
         records = [queue.popleft() for _ in range(len(queue))] if self.metrics.ready else []
-        self.metrics.append(folder, records)
+        self.metrics.append(folder, records, begin=self._box.room > 0)
 
     def _publish(self, folder: int) -> None:
         self._take_news(folder)

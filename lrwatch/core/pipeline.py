@@ -319,6 +319,15 @@ class Pipeline:
         self._reset()
         return [Phase(step, "lr_change", f"the learning rate in the log changes by a factor of {change.ratio:.3g}")]
 
+    def begin_anew(self) -> None:
+        """Forget what the metrics did, because from here on they come on another axis. Commands stay as they are."""
+        self.metrics = Metrics(self.detect, self.metrics.wanted)
+        self._lr = LrChanges()
+        self._curve.restart()
+        self._curve_of = self._decided_on = None
+        self._decays = False
+        self._reset()
+
     def _reset(self) -> None:
         self.policy.reset()
         self._looks = {}

@@ -112,6 +112,7 @@ class RunStatus:
         patience_seconds: Silence that the run's own gaps explain, in seconds; None where there are too few of them.
         catching_up: Whether the logs that were there when lrwatch came are not yet read to their end.
         faults: Kind to count of what went wrong in lrwatch, or with a message of the trainer, and was survived.
+        logs: Path of each log to what it is to the run, in words: which metrics are taken from it, or that it is a copy.
     """
 
     name: str
@@ -148,6 +149,7 @@ class RunStatus:
     life_note: str = ""
     patience_seconds: float | None = None
     catching_up: bool = False
+    logs: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as `lrwatch status --format json` prints it; `problem` is its key `why`."""

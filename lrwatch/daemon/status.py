@@ -161,6 +161,7 @@ class StatusView(Checkpointed):
             life_note=self._life.note,
             patience_seconds=self.patience,
             catching_up=not self.caught_up,
+            logs=logs.roles(),
         )
 
     def _strange_messages(self) -> int:

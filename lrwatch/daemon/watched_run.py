@@ -31,6 +31,7 @@ from lrwatch.daemon.outlook import Outlook
 from lrwatch.daemon.position import FROM_OUTSIDE, SamplePosition
 from lrwatch.daemon.settings import settings_event
 from lrwatch.daemon.status import StatusView
+from lrwatch.protocol import METRICS_NAME
 from lrwatch.store import Entry, Request, Store
 
 Listener = Callable[[Entry], None]
@@ -88,7 +89,13 @@ class WatchedRun:
         saved = store.load_run(name)
         self.pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
         self.stalled = StalledDetector()
-        self.logs = RunLogs(name, config.watch.reading, store)
+        self.logs = RunLogs(
+            name,
+            config.watch.reading,
+            store,
+            client_log=None if control is None else control / METRICS_NAME,
+            metric=config.watch.metric or None,
+        )
         for path in logs:
             self.add_log(path)
         reconciler = None
@@ -134,8 +141,10 @@ class WatchedRun:
             self._journal_settings()
         self._meet_trainer(now)
         progress = arrived = False
-        for batch in self.logs.read(final=final):
+        for batch in self.logs.read(final=final, now=now):
             progress = True
+            if self.logs.anew:
+                self.pipeline.begin_anew()
             self._learn_length()
             if batch.rows:
                 arrived = True
@@ -167,7 +176,9 @@ class WatchedRun:
             self._polled(Poll(last, arrived=True), now)
         if self._journals_settings and not self.logs.behind:
             self._look_at_life(now)
-        if not (arrived or self.commands.held or self.life.life in OVER):  # else nobody expects a sample
+        if not (
+            arrived or self.logs.alive or self.commands.held or self.life.life in OVER
+        ):  # else nobody expects a sample
             self._polled(Poll(now, arrived=False), now)
         self.view.patience = self.stalled.patience
 

@@ -12,9 +12,10 @@ from lrwatch.core.sample import Axis
 from lrwatch.errors import LrwatchError
 from lrwatch.explain.hints import foreign, reason
 from lrwatch.formats import FORMATS
-from lrwatch.protocol import DESIRED_NAME, OBSERVED_NAME
+from lrwatch.protocol import DESIRED_NAME, METRICS_NAME, OBSERVED_NAME
 from lrwatch.sources.database import is_database
 from lrwatch.sources.discover import MAX_DEPTH
+from lrwatch.sources.log_identity import CONTROL_NAME, is_control
 from lrwatch.sources.reader import beginning
 from lrwatch.sources.table import read
 
@@ -56,7 +57,7 @@ class ScannedFile:
 
 
 def files(directory: Path) -> tuple[list[Path], str]:
-    """List the regular files at or below `directory`, without hidden ones, and tell what was left out, a sentence or "".
+    """List the regular files at or below `directory`, without hidden ones and those of lrwatch itself, and tell what was left out, a sentence or "".
 
     Raises:
         OSError: The directory cannot be listed.
@@ -72,8 +73,9 @@ def files(directory: Path) -> tuple[list[Path], str]:
                 if place == directory:
                     raise
                 continue
+            is_ours = place.name == CONTROL_NAME or is_control(place)
             for entry in entries:
-                if entry.name.startswith(".") or entry.name in _OWN:
+                if entry.name.startswith(".") or entry.name in _OWN or (is_ours and entry.name != METRICS_NAME):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     below.append(Path(entry.path))

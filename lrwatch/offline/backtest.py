@@ -16,7 +16,7 @@ from typing import Any
 
 from lrwatch.config import Config
 from lrwatch.errors import InputError
-from lrwatch.offline.replay import replay_file
+from lrwatch.offline.replay import FinishedRun, replay_run
 from lrwatch.store import Entry
 
 
@@ -25,7 +25,7 @@ class Outcome:
     """The daemon's findings and commands on one log under one setting.
 
     Attributes:
-        log: The file. config: The name of the settings.
+        log: The file, or the directory of a run with several. config: The name of the settings.
         metric: The watched metric. step: Its run's last step. samples: Samples of all metrics.
         reports: Number of findings of each kind.
         plateau: Step of the first plateau report, or None. command: Step of the first command, or None.
@@ -84,11 +84,11 @@ class Summary:
     commands: float
 
 
-def replay_one(log: str, name: str, config: Config) -> Outcome:
-    """Replay one log under one setting: one task.
+def replay_one(log: str | FinishedRun, name: str, config: Config) -> Outcome:
+    """Replay one run under one setting: one task.
 
     Args:
-        log: Path of the file.
+        log: Path of its log, or the run with all its logs.
         name: The name of the settings.
         config: The settings.
     """
@@ -105,19 +105,20 @@ def replay_one(log: str, name: str, config: Config) -> Outcome:
             scales.append(event["scale"])
             first.setdefault("command", event["step"])
 
+    finished = log if isinstance(log, FinishedRun) else FinishedRun(Path(log).stem, (Path(log),))
     try:
-        run = replay_file(Path(log), config, count)
+        run = replay_run(finished, config, count)
     except InputError as error:
-        return Outcome(log, name, problem=error.found)
+        return Outcome(finished.path, name, problem=error.found)
     status = run.status(0.0)
     return Outcome(
-        log, name, status.metric, status.step, status.samples, dict(sorted(reports.items())), first.get("plateau"),
+        finished.path, name, status.metric, status.step, status.samples, dict(sorted(reports.items())), first.get("plateau"),
         first.get("command"), len(scales), scales[-1] if scales else 1.0,
     )  # fmt: skip
 
 
 def backtest(
-    logs: Sequence[Path],
+    logs: Sequence[Path | FinishedRun],
     configs: Mapping[str, Config],
     executor: Executor | None = None,
     show: Callable[[int, int], object] = lambda _done, _all: None,
@@ -125,7 +126,7 @@ def backtest(
     """Replay every log under every setting.
 
     Args:
-        logs: The files; a worker must find them under the same paths.
+        logs: The files, or runs with all their logs; a worker must find them under the same paths.
         configs: The settings, by the name under which they are shown.
         executor: Runs the tasks; None runs them here, one after the other. It is not shut down.
         show: Called with the number of tasks done and the number of all tasks.
@@ -136,7 +137,11 @@ def backtest(
     Raises:
         concurrent.futures.BrokenExecutor: A worker died and the executor does not replace it.
     """
-    tasks = [(str(log), name, config) for log in logs for name, config in configs.items()]
+    tasks = [
+        (log if isinstance(log, FinishedRun) else str(log), name, config)
+        for log in logs
+        for name, config in configs.items()
+    ]
     outcomes: list[Outcome | None] = [None] * len(tasks)
     show(0, len(tasks))
     if executor is None:

@@ -14,7 +14,8 @@ from lrwatch.core.curve import Curve
 from lrwatch.core.forecast import Forecast, forecast, if_decayed
 from lrwatch.core.names import primary
 from lrwatch.core.run_length import LengthSource, RunLength
-from lrwatch.offline.replay import replay_file
+from lrwatch.offline.known_logs import logs_in_order
+from lrwatch.offline.replay import replay_run, runs_at
 from lrwatch.offline.report_data import curves
 from lrwatch.report.model.data import MetricCurve
 from lrwatch.store import Store
@@ -57,22 +58,23 @@ class RunForecast:
 
 
 def of_file(file: Path, config: Config, total: int = 0, at: int | None = None) -> RunForecast:
-    """Forecast the end of a log.
+    """Forecast the end of a log, or of the first run of a directory.
 
     Args:
-        file: The log.
+        file: The log or the directory.
         config: The settings.
         total: Length of the run; 0 for the one that settings or log state.
         at: Step at which to forecast, from what came before; None for the newest.
 
     Raises:
-        InputError: As `replay_file` raises it.
+        InputError: As `replay_run` raises it.
     """
     events: list[dict[str, Any]] = []
-    run = replay_file(file, config, lambda entry: events.append(entry.event))
+    finished = runs_at(file)[0]
+    run = replay_run(finished, config, lambda entry: events.append(entry.event))
     stated = run.pipeline.length
     known = RunLength(total) if total else RunLength(stated.counted_in(run.logs.axis), stated.source)
-    return _forecast(file.stem, [file], run.pipeline.metric or "", events, known, at, config)
+    return _forecast(finished.name, finished.logs, run.pipeline.metric or "", events, known, at, config)
 
 
 def of_run(run: str, store: Store, config: Config, total: int = 0, at: int | None = None) -> RunForecast:
@@ -88,7 +90,7 @@ def of_run(run: str, store: Store, config: Config, total: int = 0, at: int | Non
     status = store.statuses().get(run, {})
     events = [entry.event for entry in store.journal(run)]
     known = RunLength(total) if total else RunLength(status.get("total_steps", 0), status.get("length_source", ""))
-    logs = [Path(path) for path in store.logs(run)]
+    logs = logs_in_order(store, run)
     return _forecast(run, logs, config.watch.metric or status.get("metric", ""), events, known, at, config)
 
 

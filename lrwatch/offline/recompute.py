@@ -22,6 +22,7 @@ from lrwatch.core.sample import Batch
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.operator import StrategyRequest
 from lrwatch.daemon.position import SamplePosition
+from lrwatch.offline.known_logs import logs_in_order
 from lrwatch.store import Entry, Store
 
 JsonEvent = Mapping[str, Any]
@@ -50,7 +51,7 @@ def explain(store: Store, run: str, entry: Entry, config: Config) -> tuple[dict[
     if entry.event.get("kind") == "stalled":
         return None, "It is about the time that passed without a sample, which the logs do not hold."
     journal = list(store.journal(run))
-    logs = [Path(path) for path in store.logs(run)]
+    logs = logs_in_order(store, run)
     events = recompute(run, logs, journal, config)
     same = [event for event in events if all(event.get(key) == entry.event.get(key) for key in _IDENTITY)]
     if not same:
@@ -77,7 +78,7 @@ def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: 
         config: Settings for the time before the journal holds any.
     """
     memory = Store(None)
-    reader = RunLogs(run, config.watch.reading, memory)
+    reader = RunLogs(run, config.watch.reading, memory, metric=config.watch.metric or None)
     for path in logs:
         reader.add(path)
     again = _Recomputation(run, journal, config)
@@ -87,7 +88,7 @@ def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: 
             read = False
             for batch in reader.read(final=True):
                 read = True
-                again.feed(batch)
+                again.feed(batch, anew=reader.anew)
     finally:
         reader.close()
         memory.close()
@@ -109,8 +110,10 @@ class _Recomputation:
         self._position = SamplePosition()
         self._pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
 
-    def feed(self, batch: Batch) -> None:
-        """Take the samples of `batch`, in parts between which inputs come."""
+    def feed(self, batch: Batch, *, anew: bool = False) -> None:
+        """Take the samples of `batch`, in parts between which inputs come; `anew` as `RunLogs` has it."""
+        if anew:
+            self._pipeline.begin_anew()
         done = 0
         while self._next < len(self._inputs):
             event = self._inputs[self._next]

@@ -12,56 +12,63 @@ from lrwatch._version import __version__
 from lrwatch.config import Config
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
-from lrwatch.offline.replay import replay_file
+from lrwatch.daemon.logs import RunLogs
+from lrwatch.offline.known_logs import logs_in_order
+from lrwatch.offline.replay import replay_run, runs_at
 from lrwatch.report.model.data import MetricCurve, ReportData, Role
-from lrwatch.sources.discover import log_of
-from lrwatch.sources.reader import LogReader
 from lrwatch.store import Store
 
 _ROLES: dict[str, Role] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
 
 
 def of_file(file: Path, config: Config) -> ReportData:
-    """Replay a finished log and return its data.
+    """Replay a finished log, or the first run of a directory, and return its data.
 
     Raises:
-        InputError: As `replay_file` raises it.
+        InputError: As `replay_run` raises it.
     """
     events: list[dict[str, Any]] = []
-    run = replay_file(file, config, lambda entry: events.append(entry.event))
-    facts = [("Log", str(file)), ("Decisions", "a replay: nothing was commanded")]
-    return _data(file.stem, [file], run.pipeline.metric or "", events, facts, config)
+    finished = runs_at(file)[0]
+    run = replay_run(finished, config, lambda entry: events.append(entry.event))
+    facts = [("Log", finished.path), ("Decisions", "a replay: nothing was commanded")]
+    return _data(finished.name, finished.logs, run.pipeline.metric or "", events, facts, config)
 
 
 def of_run(run: str, store: Store, config: Config) -> ReportData:
     """Return the data of a run in the store of a daemon, with its journal."""
     status = store.statuses().get(run, {})
     events = [entry.as_json() for entry in store.journal(run)]
-    logs = [Path(path) for path in store.logs(run)]
+    logs = logs_in_order(store, run)
     facts = [("Logs", ", ".join(map(str, logs))), ("Journal", str(store.path))]
     return _data(run, logs, config.watch.metric or status.get("metric", ""), events, facts, config)
 
 
 def curves(logs: Iterable[Path], config: Config) -> tuple[list[MetricCurve], Axis]:
-    """Read every metric in `logs`, in log order, and what their steps count; a metric is of the first log that has it."""
+    """Read every metric in `logs` as a daemon takes it from them, in its order, and what their steps count."""
     parts: dict[str, list[tuple[Any, Any]]] = {}
-    owners: dict[str, str] = {}
-    axis: Axis = "step"
+    memory = Store(None)
+    reader = RunLogs("", config.watch.reading, memory, metric=config.watch.metric or None)
     for path in logs:
-        reader = LogReader(path, config.watch.reading)
-        while (read := reader.read(final=True)) is not None:
-            batch, _ = read
-            axis = batch.axis if batch.rows else axis
-            for name, column in batch.columns.items():
-                if owners.setdefault(name, log_of(path)) == log_of(path):
+        reader.add(path)
+    try:
+        read = True
+        while read:
+            read = False
+            for batch in reader.read(final=True):
+                read = True
+                if reader.anew:
+                    parts = {}
+                for name, column in batch.columns.items():
                     parts.setdefault(name, []).append((batch.steps[column.rows], column.values))
+    finally:
         reader.close()
+        memory.close()
     return [
         MetricCurve(
             name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
         )
         for name, pieces in parts.items()
-    ], axis
+    ], reader.axis
 
 
 def _data(

@@ -13,7 +13,15 @@ is a log                                    `*.jsonl *.json *.csv *.tsv *.log *.
 is no log                                   what begins with a dot, the files of lrwatch, and by their names
                                             configurations, vocabularies, summaries, wandb's own logs
 a directory with `meta.yaml` and `metrics`  a run of MLflow: its logs are the files below `metrics`, which have no ending
+`checkpoint-*/trainer_state.json`           belong to the run of the directory with the checkpoints; the newest are read,
+                                            and the event files in its `runs/*`
+`attempt_*/RANK/stdout.log`, `stderr.log`   torchrun's: they belong to the run of the directory with the attempts
+a control directory                         belongs to the run of the directory in which it lies, whatever its name. Of
+                                            its files only the client's metrics are a log; given by itself, it is a run
+                                            with that log alone
 ==========================================  =========================================================================
+
+Which of several logs of one run a value is taken from is decided in `lrwatch.sources.ownership`.
 """
 
 from __future__ import annotations
@@ -30,10 +38,8 @@ from pathlib import Path
 
 from lrwatch.core.names import role
 from lrwatch.protocol import DESIRED_NAME, METRICS_NAME, OBSERVED_NAME
+from lrwatch.sources.log_identity import CONTROL_NAME, EVENTS, MLFLOW_MARK, MLFLOW_METRICS, is_control, is_in_parts
 from lrwatch.sources.stdin import STDIN
-
-CONTROL_NAME = "lrwatch"
-"""Name of a run's control directory within the run's directory."""
 
 STDIN_RUN = "stdin"
 """Name of the run of standard input; its control directory lies in the working directory."""
@@ -41,8 +47,7 @@ STDIN_RUN = "stdin"
 _LOG_ENDINGS = frozenset({
     ".jsonl", ".json", ".csv", ".tsv", ".log", ".txt", ".out", ".db", ".sqlite", ".sqlite3", ".wandb",
 })  # fmt: skip
-_EVENTS = "tfevents"
-_OWN_NAMES = frozenset({DESIRED_NAME, OBSERVED_NAME, "lrwatch.sqlite"})
+_OWN_NAMES = frozenset({DESIRED_NAME, OBSERVED_NAME, "lrwatch.sqlite", "lrwatch.toml"})
 # Files with the ending of a log that have no history in them, by the names that frameworks give them.
 _NO_LOG = re.compile(
     r"(package(-lock)?|.*config.*|.*tokens?_map.*|.*token(s|izer).*|vocab|merges|.*\.index|args|.*params|(.*[-_])?meta(data)?"
@@ -55,8 +60,14 @@ _NO_LOG = re.compile(
 _NO_RUNS = frozenset({"lost+found"})
 # Roles of the metrics that a run needs: the others can be left out where there are too many.
 _ESSENTIAL = frozenset({"train_loss", "val_loss", "lr"})
-_MLFLOW_MARK, _MLFLOW_METRICS = "meta.yaml", "metrics"
 
+_CHECKPOINT = re.compile(r"checkpoint[-_]\d+")
+_CHECKPOINT_LOG = "trainer_state.json"
+_ATTEMPT = re.compile(r"attempt_\d+")
+_ATTEMPT_LOGS = ("stdout.log", "stderr.log")
+
+# Checkpoints whose state is read: each has all of the history, and the oldest are deleted.
+MAX_CHECKPOINTS = 2
 # Logs of one run. A run writes a handful; a directory with more of them is a collection, and each is read to no use.
 MAX_LOGS = 32
 # Levels of directories below the one that was given: experiment, version, seed, and one to spare.
@@ -178,20 +189,26 @@ class _Discovery:
         return os.access(path, os.R_OK)
 
     def _look_into(self, path: Path) -> bool:
-        home = path.parent if path.name == CONTROL_NAME or _is_control(path) else path
         said = len(self.problems)
-        found = list(self._below(home))
+        if path.name == CONTROL_NAME or is_control(path):
+            log = path / METRICS_NAME
+            found = [] if _may_be_file(log) else list(self._below(path.parent))
+            found = found or [_Run(str(path.parent), (str(log),), path)]
+        else:
+            found = list(self._below(path))
         for run in found:
             self._add(run)
         if not found and len(self.problems) == said:
             endings = ", ".join(f"*{ending}" for ending in sorted(_LOG_ENDINGS))
             self.problems.append(
-                f"{path}: no logs ({endings}, *{_EVENTS}*) in this directory or {MAX_DEPTH} levels below it yet"
+                f"{path}: no logs ({endings}, *{EVENTS}*) in this directory or {MAX_DEPTH} levels below it yet"
             )
         return bool(found)
 
     def _add(self, run: _Run) -> None:
-        self.runs.setdefault(run.home, run)
+        known = self.runs.setdefault(run.home, run)
+        if known is not run:
+            self.runs[run.home] = _Run(run.home, tuple(dict.fromkeys((*known.logs, *run.logs))), known.control)
 
     def _below(self, top: Path) -> Iterator[_Run]:
         """Yield the directories with logs at or below `top`; what lies below such a directory is part of its run."""
@@ -216,17 +233,52 @@ class _Discovery:
                 except OSError as error:
                     self.problems.append(f"{directory}: cannot be listed ({error.strerror})")
                     continue
+                directories = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
                 names = {entry.name for entry in entries}
-                mlflow = {_MLFLOW_MARK, _MLFLOW_METRICS} <= names
-                logs = self._mlflow_logs(directory / _MLFLOW_METRICS) if mlflow else _logs(entries)
+                mlflow = {MLFLOW_MARK, MLFLOW_METRICS} <= names
+                logs = self._mlflow_logs(directory / MLFLOW_METRICS) if mlflow else _logs(entries)
+                logs += self._attempts(directories)
+                if checkpoints := _checkpoints(directories):
+                    logs += checkpoints + self._events_of_trainer(directory)
                 if len(logs) > MAX_LOGS:
                     self.problems.append(f"{directory}: only the first {MAX_LOGS} of {len(logs)} logs are followed")
-                _, control, client_log = _beside(str(directory))
+                control, client_log = _control_in(directory, directories)
+                if os.path.isdir(control) and not os.access(control, os.R_OK | os.X_OK, effective_ids=True):  # noqa: PTH112
+                    self.problems.append(
+                        f"{control}: may not be read by this user, so the client's own metrics are not followed"
+                    )
+                if not (client_log or logs) and _may_be_file(control / METRICS_NAME):  # a run of another user's
+                    client_log = [str(control / METRICS_NAME)]
                 if of_run := (*client_log, *_in_order(logs[:MAX_LOGS])):
                     yield _Run(str(directory), of_run, control)
                 elif not mlflow:
-                    below.extend(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+                    below.extend(Path(entry.path) for entry in directories)
             level = below
+
+    def _list(self, directory: Path) -> list[os.DirEntry[str]]:
+        try:
+            return _visible(directory)
+        except OSError as error:
+            self.problems.append(f"{directory}: cannot be listed ({error.strerror})")
+            return []
+
+    def _events_of_trainer(self, directory: Path) -> list[str]:
+        """List the event files that Hugging Face's Trainer writes beside its checkpoints, a directory a start."""
+        runs = directory / "runs"
+        starts = [entry.path for entry in self._list(runs) if entry.is_dir()] if os.path.isdir(runs) else []  # noqa: PTH112
+        found = [entry.path for start in starts for entry in self._list(Path(start)) if EVENTS in entry.name]
+        return sorted(found, key=_natural)[-MAX_CHECKPOINTS:]
+
+    def _attempts(self, directories: Iterable[os.DirEntry[str]]) -> list[str]:
+        """List what torchrun keeps of each rank of each attempt, the low ranks of the newest attempts first."""
+        found: list[tuple[int, int, str]] = []
+        for directory in directories:
+            if _ATTEMPT.fullmatch(directory.name):
+                number = int(directory.name.rpartition("_")[2])
+                ranks = [entry for entry in self._list(Path(directory.path)) if entry.name.isdigit()]
+                logs = [(int(rank.name), f"{rank.path}/{name}") for rank in ranks for name in _ATTEMPT_LOGS]
+                found += [(-number, rank, path) for rank, path in logs if os.path.isfile(path)]  # noqa: PTH113
+        return [path for _, _, path in sorted(found)]
 
     def _mlflow_logs(self, metrics: Path) -> list[str]:
         """List the files of an MLflow run, one a metric, in directories where its name has slashes; losses and rates first."""
@@ -246,8 +298,20 @@ class _Discovery:
 def _beside(directory: str) -> tuple[bool, Path, list[str]]:
     """Whether `directory` is a control directory; of a run in it the control directory and the client's log there."""
     control = Path(directory, CONTROL_NAME)
-    log = control / METRICS_NAME
-    return _is_control(Path(directory)), control, [str(log)] if _may_be_file(log) else []
+    return is_control(Path(directory)), control, _client_log(control)
+
+
+def _control_in(directory: Path, directories: Sequence[os.DirEntry[str]]) -> tuple[Path, list[str]]:
+    """Return the control directory of a run in `directory`, and the client's log there; one of another name counts too."""
+    usual = directory / CONTROL_NAME
+    others = (Path(entry.path) for entry in directories[:MAX_LOGS] if entry.name != CONTROL_NAME)
+    control = usual if os.path.isdir(usual) else next(filter(is_control, others), usual)  # noqa: PTH112
+    return control, _client_log(control)
+
+
+def _client_log(control: Path) -> list[str]:
+    log = os.path.join(control, METRICS_NAME)  # noqa: PTH118
+    return [log] if os.path.isfile(log) else []  # noqa: PTH113 - false where it may not be read
 
 
 def _may_be_file(path: Path) -> bool:
@@ -260,10 +324,6 @@ def _may_be_file(path: Path) -> bool:
         return False
 
 
-def _is_control(directory: Path) -> bool:
-    return any(os.path.isfile(directory / name) for name in (DESIRED_NAME, OBSERVED_NAME))  # noqa: PTH113 - raises nothing
-
-
 def _visible(directory: Path) -> list[os.DirEntry[str]]:
     with os.scandir(directory) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
@@ -272,24 +332,29 @@ def _visible(directory: Path) -> list[os.DirEntry[str]]:
 def _logs(entries: Iterable[os.DirEntry[str]]) -> list[str]:
     """List the logs among the files of a directory. A restarted run begins another event file: of too many the newest count."""
     logs = [entry for entry in entries if _is_log(entry)]
-    events = [entry.path for entry in logs if _EVENTS in entry.name]
-    others = [entry.path for entry in logs if _EVENTS not in entry.name]
-    return others + events[::-1]
+    events = [entry.path for entry in logs if EVENTS in entry.name]
+    others = [entry.path for entry in logs if EVENTS not in entry.name]
+    return sorted(others, key=_natural) + events[::-1]
+
+
+def _checkpoints(directories: Iterable[os.DirEntry[str]]) -> list[str]:
+    """List the histories in the newest checkpoints of Hugging Face's Trainer."""
+    found = [os.path.join(entry.path, _CHECKPOINT_LOG) for entry in directories if _CHECKPOINT.fullmatch(entry.name)]  # noqa: PTH118
+    return sorted(filter(os.path.isfile, found), key=_natural)[-MAX_CHECKPOINTS:]
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """Return a key that sorts numbers in names by their value."""
+    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", path)]
 
 
 def _in_order(logs: Iterable[str]) -> list[str]:
-    """Sort logs; the event files of a directory continue each other, the oldest first."""
-    return sorted(logs, key=lambda path: (log_of(path) != path, path if log_of(path) != path else ""))
-
-
-def log_of(path: str | os.PathLike[str]) -> str:
-    """Return the identity of a log: its path.
-
-    All event files of a directory are one log: a training begins another file whenever it is resumed. TensorBoard reads
-    them so too.
-    """
-    directory, name = os.path.split(os.fspath(path))
-    return os.path.join(directory, _EVENTS) if _EVENTS in name else os.fspath(path)  # noqa: PTH118
+    """Sort logs: files that continue each other come one after the other, the oldest first."""
+    listed = list(logs)
+    events = sorted(path for path in listed if is_in_parts(path))
+    attempts = {path for path in listed if path.endswith(_ATTEMPT_LOGS)}
+    others = [path for path in listed if not is_in_parts(path) and path not in attempts]
+    return [*others, *sorted(attempts, key=_natural), *events]
 
 
 def _is_log(entry: os.DirEntry[str]) -> bool:
@@ -305,7 +370,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_named_log(name: str) -> bool:
-    named = _EVENTS in name or os.path.splitext(name)[1].lower() in _LOG_ENDINGS  # noqa: PTH122
+    named = EVENTS in name or os.path.splitext(name)[1].lower() in _LOG_ENDINGS  # noqa: PTH122
     return named and name not in _OWN_NAMES and not _NO_LOG.fullmatch(name)
 
 

@@ -242,7 +242,9 @@ def test_a_directory_whose_files_are_all_logs_is_watched_as_a_whole(home: Path) 
 def test_the_finer_of_two_logs_with_the_same_loss_is_watched(home: Path) -> None:
     (home / "a_epochs.csv").write_text("epoch,loss\n0,2\n1,1.5\n2,1.25\n")
     (home / "b_steps.csv").write_text("step,loss\n" + "".join(f"{i},2\n" for i in range(100)))
-    assert proposed(home)["paths"] == ["b_steps.csv"]
+    assert proposed(home)["paths"] == ["."]
+    ended = lrwatch("replay", home)
+    assert "up to step 99" in ended.stderr
     (home / "b_steps.csv").rename(home / "0_steps.csv")
     assert proposed(home)["paths"] == ["."]
 

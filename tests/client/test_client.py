@@ -189,6 +189,16 @@ def test_without_a_metrics_file_none_is_written_and_nothing_counts_as_dropped(tm
     assert sorted(p.name for p in tmp_path.iterdir()) == ["observed.json"]
 
 
+def test_the_metrics_file_is_there_before_the_first_hello(tmp_path: Path) -> None:
+    """Whoever reads the logs of this training waits for it."""
+    (tmp_path / "metrics.jsonl").touch()
+    os.utime(tmp_path / "metrics.jsonl", (1e9, 1e9))
+    with lrwatch.attach(None, tmp_path):
+        eventually((tmp_path / "observed.json").exists)
+        assert (tmp_path / "metrics.jsonl").stat().st_size == 0
+        assert (tmp_path / "metrics.jsonl").stat().st_mtime > 1e9
+
+
 def test_a_fast_loop_wakes_the_worker_before_the_queue_is_full(tmp_path: Path) -> None:
     with lrwatch.attach(None, tmp_path, poll_seconds=3600.0) as watch:
         eventually((tmp_path / "observed.json").exists)

@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from support.quadratic import Training
 
 from lrwatch.config import Config, load
+from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.errors import InputError
 from lrwatch.offline.replay import replay_file
+from lrwatch.sources.discover import discover
 from lrwatch.store import Store
 
 # The user and group that own nothing.
@@ -219,6 +221,26 @@ def test_an_unreadable_file_is_told_until_it_can_be_read() -> None:
         run.close()
 
 
+def test_a_control_directory_of_another_user_is_told_and_the_log_beside_it_is_read() -> None:
+    with TemporaryDirectory() as directory, unprivileged(Path(directory)):
+        home = Path(directory) / "a"
+        control = home / "lrwatch"
+        control.mkdir(parents=True)
+        (control / "metrics.jsonl").touch()
+        (home / "train.log").write_text("step 1 loss 2.0\n")
+        control.chmod(0)
+        found = discover([home])
+        assert [log.path.name for log in found.logs] == ["train.log"]
+        assert found.problems == (
+            f"{control}: may not be read by this user, so the client's own metrics are not followed",
+        )
+        logs = RunLogs("a", "auto", Store(None), client_log=control / "metrics.jsonl")
+        logs.add(home / "train.log")
+        assert sum(len(batch) for batch in logs.read(final=True)) == 1
+        logs.close()
+        control.chmod(0o700)
+
+
 def test_a_directory_in_place_of_the_log_is_told(tmp_path: Path) -> None:
     run = WatchedRun("a", [tmp_path], None, Config(), Store(None), lambda _: None)
     run.turn(0.0)
@@ -262,7 +284,7 @@ def test_a_metric_belongs_to_the_first_log_that_had_it_also_when_the_second_log_
     store = Store(tmp_path / "state")
     training = Training()
     run = WatchedRun("a", [first], None, Config(), store, lambda _: None)
-    first.write_text(training.lines(50))
+    first.write_text(training.lines(51))  # a row waits until the owner has passed its step
     run.turn(0.0)
     second.write_text(Training().lines(50) + '{"step": 51, "val_loss": 3}\n')
     run.add_log(second)

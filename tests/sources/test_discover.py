@@ -59,6 +59,48 @@ def test_a_control_directory_belongs_to_the_run_above_it(tmp_path: Path, given: 
     assert {log.run for log in discover([tmp_path / given]).logs} == {"a"}
 
 
+def test_a_control_directory_that_is_given_is_read_by_itself(tmp_path: Path) -> None:
+    make(tmp_path, "a/lrwatch/metrics.jsonl", "a/lrwatch/observed.json", "a/train.log", "a/other/x.log")
+    assert shown(discover([tmp_path / "a/lrwatch"]), tmp_path) == [("a", "a/lrwatch/metrics.jsonl", "a/lrwatch")]
+    both = discover([tmp_path / "a/lrwatch", tmp_path / "a"])
+    assert names_in(both) == ["metrics.jsonl", "train.log"]
+    assert {log.run for log in both.logs} == {"a"}
+
+
+def test_a_control_directory_of_another_name_belongs_to_the_run_around_it(tmp_path: Path) -> None:
+    make(tmp_path, "a/ctl/metrics.jsonl", "a/ctl/observed.json", "a/ctl/controller-1", "a/train.log")
+    assert shown(discover([tmp_path / "a"]), tmp_path) == [
+        ("a", "a/ctl/metrics.jsonl", "a/ctl"),
+        ("a", "a/train.log", "a/ctl"),
+    ]
+    (tmp_path / "a/train.log").unlink()
+    assert shown(discover([tmp_path / "a"]), tmp_path) == [("a", "a/ctl/metrics.jsonl", "a/ctl")]
+
+
+def test_a_directory_with_checkpoints_is_one_run_with_the_newest_of_them(tmp_path: Path) -> None:
+    make(tmp_path, *(f"out/checkpoint-{i}/trainer_state.json" for i in (900, 1000, 1100)))
+    make(tmp_path, "out/runs/Dec01_host/events.out.tfevents.1.host")
+    assert shown(discover([tmp_path / "out"]), tmp_path) == [
+        ("out", "out/checkpoint-1000/trainer_state.json", "out/lrwatch"),
+        ("out", "out/checkpoint-1100/trainer_state.json", "out/lrwatch"),
+        ("out", "out/runs/Dec01_host/events.out.tfevents.1.host", "out/lrwatch"),
+    ]
+
+
+def test_attempts_and_ranks_of_torchrun_are_one_run_in_their_order(tmp_path: Path) -> None:
+    make(tmp_path, *(f"logs/none_a/attempt_{i}/{rank}/stdout.log" for i in (2, 10) for rank in (0, 1)))
+    found = discover([tmp_path / "logs"])
+    assert {log.run for log in found.logs} == {"none_a"}
+    assert [log.path.relative_to(tmp_path / "logs/none_a").as_posix() for log in found.logs] == [
+        f"attempt_{i}/{rank}/stdout.log" for i in (2, 10) for rank in (0, 1)
+    ]
+
+
+def test_logs_that_are_numbered_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    make(tmp_path, "a/slurm-10.out", "a/slurm-9.out")
+    assert [log.path.name for log in discover([tmp_path / "a"]).logs] == ["slurm-9.out", "slurm-10.out"]
+
+
 def test_a_pattern_stands_for_its_matches_in_order(tmp_path: Path) -> None:
     make(tmp_path, "b/log.csv", "a/log.csv", "c/other.csv")
     assert shown(discover([f"{tmp_path}/*/log.csv"]), tmp_path) == [

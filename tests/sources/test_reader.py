@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.format_samples import LOGS
 from support.waiting import eventually
 
 from lrwatch import formats
@@ -321,3 +322,22 @@ def test_standard_input_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> N
         os.dup2(stdin, 0)
         os.close(stdin)
         os.close(out)
+
+
+# ---- a state that is kept -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_a_state_does_not_change_while_its_reader_reads_on(tmp_path: Path, name: str) -> None:
+    """Rows may wait for another log: what is saved meanwhile is the state before them."""
+    path = tmp_path / name
+    content = LOGS[name]
+    path.write_bytes(content[: len(content) // 2])
+    reader = LogReader(path)
+    reader.read()
+    state = reader.state()
+    kept = json.dumps(state)
+    path.write_bytes(content)
+    reader.read(final=True)
+    assert json.dumps(state) == kept
+    reader.close()
