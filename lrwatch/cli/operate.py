@@ -86,7 +86,7 @@ def decay(run: str, config_file: Path | None, state: str | None, form: str) -> i
 @click.argument("run")
 @_shared
 def hold(run: str, config_file: Path | None, state: str | None, form: str) -> int:
-    """Send no more commands to RUN; decisions are journalled all the same."""
+    """Send no more commands to RUN, operators' own included, until `resume`; decisions are journalled all the same."""
     return _request(run, "hold", "", config_file, state, form)
 
 

@@ -95,7 +95,7 @@ def sentence(event: Mapping[str, Any]) -> str:
     if what == "acknowledged":
         return f"acknowledged: scale {event['scale']:g} from step {event['step']} on"
     if what == "rejected":
-        return f"rejected: {event['code']}"
+        return f"rejected: {event['code']}: {event['message']}"
     if what == "operator" and event["verb"] == "strategy":  # the argument is JSON, and the message repeats it in words
         return f"{event['actor']}: {event['message']}"
     if what == "operator":

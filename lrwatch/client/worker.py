@@ -20,6 +20,7 @@ from lrwatch._version import __version__
 from lrwatch.client.adapter import Adapter, LearningRates
 from lrwatch.client.files import CommandFile, ControlFolder
 from lrwatch.client.handoff import Handoff, Resumed, WarmStartOver
+from lrwatch.client.interlock import bounds_in_force
 from lrwatch.client.judge import (
     LEFTOVER,
     Decision,
@@ -338,6 +339,7 @@ class Worker:
             total_steps=total_steps,
             schedule_lr={} if sample is None else _floats(sample.schedule),
             effective_lr={} if sample is None else _floats(sample.effective),
+            limits=bounds_in_force(self._rules.limits, scale_state),
             max_token=box.max_token,
             client=self._about(),
         )
