@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -113,11 +114,13 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
 
 
 def _serve(daemon: Daemon, config: Any) -> None:
+    from lrwatch.daemon.operator_socket import OperatorSocket
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
 
     exporter = Exporter(config.daemon.listen)
     waker = Waker(config.daemon.poll_seconds)
+    operators: OperatorSocket | None = None
     interrupted = False
 
     def stop(number: int, _: object) -> None:
@@ -144,9 +147,17 @@ def _serve(daemon: Daemon, config: Any) -> None:
     try:
         host, port = exporter.start()
         tell(f"listening on http://{host}:{port}")
+        operators = OperatorSocket(
+            state_directory(config), config.operators, daemon.inbox,
+            runs=lambda: list(daemon.runs), wake=waker.wake, environ=os.environ,
+        )  # fmt: skip
+        if operators.problem:
+            tell(f"lrwatch: {operators.problem}")
         daemon.run(waker, Sink())
     finally:
         progress.close()
+        if operators is not None:
+            operators.close()
         waker.close()
         exporter.close()
     if interrupted:

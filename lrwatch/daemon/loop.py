@@ -14,6 +14,7 @@ from lrwatch import formats
 from lrwatch.config import Config
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon import operator
+from lrwatch.daemon.inbox import Inbox
 from lrwatch.daemon.wake import Waker
 from lrwatch.daemon.watched_run import Listener, WatchedRun, save_together
 from lrwatch.errors import ConfigError
@@ -74,6 +75,7 @@ class Daemon:
 
     Attributes:
         runs: The runs, by name.
+        inbox: Requests of operators that came over the socket.
         problems: Problems of the daemon as a whole, a sentence each.
         behind: Whether the last turn ended before all was read.
 
@@ -91,6 +93,7 @@ class Daemon:
             formats.by_name(config.watch.reading)
         self._discovered_at = float("-inf")
         self.runs: dict[str, WatchedRun] = {}
+        self.inbox = Inbox()
         self.problems: list[str] = []
         self._uncontrolled: dict[str, str] = {}
         self._unsaved: dict[str, WatchedRun] = {}
@@ -195,11 +198,14 @@ class Daemon:
 
     def _requests(self) -> dict[str, list[Request]]:
         try:
-            return self._store.requests()
+            requests = self._store.requests()
         except sqlite3.Error:
-            for run in self.runs.values():
-                run.logs.errors["not_saved"] += 1
-            return {}
+            for watched in self.runs.values():
+                watched.logs.errors["not_saved"] += 1
+            requests = {}
+        for run, asked in self.inbox.requests().items():
+            requests.setdefault(run, []).extend(asked)
+        return requests
 
     def _save_some(self) -> None:
         """Save the runs that are pressing, and of the others the least recently saved, as many as there is time for."""

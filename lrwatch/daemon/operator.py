@@ -42,7 +42,7 @@ def handle(run: WatchedRun, request: Request, options: PolicyOptions, now: float
         now: Seconds since the epoch.
     """
     try:
-        done, text = _reply(run, request, options, now)
+        done, text = (False, request.refusal) if request.refusal else _reply(run, request, options, now)
     except ValueError:
         done, text = False, f"{request.argument!r} is no number, and {request.verb} needs one"
     run.answer(request, done=done, text=text)

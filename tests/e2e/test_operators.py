@@ -1,0 +1,177 @@
+"""Operators and a daemon, each a process of its own: found by themselves, known by the kernel, refused in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support.daemon_process import DaemonProcess, lrwatch
+from support.quadratic import Training
+from support.waiting import eventually
+
+from lrwatch import attach
+from lrwatch.daemon import rendezvous
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+# A user and a group that no machine has.
+STRANGER, GROUP = 54321, 54322
+
+Start = Callable[..., DaemonProcess]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts daemons, each on a state directory of its own, and ends them."""
+    started: list[DaemonProcess] = []
+
+    def run(*arguments: str | Path) -> DaemonProcess:
+        home = tmp_path / f"daemon{len(started)}"
+        started.append(DaemonProcess(home, "--poll-seconds", "0.05", *arguments))
+        daemon = started[-1]
+        assert daemon.address
+        eventually(lambda: rendezvous.of_state(daemon.state, os.environ), what="a socket")
+        return daemon
+
+    yield run
+    for daemon in started:
+        daemon.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment with a home in which no daemon has ever run, and in which a name is claimed."""
+    directory = tmp_path / "home"
+    directory.mkdir()
+    return {"HOME": str(directory), "XDG_STATE_HOME": "", "LOGNAME": "alice", "USER": "alice"}
+
+
+def written(tmp_path: Path, name: str) -> Path:
+    log = tmp_path / f"{name}.jsonl"
+    log.write_text(Training().lines(50))
+    return log
+
+
+def watches(daemon: DaemonProcess, run: str) -> bool:
+    return daemon.value("lrwatch_run_up", run=run) == 1
+
+
+def as_stranger(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user without a name, a home, or a right to anything."""
+    command = ["setpriv", "--reuid", str(STRANGER), "--regid", str(STRANGER), "--groups", str(GROUP)]
+    return subprocess.run(
+        [*command, sys.executable, "-m", "lrwatch", *arguments],
+        cwd="/", env={**os.environ, "PYTHONPATH": str(ROOT), **env}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def can_become_another() -> bool:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        return False
+    return as_stranger("--version", env={}).returncode == 0
+
+
+def test_verbs_find_the_daemon_of_a_run_and_say_who_asked(start: Start, tmp_path: Path, home: dict[str, str]) -> None:
+    """With several daemons, none of which has the default state."""
+    daemon = start(written(tmp_path, "found-by-itself"))
+    other = start(written(tmp_path, "of-another"))
+    eventually(partial(watches, daemon, "found-by-itself"), what="a first turn")
+    eventually(partial(watches, other, "of-another"), what="a first turn")
+    done = lrwatch("hold", "found-by-itself", env=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("found-by-itself: held: ")
+    refused = lrwatch("set", "found-by-itself", "--scale", "0.5", env=home)
+    assert (refused.returncode, refused.stdout) == (5, "")
+    assert "`lrwatch resume found-by-itself` lets commands through again" in refused.stderr
+    shown = [
+        json.loads(line)
+        for line in lrwatch("journal", "found-by-itself", "--format", "json", env=home).stdout.splitlines()
+    ]
+    events = [event for event in shown if event["event"] == "operator"]
+    assert [(event["verb"], event["done"], event["uid"]) for event in events] == [
+        ("hold", True, os.geteuid()), ("set", False, os.geteuid()),
+    ]  # fmt: skip
+    assert all(event["actor"].startswith(pwd.getpwuid(os.geteuid()).pw_name) for event in events)
+    assert lrwatch("status", "of-another", env=home).stdout.splitlines()[1].split()[0] == "of-another"
+    unknown = lrwatch("hold", "nobodys-run", env=home)
+    assert unknown.returncode == 4
+    assert "Known are " in unknown.stderr
+    assert "found-by-itself" in unknown.stderr
+    assert daemon.end() == 0
+    assert rendezvous.of_state(daemon.state, os.environ) == []
+
+
+def test_a_run_that_two_daemons_watch_is_ambiguous_until_a_state_is_named(
+    start: Start, tmp_path: Path, home: dict[str, str]
+) -> None:
+    log = written(tmp_path, "watched-twice")
+    daemons = [start("--mode", "observe", log), start("--mode", "observe", log)]
+    for daemon in daemons:
+        eventually(partial(watches, daemon, "watched-twice"), what="a first turn")
+    ended = lrwatch("hold", "watched-twice", env=home)
+    assert ended.returncode == 4
+    assert "expected one daemon that watches this run, found 2" in ended.stderr
+    assert all(str(daemon.state) in ended.stderr for daemon in daemons)
+    assert lrwatch("hold", "watched-twice", "--state", daemons[1].state, env=home).returncode == 0
+
+
+def test_without_a_socket_verbs_go_through_the_state_and_name_the_user_of_the_process(
+    start: Start, tmp_path: Path, home: dict[str, str]
+) -> None:
+    daemon = start(written(tmp_path, "by-the-state"))
+    eventually(partial(watches, daemon, "by-the-state"), what="a first turn")
+    (path,) = rendezvous.of_state(daemon.state, os.environ)
+    path.unlink()
+    assert lrwatch("hold", "by-the-state", "--state", daemon.state, env=home).returncode == 0
+    shown = lrwatch("journal", "by-the-state", "--state", daemon.state, "--format", "json").stdout
+    (event,) = [event for event in map(json.loads, shown.splitlines()) if event["event"] == "operator"]
+    assert event["actor"].startswith(pwd.getpwuid(os.geteuid()).pw_name)
+
+
+@pytest.mark.skipif(
+    not can_become_another(), reason="only root can become another user, who must be able to read this code"
+)
+def test_another_user_is_refused_with_5_until_a_list_names_user_or_group(
+    start: Start, tmp_path: Path, home: dict[str, str]
+) -> None:
+    config = tmp_path / "lrwatch.toml"
+    config.write_text(f'[operators]\nhold = ["@{GROUP}"]\nset = ["{STRANGER}"]\nresume = []\n')
+    log = written(tmp_path, "of-the-service")
+    daemon = start("--config", config, "--control", tmp_path / "control", log)
+    eventually(partial(watches, daemon, "of-the-service"), what="a first turn")
+    used: list[float] = []
+    with attach(used.append, tmp_path / "control", poll_seconds=0.01, metrics_file=False) as client:
+        eventually(lambda: "a trainer listens" in daemon.stdout, what="a hello")
+        for verb in ("undo", "resume"):
+            refused = as_stranger(verb, "of-the-service", env=home)
+            assert (refused.returncode, refused.stdout) == (5, "")
+            assert refused.stderr.startswith(
+                f"lrwatch: {verb} of-the-service: refused: uid {STRANGER} (uid {STRANGER}) is not "
+            )
+            assert f"[operators] {'allow' if verb == 'undo' else verb}" in refused.stderr
+        done = as_stranger("set", "of-the-service", "--scale", "0.5", env=home)
+        assert (done.returncode, done.stdout) == (0, "of-the-service: scale 0.5 is on its way\n"), done.stderr
+
+        def applied() -> bool:
+            client.step()
+            return used == [0.5]
+
+        eventually(applied, what="the scale")
+        assert as_stranger("hold", "of-the-service", env=home).returncode == 0
+    assert lrwatch("resume", "of-the-service", env=home).returncode == 0, "root and the daemon's own user always may"
+    shown = lrwatch("journal", "--state", daemon.state, "--format", "json").stdout
+    asked = [event for event in map(json.loads, shown.splitlines()) if event["event"] == "operator"]
+    assert [(event["verb"], event["uid"], event["done"]) for event in asked] == [
+        ("undo", STRANGER, False), ("resume", STRANGER, False), ("set", STRANGER, True), ("hold", STRANGER, True),
+        ("resume", 0, True),
+    ]  # fmt: skip
