@@ -86,6 +86,12 @@ def open_store(config: Config, run: str | None = None) -> Store:
     )  # fmt: skip
 
 
+def states(config: Config) -> list[Path]:
+    """Return the state directories that this user may read: that of the settings, and those of the daemons on this machine."""
+    own = [state_directory(config)] if has_state(config) else []
+    return [*own, *_states_elsewhere(config, None)]
+
+
 def _states_elsewhere(config: Config, run: str | None) -> list[Path]:
     """Return the state directories of the daemons on this machine that watch `run` and that this user may read."""
     from lrwatch.cli.ask import daemons

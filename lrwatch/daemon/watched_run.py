@@ -283,6 +283,7 @@ class WatchedRun:
             "outlook": self.outlook.state(),
             "position": self._position.state(),
             "settings": self._settings,
+            "control": None if self.control is None else str(self.control),  # for those who look at the state alone
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:

@@ -77,7 +77,8 @@ def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: 
         config: Settings for the time before the journal holds any.
     """
     memory = Store(None)
-    reader = RunLogs(run, config.watch.reading, memory)
+    settings = [entry.event for entry in journal if entry.event["event"] == "settings"]
+    reader = RunLogs(run, settings[-1]["format"] if settings else config.watch.reading, memory)
     for path in logs:
         reader.add(path)
     again = _Recomputation(run, journal, config)

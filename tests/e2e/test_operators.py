@@ -175,3 +175,127 @@ def test_another_user_is_refused_with_5_until_a_list_names_user_or_group(
         ("undo", STRANGER, False), ("resume", STRANGER, False), ("set", STRANGER, True), ("hold", STRANGER, True),
         ("resume", 0, True),
     ]  # fmt: skip
+
+
+# ---- what happened, and why nothing does ------------------------------------------------------------------------------
+
+
+def test_every_newest_decision_of_an_ordinary_run_is_explained_with_the_same_numbers(
+    start: Start, tmp_path: Path, home: dict[str, str]
+) -> None:
+    """In mode auto, without an ID, a state, or the settings that the daemon was started with."""
+    directory = tmp_path / "explained-run"
+    training = Training()
+
+    def use(scale: float) -> None:
+        training.scale = scale
+
+    with attach(use, directory / "lrwatch", poll_seconds=0.01) as client:
+        daemon = start("--mode", "auto", directory)
+
+        def trained(word: str) -> bool:
+            for _ in range(20):
+                record = training.record()
+                client.step(training.done, loss=record["loss"])
+            return word in daemon.stdout
+
+        eventually(partial(trained, "acknowledged: scale"), timeout=60, what="a command")
+        ended = lrwatch("explain", "explained-run", env=home)
+        assert ended.returncode == 0, ended.stderr
+        assert "scale " in ended.stdout
+        assert ended.stdout.endswith("Computed again: the same numbers.\n"), ended.stdout
+        journal = lrwatch("journal", "explained-run", "--format", "json", env=home).stdout
+        commands = [event for event in map(json.loads, journal.splitlines()) if event["event"] == "command"]
+        newest = json.loads(lrwatch("explain", "explained-run", "--format", "json", env=home).stdout)
+        assert newest["id"] >= commands[-1]["id"]
+
+
+def test_a_run_without_a_decision_is_sent_to_the_doctor_who_knows(
+    start: Start, tmp_path: Path, home: dict[str, str]
+) -> None:
+    directory = tmp_path / "quiet-run"
+    directory.mkdir()
+    written(directory, "train")
+    none = lrwatch("explain", "quiet-run", env=home)
+    assert none.returncode == 4
+    daemon = start("--mode", "auto", directory)
+    eventually(partial(watches, daemon, "quiet-run"), what="a first turn")
+    undecided = lrwatch("explain", "quiet-run", env=home)
+    assert undecided.returncode == 4
+    assert "`lrwatch doctor quiet-run`" in undecided.stderr
+    assert lrwatch("hold", "quiet-run", env=home).returncode == 0
+    for subject in ("quiet-run", str(directory), str(directory / "train.jsonl")):
+        told = lrwatch("doctor", subject, "--format", "json", env=home)
+        assert (told.returncode, told.stderr) == (0, "")
+        causes = {cause["cause"]: cause for cause in map(json.loads, told.stdout.splitlines())}
+        assert causes.keys() >= {"no_trainer", "held"}
+        assert "no_daemon" not in causes
+        assert all(cause.keys() == {"run", "cause", "text", "remedy"} for cause in causes.values())
+    lines = lrwatch("doctor", "--state", daemon.state, env=home).stdout.splitlines()
+    assert any(line.startswith("quiet-run: held: ") and "`lrwatch resume quiet-run`" in line for line in lines)
+    assert daemon.end() == 0
+    assert "quiet-run: no_daemon: " in lrwatch("doctor", "--state", daemon.state).stdout
+    assert "no daemon watches this run" in lrwatch("doctor", directory, env=home).stdout
+    missing = lrwatch("doctor", "no-such-run", env=home)
+    assert (missing.returncode, missing.stdout) == (4, "")
+
+
+def test_a_journal_is_followed_while_it_grows_and_shown_since_a_time_or_an_entry(
+    start: Start, tmp_path: Path, home: dict[str, str]
+) -> None:
+    daemon = start(written(tmp_path, "followed-run"))
+    eventually(partial(watches, daemon, "followed-run"), what="a first turn")
+    assert lrwatch("hold", "followed-run", env=home).returncode == 0
+    out = tmp_path / "followed"
+    command = [sys.executable, "-m", "lrwatch", "journal", "followed-run", "--follow", "--format", "json"]
+    with out.open("w") as file:
+        following = subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE, env={**os.environ, **home})
+    try:
+        eventually(lambda: '"verb": "hold"' in out.read_text(), what="what was there")
+        assert lrwatch("resume", "followed-run", env=home).returncode == 0
+        eventually(lambda: '"verb": "resume"' in out.read_text(), what="what came")
+        following.send_signal(signal.SIGINT)
+        assert following.wait(20) == 130
+        assert following.stderr is not None
+        assert following.stderr.read().strip() == b""
+    finally:
+        following.kill()
+        following.wait()
+        following.stderr.close()  # type: ignore[union-attr]
+    events = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [event["id"] for event in events] == sorted({event["id"] for event in events})
+    last = events[-1]
+    show = partial(lrwatch, "journal", "followed-run", "--state", daemon.state)
+    since = show("--since", str(last["id"] - 1), "--format", "json").stdout
+    assert [json.loads(line)["id"] for line in since.splitlines()] == [last["id"]]
+    assert show("--since", "1h").stdout == show().stdout
+    assert show("--since", "2099-01-01").stdout == ""
+    wrong = show("--since", "yesterday")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "a time ago (10m, 2h, 3d)" in wrong.stderr
+
+
+def test_a_report_has_a_name_by_itself_and_says_where_it_lies(tmp_path: Path) -> None:
+    log = written(tmp_path, "reported run")
+    ended = lrwatch("report", log, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert ended.stderr == "written to lrwatch-reported-run.jsonl.html\n"
+    assert "<svg" in (tmp_path / "lrwatch-reported-run.jsonl.html").read_text()
+    for missing in ("missing.log", "no/such/file"):
+        wrong = lrwatch("report", missing, cwd=tmp_path)
+        assert wrong.returncode == 4
+        assert f"{missing}: expected a log file, or the name of a run, found neither" in wrong.stderr
+
+
+def test_settings_are_checked_by_the_option_and_the_argument_alike(tmp_path: Path) -> None:
+    config = tmp_path / "lrwatch.toml"
+    config.write_text('[watch]\nformat = "jsno"\n')
+    for arguments in (["--config", str(config)], [str(config)]):
+        for verb in ("check", "show", "schema"):
+            wrong = lrwatch("config", verb, *arguments)
+            assert wrong.returncode == 3, (verb, arguments)
+            assert "'jsno'" in wrong.stderr
+            assert "Did you mean json" in wrong.stderr
+    config.write_text('[policy]\nmode = "approve"\n')
+    assert lrwatch("config", "check", "--config", config).stdout == f"{config}: valid\n"
+    assert lrwatch("config", "check", "--config", config, tmp_path / "other.toml").returncode == 2
