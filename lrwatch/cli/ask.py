@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import time
 from pathlib import Path
@@ -58,7 +59,7 @@ def ask(config: Config, run: str, verb: str, argument: str) -> Answer:
         if answer is None or "error" in answer:
             raise InputError(
                 expected="an answer of the daemon", found="none" if answer is None else answer["error"], where=f"run {run}",
-                hint=f"`lrwatch journal {run}` shows what became of it.",
+                hint=f"`lrwatch journal {shlex.quote(run)}` shows what became of it.",
             )  # fmt: skip
         return answer
     if own or (others and not has_state(config)):

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lrwatch.cli.ask import ask
-from lrwatch.cli.output import format_option, print_json, safe
+from lrwatch.cli.output import Choice, format_option, print_json, safe
 from lrwatch.cli.settings import config_option, load_config, state_option
 from lrwatch.core.options import STRATEGIES
 
@@ -48,7 +48,7 @@ def undo(run: str, config_file: Path | None, state: str | None, form: str) -> in
 
 @click.command()
 @click.argument("run")
-@click.argument("name", type=click.Choice(STRATEGIES))
+@click.argument("name", type=Choice(STRATEGIES))
 @click.option(
     "--every", type=click.IntRange(min=1), metavar="N", help="Steps in which step and exponential reduce by `factor`."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import math
 import os
@@ -21,10 +22,26 @@ _UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]} | {
 ClickCommand = Callable[..., Any]
 
 
+class Choice(click.Choice):  # type: ignore[type-arg]  # generic since click 8.2 only
+    """One of several words; another one is answered with the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word.
+
+        Raises:
+            BadParameter: It is none of them.
+        """
+        if value not in self.choices:
+            near = difflib.get_close_matches(str(value), self.choices, n=1, cutoff=0.5)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.BadParameter(f"expected one of {', '.join(self.choices)}, found {value!r}.{meant}", ctx, param)
+        return str(value)
+
+
 def format_option(command: ClickCommand) -> ClickCommand:
     """Add `--format table|json`, for every verb that prints data."""
     return click.option(
-        "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
+        "--format", "form", type=Choice(["table", "json"]), default="table", show_default=True,
         help="A table for people, or one JSON object a line.",
     )(command)  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrwatch.cli.output import event_line, format_option, give_up_output, print_json, tell
+from lrwatch.cli.output import Choice, event_line, format_option, give_up_output, print_json, tell
 from lrwatch.cli.progress import Progress
 from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
 from lrwatch.core.options import MODES
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--mode",
-    type=click.Choice(MODES),
+    type=Choice(MODES),
     help="What is done about a plateau.  [default: suggest]",
 )
 @metric_option

@@ -287,6 +287,23 @@ def test_a_report_has_a_name_by_itself_and_says_where_it_lies(tmp_path: Path) ->
         assert f"{missing}: expected a log file, or the name of a run, found neither" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["run", "--mode", "autom", "x.log"],
+            "expected one of observe, suggest, approve, auto, found 'autom'. Did you mean 'auto'?",
+        ),
+        (["status", "--format", "jsn"], "expected one of table, json, found 'jsn'. Did you mean 'json'?"),
+        (["strategy", "a", "cosin"], "found 'cosin'. Did you mean 'cosine'?"),
+    ],
+)
+def test_a_word_that_is_nearly_right_is_answered_with_the_right_one(arguments: list[str], words: str) -> None:
+    ended = lrwatch(*arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert words in ended.stderr
+
+
 def test_settings_are_checked_by_the_option_and_the_argument_alike(tmp_path: Path) -> None:
     config = tmp_path / "lrwatch.toml"
     config.write_text('[watch]\nformat = "jsno"\n')

@@ -173,6 +173,7 @@ def test_the_models_own_log_shows_the_scale_and_the_rate_that_was_used(kind: str
     model.set_logger(configure(str(tmp_path / "own"), ["json"]))
     learn(model, daemon.callbacks)
     model.logger.dump(step=model.num_timesteps)
+    model.logger.close()
     rows = [json.loads(line) for line in (tmp_path / "own" / "progress.json").read_text().splitlines()]
     scales = [row["lrwatch/scale"] for row in rows if "lrwatch/scale" in row]
     assert scales
