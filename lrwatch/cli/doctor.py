@@ -12,7 +12,7 @@ from lrwatch.cli.settings import config_option, load_config, open_store, state_o
 
 if TYPE_CHECKING:
     from lrwatch.config import Config
-    from lrwatch.offline.doctor import Cause
+    from lrwatch.offline.examination import Cause
 
 
 @click.command()

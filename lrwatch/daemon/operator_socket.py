@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import socketserver
 import threading
 import time
@@ -77,8 +78,9 @@ class OperatorSocket:
         self.path: Path | None = None
         self.problem = ""
         self._server: _Server | None = None
-        failures = []
-        for path in rendezvous.places(state, environ):
+        places = rendezvous.places(state, environ) if hasattr(socket, "SO_PEERCRED") else []
+        failures = [] if places else ["this system does not tell who is at the other end"]
+        for path in places:
             if not (failure := self._listen(path)):
                 break
             failures.append(failure)
@@ -112,7 +114,7 @@ def _listen(path: Path, owner: OperatorSocket) -> _Server:
         path.parent.mkdir(mode=0o755)
     _sweep(path.parent)
     path.unlink(missing_ok=True)  # of a daemon that was killed: this one holds the lock of the state
-    server = _Server(str(path), _Handler, owner)
+    server = _Server(str(path), _RequestHandler, owner)
     try:
         path.chmod(0o666)  # whoever can get here may connect, and is told whether they may ask
     except OSError:
@@ -124,8 +126,6 @@ def _listen(path: Path, owner: OperatorSocket) -> _Server:
 
 def _sweep(directory: Path) -> None:
     """Remove the sockets of daemons that were killed."""
-    import socket
-
     for path in directory.glob(f"*{rendezvous.SUFFIX}"):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             if time.time() - path.stat().st_mtime < _STALE_SECONDS:
@@ -141,7 +141,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, path: str, handler: type[_Handler], owner: OperatorSocket) -> None:
+    def __init__(self, path: str, handler: type[_RequestHandler], owner: OperatorSocket) -> None:
         self.owner = owner
         self.places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__(path, handler)
@@ -162,7 +162,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         """Say nothing: the other end went away, or took too long."""
 
 
-class _Handler(socketserver.StreamRequestHandler):
+class _RequestHandler(socketserver.StreamRequestHandler):
     timeout = LINE_SECONDS
 
     def handle(self) -> None:

@@ -32,6 +32,8 @@ from lrwatch.integrations._base import CallbackBase, all_ranks, known_length, sc
 
 # The file of the average in a checkpoint.
 AVERAGE_NAME = "lrwatch_average.pt"
+# Callers among which the Trainer's list of callbacks is looked for: itself, and overrides of `on_train_begin` in between.
+_CALLERS = 5
 
 
 class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
@@ -144,11 +146,15 @@ def _come_first(callback: LrwatchCallback) -> None:
     The Trainer shows itself and its list to no callback, so it is taken from the caller. Where that is not the Trainer's own
     code the callback stays where it is, and what stands before it, such as TensorBoard's, does not show the scale.
     """
-    callbacks = getattr(sys._getframe(2).f_locals.get("self"), "callbacks", None)
-    if isinstance(callbacks, list) and (places := [i for i, one in enumerate(callbacks) if one is callback]):
-        callbacks.insert(
-            0, callbacks.pop(places[0])
-        )  # those between move by one: the loop over them goes on with the next
+    frame = sys._getframe(1)
+    for _ in range(_CALLERS):
+        callbacks = getattr(frame.f_locals.get("self"), "callbacks", None)
+        if isinstance(callbacks, list) and (places := [i for i, one in enumerate(callbacks) if one is callback]):
+            callbacks.insert(0, callbacks.pop(places[0]))  # those between move by one: the loop goes on with the next
+            return
+        if frame.f_back is None:
+            return
+        frame = frame.f_back
 
 
 def _average_path(args: TrainingArguments, state: TrainerState) -> Path:

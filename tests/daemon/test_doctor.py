@@ -15,7 +15,8 @@ from support.waiting import eventually
 import lrwatch
 from lrwatch.config import Config, load
 from lrwatch.control.token import claim_token, newest_claim
-from lrwatch.offline.doctor import Cause, of_path, of_run, watched_run_of
+from lrwatch.offline.doctor import of_path, of_run, watched_run_of
+from lrwatch.offline.examination import Cause
 
 Make = Callable[..., Any]
 
@@ -231,3 +232,10 @@ def test_the_run_of_a_path_is_known(rig: Any) -> None:
     assert watched_run_of(rig.log, rig.store) == "train"
     assert watched_run_of(rig.home, rig.store) == "train"
     assert watched_run_of(rig.home / "other", rig.store) is None
+
+
+def test_a_state_that_this_version_cannot_read_is_told_and_no_traceback(rig: Any) -> None:
+    rig.daemon.save()
+    rig.store.save_run("train", {"pipeline": {}})
+    (found,) = of_run("train", rig.store, Config(), daemon=False)
+    assert found.cause == "state"

@@ -196,7 +196,7 @@ def test_those_who_say_nothing_keep_no_place(
 ) -> None:
     _, operators = listening
     assert operators.path is not None
-    monkeypatch.setattr(operator_socket._Handler, "timeout", 0.1)
+    monkeypatch.setattr(operator_socket._RequestHandler, "timeout", 0.1)
     silent = []
     try:
         for _ in range(operator_socket.MAX_CONNECTIONS):
