@@ -19,6 +19,9 @@ _UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]} | {
     c: f"\\u{c:04x}" for c in [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 }
 
+# Columns of a cell that the others of its column are set as wide as; a longer one moves only its own row.
+_WIDEST = 40
+
 ClickCommand = Callable[..., Any]
 
 
@@ -93,7 +96,10 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: 
         right: Indices of the columns that are set flush right.
     """
     lines = [[safe(number(cell)) for cell in row] for row in rows]
-    widths = [max(len(cells[i]) for cells in [list(header), *lines]) for i in range(len(header))]
+    widths = [
+        max(len(header[i]), *(len(cells[i]) for cells in lines if len(cells[i]) <= _WIDEST), 0)
+        for i in range(len(header))
+    ]
     for cells in [list(header), *lines]:
         text = "  ".join(
             c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))

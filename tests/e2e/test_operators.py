@@ -304,6 +304,17 @@ def test_a_word_that_is_nearly_right_is_answered_with_the_right_one(arguments: l
     assert words in ended.stderr
 
 
+def test_one_long_name_does_not_widen_the_rows_of_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b", "n" * 200):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        written(tmp_path / "runs" / name, "train")
+    assert lrwatch("run", "--once", "--state", tmp_path / "state", tmp_path / "runs").returncode == 0
+    lines = {line.split()[0]: line for line in lrwatch("status", "--state", tmp_path / "state").stdout.splitlines()}
+    assert len(lines["n" * 200]) > 200
+    assert max(len(lines["a"]), len(lines["b"])) < 120
+    assert lines["a"].index("loss") == lines["b"].index("loss") == lines["run"].index("metric")
+
+
 def test_settings_are_checked_by_the_option_and_the_argument_alike(tmp_path: Path) -> None:
     config = tmp_path / "lrwatch.toml"
     config.write_text('[watch]\nformat = "jsno"\n')
