@@ -210,6 +210,19 @@ def test_every_newest_decision_of_an_ordinary_run_is_explained_with_the_same_num
         assert newest["id"] >= commands[-1]["id"]
 
 
+def test_a_decision_on_a_log_that_only_a_pattern_reads_is_explained_without_the_pattern(tmp_path: Path) -> None:
+    training = Training()
+    records = [training.record() for _ in range(900)]
+    log = tmp_path / "odd.log"
+    log.write_text("".join(f"it{record['step']}|obj={record['loss']}\n" for record in records))
+    config = tmp_path / "lrwatch.toml"
+    config.write_text("[watch]\npattern = ['it(?P<step>\\d+)[|]obj=(?P<obj>\\S+)']\nmetric = 'obj'\n")
+    ended = lrwatch("run", "--once", "--config", config, "--state", tmp_path / "state", log)
+    assert "scale 0.5 (suggested)" in ended.stdout, ended.stderr
+    explained = lrwatch("explain", "odd", "--state", tmp_path / "state")
+    assert explained.stdout.endswith("Computed again: the same numbers.\n"), explained.stdout
+
+
 def test_a_run_without_a_decision_is_sent_to_the_doctor_who_knows(
     start: Start, tmp_path: Path, home: dict[str, str]
 ) -> None:
