@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 VERBS = [
     "init",
-    "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "set", "undo", "strategy", "decay", "hold", "resume",
+    "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "doctor", "set", "undo", "strategy", "decay", "hold", "resume",
     "approve", "deny",
 ]  # fmt: skip
 
