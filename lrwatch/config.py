@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
-from lrwatch.errors import ConfigError
+from lrwatch.errors import ConfigError, SettingError
 
 ENV_PREFIX = "LRWATCH_"
 
@@ -78,6 +78,39 @@ class DaemonOptions:
             raise ValueError(f"poll_seconds must be above 0 and at most 3600, got {self.poll_seconds!r}")
 
 
+Names = tuple[str, ...]
+"""Users by name or uid, groups by `@name` or `@gid`, or "*" for everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorOptions:
+    """`[operators]`: who may ask the daemon for what, beside its own user and root, who always may.
+
+    Names are users or uids, groups or gids behind an `@`, or "*" for everybody. In the environment they are separated by commas.
+
+    Attributes:
+        allow: Who may use each verb that has no list of its own.
+        set, undo, strategy, decay, hold, resume, extend, approve, deny: Who may use this verb; an empty list is nobody.
+    """
+
+    allow: Names = ()
+    set: Names | None = None
+    undo: Names | None = None
+    strategy: Names | None = None
+    decay: Names | None = None
+    hold: Names | None = None
+    resume: Names | None = None
+    extend: Names | None = None
+    approve: Names | None = None
+    deny: Names | None = None
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            for name in getattr(self, one.name) or ():
+                if not name.removeprefix("@") or name != name.strip():
+                    raise ValueError(f"{one.name} must be names of users, or of groups behind an @, got {name!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """`[export]`: what is served.
@@ -99,7 +132,7 @@ class Config:
     """The effective settings.
 
     Attributes:
-        run, watch, detect, policy, daemon, export: The sections.
+        run, watch, detect, policy, daemon, operators, export: The sections.
         origins: Origin of each value that is no default, by "section.key".
     """
 
@@ -108,18 +141,23 @@ class Config:
     detect: DetectOptions = field(default_factory=DetectOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     daemon: DaemonOptions = field(default_factory=DaemonOptions)
+    operators: OperatorOptions = field(default_factory=OperatorOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
 SECTIONS: dict[str, type] = {
     "run": RunOptions, "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
-    "export": ExportOptions,
+    "operators": OperatorOptions, "export": ExportOptions,
 }  # fmt: skip
 
 
-# The message of msgspec for a value that is not among the choices of its key.
-_ENUM_KEY = re.compile(r"Invalid enum value .* at `\$\.(\w+)`")
+# The messages of msgspec for a value of the wrong kind, and for one that is not among the choices of its key.
+_KEY = re.compile(r"(Expected `(?P<kinds>[^`]+)`, got .*|Invalid enum value .*) - at `\$\.(?P<key>\w+)(?P<item>\[)?")
+# The kinds of values, as msgspec calls them and as people do.
+_KINDS = {
+    "float": "a number", "int": "a whole number", "bool": "true or false", "str": "text", "array": "a list of texts",
+}  # fmt: skip
 
 _Given = tuple[str, str, Any, str]
 """Section, key, value, and its origin."""
@@ -163,16 +201,23 @@ def load(
             section, _, key = name.partition(".")
             given.append((section, key, value, f"option --{key.replace('_', '-')}"))
     config = _merge_each(config, given)
-    if config.watch.pattern:
-        _check_patterns(config.watch.pattern, config.origins["watch.pattern"])
+    if config.watch.reading != "auto":
+        _check_reading(
+            config.watch.reading, config.origins["watch.pattern" if config.watch.pattern else "watch.format"]
+        )
     return config
 
 
-def _check_patterns(patterns: tuple[str, ...], where: str) -> None:
-    from lrwatch.formats.pattern import Pattern
+def _check_reading(reading: str, where: str) -> None:
+    """Check the format, or the patterns.
+
+    Raises:
+        ConfigError: There is no such format, or a pattern cannot be used.
+    """
+    from lrwatch import formats
 
     try:
-        Pattern(patterns)
+        formats.by_name(reading)
     except ConfigError as error:
         raise ConfigError(
             expected=error.expected, found=error.found, where=f"{where}, [watch] {error.where}", hint=error.hint
@@ -209,6 +254,8 @@ def _parse(section: str, key: str, text: str) -> Any:
     """Return the value of an environment variable: JSON where the key wants more than a string."""
     options = SECTIONS.get(section)
     kind = get_type_hints(options).get(key) if options is not None else None
+    if section == "operators" and text != "null" and not _is_list(text):
+        return [name.strip() for name in text.split(",") if name.strip()]
     if key == "paths":
         return [path for path in text.split(":") if path]
     if kind in (str, str | float):
@@ -269,22 +316,31 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
         try:
             made: Any = msgspec.convert(merged, SECTIONS[section], strict=True)
         except (msgspec.ValidationError, ValueError) as error:
-            raise ConfigError(
-                expected=f"a valid value in [{section}]",
-                found=str(error),
-                where=where,
-                hint=_choices(SECTIONS[section], str(error))
-                or "`lrwatch config show` prints every key with its default.",
-            ) from error
+            raise _invalid(section, values, error, where) from error
         config = replace(config, **{section: made, "origins": origins})
     return config
 
 
-def _choices(options: type, problem: str) -> str:
-    """Return the choices of a key, if `problem` is that the value is none of them; msgspec names the key and not its choices."""
-    key = _ENUM_KEY.search(problem)
-    choices = get_args(get_type_hints(options)[key[1]]) if key is not None else ()
-    return f"Known are {', '.join(str(choice) for choice in choices)}." if choices else ""
+def _invalid(section: str, values: Mapping[str, Any], problem: Exception, where: str) -> SettingError:
+    """Return the error for a value that its key cannot have; msgspec names the key, and neither the value nor its choices."""
+    hint = "`lrwatch config show` prints every key with its value."
+    found = _KEY.search(str(problem))
+    if found is None:  # of the options themselves, in words
+        return SettingError(reason=f"[{section}] {problem}", where=where, hint=hint)
+    key = found["key"]
+    value = repr(values.get(key))
+    if found["kinds"] is not None:
+        kinds = "array" if found["item"] else found["kinds"]
+        words = " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
+        return SettingError(reason=f"[{section}] {key} must be {words}, got {value}", where=where, hint=hint)
+    choices = [str(choice) for choice in get_args(get_type_hints(SECTIONS[section])[key])]
+    near = difflib.get_close_matches(str(values.get(key)), choices, n=1, cutoff=0.5)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    return SettingError(
+        reason=f"[{section}] {key} must be one of its choices, got {value}",
+        where=where,
+        hint=f"{meant}Known are {', '.join(choices)}.",
+    )
 
 
 def _unknown_key(section: str, key: str, where: str) -> ConfigError:

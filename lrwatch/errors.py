@@ -9,7 +9,8 @@
     `-- RefusedError    5   a bound forbids the request
 
 A message has four parts: what was expected, what was found, where, and what to do next. They are fields, so that a test or
-a program can read them, and one line of text for people. A refusal has two: where, and the reason.
+a program can read them, and one line of text for people. A refusal has two: where, and the reason; a setting that is out of
+range has these and the next thing to do.
 """
 
 from __future__ import annotations
@@ -45,6 +46,22 @@ class ConfigError(LrwatchError):
     """A setting is unknown, of the wrong kind, or out of range."""
 
     exit_code = 3
+
+
+class SettingError(ConfigError):
+    """A setting has a value that it cannot have.
+
+    Args:
+        reason: What it must be and what it is, as a clause.
+        where: The origin of the value, and its section.
+        hint: The next thing to do, as an imperative sentence.
+    """
+
+    def __init__(self, *, reason: str, where: str, hint: str) -> None:
+        self.reason = reason
+        self.where = where
+        self.hint = hint
+        Exception.__init__(self, f"{where}: {reason.removesuffix('.')}. {hint}")
 
 
 class InputError(LrwatchError):

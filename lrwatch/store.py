@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +73,27 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request of an operator to the daemon."""
+    """A request of an operator to the daemon.
+
+    Attributes:
+        id: Its number: above 0 in the store, below 0 where it came over the socket.
+        run: The run's name.
+        actor: The operator.
+        verb: The name of the request.
+        argument: Its argument, as the verb defines it, or "".
+        uid: The operator's user, as the kernel says, or None where it is not known.
+        refusal: Why this operator may not ask it, or "".
+        reply: Takes the answer, once it is journalled; None where the answer goes into the store.
+    """
 
     id: int
     run: str
     actor: str
     verb: str
     argument: str
+    uid: int | None = None
+    refusal: str = ""
+    reply: Callable[[dict[str, Any]], None] | None = None
 
 
 def _digest(previous: str, entry_id: int, time: float, run: str, event: str) -> str:
@@ -208,10 +222,10 @@ class Store:
         self._db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (entry_id, time, run, text, entry.hash))
         return entry
 
-    def journal(self, run: str | None = None) -> Iterator[Entry]:
-        """Yield the entries of one run or of all, in order."""
-        query = "SELECT id, time, run, event, hash FROM journal WHERE ?1 IS NULL OR run = ?1 ORDER BY id"
-        for entry_id, time, name, event, digest in self._db.execute(query, (run,)):
+    def journal(self, run: str | None = None, *, after: int = 0) -> Iterator[Entry]:
+        """Yield the entries of one run or of all behind entry `after`, in order."""
+        query = "SELECT id, time, run, event, hash FROM journal WHERE (?1 IS NULL OR run = ?1) AND id > ?2 ORDER BY id"
+        for entry_id, time, name, event, digest in self._db.execute(query, (run, after)):
             yield Entry(entry_id, time, name, json.loads(event), digest)
 
     def broken_link(self) -> int | None:

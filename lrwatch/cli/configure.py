@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lrwatch.cli.output import format_option, print_json, print_table, safe
-from lrwatch.cli.settings import load_config
+from lrwatch.cli.settings import config_option, load_config
 
-_file = click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[F]")
+
+def _file(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Take the file as an argument, or with --config as all other commands do."""
+    return click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[F]")(
+        config_option(command)
+    )
+
+
+def _one(file: Path | None, config_file: Path | None) -> Path | None:
+    from lrwatch.errors import UsageError
+
+    if file is not None and config_file is not None and file != config_file:
+        raise UsageError(
+            expected="one file", found=f"{file} and {config_file}", where="lrwatch config", hint="Name one of them.",
+        )  # fmt: skip
+    return file or config_file
 
 
 @click.group()
@@ -20,8 +37,9 @@ def config() -> None:
 
 @config.command()
 @_file
-def check(file: Path | None) -> int:
+def check(file: Path | None, config_file: Path | None) -> int:
     """Check whether the settings are valid."""
+    file = _one(file, config_file)
     load_config(file)
     click.echo(safe(f"{file or 'the environment'}: valid"))
     return 0
@@ -30,11 +48,11 @@ def check(file: Path | None) -> int:
 @config.command()
 @_file
 @format_option
-def show(file: Path | None, form: str) -> int:
+def show(file: Path | None, config_file: Path | None, form: str) -> int:
     """Print every key with its effective value and the origin of that."""
     from lrwatch.config import keys
 
-    effective = load_config(file)
+    effective = load_config(_one(file, config_file))
     rows = []
     for name in keys():
         section, _, key = name.partition(".")
@@ -50,13 +68,13 @@ def show(file: Path | None, form: str) -> int:
 
 @config.command()
 @_file
-def schema(file: Path | None) -> int:
+def schema(file: Path | None, config_file: Path | None) -> int:
     """Print the JSON Schema of the file, for editors."""
     import msgspec
 
     from lrwatch.config import SECTIONS
 
-    load_config(file)
+    load_config(_one(file, config_file))
     (*refs,), definitions = msgspec.json.schema_components(list(SECTIONS.values()))
     for definition in definitions.values():
         definition["additionalProperties"] = False

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lrwatch.cli.output import format_option, print_json, safe
-from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_directory, state_option
+from lrwatch.cli.ask import ask
+from lrwatch.cli.output import Choice, format_option, print_json, safe
+from lrwatch.cli.settings import config_option, load_config, state_option
 from lrwatch.core.options import STRATEGIES
-
-# The daemon answers at every turn: the poll interval and the longest read, with room to spare.
-ANSWER_SECONDS = 30.0
-
-# Seconds between two looks for the answer.
-_LOOK_SECONDS = 0.05
 
 ClickCommand = Callable[..., Any]
 
@@ -55,7 +48,7 @@ def undo(run: str, config_file: Path | None, state: str | None, form: str) -> in
 
 @click.command()
 @click.argument("run")
-@click.argument("name", type=click.Choice(STRATEGIES))
+@click.argument("name", type=Choice(STRATEGIES))
 @click.option(
     "--every", type=click.IntRange(min=1), metavar="N", help="Steps in which step and exponential reduce by `factor`."
 )
@@ -86,7 +79,7 @@ def decay(run: str, config_file: Path | None, state: str | None, form: str) -> i
 @click.argument("run")
 @_shared
 def hold(run: str, config_file: Path | None, state: str | None, form: str) -> int:
-    """Send no more commands to RUN; decisions are journalled all the same."""
+    """Send no more commands to RUN, operators' own included, until `resume`; decisions are journalled all the same."""
     return _request(run, "hold", "", config_file, state, form)
 
 
@@ -126,34 +119,13 @@ def deny(run: str, entry_id: int, config_file: Path | None, state: str | None, f
 
 
 def _request(run: str, verb: str, argument: str, config_file: Path | None, state: str | None, form: str) -> int:
-    from lrwatch.errors import InputError, RefusedError
-    from lrwatch.store import daemon_is_running
+    from lrwatch.errors import RefusedError
 
-    config = load_config(config_file, daemon__state=state)
-    directory = state_directory(config)
-    store = open_store(config)
-    try:
-        require_run(store, run)
-        if not daemon_is_running(directory):
-            raise InputError(
-                expected="a daemon that carries it out", found="none", where=str(directory),
-                hint="Start `lrwatch run`, then try again.",
-            )  # fmt: skip
-        number = store.request(run, getpass.getuser(), verb, argument, time.time())
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while (answer := store.answer_to(number)) is None:
-            if time.monotonic() > deadline:
-                raise InputError(
-                    expected=f"an answer of the daemon within {ANSWER_SECONDS:.0f} s", found="none", where=f"run {run}",
-                    hint="The request stays open; `lrwatch journal` will show its answer.",
-                )  # fmt: skip
-            time.sleep(_LOOK_SECONDS)
-    finally:
-        store.close()
+    answer = ask(load_config(config_file, daemon__state=state), run, verb, argument)
     if not answer["done"]:
         raise RefusedError(reason=answer["text"], where=f"{verb} {run}")
     if form == "json":
-        print_json({"run": run, "verb": verb, **answer})
+        print_json({"run": run, "verb": verb, "done": True, "text": answer["text"]})
     else:
         click.echo(safe(f"{run}: {answer['text']}"))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import math
 import os
@@ -18,13 +19,32 @@ _UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]} | {
     c: f"\\u{c:04x}" for c in [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 }
 
+# Columns of a cell that the others of its column are set as wide as; a longer one moves only its own row.
+_WIDEST = 40
+
 ClickCommand = Callable[..., Any]
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # generic since click 8.2 only
+    """One of several words; another one is answered with the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word.
+
+        Raises:
+            BadParameter: It is none of them.
+        """
+        if value not in self.choices:
+            near = difflib.get_close_matches(str(value), self.choices, n=1, cutoff=0.5)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.BadParameter(f"expected one of {', '.join(self.choices)}, found {value!r}.{meant}", ctx, param)
+        return str(value)
 
 
 def format_option(command: ClickCommand) -> ClickCommand:
     """Add `--format table|json`, for every verb that prints data."""
     return click.option(
-        "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
+        "--format", "form", type=Choice(["table", "json"]), default="table", show_default=True,
         help="A table for people, or one JSON object a line.",
     )(command)  # fmt: skip
 
@@ -76,7 +96,10 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: 
         right: Indices of the columns that are set flush right.
     """
     lines = [[safe(number(cell)) for cell in row] for row in rows]
-    widths = [max(len(cells[i]) for cells in [list(header), *lines]) for i in range(len(header))]
+    widths = [
+        max(len(header[i]), *(len(cells[i]) for cells in lines if len(cells[i]) <= _WIDEST), 0)
+        for i in range(len(header))
+    ]
     for cells in [list(header), *lines]:
         text = "  ".join(
             c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
@@ -95,7 +118,7 @@ def sentence(event: Mapping[str, Any]) -> str:
     if what == "acknowledged":
         return f"acknowledged: scale {event['scale']:g} from step {event['step']} on"
     if what == "rejected":
-        return f"rejected: {event['code']}"
+        return f"rejected: {event['code']}: {event['message']}"
     if what == "operator" and event["verb"] == "strategy":  # the argument is JSON, and the message repeats it in words
         return f"{event['actor']}: {event['message']}"
     if what == "operator":

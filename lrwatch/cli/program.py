@@ -12,6 +12,7 @@ from lrwatch._version import __version__
 from lrwatch.cli.backtest import backtest
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
+from lrwatch.cli.doctor import doctor
 from lrwatch.cli.forecast import forecast
 from lrwatch.cli.init import init
 from lrwatch.cli.operate import approve, decay, deny, extend, hold, resume, set_scale, strategy, undo
@@ -27,7 +28,7 @@ from lrwatch.errors import InputError, LrwatchError
 EXIT_INTERRUPTED = 130
 
 COMMANDS = (
-    run, demo, replay, backtest, read, init, report, forecast, config, status, journal, explain, set_scale, undo, strategy, decay, hold,
+    run, demo, replay, backtest, read, init, report, forecast, config, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
     resume, extend, approve, deny,
 )  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +14,24 @@ from lrwatch.cli.settings import config_option, load_config, metric_option, open
 
 if TYPE_CHECKING:
     from lrwatch.config import Config
+    from lrwatch.store import Store
 
 
 @click.command()
 @click.argument("run_or_file", metavar="RUN|FILE")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="F.html", help="Where the page goes."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="F.html",
+    help="Where the page goes.  [default: lrwatch-NAME.html in the working directory]",
 )
 @config_option
 @metric_option
 @state_option
-def report(run_or_file: str, output: Path, config_file: Path | None, metric: str | None, state: str | None) -> int:
+def report(
+    run_or_file: str, output: Path | None, config_file: Path | None, metric: str | None, state: str | None
+) -> int:
     """Write one self-contained HTML page: curve, phases, findings, commands and their effects.
 
     A file is replayed; a run that the daemon knows is shown with its journal.
@@ -35,14 +44,40 @@ def report(run_or_file: str, output: Path, config_file: Path | None, metric: str
     if path.exists() and not (path.is_dir() and is_run(run_or_file, config)):
         data = of_file(path, config)
     else:
-        store = open_store(config)
+        store = _store_of(run_or_file, config)
         try:
             data = of_run(require_run(store, run_or_file), store, config)
         finally:
             store.close()
+    output = output or Path(_page_name(path.name if path.exists() else run_or_file))
     write(data, output)
     click.echo(safe(f"written to {output}"), err=True)
     return 0
+
+
+def _store_of(run_or_file: str, config: Config) -> Store:
+    """Open the state that has this run.
+
+    Raises:
+        InputError: There is no such run, and no such file either.
+    """
+    from lrwatch.errors import InputError
+
+    if not is_run(run_or_file, config) and (os.sep in run_or_file or Path(run_or_file).suffix):
+        raise InputError(
+            expected="a log file, or the name of a run", found="neither", where=run_or_file,
+            hint="Check the path; `lrwatch status` lists the runs of a daemon.",
+        )  # fmt: skip
+    return open_store(config, run_or_file)
+
+
+def _page_name(name: str) -> str:
+    """Return the name of the page of a run or of a log.
+
+    >>> _page_name("runs/a b"), _page_name("train.log")
+    ('lrwatch-runs-a-b.html', 'lrwatch-train.log.html')
+    """
+    return f"lrwatch-{re.sub(r'[^0-9A-Za-z._-]+', '-', name).strip('-') or 'run'}.html"
 
 
 def is_run(name: str, config: Config) -> bool:
@@ -50,7 +85,7 @@ def is_run(name: str, config: Config) -> bool:
     from lrwatch.errors import InputError
 
     try:
-        store = open_store(config)
+        store = open_store(config, name)
     except InputError:  # there is no state at all
         return False
     try:

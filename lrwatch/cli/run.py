@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrwatch.cli.output import event_line, format_option, give_up_output, print_json, tell
+from lrwatch.cli.output import Choice, event_line, format_option, give_up_output, print_json, tell
 from lrwatch.cli.progress import Progress
 from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
 from lrwatch.core.options import MODES
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--mode",
-    type=click.Choice(MODES),
+    type=Choice(MODES),
     help="What is done about a plateau.  [default: suggest]",
 )
 @metric_option
@@ -113,11 +114,13 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
 
 
 def _serve(daemon: Daemon, config: Any) -> None:
+    from lrwatch.daemon.operator_socket import OperatorSocket
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
 
     exporter = Exporter(config.daemon.listen)
     waker = Waker(config.daemon.poll_seconds)
+    operators: OperatorSocket | None = None
     interrupted = False
 
     def stop(number: int, _: object) -> None:
@@ -144,9 +147,17 @@ def _serve(daemon: Daemon, config: Any) -> None:
     try:
         host, port = exporter.start()
         tell(f"listening on http://{host}:{port}")
+        operators = OperatorSocket(
+            state_directory(config), config.operators, daemon.inbox,
+            runs=lambda: list(daemon.runs), wake=waker.wake, environ=os.environ,
+        )  # fmt: skip
+        if operators.problem:
+            tell(f"lrwatch: {operators.problem}")
         daemon.run(waker, Sink())
     finally:
         progress.close()
+        if operators is not None:
+            operators.close()
         waker.close()
         exporter.close()
     if interrupted:

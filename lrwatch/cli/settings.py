@@ -42,22 +42,63 @@ def state_directory(config: Config) -> Path:
     return Path(config.daemon.state) if config.daemon.state else default_directory(os.environ)
 
 
-def open_store(config: Config) -> Store:
-    """Open the state of a daemon that runs or ran.
+def has_state(config: Config) -> bool:
+    """Return whether the state directory holds the state of a daemon that this user may see."""
+    try:
+        return (state_directory(config) / "lrwatch.sqlite").exists()
+    except PermissionError:
+        return False
+
+
+def open_store(config: Config, run: str | None = None) -> Store:
+    """Open the state of a daemon that runs or ran: of the settings, or else of the daemon that watches `run`, or of the only one.
+
+    Args:
+        config: The settings.
+        run: The run that is asked for, or None for all.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or there are several.
     """
     from lrwatch.errors import InputError
     from lrwatch.store import Store
 
     directory = state_directory(config)
-    if not (directory / "lrwatch.sqlite").exists():
+    if has_state(config):
+        store = Store(directory)
+        if config.daemon.state or run is None or run in store.runs():
+            return store
+        if not (elsewhere := _states_elsewhere(config, run)):
+            return store
+        store.close()
+    else:
+        elsewhere = _states_elsewhere(config, run)
+    if len(elsewhere) == 1:
+        return Store(elsewhere[0])
+    if elsewhere:
         raise InputError(
-            expected="the state of a daemon", found="nothing", where=str(directory),
-            hint="Start `lrwatch run PATH` first, or name its state directory with --state.",
+            expected="one daemon", found=f"{len(elsewhere)}", where="this machine",
+            hint=f"Name the state directory of one with --state: {', '.join(map(str, elsewhere))}.",
         )  # fmt: skip
-    return Store(directory)
+    raise InputError(
+        expected="the state of a daemon", found="nothing", where=str(directory),
+        hint="Start `lrwatch run PATH` first, or name its state directory with --state.",
+    )  # fmt: skip
+
+
+def states(config: Config) -> list[Path]:
+    """Return the state directories that this user may read: that of the settings, and those of the daemons on this machine."""
+    own = [state_directory(config)] if has_state(config) else []
+    return [*own, *_states_elsewhere(config, None)]
+
+
+def _states_elsewhere(config: Config, run: str | None) -> list[Path]:
+    """Return the state directories of the daemons on this machine that watch `run` and that this user may read."""
+    from lrwatch.cli.ask import daemons
+
+    _, others = daemons(config)
+    states = [Path(greeting["state"]) for _, greeting in others if run is None or run in greeting["runs"]]
+    return [state for state in states if os.access(state / "lrwatch.sqlite", os.R_OK | os.W_OK)]
 
 
 def require_run(store: Store, run: str) -> str:

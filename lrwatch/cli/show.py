@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
 import time
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lrwatch.cli.output import clock, event_line, format_option, number, print_json, print_table, safe, sentence
-from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_directory, state_option
+from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_option
+
+if TYPE_CHECKING:
+    from lrwatch.store import Entry, Store
 
 # Runs of unknown length that `status` names.
 _NAMED = 3
+
+# Seconds between two looks of `journal --follow`.
+_FOLLOW_SECONDS = 0.5
+
+# Seconds in a unit of `journal --since`.
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @click.command()
@@ -27,7 +40,7 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
     from lrwatch.store import daemon_is_running
 
     config = load_config(config_file, daemon__state=state)
-    store = open_store(config)
+    store = open_store(config, run)
     try:
         if run is not None:
             require_run(store, run)
@@ -55,7 +68,7 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
         ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "strategy", "last sample", "problem"],
         rows, right=[1, 3],
     )  # fmt: skip
-    if not daemon_is_running(state_directory(config)):
+    if not daemon_is_running(store.path.parent):
         click.echo("no daemon is running on this state; this is how the runs were when it ended", err=True)
     if unknown := [name for name, one in statuses.items() if one["step"] is not None and not one["total_steps"]]:
         names = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else "")
@@ -87,22 +100,35 @@ def _age(seconds: float | None) -> str:
 
 @click.command()
 @click.argument("run", required=False)
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Only what came after: a time ago (10m, 2h, 3d), a date (2026-01-31, 2026-01-31T12:00), or the ID of an entry.",
+)
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @config_option
 @state_option
 @format_option
-def journal(run: str | None, config_file: Path | None, state: str | None, form: str) -> int:
+def journal(
+    run: str | None, since: str | None, follow: bool, config_file: Path | None, state: str | None, form: str
+) -> int:  # fmt: skip
     """Show the events in order: findings, commands, acknowledgements, effects, operators."""
-    store = open_store(load_config(config_file, daemon__state=state))
+    after, not_before = (0, 0.0) if since is None else parse_since(since, time.time())
+    store = open_store(load_config(config_file, daemon__state=state), run)
     try:
         if run is not None:
             require_run(store, run)
-        for entry in store.journal(run):
-            event = entry.as_json()
-            if form == "json":
-                print_json(event)
-            else:
-                click.echo(f"{entry.id:>5}  {event_line(event)}")
         broken = store.broken_link()
+        last = after
+        while True:
+            for entry in store.journal(run, after=last):
+                last = entry.id
+                if entry.time >= not_before:
+                    _print_entry(entry, form)
+            if not follow or broken is not None:
+                break
+            sys.stdout.flush()
+            time.sleep(_FOLLOW_SECONDS)
     finally:
         store.close()
     if broken is not None:
@@ -115,34 +141,64 @@ def journal(run: str | None, config_file: Path | None, state: str | None, form: 
     return 0
 
 
+def _print_entry(entry: Entry, form: str) -> None:
+    event = entry.as_json()
+    if form == "json":
+        print_json(event)
+    else:
+        click.echo(f"{entry.id:>5}  {event_line(event)}")
+
+
+def parse_since(text: str, now: float) -> tuple[int, float]:
+    """Return the entry after which, and the time from which on, `--since` shows the journal.
+
+    Args:
+        text: A time ago, a date, or the number of an entry.
+        now: Seconds since the epoch.
+
+    Raises:
+        UsageError: It is none of these.
+
+    >>> parse_since("90m", 10_000.0), parse_since("17", 10_000.0)
+    ((0, 4600.0), (17, 0.0))
+    """
+    from lrwatch.errors import UsageError
+
+    if text.isdecimal():
+        return int(text), 0.0
+    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)", text):
+        return 0, now - float(ago[1]) * _SECONDS[ago[2]]
+    try:
+        return 0, datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise UsageError(
+            expected="a time ago (10m, 2h, 3d), a date (2026-01-31, 2026-01-31T12:00) or the ID of an entry", found=repr(text),
+            where="--since", hint="Try `lrwatch journal --since 1h`.",
+        ) from None  # fmt: skip
+
+
 @click.command()
 @click.argument("run")
-@click.argument("entry_id", metavar="ID", type=int)
+@click.argument("entry_id", metavar="[ID]", type=int, required=False)
 @config_option
 @state_option
 @format_option
-def explain(run: str, entry_id: int, config_file: Path | None, state: str | None, form: str) -> int:
-    """Show one decision with its numbers, and compute them again from the logs."""
-    from lrwatch.errors import InputError
+def explain(run: str, entry_id: int | None, config_file: Path | None, state: str | None, form: str) -> int:
+    """Show one decision with its numbers, and compute them again from the logs; without ID the newest one."""
     from lrwatch.offline.recompute import explain as compute
 
     config = load_config(config_file, daemon__state=state)
-    store = open_store(config)
+    store = open_store(config, run)
     try:
         require_run(store, run)
-        entry = next((e for e in store.journal(run) if e.id == entry_id), None)
-        if entry is None:
-            raise InputError(
-                expected="the number of a journal entry of this run", found=str(entry_id), where=f"run {run}",
-                hint=f"`lrwatch journal {run}` lists them.",
-            )  # fmt: skip
+        entry = _entry_to_explain(store, run, entry_id)
         again, verdict = compute(store, run, entry, config)
     finally:
         store.close()
     if form == "json":
         print_json({**entry.as_json(), "again": again, "verdict": verdict})
         return 0
-    click.echo(safe(f"{clock(entry.time)}{run} step {entry.event.get('step')}"))
+    click.echo(safe(f"{clock(entry.time)}{run} step {entry.event.get('step')} (entry {entry.id})"))
     click.echo(safe(sentence(entry.event)))
     evidence: dict[str, Any] = entry.event.get("evidence", {})
     if evidence:
@@ -154,3 +210,30 @@ def explain(run: str, entry_id: int, config_file: Path | None, state: str | None
         )
     click.echo(safe(verdict))
     return 0
+
+
+def _entry_to_explain(store: Store, run: str, entry_id: int | None) -> Entry:
+    """Return the entry with this number, or the newest decision: a command, or else a finding that the logs lead to.
+
+    Raises:
+        InputError: There is none.
+    """
+    from lrwatch.errors import InputError
+
+    entries = list(store.journal(run))
+    if entry_id is not None:
+        entry = next((one for one in entries if one.id == entry_id), None)
+        if entry is None:
+            raise InputError(
+                expected="the number of a journal entry of this run", found=str(entry_id), where=f"run {run}",
+                hint=f"`lrwatch journal {shlex.quote(run)}` lists them.",
+            )  # fmt: skip
+        return entry
+    commands = [one for one in entries if one.event["event"] == "command"]
+    findings = [one for one in entries if one.event["event"] == "finding" and one.event["kind"] != "stalled"]
+    if not (commands or findings):
+        raise InputError(
+            expected="a decision to explain", found="none in the journal so far", where=f"run {run}",
+            hint=f"`lrwatch doctor {shlex.quote(run)}` tells why nothing happens.",
+        )  # fmt: skip
+    return (commands or findings)[-1]

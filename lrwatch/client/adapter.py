@@ -77,6 +77,13 @@ class Adapter:
         """Return the newest learning rates, or None."""
         return None
 
+    def rates(self) -> Mapping[str, object]:
+        """Return the learning rate that the last optimizer step used, by parameter group; those of the sample where it is unknown."""
+        sample = self.sample()
+        if self.lr is not None and (sample is None or len(sample.effective) == 1):
+            return {"0" if sample is None else next(iter(sample.effective)): self.lr}
+        return {} if sample is None else sample.effective
+
     def forget(self) -> None:
         """Drop the sample: it says nothing about the steps to come."""
 

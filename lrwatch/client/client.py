@@ -28,7 +28,7 @@ from lrwatch.client.judge import Rules
 from lrwatch.client.mover import Mover
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
-from lrwatch.client.worker import MAX_FAILURES, Worker, goodbye_after
+from lrwatch.client.worker import MAX_FAILURES, Worker, floats, goodbye_after
 from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, replace
 from lrwatch.protocol.lean import TYPE_CHECKING, final
 
@@ -136,6 +136,11 @@ class Client:
     def scale(self) -> float:
         """The multiplier in force for the next optimizer step, warm start included."""
         return self._mover.scale
+
+    @property
+    def lr(self) -> dict[str, float]:
+        """The learning rates that the last optimizer step used, by parameter group; empty where they cannot be known."""
+        return floats(self._adapter.rates())
 
     @property
     def _max_token(self) -> int:

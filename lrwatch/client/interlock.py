@@ -134,6 +134,15 @@ def forbidden(desired: Desired, *, step: int, scale_state: ScaleState, limits: L
     return None
 
 
+def bounds_in_force(limits: Limits, scale_state: ScaleState) -> dict[str, float]:
+    """Return `limits` by name, and what is used up of them, as `Observed.limits` tells the daemon."""
+    told: dict[str, float] = {name: getattr(limits, name) for name in limits.__match_args__}
+    told["commands"] = scale_state.commands
+    if scale_state.last_step is not None:
+        told["last_change"] = scale_state.last_step
+    return told
+
+
 def bounded(scale: float, before: float, limits: Limits) -> float:
     """Return `scale`, or the nearest one that a single step may reach from `before`."""
     lowest, highest = _factors(limits)

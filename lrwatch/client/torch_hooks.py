@@ -181,6 +181,17 @@ class TorchAdapter(Adapter):
                 effective.update(sample.effective)
         return LearningRates(scale, schedule, effective) if schedule else None
 
+    def rates(self) -> Mapping[str, object]:
+        """Return the learning rates that the last step of each optimizer used; tensors are those of the newest sample."""
+        found: dict[str, object] = {}
+        for hooks in self._hooks:
+            sampled = {} if hooks.sample is None else hooks.sample.effective
+            for number, lr in enumerate(hooks.used[:MAX_GROUPS]):
+                group = f"{hooks.prefix}{number}"
+                if (rate := sampled.get(group) if hasattr(lr, "detach") else lr) is not None:
+                    found[group] = rate
+        return found
+
     def forget(self) -> None:
         """Drop the samples of all optimizers."""
         for hooks in self._hooks:
@@ -205,13 +216,17 @@ class TorchAdapter(Adapter):
 
 
 class _Hooks:
-    """The hooks on one optimizer, and the values that they have to restore. The one that `leads` sets `Adapter.lr`."""
+    """The hooks on one optimizer, and the values that they have to restore. The one that `leads` sets `Adapter.lr`.
+
+    `used` holds the rates of the last step by group; a tensor among them has changed since.
+    """
 
     def __init__(self, adapter: TorchAdapter, optimizer: Optimizer, *, prefix: str, leads: bool) -> None:
         self.sample: LearningRates | None = None
         self.wanted = True
+        self.used: list[Any] = []
         self._adapter = adapter
-        self._prefix = prefix
+        self.prefix = prefix
         self._leads = leads
         self.optimizer = weakref.ref(optimizer)
         self._numbers: list[tuple[Group, Any, Any]] = []  # group, the schedule's number, the scaled number
@@ -245,15 +260,16 @@ class _Hooks:
             schedule = self._copies(groups) if self.wanted else None
             if adapter.scale != 1.0:
                 self._scale(groups, adapter.scale)
+            self.used = [group["lr"] for group in groups]
             if self._leads:
-                lr = groups[0]["lr"] if groups else None
+                lr = self.used[0] if groups else None
                 adapter.lr = None if hasattr(lr, "detach") else lr  # a tensor would change under the reader
             if schedule is not None:
                 self.wanted = False
                 self.sample = LearningRates(adapter.scale, schedule, self._copies(groups))
                 adapter.sampled_scale = adapter.scale
                 if self._leads:
-                    adapter.lr = self.sample.effective.get(f"{self._prefix}0")
+                    adapter.lr = self.sample.effective.get(f"{self.prefix}0")
         except Exception as error:  # noqa: BLE001  the training goes on, with the learning rate of its schedule
             self._fail(error)
 
@@ -308,7 +324,7 @@ class _Hooks:
 
     def _copies(self, groups: Sequence[Group]) -> Mapping[str, object]:
         return {
-            f"{self._prefix}{number}": lr.detach().clone() if hasattr(lr := group["lr"], "detach") else lr
+            f"{self.prefix}{number}": lr.detach().clone() if hasattr(lr := group["lr"], "detach") else lr
             for number, group in enumerate(groups[:MAX_GROUPS])
         }
 

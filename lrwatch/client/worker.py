@@ -20,6 +20,7 @@ from lrwatch._version import __version__
 from lrwatch.client.adapter import Adapter, LearningRates
 from lrwatch.client.files import CommandFile, ControlFolder
 from lrwatch.client.handoff import Handoff, Resumed, WarmStartOver
+from lrwatch.client.interlock import bounds_in_force
 from lrwatch.client.judge import (
     LEFTOVER,
     Decision,
@@ -299,7 +300,7 @@ class Worker:
             self._enter_override(answer_override(self.state, LEFTOVER, detail))
         if content is not None:
             self._sample = self._adapter.sample() or self._sample
-            rates = {} if self._sample is None else _floats(self._sample.schedule)
+            rates = {} if self._sample is None else floats(self._sample.schedule)
             decision = judge_override(
                 self.state, content,
                 rules=self._rules, step=self._box.step, scale_state=self._box.scale_state,
@@ -346,8 +347,9 @@ class Worker:
             warm_until=state.warm_until,
             target_scale=None if scale_state.ramp is None else scale_state.ramp.to_scale,
             total_steps=total_steps,
-            schedule_lr={} if sample is None else _floats(sample.schedule),
-            effective_lr={} if sample is None else _floats(sample.effective),
+            schedule_lr={} if sample is None else floats(sample.schedule),
+            effective_lr={} if sample is None else floats(sample.effective),
+            limits=bounds_in_force(self._rules.limits, scale_state),
             max_token=box.max_token,
             client=self._about(),
             life="running" if goodbye is None else "ended",
@@ -382,7 +384,7 @@ def goodbye_after(error: BaseException | None) -> Goodbye:
     return "interrupt" if isinstance(error, KeyboardInterrupt) else "exception"
 
 
-def _floats(rates: Mapping[str, object]) -> dict[str, float]:
+def floats(rates: Mapping[str, object]) -> dict[str, float]:
     """Return those rates that are finite numbers; the message cannot hold the others."""
     found: dict[str, float] = {}
     for group, rate in rates.items():

@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import time
+from typing import NamedTuple
 
 from lrwatch.protocol import MAX_INT, ProtocolError, open_directory, read_control_file
 
@@ -56,6 +57,35 @@ def claim_token(directory: str | os.PathLike[str], above: int) -> int:
     finally:
         os.close(folder)
     raise OSError(f"{os.fspath(directory)}: {MAX_TRIES} claims of a token came too late")
+
+
+class Claim(NamedTuple):
+    """A token that was claimed, and by whom."""
+
+    token: int
+    host: str
+    pid: int
+
+
+def newest_claim(directory: str | os.PathLike[str]) -> Claim | None:
+    """Return the newest claim in a control directory, or None where there is none that can be read.
+
+    Args:
+        directory: The control directory.
+    """
+    try:
+        folder = open_directory(directory)
+    except (OSError, ProtocolError):
+        return None
+    try:
+        token = max(_claims(folder), default=0)
+        raw = read_control_file(folder, f"controller-{token}") if token else None
+        content = json.loads(raw) if raw else {}
+        return Claim(token, str(content["host"]), int(content["pid"])) if content else None
+    except (OSError, ProtocolError, ValueError, KeyError, TypeError):
+        return None
+    finally:
+        os.close(folder)
 
 
 def _claims(folder: int) -> list[int]:

@@ -134,7 +134,8 @@ def role(name: str) -> Role:
     if settings and not (is_loss and settings <= _LOSS_WORDS_OF_A_SETTING):
         return "other"
     if any(_LR.fullmatch(word) for word in words) or "learning rate" in " ".join(words):
-        return "lr"
+        # The callbacks log the rate that was used as `lrwatch/lr`, beside the schedule's, which is the one to follow.
+        return "other" if "lrwatch" in words else "lr"
     if is_loss:
         return "val_loss" if _is_validation(words) else "train_loss"
     return "other"

@@ -116,6 +116,17 @@ class Pipeline:
         """The settings of the policy, with what an operator chose since."""
         return self.policy.options
 
+    @property
+    def rate_rises(self) -> bool:
+        """Whether the trainer's own schedule raises the rate at the newest step."""
+        return self._lr.rises(self.step or 0)
+
+    @property
+    def rate_moves(self) -> bool:
+        """Whether the trainer's own schedule moves the rate at the newest step, or did within a horizon before it."""
+        step = self.step or 0
+        return self._lr.moves(step, Horizon.parse(self.detect.horizon).steps(step))
+
     def watch(self, metric: str) -> None:
         """Decide commands on `metric`, whatever the names say."""
         self.metrics.wanted = metric

@@ -13,6 +13,7 @@ from lrwatch.core.events import Command, Event, as_json
 from lrwatch.core.options import Mode
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Axis
+from lrwatch.daemon.bounds import in_words
 from lrwatch.protocol import Desired
 
 # A log that lags by fewer steps than this is not behind, it is buffered.
@@ -194,7 +195,8 @@ class RunCommands(Checkpointed):
         code = observed.code or observed.status
         self.rejected[code] += 1
         self._pipeline.refused()
-        return {"event": "rejected", **common, "step": observed.step, "code": code}
+        message = in_words(code, acknowledgement.desired, observed, self._pipeline.options, run=self._run)
+        return {"event": "rejected", **common, "step": observed.step, "code": code, "message": message}
 
     def publish(self) -> None:
         """Send the command in flight, unless it is sent already."""

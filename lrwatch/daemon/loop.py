@@ -17,6 +17,7 @@ from lrwatch.config import Config
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon import operator
 from lrwatch.daemon.fleet import Fleet
+from lrwatch.daemon.inbox import Inbox
 from lrwatch.daemon.wake import Waker
 from lrwatch.daemon.watched_run import Listener, WatchedRun, save_together
 from lrwatch.sources.stdin import STDIN, Stdin
@@ -75,6 +76,7 @@ class Daemon:
 
     Attributes:
         fleet: The runs, those that are set aside, and what the search for them found.
+        inbox: Requests of operators that came over the socket.
         behind: Whether the last turn ended before all was read.
 
     Raises:
@@ -97,6 +99,7 @@ class Daemon:
         self._monotonic = monotonic
         self.fleet = Fleet(config, store, listener, clock=clock, monotonic=monotonic)
         self._discovered_at = float("-inf")
+        self.inbox = Inbox()
         self._unsaved: dict[str, WatchedRun] = {}
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
@@ -182,16 +185,22 @@ class Daemon:
             "done": False,
             "text": f"not done: {type(error).__name__}: {error}; see `lrwatch status {request.run}`",
         }
+        if request.reply is not None:
+            request.reply(answer)
+            return
         with contextlib.suppress(sqlite3.Error):  # then it is tried again
             self._store.answer(request.id, answer)
 
     def _requests(self) -> dict[str, list[Request]]:
         try:
-            return self._store.requests()
+            requests = self._store.requests()
         except sqlite3.Error:
-            for run in self.runs.values():
-                run.logs.errors["not_saved"] += 1
-            return {}
+            for watched in self.runs.values():
+                watched.logs.errors["not_saved"] += 1
+            requests = {}
+        for run, asked in self.inbox.requests().items():
+            requests.setdefault(run, []).extend(asked)
+        return requests
 
     def _save_some(self) -> None:
         """Save the runs that are pressing, and of the others the least recently saved, as many as there is time for."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import shlex
 
 import msgspec
 
+from lrwatch.core.command import Status
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.sample import Axis
 from lrwatch.core.strategies import STRATEGIES
+from lrwatch.daemon.bounds import refusal
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.store import Request
 
@@ -40,7 +42,7 @@ def handle(run: WatchedRun, request: Request, options: PolicyOptions, now: float
         now: Seconds since the epoch.
     """
     try:
-        done, text = _reply(run, request, options, now)
+        done, text = (False, request.refusal) if request.refusal else _reply(run, request, options, now)
     except ValueError:
         done, text = False, f"{request.argument!r} is no number, and {request.verb} needs one"
     run.answer(request, done=done, text=text)
@@ -51,10 +53,9 @@ def _reply(run: WatchedRun, request: Request, options: PolicyOptions, now: float
         case "set":
             return _set(run, float(request.argument), request.actor, options, now)
         case "undo":
-            return _undo(run, request.actor, now)
+            return _undo(run, request.actor, options, now)
         case "hold":
-            run.commands.held = True
-            return True, "held: decisions are journalled and not sent"
+            return _hold(run)
         case "resume":
             return _resume(run)
         case "strategy":
@@ -80,24 +81,52 @@ def _set(
     *,
     reload: bool = False,
     ramp: int = 0,
+    reason: str = "",
 ) -> Reply:
-    if not math.isfinite(scale) or not options.min_scale <= scale <= options.max_scale:
-        bounds = f"{options.min_scale:g} to {options.max_scale:g} ([policy] min_scale, max_scale)"
-        return False, f"scale {scale:g} is outside {bounds}"
-    if not run.commands.can_send:
-        return False, _NOT_ATTACHED
-    run.commands.send(scale, reason=f"{actor} asked for it", actor=actor, now=now, reload=reload, ramp_steps=ramp)
+    """Send a scale, if the run is not held and all bounds that are known allow it."""
+    commands = run.commands
+    if commands.held:
+        return False, f"the run is held; `lrwatch resume {shlex.quote(run.name)}` lets commands through again"
+    reconciler = commands.reconciler
+    if not commands.can_send or reconciler is None or reconciler.observed is None:
+        return False, _cannot_send(run)
+    observed = reconciler.observed
+    if refused := refusal(scale, observed, options, run=run.name, ramp_steps=ramp):
+        return False, refused
+    commands.send(scale, reason=reason or f"{actor} asked for it", actor=actor, now=now, reload=reload, ramp_steps=ramp)
     return True, f"scale {scale:g} is on its way"
 
 
-def _undo(run: WatchedRun, actor: str, now: float) -> Reply:
+def _cannot_send(run: WatchedRun) -> str:
+    """Return why no command can be sent, and what to do."""
+    reconciler = run.commands.reconciler
+    if reconciler is None:
+        return f"{_NOT_ATTACHED}; this daemon only watches it"
+    if reconciler.fenced:
+        return (
+            f"another daemon has taken the control of this run (this one has token {reconciler.token}); stop one of the two: "
+            f"the newest `controller-N` in {reconciler.control.path} names host and process"
+        )
+    return f"{_NOT_ATTACHED}, {reconciler.control.path}; call lrwatch.attach(optimizer, {str(reconciler.control.path)!r}) there"
+
+
+def _undo(run: WatchedRun, actor: str, options: PolicyOptions, now: float) -> Reply:
     scales = run.commands.scales
     if len(scales) < 2:
-        return False, "nothing to undo: no command was applied"
-    if not run.commands.can_send:
-        return False, _NOT_ATTACHED
-    run.commands.send(scales[-2], reason=f"{actor} undid scale {scales[-1]:g}", actor=actor, now=now)
-    return True, f"scale {scales[-2]:g} is on its way"
+        return False, "nothing to undo: no command was applied since the trainer started"
+    return _set(run, scales[-2], actor, options, now, reason=f"{actor} undid scale {scales[-1]:g}")
+
+
+def _hold(run: WatchedRun) -> Reply:
+    run.commands.held = True
+    command = run.pipeline.command
+    trial = (
+        f"; the trial at scale {command.scale:g} stays in force until then" if command.status is Status.ON_TRIAL else ""
+    )
+    return True, (
+        "held: decisions are journalled and not sent, and `set`, `undo` and `approve` are refused, until "
+        f"`lrwatch resume {shlex.quote(run.name)}`{trial}"
+    )
 
 
 def _resume(run: WatchedRun) -> Reply:
@@ -115,7 +144,7 @@ def _follow(run: WatchedRun, argument: str) -> Reply:
         return False, f"this daemon cannot follow the strategy {argument!r}: {error}"
     strategy = STRATEGIES.get(wanted.strategy)
     if strategy is not None and strategy.NEEDS_TRAINER and not run.commands.can_send:
-        return False, _NOT_ATTACHED
+        return False, _cannot_send(run)
     try:
         run.pipeline.follow(wanted.strategy, every=wanted.every, length=wanted.length)
     except ValueError as error:

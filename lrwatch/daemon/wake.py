@@ -132,6 +132,10 @@ class Waker(FileSystemEventHandler):
             self._rests_until = now + REST_SECONDS
         self._hints, self._counted_from = 0, now
 
+    def wake(self) -> None:
+        """End the wait soon: an operator asks. Any thread may call it."""
+        self._woken.put(None)
+
     def stop(self) -> None:
         """End the wait, and every later one. A signal handler may call it."""
         self._stopped = True

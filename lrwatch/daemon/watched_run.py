@@ -84,7 +84,7 @@ class WatchedRun:
         self._listener = listener
         self._config = config
         self._events: list[JournalEvent] = []  # to be journalled by the next save
-        self._answers: dict[int, dict[str, Any]] = {}  # to requests by number, to be saved with them
+        self._answers: dict[int, tuple[Request, dict[str, Any]]] = {}  # to requests by number, to be saved with them
         self.unsaved = False
         saved = store.load_run(name)
         self.pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
@@ -271,8 +271,15 @@ class WatchedRun:
             done: Whether it was carried out.
             text: The answer, as a sentence.
         """
-        self._answers[request.id] = {"done": done, "text": text}
-        what = {"verb": request.verb, "argument": request.argument, "actor": request.actor, "done": done}
+        self._answers[request.id] = request, {"done": done, "text": text}
+        what: dict[str, Any] = {
+            "verb": request.verb,
+            "argument": request.argument,
+            "actor": request.actor,
+            "done": done,
+        }
+        if request.uid is not None:
+            what["uid"] = request.uid
         self._note({"event": "operator", "run": self.name, "step": self.pipeline.step, **what, "message": text})
 
     # ---- saving ---------------------------------------------------------------------------------------------------
@@ -298,8 +305,9 @@ class WatchedRun:
                     event["scale"], event.get("reload", False), event.get("ramp_steps", 0)
                 )
         self.logs.save()
-        for request_id, answer in self._answers.items():
-            self._store.answer(request_id, answer)
+        for request, answer in self._answers.values():
+            if request.reply is None:
+                self._store.answer(request.id, answer)
         self._store.save_run(self.name, self._state(proposals))
         self.view.invalidate()  # the trends are worked out with the state
         self._store.save_status(self.name, replace(self.status(now), pending_seconds=0.0).as_json())
@@ -309,6 +317,9 @@ class WatchedRun:
         """Take note that the transaction was committed: call the listener, and send what waited for it."""
         entries, self.commands.proposals = written
         self._events.clear()
+        for request, answer in self._answers.values():
+            if request.reply is not None:
+                request.reply(answer)
         self._answers.clear()
         self.unsaved = self.logs.pressing = False
         for entry in entries:
@@ -335,6 +346,7 @@ class WatchedRun:
             "position": self._position.state(),
             "settings": self._settings,
             "life": self.life.state(),
+            "control": None if self.control is None else str(self.control),  # for those who look at the state alone
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:

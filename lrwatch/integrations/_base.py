@@ -12,6 +12,10 @@ from typing import Any, TypeGuard
 from lrwatch.client import Client, attach
 from lrwatch.client.adapter import Adapter, LearningRates
 
+OWN_PREFIX = "lrwatch/"
+SCALE_NAME, RATE_NAME = f"{OWN_PREFIX}scale", f"{OWN_PREFIX}lr"
+"""Names in the logs of frameworks; the metrics file has both under names of its own."""
+
 
 class CallbackBase:
     """Base of the callbacks: keeps the arguments of `lrwatch.attach`, and owns the client.
@@ -75,6 +79,13 @@ class CallbackBase:
         """Report a step to the client."""
         if self.watch is not None:
             self.watch.step(step, **metrics)
+
+    def _shown(self) -> dict[str, float]:
+        """Return what the framework's own log is to show: the scale of the next step, and the rate that the last one used."""
+        if self.watch is None:
+            return {}
+        rate = next(iter(self.watch.lr.values()), None)
+        return {SCALE_NAME: self.watch.scale, **({} if rate is None else {RATE_NAME: rate})}
 
     def _state(self) -> dict[str, Any]:
         """Return the state of the client; an empty one where there is none."""
@@ -143,7 +154,10 @@ def scalars(logs: object) -> dict[str, Any]:
     return {
         name: value
         for name, value in logs.items()
-        if isinstance(name, str) and name not in ("self", "step") and (_is_number(value) or _size(value) == 1)
+        if isinstance(name, str)
+        and name not in ("self", "step")
+        and not name.startswith(OWN_PREFIX)
+        and (_is_number(value) or _size(value) == 1)
     }
 
 

@@ -7,6 +7,9 @@
 The learning rate is multiplied where the optimizer uses it, within one step. Other readers and writers
 (`LearningRateSchedule`, `ReduceLROnPlateau`, `LearningRateScheduler`, a checkpoint) see the schedule's own rate.
 
+The logs of an epoch get `lrwatch/scale` and the rate that was used, `lrwatch/lr`, for the history, the progress bar, and the callbacks
+that stand behind this one: put it first.
+
 The factor is a variable of the optimizer. On JAX a value of any other kind becomes a constant of the compiled step. With a
 variable one step is compiled, and the state of the model is fetched only when there is a new scale. Saved files hold no trace
 of the variable, and load with lrwatch and without.
@@ -106,6 +109,8 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
         if self._link is not None:
             self._adapter.lr = float(self._link.optimizer_of(self.model).learning_rate) * self._scale
             self._step(self._steps(), **scalars(logs))
+        if isinstance(logs, dict):
+            logs.update(self._shown())
 
     def on_train_end(self, logs: Any = None) -> None:
         """Write the waiting metrics."""

@@ -30,6 +30,8 @@ class LrwatchCallback(CallbackBase):
     Args:
         control_dir: Control directory, as in `lrwatch.attach`.
         state: Result of `state_dict`, from the training that made `init_model`.
+        record: The dictionary that `lightgbm.record_evaluation` fills, or any other: `watch.metrics` adds the `scale` and the rate of
+            each round, `lr`, under `lrwatch`. LightGBM's own list of results has no room for them: early stopping counts it.
         **options: The other arguments of `lrwatch.attach`.
 
     Attributes:
@@ -41,7 +43,12 @@ class LrwatchCallback(CallbackBase):
     before_iteration = True
 
     def __init__(
-        self, control_dir: str | os.PathLike[str], *, state: Mapping[str, Any] | None = None, **options: Any
+        self,
+        control_dir: str | os.PathLike[str],
+        *,
+        state: Mapping[str, Any] | None = None,
+        record: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(control_dir, **options)
         self.order = 20  # that of reset_parameter is 10
@@ -49,6 +56,8 @@ class LrwatchCallback(CallbackBase):
         self._adapter = RoundAdapter("lightgbm")
         self._in_force: float | None = None
         self._schedule: float | None = None
+        self._scale_of_round = 1.0
+        self._record = record
         self._last: dict[str, float] = {}
 
     def __call__(self, env: Any) -> None:
@@ -64,15 +73,21 @@ class LrwatchCallback(CallbackBase):
         present = self._in_force if rate == self._schedule else rate
         if rate * scale != present:
             env.model.reset_parameter({"learning_rate": rate * scale})
-        self._schedule, self._in_force = rate, rate * scale
+        self._schedule, self._in_force, self._scale_of_round = rate, rate * scale, scale
         self._adapter.used_rate(rate, scale)
 
     def metrics(self, env: Any) -> None:
         """Keep the evaluation results for the metrics file; a callback of its own, after each round."""
         self._last = {f"{result[0]}-{result[1]}": float(result[2]) for result in env.evaluation_result_list or ()}
+        if self._record is not None:
+            ours = self._record.setdefault("lrwatch", {})
+            for name, value in {"scale": self._scale_of_round, "lr": self._in_force}.items():
+                ours.setdefault(name, []).append(value)
         if env.iteration + 1 == env.end_iteration:
             self._step(env.iteration + 1, **self._last)
             self._close()
+
+    metrics.order = 25  # type: ignore[attr-defined]  # behind record_evaluation, which clears its dictionary; before early stopping
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for the argument `state` of a later training."""

@@ -7,7 +7,8 @@
 
 The hooks sit on the optimizers themselves, so every scheduler, interval and strategy works as before. With several processes
 all of them use one scale from one step on, and only the first uses the control directory. The state is in Lightning's own
-checkpoints: a resume continues at the scale of the checkpoint that it loads.
+checkpoints: a resume continues at the scale of the checkpoint that it loads. Lightning's loggers get `lrwatch/scale` and the rate
+that was used, `lrwatch/lr`; the `LearningRateMonitor` shows the schedule's.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class LrwatchCallback(CallbackBase, Callback):
         if trainer.global_step != self._global_step:
             self._global_step = trainer.global_step
             self._step(**scalars(outputs))
+        if trainer.loggers and (shown := self._shown()):
+            pl_module.log_dict(shown, on_step=True, on_epoch=False)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Report the results of the validation as metrics of the step before it."""

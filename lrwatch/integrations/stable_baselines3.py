@@ -5,7 +5,7 @@
     model.learn(..., callback=lrwatch.stable_baselines3.LrwatchCallback("runs/a/lrwatch"))
 
 All optimizers of the model read their learning rate from `lr_schedule` before each phase of training, and so does its logger:
-both get the product. The step is the number of timesteps, as in its logs. The state is saved with the model (`model.save`),
+both get the product, and the logger `lrwatch/scale` and `lrwatch/lr` too. The step is the number of timesteps, as in its logs. The state is saved with the model (`model.save`),
 which loads with lrwatch and without; `learn` with this callback continues at the scale of the model.
 """
 
@@ -51,6 +51,8 @@ class LrwatchCallback(CallbackBase, BaseCallback):
     def _on_rollout_end(self) -> None:
         logged = {name: value for name, value in self.logger.name_to_value.items() if "learning_rate" not in name}
         self._step(self.num_timesteps, **scalars(logged))
+        for name, value in self._shown().items():
+            self.logger.record(name, value)
         state = self._state()
         if state.get("generation"):
             setattr(self.model, ATTRIBUTE, state)
@@ -66,11 +68,13 @@ class _Scaled:
         self.schedule = schedule
         self.scale = 1.0
         self.last: LearningRates | None = None
+        self.used: dict[str, float] = {}
 
     def __call__(self, progress_remaining: float) -> float:
         rate = self.schedule(progress_remaining)
         product = rate * self.scale
-        self.last = LearningRates(self.scale, {"0": rate}, {"0": product})
+        self.used = {"0": product}
+        self.last = LearningRates(self.scale, {"0": rate}, self.used)
         return product
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,6 +92,10 @@ class _ScheduleAdapter(Adapter):
         """Use `scale` from the next phase of training on."""
         self._scaled.scale = scale
         self._scaled.last = None
+
+    def rates(self) -> dict[str, object]:
+        """Return the rate of the newest phase of training, also where a new scale is set for the next one."""
+        return dict(self._scaled.used)
 
     def sample(self) -> LearningRates | None:
         """Return the rates of the newest phase of training."""

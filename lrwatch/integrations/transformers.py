@@ -7,7 +7,8 @@
 
 The hooks sit on the innermost optimizer, so every `lr_scheduler_type`, gradient accumulation, mixed precision and DeepSpeed work
 as before. With several processes all of them use one scale from one step on, and only the first uses the control directory. The
-`learning_rate` that the Trainer logs is the schedule's; the rate that was used is `lr` in `metrics.jsonl`.
+`learning_rate` that the Trainer logs is the schedule's; beside it stand `lrwatch/scale` and the rate that was used, `lrwatch/lr`, in
+the console, in `log_history`, and wherever the Trainer reports to (TensorBoard, W&B and others).
 
 The state is in each checkpoint's `trainer_state.json`, which the Trainer reads at every resume. So a resume continues at the
 scale of that checkpoint, and of no other, whether or not `restore_callback_states_from_checkpoint` is set, and regardless of
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from lrwatch.integrations._base import CallbackBase, all_ranks, known_length, sc
 
 # The file of the average in a checkpoint.
 AVERAGE_NAME = "lrwatch_average.pt"
+# Callers among which the Trainer's list of callbacks is looked for: itself, and overrides of `on_train_begin` in between.
+_CALLERS = 5
 
 
 class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
@@ -71,6 +75,7 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Attach; the Trainer has loaded its optimizer and scheduler by now."""
+        _come_first(self)
         self.saved = self._found(state) if state.global_step else None  # a used callback may start a new run
         self._attach(kwargs["optimizer"], state.global_step, self.saved, **all_ranks(), **known_length(state.max_steps))
         if self.saved is not None and "average" in self.saved:
@@ -87,6 +92,12 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
     ) -> None:
         """Report the logs of the Trainer as metrics."""
         self._step(state.global_step, **scalars(logs))
+        if (
+            isinstance(logs, dict) and "learning_rate" in logs
+        ):  # of the training: those of an evaluation are returned too
+            logs.update(self._shown())
+            if state.log_history and state.log_history[-1].get("step") == state.global_step:
+                state.log_history[-1].update(self._shown())
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Write the average of the weights, if there is one, into the checkpoint that was just written."""
@@ -127,6 +138,23 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         except (KeyError, TypeError):
             return None
         return saved if isinstance(saved, dict) else None
+
+
+def _come_first(callback: LrwatchCallback) -> None:
+    """Move to the front of the Trainer's callbacks, so that those that write its logs write what `on_log` adds.
+
+    The Trainer shows itself and its list to no callback, so it is taken from the caller. Where that is not the Trainer's own
+    code the callback stays where it is, and what stands before it, such as TensorBoard's, does not show the scale.
+    """
+    frame = sys._getframe(1)
+    for _ in range(_CALLERS):
+        callbacks = getattr(frame.f_locals.get("self"), "callbacks", None)
+        if isinstance(callbacks, list) and (places := [i for i, one in enumerate(callbacks) if one is callback]):
+            callbacks.insert(0, callbacks.pop(places[0]))  # those between move by one: the loop goes on with the next
+            return
+        if frame.f_back is None:
+            return
+        frame = frame.f_back
 
 
 def _average_path(args: TrainingArguments, state: TrainerState) -> Path:

@@ -4,7 +4,8 @@
 
     booster = xgboost.train(..., callbacks=[lrwatch.xgboost.LrwatchCallback("runs/a/lrwatch")])
 
-A step is a boosting round. The learning rate is scaled during a round and is the schedule's between the rounds, so it works
+A step is a boosting round. What is evaluated gets a set of data `lrwatch` with the `scale` and the rate of each round, `lr`, which is
+printed with the others and is in `evals_result`. The learning rate is scaled during a round and is the schedule's between the rounds, so it works
 with `LearningRateScheduler`, before this callback or after it; a callback that saves models belongs after it. After the first
 command the state is an attribute of the booster, and so in every saved model: a training that continues from it
 (`xgb_model=`) continues at its scale. XGBoost tells its callbacks no number of rounds: give it as `total_steps=` too.
@@ -24,6 +25,8 @@ from lrwatch.integrations._base import CallbackBase, RoundAdapter
 
 # The attribute of a booster that holds the state.
 ATTRIBUTE = "lrwatch"
+# The name in the evaluation log; one with a slash or a dash would be cut there.
+SHOWN = "lrwatch"
 # The two names of the learning rate.
 _NAMES = ("learning_rate", "eta")
 
@@ -56,7 +59,7 @@ class LrwatchCallback(CallbackBase, TrainingCallback):
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Scale the learning rate of this round."""
         scale = self._scale
-        rate = _rate_of(model) if scale != 1.0 or self._adapter.wanted else None
+        rate = _rate_of(model) if scale != 1.0 or self._adapter.wanted or evals_log else None
         if rate is not None:
             self._adapter.used_rate(rate, scale)
             if scale != 1.0:
@@ -67,6 +70,7 @@ class LrwatchCallback(CallbackBase, TrainingCallback):
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """Restore the schedule's learning rate, and count the round."""
         self._restore_rate(model)
+        _show(evals_log, self._shown_of_round())
         self._step(self._rounds_before + epoch + 1, **_metrics(evals_log))
         state = self._state()
         if state.get("generation"):
@@ -78,6 +82,11 @@ class LrwatchCallback(CallbackBase, TrainingCallback):
         self._restore_rate(model)  # a callback before this one may have ended the training within the round
         self._close()
         return model
+
+    def _shown_of_round(self) -> dict[str, float]:
+        """Return what the evaluation log is to show of this round: its scale, and its rate."""
+        sample, rates = self._adapter.sample(), {} if self.watch is None else self.watch.lr
+        return {} if sample is None or not rates else {"scale": sample.scale, "lr": rates["0"]}
 
     def _restore_rate(self, model: Any) -> None:
         rate, self._rate = self._rate, None
@@ -126,10 +135,25 @@ def _state_of(model: Any) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
+def _show(evals_log: Any, shown: dict[str, float]) -> None:
+    """Add the values of a round to the evaluation log, as a set of data called `lrwatch`.
+
+    It stands first: early stopping and others take the last set of data. A log without any stays empty.
+    """
+    if not evals_log or not shown:
+        return
+    ours = evals_log.setdefault(SHOWN, {})
+    evals_log.move_to_end(SHOWN, last=False)
+    for name, value in shown.items():
+        ours.setdefault(name, []).append(value)
+
+
 def _metrics(evals_log: Any) -> dict[str, float]:
     """Return the newest values, as `validation-rmse`; of a cross-validation the means."""
     found = {}
     for data, metrics in evals_log.items():
+        if data == SHOWN:
+            continue
         for name, values in metrics.items():
             value = values[-1] if values else None
             value = value[0] if isinstance(value, tuple) else value

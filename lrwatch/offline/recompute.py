@@ -7,13 +7,14 @@ place among the samples.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lrwatch._version import __version__
-from lrwatch.config import Config
+from lrwatch.config import Config, WatchOptions
 from lrwatch.core.events import Event, as_json
 from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.core.pipeline import Pipeline
@@ -77,6 +78,9 @@ def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: 
         journal: Its journal, in order.
         config: Settings for the time before the journal holds any.
     """
+    if settings := [entry.event for entry in journal if entry.event["event"] == "settings"]:
+        watch = WatchOptions(metric=settings[-1]["watch_metric"], format=settings[-1]["format"])
+        config = replace(config, watch=watch)
     memory = Store(None)
     reader = RunLogs(run, config.watch.reading, memory, metric=config.watch.metric or None)
     for path in logs:

@@ -164,6 +164,8 @@ class Observed:
             `scale` times `schedule_lr`.
         schedule_lr, effective_lr: Parameter group to learning rate of one and the same optimizer step, as the
             schedule gave it and as the optimizer used it; empty where the trainer cannot know.
+        limits: Bound to value, named as the arguments of `attach`, and what is used up of them: `commands` so far, and
+            `last_change`, the first step of the newest one. Empty from a client that does not tell.
         max_token: Highest token seen.
         client: Version of the client, its kind of optimizer, and the errors that it survived, for people.
         life: Whether the training runs or has ended; None where the client does not say.
@@ -186,6 +188,7 @@ class Observed:
     resumed_from_step: int | None = None
     schedule_lr: Mapping[str, float] = _NO_RATES
     effective_lr: Mapping[str, float] = _NO_RATES
+    limits: Mapping[str, float] = _NO_RATES
     max_token: int = 0
     client: str = ""
     target_scale: float | None = None
@@ -212,7 +215,7 @@ class Observed:
             raise ProtocolError("out_of_range", f"status {self.status!r} is none of {STATUSES}")
         if self.code not in (REJECTION_CODES if self.status == "rejected" else (None,)):
             raise ProtocolError("out_of_range", f"code {self.code!r} does not go with status {self.status!r}")
-        for name in ("schedule_lr", "effective_lr"):
+        for name in ("schedule_lr", "effective_lr", "limits"):
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         _text("client", self.client, MAX_TEXT)
         if self.life not in (*LIVES, None):

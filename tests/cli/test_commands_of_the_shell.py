@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 VERBS = [
     "init",
-    "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "set", "undo", "strategy", "decay", "hold", "resume",
+    "run", "demo", "replay", "backtest", "read", "report", "config", "status", "journal", "explain", "doctor", "set", "undo", "strategy", "decay", "hold", "resume",
     "approve", "deny",
 ]  # fmt: skip
 
@@ -138,9 +138,7 @@ def test_what_is_no_log_ends_with_4_and_one_line(
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    # What is no file is the name of a run for `report`.
-    where = "the state of a daemon" if content is None and verb[0] == "report" else str(path)
-    one_line(lrwatch(*verb, path, cwd=tmp_path), 4, where)
+    one_line(lrwatch(*verb, path, cwd=tmp_path), 4, str(path))
     assert not (tmp_path / "x.html").exists()
 
 

@@ -193,7 +193,8 @@ def test_operators_act_on_a_running_daemon_and_bounds_end_with_5(start: Start, t
         refused = lrwatch("set", "train", "--scale", "3", *state)
         assert (refused.returncode, refused.stdout) == (5, "")
         assert refused.stderr == (
-            "lrwatch: set train: refused: scale 3 is outside 0.001 to 1 ([policy] min_scale, max_scale).\n"
+            "lrwatch: set train: refused: scale 3 is outside 0.001 to 1 ([policy] min_scale, max_scale); give one between them, "
+            "or change these settings and start the daemon again.\n"
         )
         done = lrwatch("set", "train", "--scale", "0.5", *state)
         assert (done.returncode, done.stdout) == (0, "train: scale 0.5 is on its way\n")

@@ -321,3 +321,34 @@ def test_a_command_counts_as_applied_only_after_an_optimizer_step_used_it(pair: 
     assert (observed.status, observed.applied_step, observed.scale) == ("applied", 4, 0.5)
     assert observed.effective_lr["0"] == 0.5 * observed.schedule_lr["0"]
     assert optimizer.used == [[0.005]]
+
+
+@pytest.mark.parametrize("lr", ["float", "tensor"])
+def test_what_the_last_step_used_is_told_by_group_and_a_printed_group_shows_the_schedules(
+    lr: str, tmp_path: Path
+) -> None:
+    first, second = build(lr, groups=2), build(lr)
+    schedule = schedulers.ExponentialLR(first, 0.9)
+    with lrwatch.attach([first, second], tmp_path, poll_seconds=60) as watch:
+        assert watch.lr == {}
+        for _ in range(3):
+            for optimizer in (first, second):
+                optimizer.step()
+            watch._adapter.ask()  # as each report does; tensors are told as of the newest sample
+            schedule.step()
+            watch.step()
+        watch._adapter.set(0.5)
+        for optimizer in (first, second):
+            optimizer.step()
+        used = {f"0.{number}": rate for number, rate in enumerate(first.used[-1])} | {"1.0": second.used[-1][0]}
+        assert watch.lr == pytest.approx(used)
+        printed = {f"0.{number}": float(group["lr"]) for number, group in enumerate(first.param_groups)}
+        assert {group: rate / 2 for group, rate in printed.items()} == pytest.approx(
+            {group: rate for group, rate in watch.lr.items() if group in printed}
+        )
+
+
+def test_what_a_callable_does_with_the_scale_is_not_known(tmp_path: Path) -> None:
+    with lrwatch.attach(lambda _: None, tmp_path, poll_seconds=60) as watch:
+        watch.step(loss=1.0)
+        assert watch.lr == {}

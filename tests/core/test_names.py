@@ -24,11 +24,11 @@ MEANINGS: dict[Role, list[str]] = {
         "train/CrossEntropyLoss", "loss_rpn_cls", "s0.loss_cls", "train_loss_epoch", "train loss",
     ],
     "val_loss": ["val_loss", "eval_loss", "test_loss", "tel", "validation/loss", "test.loss", "vloss", "valid loss"],
-    "scale": ["loss_scale", "loss scale", "lr_scale"],
+    "scale": ["loss_scale", "loss scale", "lr_scale", "train/lrwatch/scale", "lrwatch-scale"],
     "time": ["time", "train_time", "eta", "elapsed_time", "step_time", "epoch_time", "loss_time"],
     "other": [
         "total_steps", "max_steps", "lr_scheduler", "min_lr", "url", "clr", "val_loss_every", "loss_weight", "mfu", "norm",
-        "accuracy", "epochs", "batch_size", "lm loss PPL", "number of skipped iterations", "", "..",
+        "train/lrwatch/lr", "lrwatch/lr", "lrwatch-lr", "accuracy", "epochs", "batch_size", "lm loss PPL", "number of skipped iterations", "", "..",
     ],
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.quadratic import Training
+from support.waiting import eventually
 
 Make = Callable[..., Any]
 
@@ -46,8 +47,112 @@ def test_where_no_trainer_listens_set_and_undo_say_so(make_rig: Make) -> None:
     rig = make_rig()
     rig.train(5)
     rig.look()
-    assert rig.ask("set", "0.5")["text"] == "no trainer listens in this run's control directory"
-    assert rig.ask("undo") == {"done": False, "text": "nothing to undo: no command was applied"}
+    no_trainer = f"no trainer listens in this run's control directory, {rig.control}"
+    attach = f"call lrwatch.attach(optimizer, {str(rig.control)!r}) there"
+    assert rig.ask("set", "0.5")["text"] == f"{no_trainer}; {attach}"
+    answer = {"done": False, "text": "nothing to undo: no command was applied since the trainer started"}
+    assert rig.ask("undo") == answer
+
+
+def test_set_beyond_what_one_command_may_do_is_refused_with_numbers_and_the_next_step(rig: Any) -> None:
+    for scale in ("0.4", "0.2"):
+        rig.ask("set", scale)
+        rig.settle()
+    answer = rig.ask("set", "0.5")
+    assert not answer["done"]
+    assert "from scale 0.2 to 0.5 is a factor of 2.5, and one command changes it by 0.1 to 2" in answer["text"]
+    assert "[policy] and attach, max_factor_up" in answer["text"]
+    assert "`lrwatch set train --scale 0.4` first" in answer["text"]
+    assert rig.ask("set", "0.4")["done"]
+    rig.settle()
+    assert (rig.training.scale, rig.events("rejected")) == (0.4, [])
+
+
+@pytest.mark.parametrize(
+    ("bounds", "scale", "words"),
+    [
+        ({"min_scale": 0.5}, "0.25", "outside 0.5 to 1, the bounds of the trainer"),
+        (
+            {"max_factor_down": 0.5},
+            "0.2",
+            "a factor of 0.2, and one command changes it by 0.5 to 2 (attach, max_factor_down)",
+        ),
+        ({"warmup_steps": 500}, "0.5", "keeps its rate until step 500 (its warmup) and is at step 30"),
+        ({"max_commands": 0}, "0.5", "has taken 0 commands, and 0 are all that it takes"),
+        ({"warm_start": 0.5, "total_steps": 1000}, "0.5", "keeps its rate until step 500"),
+    ],
+)
+def test_a_bound_of_the_trainer_is_foreseen_before_anything_is_said(
+    make_rig: Make, bounds: dict[str, Any], scale: str, words: str
+) -> None:
+    rig = make_rig(policy__mode="approve")
+    rig.attach(**bounds)
+    rig.train(30)
+    eventually(lambda: '"step":30,' in rig.observed(), what="the report of step 30")
+    rig.look()
+    answer = rig.ask("set", scale)
+    assert not answer["done"]
+    assert words in answer["text"]
+    assert not (rig.control / "desired.json").exists()
+
+
+def test_changes_too_soon_after_another_are_foreseen(make_rig: Make) -> None:
+    rig = make_rig()
+    rig.attach(min_steps_between=10_000)
+    rig.train(5)
+    rig.look()
+    rig.ask("set", "0.5")
+    rig.settle()
+    answer = rig.ask("set", "0.4")
+    assert not answer["done"]
+    assert "leaves 10000 steps between two" in answer["text"]
+    assert rig.training.scale == 0.5
+
+
+def test_undo_of_more_than_one_command_may_do_says_how_to_get_there(rig: Any) -> None:
+    rig.ask("set", "0.25")
+    rig.settle()
+    answer = rig.ask("undo")
+    assert not answer["done"]
+    assert "from scale 0.25 to 1 is a factor of 4" in answer["text"]
+    assert "`lrwatch set train --scale 0.5` first" in answer["text"]
+    assert rig.events("rejected") == []
+
+
+def test_a_held_run_takes_no_set_undo_or_approval_and_says_how_it_would(rig: Any) -> None:
+    rig.ask("set", "0.5")
+    rig.settle()
+    command = rig.until("command")
+    assert command["state"] == "awaits approval"
+    (entry,) = rig.run.commands.proposals
+    held = rig.ask("hold")
+    assert held["done"]
+    assert "`set`, `undo` and `approve` are refused" in held["text"]
+    for verb, argument in (("set", "0.4"), ("undo", ""), ("approve", str(entry))):
+        answer = rig.ask(verb, argument)
+        assert answer == {
+            "done": False,
+            "text": "the run is held; `lrwatch resume train` lets commands through again",
+        }
+    rig.settle()
+    assert rig.training.scale == 0.5
+    assert rig.ask("resume")["done"]
+    assert rig.ask("set", "0.4")["done"]
+    rig.settle()
+    assert rig.training.scale == 0.4
+
+
+def test_a_rejection_says_the_numbers_and_what_to_do(rig: Any) -> None:
+    rig.ask("set", "0.5")
+    rig.settle()
+    rig.run.commands.send(0.02, reason="a test asks", actor="anna", now=rig.clock.now)
+    rig.run.save(rig.clock.now)
+    rig.settle()
+    (rejected,) = rig.events("rejected")
+    assert rejected["code"] == "factor_too_large"
+    assert "from scale 0.5 to 0.02 is a factor of 0.04, and one command changes it by 0.1 to 2" in rejected["message"]
+    assert "`lrwatch set train --scale 0.05` first" in rejected["message"]
+    assert rig.training.scale == 0.5
 
 
 def test_undo_goes_back_to_the_scale_before(rig: Any) -> None:
@@ -225,7 +330,8 @@ def test_without_a_trainer_there_is_no_range_test(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto", policy__max_scale=4.0)
     rig.train(5)
     rig.look()
-    assert follow(rig, "range_test", length=100)["text"] == "no trainer listens in this run's control directory"
+    answer = follow(rig, "range_test", length=100)
+    assert answer["text"].startswith(f"no trainer listens in this run's control directory, {rig.control}; call ")
 
 
 @pytest.mark.parametrize("mode", ["auto", "approve"])

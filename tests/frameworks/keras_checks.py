@@ -316,3 +316,13 @@ def test_what_an_epoch_ends_with_is_in_the_metrics_file(tmp_path: Path) -> None:
     assert all({"loss", "val_loss"} <= set(row) for row in rows)
     assert [row["lr"] for row in rows] == [pytest.approx(0.025)] * 3
     assert daemon.commands.answer.effective_lr["0"] == 0.5 * daemon.commands.answer.schedule_lr["0"]
+
+
+def test_the_history_and_callbacks_behind_it_show_the_scale_and_the_rate_that_was_used(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, {BATCHES + 1: 0.5})
+    written = keras.callbacks.CSVLogger(str(tmp_path / "own.csv"))
+    history = fit(build(Noted(0.05)), [*daemon.callbacks, written], validation_data=(X, Y)).history
+    assert history["lrwatch/scale"] == [1.0, 0.5, 0.5]
+    assert history["lrwatch/lr"] == pytest.approx([0.05, 0.025, 0.025])
+    assert "lrwatch/scale" in (tmp_path / "own.csv").read_text()
+    assert "lrwatch/" not in (tmp_path / "metrics.jsonl").read_text()

@@ -167,6 +167,51 @@ class TestXGBoost:
         assert rows[-1]["lr"] == 0.125
         assert daemon.commands.answer.effective_lr == {"0": 0.125}
 
+    def test_what_is_printed_and_returned_shows_the_scale_and_the_rate_of_each_round(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        import xgboost
+
+        plan: dict[int, float] = {4: 0.5, 9: 0.2}
+        rates = planned(RATES["halves"], {})
+        results: dict[str, Any] = {}
+        daemon = self.daemon(tmp_path, plan)
+        data = xgboost.DMatrix(X, Y)
+        xgboost.train(
+            self.settings | {"learning_rate": rates[0]}, data, STEPS, evals=[(data, "train")], evals_result=results,
+            callbacks=[self.schedule(rates), daemon, daemon.watched],
+        )  # fmt: skip
+        assert results["lrwatch"]["scale"] == [scale_at(step + 1, plan) for step in range(STEPS)]
+        assert results["lrwatch"]["lr"] == pytest.approx(planned(RATES["halves"], plan), rel=1e-6)
+        assert list(results) == ["lrwatch", "train"]
+        assert "lrwatch-scale:0.50000" in capsys.readouterr().out
+        rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert not [name for row in rows for name in row if name.startswith("lrwatch")]
+
+    def test_early_stopping_stops_where_it_would_without_it(self, tmp_path: Path) -> None:
+        import xgboost
+
+        train, check = xgboost.DMatrix(X[:100], Y[:100]), xgboost.DMatrix(X[100:], Y[100:] + 3 * X[100:, 2])
+
+        def best(*callbacks: Any) -> Any:
+            booster = xgboost.train(
+                self.settings | {"learning_rate": 1.0}, train, 60, evals=[(train, "train"), (check, "check")],
+                verbose_eval=False, early_stopping_rounds=3, callbacks=list(callbacks),
+            )  # fmt: skip
+            return booster.best_iteration, booster.best_score
+
+        wanted = best()
+        assert wanted[0] < 50
+        assert best(lrwatch.xgboost.LrwatchCallback(tmp_path)) == wanted
+
+    def test_without_anything_that_is_evaluated_nothing_is_added(self, tmp_path: Path) -> None:
+        import xgboost
+
+        results: dict[str, Any] = {}
+        watched = lrwatch.xgboost.LrwatchCallback(tmp_path)
+        xgboost.train(self.settings, xgboost.DMatrix(X, Y), 4, evals_result=results, callbacks=[watched])
+        assert results == {}
+
 
 class TestLightGBM:
     settings: ClassVar[dict[str, Any]] = {
@@ -270,3 +315,39 @@ class TestLightGBM:
         assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
         assert all("train-l2" in row for row in rows)
         assert eventually(lambda: daemon.commands.answer.effective_lr) == {"0": 0.125}
+
+    def test_the_dictionary_of_evaluations_shows_the_scale_and_the_rate_of_each_round(self, tmp_path: Path) -> None:
+        import lightgbm
+
+        plan: dict[int, float] = {4: 0.5, 9: 0.2}
+        results: dict[str, Any] = {}
+        daemon = self.Daemon(tmp_path, plan)
+        daemon.watched._record = results
+        callbacks = [
+            self.schedule(planned(RATES["halves"], {})),
+            lightgbm.record_evaluation(results),
+            *daemon.callbacks,
+        ]
+        self.train(*callbacks)
+        assert results["lrwatch"]["scale"] == [scale_at(step + 1, plan) for step in range(STEPS)]
+        assert results["lrwatch"]["lr"] == planned(RATES["halves"], plan)
+        assert len(results["train"]["l2"]) == STEPS
+
+    def test_early_stopping_stops_where_it_would_without_it(self, tmp_path: Path) -> None:
+        import lightgbm
+
+        def best(*callbacks: Any) -> Any:
+            train = lightgbm.Dataset(X[:100], Y[:100])
+            check = train.create_valid(X[100:], Y[100:] + 3 * X[100:, 2])
+            booster = lightgbm.train(
+                self.settings | {"learning_rate": 1.0}, train, 60, valid_sets=[check],
+                callbacks=[lightgbm.early_stopping(3, verbose=False, min_delta=[0.0]), *callbacks],
+            )  # fmt: skip
+            return booster.best_iteration, dict(booster.best_score)
+
+        wanted = best()
+        assert wanted[0] < 50
+        results: dict[str, Any] = {}
+        watched = lrwatch.lightgbm.LrwatchCallback(tmp_path, record=results)
+        assert best(watched, watched.metrics) == wanted
+        assert len(results["lrwatch"]["scale"]) >= wanted[0]

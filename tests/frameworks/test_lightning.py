@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -312,6 +313,26 @@ def test_losses_and_what_the_validation_found_are_in_the_metrics_file(tmp_path: 
     assert [row["step"] for row in rows if "val_loss" not in row] == list(range(1, STEPS + 1))
     assert [row["step"] for row in rows if "val_loss" in row] == [12, 24]
     assert all("loss" in row and row["scale"] in (0.5, 1.0) for row in rows)
+
+
+@pytest.mark.parametrize("kind", [Automatic, Manual])
+def test_lightnings_own_log_shows_the_scale_and_the_rate_that_was_used(kind: Any, tmp_path: Path) -> None:
+    plain = Training(tmp_path, module=kind("exponential"))
+    plain.run()
+    rates = plain.module.spies[0].seen
+    plan = {4: 0.5, 14: 0.2}
+    logger = lightning.loggers.CSVLogger(tmp_path, name="own")
+    training = Training(tmp_path, plan, kind("exponential"), logger=logger, log_every_n_steps=1)
+    training.run()
+    with Path(logger.log_dir, "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("lrwatch/scale")]
+    assert rows
+    scales = [float(row["lrwatch/scale"]) for row in rows]
+    assert scales == pytest.approx([scale_at(number + 1, plan) for number in range(1, len(rows) + 1)])
+    used = [float(row["lrwatch/lr"]) for row in rows]
+    assert used == pytest.approx([rate * scale_at(number, plan) for number, (rate, *_) in enumerate(rates, start=1)])
+    if kind is Automatic:  # the other gives no loss to write
+        assert "lrwatch/" not in (tmp_path / "lrwatch" / "metrics.jsonl").read_text()
 
 
 def test_the_other_name_of_the_package_works_as_well(tmp_path: Path) -> None:

@@ -163,3 +163,20 @@ def test_what_the_model_logs_is_the_product_and_its_numbers_are_in_the_metrics_f
     assert [row["step"] for row in rows][-1] == PHASES * PHASE
     assert any("train/loss" in row for row in rows)
     assert daemon.commands.answer.effective_lr == {"0": 0.005}
+
+
+@pytest.mark.parametrize("kind", ["PPO", "SAC"])
+def test_the_models_own_log_shows_the_scale_and_the_rate_that_was_used(kind: str, tmp_path: Path) -> None:
+    from stable_baselines3.common.logger import configure
+
+    model, daemon = build(kind), Daemon(tmp_path / "lrwatch", {3: 0.5})
+    model.set_logger(configure(str(tmp_path / "own"), ["json"]))
+    learn(model, daemon.callbacks)
+    model.logger.dump(step=model.num_timesteps)
+    model.logger.close()
+    rows = [json.loads(line) for line in (tmp_path / "own" / "progress.json").read_text().splitlines()]
+    scales = [row["lrwatch/scale"] for row in rows if "lrwatch/scale" in row]
+    assert scales
+    assert scales[-1] == 0.5
+    assert [row["lrwatch/lr"] for row in rows if "lrwatch/lr" in row][-1] == 0.005
+    assert "lrwatch/" not in (tmp_path / "lrwatch" / "metrics.jsonl").read_text()

@@ -266,6 +266,55 @@ def test_what_the_trainer_logs_is_in_the_metrics_file_beside_the_rate_that_was_u
         assert row["learning_rate"] == plain("linear")[0][step - 1][0]  # what the Trainer says is the schedule's
 
 
+class Reporter(transformers.TrainerCallback):
+    """Stands for TensorBoard's, W&B's and the like: writes down what `on_log` gives it."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        self.rows.append({"step": state.global_step, **logs})
+
+
+@pytest.mark.parametrize("place", ["in front", "behind"])
+def test_the_trainers_own_logs_show_the_scale_and_the_rate_that_was_used_wherever_it_reports(
+    place: str, tmp_path: Path, plain: Any
+) -> None:
+    plan, rates = {4: 0.5, 14: 0.2}, plain("linear")[0]
+    training, reporter = Training(tmp_path, plan, eval_strategy="steps", eval_steps=10), Reporter()
+    callbacks = training.trainer.callback_handler.callbacks
+    callbacks.insert(0 if place == "in front" else len(callbacks), reporter)
+    before = list(callbacks)
+    assert training.run() == expected(rates, plan)
+    assert sorted(map(id, callbacks)) == sorted(map(id, before)), "none is lost, and none is there twice"
+    for rows in (reporter.rows, training.trainer.state.log_history):
+        shown = {row["step"]: row for row in rows if "lrwatch/scale" in row}
+        assert sorted(shown) == [5, 10, 15, 20], "with the training's own logs, and with no others"
+        for step, row in shown.items():
+            assert row["lrwatch/lr"] == rates[step - 1][0] * scale_at(step, plan)
+            assert row["lrwatch/scale"] == scale_at(step + 1, plan)
+    metrics = (tmp_path / "lrwatch" / "metrics.jsonl").read_text()
+    assert "lrwatch/" not in metrics, "the metrics file has both under names of its own"
+
+
+def test_what_an_evaluation_returns_has_nothing_of_lrwatch(tmp_path: Path) -> None:
+    training = Training(tmp_path, {4: 0.5})
+    training.run()
+    assert not [name for name in training.trainer.evaluate() if name.startswith("lrwatch/")]
+
+
+def test_tensorboard_gets_both_curves(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    training = Training(tmp_path, {4: 0.5}, report_to=["tensorboard"])
+    training.run()
+    (file,) = tmp_path.rglob("*tfevents*")
+    found = EventAccumulator(str(file.parent)).Reload()
+    assert [event.value for event in found.Scalars("train/lrwatch/scale")] == [0.5] * 4
+    assert len(found.Scalars("train/lrwatch/lr")) == 4
+
+
 def test_arguments_that_a_checkpoint_cannot_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="as JSON"):
         lrwatch.transformers.LrwatchCallback(tmp_path, reload=print)

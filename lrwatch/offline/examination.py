@@ -1,0 +1,290 @@
+"""The questions that `lrwatch doctor` asks of one run, and the causes that it finds."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lrwatch.control.directory import ControlDirectory
+from lrwatch.control.token import newest_claim
+from lrwatch.core.snapshot import MetricStatus
+from lrwatch.daemon.watched_run import WatchedRun
+from lrwatch.protocol import Observed
+from lrwatch.store import Entry
+
+# A trainer that has counted so many steps without one of its optimizer has another optimizer.
+_COUNTED_STEPS = 5
+
+# Seconds without a value after which the training may have ended.
+_SILENT_SECONDS = 600.0
+
+# Metrics that a sentence names.
+_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One thing that keeps lrwatch from acting on a run.
+
+    Attributes:
+        run: The run's name.
+        cause: What it is, in a word or two.
+        text: What it is, as a clause with its numbers.
+        remedy: What to do, as a sentence.
+    """
+
+    run: str
+    cause: str
+    text: str
+    remedy: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as `lrwatch doctor --format json` prints it."""
+        return asdict(self)
+
+
+class Examination:
+    """One look at one run; each method is one question and gives the causes that it finds."""
+
+    def __init__(
+        self,
+        run: WatchedRun,
+        logs: Sequence[Path],
+        control: Path | None,
+        journal: Sequence[Entry],
+        *,
+        problem: str,
+        daemon: bool,
+    ) -> None:
+        self.run = run
+        self.name = run.name
+        self.quoted = shlex.quote(run.name)
+        self.logs = logs
+        self.control = control
+        self.journal = journal
+        self.problem = problem
+        self.daemon = daemon
+        self.status = run.status(time.time())
+        self.options = run.pipeline.options
+        directory = None if control is None else ControlDirectory(control)
+        self.observed: Observed | None = None if directory is None else directory.read_observed()
+        self.faults = {} if directory is None else dict(directory.errors)
+        self.metric: MetricStatus | None = next(
+            (metric for metric in self.status.metrics if metric.name == self.status.metric), None
+        )
+
+    def causes(self) -> Iterator[Cause]:
+        """Yield the causes, the most important first; a `ready` one where there is none."""
+        questions: tuple[Callable[[], Iterator[tuple[str, str, str]]], ...] = (
+            self._daemon, self._logs, self._metric, self._trainer, self._control_of_others, self._operators, self._budget,
+            self._time, self._judgement,
+        )  # fmt: skip
+        found = [Cause(self.name, *cause) for question in questions for cause in question()]
+        if not found:
+            found = [
+                Cause(self.name, "ready", "nothing is in the way", "It acts once the metric surely stops improving.")
+            ]
+        yield from found
+
+    def _daemon(self) -> Iterator[tuple[str, str, str]]:
+        if not self.daemon:
+            path = shlex.quote(str(self._home()))
+            yield (
+                "no_daemon", "no daemon watches this run now",
+                f"Start one: `lrwatch run {path}` suggests, and with `--mode auto` it acts.",
+            )  # fmt: skip
+
+    def _home(self) -> Path:
+        """Return what a daemon is to watch: the log, or the directory of several, or of the client's own."""
+        if self.control is not None and any(self.control in log.parents for log in self.logs):
+            return self.control.parent
+        return Path(os.path.commonpath(self.logs)) if self.logs else Path("PATH")
+
+    def _logs(self) -> Iterator[tuple[str, str, str]]:
+        missing = [str(log) for log in self.logs if not log.exists()]
+        if not self.logs or len(missing) == len(self.logs):
+            what = f"{', '.join(missing)} is not there" if missing else "it has no log"
+            yield "no_log", what, "Check the path, or where the training writes."
+            return
+        names = [metric.name for metric in self.status.metrics]
+        if not names:
+            log = shlex.quote(str(self.logs[0]))
+            what = self.problem or "nothing so far that could be understood as a metric"
+            yield "no_metric", what, f"`lrwatch read --explain {log}` says what each line gives."
+        elif self.problem and self.status.metric:
+            yield "problem", self.problem, "Mend that first."
+        last = self.status.last_sample_time
+        if last and self.daemon and time.time() - last > _SILENT_SECONDS:
+            minutes = (time.time() - last) / 60
+            yield (
+                "silent",
+                f"no new value for {minutes:.0f} minutes",
+                "See whether the training still runs, and where it writes.",
+            )
+
+    def _metric(self) -> Iterator[tuple[str, str, str]]:
+        names = [metric.name for metric in self.status.metrics]
+        if names and self.metric is None:
+            listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+            wanted = self.status.metric
+            what = f"no metric is called {wanted!r}" if wanted else "no metric looks like a loss"
+            yield (
+                "no_loss",
+                f"{what}; there are {listed}",
+                "Name one: `lrwatch run --metric NAME ...`, or [watch] metric.",
+            )
+
+    def _trainer(self) -> Iterator[tuple[str, str, str]]:
+        mode = self.options.mode
+        if self.daemon and mode in ("observe", "suggest"):
+            what = "reports, and suggests nothing" if mode == "observe" else "suggests, and sends nothing"
+            yield "mode", f"mode {mode} {what}", "To let it act: `lrwatch run --mode approve` or `--mode auto`."
+        if self.faults:
+            codes = ", ".join(sorted(self.faults))
+            yield (
+                "control_directory", f"{self.control}/observed.json cannot be used ({codes})",
+                "Run daemon and training as the same user, and `chmod 700` the directory.",
+            )  # fmt: skip
+            return
+        observed = self.observed
+        if observed is None:
+            if mode in ("approve", "auto") or not self.daemon:
+                yield (
+                    "no_trainer", f"no trainer listens in {self.control}" if self.control else "only its logs are watched",
+                    f"Two lines in the loop: watch = lrwatch.attach(optimizer, {str(self.control)!r}), watch.step(loss=loss).",
+                )  # fmt: skip
+            return
+        counted = observed.step - (observed.resumed_from_step or 0)
+        if counted == 0 and (self.status.step or 0) >= _COUNTED_STEPS:
+            yield (
+                "no_steps",
+                "the trainer listens and has counted no step",
+                "Call watch.step() once per optimizer step.",
+            )
+        elif counted >= _COUNTED_STEPS and _is_torch(observed) and not observed.schedule_lr and not observed.warm_until:
+            yield (
+                "not_stepping",
+                f"the trainer has counted {counted} steps, and the optimizer that was given to attach has made none",
+                "Give attach the optimizer that steps, after everything that wraps or replaces it.",
+            )  # fmt: skip
+
+    def _control_of_others(self) -> Iterator[tuple[str, str, str]]:
+        reconciler = self.run.commands.reconciler
+        claim = None if self.control is None else newest_claim(self.control)
+        if claim is None or reconciler is None or not 0 < reconciler.token < claim.token:
+            return
+        who = f"process {claim.pid} on {claim.host} has token {claim.token}, this daemon has {reconciler.token}"
+        remedy = "Stop one of the two daemons; start this one again if it is to command."
+        if self.run.commands.rejected["stale_token"]:
+            yield "fenced", f"the trainer refuses this daemon: {who}", remedy
+        else:
+            yield "other_daemon", f"another daemon has taken the control: {who}", remedy
+
+    def _operators(self) -> Iterator[tuple[str, str, str]]:
+        commands = self.run.commands
+        if commands.held:
+            event = next(
+                (
+                    e.event
+                    for e in reversed(self.journal)
+                    if e.event["event"] == "operator" and e.event["verb"] == "hold"
+                ),
+                {},
+            )
+            who = f"{event['actor']} holds the run since step {event['step']}" if event else "the run is held"
+            yield "held", who, f"`lrwatch resume {self.quoted}` lets commands through."
+        for entry, proposal in commands.proposals.items():
+            if self.options.mode == "approve" and not commands.held:
+                yield (
+                    "awaits_approval", f"scale {proposal.scale:g} waits for a person",
+                    f"`lrwatch approve {self.quoted} {entry}`, or `deny`.",
+                )  # fmt: skip
+        reconciler = commands.reconciler
+        if reconciler is not None and (pending := reconciler.pending) is not None:
+            yield (
+                "in_flight", f"scale {pending.scale:g} is on its way and not acknowledged",
+                "It lasts until the trainer's next step; see that it calls watch.step().",
+            )  # fmt: skip
+
+    def _budget(self) -> Iterator[tuple[str, str, str]]:
+        count, most = self.run.pipeline.command.count, self.options.max_commands
+        if count >= most:
+            yield (
+                "budget_spent",
+                f"{count} of {most} commands are spent",
+                "Raise [policy] max_commands, and start the daemon again.",
+            )
+        limits = {} if self.observed is None else self.observed.limits
+        if limits.get("commands", 0) >= limits.get("max_commands", float("inf")):
+            yield (
+                "budget_spent", f"the trainer has taken all of its {limits['max_commands']:g} commands",
+                "Start it from its checkpoint with attach(..., max_commands=) larger.",
+            )  # fmt: skip
+
+    def _time(self) -> Iterator[tuple[str, str, str]]:
+        step, pipeline = self.status.step, self.run.pipeline
+        if step is None:
+            return
+        observed = self.observed
+        until = 0 if observed is None else int(max(observed.limits.get("warmup_steps", 0), observed.warm_until or 0))
+        if observed is not None and observed.step < until:
+            yield "warmup", f"the trainer warms up until step {until}, and is at {observed.step}", "Wait."
+        elif step < self.options.warmup_steps:
+            yield (
+                "warmup",
+                f"nothing is commanded before step {self.options.warmup_steps}",
+                "Wait, or lower [policy] warmup_steps.",
+            )
+        elif pipeline.rate_rises:
+            yield "warmup", "the learning rate in the log still rises", "Wait until its warmup is over."
+        elif pipeline.rate_moves:
+            yield (
+                "schedule_moves", "the trainer's own schedule moves the learning rate, and is left to do so",
+                "Let it end, or train with a constant rate and let lrwatch choose.",
+            )  # fmt: skip
+        quiet = pipeline.command.quiet_until
+        if quiet > step:
+            yield (
+                "quiet",
+                f"after the last command nothing is tried before step {quiet:.0f}",
+                f"Wait; it is at step {step}.",
+            )
+
+    def _judgement(self) -> Iterator[tuple[str, str, str]]:
+        metric = self.metric
+        if metric is None or metric.state is None:
+            return
+        trend = metric.trend
+        if metric.state == "improving" and trend is not None:
+            gain = f"{metric.name} surely improves: {100 * trend.improvement:.2g} % in {trend.horizon_steps:.0f} steps"
+            yield "improving", gain, "Nothing to do: this is what it is there for."
+        elif metric.state == "undecided":
+            noise = (
+                "it has too few values yet" if trend is None
+                else f"noise hides what {metric.name} does: {100 * trend.lower:.2g} to {100 * trend.upper:.2g} % in "
+                f"{trend.horizon_steps:.0f} steps"
+            )  # fmt: skip
+            when = (
+                f"It can be told by about step {metric.tells_at}"
+                if metric.tells_at
+                else "Nobody can say yet when it can be told"
+            )
+            yield (
+                "cannot_tell",
+                noise,
+                f"{when}; a smoother metric, such as a validation loss, tells sooner: [watch] metric.",
+            )
+        if self.status.step and metric.state != "improving" and not self.run.pipeline.metrics.improved(metric.name):
+            yield (
+                "not_improved", f"{metric.name} has not surely improved since the run began, and flat is not yet a plateau",
+                "Wait, or see whether the training learns at all.",
+            )  # fmt: skip
+
+
+def _is_torch(observed: Observed) -> bool:
+    words = observed.client.split()
+    return len(words) > 2 and words[2] == "torch"
