@@ -36,8 +36,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from lrwatch.core.names import role
 from lrwatch.protocol import DESIRED_NAME, METRICS_NAME, OBSERVED_NAME
+from lrwatch.sources import layouts
 from lrwatch.sources.log_identity import CONTROL_NAME, EVENTS, MLFLOW_MARK, MLFLOW_METRICS, is_control, is_in_parts
 from lrwatch.sources.stdin import STDIN
 
@@ -58,16 +58,7 @@ _NO_LOG = re.compile(
 )
 # Directories that only root may list, and that are no runs.
 _NO_RUNS = frozenset({"lost+found"})
-# Roles of the metrics that a run needs: the others can be left out where there are too many.
-_ESSENTIAL = frozenset({"train_loss", "val_loss", "lr"})
 
-_CHECKPOINT = re.compile(r"checkpoint[-_]\d+")
-_CHECKPOINT_LOG = "trainer_state.json"
-_ATTEMPT = re.compile(r"attempt_\d+")
-_ATTEMPT_LOGS = ("stdout.log", "stderr.log")
-
-# Checkpoints whose state is read: each has all of the history, and the oldest are deleted.
-MAX_CHECKPOINTS = 2
 # Logs of one run. A run writes a handful; a directory with more of them is a collection, and each is read to no use.
 MAX_LOGS = 32
 # Levels of directories below the one that was given: experiment, version, seed, and one to spare.
@@ -236,10 +227,9 @@ class _Discovery:
                 directories = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
                 names = {entry.name for entry in entries}
                 mlflow = {MLFLOW_MARK, MLFLOW_METRICS} <= names
-                logs = self._mlflow_logs(directory / MLFLOW_METRICS) if mlflow else _logs(entries)
-                logs += self._attempts(directories)
-                if checkpoints := _checkpoints(directories):
-                    logs += checkpoints + self._events_of_trainer(directory)
+                logs = layouts.mlflow_logs(directory / MLFLOW_METRICS, self._list) if mlflow else _logs(entries)
+                logs += layouts.attempts(directories, self._list)
+                logs += layouts.trainer_logs(directory, directories, self._list)
                 if len(logs) > MAX_LOGS:
                     self.problems.append(f"{directory}: only the first {MAX_LOGS} of {len(logs)} logs are followed")
                 control, client_log = _control_in(directory, directories)
@@ -261,38 +251,6 @@ class _Discovery:
         except OSError as error:
             self.problems.append(f"{directory}: cannot be listed ({error.strerror})")
             return []
-
-    def _events_of_trainer(self, directory: Path) -> list[str]:
-        """List the event files that Hugging Face's Trainer writes beside its checkpoints, a directory a start."""
-        runs = directory / "runs"
-        starts = [entry.path for entry in self._list(runs) if entry.is_dir()] if os.path.isdir(runs) else []  # noqa: PTH112
-        found = [entry.path for start in starts for entry in self._list(Path(start)) if EVENTS in entry.name]
-        return sorted(found, key=_natural)[-MAX_CHECKPOINTS:]
-
-    def _attempts(self, directories: Iterable[os.DirEntry[str]]) -> list[str]:
-        """List what torchrun keeps of each rank of each attempt, the low ranks of the newest attempts first."""
-        found: list[tuple[int, int, str]] = []
-        for directory in directories:
-            if _ATTEMPT.fullmatch(directory.name):
-                number = int(directory.name.rpartition("_")[2])
-                ranks = [entry for entry in self._list(Path(directory.path)) if entry.name.isdigit()]
-                logs = [(int(rank.name), f"{rank.path}/{name}") for rank in ranks for name in _ATTEMPT_LOGS]
-                found += [(-number, rank, path) for rank, path in logs if os.path.isfile(path)]  # noqa: PTH113
-        return [path for _, _, path in sorted(found)]
-
-    def _mlflow_logs(self, metrics: Path) -> list[str]:
-        """List the files of an MLflow run, one a metric, in directories where its name has slashes; losses and rates first."""
-        found: list[str] = []
-        level = [metrics]
-        for _ in range(MAX_DEPTH):
-            try:
-                entries = [entry for directory in level for entry in _visible(directory)]
-            except OSError as error:
-                self.problems.append(f"{metrics}: cannot be listed ({error.strerror})")
-                break
-            found += [entry.path for entry in entries if _is_file(entry)]
-            level = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return sorted(found, key=lambda path: (role(os.path.relpath(path, metrics)) not in _ESSENTIAL, path))
 
 
 def _beside(directory: str) -> tuple[bool, Path, list[str]]:
@@ -334,39 +292,20 @@ def _logs(entries: Iterable[os.DirEntry[str]]) -> list[str]:
     logs = [entry for entry in entries if _is_log(entry)]
     events = [entry.path for entry in logs if EVENTS in entry.name]
     others = [entry.path for entry in logs if EVENTS not in entry.name]
-    return sorted(others, key=_natural) + events[::-1]
-
-
-def _checkpoints(directories: Iterable[os.DirEntry[str]]) -> list[str]:
-    """List the histories in the newest checkpoints of Hugging Face's Trainer."""
-    found = [os.path.join(entry.path, _CHECKPOINT_LOG) for entry in directories if _CHECKPOINT.fullmatch(entry.name)]  # noqa: PTH118
-    return sorted(filter(os.path.isfile, found), key=_natural)[-MAX_CHECKPOINTS:]
-
-
-def _natural(path: str) -> list[tuple[int, str]]:
-    """Return a key that sorts numbers in names by their value."""
-    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", path)]
+    return sorted(others, key=layouts.natural) + events[::-1]
 
 
 def _in_order(logs: Iterable[str]) -> list[str]:
     """Sort logs: files that continue each other come one after the other, the oldest first."""
     listed = list(logs)
     events = sorted(path for path in listed if is_in_parts(path))
-    attempts = {path for path in listed if path.endswith(_ATTEMPT_LOGS)}
+    attempts = {path for path in listed if path.endswith(layouts.ATTEMPT_LOGS)}
     others = [path for path in listed if not is_in_parts(path) and path not in attempts]
-    return [*others, *sorted(attempts, key=_natural), *events]
+    return [*others, *sorted(attempts, key=layouts.natural), *events]
 
 
 def _is_log(entry: os.DirEntry[str]) -> bool:
-    return _is_named_log(entry.name) and _is_file(entry)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether this is a file; a link to where this user may not look is none."""
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
+    return _is_named_log(entry.name) and layouts.is_file(entry)
 
 
 def _is_named_log(name: str) -> bool:
