@@ -100,6 +100,8 @@ def sentence(event: Mapping[str, Any]) -> str:
         return f"{event['actor']}: {event['message']}"
     if what == "operator":
         return f"{event['actor']}: {event['verb']} {event['argument']}: {event['message']}".replace(" : ", ": ")
+    if what == "state":
+        return f"{event['metric']}: {event['message']}"
     if what == "hello":
         return f"a trainer listens, at scale {event['scale']:g} ({event['client']})"
     return f"{what}: {event['message']}"

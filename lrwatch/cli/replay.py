@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 @metric_option
 @format_option
 def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None, form: str) -> int:
-    """Show the daemon's findings and commands on finished logs.
+    """Show the daemon's findings and commands on finished logs, and where each watched metric stands at the end.
 
     The same code as `run`, without waiting and without commands to a trainer.
     """
-    from lrwatch.offline.replay import replay_file
+    from lrwatch.offline.replay import replay_file, states
 
     config = load_config(config_file, watch__metric=metric)
     rows: list[list[Any]] = []
@@ -42,6 +42,11 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
         with closing(Progress(file.name)) as progress:
             run = replay_file(file, config, print_event, progress.show)
         status = run.status(0.0)
+        for event in states(run):
+            if form == "json":
+                print_json(event)
+            else:
+                rows.append([run.name, event["step"], sentence(event)])
         if form == "table":
             summary = (
                 f"{file}: {status.samples} samples of {len(status.metrics)} metrics up to step {status.step}; "

@@ -37,19 +37,19 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
         for one in statuses.values():
             print_json(one)
         return 0
-    rows = []
+    rows: list[list[Any]] = []
     for name, one in statuses.items():
-        metric = next((m for m in one["metrics"] if m["name"] == one["metric"]), None)
-        trend = metric["trend"] if metric else None
+        watched = sorted((m for m in one["metrics"] if m["watched"]), key=lambda m: m["name"] != one["metric"])
+        decides = watched[0] if watched and watched[0]["name"] == one["metric"] else None
         rows.append([
-            name, _progress(one), one["metric"], metric["value"] if metric else None,
-            trend["state"] if trend else "undecided" if one["up"] else "down",
-            f"{100 * trend['improvement']:.2g} % ({100 * trend['lower']:.2g} to {100 * trend['upper']:.2g})" if trend else "",
+            name, _progress(one), one["metric"], decides["value"] if decides else None,
+            decides["words"] if decides else "cannot tell yet: no metric decides so far" if one["up"] else "down",
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
             _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), one["why"],
         ])  # fmt: skip
+        rows += [["", "", m["name"], m["value"], m["words"], *[""] * 6] for m in watched if m is not decides]
     print_table(
-        ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "strategy", "last sample", "problem"],
+        ["run", "step", "metric", "value", "state", "scale", "last effect", "mode", "strategy", "last sample", "problem"],
         rows, right=[1, 3],
     )  # fmt: skip
     if not daemon_is_running(state_directory(config)):

@@ -19,6 +19,7 @@ from lrwatch.core.progress import Improved
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import REWIND, Signal, Tick
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
+from lrwatch.core.standing import NOT_WATCHED, standing
 from lrwatch.core.tracker import Tracker
 
 # Metrics of a run that detectors watch: total losses of training and validation, and some to spare.
@@ -98,15 +99,17 @@ class Metrics:
 
     def statuses(self, *, at_no_cost: bool = False) -> tuple[MetricStatus, ...]:
         """Return where every metric stands; `at_no_cost` with the trends last computed, which may be a while ago."""
-        trends = {name: tracker.last_trend if at_no_cost else tracker.trend for name, tracker in self._trackers.items()}
-        judged = {name for name, tracker in self._trackers.items() if tracker.judged}
-        tells_at = {name: tracker.tells_at for name, tracker in self._trackers.items()}
         return tuple(
-            MetricStatus(
-                name, step, value, _status(trends.get(name)), judged=name in judged, tells_at=tells_at.get(name)
-            )
-            for name, (step, value) in self._values.items()
+            self._status(name, step, value, at_no_cost=at_no_cost) for name, (step, value) in self._values.items()
         )
+
+    def _status(self, name: str, step: int, value: float, *, at_no_cost: bool) -> MetricStatus:
+        tracker = self._trackers.get(name)
+        if tracker is None:
+            return MetricStatus(name, step, value, words=NOT_WATCHED)
+        trend = tracker.last_trend if at_no_cost else tracker.trend
+        stands = standing(tracker, trend, value, self._detect, improved=name in self._improved)
+        return MetricStatus(name, step, value, _trend_status(trend), True, *stands)
 
     # ---- samples --------------------------------------------------------------------------------------------------
 
@@ -251,11 +254,10 @@ class Metrics:
         self.unwatched = state["unwatched"]
 
 
-def _status(trend: Trend | None) -> TrendStatus | None:
+def _trend_status(trend: Trend | None) -> TrendStatus | None:
     if trend is None:
         return None
     return TrendStatus(
-        trend.state,
         trend.ratio(trend.improvement),
         trend.ratio(trend.lower),
         trend.ratio(trend.upper),

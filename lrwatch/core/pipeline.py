@@ -29,6 +29,7 @@ from lrwatch.core.progress import Improved
 from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import SCHEDULE, Signal, Tick
+from lrwatch.core.standing import at_one_look
 from lrwatch.core.watched_curve import CurvePart, WatchedCurve
 
 
@@ -250,6 +251,8 @@ class Pipeline:
         effect = self.policy.measure(trend)
         learned = self.metrics.improved(metric)
         command = self.policy.look(trend, others, self._schedule(trend.step, trend.horizon), learned=learned)
+        if command is not None and command.cause == "plateau" and (why := at_one_look(trend, self.detect)):
+            command = replace(command, reason=f"{command.reason}; {why}")
         return [event for event in (effect, command) if event is not None]
 
     def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:

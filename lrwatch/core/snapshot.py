@@ -10,7 +10,8 @@ from typing import Any, Literal
 from lrwatch.core.events import Verdict
 from lrwatch.core.run_length import LengthSource
 
-TrendState = Literal["improving", "plateau", "undecided"]
+MetricState = Literal["improving", "plateau", "cannot_tell_yet", "rising", "not_judged"]
+"""The state of a metric: exactly one at a time. A metric to maximise that falls is `rising` too: it gets worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +19,11 @@ class TrendStatus:
     """The trend of a watched metric. Ratios are improvement per horizon over the level of the metric.
 
     Attributes:
-        state: improving, plateau or undecided.
         improvement, lower, upper: The improvement and its confidence bounds, as ratios.
         horizon_steps: The horizon, in steps.
         detectable: Smallest `min_improvement` whose absence could be proven by now, as a ratio.
     """
 
-    state: TrendState
     improvement: float
     lower: float
     upper: float
@@ -40,23 +39,21 @@ class MetricStatus:
         name: The metric.
         step: Step of the value. value: In the metric's own unit.
         trend: Its trend, where a detector watches it and has enough samples, or None.
-        judged: Whether a detector watches it.
-        tells_at: The step from which on a plateau of it could be told, or None where it can be by now, or nobody knows.
+        watched: Whether detectors watch it.
+        state: Its state. words: The state as a sentence, with its numbers: see `core.standing`.
+        since: The step at which the plateau, or the rise, was found; else None.
+        tells_at: The step by about which a plateau of it can be told, while it cannot and where that can be said; else None.
     """
 
     name: str
     step: int
     value: float
     trend: TrendStatus | None = None
-    judged: bool = False
+    watched: bool = False
+    state: MetricState = "not_judged"
+    words: str = "not judged"
+    since: int | None = None
     tells_at: int | None = None
-
-    @property
-    def state(self) -> TrendState | None:
-        """The state of the trend; undecided before there is one, None where no detector watches the metric."""
-        if self.trend is not None:
-            return self.trend.state
-        return "undecided" if self.judged else None
 
 
 @dataclass(frozen=True, slots=True)

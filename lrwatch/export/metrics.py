@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lrwatch.core.events import CAUSES, KINDS, Verdict
-from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
+from lrwatch.core.snapshot import EffectStatus, MetricState, MetricStatus, RunStatus, TrendStatus
 from lrwatch.protocol import RejectionCode
 
 Values = float | None | Mapping[str, float] | Mapping[tuple[str, str], float]
@@ -58,10 +58,11 @@ def _trend(read: Callable[[TrendStatus], float]) -> Callable[[MetricStatus], Val
 
 
 def _states(metric: MetricStatus) -> Values:
-    return None if metric.state is None else {state: float(metric.state == state) for state in _STATES}
+    return None if not metric.watched else {state: float(metric.state == state) for state in _STATES}
 
 
-_STATES: tuple[str, ...] = get_args(TrendState)
+_STATES: tuple[str, ...] = get_args(MetricState)
+_NOT_BETTER: tuple[MetricState, ...] = ("plateau", "rising")
 _KINDS = tuple(KINDS)
 _VERDICTS: tuple[str, ...] = get_args(Verdict)
 _CODES: tuple[str, ...] = get_args(RejectionCode)
@@ -123,8 +124,8 @@ RUN_METRICS: tuple[Metric, ...] = (
         "lrwatch_run_plateau",
         "gauge",
         ("run", "metric"),
-        "1 while the metric is on a plateau, 0 while it improves or the evidence is not enough.",
-        read_metric=_trend(lambda trend: float(trend.state == "plateau")),
+        "1 while the metric is on a plateau or gets worse, 0 while it improves or that cannot be told yet.",
+        read_metric=lambda metric: None if metric.trend is None else float(metric.state in _NOT_BETTER),
     ),
     Metric(
         "lrwatch_run_improvement_ratio",
@@ -151,7 +152,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "lrwatch_run_tells_at_step",
         "gauge",
         ("run", "metric"),
-        "Step from which on a plateau of the metric could be told, while it cannot be told yet.",
+        "Step by about which a plateau of the metric can be told, while it cannot be told yet.",
         read_metric=lambda metric: metric.tells_at,
     ),
     Metric(
@@ -165,7 +166,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "lrwatch_run_trend",
         "gauge",
         ("run", "metric", "state"),
-        "1 for the state that the metric is in (improving, plateau, undecided), 0 for the others.",
+        "1 for the state that the metric is in (improving, plateau, cannot_tell_yet, rising, not_judged), 0 for the others.",
         read_metric=_states,
     ),
     Metric(

@@ -55,7 +55,7 @@ def _template() -> Template:
 
 def _row(run: RunStatus) -> RunRow:
     watched = next((m for m in run.metrics if m.name == run.metric), None)
-    state: str = watched.trend.state if watched and watched.trend else "undecided"
+    state = watched.words if watched else "cannot tell yet: no metric decides so far"
     if not run.up:
         state = f"not readable: {run.problem}" if run.problem else "not readable"
     value = f"{run.metric} {watched.value:.6g}" if watched else ""

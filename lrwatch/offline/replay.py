@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lrwatch.config import Config
 from lrwatch.daemon.watched_run import Listener, WatchedRun
@@ -47,3 +48,22 @@ def replay_file(
             hint="`lrwatch read FILE` shows what is in it; name a metric with --metric.",
         )
     return run
+
+
+def states(run: WatchedRun) -> list[dict[str, Any]]:
+    """Return where each watched metric of a replayed run stands, as events of the form of the journal; the deciding one first."""
+    metrics = sorted(run.pipeline.metrics.statuses(), key=lambda metric: metric.name != run.pipeline.metric)
+    return [
+        {
+            "event": "state",
+            "run": run.name,
+            "metric": metric.name,
+            "step": metric.step,
+            "state": metric.state,
+            "since": metric.since,
+            "tells_at": metric.tells_at,
+            "message": metric.words,
+        }
+        for metric in metrics
+        if metric.watched
+    ]

@@ -12,7 +12,7 @@ from lrwatch._version import __version__
 from lrwatch.config import Config
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
-from lrwatch.offline.replay import replay_file
+from lrwatch.offline.replay import replay_file, states
 from lrwatch.report.model.data import MetricCurve, ReportData, Role
 from lrwatch.sources.discover import log_of
 from lrwatch.sources.reader import LogReader
@@ -30,7 +30,8 @@ def of_file(file: Path, config: Config) -> ReportData:
     events: list[dict[str, Any]] = []
     run = replay_file(file, config, lambda entry: events.append(entry.event))
     facts = [("Log", str(file)), ("Decisions", "a replay: nothing was commanded")]
-    return _data(file.stem, [file], run.pipeline.metric or "", events, facts, config)
+    stands = [(event["metric"], event["message"]) for event in states(run)]
+    return _data(file.stem, [file], run.pipeline.metric or "", events, facts, config, stands)
 
 
 def of_run(run: str, store: Store, config: Config) -> ReportData:
@@ -39,7 +40,9 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
     events = [entry.as_json() for entry in store.journal(run)]
     logs = [Path(path) for path in store.logs(run)]
     facts = [("Logs", ", ".join(map(str, logs))), ("Journal", str(store.path))]
-    return _data(run, logs, config.watch.metric or status.get("metric", ""), events, facts, config)
+    metric = config.watch.metric or status.get("metric", "")
+    watched = sorted((m for m in status.get("metrics", ()) if m["watched"]), key=lambda m: m["name"] != metric)
+    return _data(run, logs, metric, events, facts, config, [(m["name"], m["words"]) for m in watched])
 
 
 def curves(logs: Iterable[Path], config: Config) -> tuple[list[MetricCurve], Axis]:
@@ -71,6 +74,7 @@ def _data(
     events: Sequence[dict[str, Any]],
     facts: list[tuple[str, str]],
     config: Config,
+    standings: Sequence[tuple[str, str]],
 ) -> ReportData:
     found, axis = curves(logs, config)
     metric = metric or primary(curve.name for curve in found) or ""
@@ -85,4 +89,6 @@ def _data(
         ),
         ("lrwatch", __version__),
     ]
-    return ReportData(run, f"{run}: {metric}", metric, axis, tuple(found), tuple(events), tuple(facts))
+    return ReportData(
+        run, f"{run}: {metric}", metric, axis, tuple(found), tuple(events), tuple(facts), standings=tuple(standings)
+    )
