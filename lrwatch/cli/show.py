@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,11 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
             name, _progress(one), one["metric"], decides["value"] if decides else None,
             decides["words"] if decides else "cannot tell yet: no metric decides so far" if one["up"] else "down",
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
-            _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), one["why"],
+            _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), _waits(name, one), one["why"],
         ])  # fmt: skip
-        rows += [["", "", m["name"], m["value"], m["words"], *[""] * 6] for m in watched if m is not decides]
+        rows += [["", "", m["name"], m["value"], m["words"], *[""] * 7] for m in watched if m is not decides]
     print_table(
-        ["run", "step", "metric", "value", "state", "scale", "last effect", "mode", "strategy", "last sample", "problem"],
+        ["run", "step", "metric", "value", "state", "scale", "last effect", "mode", "strategy", "last sample", "waits for you", "problem"],
         rows, right=[1, 3],
     )  # fmt: skip
     if not daemon_is_running(state_directory(config)):
@@ -64,6 +65,18 @@ def _progress(one: dict[str, Any]) -> str:
     """Return the step, with the length of the run and who says so."""
     step = number(one["step"])
     return f"{step} of {one['total_steps']} ({one['length_source']})" if step and one["total_steps"] else step
+
+
+def _waits(name: str, one: dict[str, Any]) -> str:
+    """Return what a person can do: approve a proposal, resume a run that is held, end one of two daemons."""
+    parts = [
+        f"scale {p['scale']:g} ({p['cause']}): {p['approve']}, before step {p['expires_at']}" for p in one["proposals"]
+    ]
+    if one["held"]:
+        parts.append(f"held: lrwatch resume {shlex.quote(name)}")
+    if one["fenced"]:
+        parts.append("another daemon commands this run: end one of the two")
+    return "; ".join(parts)
 
 
 def _effect(effect: dict[str, Any] | None) -> str:

@@ -67,10 +67,14 @@ CAUSES = (
     "rescue",
     "overfitting",
     "too_slow",
+    "validation",
     "operator",
 )
 """Why there is a command: a plateau, an experiment with a cut, a trial that is taken back, the decay to the end of the run, a strategy that goes by steps, a range test, a run that left
-its course, overfitting, a rate that may be too low, an operator."""
+its course, overfitting, a rate that may be too low, a validation loss that got worse since a command, an operator."""
+
+STATES = ("asked", "sent", "applied", "rejected", "proven", "taken_back")
+"""What became of commands, as they are counted: decided on, sent, in use, refused by the trainer, measured to have helped, undone."""
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]
 
@@ -101,7 +105,8 @@ class Command:
 
     `scale` is finite and > 0; 1 is untouched. `cause` is one word for counters, `reason` a sentence for people. With `reload`
     the trainer is asked to continue from its last checkpoint, if it can. Over `ramp_steps` optimizer steps the scale moves
-    to `scale` along a line; 0 is at once.
+    to `scale` along a line; 0 is at once. One that waits for a person is void from step `expires_at` on, and was proposed at
+    scale `scale_before`.
     """
 
     step: int
@@ -110,6 +115,18 @@ class Command:
     cause: str = "plateau"
     reload: bool = False
     ramp_steps: int = 0
+    expires_at: int | None = None
+    scale_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A proposal that nobody answered is void from `step` on. It asked for `scale` at step `proposed_at`."""
+
+    step: int
+    scale: float
+    proposed_at: int
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +235,7 @@ class RangeTest:
     message: str
 
 
-Event = Finding | Command | Phase | Effect | RangeTest
+Event = Finding | Command | Expired | Phase | Effect | RangeTest
 
 
 def as_json(event: Event, run: str) -> dict[str, Any]:
@@ -244,7 +261,14 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
                 "cause": event.cause,
                 **({"reload": True} if event.reload else {}),
                 **({"ramp_steps": event.ramp_steps} if event.ramp_steps else {}),
+                **(
+                    {}
+                    if event.expires_at is None
+                    else {"expires_at": event.expires_at, "scale_before": event.scale_before}
+                ),
             }
+        case Expired():
+            return {"event": "expired", "run": run, **asdict(event)}
         case Phase():
             return {"event": "phase", "run": run, "step": event.step, "cause": event.cause, "message": event.message}
         case Effect():

@@ -12,23 +12,27 @@ One file because it is one order of events: who hears what, and when, is read in
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from lrwatch.core.command import CommandState
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.events import Command, Event, Finding, Phase
+from lrwatch.core.events import Command, Event, Expired, Finding, Phase
 from lrwatch.core.lr_changes import Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.metrics import Metrics, PrimaryFrom
 from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions, RunOptions
 from lrwatch.core.pending_samples import PendingSamples
 from lrwatch.core.policy import Policy, ScheduleState
 from lrwatch.core.progress import Improved
+from lrwatch.core.proposal import Proposal, expires_at
 from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
-from lrwatch.core.signal import SCHEDULE, Signal, Tick
+from lrwatch.core.signal import SCHEDULE, Expiry, Signal, Tick
 from lrwatch.core.standing import at_one_look
 from lrwatch.core.watched_curve import CurvePart, WatchedCurve
 
@@ -47,6 +51,7 @@ class Pipeline:
         length: How many steps the run has, and who says so.
         metrics: Newest values, detectors, and which metric decides.
         policy: The strategy, and its newest command.
+        proposal: The newest command, while it waits for a person; None where it was sent, answered, or is void.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class Pipeline:
         # The metric of the newest look that went to the policy.
         self._decided_on: str | None = None
         self._pending: PendingSamples | None = None
+        # The newest command, where it waits for a person.
+        self.proposal: Proposal | None = None
 
     # ---- where it stands --------------------------------------------------------------------------------------------
 
@@ -130,7 +137,7 @@ class Pipeline:
 
     def silent(self, metric: str) -> int:
         """Return the number of further finite, in-order samples of `metric` guaranteed to produce no event."""
-        if self.policy.may_command_next:
+        if self.policy.may_command_next or self.proposal is not None:
             return 0
         silent = self.metrics.silent(metric)
         if self.policy.wants_curve and metric == self.metric:
@@ -186,18 +193,24 @@ class Pipeline:
 
     def _decide(self, batch: Batch, signals: list[Signal], primary_from: PrimaryFrom) -> list[Event]:
         """Hear `signals` in the order of the log. Return their events, and those of the policy."""
-        if not signals and self._pending is None:
+        if not signals and self._pending is None and self.proposal is None:
             return []
         events: list[Event] = []
         asked_row: int | None = None
         remember: int | None = None  # the row of a command, until all that it holds was heard
-        for signal in sorted(signals, key=lambda signal: signal[:2]):
+        order = sorted(signals, key=_place)
+        if (expiry := self._expiry(batch, primary_from)) is not None:
+            insort(order, expiry, key=_place)
+        for signal in order:  # it grows where a proposal is made that is void before the batch ends
             if remember is not None and signal.row > remember:
                 self._curve.remember(remember)
                 remember = None
             primary = next((metric for since, metric in reversed(primary_from) if since <= signal.row), None)
-            heard = self._hear(signal, is_primary=signal.metric == primary)
+            heard = [self._waits(event) for event in self._hear(signal, is_primary=signal.metric == primary)]
             events.extend(heard)
+            proposed = any(isinstance(event, Command) for event in heard)
+            if proposed and (expiry := self._expiry(batch, primary_from, signal.row)) is not None:
+                insort(order, expiry, key=_place)
             match signal.what:
                 case Phase(cause=cause) if heard and cause != "level_shift":
                     asked_row = remember = None
@@ -233,11 +246,52 @@ class Pipeline:
                 return [phase]
             case CurvePart() as part:
                 return self._check(signal.metric, part) if is_primary else []
+            case Expiry(step):
+                return self._expire(step)
             case Tick(step, value) if is_primary:
                 outcome = self.policy.tick(step, value)
                 return [] if outcome is None else [outcome]
             case _:
                 return []
+
+    # ---- proposals --------------------------------------------------------------------------------------------------
+
+    def _waits(self, event: Event) -> Event:
+        """Return a command with the step at which it expires, where nothing sends it before somebody approves."""
+        if not isinstance(event, Command):
+            return event
+        self.proposal = None
+        if self.options.mode == "auto" and self.attached:
+            return event
+        until = expires_at(event.step, Horizon.parse(self.detect.horizon))
+        marked = replace(event, expires_at=until, scale_before=self.command.scale)
+        self.proposal = Proposal.of(marked)
+        return marked
+
+    def _expiry(self, batch: Batch, primary_from: PrimaryFrom, after: int = -1) -> Signal | None:
+        """Return the signal that the open proposal is void, where a row of `batch` behind row `after` has its step."""
+        if self.proposal is None or not primary_from:
+            return None
+        rows = np.flatnonzero(batch.steps >= self.proposal.expires_at)
+        rows = rows[rows > after]
+        step = self.proposal.expires_at
+        return Signal(int(rows[0]), self.metrics.last_rank + 1, "", Expiry(step)) if len(rows) else None
+
+    def _expire(self, step: int) -> Sequence[Event]:
+        proposal = self.proposal
+        if proposal is None or proposal.expires_at != step:  # another one has taken its place, or it was answered
+            return []
+        self.proposal = None
+        if self.command.wanted == proposal.scale and not self.policy.wants_steps:  # a schedule goes on by its steps
+            self.refused(until=0.0)
+        message = f"scale {proposal.scale:g}, proposed at step {proposal.step}: nobody answered, and what it rests on is old now"
+        return [Expired(step, proposal.scale, proposal.step, message)]
+
+    def objection(self, proposal: Proposal) -> str:
+        """Return why a proposal may not be sent any more, as a clause; "" where it still holds."""
+        return proposal.objection(self.step or 0, self.command.scale, self.trend, self.options.first_cut)
+
+    # ---- looks and checks -------------------------------------------------------------------------------------------
 
     def _look(self, metric: str, trend: Trend, *, is_primary: bool) -> Sequence[Event]:
         if self.options.quorum > 1:
@@ -317,12 +371,14 @@ class Pipeline:
 
     def _reset(self) -> None:
         self.policy.reset()
+        self.proposal = None
         self._looks = {}
         self._pending = None
         self._curve.forget()
 
     def _applied(self, step: int, scale: float, how: str, *, in_log: bool = False) -> Phase:
         self.policy.applied(step, scale, in_log=in_log)
+        self.proposal = None
         self._looks = {}
         self._pending = None
         self._curve.forget()
@@ -360,6 +416,7 @@ class Pipeline:
             trend = self.trend
             until = trend.step + trend.horizon if trend is not None else 0.0
         self.policy.refused(until)
+        self.proposal = None
         self._pending = None
         self._curve.forget()
 
@@ -376,6 +433,7 @@ class Pipeline:
     def ask(self, scale: float) -> None:
         """Take an operator's wish for `scale`; samples are kept from now on until the trainer answers."""
         self.policy.ask(scale, self.trend)
+        self.proposal = None
         self._note_decided_on()
         self._pending = PendingSamples()
         self._curve.remember()
@@ -410,6 +468,7 @@ class Pipeline:
             "curve": self._curve.state(),
             "curve_of": self._curve_of,
             "decays": self._decays,
+            "proposal": None if self.proposal is None else asdict(self.proposal),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -423,7 +482,12 @@ class Pipeline:
         self._curve.restore(state["curve"])
         self._curve_of = state["curve_of"]
         self._decays = state["decays"]
+        self.proposal = None if state["proposal"] is None else Proposal(**state["proposal"])
         self.policy.curve = self._curve.curve
         self.policy.attached = state["attached"]
         self.length = RunLength(*state["length"])
         self.policy.total_steps = self.length.total_steps
+
+
+def _place(signal: Signal) -> tuple[int, int]:
+    return signal.row, signal.rank

@@ -76,6 +76,27 @@ class EffectStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposalStatus:
+    """A command that waits for a person.
+
+    Attributes:
+        id: Number of its journal entry.
+        step: Step at which it was decided. scale: The scale that it asks for.
+        cause, reason: Why, in one word and in a sentence.
+        expires_at: The step from which on it is void.
+        approve: The command that approves it, to be typed as it is.
+    """
+
+    id: int
+    step: int
+    scale: float
+    cause: str
+    reason: str
+    expires_at: int
+    approve: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunStatus:
     """One run.
 
@@ -91,7 +112,10 @@ class RunStatus:
         findings: Kind to count. errors: Reason to count of lines that could not be used.
         scale: The last acknowledged scale. wanted: The scale of the command in flight, or None.
         schedule_lr, effective_lr: Parameter group name to learning rate, as the trainer reported it.
-        commands: Cause to count. rejected: Code to count.
+        commands: Cause to what became of commands (asked, sent, applied, rejected, proven, taken_back) to count.
+        rejected: Code to count.
+        proposals: Commands that wait for a person.
+        held: Whether an operator holds the run. fenced: Whether another daemon has taken over its commands.
         pending_seconds: Age of the command that is not acknowledged yet, 0 when there is none.
         effect: The effect of the newest measured command, or None. effects: Verdict to count.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
@@ -116,8 +140,11 @@ class RunStatus:
     wanted: float | None = None
     schedule_lr: Mapping[str, float] = field(default_factory=dict)
     effective_lr: Mapping[str, float] = field(default_factory=dict)
-    commands: Mapping[str, int] = field(default_factory=dict)
+    commands: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    proposals: tuple[ProposalStatus, ...] = ()
+    held: bool = False
+    fenced: bool = False
     pending_seconds: float = 0.0
     effect: EffectStatus | None = None
     effects: Mapping[str, int] = field(default_factory=dict)

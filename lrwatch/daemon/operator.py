@@ -78,6 +78,7 @@ def _set(
     options: PolicyOptions,
     now: float,
     *,
+    cause: str = "operator",
     reload: bool = False,
     ramp: int = 0,
 ) -> Reply:
@@ -86,7 +87,9 @@ def _set(
         return False, f"scale {scale:g} is outside {bounds}"
     if not run.commands.can_send:
         return False, _NOT_ATTACHED
-    run.commands.send(scale, reason=f"{actor} asked for it", actor=actor, now=now, reload=reload, ramp_steps=ramp)
+    run.commands.send(
+        scale, reason=f"{actor} asked for it", actor=actor, now=now, cause=cause, reload=reload, ramp_steps=ramp
+    )
     return True, f"scale {scale:g} is on its way"
 
 
@@ -96,7 +99,7 @@ def _undo(run: WatchedRun, actor: str, now: float) -> Reply:
         return False, "nothing to undo: no command was applied"
     if not run.commands.can_send:
         return False, _NOT_ATTACHED
-    run.commands.send(scales[-2], reason=f"{actor} undid scale {scales[-1]:g}", actor=actor, now=now)
+    run.commands.send(scales[-2], reason=f"{actor} undid scale {scales[-1]:g}", actor=actor, now=now, undoes=True)
     return True, f"scale {scales[-2]:g} is on its way"
 
 
@@ -105,6 +108,7 @@ def _resume(run: WatchedRun) -> Reply:
         return True, "it was not held"
     run.commands.held = False
     run.pipeline.refused(until=0.0)  # decisions that were held are made again
+    run.commands.proposals.clear()
     return True, "decisions are sent again"
 
 
@@ -144,8 +148,16 @@ def _approve(run: WatchedRun, request: Request, options: PolicyOptions, now: flo
     proposal = run.commands.proposals.get(int(request.argument))
     if proposal is None:
         return False, f"entry {request.argument} of the journal is no open proposal of this run"
+    if objection := run.pipeline.objection(proposal):
+        run.commands.proposals.clear()
+        run.pipeline.refused(until=0.0)  # if it is right again, it is proposed again
+        return (
+            False,
+            f"the proposal does not hold any more: {objection}; nothing was sent, and a new one will be made where it pays",
+        )
+    ramp = proposal.steps_left(run.pipeline.step or 0)
     done, text = _set(
-        run, proposal.scale, request.actor, options, now, reload=proposal.reload, ramp=proposal.ramp_steps
+        run, proposal.scale, request.actor, options, now, cause=proposal.cause, reload=proposal.reload, ramp=ramp
     )
     if done:
         run.commands.proposals.clear()  # older ones rest on an older curve

@@ -11,7 +11,8 @@ from lrwatch.config import Config
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.events import Effect, Event, Finding
 from lrwatch.core.pipeline import Pipeline
-from lrwatch.core.snapshot import EffectStatus, RunStatus
+from lrwatch.core.proposal import Proposal, how_to_approve
+from lrwatch.core.snapshot import EffectStatus, ProposalStatus, RunStatus
 from lrwatch.daemon.commands import RunCommands
 from lrwatch.daemon.logs import RunLogs
 
@@ -73,9 +74,17 @@ class StatusView(Checkpointed):
         tails = [(reader.tail.problem, reader.tail.lag) for reader in self._logs.readers]
         reconciler = self._commands.reconciler
         if reconciler is None:
-            return (tails,)
+            return (tails, self._commands.held)
         errors = reconciler.control.errors
-        return tails, reconciler.observed, reconciler.problem, reconciler.token, sum(errors.values()) if errors else 0
+        return (
+            tails,
+            self._commands.held,
+            reconciler.fenced,
+            reconciler.observed,
+            reconciler.problem,
+            reconciler.token,
+            sum(errors.values()) if errors else 0,
+        )
 
     @property
     def problem(self) -> str:
@@ -105,6 +114,17 @@ class StatusView(Checkpointed):
             self._status = self._build(now)
         return self._status
 
+    def proposals(self, proposals: Mapping[int, Proposal]) -> tuple[ProposalStatus, ...]:
+        """Return those of `proposals` that are not void, as people read them."""
+        step = self._pipeline.step
+        return tuple(
+            ProposalStatus(
+                entry, one.step, one.scale, one.cause, one.reason, one.expires_at, how_to_approve(self._run, entry)
+            )
+            for entry, one in proposals.items()
+            if step is None or step < one.expires_at
+        )
+
     def _build(self, now: float) -> RunStatus:
         problem = self.problem
         pipeline, logs, commands = self._pipeline, self._logs, self._commands
@@ -133,7 +153,10 @@ class StatusView(Checkpointed):
             # The schedule times the scale is not what a warm start uses: left out, it cannot be taken for a mismatch.
             schedule_lr=dict(observed.schedule_lr) if observed is not None and observed.warm_until is None else {},
             effective_lr=dict(observed.effective_lr) if observed is not None else {},
-            commands=dict(commands.by_cause),
+            commands=commands.by_state(),
+            proposals=self.proposals(commands.proposals),
+            held=commands.held,
+            fenced=commands.fenced,
             rejected=dict(commands.rejected),
             pending_seconds=max(0.0, now - pending_since) if pending_since else 0.0,
             applied_time=commands.applied_time,

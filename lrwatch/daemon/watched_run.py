@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import Reconciler
 from lrwatch.core.detectors.base import Poll
 from lrwatch.core.detectors.stalled import StalledDetector
-from lrwatch.core.events import Command, Event, as_json
+from lrwatch.core.events import Command, Effect, Event, as_json
 from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.proposal import Proposal
 from lrwatch.core.run_length import RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
-from lrwatch.daemon.commands import JournalEvent, ProposedCommand, RunCommands
+from lrwatch.daemon.commands import JournalEvent, RunCommands
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.outlook import Outlook
 from lrwatch.daemon.position import FROM_OUTSIDE, SamplePosition
@@ -33,7 +34,7 @@ from lrwatch.store import Entry, Request, Store
 
 Listener = Callable[[Entry], None]
 
-Written = tuple[list[Entry], dict[int, ProposedCommand]]
+Written = tuple[list[Entry], dict[int, Proposal]]
 """What holds once a transaction is committed: its journal entries, and the proposals that are open then."""
 
 
@@ -170,6 +171,8 @@ class WatchedRun:
         """Count events, act on commands, and note them all for the journal."""
         for event in events:
             self.view.count(event)
+            if isinstance(event, Effect):
+                self.commands.measured(event)
             if isinstance(event, Command):
                 self._note(self.commands.decided(event, self.logs.axis, now))
             else:
@@ -232,20 +235,22 @@ class WatchedRun:
             entry = self._store.append(self.name, plain, now)
             entries.append(entry)
             if "proposal" in event:
-                proposals[entry.id] = ProposedCommand(
-                    event["scale"], event.get("reload", False), event.get("ramp_steps", 0)
-                )
+                proposals = {entry.id: event["proposal"]}
+            elif _voids_proposals(event):
+                proposals = {}
         self.logs.save()
         for request_id, answer in self._answers.items():
             self._store.answer(request_id, answer)
         self._store.save_run(self.name, self._state(proposals))
         self.view.invalidate()  # the trends are worked out with the state
-        self._store.save_status(self.name, replace(self.status(now), pending_seconds=0.0).as_json())
+        status = replace(self.status(now), pending_seconds=0.0, proposals=self.view.proposals(proposals))
+        self._store.save_status(self.name, status.as_json())
         return entries, proposals
 
     def written(self, written: Written) -> None:
         """Take note that the transaction was committed: call the listener, and send what waited for it."""
         entries, self.commands.proposals = written
+        self.view.invalidate()
         self._events.clear()
         self._answers.clear()
         self.unsaved = self.logs.pressing = False
@@ -259,14 +264,14 @@ class WatchedRun:
         self.logs.errors["not_saved"] += 1
         self.view.invalidate()
 
-    def _state(self, proposals: Mapping[int, ProposedCommand]) -> dict[str, Any]:
+    def _state(self, proposals: Mapping[int, Proposal]) -> dict[str, Any]:
         reconciler = self.commands.reconciler
         return {
             "pipeline": self.pipeline.state(),
             "stalled": self.stalled.state(),
             "logs": self.logs.state(),
             "commands": self.commands.state(),
-            "proposals": [[entry, *proposal] for entry, proposal in proposals.items()],
+            "proposals": [[entry, asdict(proposal)] for entry, proposal in proposals.items()],
             "reconciler": None if reconciler is None else reconciler.state(),
             "view": self.view.state(),
             "outlook": self.outlook.state(),
@@ -281,7 +286,7 @@ class WatchedRun:
         self.stalled.paused()
         self.logs.restore(saved["logs"])
         self.commands.restore(saved["commands"])
-        self.commands.proposals = {entry: ProposedCommand(*proposal) for entry, *proposal in saved["proposals"]}
+        self.commands.proposals = {entry: Proposal(**proposal) for entry, proposal in saved["proposals"]}
         self.view.restore(saved["view"])
         self.outlook.restore(saved["outlook"])
         self._position.restore(saved["position"])
@@ -298,6 +303,13 @@ class WatchedRun:
     def status(self, now: float) -> RunStatus:
         """Return what the outside may see at `now`, in seconds since the epoch."""
         return self.view.at(now)
+
+
+def _voids_proposals(event: JournalEvent) -> bool:
+    """Whether nothing that was proposed before holds any more: it expired, another scale is in use, or the curve has changed by force."""
+    return event["event"] in ("expired", "acknowledged", "hello") or (
+        event["event"] == "phase" and event["cause"] != "level_shift"
+    )
 
 
 def save_together(store: Store, runs: Sequence[WatchedRun], now: float) -> None:

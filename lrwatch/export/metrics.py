@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from lrwatch.core.events import CAUSES, KINDS, Verdict
+from lrwatch.core.events import CAUSES, KINDS, STATES, Verdict
 from lrwatch.core.snapshot import EffectStatus, MetricState, MetricStatus, RunStatus, TrendStatus
 from lrwatch.protocol import RejectionCode
 
@@ -47,6 +47,12 @@ def _from_zero(values: Iterable[str], counts: Mapping[str, float]) -> Mapping[st
 def _if_commanded(run: RunStatus, values: tuple[str, ...]) -> tuple[str, ...]:
     """`values` if a trainer is attached, so that there is a token: only then can it be commanded, and refuse."""
     return values if run.token else ()
+
+
+def _commands(run: RunStatus) -> Values:
+    known = [(cause, state) for cause in _if_commanded(run, CAUSES) for state in STATES]
+    found = {(cause, state): n for cause, states in run.commands.items() for state, n in states.items()}
+    return {**dict.fromkeys(known, 0), **found}
 
 
 def _effect(read: Callable[[EffectStatus], float]) -> Callable[[RunStatus], Values]:
@@ -200,9 +206,37 @@ RUN_METRICS: tuple[Metric, ...] = (
     Metric(
         "lrwatch_commands_total",
         "counter",
-        ("run", "reason"),
-        "Commands to the trainer, by reason.",
-        read=lambda run: _from_zero(_if_commanded(run, CAUSES), run.commands),
+        ("run", "reason", "state"),
+        "Commands by reason and by what became of them: asked (decided on, or asked for), sent, applied, rejected, proven, taken_back.",
+        read=_commands,
+    ),
+    Metric(
+        "lrwatch_proposals_pending",
+        "gauge",
+        ("run",),
+        "Commands of the run that wait for a person to approve or deny them.",
+        read=lambda run: len(run.proposals),
+    ),
+    Metric(
+        "lrwatch_proposal_id",
+        "gauge",
+        ("run",),
+        "Number by which the newest command that waits is approved or denied; absent when there is none.",
+        read=lambda run: run.proposals[-1].id if run.proposals else None,
+    ),
+    Metric(
+        "lrwatch_run_held",
+        "gauge",
+        ("run",),
+        "1 while an operator holds the run, so that decisions are journalled and not sent, else 0.",
+        read=lambda run: float(run.held),
+    ),
+    Metric(
+        "lrwatch_run_fenced",
+        "gauge",
+        ("run",),
+        "1 while this daemon's commands are refused because another one has taken over the run, else 0.",
+        read=lambda run: float(run.fenced),
     ),
     Metric(
         "lrwatch_commands_rejected_total",

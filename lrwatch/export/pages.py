@@ -58,7 +58,16 @@ def _row(run: RunStatus) -> RunRow:
     state = watched.words if watched else "cannot tell yet: no metric decides so far"
     if not run.up:
         state = f"not readable: {run.problem}" if run.problem else "not readable"
+    state = "; ".join([state, *_waits(run)])
     value = f"{run.metric} {watched.value:.6g}" if watched else ""
     scale = f"{run.scale:g}" if run.wanted is None else f"{run.scale:g}, asked for {run.wanted:g}"
     step = "" if run.step is None else str(run.step)
     return RunRow(run.name, state, step, value, scale, run.mode)
+
+
+def _waits(run: RunStatus) -> list[str]:
+    """Return what waits for a person, with what to type."""
+    waits = [f"proposed: scale {one.scale:g}, before step {one.expires_at}: {one.approve}" for one in run.proposals]
+    waits += ["held: no command is sent"] if run.held else []
+    waits += ["another daemon commands this run"] if run.fenced else []
+    return waits

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import replace
 
-from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, Snapshot, TrendStatus
+from lrwatch.core.snapshot import EffectStatus, MetricStatus, ProposalStatus, RunStatus, Snapshot, TrendStatus
 
 CALM = RunStatus(
     name="gpt2",
@@ -38,7 +38,15 @@ CALM = RunStatus(
     scale=0.5,
     schedule_lr={"decay": 3e-4, "no_decay": 1e-4},
     effective_lr={"decay": 1.5e-4, "no_decay": 5e-5},
-    commands={"plateau": 1, "operator": 1},
+    commands={
+        "plateau": {"asked": 2, "sent": 1, "applied": 1, "proven": 1},
+        "operator": {"asked": 1, "sent": 1, "rejected": 1},
+    },
+    proposals=(
+        ProposalStatus(17, 11_500, 0.25, "plateau", "the metric improves by 0.1 %", 17_250, "lrwatch approve gpt2 17"),
+    ),
+    held=True,
+    fenced=True,
     rejected={"out_of_bounds": 1},
     pending_seconds=2.5,
     effect=EffectStatus(9_000, 0.5, 0.021, 0.015, 0.027, "helped"),
@@ -84,7 +92,7 @@ def training(second: int) -> Snapshot:
         findings={"plateau": int(second >= 4)},
         scale=scale,
         effective_lr={"decay": 3e-4 * scale, "no_decay": 1e-4 * scale},
-        commands={"plateau": int(second >= 5)},
+        commands={"plateau": {"asked": int(second >= 5), "sent": int(second >= 5), "applied": int(second >= 6)}},
         rejected={"out_of_bounds": int(second >= 8)},
         pending_seconds=1.0 if second == 5 else 0.0,
         effect=CALM.effect if second >= 9 else None,

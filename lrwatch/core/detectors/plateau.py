@@ -391,10 +391,11 @@ class PlateauDetector(TrendDetector):
             enough = self._run_first + math.ceil(gap * MIN_HORIZON_SAMPLES / self._horizon.fraction)
             return max(min(step, enough), trend.step)
         age = trend.step - (self._first or 0)
-        window = min(age, max(trend.span, WINDOWS[-1] * fixed))
-        grows = window * (lacks ** (2 / 3) - 1)
-        most = KEPT_BLOCKS * self._blocks.width * age / max(trend.samples - 1, 1)  # the longest window there will be
-        return None if window + grows > most else trend.step + math.ceil(grows)
+        longest = (
+            KEPT_BLOCKS * self._blocks.width * age / max(trend.samples - 1, 1)
+        )  # of the windows that there will be
+        grows = min(age, longest) * (lacks ** (2 / 3) - 1)
+        return None if age + grows > longest else trend.step + math.ceil(grows)
 
     @property
     def room(self) -> int:
