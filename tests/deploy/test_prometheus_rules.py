@@ -22,6 +22,8 @@ CONTRACT = [
     "TrainingStalled",
     "LrCommandUnacknowledged",
     "LrCommandRejected",
+    "LrCommandAwaitsApproval",
+    "LrChangeCostProgress",
     "LrMismatch",
     "LrwatchDown",
     "LrwatchIngestErrors",
