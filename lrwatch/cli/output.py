@@ -103,10 +103,19 @@ def sentence(event: Mapping[str, Any]) -> str:
     if what == "operator":
         return f"{event['actor']}: {event['verb']} {event['argument']}: {event['message']}".replace(" : ", ": ")
     if what == "state":
-        return f"{event['metric']}: {event['message']}"
+        return f"{event['metric']}{' (decides)' if event['decides'] else ''}: {event['message']}"
     if what == "hello":
         return f"a trainer listens, at scale {event['scale']:g} ({event['client']})"
     return f"{what}: {event['message']}"
+
+
+def decided_by(source: str) -> str:
+    """Return why a metric decides, and how another one can."""
+    return (
+        "by its name (--metric or [run] metric name another)"
+        if source == "name"
+        else "as [run] metric or --metric says"
+    )
 
 
 def _how_to_approve(event: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
     """
     from lrwatch.offline.replay import replay_file, states
 
-    config = load_config(config_file, watch__metric=metric)
+    config = load_config(config_file, run__metric=metric)
     rows: list[list[Any]] = []
 
     def print_event(entry: Entry) -> None:

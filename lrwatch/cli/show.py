@@ -9,7 +9,17 @@ from typing import Any
 
 import click
 
-from lrwatch.cli.output import clock, event_line, format_option, number, print_json, print_table, safe, sentence
+from lrwatch.cli.output import (
+    clock,
+    decided_by,
+    event_line,
+    format_option,
+    number,
+    print_json,
+    print_table,
+    safe,
+    sentence,
+)
 from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_directory, state_option
 
 # Runs of unknown length that `status` names.
@@ -55,6 +65,10 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
     )  # fmt: skip
     if not daemon_is_running(state_directory(config)):
         click.echo("no daemon is running on this state; this is how the runs were when it ended", err=True)
+    for name, one in statuses.items():
+        others = [m["name"] for m in one["metrics"] if m["watched"] and m["name"] != one["metric"]]
+        if one["metric"] and others:
+            click.echo(safe(f"{name}: {one['metric']} decides, {decided_by(one['metric_source'])}"), err=True)
     if unknown := [name for name, one in statuses.items() if one["step"] is not None and not one["total_steps"]]:
         names = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else "")
         click.echo(safe(f"{names}: {UNKNOWN}"), err=True)

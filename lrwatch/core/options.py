@@ -72,10 +72,13 @@ class RunOptions:
             say.
         purpose: "model" for a model that is used as it is at the end; "base" for one that is trained further, where a decay
             of the learning rate can hurt later (arXiv 2603.16127): the rate is never annealed.
+        metric: The metric that decides; "" lets the names decide: a training loss, or a validation loss where there is none. Name
+            the validation loss here to have it decide. Effects are reported on all losses in either case.
     """
 
     total_steps: int = 0
     purpose: Purpose = "model"
+    metric: str = ""
 
     def __post_init__(self) -> None:
         _require(self.total_steps >= 0, "total_steps", "0 or more", self.total_steps)

@@ -103,7 +103,8 @@ class RunStatus:
     Attributes:
         name: The run's name, unique in the daemon.
         mode: observe, suggest, approve or auto. strategy: The one that decides now.
-        metric: The watched metric, or "" before there is one.
+        metric: The metric that decides, or "" before there is one.
+        metric_source: Who says so: "name" for its name, "config" for [run] metric or --metric, or "".
         up: False while nothing can be read; `problem` says what is missing.
         step: Newest step of any metric, or None.
         total_steps: Length of the run, counted as `step` is; 0 where nobody knows it. length_source: Who says so, or "".
@@ -128,6 +129,7 @@ class RunStatus:
     mode: str
     strategy: str = "plateau"
     metric: str = ""
+    metric_source: Literal["", "name", "config"] = ""
     up: bool = False
     problem: str = ""
     step: int | None = None

@@ -97,7 +97,7 @@ class StatusView(Checkpointed):
         if problem := self._logs.problem:
             return problem
         names = self._pipeline.metrics.names
-        wanted = self._config.watch.metric
+        wanted = self._config.metric
         if wanted and names and wanted not in names:
             return f"no metric {wanted!r} in the logs; seen were {', '.join(names)}"
         if names and self._pipeline.metric is None:
@@ -140,6 +140,7 @@ class StatusView(Checkpointed):
             mode=self._config.policy.mode,
             strategy=pipeline.policy.strategy.NAME,
             metric=pipeline.metric or "",
+            metric_source="" if pipeline.metric is None else "config" if self._config.metric else "name",
             up=not problem,
             problem=problem,
             step=pipeline.step,

@@ -84,7 +84,7 @@ class WatchedRun:
         self._answers: dict[int, dict[str, Any]] = {}  # to requests by number, to be saved with them
         self.unsaved = False
         saved = store.load_run(name)
-        self.pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
+        self.pipeline = Pipeline(config.detect, config.policy, config.metric or None, config.run)
         self.stalled = StalledDetector()
         self.logs = RunLogs(name, config.watch.reading, store)
         for path in logs:

@@ -107,7 +107,7 @@ class _Recomputation:
         self._settings: JsonEvent | None = None
         self._scales: list[float] = []
         self._position = SamplePosition()
-        self._pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
+        self._pipeline = Pipeline(config.detect, config.policy, config.metric or None, config.run)
 
     def feed(self, batch: Batch) -> None:
         """Take the samples of `batch`, in parts between which inputs come."""

@@ -42,7 +42,7 @@ def replay_file(
         store.close()
     if (problem := run.problem) or not run.logs.ingest["samples"]:
         raise InputError(
-            expected=f"metric {config.watch.metric!r}" if config.watch.metric else "a training log with a loss",
+            expected=f"metric {config.metric!r}" if config.metric else "a training log with a loss",
             found=problem or "nothing that could be understood",
             where=str(file),
             hint="`lrwatch read FILE` shows what is in it; name a metric with --metric.",
@@ -62,6 +62,7 @@ def states(run: WatchedRun) -> list[dict[str, Any]]:
             "state": metric.state,
             "since": metric.since,
             "tells_at": metric.tells_at,
+            "decides": metric.name == run.pipeline.metric,
             "message": metric.words,
         }
         for metric in metrics

@@ -40,7 +40,7 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
     events = [entry.as_json() for entry in store.journal(run)]
     logs = [Path(path) for path in store.logs(run)]
     facts = [("Logs", ", ".join(map(str, logs))), ("Journal", str(store.path))]
-    metric = config.watch.metric or status.get("metric", "")
+    metric = config.metric or status.get("metric", "")
     watched = sorted((m for m in status.get("metrics", ()) if m["watched"]), key=lambda m: m["name"] != metric)
     return _data(run, logs, metric, events, facts, config, [(m["name"], m["words"]) for m in watched])
 
