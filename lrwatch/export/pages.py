@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # The page is for a glance; `lrwatch status` lists any number of runs.
 MAX_RUNS_SHOWN = 200
 
+# A state in words with what waits for a person, at the most; names of runs are cut there too.
+MAX_CELL_CHARS = 600
+
 
 class RunRow(NamedTuple):
     """A run in words, one field for each column."""
@@ -45,7 +48,7 @@ def _template() -> Template:
         loader=PackageLoader(__package__, ""),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: label_value(str(value)),
+        finalize=lambda value: label_value(str(value), MAX_CELL_CHARS),
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,

@@ -381,7 +381,9 @@ class PlateauDetector(TrendDetector):
         # per horizon falls with the root of the age, where the horizon grows with the run, and with the window to the power of 1.5,
         # where it is fixed.
         apart = abs(trend.improvement - asked) or math.ulp(asked)
-        lacks = max(trend.detectable / asked, min(NEAR, (trend.improvement - trend.lower) / apart), 1.0)
+        lacks = trend.detectable / asked
+        if lacks <= 1:
+            lacks = max(1.0, min(NEAR, (trend.improvement - trend.lower) / apart))
         assert self._run_first is not None
         if fixed is None:
             step = trend.step + math.ceil((trend.step - self._run_first) * min(lacks * lacks - 1, FAR_AGES))
