@@ -96,7 +96,9 @@ def _waits(name: str, one: dict[str, Any]) -> str:
 def _effect(effect: dict[str, Any] | None) -> str:
     from lrwatch.core.events import effect_in_words
 
-    return "" if effect is None else effect_in_words(effect["gain"], effect["lower"], effect["upper"])
+    if effect is None:
+        return ""
+    return "; ".join([effect_in_words(effect["gain"], effect["lower"], effect["upper"]), *effect["others"]])
 
 
 def _age(seconds: float | None) -> str:

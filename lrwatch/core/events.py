@@ -78,6 +78,9 @@ STATES = ("asked", "sent", "applied", "rejected", "proven", "taken_back")
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]
 
+# Standard errors from which on a difference of two levels is no chance. Neighbouring values of a loss may be correlated.
+SURE_CHANGE = 3.0
+
 # Of a gain in percent. Errors below a thousandth of a percent are not certain themselves.
 MAX_DECIMALS = 3
 
@@ -164,11 +167,56 @@ class Counterfactual:
 
 
 @dataclass(frozen=True, slots=True)
+class LossChange:
+    """What another loss did since a command: a plain difference of two levels.
+
+    Attributes:
+        metric: The loss. validation: Whether it is one of validation.
+        before, after: Its mean before the command and since, in its own unit.
+        error: Standard error of their difference; None where there are too few values for one.
+    """
+
+    metric: str
+    before: float
+    after: float
+    error: float | None
+    validation: bool
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the difference is surely none of chance."""
+        return self.error is not None and abs(self.after - self.before) > SURE_CHANGE * self.error
+
+    @property
+    def got_worse(self) -> bool:
+        """Whether it surely rose."""
+        return self.is_sure and self.after > self.before
+
+    @property
+    def words(self) -> str:
+        """The change as a clause.
+
+        >>> LossChange("val_loss", 1.96, 2.99, 0.02, True).words
+        'val_loss rose 53 % (1.96 to 2.99)'
+        >>> LossChange("val_loss", 1.96, 1.97, 0.02, True).words
+        'val_loss did not surely change (1.96 to 1.97)'
+        """
+        levels = f"({self.before:.4g} to {self.after:.4g})"
+        if self.error is None:
+            return f"{self.metric} went from {self.before:.4g} to {self.after:.4g}, of too few values to be sure"
+        if not self.is_sure:
+            return f"{self.metric} did not surely change {levels}"
+        size = abs(self.after - self.before)
+        share = f"{100 * size / abs(self.before):.2g} %" if self.before else f"by {size:.4g}"
+        return f"{self.metric} {'rose' if self.after > self.before else 'fell'} {share} {levels}"
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """The measured effect of an acknowledged command: the level that came against the continued line before it.
 
     `gain` is relative to the level before: positive is better. `lower` and `upper` bound it at 95 %. `line` has the two
-    levels and where they come from; None where only the verdict is known.
+    levels and where they come from; None where only the verdict is known. `others` is what the other losses did meanwhile.
     """
 
     step: int
@@ -178,6 +226,7 @@ class Effect:
     upper: float
     message: str
     line: Counterfactual | None = None
+    others: tuple[LossChange, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -281,6 +330,7 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
                 "lower": event.lower,
                 "upper": event.upper,
                 **(asdict(event.line) if event.line is not None else {}),
+                **({"others": [asdict(other) for other in event.others]} if event.others else {}),
                 "message": event.message,
             }
         case RangeTest():

@@ -76,6 +76,11 @@ class Metrics:
         return list(self._trackers)
 
     @property
+    def losses(self) -> list[str]:
+        """Names of the losses of training and validation that are judged."""
+        return [name for name, one in self._trackers.items() if one.judged and role(name) in ("train_loss", "val_loss")]
+
+    @property
     def trend(self) -> Trend | None:
         """The newest trend of the primary metric."""
         tracker = self._trackers.get(self.primary or "")

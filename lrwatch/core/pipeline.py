@@ -22,10 +22,11 @@ import numpy as np
 
 from lrwatch.core.command import CommandState
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.events import Command, Event, Expired, Finding, Phase
+from lrwatch.core.events import Command, Effect, Event, Expired, Finding, Phase
 from lrwatch.core.lr_changes import Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.metrics import Metrics, PrimaryFrom
 from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions, RunOptions
+from lrwatch.core.other_losses import OtherLosses
 from lrwatch.core.pending_samples import PendingSamples
 from lrwatch.core.policy import Policy, ScheduleState
 from lrwatch.core.progress import Improved
@@ -77,6 +78,7 @@ class Pipeline:
         # The metric of the newest look that went to the policy.
         self._decided_on: str | None = None
         self._pending: PendingSamples | None = None
+        self._others = OtherLosses()
         # The newest command, where it waits for a person.
         self.proposal: Proposal | None = None
 
@@ -194,7 +196,10 @@ class Pipeline:
     def _decide(self, batch: Batch, signals: list[Signal], primary_from: PrimaryFrom) -> list[Event]:
         """Hear `signals` in the order of the log. Return their events, and those of the policy."""
         if not signals and self._pending is None and self.proposal is None:
+            self._others.begin(batch, self.metrics.losses)
+            self._others.advance(batch.rows - 1)
             return []
+        self._others.begin(batch, self.metrics.losses)
         events: list[Event] = []
         asked_row: int | None = None
         remember: int | None = None  # the row of a command, until all that it holds was heard
@@ -206,7 +211,12 @@ class Pipeline:
                 self._curve.remember(remember)
                 remember = None
             primary = next((metric for since, metric in reversed(primary_from) if since <= signal.row), None)
-            heard = [self._waits(event) for event in self._hear(signal, is_primary=signal.metric == primary)]
+            if isinstance(signal.what, Phase):
+                self._others.advance(signal.row - 1)  # what came before belongs to the phase before
+            heard = list(self._hear(signal, is_primary=signal.metric == primary))
+            if any(isinstance(event, (Effect, Command)) for event in heard):
+                self._others.advance(signal.row)
+                heard = self._with_others(heard)
             events.extend(heard)
             proposed = any(isinstance(event, Command) for event in heard)
             if proposed and (expiry := self._expiry(batch, primary_from, signal.row)) is not None:
@@ -215,10 +225,12 @@ class Pipeline:
                 case Phase(cause=cause) if heard and cause != "level_shift":
                     asked_row = remember = None
                 case _ if any(isinstance(event, Command) for event in heard):
+                    self._others.remember()
                     asked_row = signal.row
                     remember = signal.row if self.attached else None
         if remember is not None:
             self._curve.remember(remember)
+        self._others.advance(batch.rows - 1)
         self._keep_pending(batch, asked_row)
         return events
 
@@ -254,6 +266,44 @@ class Pipeline:
             case _:
                 return []
 
+    # ---- what a command brought, and the other losses ---------------------------------------------------------------
+
+    def _with_others(self, heard: Sequence[Event]) -> list[Event]:
+        """Return events with what the other losses did, and with a command that this leads to."""
+        found = []
+        for event in heard:
+            if isinstance(event, Effect) and (others := self._others.changes(event.step, self.metric or "")):
+                clauses = "; ".join(other.words for other in others)
+                event = replace(event, others=others, message=f"{event.message}; meanwhile {clauses}")
+            found.append(event)
+        effect = next((event for event in found if isinstance(event, Effect)), None)
+        if effect is not None and not any(isinstance(event, Command) for event in found):
+            found += self._undo_by_validation(effect)
+        return [self._waits(event) for event in found]
+
+    def _undo_by_validation(self, effect: Effect) -> list[Command]:
+        """Return the command that undoes a measured one since which a validation loss surely got worse."""
+        worse = next((other for other in effect.others if other.validation and other.got_worse), None)
+        back, command = self._others.scale_before, self.command
+        if worse is None or effect.verdict == "cost progress" or self.options.mode == "observe":
+            return []
+        if (
+            command.wanted is not None
+            or command.ramp is not None
+            or command.scale != effect.scale
+            or back == command.scale
+        ):
+            return []
+        reason = f"since scale {effect.scale:g} {worse.words}, while {self.metric} {effect.verdict}; this goes back to scale {back:g}"
+        if self.options.validation == "undo" and self._sends:
+            self.policy.ask(back, self.trend)
+        return [Command(effect.step, back, reason, cause="validation")]
+
+    @property
+    def _sends(self) -> bool:
+        """Whether commands are sent without anybody's approval."""
+        return self.options.mode == "auto" and self.attached
+
     # ---- proposals --------------------------------------------------------------------------------------------------
 
     def _waits(self, event: Event) -> Event:
@@ -261,7 +311,7 @@ class Pipeline:
         if not isinstance(event, Command):
             return event
         self.proposal = None
-        if self.options.mode == "auto" and self.attached:
+        if self._sends and (event.cause != "validation" or self.options.validation == "undo"):
             return event
         until = expires_at(event.step, Horizon.parse(self.detect.horizon))
         marked = replace(event, expires_at=until, scale_before=self.command.scale)
@@ -371,12 +421,14 @@ class Pipeline:
 
     def _reset(self) -> None:
         self.policy.reset()
+        self._others.restart()
         self.proposal = None
         self._looks = {}
         self._pending = None
         self._curve.forget()
 
     def _applied(self, step: int, scale: float, how: str, *, in_log: bool = False) -> Phase:
+        self._others.applied(step, self.command.scale)
         self.policy.applied(step, scale, in_log=in_log)
         self.proposal = None
         self._looks = {}
@@ -395,18 +447,23 @@ class Pipeline:
             if command.wanted == scale:
                 self._pending = None
                 self._curve.forget()
+                self._others.forget()
             self.policy.already_in_use(scale)
             return []
         pending = self._pending
         self.metrics.restart(step)
         if pending is not None:
+            self._others.go_back()
+            before = pending.before(step)
+            self._others.begin(before, self.metrics.losses)
+            self._others.advance(before.rows - 1)
             self._curve.go_back()  # a strategy sees the curve as it was when the command was asked for
             self.policy.curve = self._curve.curve
         events: list[Event] = [self._applied(step, scale, "acknowledged")]
         if pending is None:
             return events
         if self.metric is not None:
-            for _, metric, part in self._curve.parts(pending.before(step), [(-1, self.metric)]):
+            for _, metric, part in self._curve.parts(before, [(-1, self.metric)]):
                 events.extend(self._check(metric, part))
         return [*events, *self._feed_pending(pending.since(step))]
 
@@ -419,6 +476,7 @@ class Pipeline:
         self.proposal = None
         self._pending = None
         self._curve.forget()
+        self._others.forget()
 
     def joined(self, step: int, scale: float) -> list[Event]:
         """Handle a (re)connected trainer. Its reported `scale` overrides ours."""
@@ -436,6 +494,7 @@ class Pipeline:
         self.proposal = None
         self._note_decided_on()
         self._pending = PendingSamples()
+        self._others.remember()
         self._curve.remember()
 
     def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
@@ -468,6 +527,7 @@ class Pipeline:
             "curve": self._curve.state(),
             "curve_of": self._curve_of,
             "decays": self._decays,
+            "others": self._others.state(),
             "proposal": None if self.proposal is None else asdict(self.proposal),
         }
 
@@ -482,6 +542,7 @@ class Pipeline:
         self._curve.restore(state["curve"])
         self._curve_of = state["curve_of"]
         self._decays = state["decays"]
+        self._others.restore(state["others"])
         self.proposal = None if state["proposal"] is None else Proposal(**state["proposal"])
         self.policy.curve = self._curve.curve
         self.policy.attached = state["attached"]

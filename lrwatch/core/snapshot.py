@@ -65,6 +65,7 @@ class EffectStatus:
         gain: Improvement against continuing without it, relative to the level before; positive is better.
         lower, upper: 95 % bounds of the gain.
         verdict: What the interval says.
+        others: What the other losses did meanwhile, in words.
     """
 
     step: int
@@ -73,6 +74,7 @@ class EffectStatus:
     lower: float
     upper: float
     verdict: Verdict
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,10 @@ class RunCommands(Checkpointed):
         if trainer_step := self._trainer_ahead(command, axis):
             self._pipeline.refused(until=trainer_step)
             return "outdated"
+        advice = command.cause == "validation" and self._pipeline.options.validation == "advise"
         match self._mode:
+            case "auto" if advice:
+                return "awaits approval"
             case "approve":
                 return "awaits approval"
             case "auto":

@@ -57,7 +57,10 @@ class StatusView(Checkpointed):
             self.findings[event.kind] += 1
         elif isinstance(event, Effect):
             self.effects[event.verdict] += 1
-            self.effect = EffectStatus(event.step, event.scale, event.gain, event.lower, event.upper, event.verdict)
+            self.effect = EffectStatus(
+                event.step, event.scale, event.gain, event.lower, event.upper, event.verdict,
+                tuple(other.words for other in event.others),
+            )  # fmt: skip
 
     def invalidate(self) -> None:
         """Compute the status again at the next demand."""
@@ -178,4 +181,5 @@ class StatusView(Checkpointed):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         super().restore(state)
-        self.effect = None if state["effect"] is None else EffectStatus(**state["effect"])
+        effect = state["effect"]
+        self.effect = None if effect is None else EffectStatus(**{**effect, "others": tuple(effect["others"])})
