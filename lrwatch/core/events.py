@@ -78,6 +78,9 @@ STATES = ("asked", "sent", "applied", "rejected", "proven", "taken_back")
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]
 
+# Stands in the message of an effect before what the other losses did.
+MEANWHILE = "; meanwhile "
+
 # Standard errors from which on a difference of two levels is no chance. Neighbouring values of a loss may be correlated.
 SURE_CHANGE = 3.0
 

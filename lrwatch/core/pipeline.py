@@ -22,7 +22,7 @@ import numpy as np
 
 from lrwatch.core.command import CommandState
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.events import Command, Effect, Event, Expired, Finding, Phase
+from lrwatch.core.events import MEANWHILE, Command, Effect, Event, Expired, Finding, Phase
 from lrwatch.core.lr_changes import Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.metrics import Metrics, PrimaryFrom
 from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions, RunOptions
@@ -274,7 +274,7 @@ class Pipeline:
         for event in heard:
             if isinstance(event, Effect) and (others := self._others.changes(event.step, self.metric or "")):
                 clauses = "; ".join(other.words for other in others)
-                event = replace(event, others=others, message=f"{event.message}; meanwhile {clauses}")
+                event = replace(event, others=others, message=f"{event.message}{MEANWHILE}{clauses}")
             found.append(event)
         effect = next((event for event in found if isinstance(event, Effect)), None)
         if effect is not None and not any(isinstance(event, Command) for event in found):

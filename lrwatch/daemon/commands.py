@@ -24,6 +24,9 @@ MIN_STALE_STEPS = 1000
 # however far ahead the trainer is, and so does a rescue.
 DECIDED_ON_TREND = ("plateau", "probe", "restore", "overfitting", "too_slow")
 
+# Causes of commands that undo the one before.
+GO_BACK = ("restore", "validation")
+
 # The actor of a command that is no operator's.
 OWN_NAME = "lrwatch"
 
@@ -185,7 +188,7 @@ class RunCommands(Checkpointed):
         if cause == "operator":
             self._count(cause, "asked")
         self._count(cause, "sent")
-        self._in_flight, self._undoes = cause, undoes or cause == "restore"
+        self._in_flight, self._undoes = cause, undoes or cause in GO_BACK
         return desired
 
     def receive(self, now: float) -> tuple[JournalEvent, list[Event]] | None:
