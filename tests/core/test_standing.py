@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import get_args
 
@@ -108,3 +109,18 @@ def test_a_command_on_the_bound_of_one_look_says_why_that_is_no_plateau() -> Non
                 said += explained
                 assert explained or loss.state == "plateau"
     assert said > 0
+
+
+def test_a_validation_loss_that_overfits_is_rising_until_it_comes_back() -> None:
+    at = np.arange(60)
+    rng = np.random.default_rng(0)
+    train = 3 - np.minimum(at, 40) * 0.05 + 0.005 * rng.standard_normal(60)
+    val = np.maximum(3.1 - at * 0.05, 2.6 + (at - 10) * 0.03) + 0.005 * rng.standard_normal(60)
+    run = Pipeline(DetectOptions(), PolicyOptions(mode="observe"))
+    run.feed(batch(100 * at, {"loss": train, "val_loss": val}))
+    (status,) = (status for status in run.metrics.statuses() if status.name == "val_loss")
+    assert status.state == "rising"
+    assert "got worse by" in status.words or "per " in status.words
+    again = Pipeline(DetectOptions(), PolicyOptions(mode="observe"))
+    again.restore(json.loads(json.dumps(run.state())))
+    assert again.metrics.statuses() == run.metrics.statuses()
