@@ -169,7 +169,7 @@ class Pipeline:
         """Take samples among which the learning rate does not change by force."""
         primary_from = self.metrics.meet(batch)
         signals = [Signal(move.index, SCHEDULE, "", move) for move in moves]
-        signals += self.metrics.feed(batch, self._threshold(primary_from))
+        signals += self.metrics.feed(batch, self._threshold(batch, primary_from))
         if self.policy.wants_steps:
             signals += self.metrics.ticks(batch, primary_from)
         signals += self._curve_parts(batch, primary_from)
@@ -188,8 +188,10 @@ class Pipeline:
         signals += self._curve_parts(batch, primary_from)
         return self._decide(batch, signals, primary_from)
 
-    def _threshold(self, primary_from: PrimaryFrom) -> float | None:
+    def _threshold(self, batch: Batch, primary_from: PrimaryFrom) -> float | None:
         """Return the relative bound below which a look can lead to a command; None if every look must be evaluated."""
+        if self.proposal is not None and batch.rows and batch.steps.max() >= self.proposal.expires_at:
+            return None  # what is of no use before it is void may be of use afterwards
         changes = len(primary_from) != 1 or self._decided_on not in (None, primary_from[0][1])
         return None if changes or self.options.quorum > 1 else self.policy.threshold
 
