@@ -18,7 +18,7 @@ import numpy as np
 
 from lrwatch.core.events import LossChange
 from lrwatch.core.names import role
-from lrwatch.core.sample import Batch
+from lrwatch.core.sample import Batch, Floats, Ints
 
 # Newest values of a loss: enough for a mean, few enough to be saved with every event.
 KEPT = 64
@@ -63,13 +63,18 @@ class OtherLosses:
             if (column := batch.columns.get(name)) is None:
                 continue
             low, high = np.searchsorted(column.rows, [self._heard, row], side="right")
-            low = max(low, high - KEPT)
-            rows, values = column.rows[low:high], column.values[low:high]
+            values = column.values[low:high]
             finite = np.isfinite(values)
-            new = list(zip(batch.steps[rows[finite]].tolist(), values[finite].tolist(), strict=True))
-            if new:
-                self._recent[name] = [*self._recent.get(name, ()), *new][-KEPT:]
+            self._add(name, batch.steps[column.rows[low:high][finite]], values[finite])
         self._heard = row
+
+    def _add(self, name: str, steps: Ints, values: Floats) -> None:
+        """Add values; those of steps before the newest command may come after the word that it is applied."""
+        earlier = steps < (-math.inf if self.since is None else self.since)
+        for kept, which in ((self._before, earlier), (self._recent, ~earlier)):
+            if len(at := np.flatnonzero(which)[-KEPT:]):
+                new = zip(steps[at].tolist(), values[at].tolist(), strict=True)
+                kept[name] = [*kept.get(name, ()), *new][-KEPT:]
 
     def remember(self) -> None:
         """Keep the present state, to return to it when a command that is asked for now is applied."""
@@ -87,7 +92,14 @@ class OtherLosses:
     def applied(self, step: int, scale_before: float) -> None:
         """Learn that a command is applied from `step` on."""
         self.since, self.scale_before, self._remembered = step, scale_before, None
-        self._before = {name: [one for one in values if one[0] < step] for name, values in self._recent.items()}
+        known = {
+            name: [*self._before.get(name, ()), *self._recent.get(name, ())]
+            for name in dict.fromkeys([*self._before, *self._recent])
+        }
+        self._before, self._recent = {}, {}
+        for name, values in known.items():
+            steps = np.array([at for at, _ in values], np.int64)
+            self._add(name, steps, np.array([value for _, value in values], np.float64))
 
     def restart(self) -> None:
         """Learn that the curve has changed by force: no level from before is comparable."""
