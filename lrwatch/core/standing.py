@@ -23,7 +23,7 @@ ABOUT_DIGITS = 2
 # Where no step can be named: a fixed horizon keeps windows of some twenty horizons, and no more.
 HORIZON_TOO_SHORT = "; at this horizon it will not, a longer [detect] horizon can"
 
-NOT_WATCHED = "not judged: it is not watched, because its name is not that of a loss; --metric NAME decides on it"
+NOT_WATCHED = "not judged: no loss by its name (--metric NAME)"
 
 
 class Standing(NamedTuple):
