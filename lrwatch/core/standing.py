@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from lrwatch.core.names import is_of_a_game
-from lrwatch.core.options import DetectOptions
+from lrwatch.core.options import DetectOptions, Horizon
 from lrwatch.core.snapshot import MetricState
 from lrwatch.core.stats.slope import MIN_BLOCKS
 
@@ -88,7 +88,7 @@ def standing(
     why = _why_undecided(trend, options)
     return Standing(
         "cannot_tell_yet",
-        f"cannot tell yet{again}: {moves}, {why}{_by(tells_at) or HORIZON_TOO_SHORT}{_at_one_look(trend, options)}",
+        f"cannot tell yet{again}: {moves}, {why}{_by(tells_at) or _never(trend, options)}{_at_one_look(trend, options)}",
         None,
         tells_at,
     )
@@ -152,6 +152,13 @@ def _too_few(tracker: Tracker, options: DetectOptions) -> str:
     if tracker.samples < MIN_BLOCKS:
         return f"{values}, {MIN_BLOCKS} at the least are needed"
     return f"{values}, and the horizon of {options.horizon} is not over"
+
+
+def _never(trend: Trend, options: DetectOptions) -> str:
+    """Return why no step can be named from which on it could tell."""
+    if _asked(trend, options) <= 0:
+        return "; no improvement is asked for, so only a rise can be told"
+    return HORIZON_TOO_SHORT if Horizon.parse(options.horizon).fixed is not None else ""
 
 
 def _by(tells_at: int | None) -> str:

@@ -69,6 +69,12 @@ def test_a_fixed_horizon_that_is_too_short_for_the_noise_says_so() -> None:
     assert "a longer [detect] horizon can" in status.words
 
 
+def test_where_no_improvement_is_asked_for_only_a_rise_can_be_told() -> None:
+    status = stands(noisy(FLAT, 0.02), DetectOptions(min_improvement=0))
+    assert (status.state, status.tells_at) == ("cannot_tell_yet", None)
+    assert "no improvement is asked for, so only a rise can be told" in status.words
+
+
 def test_a_metric_says_how_many_values_it_lacks_and_until_when() -> None:
     status = stands(FLAT[:8])
     assert status.words == "cannot tell yet: 8 values in this phase, 20 at the least are needed; by about step 500"
