@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @config_option
 @metric_option
+@click.option(
+    "--states", is_flag=True, help="With --format json: end with a line for each watched metric, where it stands."
+)
 @format_option
-def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None, form: str) -> int:
+def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None, states: bool, form: str) -> int:
     """Show the daemon's findings and commands on finished logs, and where each watched metric stands at the end.
 
     The same code as `run`, without waiting and without commands to a trainer.
     """
-    from lrwatch.offline.replay import replay_file, states
+    from lrwatch.offline.replay import end_states, replay_file
 
     config = load_config(config_file, run__metric=metric)
     rows: list[list[Any]] = []
@@ -42,11 +45,11 @@ def replay(files: tuple[Path, ...], config_file: Path | None, metric: str | None
         with closing(Progress(file.name)) as progress:
             run = replay_file(file, config, print_event, progress.show)
         status = run.status(0.0)
-        for event in states(run):
-            if form == "json":
-                print_json(event)
-            else:
+        for event in end_states(run):
+            if form == "table":
                 rows.append([run.name, event["step"], sentence(event)])
+            elif states:  # without, the lines are those of the journal
+                print_json(event)
         if form == "table":
             summary = (
                 f"{file}: {status.samples} samples of {len(status.metrics)} metrics up to step {status.step}; "

@@ -50,7 +50,7 @@ def replay_file(
     return run
 
 
-def states(run: WatchedRun) -> list[dict[str, Any]]:
+def end_states(run: WatchedRun) -> list[dict[str, Any]]:
     """Return where each watched metric of a replayed run stands, as events of the form of the journal; the deciding one first."""
     metrics = sorted(run.pipeline.metrics.statuses(), key=lambda metric: metric.name != run.pipeline.metric)
     return [

@@ -12,7 +12,7 @@ from lrwatch._version import __version__
 from lrwatch.config import Config
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
-from lrwatch.offline.replay import replay_file, states
+from lrwatch.offline.replay import end_states, replay_file
 from lrwatch.report.model.data import MetricCurve, ReportData, Role
 from lrwatch.sources.discover import log_of
 from lrwatch.sources.reader import LogReader
@@ -30,7 +30,7 @@ def of_file(file: Path, config: Config) -> ReportData:
     events: list[dict[str, Any]] = []
     run = replay_file(file, config, lambda entry: events.append(entry.event))
     facts = [("Log", str(file)), ("Decisions", "a replay: nothing was commanded")]
-    stands = [(event["metric"], event["message"]) for event in states(run)]
+    stands = [(event["metric"], event["message"]) for event in end_states(run)]
     return _data(file.stem, [file], run.pipeline.metric or "", events, facts, config, stands)
 
 

@@ -53,11 +53,11 @@ def test_a_long_noisy_flat_run_says_until_when_it_cannot_tell_and_gets_its_plate
     log = noisy(tmp_path / "train.jsonl")
     young = tmp_path / "young.jsonl"
     young.write_text("".join(log.read_text().splitlines(keepends=True)[:1500]))
-    early = json.loads(lrwatch("replay", young, "--format", "json").stdout.splitlines()[-1])
+    early = json.loads(lrwatch("replay", young, "--format", "json", "--states").stdout.splitlines()[-1])
     assert (early["event"], early["state"]) == ("state", "cannot_tell_yet")
     assert re.search(r"the noise hides the 0\.5 % that is asked .*; by about step [\d,]+", early["message"])
     assert early["tells_at"] > 1500
-    late = json.loads(lrwatch("replay", log, "--format", "json").stdout.splitlines()[-1])
+    late = json.loads(lrwatch("replay", log, "--format", "json", "--states").stdout.splitlines()[-1])
     assert (late["state"], late["decides"]) == ("plateau", True)
     assert late["since"] < 16_000
     assert f"loss (decides): plateau since step {late['since']:,}: " in lrwatch("replay", log).stdout
@@ -69,7 +69,7 @@ def test_status_page_metrics_report_and_replay_say_the_same_sentence(tmp_path: P
     daemon = DaemonProcess(tmp_path / "d", log, "--mode", "suggest", "--poll-seconds", "0.05")
     try:
         eventually(lambda: daemon.value("lrwatch_run_step", run="train") == 3999, what="the end of the log")
-        said = json.loads(lrwatch("replay", log, "--format", "json").stdout.splitlines()[-1])
+        said = json.loads(lrwatch("replay", log, "--format", "json", "--states").stdout.splitlines()[-1])
         status = json.loads(lrwatch("status", "--state", daemon.state, "--format", "json").stdout)
         (loss,) = (metric for metric in status["metrics"] if metric["watched"])
         assert re.fullmatch(STATES, loss["state"])
