@@ -226,9 +226,9 @@ def test_replay_for_people_is_a_table_and_its_summary_goes_to_standard_error(log
     assert ended.stderr == f"{log}: 1400 samples of 2 metrics up to step 700; watched was loss\n"
     short = tmp_path / "short.jsonl"
     short.write_text(Training().lines(20))
-    # Nothing happened, and it says why: there is no silence.
+    # Nothing was found, and it says where the metric stands: there is no silence.
     (_, state) = lrwatch("replay", short).stdout.splitlines()
-    assert state.split(maxsplit=2)[2].startswith("loss (decides): cannot tell yet: ")
+    assert state.split(maxsplit=2)[2].startswith("loss (decides): improving: ")
 
 
 def test_replay_takes_several_files_and_numbers_json_does_not_have(log: Path, tmp_path: Path) -> None:
