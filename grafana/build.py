@@ -35,17 +35,31 @@ DAEMON = 'job=~"$job", instance=~"$instance"'
 RUN = f'{DAEMON}, run=~"$run"'
 WATCHED = f"and on (job, instance, run, metric) lrwatch_run_info{{{RUN}}}"
 
+# The states of a metric, each with a number; the first one is 0.
+STATES = (
+    ("improving", "improving", GREEN),
+    ("plateau", "plateau", ORANGE),
+    ("cannot_tell_yet", "cannot tell yet", GREY),
+    ("rising", "rising", RED),
+    ("not_judged", "not judged", GREY),
+)
+STATE = " or ".join(
+    f'{number} * (lrwatch_run_trend{{{RUN}, state="{state}"}} == 1)' for number, (state, _, _) in enumerate(STATES)
+)
+
 OVERVIEW = [
     stat(
         "State",
-        "Whether the watched metric has come to rest. On a plateau means: on the evidence it gains less per horizon "
-        "than is worth having. Otherwise it improves, or the evidence is not enough yet.",
+        "Where the watched metric stands. On a plateau means: on the evidence it gains less per horizon than is worth having. "
+        "While that cannot be told yet, `lrwatch status` says by about which step it can.",
         "short",
-        f"max by (run) (lrwatch_run_plateau{{{RUN}}} {WATCHED})",
+        f"max by (run) (({STATE}) {WATCHED})",
         mappings=[
             {
                 "type": "value",
-                "options": {"0": {"text": "no plateau", "color": GREEN}, "1": {"text": "plateau", "color": ORANGE}},
+                "options": {
+                    str(number): {"text": text, "color": color} for number, (_, text, color) in enumerate(STATES)
+                },
             }
         ],
         noValue="too early to say",
@@ -183,9 +197,9 @@ EVENTS = [
     ),
     bars(
         "Commands",
-        "Commands to the trainer by reason, and those that it refused by code, per interval.",
+        "Commands that the trainer applied, by reason, and those that it refused, by code, per interval.",
         [
-            target(f"increase(lrwatch_commands_total{{{RUN}}}[$__rate_interval])", "{{reason}}"),
+            target(f'increase(lrwatch_commands_total{{{RUN}, state="applied"}}[$__rate_interval])', "{{reason}}"),
             target(f"increase(lrwatch_commands_rejected_total{{{RUN}}}[$__rate_interval]) > 0", "refused: {{code}}"),
         ],
     ),

@@ -34,7 +34,7 @@ class WatchOptions:
     Attributes:
         paths: Files, directories or globs. A relative path in a file starts from that file's directory, here and in
             every other key that names a path.
-        metric: The metric to watch; "" lets the names decide.
+        metric: As [run] metric, which comes before it; configurations may have it here.
         control: Control directory; "" means `lrwatch` beside the logs of each run.
         format: The logs' format; "auto" looks at the content.
         pattern: Regular expressions with named groups, searched in each line instead of a format; the groups are the
@@ -144,6 +144,11 @@ class Config:
     operators: OperatorOptions = field(default_factory=OperatorOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides, or "" where the names do."""
+        return self.run.metric or self.watch.metric
 
 
 SECTIONS: dict[str, type] = {

@@ -111,8 +111,8 @@ def _configs(files: tuple[Path, ...], metric: str | None) -> dict[str, Config]:
         )  # fmt: skip
     stems = [file.stem for file in files]
     names = stems if len(set(stems)) == len(stems) else [str(file) for file in files]
-    loaded = {name: load_config(file, watch__metric=metric) for name, file in zip(names, files, strict=True)}
-    return loaded or {DEFAULTS: load_config(None, watch__metric=metric)}
+    loaded = {name: load_config(file, run__metric=metric) for name, file in zip(names, files, strict=True)}
+    return loaded or {DEFAULTS: load_config(None, run__metric=metric)}
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def forecast(
     """
     from lrwatch.offline.forecast import of_file, of_run
 
-    config = load_config(config_file, watch__metric=metric, daemon__state=state)
+    config = load_config(config_file, run__metric=metric, daemon__state=state)
     path = Path(run_or_file)
     if path.exists() and not (path.is_dir() and is_run(run_or_file, config)):
         made = of_file(path, config, total or 0, at)

@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from lrwatch.core.proposal import how_to_approve
+
 # Characters that a terminal acts on, or that turn text around: control characters and the bidirectional marks.
 _UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]} | {
     c: f"\\u{c:04x}" for c in [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -114,7 +116,7 @@ def sentence(event: Mapping[str, Any]) -> str:
         return f"{event['kind']}: {event['message']}"
     if what == "command":
         state = f" ({event['state']})" if "state" in event else ""
-        return f"scale {event['scale']:g}{state}: {event['reason']}"
+        return f"scale {event['scale']:g}{state}: {event['reason']}{_how_to_approve(event)}"
     if what == "acknowledged":
         return f"acknowledged: scale {event['scale']:g} from step {event['step']} on"
     if what == "rejected":
@@ -123,11 +125,29 @@ def sentence(event: Mapping[str, Any]) -> str:
         return f"{event['actor']}: {event['message']}"
     if what == "operator":
         return f"{event['actor']}: {event['verb']} {event['argument']}: {event['message']}".replace(" : ", ": ")
+    if what == "state":
+        return f"{event['metric']}{' (decides)' if event['decides'] else ''}: {event['message']}"
     if what == "hello":
         return f"a trainer listens, at scale {event['scale']:g} ({event['client']})"
     if what == "life":
         return f"{event['life']}: {event['message']}"
     return f"{what}: {event['message']}"
+
+
+def decided_by(source: str) -> str:
+    """Return why a metric decides, and how another one can."""
+    return (
+        "by its name (--metric or [run] metric name another)"
+        if source == "name"
+        else "as [run] metric or --metric says"
+    )
+
+
+def _how_to_approve(event: Mapping[str, Any]) -> str:
+    """Return what to type, where a command waits for a person and has its number in a journal."""
+    if "expires_at" not in event or "state" not in event or "id" not in event:
+        return ""
+    return f"; approve with: {how_to_approve(event['run'], event['id'])} (before step {event['expires_at']})"
 
 
 def event_line(event: Mapping[str, Any]) -> str:

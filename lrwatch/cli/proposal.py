@@ -118,7 +118,7 @@ def toml(directory: Path, scanned: Sequence[ScannedFile], proposal: WatchProposa
         "watch.paths": list(proposal.paths), "watch.format": "auto", "policy.mode": Config().policy.mode,
     }  # fmt: skip
     if proposal.metric:
-        settings["watch.metric"] = proposal.metric
+        settings["run.metric"] = proposal.metric
     stated = sorted({log.total_steps for log in scanned if log.total_steps})
     for section, options in SECTIONS.items():
         title, texts = _documented(options)
@@ -140,7 +140,7 @@ def toml(directory: Path, scanned: Sequence[ScannedFile], proposal: WatchProposa
 def _remarks(name: str, proposal: WatchProposal) -> Iterator[str]:
     if name == "watch.paths":
         yield from (safe(f"Not needed, of the same run: {path}") for path in proposal.spare)
-    if name == "watch.metric":
+    if name == "run.metric":
         yield safe(
             "Nothing here is called a loss; this is what there is."
             if proposal.metric

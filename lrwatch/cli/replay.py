@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
 @config_option
 @metric_option
+@click.option(
+    "--states", is_flag=True, help="With --format json: end with a line for each watched metric, where it stands."
+)
 @format_option
-def replay(paths: tuple[Path, ...], config_file: Path | None, metric: str | None, form: str) -> int:
-    """Show the daemon's findings and commands on finished logs.
+def replay(paths: tuple[Path, ...], config_file: Path | None, metric: str | None, states: bool, form: str) -> int:
+    """Show the daemon's findings and commands on finished logs, and where each watched metric stands at the end.
 
     The same code as `run`, without waiting and without commands to a trainer. A directory stands for the runs in it, each with
     all its logs.
     """
-    from lrwatch.offline.replay import replay_run, runs_at
+    from lrwatch.offline.replay import end_states, replay_run, runs_at
 
-    config = load_config(config_file, watch__metric=metric)
+    config = load_config(config_file, run__metric=metric)
     rows: list[list[Any]] = []
 
     def print_event(entry: Entry) -> None:
@@ -43,6 +46,11 @@ def replay(paths: tuple[Path, ...], config_file: Path | None, metric: str | None
         with closing(Progress(finished.name)) as progress:
             run = replay_run(finished, config, print_event, progress.show)
         status = run.status(0.0)
+        for event in end_states(run):
+            if form == "table":
+                rows.append([run.name, event["step"], sentence(event)])
+            elif states:  # without, the lines are those of the journal
+                print_json(event)
         if form == "table":
             summary = (
                 f"{finished.path}: {status.samples} samples of {len(status.metrics)} metrics up to step {status.step}; "

@@ -39,7 +39,7 @@ def report(
     from lrwatch.offline.report_data import of_file, of_run
     from lrwatch.report import write
 
-    config = load_config(config_file, watch__metric=metric, daemon__state=state)
+    config = load_config(config_file, run__metric=metric, daemon__state=state)
     path = Path(run_or_file)
     if path.exists() and not (path.is_dir() and is_run(run_or_file, config)):
         data = of_file(path, config)

@@ -58,7 +58,7 @@ def run(
     from lrwatch.store import Store
 
     config = load_config(
-        config_file, watch__paths=paths, watch__metric=metric, watch__control=control, policy__mode=mode,
+        config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
         daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
     )  # fmt: skip
     if not config.watch.paths:

@@ -19,7 +19,7 @@ state_option = click.option(
     "--state", metavar="DIR", help="State directory.  [default: $XDG_STATE_HOME/lrwatch or ~/.local/state/lrwatch]"
 )
 metric_option = click.option(
-    "--metric", metavar="NAME", help="The metric to watch.  [default: a training loss, by name]"
+    "--metric", metavar="NAME", help="The metric that decides, as [run] metric.  [default: a training loss, by name]"
 )
 
 

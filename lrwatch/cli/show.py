@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrwatch.cli.output import clock, event_line, format_option, number, print_json, print_table, safe, sentence
+from lrwatch.cli.output import (
+    clock,
+    decided_by,
+    event_line,
+    format_option,
+    number,
+    print_json,
+    print_table,
+    safe,
+    sentence,
+)
 from lrwatch.cli.settings import config_option, load_config, open_store, require_run, state_option
 
 if TYPE_CHECKING:
@@ -51,25 +61,29 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
         for one in statuses.values():
             print_json(one)
         return 0
-    rows = []
+    rows: list[list[Any]] = []
     for name, one in statuses.items():
-        metric = next((m for m in one["metrics"] if m["name"] == one["metric"]), None)
-        trend = metric["trend"] if metric else None
+        watched = sorted((m for m in one["metrics"] if m["watched"]), key=lambda m: m["name"] != one["metric"])
+        decides = watched[0] if watched and watched[0]["name"] == one["metric"] else None
         over = one.get("life") if one.get("life") in OVER else None
+        words = decides["words"] if decides else "cannot tell yet: no metric decides so far" if one["up"] else "down"
         rows.append([
-            name, _progress(one), one["metric"], metric["value"] if metric else None,
-            over or (trend["state"] if trend else "undecided" if one["up"] else "down"),
-            f"{100 * trend['improvement']:.2g} % ({100 * trend['lower']:.2g} to {100 * trend['upper']:.2g})" if trend else "",
+            name, _progress(one), one["metric"], decides["value"] if decides else None, over or words,
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
-            _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]),
+            _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), _waits(name, one),
             one["life_note"] if over else one["why"],
         ])  # fmt: skip
+        rows += [["", "", m["name"], m["value"], m["words"], *[""] * 7] for m in watched if m is not decides]
     print_table(
-        ["run", "step", "metric", "value", "state", "per horizon", "scale", "last effect", "mode", "strategy", "last sample", "problem"],
+        ["run", "step", "metric", "value", "state", "scale", "last effect", "mode", "strategy", "last sample", "waits for you", "problem"],
         rows, right=[1, 3],
     )  # fmt: skip
     if not daemon_is_running(store.path.parent):
         click.echo("no daemon is running on this state; this is how the runs were when it ended", err=True)
+    for name, one in statuses.items():
+        others = [m["name"] for m in one["metrics"] if m["watched"] and m["name"] != one["metric"]]
+        if one["metric"] and others:
+            click.echo(safe(f"{name}: {one['metric']} decides, {decided_by(one['metric_source'])}"), err=True)
     if unknown := [name for name, one in statuses.items() if one["step"] is not None and not one["total_steps"]]:
         names = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else "")
         click.echo(safe(f"{names}: {UNKNOWN}"), err=True)
@@ -82,10 +96,24 @@ def _progress(one: dict[str, Any]) -> str:
     return f"{step} of {one['total_steps']} ({one['length_source']})" if step and one["total_steps"] else step
 
 
+def _waits(name: str, one: dict[str, Any]) -> str:
+    """Return what a person can do: approve a proposal, resume a run that is held, end one of two daemons."""
+    parts = [
+        f"scale {p['scale']:g} ({p['cause']}): {p['approve']}, before step {p['expires_at']}" for p in one["proposals"]
+    ]
+    if one["held"]:
+        parts.append(f"held: lrwatch resume {shlex.quote(name)}")
+    if one["fenced"]:
+        parts.append("another daemon commands this run: end one of the two")
+    return "; ".join(parts)
+
+
 def _effect(effect: dict[str, Any] | None) -> str:
     from lrwatch.core.events import effect_in_words
 
-    return "" if effect is None else effect_in_words(effect["gain"], effect["lower"], effect["upper"])
+    if effect is None:
+        return ""
+    return "; ".join([effect_in_words(effect["gain"], effect["lower"], effect["upper"]), *effect["others"]])
 
 
 def _age(seconds: float | None) -> str:

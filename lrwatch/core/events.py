@@ -67,12 +67,22 @@ CAUSES = (
     "rescue",
     "overfitting",
     "too_slow",
+    "validation",
     "operator",
 )
 """Why there is a command: a plateau, an experiment with a cut, a trial that is taken back, the decay to the end of the run, a strategy that goes by steps, a range test, a run that left
-its course, overfitting, a rate that may be too low, an operator."""
+its course, overfitting, a rate that may be too low, a validation loss that got worse since a command, an operator."""
+
+STATES = ("asked", "sent", "applied", "rejected", "proven", "taken_back")
+"""What became of commands, as they are counted: decided on, sent, in use, refused by the trainer, measured to have helped, undone."""
 
 Verdict = Literal["helped", "no certain gain", "cost progress"]
+
+# Stands in the message of an effect before what the other losses did.
+MEANWHILE = "; meanwhile "
+
+# Standard errors from which on a difference of two levels is no chance. Neighbouring values of a loss may be correlated.
+SURE_CHANGE = 3.0
 
 # Of a gain in percent. Errors below a thousandth of a percent are not certain themselves.
 MAX_DECIMALS = 3
@@ -101,7 +111,8 @@ class Command:
 
     `scale` is finite and > 0; 1 is untouched. `cause` is one word for counters, `reason` a sentence for people. With `reload`
     the trainer is asked to continue from its last checkpoint, if it can. Over `ramp_steps` optimizer steps the scale moves
-    to `scale` along a line; 0 is at once.
+    to `scale` along a line; 0 is at once. One that waits for a person is void from step `expires_at` on, and was proposed at
+    scale `scale_before`.
     """
 
     step: int
@@ -110,6 +121,18 @@ class Command:
     cause: str = "plateau"
     reload: bool = False
     ramp_steps: int = 0
+    expires_at: int | None = None
+    scale_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A proposal that nobody answered is void from `step` on. It asked for `scale` at step `proposed_at`."""
+
+    step: int
+    scale: float
+    proposed_at: int
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +170,56 @@ class Counterfactual:
 
 
 @dataclass(frozen=True, slots=True)
+class LossChange:
+    """What another loss did since a command: a plain difference of two levels.
+
+    Attributes:
+        metric: The loss. validation: Whether it is one of validation.
+        before, after: Its mean before the command and since, in its own unit.
+        error: Standard error of their difference; None where there are too few values for one.
+    """
+
+    metric: str
+    before: float
+    after: float
+    error: float | None
+    validation: bool
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the difference is surely none of chance."""
+        return self.error is not None and abs(self.after - self.before) > SURE_CHANGE * self.error
+
+    @property
+    def got_worse(self) -> bool:
+        """Whether it surely rose."""
+        return self.is_sure and self.after > self.before
+
+    @property
+    def words(self) -> str:
+        """The change as a clause.
+
+        >>> LossChange("val_loss", 1.96, 2.99, 0.02, True).words
+        'val_loss rose 53 % (1.96 to 2.99)'
+        >>> LossChange("val_loss", 1.96, 1.97, 0.02, True).words
+        'val_loss did not surely change (1.96 to 1.97)'
+        """
+        levels = f"({self.before:.4g} to {self.after:.4g})"
+        if self.error is None:
+            return f"{self.metric} went from {self.before:.4g} to {self.after:.4g}, of too few values to be sure"
+        if not self.is_sure:
+            return f"{self.metric} did not surely change {levels}"
+        size = abs(self.after - self.before)
+        share = f"{100 * size / abs(self.before):.2g} %" if self.before else f"by {size:.4g}"
+        return f"{self.metric} {'rose' if self.after > self.before else 'fell'} {share} {levels}"
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """The measured effect of an acknowledged command: the level that came against the continued line before it.
 
     `gain` is relative to the level before: positive is better. `lower` and `upper` bound it at 95 %. `line` has the two
-    levels and where they come from; None where only the verdict is known.
+    levels and where they come from; None where only the verdict is known. `others` is what the other losses did meanwhile.
     """
 
     step: int
@@ -161,6 +229,7 @@ class Effect:
     upper: float
     message: str
     line: Counterfactual | None = None
+    others: tuple[LossChange, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -218,7 +287,7 @@ class RangeTest:
     message: str
 
 
-Event = Finding | Command | Phase | Effect | RangeTest
+Event = Finding | Command | Expired | Phase | Effect | RangeTest
 
 
 def as_json(event: Event, run: str) -> dict[str, Any]:
@@ -244,7 +313,14 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
                 "cause": event.cause,
                 **({"reload": True} if event.reload else {}),
                 **({"ramp_steps": event.ramp_steps} if event.ramp_steps else {}),
+                **(
+                    {}
+                    if event.expires_at is None
+                    else {"expires_at": event.expires_at, "scale_before": event.scale_before}
+                ),
             }
+        case Expired():
+            return {"event": "expired", "run": run, **asdict(event)}
         case Phase():
             return {"event": "phase", "run": run, "step": event.step, "cause": event.cause, "message": event.message}
         case Effect():
@@ -257,6 +333,7 @@ def as_json(event: Event, run: str) -> dict[str, Any]:
                 "lower": event.lower,
                 "upper": event.upper,
                 **(asdict(event.line) if event.line is not None else {}),
+                **({"others": [asdict(other) for other in event.others]} if event.others else {}),
                 "message": event.message,
             }
         case RangeTest():

@@ -12,13 +12,14 @@ from typing import Any
 
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.detectors.train_val_pair import TrainValPair
-from lrwatch.core.events import Phase
+from lrwatch.core.events import Finding, Phase
 from lrwatch.core.names import is_of_a_game, primary, role
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.progress import Improved
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import REWIND, Signal, Tick
 from lrwatch.core.snapshot import MetricStatus, TrendStatus
+from lrwatch.core.standing import NOT_WATCHED, Standing, standing
 from lrwatch.core.tracker import Tracker
 
 # Metrics of a run that detectors watch: total losses of training and validation, and some to spare.
@@ -52,6 +53,7 @@ class Metrics:
         self._best: str | None = None
         self._pair: TrainValPair | None = None
         self._unpaired = 0
+        self._overfitting: list[Any] = []  # step and message of the newest such finding
         self._improved: set[str] = set()
 
     @property
@@ -73,6 +75,11 @@ class Metrics:
     def watched(self) -> list[str]:
         """Names of the metrics with detectors."""
         return list(self._trackers)
+
+    @property
+    def losses(self) -> list[str]:
+        """Names of the losses of training and validation that are judged."""
+        return [name for name, one in self._trackers.items() if one.judged and role(name) in ("train_loss", "val_loss")]
 
     @property
     def trend(self) -> Trend | None:
@@ -98,15 +105,23 @@ class Metrics:
 
     def statuses(self, *, at_no_cost: bool = False) -> tuple[MetricStatus, ...]:
         """Return where every metric stands; `at_no_cost` with the trends last computed, which may be a while ago."""
-        trends = {name: tracker.last_trend if at_no_cost else tracker.trend for name, tracker in self._trackers.items()}
-        judged = {name for name, tracker in self._trackers.items() if tracker.judged}
-        tells_at = {name: tracker.tells_at for name, tracker in self._trackers.items()}
         return tuple(
-            MetricStatus(
-                name, step, value, _status(trends.get(name)), judged=name in judged, tells_at=tells_at.get(name)
-            )
-            for name, (step, value) in self._values.items()
+            self._status(name, step, value, at_no_cost=at_no_cost) for name, (step, value) in self._values.items()
         )
+
+    def _status(self, name: str, step: int, value: float, *, at_no_cost: bool) -> MetricStatus:
+        tracker = self._trackers.get(name)
+        if tracker is None:
+            return MetricStatus(name, step, value, words=NOT_WATCHED)
+        trend = tracker.last_trend if at_no_cost else tracker.trend
+        stands = standing(tracker, trend, value, self._detect, improved=name in self._improved)
+        if (
+            self._overfitting and self._pair is not None and self._pair.val == name and self._pair.overfits
+            and stands.state in ("cannot_tell_yet", "plateau")
+        ):  # fmt: skip
+            since, message = self._overfitting
+            stands = Standing("rising", f"rising: {message}", since)
+        return MetricStatus(name, step, value, _trend_status(trend), True, *stands)
 
     # ---- samples --------------------------------------------------------------------------------------------------
 
@@ -190,7 +205,11 @@ class Metrics:
             # Both are known from the row on in which the later one comes first.
             since = max(int(batch.columns[name].rows[0]) for name in (train, val) if name in batch.columns)
         rank = len(self._trackers)
-        return [Signal(row, rank, self._pair.val, what) for row, what in self._pair.feed(batch, since)]
+        found = self._pair.feed(batch, since)
+        for _, what in found:
+            if isinstance(what, Finding) and what.kind == "overfitting":
+                self._overfitting = [what.step, what.message]
+        return [Signal(row, rank, self._pair.val, what) for row, what in found]
 
     def reread(self, batch: Batch) -> list[Signal]:
         """Run the detectors of a phase over samples that came before the phase was known."""
@@ -230,6 +249,7 @@ class Metrics:
         return {
             "values": {name: [step, repr(value)] for name, (step, value) in self._values.items()},
             "trackers": {name: tracker.state() for name, tracker in self._trackers.items()},
+            "overfitting": self._overfitting,
             "pair": None if self._pair is None else self._pair.state(),
             "improved": sorted(self._improved),
             "unwatched": self.unwatched,
@@ -247,15 +267,15 @@ class Metrics:
         if (pair := state["pair"]) is not None:
             self._pair = TrainValPair(pair["train"], pair["val"], self._detect)
             self._pair.restore(pair)
+        self._overfitting = list(state["overfitting"])
         self._improved = set(state["improved"])
         self.unwatched = state["unwatched"]
 
 
-def _status(trend: Trend | None) -> TrendStatus | None:
+def _trend_status(trend: Trend | None) -> TrendStatus | None:
     if trend is None:
         return None
     return TrendStatus(
-        trend.state,
         trend.ratio(trend.improvement),
         trend.ratio(trend.lower),
         trend.ratio(trend.upper),

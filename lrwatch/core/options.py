@@ -72,10 +72,13 @@ class RunOptions:
             say.
         purpose: "model" for a model that is used as it is at the end; "base" for one that is trained further, where a decay
             of the learning rate can hurt later (arXiv 2603.16127): the rate is never annealed.
+        metric: The metric that decides; "" lets the names decide: a training loss, or a validation loss where there is none. Name
+            the validation loss here to have it decide. Effects are reported on all losses in either case.
     """
 
     total_steps: int = 0
     purpose: Purpose = "model"
+    metric: str = ""
 
     def __post_init__(self) -> None:
         _require(self.total_steps >= 0, "total_steps", "0 or more", self.total_steps)
@@ -146,6 +149,8 @@ class PolicyOptions:
         warmup_steps: No command before this step.
         quorum: Losses (of training, of validation) that must agree before "plateau" cuts: the watched one counts, and
             each other one on which continuing is certainly worth as little.
+        validation: Where a validation loss surely got worse since a command that was measured, "advise" proposes to undo that command,
+            and "undo" does so in mode auto.
         overfitting: "advise" only reports it; "cut" lets "plateau" reduce by `factor` where it is found.
     """
 
@@ -166,6 +171,7 @@ class PolicyOptions:
     warmup_steps: int = 0
     quorum: int = 1
     overfitting: Literal["advise", "cut"] = "advise"
+    validation: Literal["advise", "undo"] = "advise"
 
     def __post_init__(self) -> None:
         _require(self.mode in MODES, "mode", "one of " + ", ".join(MODES), self.mode)
@@ -190,4 +196,5 @@ class PolicyOptions:
         _require(self.max_commands >= 0, "max_commands", "0 or more", self.max_commands)
         _require(self.warmup_steps >= 0, "warmup_steps", "0 or more", self.warmup_steps)
         _require(self.quorum >= 1, "quorum", "1 or more losses", self.quorum)
+        _require(self.validation in ("advise", "undo"), "validation", '"advise" or "undo"', self.validation)
         _require(self.overfitting in ("advise", "cut"), "overfitting", '"advise" or "cut"', self.overfitting)

@@ -12,23 +12,29 @@ One file because it is one order of events: who hears what, and when, is read in
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from lrwatch.core.command import CommandState
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.events import Command, Event, Finding, Phase
+from lrwatch.core.events import MEANWHILE, Command, Effect, Event, Expired, Finding, Phase
 from lrwatch.core.lr_changes import Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.metrics import Metrics, PrimaryFrom
 from lrwatch.core.options import DetectOptions, Horizon, PolicyOptions, RunOptions
+from lrwatch.core.other_losses import OtherLosses
 from lrwatch.core.pending_samples import PendingSamples
 from lrwatch.core.policy import Policy, ScheduleState
 from lrwatch.core.progress import Improved
+from lrwatch.core.proposal import Proposal, expires_at
 from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
-from lrwatch.core.signal import SCHEDULE, Signal, Tick
+from lrwatch.core.signal import SCHEDULE, Expiry, Signal, Tick
+from lrwatch.core.standing import at_one_look
 from lrwatch.core.watched_curve import CurvePart, WatchedCurve
 
 
@@ -45,6 +51,7 @@ class Pipeline:
         detect, configured, run: As given.
         metrics: Newest values, detectors, and which metric decides.
         policy: The strategy, and its newest command.
+        proposal: The newest command, while it waits for a person; None where it was sent, answered, or is void.
     """
 
     def __init__(
@@ -69,6 +76,9 @@ class Pipeline:
         # The metric of the newest look that went to the policy.
         self._decided_on: str | None = None
         self._pending: PendingSamples | None = None
+        self._others = OtherLosses()
+        # The newest command, where it waits for a person.
+        self.proposal: Proposal | None = None
 
     # ---- where it stands --------------------------------------------------------------------------------------------
 
@@ -147,7 +157,7 @@ class Pipeline:
 
     def silent(self, metric: str) -> int:
         """Return the number of further finite, in-order samples of `metric` guaranteed to produce no event."""
-        if self.policy.may_command_next:
+        if self.policy.may_command_next or self.proposal is not None:
             return 0
         silent = self.metrics.silent(metric)
         if self.policy.wants_curve and metric == self.metric:
@@ -177,7 +187,7 @@ class Pipeline:
         """Take samples among which the learning rate does not change by force."""
         primary_from = self.metrics.meet(batch)
         signals = [Signal(move.index, SCHEDULE, "", move) for move in moves]
-        signals += self.metrics.feed(batch, self._threshold(primary_from))
+        signals += self.metrics.feed(batch, self._threshold(batch, primary_from))
         if self.policy.wants_steps:
             signals += self.metrics.ticks(batch, primary_from)
         signals += self._curve_parts(batch, primary_from)
@@ -196,33 +206,51 @@ class Pipeline:
         signals += self._curve_parts(batch, primary_from)
         return self._decide(batch, signals, primary_from)
 
-    def _threshold(self, primary_from: PrimaryFrom) -> float | None:
+    def _threshold(self, batch: Batch, primary_from: PrimaryFrom) -> float | None:
         """Return the relative bound below which a look can lead to a command; None if every look must be evaluated."""
+        if self.proposal is not None and batch.rows and batch.steps.max() >= self.proposal.expires_at:
+            return None  # what is of no use before it is void may be of use afterwards
         changes = len(primary_from) != 1 or self._decided_on not in (None, primary_from[0][1])
         return None if changes or self.options.quorum > 1 else self.policy.threshold
 
     def _decide(self, batch: Batch, signals: list[Signal], primary_from: PrimaryFrom) -> list[Event]:
         """Hear `signals` in the order of the log. Return their events, and those of the policy."""
-        if not signals and self._pending is None:
+        if not signals and self._pending is None and self.proposal is None:
+            self._others.begin(batch, self.metrics.losses)
+            self._others.advance(batch.rows - 1)
             return []
+        self._others.begin(batch, self.metrics.losses)
         events: list[Event] = []
         asked_row: int | None = None
         remember: int | None = None  # the row of a command, until all that it holds was heard
-        for signal in sorted(signals, key=lambda signal: signal[:2]):
+        order = sorted(signals, key=_place)
+        if (expiry := self._expiry(batch, primary_from)) is not None:
+            insort(order, expiry, key=_place)
+        for signal in order:  # it grows where a proposal is made that is void before the batch ends
             if remember is not None and signal.row > remember:
                 self._curve.remember(remember)
                 remember = None
             primary = next((metric for since, metric in reversed(primary_from) if since <= signal.row), None)
-            heard = self._hear(signal, is_primary=signal.metric == primary)
+            if isinstance(signal.what, Phase):
+                self._others.advance(signal.row - 1)  # what came before belongs to the phase before
+            heard = list(self._hear(signal, is_primary=signal.metric == primary))
+            if any(isinstance(event, (Effect, Command)) for event in heard):
+                self._others.advance(signal.row)
+                heard = self._with_others(heard)
             events.extend(heard)
+            proposed = any(isinstance(event, Command) for event in heard)
+            if proposed and (expiry := self._expiry(batch, primary_from, signal.row)) is not None:
+                insort(order, expiry, key=_place)
             match signal.what:
                 case Phase(cause=cause) if heard and cause != "level_shift":
                     asked_row = remember = None
                 case _ if any(isinstance(event, Command) for event in heard):
+                    self._others.remember()
                     asked_row = signal.row
                     remember = signal.row if self.attached else None
         if remember is not None:
             self._curve.remember(remember)
+        self._others.advance(batch.rows - 1)
         self._keep_pending(batch, asked_row)
         return events
 
@@ -250,11 +278,90 @@ class Pipeline:
                 return [phase]
             case CurvePart() as part:
                 return self._check(signal.metric, part) if is_primary else []
+            case Expiry(step):
+                return self._expire(step)
             case Tick(step, value) if is_primary:
                 outcome = self.policy.tick(step, value)
                 return [] if outcome is None else [outcome]
             case _:
                 return []
+
+    # ---- what a command brought, and the other losses ---------------------------------------------------------------
+
+    def _with_others(self, heard: Sequence[Event]) -> list[Event]:
+        """Return events with what the other losses did, and with a command that this leads to."""
+        found = []
+        for event in heard:
+            if isinstance(event, Effect) and (others := self._others.changes(event.step, self.metric or "")):
+                clauses = "; ".join(other.words for other in others)
+                event = replace(event, others=others, message=f"{event.message}{MEANWHILE}{clauses}")
+            found.append(event)
+        effect = next((event for event in found if isinstance(event, Effect)), None)
+        if effect is not None and not any(isinstance(event, Command) for event in found):
+            found += self._undo_by_validation(effect)
+        return [self._waits(event) for event in found]
+
+    def _undo_by_validation(self, effect: Effect) -> list[Command]:
+        """Return the command that undoes a measured one since which a validation loss surely got worse."""
+        worse = next((other for other in effect.others if other.validation and other.got_worse), None)
+        back, command = self._others.scale_before, self.command
+        if worse is None or effect.verdict == "cost progress" or self.options.mode == "observe":
+            return []
+        if (
+            command.wanted is not None
+            or command.ramp is not None
+            or command.scale != effect.scale
+            or back == command.scale
+        ):
+            return []
+        reason = f"since scale {effect.scale:g} {worse.words}, while {self.metric} {effect.verdict}; this goes back to scale {back:g}"
+        if self.options.validation == "undo" and self._sends:
+            self.policy.ask(back, self.trend)
+        return [Command(effect.step, back, reason, cause="validation")]
+
+    @property
+    def _sends(self) -> bool:
+        """Whether commands are sent without anybody's approval."""
+        return self.options.mode == "auto" and self.attached
+
+    # ---- proposals --------------------------------------------------------------------------------------------------
+
+    def _waits(self, event: Event) -> Event:
+        """Return a command with the step at which it expires, where nothing sends it before somebody approves."""
+        if not isinstance(event, Command):
+            return event
+        self.proposal = None
+        if self._sends and (event.cause != "validation" or self.options.validation == "undo"):
+            return event
+        until = expires_at(event.step, Horizon.parse(self.detect.horizon))
+        marked = replace(event, expires_at=until, scale_before=self.command.scale)
+        self.proposal = Proposal.of(marked)
+        return marked
+
+    def _expiry(self, batch: Batch, primary_from: PrimaryFrom, after: int = -1) -> Signal | None:
+        """Return the signal that the open proposal is void, where a row of `batch` behind row `after` has its step."""
+        if self.proposal is None or not primary_from:
+            return None
+        rows = np.flatnonzero(batch.steps >= self.proposal.expires_at)
+        rows = rows[rows > after]
+        step = self.proposal.expires_at
+        return Signal(int(rows[0]), self.metrics.last_rank + 1, "", Expiry(step)) if len(rows) else None
+
+    def _expire(self, step: int) -> Sequence[Event]:
+        proposal = self.proposal
+        if proposal is None or proposal.expires_at != step:  # another one has taken its place, or it was answered
+            return []
+        self.proposal = None
+        if self.command.wanted == proposal.scale and not self.policy.wants_steps:  # a schedule goes on by its steps
+            self.refused(until=0.0)
+        message = f"scale {proposal.scale:g}, proposed at step {proposal.step}: nobody answered, and what it rests on is old now"
+        return [Expired(step, proposal.scale, proposal.step, message)]
+
+    def objection(self, proposal: Proposal) -> str:
+        """Return why a proposal may not be sent any more, as a clause; "" where it still holds."""
+        return proposal.objection(self.step or 0, self.command.scale, self.trend, self.options.first_cut)
+
+    # ---- looks and checks -------------------------------------------------------------------------------------------
 
     def _look(self, metric: str, trend: Trend, *, is_primary: bool) -> Sequence[Event]:
         if self.options.quorum > 1:
@@ -268,6 +375,8 @@ class Pipeline:
         effect = self.policy.measure(trend)
         learned = self.metrics.improved(metric)
         command = self.policy.look(trend, others, self._schedule(trend.step, trend.horizon), learned=learned)
+        if command is not None and command.cause == "plateau" and (why := at_one_look(trend, self.detect)):
+            command = replace(command, reason=f"{command.reason}; {why}")
         return [event for event in (effect, command) if event is not None]
 
     def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:
@@ -341,12 +450,16 @@ class Pipeline:
 
     def _reset(self) -> None:
         self.policy.reset()
+        self._others.restart()
+        self.proposal = None
         self._looks = {}
         self._pending = None
         self._curve.forget()
 
     def _applied(self, step: int, scale: float, how: str, *, in_log: bool = False) -> Phase:
+        self._others.applied(step, self.command.scale)
         self.policy.applied(step, scale, in_log=in_log)
+        self.proposal = None
         self._looks = {}
         self._pending = None
         self._curve.forget()
@@ -363,18 +476,23 @@ class Pipeline:
             if command.wanted == scale:
                 self._pending = None
                 self._curve.forget()
+                self._others.forget()
             self.policy.already_in_use(scale)
             return []
         pending = self._pending
         self.metrics.restart(step)
         if pending is not None:
+            self._others.go_back()
+            before = pending.before(step)
+            self._others.begin(before, self.metrics.losses)
+            self._others.advance(before.rows - 1)
             self._curve.go_back()  # a strategy sees the curve as it was when the command was asked for
             self.policy.curve = self._curve.curve
         events: list[Event] = [self._applied(step, scale, "acknowledged")]
         if pending is None:
             return events
         if self.metric is not None:
-            for _, metric, part in self._curve.parts(pending.before(step), [(-1, self.metric)]):
+            for _, metric, part in self._curve.parts(before, [(-1, self.metric)]):
                 events.extend(self._check(metric, part))
         return [*events, *self._feed_pending(pending.since(step))]
 
@@ -384,8 +502,10 @@ class Pipeline:
             trend = self.trend
             until = trend.step + trend.horizon if trend is not None else 0.0
         self.policy.refused(until)
+        self.proposal = None
         self._pending = None
         self._curve.forget()
+        self._others.forget()
 
     def joined(self, step: int, scale: float) -> list[Event]:
         """Handle a (re)connected trainer. Its reported `scale` overrides ours."""
@@ -400,8 +520,10 @@ class Pipeline:
     def ask(self, scale: float) -> None:
         """Take an operator's wish for `scale`; samples are kept from now on until the trainer answers."""
         self.policy.ask(scale, self.trend)
+        self.proposal = None
         self._note_decided_on()
         self._pending = PendingSamples()
+        self._others.remember()
         self._curve.remember()
 
     def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
@@ -434,6 +556,8 @@ class Pipeline:
             "curve": self._curve.state(),
             "curve_of": self._curve_of,
             "decays": self._decays,
+            "others": self._others.state(),
+            "proposal": None if self.proposal is None else asdict(self.proposal),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -447,6 +571,12 @@ class Pipeline:
         self._curve.restore(state["curve"])
         self._curve_of = state["curve_of"]
         self._decays = state["decays"]
+        self._others.restore(state["others"])
+        self.proposal = None if state["proposal"] is None else Proposal(**state["proposal"])
         self.policy.curve = self._curve.curve
         self.policy.attached = state["attached"]
         self.length = RunLength(*state["length"])
+
+
+def _place(signal: Signal) -> tuple[int, int]:
+    return signal.row, signal.rank

@@ -22,6 +22,12 @@ class Tick(NamedTuple):
     value: float
 
 
+class Expiry(NamedTuple):
+    """The step has come from which on a proposal is void."""
+
+    step: int
+
+
 class Signal(NamedTuple):
     """Something to be heard at a row.
 
@@ -30,10 +36,10 @@ class Signal(NamedTuple):
         rank: The order within the row, ascending.
         metric: The metric that it is about, or "".
         what: A finding, a look at the trend, the begin of a phase, a move of the schedule, a value, a part of the
-            curve, or that the metric has once improved.
+            curve, that the metric has once improved, or that a proposal is void.
     """
 
     row: int
     rank: int
     metric: str
-    what: Finding | Trend | Phase | Move | Tick | CurvePart | Improved
+    what: Finding | Trend | Phase | Move | Tick | CurvePart | Improved | Expiry

@@ -11,7 +11,8 @@ from lrwatch.core.events import Verdict
 from lrwatch.core.life import Life
 from lrwatch.core.run_length import LengthSource
 
-TrendState = Literal["improving", "plateau", "undecided"]
+MetricState = Literal["improving", "plateau", "cannot_tell_yet", "rising", "not_judged"]
+"""The state of a metric: exactly one at a time. A metric to maximise that falls is `rising` too: it gets worse."""
 
 FaultKind = Literal["turn", "state", "save", "request", "status", "message"]
 """Where a fault was: in reading and deciding, in the saved state, in saving, in an operator's request, in working out the status,
@@ -25,13 +26,11 @@ class TrendStatus:
     """The trend of a watched metric. Ratios are improvement per horizon over the level of the metric.
 
     Attributes:
-        state: improving, plateau or undecided.
         improvement, lower, upper: The improvement and its confidence bounds, as ratios.
         horizon_steps: The horizon, in steps.
         detectable: Smallest `min_improvement` whose absence could be proven by now, as a ratio.
     """
 
-    state: TrendState
     improvement: float
     lower: float
     upper: float
@@ -47,23 +46,21 @@ class MetricStatus:
         name: The metric.
         step: Step of the value. value: In the metric's own unit.
         trend: Its trend, where a detector watches it and has enough samples, or None.
-        judged: Whether a detector watches it.
-        tells_at: The step from which on a plateau of it could be told, or None where it can be by now, or nobody knows.
+        watched: Whether detectors watch it.
+        state: Its state. words: The state as a sentence, with its numbers: see `core.standing`.
+        since: The step at which the plateau, or the rise, was found; else None.
+        tells_at: The step by about which a plateau of it can be told, while it cannot and where that can be said; else None.
     """
 
     name: str
     step: int
     value: float
     trend: TrendStatus | None = None
-    judged: bool = False
+    watched: bool = False
+    state: MetricState = "not_judged"
+    words: str = "not judged"
+    since: int | None = None
     tells_at: int | None = None
-
-    @property
-    def state(self) -> TrendState | None:
-        """The state of the trend; undecided before there is one, None where no detector watches the metric."""
-        if self.trend is not None:
-            return self.trend.state
-        return "undecided" if self.judged else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +72,7 @@ class EffectStatus:
         gain: Improvement against continuing without it, relative to the level before; positive is better.
         lower, upper: 95 % bounds of the gain.
         verdict: What the interval says.
+        others: What the other losses did meanwhile, in words.
     """
 
     step: int
@@ -83,6 +81,28 @@ class EffectStatus:
     lower: float
     upper: float
     verdict: Verdict
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalStatus:
+    """A command that waits for a person.
+
+    Attributes:
+        id: Number of its journal entry.
+        step: Step at which it was decided. scale: The scale that it asks for.
+        cause, reason: Why, in one word and in a sentence.
+        expires_at: The step from which on it is void.
+        approve: The command that approves it, to be typed as it is.
+    """
+
+    id: int
+    step: int
+    scale: float
+    cause: str
+    reason: str
+    expires_at: int
+    approve: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +112,8 @@ class RunStatus:
     Attributes:
         name: The run's name, unique in the daemon.
         mode: observe, suggest, approve or auto. strategy: The one that decides now.
-        metric: The watched metric, or "" before there is one.
+        metric: The metric that decides, or "" before there is one.
+        metric_source: Who says so: "name" for its name, "config" for [run] metric or --metric, or "".
         up: False while nothing can be read; `problem` says what is missing.
         step: Newest step of any metric, or None.
         total_steps: Length of the run, counted as `step` is; 0 where nobody knows it. length_source: Who says so, or "".
@@ -101,7 +122,10 @@ class RunStatus:
         findings: Kind to count. errors: Reason to count of lines that could not be used.
         scale: The last acknowledged scale. wanted: The scale of the command in flight, or None.
         schedule_lr, effective_lr: Parameter group name to learning rate, as the trainer reported it.
-        commands: Cause to count. rejected: Code to count.
+        commands: Cause to what became of commands (asked, sent, applied, rejected, proven, taken_back) to count.
+        rejected: Code to count.
+        proposals: Commands that wait for a person.
+        held: Whether an operator holds the run. fenced: Whether another daemon has taken over its commands.
         pending_seconds: Age of the command that is not acknowledged yet, 0 when there is none.
         effect: The effect of the newest measured command, or None. effects: Verdict to count.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
@@ -119,6 +143,7 @@ class RunStatus:
     mode: str
     strategy: str = "plateau"
     metric: str = ""
+    metric_source: Literal["", "name", "config"] = ""
     up: bool = False
     problem: str = ""
     step: int | None = None
@@ -131,8 +156,11 @@ class RunStatus:
     wanted: float | None = None
     schedule_lr: Mapping[str, float] = field(default_factory=dict)
     effective_lr: Mapping[str, float] = field(default_factory=dict)
-    commands: Mapping[str, int] = field(default_factory=dict)
+    commands: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    proposals: tuple[ProposalStatus, ...] = ()
+    held: bool = False
+    fenced: bool = False
     pending_seconds: float = 0.0
     effect: EffectStatus | None = None
     effects: Mapping[str, int] = field(default_factory=dict)

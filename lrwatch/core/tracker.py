@@ -122,6 +122,16 @@ class Tracker(Checkpointed):
         return self._trends[0].tells_at if self._trends and self.judged else None
 
     @property
+    def plateau_since(self) -> int | None:
+        """The step at which a plateau was found: see `TrendDetector.plateau_since`."""
+        return self._trends[0].plateau_since if self._trends and self.judged else None
+
+    @property
+    def samples(self) -> int:
+        """Number of finite samples of this phase that the trend was asked to judge."""
+        return self._trends[0].samples if self._trends else 0
+
+    @property
     def silent(self) -> int:
         """Number of further finite, in-order samples guaranteed to produce no output."""
         return min(self._run.room, self._phase.room) - 1

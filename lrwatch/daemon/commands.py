@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lrwatch.control.reconciler import Acknowledgement, Reconciler
 from lrwatch.core.checkpoint import Checkpointed
-from lrwatch.core.events import Command, Event, as_json
-from lrwatch.core.options import Mode
+from lrwatch.core.events import Command, Effect, Event, as_json
+from lrwatch.core.options import Horizon, Mode
 from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.proposal import Proposal, expires_at
 from lrwatch.core.sample import Axis
 from lrwatch.daemon.bounds import in_words
 from lrwatch.protocol import Desired
@@ -23,18 +25,13 @@ MIN_STALE_STEPS = 1000
 # however far ahead the trainer is, and so does a rescue.
 DECIDED_ON_TREND = ("plateau", "probe", "restore", "overfitting", "too_slow")
 
+# Causes of commands that undo the one before.
+GO_BACK = ("restore", "validation")
+
 # The actor of a command that is no operator's.
 OWN_NAME = "lrwatch"
 
 JournalEvent = dict[str, Any]
-
-
-class ProposedCommand(NamedTuple):
-    """A command that waits for an operator's approval."""
-
-    scale: float
-    reload: bool = False
-    ramp_steps: int = 0
 
 
 class RunCommands(Checkpointed):
@@ -49,14 +46,14 @@ class RunCommands(Checkpointed):
     Attributes:
         reconciler: As given.
         held: Whether an operator holds the run: decisions are journalled and not sent.
-        proposals: Proposed commands by the number of their journal entry.
-        scales: Scales that the trainer used since it started, the newest last.
+        proposals: The open proposal by the number of its journal entry: one at the most, because a newer one rests on a newer curve.
+        scales: Scales that the trainer used since it started, the newest last. causes: The cause of each; "" for the first.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
-        by_cause: Counter of commands by cause; those of operators are `operator`.
+        counts: Counter of what became of commands, by `count_key`; those of operators have the cause `operator`.
         rejected: Counter of rejections by code.
     """
 
-    SAVED = ("held", "scales", "applied_time", "by_cause", "rejected")
+    SAVED = ("held", "scales", "causes", "applied_time", "counts", "rejected", "_in_flight", "_undoes")
 
     def __init__(self, run: str, pipeline: Pipeline, mode: Mode, reconciler: Reconciler | None) -> None:
         self._run = run
@@ -64,16 +61,41 @@ class RunCommands(Checkpointed):
         self._mode = mode
         self.reconciler = reconciler
         self.held = False
-        self.proposals: dict[int, ProposedCommand] = {}
+        self.proposals: dict[int, Proposal] = {}
         self.scales: list[float] = []
+        self.causes: list[str] = []
         self.applied_time: float | None = None
-        self.by_cause: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        # Cause of the command that was sent last, and whether it undoes the one before.
+        self._in_flight = ""
+        self._undoes = False
         self.rejected: Counter[str] = Counter()
 
     @property
     def can_send(self) -> bool:
         """Whether a trainer is attached that would take a command of this daemon."""
         return self.reconciler is not None and self.reconciler.attached and not self.reconciler.fenced
+
+    @property
+    def fenced(self) -> bool:
+        """Whether the trainer refused a command because another daemon has taken over."""
+        return self.reconciler is not None and self.reconciler.fenced
+
+    def by_state(self) -> dict[str, dict[str, int]]:
+        """Return what became of commands: cause to state to count."""
+        found: dict[str, dict[str, int]] = {}
+        for key, count in sorted(self.counts.items()):
+            cause, state = key.split()
+            found.setdefault(cause, {})[state] = count
+        return found
+
+    def _count(self, cause: str, state: str) -> None:
+        self.counts[count_key(cause, state)] += 1
+
+    def measured(self, effect: Effect) -> None:
+        """Count the command in use as proven, where its effect is."""
+        if effect.verdict == "helped" and self.causes and self.causes[-1]:
+            self._count(self.causes[-1], "proven")
 
     def decided(self, command: Command, axis: Axis, now: float) -> JournalEvent:
         """Send a command of the strategy, or propose it.
@@ -84,19 +106,24 @@ class RunCommands(Checkpointed):
             now: Seconds since the epoch.
 
         Returns:
-            Its journal event. The key `proposal` marks one that was not sent, and is not for the journal.
+            Its journal event. The key `proposal` holds one that was not sent, and is not for the journal.
         """
-        self.by_cause[command.cause] += 1
+        self._count(command.cause, "asked")
         state = self._disposition(command, axis)
+        if command.expires_at is None and state not in ("sent", "outdated"):
+            until = expires_at(command.step, Horizon.parse(self._pipeline.detect.horizon))
+            command = replace(command, expires_at=until, scale_before=self._pipeline.command.scale)
         event = {**as_json(command, self._run), "mode": self._mode, "state": state}
         if state == "outdated":
             assert self.reconciler is not None
             assert self.reconciler.observed is not None
             event["trainer_step"] = self.reconciler.observed.step
+        if state == "outdated":
+            return event
         if state != "sent":
-            return {**event, "proposal": True}
+            return {**event, "proposal": Proposal.of(command)}
         desired = self.send(
-            command.scale, reason=command.reason, actor=OWN_NAME, now=now,
+            command.scale, reason=command.reason, actor=OWN_NAME, now=now, cause=command.cause,
             reload=command.reload, ramp_steps=command.ramp_steps,
         )  # fmt: skip
         return {**event, "generation": desired.generation}
@@ -108,7 +135,10 @@ class RunCommands(Checkpointed):
         if trainer_step := self._trainer_ahead(command, axis):
             self._pipeline.refused(until=trainer_step)
             return "outdated"
+        advice = command.cause == "validation" and self._pipeline.options.validation == "advise"
         match self._mode:
+            case "auto" if advice:
+                return "awaits approval"
             case "approve":
                 return "awaits approval"
             case "auto":
@@ -125,7 +155,16 @@ class RunCommands(Checkpointed):
         return observed.step if observed.step - command.step > max(trend.horizon, MIN_STALE_STEPS) else None
 
     def send(
-        self, scale: float, *, reason: str, actor: str, now: float, reload: bool = False, ramp_steps: int = 0
+        self,
+        scale: float,
+        *,
+        reason: str,
+        actor: str,
+        now: float,
+        cause: str = "operator",
+        undoes: bool = False,
+        reload: bool = False,
+        ramp_steps: int = 0,
     ) -> Desired:
         """Prepare the command of a scale; it is published once it is saved.
 
@@ -134,6 +173,8 @@ class RunCommands(Checkpointed):
             reason: Why, in words.
             actor: The operator's name, or OWN_NAME.
             now: Seconds since the epoch.
+            cause: Why there is a command, in one word; an approved one keeps that of its proposal.
+            undoes: Whether it undoes the command before.
             reload: Whether the trainer is to load its last checkpoint first.
             ramp_steps: Optimizer steps over which the scale moves there; 0 is at once.
         """
@@ -145,8 +186,10 @@ class RunCommands(Checkpointed):
         )
         if self._pipeline.command.wanted != scale:
             self._pipeline.ask(scale)
-        if actor != OWN_NAME:
-            self.by_cause["operator"] += 1
+        if cause == "operator":
+            self._count(cause, "asked")
+        self._count(cause, "sent")
+        self._in_flight, self._undoes = cause, undoes or cause in GO_BACK
         return desired
 
     def receive(self, now: float) -> tuple[JournalEvent, list[Event]] | None:
@@ -177,11 +220,11 @@ class RunCommands(Checkpointed):
         common = {"run": self._run, "scale": scale, "generation": acknowledgement.generation}
         match acknowledgement.kind:
             case "hello":
-                self.scales = [scale]
+                self.scales, self.causes = [scale], [""]
                 event = {"event": "hello", **common, "step": observed.step, "client": observed.client}
                 return event, self._pipeline.joined(self._pipeline.step or observed.step, scale)
             case "acknowledged":
-                self.scales.append(scale)
+                self._applied(scale)
                 self.applied_time = now
                 step = observed.applied_step if observed.applied_step is not None else observed.step
                 rates = {"schedule_lr": dict(observed.schedule_lr), "effective_lr": dict(observed.effective_lr)}
@@ -190,10 +233,19 @@ class RunCommands(Checkpointed):
             case "rejected":
                 return self._rejection(acknowledgement, common), []
 
+    def _applied(self, scale: float) -> None:
+        """Count the command that the trainer has acknowledged."""
+        self._count(self._in_flight, "applied")
+        if self._undoes and self.causes and self.causes[-1]:
+            self._count(self.causes[-1], "taken_back")
+        self.scales.append(scale)
+        self.causes.append(self._in_flight)
+
     def _rejection(self, acknowledgement: Acknowledgement, common: JournalEvent) -> JournalEvent:
         observed = acknowledgement.observed
         code = observed.code or observed.status
         self.rejected[code] += 1
+        self._count(self._in_flight, "rejected")
         self._pipeline.refused()
         message = in_words(code, acknowledgement.desired, observed, self._pipeline.options, run=self._run)
         return {"event": "rejected", **common, "step": observed.step, "code": code, "message": message}
@@ -202,6 +254,18 @@ class RunCommands(Checkpointed):
         """Send the command in flight, unless it is sent already."""
         if self.reconciler is not None:
             self.reconciler.publish()
+
+
+def count_key(cause: str, state: str) -> str:
+    """Return the key of `RunCommands.counts`, JSON-plain, for a cause (`CAUSES`) and a state (`STATES`)."""
+    return f"{cause} {state}"
+
+
+def voids_proposals(event: JournalEvent) -> bool:
+    """Whether nothing that was proposed before holds any more: it expired, another scale is in use, or the curve has changed by force."""
+    return event["event"] in ("expired", "acknowledged", "hello") or (
+        event["event"] == "phase" and event["cause"] != "level_shift"
+    )
 
 
 def _may_exist(path: Path) -> bool:

@@ -79,9 +79,11 @@ def _set(
     options: PolicyOptions,
     now: float,
     *,
+    cause: str = "operator",
     reload: bool = False,
     ramp: int = 0,
     reason: str = "",
+    undoes: bool = False,
 ) -> Reply:
     """Send a scale, if the run is not held and all bounds that are known allow it."""
     commands = run.commands
@@ -93,7 +95,16 @@ def _set(
     observed = reconciler.observed
     if refused := refusal(scale, observed, options, run=run.name, ramp_steps=ramp):
         return False, refused
-    commands.send(scale, reason=reason or f"{actor} asked for it", actor=actor, now=now, reload=reload, ramp_steps=ramp)
+    commands.send(
+        scale,
+        reason=reason or f"{actor} asked for it",
+        actor=actor,
+        now=now,
+        cause=cause,
+        reload=reload,
+        ramp_steps=ramp,
+        undoes=undoes,
+    )
     return True, f"scale {scale:g} is on its way"
 
 
@@ -114,7 +125,7 @@ def _undo(run: WatchedRun, actor: str, options: PolicyOptions, now: float) -> Re
     scales = run.commands.scales
     if len(scales) < 2:
         return False, "nothing to undo: no command was applied since the trainer started"
-    return _set(run, scales[-2], actor, options, now, reason=f"{actor} undid scale {scales[-1]:g}")
+    return _set(run, scales[-2], actor, options, now, reason=f"{actor} undid scale {scales[-1]:g}", undoes=True)
 
 
 def _hold(run: WatchedRun) -> Reply:
@@ -134,6 +145,7 @@ def _resume(run: WatchedRun) -> Reply:
         return True, "it was not held"
     run.commands.held = False
     run.pipeline.refused(until=0.0)  # decisions that were held are made again
+    run.commands.proposals.clear()
     return True, "decisions are sent again"
 
 
@@ -173,8 +185,16 @@ def _approve(run: WatchedRun, request: Request, options: PolicyOptions, now: flo
     proposal = run.commands.proposals.get(int(request.argument))
     if proposal is None:
         return False, f"entry {request.argument} of the journal is no open proposal of this run"
+    if objection := run.pipeline.objection(proposal):
+        run.commands.proposals.clear()
+        run.pipeline.refused(until=0.0)  # if it is right again, it is proposed again
+        return (
+            False,
+            f"the proposal does not hold any more: {objection}; nothing was sent, and a new one will be made where it pays",
+        )
+    ramp = proposal.steps_left(run.pipeline.step or 0)
     done, text = _set(
-        run, proposal.scale, request.actor, options, now, reload=proposal.reload, ramp=proposal.ramp_steps
+        run, proposal.scale, request.actor, options, now, cause=proposal.cause, reload=proposal.reload, ramp=ramp
     )
     if done:
         run.commands.proposals.clear()  # older ones rest on an older curve

@@ -25,12 +25,13 @@ def settings_event(config: Config, length: RunLength) -> dict[str, Any]:
         "detect": asdict(detect),
         "policy": asdict(policy),
         "run_options": asdict(config.run),
-        "watch_metric": config.watch.metric,
+        "watch_metric": config.metric,
         "format": config.watch.reading,
         "length": list(length),
         "versions": {"lrwatch": __version__, "numpy": np.__version__},
         "message": (
             f"lrwatch {__version__} in mode {policy.mode}, strategy {policy.strategy}; a plateau is less than {detect.min_improvement:g} "
-            f"better over {detect.horizon} of the run; length {known}"
+            f"better over {detect.horizon} of the run; length {known}; "
+            f"{config.metric or 'a training loss, by its name,'} decides"
         ),
     }

@@ -11,7 +11,8 @@ from lrwatch.config import Config
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.events import Effect, Event, Finding
 from lrwatch.core.pipeline import Pipeline
-from lrwatch.core.snapshot import EffectStatus, RunStatus
+from lrwatch.core.proposal import Proposal, how_to_approve
+from lrwatch.core.snapshot import EffectStatus, ProposalStatus, RunStatus
 from lrwatch.daemon.commands import RunCommands
 from lrwatch.daemon.life import LifeWatch
 from lrwatch.daemon.logs import RunLogs
@@ -65,7 +66,10 @@ class StatusView(Checkpointed):
             self.findings[event.kind] += 1
         elif isinstance(event, Effect):
             self.effects[event.verdict] += 1
-            self.effect = EffectStatus(event.step, event.scale, event.gain, event.lower, event.upper, event.verdict)
+            self.effect = EffectStatus(
+                event.step, event.scale, event.gain, event.lower, event.upper, event.verdict,
+                tuple(other.words for other in event.others),
+            )  # fmt: skip
 
     def invalidate(self) -> None:
         """Compute the status again at the next demand."""
@@ -82,9 +86,17 @@ class StatusView(Checkpointed):
         tails = [(reader.tail.problem, reader.tail.lag) for reader in self._logs.readers]
         reconciler = self._commands.reconciler
         if reconciler is None:
-            return (tails,)
+            return (tails, self._commands.held)
         errors = reconciler.control.errors
-        return tails, reconciler.observed, reconciler.problem, reconciler.token, sum(errors.values()) if errors else 0
+        return (
+            tails,
+            self._commands.held,
+            reconciler.fenced,
+            reconciler.observed,
+            reconciler.problem,
+            reconciler.token,
+            sum(errors.values()) if errors else 0,
+        )
 
     @property
     def problem(self) -> str:
@@ -97,7 +109,7 @@ class StatusView(Checkpointed):
         if problem := self._logs.problem:
             return problem
         names = self._pipeline.metrics.names
-        wanted = self._config.watch.metric
+        wanted = self._config.metric
         if wanted and names and wanted not in names:
             return f"no metric {wanted!r} in the logs; seen were {', '.join(names)}"
         if names and self._pipeline.metric is None:
@@ -114,6 +126,17 @@ class StatusView(Checkpointed):
             self._status = self._build(now)
         return self._status
 
+    def proposals(self, proposals: Mapping[int, Proposal]) -> tuple[ProposalStatus, ...]:
+        """Return those of `proposals` that are not void, as people read them."""
+        step = self._pipeline.step
+        return tuple(
+            ProposalStatus(
+                entry, one.step, one.scale, one.cause, one.reason, one.expires_at, how_to_approve(self._run, entry)
+            )
+            for entry, one in proposals.items()
+            if step is None or step < one.expires_at
+        )
+
     def _build(self, now: float) -> RunStatus:
         problem = self.problem
         pipeline, logs, commands = self._pipeline, self._logs, self._commands
@@ -129,6 +152,7 @@ class StatusView(Checkpointed):
             mode=self._config.policy.mode,
             strategy=pipeline.policy.strategy.NAME,
             metric=pipeline.metric or "",
+            metric_source="" if pipeline.metric is None else "config" if self._config.metric else "name",
             up=not problem,
             problem=problem,
             step=pipeline.step,
@@ -142,7 +166,10 @@ class StatusView(Checkpointed):
             # The schedule times the scale is not what a warm start uses: left out, it cannot be taken for a mismatch.
             schedule_lr=dict(observed.schedule_lr) if observed is not None and observed.warm_until is None else {},
             effective_lr=dict(observed.effective_lr) if observed is not None else {},
-            commands=dict(commands.by_cause),
+            commands=commands.by_state(),
+            proposals=self.proposals(commands.proposals),
+            held=commands.held,
+            fenced=commands.fenced,
             rejected=dict(commands.rejected),
             # A trainer that is gone keeps nobody waiting.
             pending_seconds=max(0.0, now - pending_since) if pending_since and not self._life.gone else 0.0,
@@ -175,4 +202,5 @@ class StatusView(Checkpointed):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         super().restore(state)
-        self.effect = None if state["effect"] is None else EffectStatus(**state["effect"])
+        effect = state["effect"]
+        self.effect = None if effect is None else EffectStatus(**{**effect, "others": tuple(effect["others"])})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import Reconciler
 from lrwatch.core.detectors.base import Poll
 from lrwatch.core.detectors.stalled import StalledDetector
-from lrwatch.core.events import Command, Event, as_json
+from lrwatch.core.events import Command, Effect, Event, as_json
 from lrwatch.core.life import OVER
 from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.proposal import Proposal
 from lrwatch.core.run_length import RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
-from lrwatch.daemon.commands import JournalEvent, ProposedCommand, RunCommands
+from lrwatch.daemon.commands import JournalEvent, RunCommands, voids_proposals
 from lrwatch.daemon.life import LifeWatch
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.outlook import Outlook
@@ -36,7 +37,7 @@ from lrwatch.store import Entry, Request, Store
 
 Listener = Callable[[Entry], None]
 
-Written = tuple[list[Entry], dict[int, ProposedCommand]]
+Written = tuple[list[Entry], dict[int, Proposal]]
 """What holds once a transaction is committed: its journal entries, and the proposals that are open then."""
 
 
@@ -87,14 +88,14 @@ class WatchedRun:
         self._answers: dict[int, tuple[Request, dict[str, Any]]] = {}  # to requests by number, to be saved with them
         self.unsaved = False
         saved = store.load_run(name)
-        self.pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
+        self.pipeline = Pipeline(config.detect, config.policy, config.metric or None, config.run)
         self.stalled = StalledDetector()
         self.logs = RunLogs(
             name,
             config.watch.reading,
             store,
             client_log=None if control is None else control / METRICS_NAME,
-            metric=config.watch.metric or None,
+            metric=config.metric or None,
         )
         for path in logs:
             self.add_log(path)
@@ -230,6 +231,8 @@ class WatchedRun:
         for event in events:
             if not self.life.history:
                 self.view.count(event)
+            if isinstance(event, Effect):
+                self.commands.measured(event)
             if isinstance(event, Command) and self.life.history and not self.commands.can_send:
                 self._note({**as_json(event, self.name), "mode": self._config.policy.mode, "state": "history"})
             elif isinstance(event, Command):
@@ -301,21 +304,23 @@ class WatchedRun:
             entry = self._store.append(self.name, plain, now)
             entries.append(entry)
             if "proposal" in event:
-                proposals[entry.id] = ProposedCommand(
-                    event["scale"], event.get("reload", False), event.get("ramp_steps", 0)
-                )
+                proposals = {entry.id: event["proposal"]}
+            elif voids_proposals(event):
+                proposals = {}
         self.logs.save()
         for request, answer in self._answers.values():
             if request.reply is None:
                 self._store.answer(request.id, answer)
         self._store.save_run(self.name, self._state(proposals))
         self.view.invalidate()  # the trends are worked out with the state
-        self._store.save_status(self.name, replace(self.status(now), pending_seconds=0.0).as_json())
+        status = replace(self.status(now), pending_seconds=0.0, proposals=self.view.proposals(proposals))
+        self._store.save_status(self.name, status.as_json())
         return entries, proposals
 
     def written(self, written: Written) -> None:
         """Take note that the transaction was committed: call the listener, and send what waited for it."""
         entries, self.commands.proposals = written
+        self.view.invalidate()
         self._events.clear()
         for request, answer in self._answers.values():
             if request.reply is not None:
@@ -332,14 +337,14 @@ class WatchedRun:
         self.logs.errors["not_saved"] += 1
         self.view.invalidate()
 
-    def _state(self, proposals: Mapping[int, ProposedCommand]) -> dict[str, Any]:
+    def _state(self, proposals: Mapping[int, Proposal]) -> dict[str, Any]:
         reconciler = self.commands.reconciler
         return {
             "pipeline": self.pipeline.state(),
             "stalled": self.stalled.state(),
             "logs": self.logs.state(),
             "commands": self.commands.state(),
-            "proposals": [[entry, *proposal] for entry, proposal in proposals.items()],
+            "proposals": [[entry, asdict(proposal)] for entry, proposal in proposals.items()],
             "reconciler": None if reconciler is None else reconciler.state(),
             "view": self.view.state(),
             "outlook": self.outlook.state(),
@@ -356,7 +361,7 @@ class WatchedRun:
         self.stalled.paused()
         self.logs.restore(saved["logs"])
         self.commands.restore(saved["commands"])
-        self.commands.proposals = {entry: ProposedCommand(*proposal) for entry, *proposal in saved["proposals"]}
+        self.commands.proposals = {entry: Proposal(**proposal) for entry, proposal in saved["proposals"]}
         self.view.restore(saved["view"])
         self.outlook.restore(saved["outlook"])
         self._position.restore(saved["position"])

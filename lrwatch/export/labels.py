@@ -11,8 +11,8 @@ MAX_LABEL_CHARS = 128
 _DIGEST_CHARS = 8
 
 
-def label_value(text: str) -> str:
-    r"""Return the text itself if it is short and printable, else a printable form of at most 128 characters.
+def label_value(text: str, most: int = MAX_LABEL_CHARS) -> str:
+    r"""Return the text itself if it is short and printable, else a printable form of at most `most` characters.
 
     Control and formatting characters, line ends and lone surrogates (which have no UTF-8 form and would fail the
     whole scrape) become U+FFFD. A changed text ends in a digest of the original, so that two long names with the same
@@ -23,8 +23,8 @@ def label_value(text: str) -> str:
     >>> label_value("loss\n")
     'loss�~58941f8f'
     """
-    if len(text) <= MAX_LABEL_CHARS and text.isprintable():
+    if len(text) <= most and text.isprintable():
         return text
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_CHARS // 2).hexdigest()
-    start = text[: MAX_LABEL_CHARS - _DIGEST_CHARS - 1]
+    start = text[: most - _DIGEST_CHARS - 1]
     return f"{''.join(c if c.isprintable() else '�' for c in start)}~{digest}"

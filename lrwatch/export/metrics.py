@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from lrwatch.core.events import CAUSES, KINDS, Verdict
+from lrwatch.core.events import CAUSES, KINDS, STATES, Verdict
 from lrwatch.core.life import LIVES
-from lrwatch.core.snapshot import FAULT_KINDS, EffectStatus, MetricStatus, RunStatus, TrendState, TrendStatus
+from lrwatch.core.snapshot import FAULT_KINDS, EffectStatus, MetricState, MetricStatus, RunStatus, TrendStatus
 from lrwatch.protocol import RejectionCode
 
 Values = float | None | Mapping[str, float] | Mapping[tuple[str, str], float]
@@ -50,6 +50,12 @@ def _if_commanded(run: RunStatus, values: tuple[str, ...]) -> tuple[str, ...]:
     return values if run.token else ()
 
 
+def _commands(run: RunStatus) -> Values:
+    known = [(cause, state) for cause in _if_commanded(run, CAUSES) for state in STATES]
+    found = {(cause, state): n for cause, states in run.commands.items() for state, n in states.items()}
+    return {**dict.fromkeys(known, 0), **found}
+
+
 def _effect(read: Callable[[EffectStatus], float]) -> Callable[[RunStatus], Values]:
     return lambda run: None if run.effect is None else read(run.effect)
 
@@ -59,10 +65,11 @@ def _trend(read: Callable[[TrendStatus], float]) -> Callable[[MetricStatus], Val
 
 
 def _states(metric: MetricStatus) -> Values:
-    return None if metric.state is None else {state: float(metric.state == state) for state in _STATES}
+    return None if not metric.watched else {state: float(metric.state == state) for state in _STATES}
 
 
-_STATES: tuple[str, ...] = get_args(TrendState)
+_STATES: tuple[str, ...] = get_args(MetricState)
+_NOT_BETTER: tuple[MetricState, ...] = ("plateau", "rising")
 _LIVES: tuple[str, ...] = LIVES
 _KINDS = tuple(KINDS)
 _VERDICTS: tuple[str, ...] = get_args(Verdict)
@@ -139,8 +146,8 @@ RUN_METRICS: tuple[Metric, ...] = (
         "lrwatch_run_plateau",
         "gauge",
         ("run", "metric"),
-        "1 while the metric is on a plateau, 0 while it improves or the evidence is not enough.",
-        read_metric=_trend(lambda trend: float(trend.state == "plateau")),
+        "1 while the metric is on a plateau or gets worse, 0 while it improves or that cannot be told yet.",
+        read_metric=lambda metric: None if metric.trend is None else float(metric.state in _NOT_BETTER),
     ),
     Metric(
         "lrwatch_run_improvement_ratio",
@@ -167,7 +174,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "lrwatch_run_tells_at_step",
         "gauge",
         ("run", "metric"),
-        "Step from which on a plateau of the metric could be told, while it cannot be told yet.",
+        "Step by about which a plateau of the metric can be told, while it cannot be told yet.",
         read_metric=lambda metric: metric.tells_at,
     ),
     Metric(
@@ -181,7 +188,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "lrwatch_run_trend",
         "gauge",
         ("run", "metric", "state"),
-        "1 for the state that the metric is in (improving, plateau, undecided), 0 for the others.",
+        "1 for the state that the metric is in (improving, plateau, cannot_tell_yet, rising, not_judged), 0 for the others.",
         read_metric=_states,
     ),
     Metric(
@@ -216,9 +223,37 @@ RUN_METRICS: tuple[Metric, ...] = (
     Metric(
         "lrwatch_commands_total",
         "counter",
-        ("run", "reason"),
-        "Commands to the trainer, by reason.",
-        read=lambda run: _from_zero(_if_commanded(run, CAUSES), run.commands),
+        ("run", "reason", "state"),
+        "Commands by reason and by what became of them: asked (decided on, or asked for), sent, applied, rejected, proven, taken_back.",
+        read=_commands,
+    ),
+    Metric(
+        "lrwatch_proposals_pending",
+        "gauge",
+        ("run",),
+        "Commands of the run that wait for a person to approve or deny them.",
+        read=lambda run: len(run.proposals),
+    ),
+    Metric(
+        "lrwatch_proposal_id",
+        "gauge",
+        ("run",),
+        "Number by which the newest command that waits is approved or denied; absent when there is none.",
+        read=lambda run: run.proposals[-1].id if run.proposals else None,
+    ),
+    Metric(
+        "lrwatch_run_held",
+        "gauge",
+        ("run",),
+        "1 while an operator holds the run, so that decisions are journalled and not sent, else 0.",
+        read=lambda run: float(run.held),
+    ),
+    Metric(
+        "lrwatch_run_fenced",
+        "gauge",
+        ("run",),
+        "1 while this daemon's commands are refused because another one has taken over the run, else 0.",
+        read=lambda run: float(run.fenced),
     ),
     Metric(
         "lrwatch_commands_rejected_total",

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # The page is for a glance; `lrwatch status` lists any number of runs.
 MAX_RUNS_SHOWN = 200
 
+# A state in words with what waits for a person, at the most; names of runs are cut there too.
+MAX_CELL_CHARS = 600
+
 
 class RunRow(NamedTuple):
     """A run in words, one field for each column."""
@@ -46,7 +49,7 @@ def _template() -> Template:
         loader=PackageLoader(__package__, ""),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: label_value(str(value)),
+        finalize=lambda value: label_value(str(value), MAX_CELL_CHARS),
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
@@ -56,12 +59,21 @@ def _template() -> Template:
 
 def _row(run: RunStatus) -> RunRow:
     watched = next((m for m in run.metrics if m.name == run.metric), None)
-    state: str = watched.trend.state if watched and watched.trend else "undecided"
+    state = watched.words if watched else "cannot tell yet: no metric decides so far"
     if not run.up:
         state = f"not readable: {run.problem}" if run.problem else "not readable"
+    state = "; ".join([state, *_waits(run)])
     if run.life in OVER:  # why it can no longer be read matters no more
         state = f"{run.life}: {run.life_note}"
     value = f"{run.metric} {watched.value:.6g}" if watched else ""
     scale = f"{run.scale:g}" if run.wanted is None else f"{run.scale:g}, asked for {run.wanted:g}"
     step = "" if run.step is None else str(run.step)
     return RunRow(run.name, state, step, value, scale, run.mode)
+
+
+def _waits(run: RunStatus) -> list[str]:
+    """Return what waits for a person, with what to type."""
+    waits = [f"proposed: scale {one.scale:g}, before step {one.expires_at}: {one.approve}" for one in run.proposals]
+    waits += ["held: no command is sent"] if run.held else []
+    waits += ["another daemon commands this run"] if run.fenced else []
+    return waits

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.token import newest_claim
+from lrwatch.core.life import OVER
 from lrwatch.core.snapshot import MetricStatus
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.protocol import Observed
@@ -118,7 +119,10 @@ class Examination:
         elif self.problem and self.status.metric:
             yield "problem", self.problem, "Mend that first."
         last = self.status.last_sample_time
-        if last and self.daemon and time.time() - last > _SILENT_SECONDS:
+        if self.status.life in OVER:
+            what = f"the run is {self.status.life}: {self.status.life_note}"
+            yield "over", what, "Nothing to do; a daemon notices by itself when it goes on."
+        elif last and self.daemon and time.time() - last > _SILENT_SECONDS:
             minutes = (time.time() - last) / 60
             yield (
                 "silent",
@@ -135,7 +139,7 @@ class Examination:
             yield (
                 "no_loss",
                 f"{what}; there are {listed}",
-                "Name one: `lrwatch run --metric NAME ...`, or [watch] metric.",
+                "Name one: `lrwatch run --metric NAME ...`, or [run] metric.",
             )
 
     def _trainer(self) -> Iterator[tuple[str, str, str]]:
@@ -256,28 +260,22 @@ class Examination:
 
     def _judgement(self) -> Iterator[tuple[str, str, str]]:
         metric = self.metric
-        if metric is None or metric.state is None:
+        if metric is None or not metric.watched:
             return
-        trend = metric.trend
-        if metric.state == "improving" and trend is not None:
-            gain = f"{metric.name} surely improves: {100 * trend.improvement:.2g} % in {trend.horizon_steps:.0f} steps"
-            yield "improving", gain, "Nothing to do: this is what it is there for."
-        elif metric.state == "undecided":
-            noise = (
-                "it has too few values yet" if trend is None
-                else f"noise hides what {metric.name} does: {100 * trend.lower:.2g} to {100 * trend.upper:.2g} % in "
-                f"{trend.horizon_steps:.0f} steps"
-            )  # fmt: skip
-            when = (
-                f"It can be told by about step {metric.tells_at}"
-                if metric.tells_at
-                else "Nobody can say yet when it can be told"
-            )
-            yield (
-                "cannot_tell",
-                noise,
-                f"{when}; a smoother metric, such as a validation loss, tells sooner: [watch] metric.",
-            )
+        said = f"{metric.name}: {metric.words}"
+        match metric.state:
+            case "improving":
+                yield "improving", said, "Nothing to do: this is what it is there for."
+            case "cannot_tell_yet":
+                yield (
+                    "cannot_tell",
+                    said,
+                    "Wait; a smoother metric, such as a validation loss, tells sooner: [run] metric.",
+                )
+            case "not_judged":
+                yield "not_judged", said, "Name a metric that is to be judged: `--metric NAME`, or [run] metric."
+            case _:
+                pass
         if self.status.step and metric.state != "improving" and not self.run.pipeline.metrics.improved(metric.name):
             yield (
                 "not_improved", f"{metric.name} has not surely improved since the run began, and flat is not yet a plateau",

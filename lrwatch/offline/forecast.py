@@ -91,7 +91,7 @@ def of_run(run: str, store: Store, config: Config, total: int = 0, at: int | Non
     events = [entry.event for entry in store.journal(run)]
     known = RunLength(total) if total else RunLength(status.get("total_steps", 0), status.get("length_source", ""))
     logs = logs_in_order(store, run)
-    return _forecast(run, logs, config.watch.metric or status.get("metric", ""), events, known, at, config)
+    return _forecast(run, logs, config.metric or status.get("metric", ""), events, known, at, config)
 
 
 def _forecast(

@@ -82,7 +82,7 @@ def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: 
         watch = WatchOptions(metric=settings[-1]["watch_metric"], format=settings[-1]["format"])
         config = replace(config, watch=watch)
     memory = Store(None)
-    reader = RunLogs(run, config.watch.reading, memory, metric=config.watch.metric or None)
+    reader = RunLogs(run, config.watch.reading, memory, metric=config.metric or None)
     for path in logs:
         reader.add(path)
     again = _Recomputation(run, journal, config)
@@ -112,7 +112,7 @@ class _Recomputation:
         self._settings: JsonEvent | None = None
         self._scales: list[float] = []
         self._position = SamplePosition()
-        self._pipeline = Pipeline(config.detect, config.policy, config.watch.metric or None, config.run)
+        self._pipeline = Pipeline(config.detect, config.policy, config.metric or None, config.run)
 
     def feed(self, batch: Batch, *, anew: bool = False) -> None:
         """Take the samples of `batch`, in parts between which inputs come; `anew` as `RunLogs` has it."""

@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lrwatch.config import Config
 from lrwatch.daemon.watched_run import Listener, WatchedRun
@@ -90,7 +90,7 @@ def replay_run(run: FinishedRun, config: Config, listener: Listener, show: Progr
         store.close()
     if (problem := watched.problem) or not watched.logs.ingest["samples"]:
         raise InputError(
-            expected=f"metric {config.watch.metric!r}" if config.watch.metric else "a training log with a loss",
+            expected=f"metric {config.metric!r}" if config.metric else "a training log with a loss",
             found=problem or "nothing that could be understood",
             where=run.path,
             hint="`lrwatch read FILE` shows what is in it; name a metric with --metric.",
@@ -114,3 +114,23 @@ def replay_file(file: Path, config: Config, listener: Listener, show: Progress =
         InputError: The file cannot be read or understood, or the metric is not in it.
     """
     return replay_run(FinishedRun(file.stem, (file,)), config, listener, show)
+
+
+def end_states(run: WatchedRun) -> list[dict[str, Any]]:
+    """Return where each watched metric of a replayed run stands, as events of the form of the journal; the deciding one first."""
+    metrics = sorted(run.pipeline.metrics.statuses(), key=lambda metric: metric.name != run.pipeline.metric)
+    return [
+        {
+            "event": "state",
+            "run": run.name,
+            "metric": metric.name,
+            "step": metric.step,
+            "state": metric.state,
+            "since": metric.since,
+            "tells_at": metric.tells_at,
+            "decides": metric.name == run.pipeline.metric,
+            "message": metric.words,
+        }
+        for metric in metrics
+        if metric.watched
+    ]

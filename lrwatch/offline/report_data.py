@@ -14,7 +14,7 @@ from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.offline.known_logs import logs_in_order
-from lrwatch.offline.replay import replay_run, runs_at
+from lrwatch.offline.replay import end_states, replay_run, runs_at
 from lrwatch.report.model.data import MetricCurve, ReportData, Role
 from lrwatch.store import Store
 
@@ -31,7 +31,8 @@ def of_file(file: Path, config: Config) -> ReportData:
     finished = runs_at(file)[0]
     run = replay_run(finished, config, lambda entry: events.append(entry.event))
     facts = [("Log", finished.path), ("Decisions", "a replay: nothing was commanded")]
-    return _data(finished.name, finished.logs, run.pipeline.metric or "", events, facts, config)
+    stands = [(event["metric"], event["message"]) for event in end_states(run)]
+    return _data(finished.name, finished.logs, run.pipeline.metric or "", events, facts, config, stands)
 
 
 def of_run(run: str, store: Store, config: Config) -> ReportData:
@@ -40,14 +41,16 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
     events = [entry.as_json() for entry in store.journal(run)]
     logs = logs_in_order(store, run)
     facts = [("Logs", ", ".join(map(str, logs))), ("Journal", str(store.path))]
-    return _data(run, logs, config.watch.metric or status.get("metric", ""), events, facts, config)
+    metric = config.metric or status.get("metric", "")
+    watched = sorted((m for m in status.get("metrics", ()) if m["watched"]), key=lambda m: m["name"] != metric)
+    return _data(run, logs, metric, events, facts, config, [(m["name"], m["words"]) for m in watched])
 
 
 def curves(logs: Iterable[Path], config: Config) -> tuple[list[MetricCurve], Axis]:
     """Read every metric in `logs` as a daemon takes it from them, in its order, and what their steps count."""
     parts: dict[str, list[tuple[Any, Any]]] = {}
     memory = Store(None)
-    reader = RunLogs("", config.watch.reading, memory, metric=config.watch.metric or None)
+    reader = RunLogs("", config.watch.reading, memory, metric=config.metric or None)
     for path in logs:
         reader.add(path)
     try:
@@ -78,6 +81,7 @@ def _data(
     events: Sequence[dict[str, Any]],
     facts: list[tuple[str, str]],
     config: Config,
+    standings: Sequence[tuple[str, str]],
 ) -> ReportData:
     found, axis = curves(logs, config)
     metric = metric or primary(curve.name for curve in found) or ""
@@ -92,4 +96,6 @@ def _data(
         ),
         ("lrwatch", __version__),
     ]
-    return ReportData(run, f"{run}: {metric}", metric, axis, tuple(found), tuple(events), tuple(facts))
+    return ReportData(
+        run, f"{run}: {metric}", metric, axis, tuple(found), tuple(events), tuple(facts), standings=tuple(standings)
+    )

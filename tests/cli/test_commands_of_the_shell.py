@@ -219,12 +219,14 @@ def test_replay_for_people_is_a_table_and_its_summary_goes_to_standard_error(log
     ended = lrwatch("replay", log)
     assert [line.split()[:2] for line in ended.stdout.splitlines()[1:]] == [
         ["train", str(event["step"])]
-        for event in map(json.loads, lrwatch("replay", log, "--format", "json").stdout.splitlines())
+        for event in map(json.loads, lrwatch("replay", log, "--format", "json", "--states").stdout.splitlines())
     ]
     assert ended.stderr == f"{log}: 1400 samples of 2 metrics up to step 700; watched was loss\n"
     short = tmp_path / "short.jsonl"
     short.write_text(Training().lines(20))
-    assert lrwatch("replay", short).stdout == "nothing to report\n"
+    # Nothing was found, and it says where the metric stands: there is no silence.
+    (_, state) = lrwatch("replay", short).stdout.splitlines()
+    assert state.split(maxsplit=2)[2].startswith("loss (decides): improving: ")
 
 
 def test_replay_takes_several_files_and_numbers_json_does_not_have(log: Path, tmp_path: Path) -> None:

@@ -32,14 +32,15 @@ def home(tmp_path: Path) -> Path:
 
 
 def proposed(directory: Path) -> dict[str, object]:
-    """The `[watch]` that `init` writes for `directory`, and that it is valid."""
+    """The `[watch]` and `[run]` that `init` writes for `directory`, and that it is valid."""
     scanned = [scan(path) for path in files(directory)[0]]
     proposal = choose(directory, scanned)
     assert proposal is not None
     target = directory / "lrwatch.toml"
     target.write_text(toml(directory, scanned, proposal), encoding="utf-8")
     load(target)
-    watch: dict[str, object] = msgspec.toml.decode(target.read_bytes())["watch"]
+    settings = msgspec.toml.decode(target.read_bytes())
+    watch: dict[str, object] = settings["watch"] | settings["run"]
     target.unlink()
     return watch
 

@@ -31,7 +31,7 @@ def test_set_is_sent_acknowledged_and_journalled_with_the_actor(rig: Any) -> Non
     (operator,) = rig.events("operator")
     assert (operator["actor"], operator["verb"], operator["argument"], operator["done"]) == ("ben", "set", "0.5", True)
     assert len(rig.events("acknowledged")) == 1
-    assert dict(rig.run.status(0.0).commands) == {"operator": 1}
+    assert dict(rig.run.status(0.0).commands) == {"operator": {"applied": 1, "asked": 1, "sent": 1}}
 
 
 @pytest.mark.parametrize("scale", ["0.01", "1.5", "nan", "inf", "-1", "0"])

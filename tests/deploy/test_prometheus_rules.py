@@ -24,6 +24,8 @@ CONTRACT = [
     "RunWithoutLogs",
     "LrCommandUnacknowledged",
     "LrCommandRejected",
+    "LrCommandAwaitsApproval",
+    "LrChangeCostProgress",
     "LrMismatch",
     "LrwatchDown",
     "LrwatchIngestErrors",

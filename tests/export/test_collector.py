@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import subprocess
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from support.example_snapshots import CALM, FULL, WAITING
 from support.golden import EXPOSITION, exposition, golden_exposition, scrape
 
 from lrwatch._version import __version__
-from lrwatch.core.snapshot import MetricStatus, RunStatus, Snapshot, TrendStatus
+from lrwatch.core.snapshot import MetricState, MetricStatus, RunStatus, Snapshot, TrendStatus
 from lrwatch.export.collector import MAX_SERIES, MAX_VALUES_PER_RUN, RunCollector
 from lrwatch.export.metrics import METRICS
 
@@ -111,7 +112,7 @@ def test_a_run_that_is_gone_is_gone_from_the_next_scrape() -> None:
 
 def many_metrics(count: int, name: str = "big") -> RunStatus:
     values = tuple(MetricStatus(f"layer{i}/norm", 1, 1.0) for i in range(count))
-    watched = MetricStatus("loss", 1, 2.0, TrendStatus("improving", 0.1, 0.05, 0.15, 10.0))
+    watched = MetricStatus("loss", 1, 2.0, TrendStatus(0.1, 0.05, 0.15, 10.0), watched=True)
     return RunStatus(name=name, mode="observe", metric="loss", metrics=(*values, watched))
 
 
@@ -179,10 +180,11 @@ def test_two_runs_or_metrics_of_one_name_are_served_once_and_counted() -> None:
 
 texts = st.text(st.characters(codec=None), max_size=200)
 numbers = st.floats() | st.integers(-(2**63), 2**63 - 1).map(float)
-trends = st.builds(
-    TrendStatus, st.sampled_from(["improving", "plateau", "undecided"]), numbers, numbers, numbers, numbers
+trends = st.builds(TrendStatus, numbers, numbers, numbers, numbers)
+states = st.sampled_from(get_args(MetricState))
+metrics = st.builds(
+    MetricStatus, texts, st.integers(0, 2**63 - 1), numbers, st.none() | trends, st.booleans(), states, texts
 )
-metrics = st.builds(MetricStatus, texts, st.integers(0, 2**63 - 1), numbers, st.none() | trends)
 runs = st.builds(
     RunStatus,
     name=texts,

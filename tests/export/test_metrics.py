@@ -9,12 +9,13 @@ lrwatch_build_info lrwatch_run_info{run,metric,mode} lrwatch_run_up{run} lrwatch
 lrwatch_run_metric_value{run,metric} lrwatch_run_last_sample_timestamp_seconds{run} lrwatch_run_plateau{run,metric}
 lrwatch_run_improvement_ratio{run,metric} lrwatch_run_improvement_ratio_lower{run,metric}
 lrwatch_run_improvement_ratio_upper{run,metric} lrwatch_findings_total{run,kind} lrwatch_lr_schedule{run,group}
-lrwatch_lr_effective{run,group} lrwatch_lr_scale{run} lrwatch_commands_total{run,reason}
+lrwatch_lr_effective{run,group} lrwatch_lr_scale{run} lrwatch_commands_total{run,reason,state}
 lrwatch_commands_rejected_total{run,code} lrwatch_command_pending_seconds{run}
 lrwatch_command_applied_timestamp_seconds{run} lrwatch_controller_token{run} lrwatch_ingest_bytes_total{run}
 lrwatch_ingest_lines_total{run} lrwatch_ingest_samples_total{run} lrwatch_ingest_errors_total{run,reason}
 lrwatch_ingest_lag_bytes{run} lrwatch_series_dropped_total lrwatch_notifications_total
 lrwatch_notifications_failed_total lrwatch_loop_duration_seconds
+lrwatch_run_tells_at_step{run,metric} lrwatch_proposals_pending{run} lrwatch_run_held{run} lrwatch_run_fenced{run}
 """
 
 

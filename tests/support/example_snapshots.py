@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import replace
 
-from lrwatch.core.snapshot import EffectStatus, MetricStatus, RunStatus, Snapshot, TrendStatus
+from lrwatch.core.snapshot import EffectStatus, MetricStatus, ProposalStatus, RunStatus, Snapshot, TrendStatus
 
 CALM = RunStatus(
     name="gpt2",
@@ -18,16 +18,35 @@ CALM = RunStatus(
     length_source="log",
     last_sample_time=1_700_000_000.5,
     metrics=(
-        MetricStatus("train/loss", 12_000, 3.25, judged=True, tells_at=14_500),
+        MetricStatus(
+            "train/loss", 12_000, 3.25, watched=True, state="cannot_tell_yet", words="cannot tell yet", tells_at=14_500
+        ),
         MetricStatus("grad_norm", 12_000, math.inf),
-        MetricStatus("val/loss", 12_000, 3.5, TrendStatus("plateau", 0.001, -0.002, 0.004, 1200.0, 0.003)),
-        MetricStatus("val/accuracy", 11_990, math.nan, TrendStatus("undecided", 0.01, -math.inf, math.inf, 1200.0)),
+        MetricStatus(
+            "val/loss",
+            12_000,
+            3.5,
+            TrendStatus(0.001, -0.002, 0.004, 1200.0, 0.003),
+            watched=True,
+            state="plateau",
+            words="plateau since step 11,000: 0.1 % \u00b1 0.3 % per 1,200 steps, and 0.5 % is asked",
+            since=11_000,
+        ),
+        MetricStatus("val/accuracy", 11_990, math.nan, TrendStatus(0.01, -math.inf, math.inf, 1200.0), watched=True),
     ),
     findings={"plateau": 2, "nonfinite": 1},
     scale=0.5,
     schedule_lr={"decay": 3e-4, "no_decay": 1e-4},
     effective_lr={"decay": 1.5e-4, "no_decay": 5e-5},
-    commands={"plateau": 1, "operator": 1},
+    commands={
+        "plateau": {"asked": 2, "sent": 1, "applied": 1, "proven": 1},
+        "operator": {"asked": 1, "sent": 1, "rejected": 1},
+    },
+    proposals=(
+        ProposalStatus(17, 11_500, 0.25, "plateau", "the metric improves by 0.1 %", 17_250, "lrwatch approve gpt2 17"),
+    ),
+    held=True,
+    fenced=True,
     rejected={"out_of_bounds": 1},
     pending_seconds=2.5,
     effect=EffectStatus(9_000, 0.5, 0.021, 0.015, 0.027, "helped"),
@@ -70,13 +89,15 @@ def training(second: int) -> Snapshot:
                 "val/loss",
                 100 * second,
                 loss,
-                TrendStatus("plateau" if on_plateau else "improving", ratio, ratio - 0.01, ratio + 0.01, 1000.0),
+                TrendStatus(ratio, ratio - 0.01, ratio + 0.01, 1000.0),
+                watched=True,
+                state="plateau" if on_plateau else "improving",
             ),
         ),
         findings={"plateau": int(second >= 4)},
         scale=scale,
         effective_lr={"decay": 3e-4 * scale, "no_decay": 1e-4 * scale},
-        commands={"plateau": int(second >= 5)},
+        commands={"plateau": {"asked": int(second >= 5), "sent": int(second >= 5), "applied": int(second >= 6)}},
         rejected={"out_of_bounds": int(second >= 8)},
         pending_seconds=1.0 if second == 5 else 0.0,
         effect=CALM.effect if second >= 9 else None,

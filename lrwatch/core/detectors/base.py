@@ -157,6 +157,16 @@ class TrendDetector(Detector[float]):
 
     @property
     @abstractmethod
+    def samples(self) -> int:
+        """Number of samples of this phase."""
+
+    @property
+    @abstractmethod
+    def plateau_since(self) -> int | None:
+        """The step at which a plateau was found, until the metric surely improves again; else None."""
+
+    @property
+    @abstractmethod
     def tells_at(self) -> int | None:
         """The step from which on it can tell a metric that does not improve, while it cannot; None once it could."""
 

@@ -115,6 +115,11 @@ class OverfittingDetector(Detector[Pair]):
         self._recent: list[list[float]] = []
         self._history: list[float] = []
 
+    @property
+    def overfits(self) -> bool:
+        """Whether overfitting was found, and validation has not come back since."""
+        return self._reported
+
     def feed(self, steps: list[int], values: list[Pair]) -> list[tuple[int, Finding]]:
         """See `Detector.feed`."""
         found: list[tuple[int, Finding]] = []

@@ -6,6 +6,10 @@ hypothesis is "the metric still improves by at least `min_improvement` per horiz
 some window, the *upper* confidence bound of the improvement per horizon lies below that. Noise may delay a report, it
 does not cause one. A convex curve is safe: its slope over a past window is steeper than its slope now.
 
+Where the noise hides that in five horizons, windows grow with the age of the phase, up to all of it. A line over a window has an error that falls with its length to the power of 1.5, so a long flat stretch is told at last,
+however noisy. A longer window is older news. So it says nothing but "plateau", and not where a shorter one shows, at this one
+look, an improvement worth having.
+
 There are two upper bounds of an improvement u with the margin m of its slope, and the lower of them counts, each at its
 share of the error budget. The first is u + m. It detects every rate below the required one, sooner or later. The
 second is u + sqrt(u^2 + m^2), the bound of Wald's sequential probability ratio test against a metric that does not
@@ -38,8 +42,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -48,7 +52,7 @@ from lrwatch.core.events import Finding, Phase
 from lrwatch.core.options import DetectOptions, Horizon
 from lrwatch.core.progress import ProgressCheck
 from lrwatch.core.sample import Floats
-from lrwatch.core.snapshot import TrendState
+from lrwatch.core.standing import asked_in_words, in_words
 from lrwatch.core.stats.blocks import BITE, CAPACITY, Blocks, Winsor
 from lrwatch.core.stats.shift import LevelShift
 from lrwatch.core.stats.slope import MIN_BLOCKS, Outline, Slope, fit_quietly
@@ -56,6 +60,17 @@ from lrwatch.core.stats.student import t_quantile
 
 # Windows in horizons. The short ones answer fast where noise is small, the long ones at all where it is large.
 WINDOWS = (1.0, 1.5, 2.25, 3.4, 5.0)
+
+# Blocks that are kept of a phase with a fixed horizon: all that fit, less what one look adds. That is 10 to 20 horizons.
+KEPT_BLOCKS = CAPACITY - 2 * BITE
+
+# Values of a phase before its windows grow, where the horizon is a fraction of the run. A tenth of a young run is so short that a
+# curve that falls along a line is flat by it, truly and to no purpose.
+LONGER_VALUES = 2000
+
+# A window that grows is longer by this factor than the one before; one that is hardly longer says nothing new. Where a phase begins
+# with a fall, windows that hold it still improve, so there must be some that just do not.
+LONGER = 1.2
 
 # Looks per horizon: more would answer hardly sooner (a slope over a horizon moves slowly) and cost more.
 LOOKS = 16
@@ -97,11 +112,18 @@ FEW_ASK = 3.0
 FEW_RECENT = 30
 WHITE = -0.3
 
+# An estimate that is next to what is asked may stay there: no more than this many times its error is said to be lacking.
+NEAR = 2.0
+
 # Ages of the run that are looked ahead, at the most, to when it can tell.
 FAR_AGES = 1e6
 
 # Blocks of a horizon: between half of this and this.
 BLOCKS_PER_HORIZON = 128
+
+
+TrendState = Literal["improving", "plateau", "undecided"]
+"""What one look says. What people read is `core.standing`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +143,9 @@ class Trend:
         per_step_error: Standard error of `per_step`.
         samples: Samples of the phase so far.
         detectable: The smallest `min_improvement` (in units of the metric) by which a metric that does not improve at all
-            could be told from one that does, by now.
+            could be told from one that does, by now. Windows that still see an improvement do not count.
         span: Steps of the window that the line was fitted to; 0 where there is none.
+        few: There are too few values to believe the bounds: see the module.
         few_asked: The improvement whose absence is a plateau where there are too few values to tell a smaller one; else 0.
     """
 
@@ -143,11 +166,17 @@ class Trend:
     detectable: float = math.inf
     span: float = 0.0
     few_asked: float = 0.0
+    few: bool = False
 
     @property
     def margin_now(self) -> float:
         """Half the width of the 95 % interval of `improvement_now` at this one look, or more."""
         return MARGIN_SHARE * (self.upper_now - self.improvement_now)
+
+    @property
+    def gets_worse(self) -> bool:
+        """Whether it surely does not improve but get worse."""
+        return self.upper < 0
 
     def ratio(self, amount: float) -> float:
         """`amount` relative to the level of the metric."""
@@ -162,6 +191,7 @@ class _Look(NamedTuple):
         horizons: Horizons that the phase has lasted.
         per_horizon: Blocks of a horizon. horizon: In steps.
         blocks: How many blocks there were.
+        may_grow: Whether windows grow with the phase.
         share: Values of the horizon that was asked for, where they are too few for one; 0 where they are not.
     """
 
@@ -171,7 +201,46 @@ class _Look(NamedTuple):
     per_horizon: float
     horizon: float
     blocks: int
+    may_grow: bool
     share: float = 0.0
+
+    def windows(self) -> list[int]:
+        """Return the blocks of each of WINDOWS that the phase is long enough for."""
+        wanted = [max(MIN_BLOCKS, round(window * self.per_horizon)) for window in WINDOWS]
+        return [n for n in wanted if n <= self.blocks]
+
+    def longer_windows(self) -> list[int]:
+        """Return the blocks of the windows that grow with the phase, the shortest first."""
+        longest = max(MIN_BLOCKS, round(WINDOWS[-1] * self.per_horizon))
+        found = []
+        n = self.blocks if self.may_grow else 0
+        while n > LONGER * longest:
+            found.append(n)
+            n = int(n / LONGER)
+        return found[::-1]
+
+
+class _Fit(NamedTuple):
+    """The line over one window, and what it says of the improvement per horizon.
+
+    Attributes:
+        upper: Upper bound, valid at all looks. improvement: Estimate.
+        plain, flat: The margins of the two bounds: see the module.
+        now: Upper bound that is valid at this one look; infinite where there are too few blocks.
+        slope: The line. blocks: Of the window.
+    """
+
+    upper: float
+    improvement: float
+    plain: float
+    flat: float
+    now: float
+    slope: Slope
+    blocks: int
+
+    def surely_improves_by(self, asked: float) -> bool:
+        """Whether at this one look the improvement is above `asked`, at 95 %."""
+        return self.improvement - MARGIN_SHARE * (self.now - self.improvement) > asked
 
 
 def _margin_now(slope: Slope) -> float:
@@ -236,7 +305,7 @@ class PlateauDetector(TrendDetector):
     SHIFT_INVARIANT = False
     MAX_STATE_BYTES = 64 << 10
     SAVED = (
-        "_run_first", "_counted_to", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons", "_reported", "_shift",
+        "_run_first", "_counted_to", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons", "_plateau_since", "_shift",
         "_winsor", "_blocks", "_progress",
     )  # fmt: skip
 
@@ -260,7 +329,7 @@ class PlateauDetector(TrendDetector):
         self._last = 0
         self._samples = 0
         self._unlooked = 0
-        self._reported = False
+        self._plateau_since: int | None = None
         self._trend: Trend | None = None
         self._unfinished: _Look | None = None
 
@@ -285,27 +354,50 @@ class PlateauDetector(TrendDetector):
         return self._trend
 
     @property
+    def samples(self) -> int:
+        """See `TrendDetector.samples`."""
+        return self._samples + len(self._bite)
+
+    @property
+    def plateau_since(self) -> int | None:
+        """See `TrendDetector.plateau_since`."""
+        return self._plateau_since
+
+    @property
     def tells_at(self) -> int | None:
         """See `TrendDetector.tells_at`."""
         trend, fixed = self._trend, self._horizon.fixed
         if trend is None:
-            if self._first is None or self._samples < 2:
+            if self._first is None or self.samples < 2:
                 return None
-            first_look = (MIN_BLOCKS - 1) * (self._last - self._first) / (self._samples - 1)
+            first_look = (MIN_BLOCKS - 1) * (self._last - self._first) / (self.samples - 1)
             return self._first + math.ceil(max(first_look, fixed or 0.0))
         if trend.state != "undecided":
             return None
         asked = self._asked(trend.level)
         if asked <= 0 or not math.isfinite(trend.detectable):
             return None
-        # The error of an improvement per horizon falls with the root of the age, where the horizon grows with the run, and with
-        # the window to the power of 1.5, where it is fixed.
-        lacks = max(1.0, trend.detectable / asked)
+        # What is lacking: by how much the noise is too large, or the estimate too near to what is asked. The error of an improvement
+        # per horizon falls with the root of the age, where the horizon grows with the run, and with the window to the power of 1.5,
+        # where it is fixed.
+        apart = abs(trend.improvement - asked) or math.ulp(asked)
+        lacks = trend.detectable / asked
+        if lacks <= 1:
+            lacks = max(1.0, min(NEAR, (trend.improvement - trend.lower) / apart))
         assert self._run_first is not None
         if fixed is None:
-            return trend.step + math.ceil((trend.step - self._run_first) * min(lacks * lacks - 1, FAR_AGES))
-        grows = trend.span * (lacks ** (2 / 3) - 1)
-        return None if trend.span + grows > WINDOWS[-1] * fixed else trend.step + math.ceil(grows)
+            step = trend.step + math.ceil((trend.step - self._run_first) * min(lacks * lacks - 1, FAR_AGES))
+            if not trend.few:
+                return step
+            gap = (self._last - (self._first or 0)) / max(self._samples - 1, 1)
+            enough = self._run_first + math.ceil(gap * MIN_HORIZON_SAMPLES / self._horizon.fraction)
+            return max(min(step, enough), trend.step)
+        age = trend.step - (self._first or 0)
+        longest = (
+            KEPT_BLOCKS * self._blocks.width * age / max(trend.samples - 1, 1)
+        )  # of the windows that there will be
+        grows = min(age, longest) * (lacks ** (2 / 3) - 1)
+        return None if age + grows > longest else trend.step + math.ceil(grows)
 
     @property
     def room(self) -> int:
@@ -365,18 +457,18 @@ class PlateauDetector(TrendDetector):
     def _judge(self, trend: Trend) -> Finding | None:
         """Return the plateau that `trend` is the first evidence of, or None. Reported again only after an improvement."""
         if trend.state == "improving":
-            self._reported = False
-        if trend.state != "plateau" or self._reported:
+            self._plateau_since = None
+        if trend.state != "plateau" or self._plateau_since is not None:
             return None
-        self._reported = True
-        relative = self._options.relative
-
-        def unit(amount: float) -> str:
-            return f"{100 * trend.ratio(amount):.3g} %" if relative else f"{amount:.4g}"
-
-        wanted = f"{100 * self._options.min_improvement:g} %" if relative else f"{self._options.min_improvement:g}"
+        self._plateau_since = trend.step
+        unit, wanted = partial(in_words, trend, self._options), asked_in_words(self._options)
         if trend.few_asked:
             wanted = f"{unit(trend.few_asked)} is what {trend.samples} values can tell, {wanted} per {self._horizon}"
+        if trend.gets_worse:
+            verb = "rises" if self._sign > 0 else "falls"
+            moves = f"{verb} by {unit(-trend.improvement)} per {trend.horizon:.0f} steps, surely by more than {unit(-trend.upper)}"
+        else:
+            moves = f"improves by {unit(trend.improvement)} per {trend.horizon:.0f} steps, surely less than {unit(trend.upper)}"
         return self._finding(
             trend.step,
             {
@@ -390,8 +482,7 @@ class PlateauDetector(TrendDetector):
                 "level": trend.end,
                 "samples": trend.samples,
             },
-            f"{self._name} improves by {unit(trend.improvement)} per {trend.horizon:.0f} steps, surely "
-            f"less than {unit(trend.upper)}; {wanted} was asked for",
+            f"{self._name} {moves}; {wanted} was asked for",
         )
 
     # ---- one look -------------------------------------------------------------------------------------------------
@@ -420,9 +511,12 @@ class PlateauDetector(TrendDetector):
         while in_samples / self._blocks.width >= BLOCKS_PER_HORIZON:
             self._blocks.merge()
         per_horizon = in_samples / self._blocks.width
-        if self._horizon.fixed is not None:  # a fraction of the run grows into old blocks; a fixed horizon never does
-            self._blocks.forget(int(per_horizon * WINDOWS[-1]) + 1)
-        look = _Look(self._last, self._samples, horizons, per_horizon, horizon, len(self._blocks), share)
+        if (
+            self._horizon.fixed is not None
+        ):  # a fraction of the run grows into old blocks, of which there are never too many
+            self._blocks.forget(KEPT_BLOCKS)
+        may_grow = self._horizon.fixed is not None or self._samples >= LONGER_VALUES
+        look = _Look(self._last, self._samples, horizons, per_horizon, horizon, len(self._blocks), may_grow, share)
         if self.threshold is not None and not few and self._is_no_news(look, self.threshold):
             self._unfinished = look
             return None
@@ -443,14 +537,10 @@ class PlateauDetector(TrendDetector):
 
         An upper bound lies above the estimate. So it is enough to know the estimates, and the bounds where those are too low.
         """
-        lines = []
-        for window in WINDOWS:
-            n = max(MIN_BLOCKS, round(window * look.per_horizon))
-            if n > look.blocks:
-                break
-            lines.append(Outline(self._blocks.last(n)))
+        lines = [Outline(self._blocks.last(n)) for n in look.windows()]
         if not lines:
             return False
+        lines += [Outline(self._blocks.last(n)) for n in look.longer_windows()]
         # Any window may give the level that the bound is relative to: the highest is the safe one.
         needed = threshold * max([abs(line.end) for line in lines]) if threshold > -math.inf else -math.inf
         alpha = self._alpha(look)
@@ -459,7 +549,7 @@ class PlateauDetector(TrendDetector):
             improvement = -self._sign * line.per_block * per_block
             low = improvement - line.rounding
             asked, over = self._asked(abs(line.end)), math.inf
-            if self._reported:  # news is that it improves, and no longer that it does not
+            if self._plateau_since is not None:  # news is that it improves, and no longer that it does not
                 asked, over = -math.inf, asked - line.rounding
             if low > max(asked, needed) and improvement < over:
                 continue
@@ -485,10 +575,7 @@ class PlateauDetector(TrendDetector):
         recent = self._blocks.before(look.blocks, min(look.blocks, max(FEW_RECENT, look.blocks // 2)))
         if not self._progress.improved or not _is_white(recent):
             return None
-        for window in WINDOWS:
-            n = max(MIN_BLOCKS, round(window * look.per_horizon))
-            if n > look.blocks:
-                break
+        for n in look.windows():
             values = self._blocks.before(look.blocks, n)
             slope, error, noise, level = _line(values)
             improvement = -self._sign * slope * look.per_horizon
@@ -499,36 +586,46 @@ class PlateauDetector(TrendDetector):
                 return improvement, improvement + margin, asked
         return None
 
+    def _fit(self, look: _Look, n: int, alpha: float) -> _Fit | None:
+        """Fit the line over the newest `n` blocks; None where that says nothing."""
+        before = self._blocks.before(look.blocks - n, n) if 2 * n <= look.blocks else None
+        slope = fit_quietly(self._blocks.before(look.blocks, n), before)
+        if slope is None:
+            return None
+        per_block = look.per_horizon / slope.blocks  # blocks of the window in a horizon
+        improvement = -self._sign * slope.per_block * per_block
+        plain = slope.margin(PLAIN_SHARE * alpha) * per_block
+        flat = slope.margin((1 - PLAIN_SHARE) * alpha) * per_block
+        if not math.isfinite(improvement) or not math.isfinite(plain):
+            return None
+        now = improvement + _margin_now(slope) * per_block if n >= ONE_LOOK_BLOCKS else math.inf
+        return _Fit(_upper(improvement, plain, flat), improvement, plain, flat, now, slope, n)
+
     def _test(self, look: _Look) -> Trend | None:
-        # Upper bound, improvement, lower bound, line, blocks of the window.
-        best: tuple[float, float, float, Slope, int] | None = None
-        detectable = math.inf
-        now = (math.inf, math.inf)  # upper bound at this look, and the estimate that it bounds
         alpha = self._alpha(look)
         with np.errstate(all="ignore"):
-            for window in WINDOWS:
-                n = max(MIN_BLOCKS, round(window * look.per_horizon))
-                if n > look.blocks:
-                    break
-                before = self._blocks.before(look.blocks - n, n) if 2 * n <= look.blocks else None
-                slope = fit_quietly(self._blocks.before(look.blocks, n), before)
-                if slope is None:
-                    continue
-                per_block = look.per_horizon / slope.blocks  # blocks of the window in a horizon
-                improvement = -self._sign * slope.per_block * per_block
-                plain = slope.margin(PLAIN_SHARE * alpha) * per_block
-                flat = slope.margin((1 - PLAIN_SHARE) * alpha) * per_block
-                if not math.isfinite(improvement) or not math.isfinite(plain):
-                    continue
-                if n >= ONE_LOOK_BLOCKS:
-                    now = min(now, (improvement + _margin_now(slope) * per_block, improvement))
-                upper = _upper(improvement, plain, flat)
-                detectable = min(detectable, flat)
-                if best is None or upper < best[0]:
-                    best = upper, improvement, improvement - plain, slope, n
-        if best is None:
-            return None
-        upper, improvement, lower, slope, n = best
+            fits = [fit for n in look.windows() if (fit := self._fit(look, n, alpha)) is not None]
+            if not fits:
+                return None
+            best = min(fits, key=lambda fit: fit.upper)
+            detectable = min(fit.flat for fit in fits)
+            # The upper bound at this look, and the estimate that it bounds.
+            now = min((fit.now, fit.improvement if fit.now < math.inf else math.inf) for fit in fits)
+            if best.upper >= self._asked(abs(best.slope.end)):
+                for n in look.longer_windows():
+                    longer = self._fit(look, n, alpha)
+                    if longer is None:
+                        continue
+                    asked = self._asked(abs(longer.slope.end))
+                    if longer.improvement >= asked or any(fit.surely_improves_by(asked) for fit in fits):
+                        break  # the longer ones are older news still
+                    fits.append(longer)
+                    detectable = min(detectable, longer.flat)
+                    if longer.upper < asked:
+                        best = longer
+                        break
+        upper, improvement, slope, n = best.upper, best.improvement, best.slope, best.blocks
+        lower = improvement - best.plain
         level = abs(slope.end)
         asked = self._asked(level)
         is_flat, few_asked = upper < asked, 0.0
@@ -558,6 +655,7 @@ class PlateauDetector(TrendDetector):
             detectable=detectable,
             span=look.horizon * n / look.per_horizon,
             few_asked=few_asked,
+            few=look.share > 0,
         )
 
     # ---- state ----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.detectors import make_detectors
 from lrwatch.core.detectors.base import Output, Pair
+from lrwatch.core.detectors.overfitting import OverfittingDetector
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Batch, Column, Floats, Ints
 
@@ -36,6 +37,11 @@ class TrainValPair(Checkpointed):
         self._detectors = make_detectors("pair", val, options, train)
         self._step: int | None = None
         self._clear()
+
+    @property
+    def overfits(self) -> bool:
+        """Whether overfitting was found, and validation has not come back since."""
+        return any(isinstance(one, OverfittingDetector) and one.overfits for one in self._detectors.values())
 
     def _clear(self) -> None:
         self._train_sum, self._train_count = 0.0, 0

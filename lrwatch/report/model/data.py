@@ -59,6 +59,7 @@ class ReportData:
         facts: Label and value, shown as they are: source files, counts, versions.
         compare: The same metric of another run.
         comparison_label: Words that follow "against" and the other run's value, e.g. "without lrwatch".
+        standings: Each watched metric and where it stands, in words; the watched metric first.
     """
 
     run: str
@@ -70,3 +71,4 @@ class ReportData:
     facts: tuple[tuple[str, str], ...] = ()
     compare: tuple[MetricCurve, ...] = ()
     comparison_label: str = ""
+    standings: tuple[tuple[str, str], ...] = ()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from lrwatch.core.events import Counterfactual, Verdict, verdict
+from lrwatch.core.events import MEANWHILE, Counterfactual, Verdict, verdict
 from lrwatch.report.model.event_fields import JsonEvent, integer, number, text
 
 AnswerState = Literal["acknowledged", "rejected", ""]
@@ -34,6 +34,7 @@ class MeasuredEffect:
         message: The effect in words.
         step: Where it was measured.
         line: The lines that were compared; None in a journal that does not say.
+        others: What the other losses did meanwhile, in words, or "".
     """
 
     gain: float
@@ -42,6 +43,7 @@ class MeasuredEffect:
     message: str
     step: int | None = None
     line: Counterfactual | None = None
+    others: str = ""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -139,7 +141,9 @@ def _commanded(event: JsonEvent, before: float, place: int) -> LrChange:
 def _effect(event: JsonEvent) -> MeasuredEffect:
     bounds = (number(event, key) for key in ("gain", "lower", "upper"))
     gain, lower, upper = (math.nan if value is None else value for value in bounds)
-    return MeasuredEffect(gain, lower, upper, text(event, "message"), integer(event, "step"), _line(event))
+    message = text(event, "message")
+    others = message.partition(MEANWHILE)[2]
+    return MeasuredEffect(gain, lower, upper, message, integer(event, "step"), _line(event), others)
 
 
 def _answered_by(answer: JsonEvent, changes: list[LrChange]) -> int | None:

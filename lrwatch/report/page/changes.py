@@ -44,9 +44,9 @@ class ChangeRow:
         if effect is None:
             return None
         verdict, _, numbers = effect_words(effect).partition(": ")
-        return verdict or DASH, [
-            words for words in (numbers, levels_in_words(effect, self.axis) or effect.message) if words
-        ]
+        levels = levels_in_words(effect, self.axis)
+        details = (numbers, levels or effect.message, effect.others if levels else "")
+        return verdict or DASH, [words for words in details if words]
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,3 +209,52 @@ def test_restored_anywhere_it_continues_the_same(options: DetectOptions) -> None
         detector.restore(state)
     assert cut == whole
     assert any(isinstance(output, Finding) for _, output in whole)
+
+
+def flat_noise(seed: int, sd: float = 0.2, n: int = 16_000) -> Floats:
+    """A metric at 2 that does not improve, with noise of `sd` of its level."""
+    return 2 * (1 + sd * np.random.default_rng(seed).standard_normal(n))
+
+
+def test_a_long_flat_run_gets_its_plateau_however_noisy_because_windows_grow_with_the_phase() -> None:
+    for seed in SEEDS:
+        assert len(found(DetectOptions(), flat_noise(seed))) == 1  # over half of the run its noise hides 0.9 %
+    drop = 3 * np.exp(-np.arange(16_000) / 150)
+    assert (
+        len(found(DetectOptions(), flat_noise(1, 0.1) + drop)) == 1
+    )  # the fall at the beginning is left out of the window
+    for seed in SEEDS[:3]:
+        assert len(found(DetectOptions(horizon=1000), flat_noise(seed, 0.3))) == 1  # and with a fixed horizon
+
+
+@pytest.mark.slow
+def test_windows_that_grow_make_no_false_alarm_where_the_metric_improves_by_exactly_what_is_asked() -> None:
+    options = DetectOptions(horizon=200, min_improvement=0.1, relative=False)
+    false = [
+        seed
+        for seed in range(60)
+        if found(options, 10 - 0.1 / 200 * np.arange(4000) + 0.5 * np.random.default_rng(seed).standard_normal(4000))
+    ]
+    assert len(false) <= 3  # 1 % is promised: 60 runs have four or more by chance in one case of 300
+
+
+def test_a_metric_that_was_flat_for_long_and_improves_now_is_no_plateau_by_its_past() -> None:
+    steps = np.arange(12_000)
+    curve_of = 4 - np.maximum(0, steps - 8000) / 2000
+    for seed in SEEDS:
+        noisy = curve_of * (1 + 0.05 * np.random.default_rng(seed).standard_normal(12_000))
+        detector = PlateauDetector("loss", DetectOptions())
+        states = {trend.step: trend.state for trend in trends(detector, steps, noisy)}
+        assert "plateau" in {state for step, state in states.items() if step < 8000}
+        assert "plateau" not in {state for step, state in states.items() if step > 9500}
+
+
+def test_a_metric_that_gets_worse_is_said_to_rise() -> None:
+    values = line(N, -0.001) + 0.05 * np.random.default_rng(0).standard_normal(N)
+    (finding,) = findings(ABSOLUTE, values)
+    assert "loss rises by " in finding.message
+    assert "surely by more than " in finding.message
+    (mirrored,) = findings(
+        DetectOptions(horizon=HORIZON, min_improvement=0.1, relative=False, direction="max"), -values
+    )
+    assert "loss falls by " in mirrored.message
