@@ -18,8 +18,20 @@ from lrwatch.formats.pattern import Pattern
 from lrwatch.formats.tensorboard.format import TfEvents
 from lrwatch.formats.text import Text
 from lrwatch.formats.wandb.format import Wandb
+from lrwatch.formats.wrapped import Wrapped
 
-FORMATS: tuple[type[Format], ...] = (TfEvents, Wandb, JsonDocument, JsonLines, Csv, Numbers, Prefixed, Text)
+
+class _Wrapped(Wrapped):
+    """The format `wrapped`, with any other format inside."""
+
+    def _find(self, head: bytes, *, final: bool) -> Format | None:
+        return detect(head, final=final)
+
+    def _restored(self, name: str, state: Mapping[str, Any]) -> Format:
+        return restore(name, state)
+
+
+FORMATS: tuple[type[Format], ...] = (TfEvents, Wandb, JsonDocument, JsonLines, Csv, _Wrapped, Numbers, Prefixed, Text)
 """The strictest first: it wins where two formats understand a line."""
 
 # Bytes at the beginning of a log that tell its format. Logs that begin with their own source code have their first loss
