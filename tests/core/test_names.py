@@ -28,7 +28,7 @@ MEANINGS: dict[Role, list[str]] = {
     "time": ["time", "train_time", "eta", "elapsed_time", "step_time", "epoch_time", "loss_time"],
     "other": [
         "total_steps", "max_steps", "lr_scheduler", "min_lr", "url", "clr", "val_loss_every", "loss_weight", "mfu", "norm",
-        "accuracy", "epochs", "batch_size", "lm loss PPL", "number of skipped iterations", "", "..",
+        "accuracy", "epochs", "batch_size", "number of skipped iterations", "", "..",
     ],
 }  # fmt: skip
 

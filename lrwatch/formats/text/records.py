@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lrwatch.core.checkpoint import Checkpointed
@@ -12,8 +12,9 @@ from lrwatch.core.sample import Axis
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.text.counters import Counters
-from lrwatch.formats.text.general import RUNNING
+from lrwatch.formats.text.general import RUNNING, VALIDATION
 from lrwatch.formats.text.recipe import Recipe, Slot
+from lrwatch.formats.text.summaries import Summaries
 from lrwatch.formats.totals import Totals
 
 # Name of a loss that the log leaves out from its first line on.
@@ -26,6 +27,9 @@ _YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
 # an epoch that is written with two digits.
 _EPOCH_SLACK = 0.02
 _EPOCH_DIGITS = 0.005
+
+# Losses of another process since the last one of the followed process, after which that is taken for gone.
+_SILENT = 16
 
 Values = dict[str, float]
 CounterReading = tuple[int, float, float, float, bool]
@@ -41,7 +45,7 @@ class RecordAssembler(Checkpointed):
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "_counters", "_kind", "_key", "_header", "_section", "_below_heading", "_complete", "_bar", "_rank", "_loss",
-        "_echoes", "_bar_log", "_placed",
+        "_echoes", "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_others",
     )  # fmt: skip
 
     def __init__(self, totals: Totals) -> None:
@@ -54,7 +58,14 @@ class RecordAssembler(Checkpointed):
         self._section = ""
         self._below_heading = False
         self._placed = False  # there was a step or an epoch
-        self._complete: list[str] = []  # metrics of the present epoch from a complete bar
+        self._items = False  # there was an indented item below the present heading
+        self._again = False  # the next record repeats an earlier one
+        self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
+        self._summaries = Summaries()
+        self._others: dict[str, int] = {}  # losses of each other process since the last one of the followed process
+        self._complete: dict[
+            str, str
+        ] = {}  # metrics of the present epoch from a complete bar, and their values as text
         self._bar: list[int] | None = None  # index and total of the longest progress bar
         self._bar_log: list[float] = []  # index, total and epoch of the last record that a progress bar placed
         self._rank: int | None = None  # the first of several processes
@@ -66,13 +77,24 @@ class RecordAssembler(Checkpointed):
 
     @property
     def waiting(self) -> bool:
-        """Whether the last record may continue in the next line."""
-        return self._waiting is not None
+        """Whether the last record may continue in the next line, or the next one needs this one."""
+        return self._waiting is not None or self._again
 
     @property
     def has_bar(self) -> bool:
         """Whether there was a progress bar, which may place the records between its lines."""
         return self._bar is not None
+
+    @property
+    def in_items(self) -> bool:
+        """Whether the last line with a place was followed by indented items."""
+        return self._items
+
+    def needs_order(self, recipes: Collection[Recipe]) -> bool:
+        """Return whether lines of these recipes have to be read one by one, in order."""
+        if self.waiting or self.has_bar or not all(recipe.stands_alone for recipe in recipes):
+            return True
+        return self._summaries.concerns(recipes)
 
     @property
     def in_epochs(self) -> bool:
@@ -118,6 +140,8 @@ class RecordAssembler(Checkpointed):
         self._found, self._row = {}, 0
         for line, mask in zip(lines, masks, strict=True):
             recipe = recipes.get(mask)
+            if self._kind == "block" and (line[:2].strip() or not line.strip()):
+                self._flush()
             if recipe is not None:
                 self._take(recipe, line)
             if not line.endswith(b"\r") and self._kind in ("bar", "epoch bar"):
@@ -125,8 +149,8 @@ class RecordAssembler(Checkpointed):
         self._put(found)
         return self._row
 
-    def rates_from(self, placed: Sequence[int]) -> int:
-        """Return the first row from which a rate on a line of its own has a place, and learn where places are.
+    def measures_from(self, placed: Sequence[int]) -> int:
+        """Return the first row from which a measure on a line of its own has a place, and learn where places are.
 
         Args:
             placed: Rows with a step or an epoch, of lines that stand alone.
@@ -159,8 +183,9 @@ class RecordAssembler(Checkpointed):
             recipes: Recipes of the lines that were read, in the order of the last line of each.
         """
         for recipe in recipes:
-            if recipe.step is not None or recipe.index is not None:
-                self._below_heading = False
+            self._summaries.note(recipe)
+            if recipe.has_place:
+                self._below_heading, self._items = not recipe.slots, False
             self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
 
     def finish(self, found: Columns, row: int) -> int:
@@ -182,18 +207,44 @@ class RecordAssembler(Checkpointed):
         if epoch is not None:
             self._enter_epoch(epoch)
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
+        if index is not None and total is not None and index > total:  # a date or a ratio
+            index = total = None
         if recipe.states_length:
             self._state_length(recipe, line, total)
         if recipe.kind == "length":
             return
-        if (recipe.kind == "item" and not self._below_heading) or (recipe.kind == "rate" and not self._placed):
+        if recipe.kind == "again":
+            self._flush()
+            self._again = True
+            return
+        if recipe.kind == "block":
+            self._wait("block", [self._row], {})
+            return
+        if recipe.kind in ("item", "loose item") and self._kind == "block" and self._waiting is not None:
+            self._waiting.update(values)
+            return
+        if (
+            (recipe.kind == "item" and not self._below_heading)
+            or (recipe.kind == "loose item" and not (self._below_heading and self._items))
+            or (recipe.kind == "measure" and not self._placed)
+        ):
+            return
+        if self._again and values:
+            self._again = False
             return
         if recipe.has_place:
             self._placed = True
-        if recipe.kind == "item":
+        if recipe.kind in ("item", "loose item"):
+            self._items = True
             values = {name: value for name, value in values.items() if role(name) not in ("step", "epoch")}
-        elif recipe.kind == "heading" or recipe.step is not None or recipe.index is not None:
-            self._below_heading = recipe.kind == "heading"
+        elif recipe.kind == "heading" or recipe.has_place:
+            self._below_heading = recipe.kind == "heading" or (recipe.kind == "record" and not recipe.slots)
+            self._items = False
+        if recipe.kind == "bar" and total is not None and values and self._is_second_bar(values, total):
+            if not any(_is_validation(name) for name in values):
+                values = {VALIDATION + name: value for name, value in values.items()}
+            self._wait("second bar", [total], values)
+            return
         match recipe.kind:
             case "header":
                 self._flush()
@@ -218,8 +269,8 @@ class RecordAssembler(Checkpointed):
                 return
             case _:
                 pass
-        if recipe.rank is not None:
-            values = self._of_rank(int(recipe.rank.read(line) or 0), values)
+        if recipe.kind == "record" and not recipe.rank:
+            values = self._without_summaries(recipe, values)
         if recipe.missing is not None:
             values.update(self._left_out(recipe.missing, line))
         else:
@@ -234,7 +285,9 @@ class RecordAssembler(Checkpointed):
             return
         if step is not None:
             values["step"] = step
-        if recipe.kind == "bar":
+        if recipe.rank is not None:
+            self._of_rank(int(recipe.rank.read(line) or 0), values)
+        elif recipe.kind == "bar":
             self._wait("bar", [self._counters.epoch, index, total], values)
         else:
             self._flush()
@@ -248,7 +301,7 @@ class RecordAssembler(Checkpointed):
 
     def _enter_epoch(self, epoch: float) -> None:
         if self._counters.epoch != epoch:
-            self._complete = []
+            self._complete = {}
         self._counters.enter(epoch)
 
     def _wait(self, kind: str, key: list[Any], values: Values) -> None:
@@ -263,8 +316,11 @@ class RecordAssembler(Checkpointed):
         """Emit the record that waits: it is complete."""
         if self._waiting is None:
             return
-        values, kind = self._waiting, self._kind
+        values, kind, key = self._waiting, self._kind, self._key
         self._waiting, self._kind, self._key = None, "", []
+        if kind == "rank":
+            self._rank = key[0]
+            self._losses_of_rank = _losses(values)
         if kind == "log" and self._bar is not None:
             values["step"] = float(self._bar[0])
             self._count_by_epochs(values.get("epoch"))
@@ -302,16 +358,20 @@ class RecordAssembler(Checkpointed):
     def _epoch_bar(self, values: Values, index: int | None, total: int | None) -> None:
         if index is not None and index != total:
             self._flush()
-            self._complete = []
+            self._complete = {}
             self._emit({**{RUNNING + name: value for name, value in values.items()}, **self._epoch()})
             return
+        if self._counters.epoch is None and any(
+            self._complete.get(name, repr(v)) != repr(v) for name, v in values.items()
+        ):
+            self._complete = {}  # a log without lines of epochs: another value is that of another epoch
         new = {name: value for name, value in values.items() if name not in self._complete}
         if self._kind == "epoch bar" and self._waiting is not None:
             self._waiting.update(new)
         elif new:
             self._flush()
             self._kind, self._key, self._waiting = "epoch bar", [], {**new, **self._epoch()}
-        self._complete = [*self._complete, *new]
+        self._complete = {**self._complete, **_spelled(new)}
 
     def _epoch(self) -> Values:
         return {} if self._counters.epoch is None else {"epoch": float(self._counters.epoch)}
@@ -352,24 +412,91 @@ class RecordAssembler(Checkpointed):
         if value is not None:
             self._wait("box", [], {f"{self._section}/{name}" if self._section and indented else name: value})
 
-    def _of_rank(self, rank: int, values: Values) -> Values:
-        """Return the values that count, of one of several processes. The first that prints any is the one to follow."""
-        if self._rank is None and values:
+    def _of_rank(self, rank: int, values: Values) -> None:
+        """Take the record of one of several processes.
+
+        The lowest number that prints losses is followed. As processes print in any order, the first record waits until the
+        same process prints again, or another one with a lower number does.
+        """
+        losses = _losses(values)
+        if self._rank is None and losses and rank:
+            if self._kind == "rank" and self._waiting is not None:
+                first, held = self._key[0], self._waiting
+                if rank == first:
+                    self._flush()
+                elif rank < first:
+                    self._waiting = None
+                    self._emit_of_other(first, held, losses)
+                else:
+                    self._emit_of_other(rank, values, _losses(held))
+                    return
+            if self._rank is None:
+                self._wait("rank", [rank], values)
+                return
+        elif self._rank is None and losses:
             self._rank = rank
-        losses = {name: value for name, value in values.items() if role(name) in ("train_loss", "val_loss")}
-        if rank == self._rank:
-            self._losses_of_rank = losses
-            return values
-        if rank in self._echoes:
-            return {}
-        if losses and losses == self._losses_of_rank:
+            if self._kind == "rank" and self._waiting is not None:
+                first, held = self._key[0], self._waiting
+                self._waiting, self._kind, self._key = None, "", []
+                self._emit_of_other(first, held, losses)
+        if losses and rank != self._rank and rank not in self._echoes:
+            self._others[str(rank)] = self._others.get(str(rank), 0) + 1
+            if self._others[str(rank)] > _SILENT and losses != self._losses_of_rank:
+                self._rank = rank  # the process that was followed is gone, as after a restart
+        if self._rank is None or rank == self._rank:
+            if losses:
+                self._losses_of_rank, self._others = losses, {}
+            self._flush()
+            self._emit(values)
+        else:
+            self._emit_of_other(rank, values, self._losses_of_rank)
+
+    def _emit_of_other(self, rank: int, values: Values, followed: Values) -> None:
+        """Emit the record of a process that is not followed, unless it prints what the followed one does."""
+        losses = _losses(values)
+        if rank not in self._echoes and losses and losses == followed:
             self._echoes.append(rank)
-            return {}
-        return {f"rank{rank}.{name}": value for name, value in values.items()}
+        self._flush()
+        echo = rank in self._echoes
+        self._emit({
+            name if name in ("step", "epoch") else f"rank{rank}.{name}": value
+            for name, value in values.items()
+            if not echo or name in ("step", "epoch")
+        })  # fmt: skip
+
+    # ---- what is no sample of the training ------------------------------------------------------------------------
+
+    def _is_second_bar(self, values: Values, total: int) -> bool:
+        """Return whether a bar is that of a validation: it has another end than the first one, and the same metrics or such."""
+        validates = all(
+            _is_validation(name) or role(name) not in ("train_loss", "val_loss") for name in values
+        ) and any(_is_validation(name) for name in values)
+        if validates:
+            return bool(self._main) and self._main[0] != total
+        epoch = self._counters.epoch
+        if not self._main or (epoch is not None and self._main[1] != epoch):
+            self._main = [total, epoch, sorted(values)]
+        return bool(self._main[0] != total and not set(values).isdisjoint(self._main[2]))
+
+    def _without_summaries(self, recipe: Recipe, values: Values) -> Values:
+        """Return the values of a record, without or apart from those that say again what others said."""
+        renamed = self._summaries.renamed(recipe)
+        self._summaries.note(recipe)
+        if not renamed:
+            return values
+        return {new: value for name, value in values.items() if (new := renamed.get(name, name))}
 
     def _left_out(self, counts: tuple[Slot | None, Slot | None], line: bytes) -> Values:
         skipped, nans = (slot.read(line) or 0.0 if slot is not None else 0.0 for slot in counts)
         return {self._loss: float("nan")} if nans or not skipped else {}
+
+
+def _losses(values: Values) -> Values:
+    return {name: value for name, value in values.items() if role(name) in ("train_loss", "val_loss")}
+
+
+def _is_validation(name: str) -> bool:
+    return name.startswith(VALIDATION) or role(name) == "val_loss"
 
 
 def _spelled(values: Values) -> dict[str, str]:

@@ -11,6 +11,17 @@ _CATBOOST = re.compile(rb"(\d+):\s+(?:learn|test\d*): ")
 _ITEM = re.compile(rb"\t(learn|test\d*): (" + naming.NUMBER + rb")", re.IGNORECASE)
 
 
+# What XGBoost and LightGBM print before they repeat the line of the best round.
+_BEST = re.compile(
+    rb"(?:.*[\s\]])?(?:Stopping\. Best iteration|(?:Early stopping, b|Did not meet early stopping\. B)est iteration is):\s*$"
+)
+
+
+def best_iteration(mask: bytes, start: int) -> Recipe | None:
+    """Read `Stopping. Best iteration:`: the next line says again what an earlier one said."""
+    return Recipe(kind="again") if b"est iteration" in mask and _BEST.match(mask, start) else None
+
+
 def catboost(mask: bytes, start: int) -> Recipe | None:
     """Read `10:  learn: 0.91  test: 0.93  best: 0.93 (10)  total: 60ms  remaining: 12s`, separated by tabs."""
     if (match := _CATBOOST.match(mask, start)) is None:
