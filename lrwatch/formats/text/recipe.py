@@ -95,6 +95,7 @@ class Recipe:
         missing: The line counts steps whose loss was not a number, and leaves the loss itself out: the slots of the
             number of skipped steps and of the number of steps whose loss was not a number.
         cells: The cells of a row, or the names of the columns in a header.
+        framed: Pipes or the lines of a box separate the cells, some of which may be empty.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -110,6 +111,7 @@ class Recipe:
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
     missing: tuple[Slot | None, Slot | None] | None = None
     cells: tuple[Slot, ...] = ()
+    framed: bool = False
 
     @property
     def states_length(self) -> bool:

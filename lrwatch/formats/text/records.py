@@ -15,13 +15,11 @@ from lrwatch.formats.text.counters import Counters
 from lrwatch.formats.text.general import RUNNING, VALIDATION
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
+from lrwatch.formats.text.table import Table
 from lrwatch.formats.totals import Totals
 
 # Name of a loss that the log leaves out from its first line on.
 _UNNAMED_LOSS = "lm loss"
-
-# Names of the parts of the loss in early versions of YOLOv5.
-_YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
 
 # Relative difference of the epochs that a step is worth, in two records, from the last batch of an epoch; and the rounding of
 # an epoch that is written with two digits.
@@ -44,7 +42,7 @@ class RecordAssembler(Checkpointed):
     """
 
     SAVED: ClassVar[tuple[str, ...]] = (
-        "_counters", "_kind", "_key", "_header", "_section", "_below_heading", "_complete", "_bar", "_rank", "_loss",
+        "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_rank", "_loss",
         "_echoes", "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_others",
     )  # fmt: skip
 
@@ -54,7 +52,7 @@ class RecordAssembler(Checkpointed):
         self._waiting: Values | None = None  # values of a record that may not be complete, of this kind and key:
         self._kind = ""
         self._key: list[Any] = []
-        self._header: list[str] = []
+        self._table = Table()
         self._section = ""
         self._below_heading = False
         self._placed = False  # there was a step or an epoch
@@ -248,9 +246,7 @@ class RecordAssembler(Checkpointed):
         match recipe.kind:
             case "header":
                 self._flush()
-                names = [line[cell.start : cell.end].decode("utf-8", "replace") for cell in recipe.cells]
-                parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
-                self._header = [f"{name}_loss" if name in parts else name for name in names]
+                self._table.take_header(recipe, line)
                 return
             case "box":
                 self._box(recipe, line)
@@ -377,16 +373,9 @@ class RecordAssembler(Checkpointed):
         return {} if self._counters.epoch is None else {"epoch": float(self._counters.epoch)}
 
     def _table_row(self, recipe: Recipe, line: bytes) -> None:
-        cells = recipe.cells[-len(self._header) :] if self._header else ()
-        if len(cells) < len(self._header) or not cells:
+        values = self._table.values(recipe, line)
+        if not values:
             return
-        values: Values = {}
-        for name, cell in zip(self._header, cells, strict=True):
-            spelled = line[cell.start : cell.end].decode("utf-8", "replace").rstrip("%")
-            if role(name) in ("epoch", "step"):
-                spelled = spelled.partition("/")[0]
-            if (value := number(spelled)) is not None:
-                values[name] = value
         place = [value for name, value in values.items() if role(name) in ("epoch", "step")]
         if recipe.index is not None:
             self._wait("row", place, values)
