@@ -23,6 +23,7 @@ from lrwatch.formats.text.presets import search
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.records import CounterReading, RecordAssembler
 from lrwatch.formats.text.repeats import Repeats
+from lrwatch.formats.text.spelling import DecimalMark, Dictionaries
 from lrwatch.formats.totals import Totals
 
 # Masks that are remembered. A log has some tens of them for each kind of line, noise any number.
@@ -39,7 +40,9 @@ Digits = npt.NDArray[np.uint8]
 class Text(Checkpointed):
     """The format `text`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = ("_lines", "_axis", "_records", "_repeats", "_smoothing")
+    SAVED: ClassVar[tuple[str, ...]] = (
+        "_lines", "_dictionaries", "_decimals", "_axis", "_records", "_repeats", "_smoothing",
+    )  # fmt: skip
 
     name: ClassVar[str] = "text"
     whole: ClassVar[bool] = False
@@ -48,6 +51,8 @@ class Text(Checkpointed):
 
     def __init__(self) -> None:
         self._lines = Lines(marks=True)
+        self._dictionaries = Dictionaries()
+        self._decimals = DecimalMark()
         self._axis = StepAxis()
         self._records = RecordAssembler(self._axis.totals)
         self._repeats = Repeats()
@@ -65,6 +70,7 @@ class Text(Checkpointed):
         text = block.text
         if b"\x1b" in text:
             text = ANSI.sub(b"", text)
+        text = self._decimals.with_points(self._dictionaries.join(text, final=final))
         found = Columns()
         count = self._read(text, found)
         if final:
