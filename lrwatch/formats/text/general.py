@@ -29,7 +29,7 @@ RUNNING = "running."
 VALIDATION = "val."
 """Prefix of the name of a metric in a line about a validation."""
 
-_FLAT_DICTIONARY = re.compile(rb"\{['\"][^{}\n]*\}")
+_FLAT_DICTIONARY = re.compile(rb"\{ ?['\"][^{}\n]*\}")
 _UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
 # Neither a date (`05/03 10:00`, `05/03/2024`) nor a duration or a size (`12/300s`, `3/16 GB`).
 _COUNTER = re.compile(
@@ -72,7 +72,7 @@ _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE
 _SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
 )
-_VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\b", re.IGNORECASE)
+_VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
 # `*** Best metric: 78.1 (epoch 3)` repeats an earlier value; so do means of an epoch and the summaries of W&B.
@@ -352,6 +352,7 @@ class _Search:
         return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
 
 
+_CLOCK = re.compile(rb":\d\d(?![\d.])")
 # Bytes before a number that make it a part of a name: `mean@1`, `top-5:`, `loss/0=`; not of a place: `epoch-3:`.
 _JOINED = re.compile(rb"(?:[\w/)]@|([A-Za-z]+)[-/])$")
 
@@ -364,7 +365,7 @@ def _in_name(mask: bytes, start: int, end: int) -> bool:
         return False
     if joined[1] is None:
         return True
-    followed = mask[end : end + 1] in (b":", b"=") and not mask[end + 1 : end + 2].isdigit()
+    followed = mask[end : end + 1] in (b":", b"=") and not _CLOCK.match(mask, end)
     return followed and role(joined[1].decode()) not in _PLACES
 
 
