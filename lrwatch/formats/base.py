@@ -60,7 +60,7 @@ UNNAMED = "value"
 # How C and Windows spell what `float` does not know.
 _ODD = {"nan(ind)": "nan", "1.#nan": "nan", "1.#qnan": "nan", "1.#snan": "nan", "1.#ind": "nan", "1.#inf": "inf"}
 # Fortran's `8.7D+00`, and powers of ten as people write them: `3.1x10^-3`, `9.0*^-3`.
-_POWER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+))(?:(?<=[.\d])[dD](?=[-+]\d\d)|\s?[x*×]\s?10\^|\*\^)([-+]?\d{1,3})")
+_POWER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+))(?:(?<=[.\d])[dD](?=[-+]\d\d)|\s?[x*\xd7]\s?10\^|\*\^)([-+]?\d{1,3})")
 # No trainer prints a longer number; longer text is not parsed.
 _LONGEST_NUMBER = 64
 

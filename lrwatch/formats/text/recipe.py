@@ -96,6 +96,9 @@ class Recipe:
             number of skipped steps and of the number of steps whose loss was not a number.
         cells: The cells of a row, or the names of the columns in a header.
         framed: Pipes or the lines of a box separate the cells, some of which may be empty.
+        loss: Name of the first training loss, or "".
+        counts_training: The line has a counter with an end, and a metric that is not of the validation.
+        states_length: The line may state the length of the run. The counter of a pass over the validation data does not.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -112,19 +115,20 @@ class Recipe:
     missing: tuple[Slot | None, Slot | None] | None = None
     cells: tuple[Slot, ...] = ()
     framed: bool = False
+    loss: str = field(init=False)
+    counts_training: bool = field(init=False)
+    states_length: bool = field(init=False)
 
-    @property
-    def states_length(self) -> bool:
-        """Whether the line may state the length of the run. The counter of a pass over the validation data does not."""
-        return self.run is not None or self.epochs is not None or self.counts_training
-
-    @property
-    def counts_training(self) -> bool:
-        """Whether the line has a counter with an end, and a metric that is not of the validation."""
-        return self.total is not None and any(
+    def __post_init__(self) -> None:
+        """Compute what each line of the mask would be asked for."""
+        counts = self.total is not None and any(
             slot.name is None or not (slot.name.startswith("val.") or role(slot.name) == "val_loss")
             for slot in self.slots
         )
+        losses = (slot.name for slot in self.slots if slot.name and role(slot.name) == "train_loss")
+        object.__setattr__(self, "loss", next(losses, ""))
+        object.__setattr__(self, "counts_training", counts)
+        object.__setattr__(self, "states_length", self.run is not None or self.epochs is not None or counts)
 
     @property
     def stands_alone(self) -> bool:

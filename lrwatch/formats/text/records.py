@@ -13,6 +13,7 @@ from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.text.counters import Counters
 from lrwatch.formats.text.general import RUNNING, VALIDATION
+from lrwatch.formats.text.ranks import Ranks
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
 from lrwatch.formats.text.table import Table
@@ -26,8 +27,8 @@ _UNNAMED_LOSS = "lm loss"
 _EPOCH_SLACK = 0.02
 _EPOCH_DIGITS = 0.005
 
-# Losses of another process since the last one of the followed process, after which that is taken for gone.
-_SILENT = 16
+# Kinds of lines that mean something only behind certain others.
+_DEPENDENT = frozenset({"length", "again", "block", "item", "loose item", "measure"})
 
 Values = dict[str, float]
 CounterReading = tuple[int, float, float, float, bool]
@@ -42,8 +43,8 @@ class RecordAssembler(Checkpointed):
     """
 
     SAVED: ClassVar[tuple[str, ...]] = (
-        "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_rank", "_loss",
-        "_echoes", "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_others",
+        "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_ranks", "_loss",
+        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries",
     )  # fmt: skip
 
     def __init__(self, totals: Totals) -> None:
@@ -60,23 +61,20 @@ class RecordAssembler(Checkpointed):
         self._again = False  # the next record repeats an earlier one
         self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
         self._summaries = Summaries()
-        self._others: dict[str, int] = {}  # losses of each other process since the last one of the followed process
         self._complete: dict[
             str, str
         ] = {}  # metrics of the present epoch from a complete bar, and their values as text
         self._bar: list[int] | None = None  # index and total of the longest progress bar
         self._bar_log: list[float] = []  # index, total and epoch of the last record that a progress bar placed
-        self._rank: int | None = None  # the first of several processes
+        self._ranks = Ranks()
         self._loss = _UNNAMED_LOSS
-        self._losses_of_rank: Values = {}  # the last losses of the first process
-        self._echoes: list[int] = []  # ranks that print what the first one prints
         self._found: dict[str, tuple[list[int], list[float]]] = {}  # rows and values of this read
         self._row = 0
 
     @property
     def waiting(self) -> bool:
         """Whether the last record may continue in the next line, or the next one needs this one."""
-        return self._waiting is not None or self._again
+        return self._waiting is not None or self._again or self._ranks.waiting
 
     @property
     def has_bar(self) -> bool:
@@ -112,14 +110,12 @@ class RecordAssembler(Checkpointed):
         return {
             **super().state(),
             "waiting": None if self._waiting is None else _spelled(self._waiting),
-            "losses_of_rank": _spelled(self._losses_of_rank),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         super().restore(state)
         self._waiting = None if state["waiting"] is None else _parsed(state["waiting"])
-        self._losses_of_rank = _parsed(state["losses_of_rank"])
 
     def read(
         self, lines: Sequence[bytes], masks: Sequence[bytes], recipes: Mapping[bytes, Recipe], found: Columns
@@ -184,12 +180,14 @@ class RecordAssembler(Checkpointed):
             self._summaries.note(recipe)
             if recipe.has_place:
                 self._below_heading, self._items = not recipe.slots, False
-            self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
+            self._loss = recipe.loss or self._loss
 
     def finish(self, found: Columns, row: int) -> int:
         """Put the record that waits into `found`, at row `row`: nothing will follow. Return its number of rows."""
         self._found, self._row = {}, row
         self._flush()
+        for record in self._ranks.finish():
+            self._emit(record)
         self._put(found)
         return self._row - row
 
@@ -209,23 +207,7 @@ class RecordAssembler(Checkpointed):
             index = total = None
         if recipe.states_length:
             self._state_length(recipe, line, total)
-        if recipe.kind == "length":
-            return
-        if recipe.kind == "again":
-            self._flush()
-            self._again = True
-            return
-        if recipe.kind == "block":
-            self._wait("block", [self._row], {})
-            return
-        if recipe.kind in ("item", "loose item") and self._kind == "block" and self._waiting is not None:
-            self._waiting.update(values)
-            return
-        if (
-            (recipe.kind == "item" and not self._below_heading)
-            or (recipe.kind == "loose item" and not (self._below_heading and self._items))
-            or (recipe.kind == "measure" and not self._placed)
-        ):
+        if recipe.kind in _DEPENDENT and not self._belongs(recipe, values):
             return
         if self._again and values:
             self._again = False
@@ -270,7 +252,7 @@ class RecordAssembler(Checkpointed):
         if recipe.missing is not None:
             values.update(self._left_out(recipe.missing, line))
         else:
-            self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
+            self._loss = recipe.loss or self._loss
         if epoch is not None:
             values["epoch"] = epoch
         step = recipe.step.read(line) if recipe.step is not None else None
@@ -282,12 +264,33 @@ class RecordAssembler(Checkpointed):
         if step is not None:
             values["step"] = step
         if recipe.rank is not None:
-            self._of_rank(int(recipe.rank.read(line) or 0), values)
+            self._flush()
+            for record in self._ranks.take(int(recipe.rank.read(line) or 0), values):
+                self._emit(record)
         elif recipe.kind == "bar":
             self._wait("bar", [self._counters.epoch, index, total], values)
         else:
             self._flush()
             self._emit(values)
+
+    def _belongs(self, recipe: Recipe, values: Values) -> bool:
+        """Return whether a line that depends on those before it gives a record of its own."""
+        match recipe.kind:
+            case "again":
+                self._flush()
+                self._again = True
+            case "block":
+                self._wait("block", [self._row], {})
+            case "measure":
+                return self._placed
+            case "item" | "loose item":
+                if self._kind == "block" and self._waiting is not None:
+                    self._waiting.update(values)
+                    return False
+                return self._below_heading and (recipe.kind == "item" or self._items)
+            case _:
+                pass
+        return False
 
     def _state_length(self, recipe: Recipe, line: bytes, total: int | None) -> None:
         self._totals.state_run([_whole(recipe.run, line) or 0])
@@ -312,11 +315,8 @@ class RecordAssembler(Checkpointed):
         """Emit the record that waits: it is complete."""
         if self._waiting is None:
             return
-        values, kind, key = self._waiting, self._kind, self._key
+        values, kind = self._waiting, self._kind
         self._waiting, self._kind, self._key = None, "", []
-        if kind == "rank":
-            self._rank = key[0]
-            self._losses_of_rank = _losses(values)
         if kind == "log" and self._bar is not None:
             values["step"] = float(self._bar[0])
             self._count_by_epochs(values.get("epoch"))
@@ -401,62 +401,12 @@ class RecordAssembler(Checkpointed):
         if value is not None:
             self._wait("box", [], {f"{self._section}/{name}" if self._section and indented else name: value})
 
-    def _of_rank(self, rank: int, values: Values) -> None:
-        """Take the record of one of several processes.
-
-        The lowest number that prints losses is followed. As processes print in any order, the first record waits until the
-        same process prints again, or another one with a lower number does.
-        """
-        losses = _losses(values)
-        if self._rank is None and losses and rank:
-            if self._kind == "rank" and self._waiting is not None:
-                first, held = self._key[0], self._waiting
-                if rank == first:
-                    self._flush()
-                elif rank < first:
-                    self._waiting = None
-                    self._emit_of_other(first, held, losses)
-                else:
-                    self._emit_of_other(rank, values, _losses(held))
-                    return
-            if self._rank is None:
-                self._wait("rank", [rank], values)
-                return
-        elif self._rank is None and losses:
-            self._rank = rank
-            if self._kind == "rank" and self._waiting is not None:
-                first, held = self._key[0], self._waiting
-                self._waiting, self._kind, self._key = None, "", []
-                self._emit_of_other(first, held, losses)
-        if losses and rank != self._rank and rank not in self._echoes:
-            self._others[str(rank)] = self._others.get(str(rank), 0) + 1
-            if self._others[str(rank)] > _SILENT and losses != self._losses_of_rank:
-                self._rank = rank  # the process that was followed is gone, as after a restart
-        if self._rank is None or rank == self._rank:
-            if losses:
-                self._losses_of_rank, self._others = losses, {}
-            self._flush()
-            self._emit(values)
-        else:
-            self._emit_of_other(rank, values, self._losses_of_rank)
-
-    def _emit_of_other(self, rank: int, values: Values, followed: Values) -> None:
-        """Emit the record of a process that is not followed, unless it prints what the followed one does."""
-        losses = _losses(values)
-        if rank not in self._echoes and losses and losses == followed:
-            self._echoes.append(rank)
-        self._flush()
-        echo = rank in self._echoes
-        self._emit({
-            name if name in ("step", "epoch") else f"rank{rank}.{name}": value
-            for name, value in values.items()
-            if not echo or name in ("step", "epoch")
-        })  # fmt: skip
-
     # ---- what is no sample of the training ------------------------------------------------------------------------
 
     def _is_second_bar(self, values: Values, total: int) -> bool:
         """Return whether a bar is that of a validation: it has another end than the first one, and the same metrics or such."""
+        if self._main[:2] == [total, self._counters.epoch]:
+            return False
         validates = all(
             _is_validation(name) or role(name) not in ("train_loss", "val_loss") for name in values
         ) and any(_is_validation(name) for name in values)
@@ -478,10 +428,6 @@ class RecordAssembler(Checkpointed):
     def _left_out(self, counts: tuple[Slot | None, Slot | None], line: bytes) -> Values:
         skipped, nans = (slot.read(line) or 0.0 if slot is not None else 0.0 for slot in counts)
         return {self._loss: float("nan")} if nans or not skipped else {}
-
-
-def _losses(values: Values) -> Values:
-    return {name: value for name, value in values.items() if role(name) in ("train_loss", "val_loss")}
 
 
 def _is_validation(name: str) -> bool:
