@@ -40,7 +40,7 @@ _DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:\d*,\d+|\d+(?:\.\d{3})+,\d+)(?:[eE][-+]
 class Csv(Linewise):
     """The format `csv`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header")
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header", "_longer")
 
     name: ClassVar[str] = "csv"
     evidence: ClassVar[int] = 1
@@ -49,6 +49,7 @@ class Csv(Linewise):
         super().__init__()
         self._separator = ""
         self._header: list[str] = []
+        self._longer = False  # there was a row with more cells than the header
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
@@ -92,8 +93,9 @@ class Csv(Linewise):
             rows = [row for row in rows if len(row) >= width]
             if len(rows) < len(lines):
                 errors[_MISFIT] += len(lines) - len(rows)
-            if longer := sum(any(row[width:]) for row in rows):
-                errors[_LONGER] += longer
+            if not self._longer and any(any(row[width:]) for row in rows):
+                self._longer = True
+                errors[_LONGER] += 1  # once: such rows are read
         numbers = np.arange(first_row, first_row + len(rows))
         for name, cells in zip(self._header, zip(*(row[:width] for row in rows), strict=True), strict=False):
             if name:

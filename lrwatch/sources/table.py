@@ -176,7 +176,10 @@ def _content(reading: Reading, path: Path) -> str:
     head = beginning(path)
     if not head.strip():
         return "an empty file"
-    first = next(line for line in head.splitlines() if line.strip())[:_SHOWN].decode("utf-8", "replace")
+    line = next(line for line in head.splitlines() if line.strip())[:_SHOWN]
+    if b"\0" in line:
+        return "no metric in it; it begins with bytes that are no text"
+    first = line.decode("utf-8", "replace")
     counted = "".join(f", {count} x {reason}" for reason, count in reading.errors.most_common(1))
     return f"no metric in it; its first line is {first!r}{counted}"
 

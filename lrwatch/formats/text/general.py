@@ -106,11 +106,16 @@ def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | No
     Returns:
         The recipe, or None if the line has no step, epoch or loss, nor a learning rate alone.
     """
-    if code(mask) or _REPETITION.match(mask, start):
+    if code(mask) or says_again(mask, start):
         return None
     if (rate := _RATE_SET.search(mask, start)) is not None:
         return _rate_set(mask, start, rate, rank)
     return _Search(mask, start).recipe(rank)
+
+
+def says_again(mask: bytes, start: int = 0) -> bool:
+    """Return whether a line is a summary, which repeats what others said: the best value, the mean of an epoch."""
+    return _REPETITION.match(mask, start) is not None
 
 
 def _rate_set(mask: bytes, start: int, rate: re.Match[bytes], rank: Slot | None) -> Recipe:
@@ -180,7 +185,8 @@ class _Search:
                 continue
             if name is None and last is not None and unit is None and self._is_mean(last, start, end):
                 self._means.append((len(self.slots), last[1]))
-                self.slots.append(Slot(start, end, last[1], self.slots[-1].name_start, self.slots[-1].name_end))
+                mean = None if "0" in last[1] else last[1]
+                self.slots.append(Slot(start, end, mean, self.slots[-1].name_start, self.slots[-1].name_end))
             elif name is None and unit is None and self._leads(before, start, end):
                 self.places["step"] = Slot(start, end, "step")
                 self._place_names["step"] = "step"
