@@ -484,6 +484,11 @@ def test_of_processes_that_begin_with_another_the_lowest_is_followed_and_the_onl
     assert read("[default7]: step 1 loss 2.5\n[default7]: step 2 loss 2.25\n")["loss"] == [(1, 2.5), (2, 2.25)]
 
 
+def test_a_place_and_a_loss_on_two_lines_of_one_process_stay_together() -> None:
+    log = "".join(f"[rank3]: Step {i}\n[rank3]: loss: {3 - i / 2}\n" for i in (1, 2, 3))
+    assert read(log)["loss"] == [(1, 2.5), (2, 2.0), (3, 1.5)]
+
+
 def test_a_process_that_goes_on_alone_is_followed() -> None:
     log = "(W pid=1, ip=a) step 0 loss 9\n" + "".join(
         f"(W pid=2, ip=a) step {i} loss {8 - i / 8}\n" for i in range(1, 40)

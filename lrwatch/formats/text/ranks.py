@@ -67,6 +67,9 @@ class Ranks(Checkpointed):
     def _first(self, rank: int, values: Values) -> list[Values]:
         losses = _losses(values)
         if not losses:
+            if self._held is not None and self._held[0] == rank and values:  # its next place: nobody else printed here
+                self._followed, self._losses = rank, _losses(self._held[1])
+                return [*self.finish(), values]
             return [values]
         if self._held is None:
             if rank == 0:

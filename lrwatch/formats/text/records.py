@@ -214,6 +214,9 @@ class RecordAssembler(Checkpointed):
             return
         if recipe.has_place:
             self._placed = True
+            if recipe.rank is None and self._ranks.waiting:  # a record that waits belongs to the place before
+                for record in self._ranks.finish():
+                    self._emit(record)
         if recipe.kind in ("item", "loose item"):
             self._items = True
             values = {name: value for name, value in values.items() if role(name) not in ("step", "epoch")}
