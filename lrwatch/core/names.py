@@ -162,6 +162,8 @@ def role(name: str) -> Role:
         return "time"
     is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
     settings = _SETTING.intersection(words)
+    if is_loss and _VALUE.search(name):  # the loss of a value function
+        settings -= {"function", "fn"}
     if settings and not (is_loss and settings <= _LOSS_WORDS_OF_A_SETTING):
         return "other"
     if any(_LR.fullmatch(word) for word in words) or "learning rate" in " ".join(words):

@@ -117,8 +117,41 @@ def test_a_validation_of_averaged_weights_is_kept_apart() -> None:
         Test (EMA): [  39/39]  Loss: 6.25 (6.125)
         """
     samples = read(log)
-    assert samples["val.Loss"] == [(90, 2.125)]
-    assert samples["val.EMA.Loss"] == [(90, 6.125)]
+    assert samples["test.Loss"] == [(90, 2.125)]
+    assert samples["test.EMA.Loss"] == [(90, 6.125)]
+
+
+def test_a_validation_and_a_test_are_kept_apart() -> None:
+    log = "Epoch 1 train loss 3\nValidation: loss 2.5 acc 0.5\nTest: loss 2.75 acc 0.25\nEpoch 2 train loss 2\nTest: loss 2.25 acc 0.5\n"
+    samples = read(log)
+    assert samples["val.loss"] == [(1, 2.5)]
+    assert samples["test.loss"] == [(1, 2.75), (2, 2.25)]
+
+
+def test_the_loss_of_a_value_function_is_shown() -> None:
+    assert read("step 1\nvalue_function loss: 0.5\nstep 2\nvalue_function loss: 0.25\n")["value_function loss"] == [
+        (1, 0.5), (2, 0.25),
+    ]  # fmt: skip
+
+
+# ---- a log in two formats -------------------------------------------------------------------------------------------
+
+MLLOG = ':::MLLOG {{"namespace": "", "time_ms": 1, "key": "eval_error", "value": {v}, "metadata": {{"lineno": 1, "epoch_num": {s}}}}}\n'
+KERAS = "Epoch {s}/9\n10/10 - 3s - loss: {v} - val_loss: 4.5\n"
+
+
+@pytest.mark.parametrize("log", [KERAS + MLLOG, MLLOG + KERAS], ids=["text first", "objects first"])
+def test_values_of_mlperf_among_lines_of_keras_are_read_and_so_are_those(log: str) -> None:
+    samples = read("".join(log.format(s=epoch, v=value) for epoch, value in [(1, 2.5), (2, 2.25), (3, 2.125)]))
+    assert samples["loss"] == samples["eval_error"] == [(1, 2.5), (2, 2.25), (3, 2.125)]
+
+
+def test_objects_among_lines_of_text_are_read_and_so_are_those() -> None:
+    samples = read(
+        "".join(f'{{"step": {i}, "loss": {v}}}\nstep {i} val_loss {v + 1}\n' for i, v in [(1, 2.5), (2, 2.25)])
+    )
+    assert samples["loss"] == [(1, 2.5), (2, 2.25)]
+    assert samples["val_loss"] == [(1, 3.5), (2, 3.25)]
 
 
 # ---- summaries and repetitions --------------------------------------------------------------------------------------
@@ -150,6 +183,16 @@ SAID_AGAIN = {
 @pytest.mark.parametrize("line", SAID_AGAIN.values(), ids=SAID_AGAIN)
 def test_what_is_said_again_is_no_sample(line: str) -> None:
     assert read("[1]\tloss: 2.5\n[2]\tloss: 2.25\n" + line)["loss"] == [(1, 2.5), (2, 2.25)]
+
+
+def test_a_summary_below_bars_of_keras_is_no_sample() -> None:
+    log = "Epoch 1/2\n9/9 - 3s - loss: 2.5 - val_loss: 3.5\nEpoch 2/2\n9/9 - 3s - loss: 2.25 - val_loss: 3.25\nINFO val_loss: 3.25\n"
+    assert read(log)["val_loss"] == [(1, 3.5), (2, 3.25)]
+
+
+def test_epochs_of_keras_without_their_lines_are_counted() -> None:
+    log = "40/40 - 6s - loss: 2.5 - val_loss: 3.5\n40/40 - 6s - loss: 2.25 - val_loss: 3.25\n"
+    assert [value for _, value in read(log)["loss"]] == [2.5, 2.25]
 
 
 def test_means_of_an_epoch_in_brackets_are_none_of_the_training() -> None:
@@ -225,7 +268,7 @@ SPELLINGS = {
     "in double quotes": 'iter: {s}, "loss": "{v}"',
     "fortran": "step {s} loss {v}D+00",
     "a power of ten": "step {s} loss {v}x10^0",
-    "wide punctuation": "Step：{s}，loss：{v}，",
+    "wide punctuation": "Step\uff1a{s}\uff0closs\uff1a{v}\uff0c",
     "chinese": "第 {s} 步, 训练损失: {v}",
     "chinese without blanks": "第{s}步 损失:{v}",
     "chinese sentence": "步数 {s}, 损失为 {v}",

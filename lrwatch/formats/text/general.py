@@ -28,6 +28,8 @@ RUNNING = "running."
 """Prefix of the name of a metric that is the mean since the epoch began."""
 VALIDATION = "val."
 """Prefix of the name of a metric in a line about a validation."""
+TEST = "test."
+"""Prefix of the name of a metric in a line about a test, which a log may have beside the validation."""
 
 _FLAT_DICTIONARY = re.compile(rb"\{ ?['\"][^{}\n]*\}")
 _UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
@@ -284,7 +286,7 @@ class _Search:
 
     def recipe(self, rank: Slot | None) -> Recipe | None:
         modes = [
-            (mode.start(), (VALIDATION + _EMA if mode[3] else VALIDATION) if mode[1] is not None else "")
+            (mode.start(), "" if mode[1] is None else _prefix(mode[1]) + (_EMA if mode[3] else ""))
             for mode in _MODE.finditer(self._mask, self._start)
             if not any(a <= mode.start() < b for a, b in self._names)
         ]
@@ -292,9 +294,10 @@ class _Search:
         windowed = _WINDOWED.search(self._mask) is not None
         slots: list[Slot] = []
         smoothing: dict[str, Smoothing] = {}
-        validation = False
-        if self.slots and (first := self.slots[0]).name_end and _VALIDATED.match(self._mask, first.name_start):
-            modes.insert(0, (first.name_start, VALIDATION))  # `val Loss: 0.2 Acc: 0.9`
+        validation, validated = False, VALIDATION
+        first = self.slots[0] if self.slots else None
+        if first is not None and first.name_end and (begun := _VALIDATED.match(self._mask, first.name_start)):
+            modes.insert(0, (first.name_start, _prefix(begun[0])))  # `val Loss: 0.2 Acc: 0.9`
         if (ends_pass := _END_OF_PASS.match(self._mask, self._start)) is not None:
             modes.insert(0, (ends_pass.start(), VALIDATION))
         roles: set[str] = set()
@@ -305,9 +308,9 @@ class _Search:
             mode = next((mode for at, mode in reversed(modes) if at < slot.name_start), "")
             prefix = ""
             if mode and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
-                prefix, validation = mode, True
+                prefix, validation, validated = mode, True, mode
             if i in running:
-                prefix = prefix or (VALIDATION if validation else RUNNING)
+                prefix = prefix or (validated if validation else RUNNING)
             prefixed = None if slot.name is None else prefix + slot.name
             if prefixed is not None and prefix == RUNNING:
                 smoothing[prefixed] = "running"
@@ -373,6 +376,10 @@ def _in_name(mask: bytes, start: int, end: int) -> bool:
         return True
     followed = mask[end : end + 1] in (b":", b"=") and not _CLOCK.match(mask, end)
     return followed and role(joined[1].decode()) not in _PLACES
+
+
+def _prefix(mode: bytes) -> str:
+    return TEST if mode.lower().startswith(b"test") else VALIDATION
 
 
 def _last_of_each(slots: list[Slot]) -> list[Slot]:

@@ -122,7 +122,7 @@ class Recipe:
     def __post_init__(self) -> None:
         """Compute what each line of the mask would be asked for."""
         counts = self.total is not None and any(
-            slot.name is None or not (slot.name.startswith("val.") or role(slot.name) == "val_loss")
+            slot.name is None or not (slot.name.startswith(("val.", "test.")) or role(slot.name) == "val_loss")
             for slot in self.slots
         )
         losses = (slot.name for slot in self.slots if slot.name and role(slot.name) == "train_loss")

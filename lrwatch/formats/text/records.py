@@ -12,7 +12,7 @@ from lrwatch.core.sample import Axis
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.text.counters import Counters
-from lrwatch.formats.text.general import RUNNING, VALIDATION
+from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION
 from lrwatch.formats.text.ranks import Ranks
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
@@ -371,6 +371,7 @@ class RecordAssembler(Checkpointed):
             self._flush()
             self._kind, self._key, self._waiting = "epoch bar", [], {**new, **self._epoch()}
         self._complete = {**self._complete, **_spelled(new)}
+        self._summaries.note_names(new)
 
     def _epoch(self) -> Values:
         return {} if self._counters.epoch is None else {"epoch": float(self._counters.epoch)}
@@ -379,6 +380,7 @@ class RecordAssembler(Checkpointed):
         values = self._table.values(recipe, line)
         if not values:
             return
+        self._summaries.note_names(values)
         place = [value for name, value in values.items() if role(name) in ("epoch", "step")]
         if recipe.index is not None:
             self._wait("row", place, values)
@@ -434,7 +436,7 @@ class RecordAssembler(Checkpointed):
 
 
 def _is_validation(name: str) -> bool:
-    return name.startswith(VALIDATION) or role(name) == "val_loss"
+    return name.startswith((VALIDATION, TEST)) or role(name) == "val_loss"
 
 
 def _spelled(values: Values) -> dict[str, str]:

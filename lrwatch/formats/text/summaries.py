@@ -38,6 +38,12 @@ class Summaries(Checkpointed):
             for name in _losses(recipe):
                 self.placed[name] = self.placed.get(name, False) or fine == "step"
 
+    def note_names(self, names: Iterable[str]) -> None:
+        """Take note of the metrics of a bar of an epoch or of a row, which have a place too."""
+        for name in names:
+            if role(name) in ("train_loss", "val_loss"):
+                self.placed.setdefault(name, False)
+
     def renamed(self, recipe: Recipe) -> dict[str, str]:
         """Return the names of metrics of a line that are summaries, and what they are called instead; "" is dropped."""
         if recipe.kind != "record" or not self.placed or (fine := _fineness(recipe)) == "step":

@@ -52,21 +52,12 @@ class Table(Checkpointed):
         """Take a line of names: another header, or the next line of this one."""
         words = [[cell.start, cell.end, _text(line, cell)] for cell in recipe.cells]
         head = [recipe.framed, words]
-        texts = [word[2] for word in words]
-        whole = any(role(text) in ("step", "epoch") for text in texts) and not self._continues(texts)
+        whole = any(role(_text(line, cell)) in ("step", "epoch") for cell in recipe.cells)
         if self.begun or whole or len(self.heads) >= _MOST_LINES or not self._fits(recipe.framed, len(words)):
             self.heads = []
         if head not in self.heads:
             self.heads.append(head)
         self.names, self.begun = [], False
-
-    def _continues(self, texts: Sequence[str]) -> bool:
-        """Return whether a line that names a place goes on with a header, because the line before has splits or so above it."""
-        return (
-            bool(self.heads)
-            and not any(role(word[2]) in ("step", "epoch") for _, words in self.heads for word in words)
-            and "" in texts
-        )
 
     def _fits(self, framed: bool, count: int) -> bool:
         return all(before[0] == framed and (not framed or len(before[1]) == count) for before in self.heads)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from lrwatch.formats.text import general, naming
 from lrwatch.formats.text.presets import bars, blocks, boosting, boxes, lengths, speech, tables, vision
@@ -60,4 +61,6 @@ def search(mask: bytes) -> Recipe | None:
     for preset in PRESETS:
         if (recipe := preset(mask, start)) is not None:
             return recipe
+    if (recipe := boosting.mllog(mask, start)) is not None:
+        return replace(recipe, rank=rank)
     return general.search(mask, start, rank) or blocks.loose_item(mask, start)
