@@ -21,7 +21,7 @@ import re
 
 from lrwatch.core.names import role, should_rise, step_rank
 from lrwatch.core.sample import Smoothing
-from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, name_of
+from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name, name_of
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
 
 RUNNING = "running."
@@ -171,7 +171,7 @@ class _Search:
         skip_to = before
         for match in NUMBER_HERE.finditer(mask, self._start):
             start, end = match.span()
-            if start < skip_to or _in_name(mask, start, end):
+            if start < skip_to or in_name(mask, start, end):
                 continue
             if start in ordinals:
                 before = skip_to = ordinals[start]
@@ -359,23 +359,6 @@ class _Search:
         """Return the name of `slot`, with zeros for its digits."""
         name = slot.name
         return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
-
-
-_CLOCK = re.compile(rb":\d\d(?![\d.])")
-# Bytes before a number that make it a part of a name: `mean@1`, `top-5:`, `loss/0=`; not of a place: `epoch-3:`.
-_JOINED = re.compile(rb"(?:[\w/)]@|([A-Za-z]+)[-/])$")
-
-
-def _in_name(mask: bytes, start: int, end: int) -> bool:
-    """Return whether the number is a part of the name of the next one."""
-    sign = mask[start : start + 1] in (b"-", b"+")
-    joined = _JOINED.search(mask, max(0, start - 24), start + sign)
-    if joined is None:
-        return False
-    if joined[1] is None:
-        return True
-    followed = mask[end : end + 1] in (b":", b"=") and not _CLOCK.match(mask, end)
-    return followed and role(joined[1].decode()) not in _PLACES
 
 
 def _prefix(mode: bytes) -> str:

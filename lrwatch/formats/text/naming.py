@@ -179,3 +179,20 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     closed = number is not None and _CELL_END.match(mask, number.end()) is not None
     opened = _CELL_START.search(mask, start, words[0][0]) is not None
     return last(len(words), explicit=False) if closed and opened and len(words) <= 3 else None
+
+
+_CLOCK = re.compile(rb":\d\d(?![\d.])")
+# Bytes before a number that make it a part of a name: `mean@1`, `top-5:`, `loss/0=`; not of a place: `epoch-3:`.
+_JOINED = re.compile(rb"(?:[\w/)]@|([A-Za-z]+)[-/])$")
+
+
+def in_name(mask: bytes, start: int, end: int) -> bool:
+    """Return whether the number is a part of the name of the next one."""
+    sign = mask[start : start + 1] in (b"-", b"+")
+    joined = _JOINED.search(mask, max(0, start - 24), start + sign)
+    if joined is None:
+        return False
+    if joined[1] is None:
+        return True
+    followed = mask[end : end + 1] in (b":", b"=") and not _CLOCK.match(mask, end)
+    return followed and role(joined[1].decode()) not in _PLACES

@@ -1,4 +1,7 @@
-"""Lines into records, one by one, for logs in which a line belongs to others. A record that waits is state."""
+"""Lines into records, one by one, for logs in which a line belongs to others. A record that waits is state.
+
+One file because all kinds of lines share the one record that waits, and the place below which they stand.
+"""
 
 from __future__ import annotations
 
