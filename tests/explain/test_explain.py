@@ -200,7 +200,7 @@ def test_the_line_that_is_shown_is_the_one_that_spells_the_sample() -> None:
     log = b"Train: 0 [ 90/100]  Loss: 2.5 (2.75)\nTest: [ 0/39]  Loss: 2.0 (2.0)\nTest: [39/39]  Loss: 2.25 (2.125)\nTrain: 1 [ 0/100]  Loss: 1.5 (1.5)\n"
     lines = {metric.name: metric.line for metric in explained(log).metrics}
     assert lines["Loss"] == 1
-    assert lines["val.Loss"] == 3
+    assert lines["test.Loss"] == 3
 
 
 def test_bytes_that_are_no_text_are_never_shown() -> None:

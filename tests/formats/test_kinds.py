@@ -319,6 +319,18 @@ def test_a_comma_that_may_be_of_thousands_is_left_out_until_something_decides() 
     assert read("step 1,000 loss: 2.5 tokens: 1,024\nstep 2,000 loss: 2.25\n")["loss"] == [(1000, 2.5), (2000, 2.25)]
 
 
+def test_half_of_a_number_is_never_a_value() -> None:
+    samples = read("step 1 | quux: 0,5234 | loss: 2.5\nstep 2 | quux: 0,4234 | loss: 2.25\n")
+    assert "quux" not in samples
+    assert samples["loss"] == [(1, 2.5), (2, 2.25)]
+    assert read("Época 1/9 - pérdida: 0,5234\nÉpoca 2/9 - pérdida: 0,4234\n")["pérdida"] == [(1, 0.5234), (2, 0.4234)]
+
+
+@pytest.mark.parametrize("step", ["1,000", "1'000", "1_000"])
+def test_thousands_are_set_apart_in_several_ways(step: str) -> None:
+    assert read(f"step {step} loss 2.5\nstep 2{step[1:]} loss 2.25\n")["loss"] == [(1000, 2.5), (2000, 2.25)]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("log", ["epoch,loss\n0,2.5\n1,2.25\n", "轮次 0 损失: 2.5\r\n轮次 1 损失: 2.25\r\n"])
 def test_the_first_bytes_tell_utf_16(encoding: str, log: str) -> None:

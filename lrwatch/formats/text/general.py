@@ -38,6 +38,7 @@ _COUNTER = re.compile(
     rb"\s*(?:/|\bof\b)\s*(\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
 )
 _COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
+_HALF = re.compile(rb",\d")
 _OPEN = re.compile(rb"[\[(]\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
@@ -180,6 +181,11 @@ class _Search:
             unit = _UNIT.match(mask, end)
             factor = factor_of(unit.group()) if unit else None
             counter = _COUNTER.match(mask, end) if unit is None else None
+            if (
+                _HALF.match(mask, end) and match.group().isdigit()
+            ):  # half of a number with a decimal comma, or of a list
+                before = end
+                continue
             name = name_of(mask, before, start, self._flat)
             if counter is not None and self._count(name, before, start, end, counter):
                 before = skip_to = counter.end()

@@ -13,7 +13,7 @@ _LONGEST_NAME = 160
 
 # Not within a word or another number. A number followed at once by a word has a unit (`35ms`) and is no sample.
 NUMBER = (
-    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?![\d,])(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
+    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?![\d,])(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
     rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
 )
 # A well-known name may stand at once before its number: `loss2.345`, `epoch12`.

@@ -60,7 +60,7 @@ class Slot:
 
     def read(self, line: bytes) -> float | None:
         """Return the value in `line`, or None if it is not a number."""
-        value = number(line[self.start : self.end].decode("utf-8", "replace").replace(",", ""))
+        value = number(line[self.start : self.end].decode("utf-8", "replace").replace(",", "").replace("'", ""))
         return value if value is None or self.factor == 1.0 else round(value * self.factor, 6)
 
     def name_in(self, line: bytes) -> str:

@@ -84,7 +84,7 @@ class Dictionaries(Checkpointed):
 # Bytes of a log after which a point is taken for the decimal mark.
 _UNDECIDED = 1 << 20
 _MEASURE = (
-    r"(?:loss|perte|verlust|потери|损失|\blr|learning[ _]?rate|lernrate|rmse|mse|mae|\bacc|accuracy|error)[\w%]*['\"]?"
+    r"(?:loss|perte|verlust|p(?:e|é)rdida|perda|perdita|потери|损失|precisi(?:o|ó)n|genauigkeit|pr(?:e|é)cision|\blr|learning[ _]?rate|lernrate|rmse|mse|mae|\bacc|accuracy|error)[\w%]*['\"]?"
     r"(?:\s*[:=]\s*|\s+(?:is\s+)?)['\"]?[-+]?"
 )
 _DECIDING = re.compile(_MEASURE.encode() + rb"(\d+)([.,])(\d+)(?![\d.,]*\d)", re.IGNORECASE)
