@@ -128,6 +128,13 @@ def test_a_validation_and_a_test_are_kept_apart() -> None:
     assert samples["test.loss"] == [(1, 2.75), (2, 2.25)]
 
 
+def test_a_cost_is_a_loss_alone_and_a_time_beside_one() -> None:
+    assert read("step 1 cost: 2.5\nstep 2 cost: 2.25\n")["cost"] == [(1, 2.5), (2, 2.25)]
+    beside = read("step 1 loss: 2.5 cost: 0.5\nstep 2 loss: 2.25 cost: 0.5\n")
+    assert beside["loss"] == [(1, 2.5), (2, 2.25)]
+    assert beside["time.cost"] == [(1, 0.5), (2, 0.5)]
+
+
 def test_the_loss_of_a_value_function_is_shown() -> None:
     assert read("step 1\nvalue_function loss: 0.5\nstep 2\nvalue_function loss: 0.25\n")["value_function loss"] == [
         (1, 0.5), (2, 0.25),

@@ -69,6 +69,7 @@ _MODE = re.compile(
     re.IGNORECASE,
 )
 _EMA = "EMA."
+_COST, _DURATION = "cost", "time."
 # ` * Acc@1 78.1 loss 0.9`: the end of a pass over the validation data.
 _END_OF_PASS = re.compile(rb"\s*\* (?:Acc|Prec)@")
 _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE)
@@ -307,6 +308,8 @@ class _Search:
         if (ends_pass := _END_OF_PASS.match(self._mask, self._start)) is not None:
             modes.insert(0, (ends_pass.start(), VALIDATION))
         roles: set[str] = set()
+        spelled = [self._spelled(slot) for slot in self.slots]
+        any_loss = any(role(name) in _LOSSES and name.lower() != _COST for name in spelled)
         for i, slot in enumerate(self.slots):
             name = self._spelled(slot)
             kind = role(name)
@@ -317,6 +320,8 @@ class _Search:
                 prefix, validation, validated = mode, True, mode
             if i in running:
                 prefix = prefix or (validated if validation else RUNNING)
+            if name.lower() == _COST and any_loss:  # beside a loss it is what the step took
+                prefix = _DURATION
             prefixed = None if slot.name is None else prefix + slot.name
             if prefixed is not None and prefix == RUNNING:
                 smoothing[prefixed] = "running"
