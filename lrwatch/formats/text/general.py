@@ -68,8 +68,7 @@ _MODE = re.compile(
     rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|$)(?:[\s(\[-]{1,2}(ema)\b)?",
     re.IGNORECASE,
 )
-_EMA = "EMA."
-_COST, _DURATION = "cost", "time."
+_EMA, _COST, _DURATION = "EMA.", "cost", "time."
 # ` * Acc@1 78.1 loss 0.9`: the end of a pass over the validation data.
 _END_OF_PASS = re.compile(rb"\s*\* (?:Acc|Prec)@")
 _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE)
