@@ -189,6 +189,8 @@ _JOINED = re.compile(rb"(?:[\w/)]@|([A-Za-z]+)[-/])$")
 def in_name(mask: bytes, start: int, end: int) -> bool:
     """Return whether the number is a part of the name of the next one."""
     sign = mask[start : start + 1] in (b"-", b"+")
+    if mask[start - 1 + sign : start + sign] not in (b"@", b"-", b"/"):
+        return False
     joined = _JOINED.search(mask, max(0, start - 24), start + sign)
     if joined is None:
         return False
