@@ -198,11 +198,7 @@ class _Search:
             elif name is None and unit is None and self._leads(before, start, end):
                 self.places["step"] = Slot(start, end, "step")
                 self._place_names["step"] = "step"
-            elif (
-                not self.slots
-                and _SO_FAR.search(mask, max(self._start, start - 16), start)
-                and (done := _STEPS_DONE.match(mask, end))
-            ):
+            elif not self.slots and (done := _STEPS_DONE.match(mask, end)) and _SO_FAR.search(mask, self._start, start):
                 self._weak = Slot(start, end, "step")
                 before = done.end()
                 continue
