@@ -76,7 +76,12 @@ def number(value: object) -> str:
 
 def print_json(record: Mapping[str, Any]) -> None:
     """Print one JSON object on a line; numbers that JSON does not have are strings."""
-    click.echo(json.dumps(_plain(record)))
+    click.echo(json_text(record))
+
+
+def json_text(record: Mapping[str, Any]) -> str:
+    """Return one JSON object as text; numbers that JSON does not have are strings."""
+    return json.dumps(_plain(record))
 
 
 def _plain(value: Any) -> Any:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrwatch.cli.output import format_option, print_json, print_table, safe
+from lrwatch.cli.output import format_option, json_text, print_json, print_table, safe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from lrwatch.explain import Explanation
@@ -65,11 +67,18 @@ def read(file: Path, explained: bool, output: Path | None, form: str) -> int:
         _write(table, output)
         click.echo(safe(f"{len(table)} rows of {len(table.columns) - 1} metrics written to {output}"), err=True)
     elif form == "json":
-        for record in table.to_dict("records"):
-            print_json({str(key): value for key, value in record.items() if value == value})
+        for record in _records(table):
+            print_json(record)
     else:
         _describe(file, table)
     return 0
+
+
+def _records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the values of each row. A NaN that was logged stays, a cell without a value (see `read_log`) is left out."""
+    absent = {str(name): table[name].isna().tolist() for name in table.columns}
+    for row, record in enumerate(table.to_dict("records")):
+        yield {str(name): value for name, value in record.items() if not absent[str(name)][row]}
 
 
 def _write(table: pd.DataFrame, output: Path) -> None:
@@ -78,7 +87,8 @@ def _write(table: pd.DataFrame, output: Path) -> None:
     if output.suffix == ".csv":
         table.to_csv(output, index=False)
     elif output.suffix == ".jsonl":
-        table.to_json(output, orient="records", lines=True)
+        with output.open("w", encoding="utf-8") as out:
+            out.writelines(json_text(record) + "\n" for record in _records(table))
     else:
         try:
             table.to_parquet(output, index=False)
@@ -106,7 +116,7 @@ def _describe(file: Path, table: pd.DataFrame) -> None:
         column = table[name].dropna()
         at = table["step"][column.index]
         if len(column):
-            ends = [at.iloc[0], column.iloc[0], at.iloc[-1], column.iloc[-1]]
+            ends = [at.iloc[0], column.to_numpy(float)[0], at.iloc[-1], column.to_numpy(float)[-1]]
             smoothing = _SMOOTHING[attrs["smoothing"].get(name, "raw")]
             described.append([name, len(column), *[v.item() for v in ends], smoothing])
     header = ["metric", "values", "first step", "first", "last step", "last", "smoothing"]

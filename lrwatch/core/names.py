@@ -9,13 +9,15 @@ step         the words, without what only says *whose* step it is, spell one of 
 epoch        likewise, one of `_EPOCHS`
 other        some word is the rank of a process: what one of several says is not the metric of the training
 scale        some word is ``scale``: ``loss_scale`` and ``lr_scale`` are neither a loss nor a learning rate
-time         some word is a duration or a date
+time         some word is a duration or a date, or it is the ``cost`` of a part of a step (``batch_cost``: seconds)
 setting      some word says that the number configures something (``val_loss_every``, ``min_lr``, ``loss_weight``): other
 lr           some word is ``lr`` (also ``lr0``), or ``learning rate``
-loss         some word is or ends in ``loss``, or is one of its short names; it is a validation loss when a further word
-             says so
+loss         some word is or ends in ``loss``, or is one of its short names, or a measure of it (perplexity, bits per
+             byte); it is a validation loss when a further word says so
 other        everything else
 ===========  =====================================================================================================
+
+Words of some other languages are translated first: ``потери`` and ``损失`` are ``loss``.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ _WHOSE = frozenset({"train", "training", "trainer", "progress", "time", "metadat
 _STEPS = (
     "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
     "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
-    "timesteps", "update", "updates", "n iter", "s", "batch", "batch idx",
+    "timesteps", "update", "updates", "n iter", "itn", "s", "batch", "batch idx", "example counter",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
 _EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "epoch idx", "ep"})
@@ -46,15 +48,20 @@ _TIME = frozenset({
     "time", "eta", "elapsed", "duration", "sec", "secs", "seconds", "ms", "runtime", "timestamp", "wall", "walltime",
     "date", "remaining",
 })  # fmt: skip
+# Parts of a step whose cost is a duration.
+_COSTLY = frozenset({
+    "batch", "reader", "read", "data", "load", "loader", "iter", "compute", "forward", "backward", "comm", "communication",
+    "io", "fetch", "update",
+})  # fmt: skip
 _SETTING = frozenset({
     "every", "freq", "frequency", "interval", "weight", "weights", "coef", "coeff", "lambda", "fn", "func", "function",
     "type", "threshold", "tol", "patience", "max", "min", "mult", "multiplier", "factor", "scheduler", "schedule", "decay",
-    "gamma", "power", "warmup", "init", "initial", "final", "base", "count", "num", "ppl", "perplexity", "acc", "accuracy",
-    "best",
+    "gamma", "power", "warmup", "init", "initial", "final", "base", "count", "num", "acc", "accuracy", "best", "ratio",
 })  # fmt: skip
 _RANK = re.compile(r"rank\d+")
 _LR = re.compile(r"lr\d*")
-_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost")
+_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost|\w*ppl|\w*perplexity|bpb|bpc")
+_MEASURE = re.compile(r"(?i)ppl|perplexity|\bbp[bc]\b|bits[ _]per[ _](byte|char(acter)?)")
 _LOSS_WORDS_OF_A_SETTING = frozenset({"final", "min", "max"})
 _VALIDATION = frozenset(
     {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout", "tel"}
@@ -86,6 +93,28 @@ _RISING = frozenset({
     "auroc", "score", "scores", "return", "returns", "precision", "recall", "top1", "top5", "acc1", "acc5", "r2", "success",
 })  # fmt: skip
 
+# Words of other languages, the longest first.
+_TRANSLATED = {
+    "скорость обучения": "learning rate", "taux d'apprentissage": "learning rate",
+    "tasa de aprendizaje": "learning rate", "学习率": "learning rate", "學習率": "learning rate", "学習率": "learning rate",
+    "학습률": "learning rate", "lernrate": "learning rate",
+    "训练": "train", "訓練": "train", "学習": "train", "학습": "train", "훈련": "train", "обучения": "train", "обучение": "train",
+    "обуч": "train", "entraînement": "train", "entrenamiento": "train",
+    "验证": "val", "驗證": "val", "検証": "val", "검증": "val", "валидации": "val", "валидация": "val", "валид": "val",
+    "validierung": "val", "validación": "val", "проверка": "val",
+    "测试": "test", "測試": "test", "テスト": "test", "테스트": "test", "тест": "test",
+    "损失值": "loss", "损失": "loss", "損失": "loss", "손실": "loss", "потери": "loss", "потеря": "loss", "потерь": "loss",
+    "ошибка": "error", "verlust": "loss", "perte": "loss", "pérdida": "loss", "perda": "loss",
+    "准确率": "accuracy", "精度": "accuracy", "정확도": "accuracy", "точность": "accuracy",
+    "轮次": "epoch", "周期": "epoch", "轮": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
+    "эпохи": "epoch", "epoche": "epoch", "époque": "epoch", "época": "epoch",
+    "迭代次数": "iteration", "迭代": "iteration", "步数": "step", "步": "step", "ステップ": "step", "스텝": "step", "шаг": "step",
+    "итерация": "iteration", "schritt": "step", "批次": "batch",
+}  # fmt: skip
+_FOREIGN = re.compile("|".join(
+    word if not word.isascii() else rf"\b{word}\b" for word in sorted(_TRANSLATED, key=len, reverse=True)
+), re.IGNORECASE)  # fmt: skip
+
 _SEPARATORS = re.compile(r"[/._\-:\s]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
 # Distinct names that are remembered: a run has tens of them, a hostile log any number.
@@ -93,6 +122,8 @@ _REMEMBERED = 8192
 
 
 def _words(name: str) -> list[str]:
+    if not name.isascii() or _FOREIGN.search(name):
+        name = _FOREIGN.sub(lambda word: f" {_TRANSLATED[word[0].lower()]} ", name)
     return [word.lower() for word in _SEPARATORS.split(_CAMEL.sub(" ", name)) if word]
 
 
@@ -127,10 +158,12 @@ def role(name: str) -> Role:
         return "other"
     if not _SCALE.isdisjoint(words):
         return "scale"
-    if not _TIME.isdisjoint(words):
+    if not _TIME.isdisjoint(words) or ("cost" in words and not _COSTLY.isdisjoint(words)):
         return "time"
-    is_loss = any(_LOSS.fullmatch(word) for word in words)
+    is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
     settings = _SETTING.intersection(words)
+    if is_loss and _VALUE.search(name):  # the loss of a value function
+        settings -= {"function", "fn"}
     if settings and not (is_loss and settings <= _LOSS_WORDS_OF_A_SETTING):
         return "other"
     if any(_LR.fullmatch(word) for word in words) or "learning rate" in " ".join(words):
@@ -200,9 +233,9 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
         case "train_loss" if _TOTAL.issuperset(words):
             # The explicit total, then the bare "loss"; of two lengths of averaging, the shorter.
             order = 0 if "total" in words else 3 if "epoch" in words else 1 if "step" in words or len(words) == 1 else 2
-            return 0, order, len(words)
+            return 0, 4 if "cost" in words else order, len(words)
         case "train_loss":
-            return 1, 0, len(words)
+            return 1, 1 if _MEASURE.search(name) else 0, len(words)
         case "val_loss":
             return 2, 0 if (_TOTAL | _VALIDATION).issuperset(words) else 1, len(words)
         case "other" if not _ERRORS.isdisjoint(words):

@@ -6,7 +6,9 @@ import difflib
 import re
 
 from lrwatch.core.names import role
+from lrwatch.formats.base import number
 from lrwatch.formats.lines import ANSI
+from lrwatch.formats.text.general import says_again
 
 NO_NUMBER = "no number in it"
 CODE = "looks like program code or a configuration"
@@ -15,6 +17,10 @@ PLACE_ONLY = "a step or an epoch, and no value beside it"
 NOT_READ = "a known name, but no number that clearly belongs to it"
 HEADER = "names of columns"
 REPEATED = "repeats a line that was read, or the same bar on its way"
+SUMMARY = "a summary: it says again what other lines said"
+RATE_UNUSED = (
+    "a learning rate that was seen and not used: no step or epoch came before it, or no number clearly belongs to it"
+)
 BINARY = "bytes that are no text"
 
 # Bytes of a line that are examined, and distinct misspelt names that are remembered.
@@ -26,6 +32,8 @@ _NAMED = re.compile(
     rb"(?<![\w./-])([A-Za-z_][\w./-]{0,60})[\"']?\s*(?:[:=]\s*|\s)\s*[\"'\[(]*[-+]?(?:\.?\d|nan|inf)", re.IGNORECASE
 )
 _WORD = re.compile(rb"[A-Za-z_]\w*")
+_RATE = re.compile(rb"\blearning[ _-]?rate\b", re.IGNORECASE)
+_SPELLED = re.compile(rb"(?<![\w.])[-+]?(?:[\d,]*\.?\d+\.?(?:e[-+]?\d+)?|nan|inf)", re.IGNORECASE)
 _CODE = re.compile(
     rb"\b(?:def|import|return|class|lambda|elif|self|assert)\b[ .(]|\bfor \w+ in |\bif __|[-+*/]=|==|\bprint\(|^\s*#"
     rb"|\w\([\w ]*=|^\s+[\w.]+ = |Namespace\(|\w\s*:\s*(?:int|float|str|bool)\s*="
@@ -53,8 +61,6 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80\x02", "a Python pickle", "Give the log that was written beside it."),
     (b"\x80\x04", "a Python pickle", "Give the log that was written beside it."),
     (b"\x7fELF", "a program", "Give the log that it writes."),
-    (b"\xff\xfe", "text in UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8 FILE."),
-    (b"\xfe\xff", "text in UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8 FILE."),
 )
 
 
@@ -79,9 +85,10 @@ def reason(line: bytes) -> str:
     ('no number in it', 'numbers, but no name that is a step, an epoch or a loss', 'looks like program code or a configuration')
     """
     line = ANSI.sub(b"", line[:_LOOKED])
-    control = len(line.translate(None, _TEXT))
-    if control * 10 > len(line):
+    if is_binary(line):
         return BINARY
+    if says_again(line):
+        return SUMMARY
     if _CODE.search(line):
         return CODE
     if not has_number(line):
@@ -89,7 +96,15 @@ def reason(line: bytes) -> str:
     roles = {role(name) for name in names(line)} | {role(word.decode()) for word in _WORD.findall(line)}
     if roles & {"train_loss", "val_loss"}:
         return NOT_READ
+    if "lr" in roles or _RATE.search(line):
+        return RATE_UNUSED
     return PLACE_ONLY if roles & {"step", "epoch"} else NO_NAME
+
+
+def is_binary(line: bytes) -> bool:
+    """Return whether a tenth of `line` or more is control characters."""
+    line = ANSI.sub(b"", line[:_LOOKED])
+    return len(line.translate(None, _TEXT)) * 10 > len(line)
 
 
 def names(line: bytes) -> list[str]:
@@ -99,6 +114,16 @@ def names(line: bytes) -> list[str]:
     ['los', 'foo']
     """
     return [name.decode("utf-8", "replace") for name in _NAMED.findall(ANSI.sub(b"", line[:_LOOKED]))]
+
+
+def spells(line: bytes, value: float) -> bool:
+    """Return whether a number in `line` is `value`.
+
+    >>> spells(b"step 10 loss 2.50", 2.5), spells(b"step 10 loss nan", float("nan")), spells(b"step 10", 1.0)
+    (True, True, False)
+    """
+    found = (number(text.decode().replace(",", "")) for text in _SPELLED.findall(line[:_LOOKED]))
+    return any(one == value or (one != one and value != value) for one in found if one is not None)
 
 
 def meant(name: str) -> str | None:

@@ -116,7 +116,7 @@ class Tally:
                 self._reject(self._held.popleft())
             return
         self._count(batch, line)
-        sources = {id(self._source(line, name)) for name in batch.columns}
+        sources = {id(self._source(line, name, float(column.values[0]))) for name, column in batch.columns.items()}
         while self._held:
             held = self._held.popleft()
             if id(held) in sources:
@@ -124,12 +124,11 @@ class Tally:
             else:
                 self._reject(held)
 
-    def _source(self, line: Line, name: str) -> Line:
+    def _source(self, line: Line, name: str, value: float) -> Line:
+        """Return the line that spells a sample: of the last ones, the one with its name and its value."""
         word = name.rpartition(".")[2].encode()
-        for held in reversed(self._held):
-            if word in held.text and hints.has_number(held.text):
-                return held
-        return line
+        named = [held for held in reversed(self._held) if word in held.text and hints.has_number(held.text)]
+        return next((held for held in named if hints.spells(held.text, value)), named[0] if named else line)
 
     def _accept(self, line: Line, batch: Batch) -> None:
         self.gave += 1
@@ -191,7 +190,7 @@ class Tally:
         for name, column in batch.columns.items():
             metric = self.metrics.get(name)
             if metric is None and len(self.metrics) < _REMEMBERED:
-                source = self._source(line, name) if line is not None else None
+                source = self._source(line, name, float(column.values[0])) if line is not None else None
                 metric = self.metrics[name] = FoundMetric(
                     name, role(name), batch.smoothing.get(name, "raw"), 0,
                     source.number if source else None, shown(source.text) if source else "",
@@ -236,6 +235,8 @@ class Tally:
 
 
 def shown(text: bytes) -> str:
-    """Return a line as it is shown: decoded, and cut where it is long."""
+    """Return a line as it is shown: decoded, and cut where it is long. Of bytes that are no text only the number is shown."""
+    if hints.is_binary(text):
+        return f"({len(text)} bytes)"
     line = text[: 8 * _SHOWN].decode("utf-8", "replace").strip()
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"

@@ -7,6 +7,7 @@ the bytes were cut nor a restart in between changes a sample.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -58,6 +59,8 @@ UNNAMED = "value"
 
 # How C and Windows spell what `float` does not know.
 _ODD = {"nan(ind)": "nan", "1.#nan": "nan", "1.#qnan": "nan", "1.#snan": "nan", "1.#ind": "nan", "1.#inf": "inf"}
+# Fortran's `8.7D+00`, and powers of ten as people write them: `3.1x10^-3`, `9.0*^-3`.
+_POWER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+))(?:(?<=[.\d])[dD](?=[-+]\d\d)|\s?[x*\xd7]\s?10\^|\*\^)([-+]?\d{1,3})")
 # No trainer prints a longer number; longer text is not parsed.
 _LONGEST_NUMBER = 64
 
@@ -65,8 +68,8 @@ _LONGEST_NUMBER = 64
 def number(text: str) -> float | None:
     """Parse a number; None if `text` is not one. NaN and the infinities are numbers, in any spelling.
 
-    >>> number(" 5e-05"), number("-Infinity"), number("nan(ind)"), number("12:30"), number("")
-    (5e-05, -inf, nan, None, None)
+    >>> number(" 5e-05"), number("-Infinity"), number("nan(ind)"), number("8.7D+00"), number("12:30"), number("")
+    (5e-05, -inf, nan, 8.7, None, None)
     """
     if len(text) > _LONGEST_NUMBER:
         return None
@@ -74,5 +77,7 @@ def number(text: str) -> float | None:
         return float(text)
     except ValueError:
         word = text.strip().lower()
+        if (power := _POWER.fullmatch(word)) is not None:
+            return float(f"{power[1]}e{power[2]}")
         odd = _ODD.get(word.lstrip("+-"))
         return None if odd is None else float(word[: len(word) - len(word.lstrip("+-"))] + odd)

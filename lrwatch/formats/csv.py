@@ -2,8 +2,9 @@
 
 A header is recognised by its names, and so is a later one: a resumed run repeats it, and a logger that meets a new
 metric writes another. Padded names, empty cells (Lightning fills only some columns of each row) and blank lines are
-normal. A row with more or fewer cells than the header is counted and left out, because a torn row may end within a
-number.
+normal. A row with fewer cells than the header is counted and left out, because a torn row may end within a number. A run
+that is resumed with more metrics writes longer rows below the old header: the cells that it does not name are `column5`
+and so on. Where semicolons separate the cells, a comma in a number is a decimal one, as in the files of Excel and R.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from lrwatch.formats.columns import Columns
 from lrwatch.formats.linewise import Linewise
 
 _SEPARATORS = (",", "\t", ";")
+# Cells of a row beyond the header that are read.
+_MOST_UNNAMED = 64
 # A longer name is a sentence.
 _LONGEST_NAME = 128
 _NAME = re.compile(r"[^\W\d][^{}=\"]*|")  # begins with a letter or an underscore; empty is the index of a data frame
@@ -30,12 +33,14 @@ _COMMON_ROLES = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
 
 _NO_HEADER = "line before the header"
 _MISFIT = "row does not fit the header"
+_LONGER = "row with more cells than the header names"
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:\d*,\d+|\d+(?:\.\d{3})+,\d+)(?:[eE][-+]?\d+)?\s*")
 
 
 class Csv(Linewise):
     """The format `csv`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header")
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header", "_longer")
 
     name: ClassVar[str] = "csv"
     evidence: ClassVar[int] = 1
@@ -44,6 +49,7 @@ class Csv(Linewise):
         super().__init__()
         self._separator = ""
         self._header: list[str] = []
+        self._longer = False  # there was a row with more cells than the header
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
@@ -84,14 +90,27 @@ class Csv(Linewise):
         width = len(self._header)
         rows = [_cells(line, self._separator) for line in lines]
         if set(map(len, rows)) != {width}:
-            rows = [row[:width] for row in rows if len(row) >= width and not any(row[width:])]
+            rows = [row for row in rows if len(row) >= width]
             if len(rows) < len(lines):
                 errors[_MISFIT] += len(lines) - len(rows)
+            if not self._longer and any(any(row[width:]) for row in rows):
+                self._longer = True
+                errors[_LONGER] += 1  # once: such rows are read
         numbers = np.arange(first_row, first_row + len(rows))
-        for name, cells in zip(self._header, zip(*rows, strict=True), strict=False):
+        for name, cells in zip(self._header, zip(*(row[:width] for row in rows), strict=True), strict=False):
             if name:
-                _collect(found, name, cells, numbers)
+                self._collect(found, name, cells, numbers)
+        for column in range(width, min(max(map(len, rows), default=0), width + _MOST_UNNAMED)):
+            which = [i for i, row in enumerate(rows) if len(row) > column]
+            self._collect(found, f"column{column + 1}", [rows[i][column] for i in which], numbers[which])
         return len(rows)
+
+    def _collect(self, found: Columns, name: str, cells: Sequence[str], rows: Ints) -> None:
+        if self._separator == ";" and any("," in cell for cell in cells):
+            cells = [
+                cell.replace(".", "").replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells
+            ]
+        _collect(found, name, cells, rows)
 
 
 def _cells(line: str, separator: str) -> list[str]:

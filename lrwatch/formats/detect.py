@@ -18,14 +18,28 @@ from lrwatch.formats.pattern import Pattern
 from lrwatch.formats.tensorboard.format import TfEvents
 from lrwatch.formats.text import Text
 from lrwatch.formats.wandb.format import Wandb
+from lrwatch.formats.wrapped import Wrapped
 
-FORMATS: tuple[type[Format], ...] = (TfEvents, Wandb, JsonDocument, JsonLines, Csv, Numbers, Prefixed, Text)
+
+class _Wrapped(Wrapped):
+    """The format `wrapped`, with any other format inside."""
+
+    def _find(self, head: bytes, *, final: bool) -> Format | None:
+        return detect(head, final=final)
+
+    def _restored(self, name: str, state: Mapping[str, Any]) -> Format:
+        return restore(name, state)
+
+
+FORMATS: tuple[type[Format], ...] = (TfEvents, Wandb, JsonDocument, JsonLines, Csv, _Wrapped, Numbers, Prefixed, Text)
 """The strictest first: it wins where two formats understand a line."""
 
 # Bytes at the beginning of a log that tell its format. Logs that begin with their own source code have their first loss
 # after some 100 kB.
 HEAD_BYTES = 1 << 20
 
+# Metrics of MLPerf that are no loss by name.
+_ERRORS = frozenset({"eval_error", "eval_accuracy", "eval_loss"})
 # Lines that each format is given at once during detection.
 _PIECE_LINES = 64
 
@@ -81,7 +95,7 @@ def detect(head: bytes, *, final: bool = False) -> Format | None:
         if format_.claims(head):
             return format_()
     if (first := _first_to_understand(head, _line_ends(head))) is not None:
-        return first()
+        return Text() if first in (JsonLines, Prefixed) and _has_more_as_text(head, first) else first()
     if not final and len(head) < HEAD_BYTES:
         return None
     by_lines = [format_ for format_ in FORMATS if not format_.binary]
@@ -89,6 +103,20 @@ def detect(head: bytes, *, final: bool = False) -> Format | None:
     if any(numbers):
         return by_lines[numbers.index(max(numbers))]()
     return None if final else Text()
+
+
+def _has_more_as_text(head: bytes, format_: type[Format]) -> bool:
+    """Return whether a log of JSON objects has losses in lines of text too, and `text` reads those in the objects as well."""
+    in_json, in_text = (
+        {
+            name: len(column.values)
+            for name, column in reader.feed(head)[0].columns.items()
+            if role(name) in ("train_loss", "val_loss") or name in _ERRORS
+        }
+        for reader in (format_(), Text())
+    )
+    more = [name for name in in_text if name not in in_json]
+    return any(in_text[name] > 1 for name in more) and all(in_text.get(name, 0) >= n for name, n in in_json.items())
 
 
 def _line_ends(head: bytes) -> list[int]:

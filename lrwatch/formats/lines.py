@@ -19,6 +19,8 @@ ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)
 """Escape sequences of terminals: colours and movements of the cursor."""
 
 _BACKSPACES = re.compile(rb"\x08+\r?")  # Keras returns with a hundred of them
+# A bar that is written over its own end: `[==>..] Loss: 2.4 \b\b\b\b 1/50`.
+_OVERWRITTEN = re.compile(rb"(?<=\S)\s*\x08+(?=\s*\d+/\d+\s*[\r\n])")
 _SEPARATOR = re.compile(rb"[\r\n]")
 
 
@@ -77,7 +79,7 @@ class Lines(Checkpointed):
             dropped = 1
             end = len(data)
         if self.marks and b"\b" in text:
-            text = _BACKSPACES.sub(b"\r", text)
+            text = _BACKSPACES.sub(b"\r", _OVERWRITTEN.sub(b"  ", text))
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\r\n" if self.marks else b"\n")
         if _may_be_too_long(text):

@@ -12,7 +12,8 @@ anything else                      values, placed by the number of the line
 
 The first column of values is the metric `lrwatch.formats.base.UNNAMED`; the columns behind it have a number too
 (``value2``). MLflow writes step 0 where the trainer gave none; it stays 0, as MLflow's own pages show it. Lines that
-begin with ``#`` are comments. Prose and code have lines of numbers too, so only a log that begins with numbers has this
+begin with ``#`` are comments, and the last one before the first row names the columns if it has a name for each
+(``# step rmse lr``, as DeePMD and ``numpy.savetxt`` write). Prose and code have lines of numbers too, so only a log that begins with numbers has this
 format.
 """
 
@@ -21,10 +22,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import ClassVar, Literal
 
 import numpy as np
 
+from lrwatch.core.names import role
 from lrwatch.core.sample import Batch
 from lrwatch.formats.base import UNNAMED, number
 from lrwatch.formats.columns import Columns
@@ -40,6 +43,7 @@ _MAX_COLUMNS = 32
 # The first of March 1973 in milliseconds. No step is as great.
 _MILLISECONDS = 1e11
 
+_LONGEST_COMMENT, _LONGEST_NAME = 4096, 128
 _SEPARATORS = bytes.maketrans(b",;\t", b"   ")
 _MLFLOW_LINE = re.compile(rb"[1-9]\d{11,13} +(?:[-+]?\d[-+.\de]*|-?inf|nan)(?: +-?\d{1,16})?\r?\n", re.IGNORECASE)
 
@@ -50,7 +54,7 @@ _MISFIT = "line with more or fewer numbers than the first"
 class Numbers(Linewise):
     """The format `numbers`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_layout", "_width", "_pending", "_refused")
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_layout", "_width", "_pending", "_refused", "_comment")
 
     name: ClassVar[str] = "numbers"
     evidence: ClassVar[int] = _DECIDING_LINES
@@ -62,6 +66,7 @@ class Numbers(Linewise):
         # Lines from before the layout was known. They are text, because JSON has no NaN.
         self._pending: list[str] = []
         self._refused = False  # other text came before the layout was known
+        self._comment = ""  # the last comment before the first row
         self._final = False
 
     @classmethod
@@ -88,6 +93,10 @@ class Numbers(Linewise):
         """Put the records in some lines into `found`, and return their number."""
         lines = text.translate(_SEPARATORS).split(b"\n")[:-1]
         if b"#" in text:
+            if not self._layout:
+                comments = takewhile(lambda line: not line.strip() or line.lstrip().startswith(b"#"), text.split(b"\n"))
+                if not self._pending and (named := [line for line in comments if line.strip()]):
+                    self._comment = named[-1].decode("utf-8", "replace")[:_LONGEST_COMMENT]
             lines = [line for line in lines if not line.lstrip().startswith(b"#")]
         if not self._layout:
             lines = self._begin(lines, errors, enough)
@@ -127,6 +136,9 @@ class Numbers(Linewise):
 
     def _names(self) -> Sequence[str]:
         """Return the metric of each column; "" is none."""
+        if (named := _named(self._comment, self._width)) and self._layout != "mlflow":
+            has_place = any(role(name) in ("step", "epoch") for name in named)
+            return named if has_place or self._layout != "steps" else ["step", *named[1:]]
         values = [UNNAMED, *(f"{UNNAMED}{number}" for number in range(2, self._width + 1))]
         if self._layout == "mlflow":
             return ("", UNNAMED, "step")
@@ -148,6 +160,15 @@ class Numbers(Linewise):
         if len(fitting) < len(rows):
             errors[_MISFIT] += len(rows) - len(fitting)
         return list(zip(*fitting, strict=True))
+
+
+def _named(comment: str, width: int) -> Sequence[str]:
+    """Return the names that a comment gives to the columns; none if it has another number of words."""
+    words = comment.strip().strip("#").strip()
+    for names in ([name.strip().strip('"') for name in re.split("[,;\t]", words)], words.split()):
+        if len(names) == width and all(name and not name[0].isdigit() and len(name) <= _LONGEST_NAME for name in names):
+            return names
+    return ()
 
 
 def _row(line: bytes) -> list[float] | None:

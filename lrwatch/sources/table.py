@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,7 +148,8 @@ def read_log(path: str | os.PathLike[str], format: str = "auto") -> pd.DataFrame
         format: Name of its format; `auto` finds it by the content.
 
     Returns:
-        One row a record, in the order of the log: `step`, and one column a metric, NaN where a record does not have it.
+        One row a record, in the order of the log: `step`, and one column a metric, NaN where a record does not have it. A
+        metric that was itself NaN at times is a masked column (`Float64`): NaN where it was NaN, NA where a record has none.
         `attrs` has `axis` (what `step` counts: `step`, `epoch` or `record`), `format`, `lines`, `errors` (reason to
         number of lines that could not be used), `smoothing` (metric to `window` or `running`, where its trainer did not
         write it as it was), and `segments` (the rows at which another run or a resume begins; the first is 0).
@@ -175,7 +176,10 @@ def _content(reading: Reading, path: Path) -> str:
     head = beginning(path)
     if not head.strip():
         return "an empty file"
-    first = next(line for line in head.splitlines() if line.strip())[:_SHOWN].decode("utf-8", "replace")
+    line = next(line for line in head.splitlines() if line.strip())[:_SHOWN]
+    if b"\0" in line:
+        return "no metric in it; it begins with bytes that are no text"
+    first = line.decode("utf-8", "replace")
     counted = "".join(f", {count} x {reason}" for reason, count in reading.errors.most_common(1))
     return f"no metric in it; its first line is {first!r}{counted}"
 
@@ -191,10 +195,15 @@ def _table(reading: Reading) -> pd.DataFrame:
         columns = {name: column for name, column in columns.items() if name in set(first)}
     if reading.left_out:
         reading.errors[LEFT_OUT] += reading.left_out
-    values = {}
+    values: dict[str, Any] = {}
     for name, column in columns.items():
         values[name] = np.full(len(steps), np.nan)
         values[name][column.rows] = column.values
+        if np.isnan(column.values).any():
+            # A loss that was NaN is a value; only in a masked column does it differ from a row that has none.
+            absent = np.ones(len(steps), np.bool_)
+            absent[column.rows] = False
+            values[name] = pd.arrays.FloatingArray(values[name], absent)
     table: pd.DataFrame = pd.DataFrame({"step": steps, **values}, copy=False)
     table.attrs.update(
         axis=reading.axis,

@@ -15,20 +15,22 @@ MEANINGS: dict[Role, list[str]] = {
         "step", "iter", "iteration", "global_step", "Global-Step", "current_steps", "num_updates", "s", "it", "batch",
         "trainer/global_step", "train/step", "time/total_timesteps", "globalStep",
     ],
-    "epoch": ["epoch", "Epoch", "train/epoch", "trainer.epoch", "current_epoch"],
+    "epoch": ["epoch", "Epoch", "train/epoch", "trainer.epoch", "current_epoch", "Эпоха", "轮次"],
     "lr": [
         "lr", "learning_rate", "learning rate", "learningRate", "train_lr", "lr/pg0", "lr-AdamW", "optim0_lr0", "optim/LR",
     ],
     "train_loss": [
         "loss", "trl", "train/loss", "train_loss", "total_loss", "training_loss", "nll", "ce_loss", "train.loss", "lm loss",
+        "lm loss PPL", "perplexity", "bits per byte", "cost", "train cost", "value_function loss", "训练损失", "потери", "Verlust",
         "train/CrossEntropyLoss", "loss_rpn_cls", "s0.loss_cls", "train_loss_epoch", "train loss",
     ],
-    "val_loss": ["val_loss", "eval_loss", "test_loss", "tel", "validation/loss", "test.loss", "vloss", "valid loss"],
+    "val_loss": ["val_loss", "eval_loss", "test_loss", "tel", "validation/loss", "test.loss", "vloss", "valid loss", "val bpb", "验证损失", "test_ppl"],
     "scale": ["loss_scale", "loss scale", "lr_scale", "train/lrwatch/scale", "lrwatch-scale"],
-    "time": ["time", "train_time", "eta", "elapsed_time", "step_time", "epoch_time", "loss_time"],
+    "time": ["time", "train_time", "eta", "elapsed_time", "step_time", "epoch_time", "loss_time", "batch_cost", "avg_reader_cost"],
     "other": [
-        "total_steps", "max_steps", "lr_scheduler", "min_lr", "url", "clr", "val_loss_every", "loss_weight", "mfu", "norm",
-        "train/lrwatch/lr", "lrwatch/lr", "lrwatch-lr", "accuracy", "epochs", "batch_size", "lm loss PPL", "number of skipped iterations", "", "..",
+        "total_steps", "max_steps", "lr_scheduler", "min_lr", "url", "clr", "val_loss_every", "loss_weight", "mfu", "norm", "lrm",
+        "train/lrwatch/lr", "lrwatch/lr", "lrwatch-lr",
+        "accuracy", "epochs", "batch_size", "number of skipped iterations", "", "..",
     ],
 }  # fmt: skip
 

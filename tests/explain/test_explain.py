@@ -69,10 +69,10 @@ def test_a_metric_that_is_no_loss_has_to_be_named() -> None:
 
 
 def test_what_a_format_counts_as_an_error_is_its_own_reason() -> None:
-    found = explained(b"step,loss\n1,2.5\n2,2.4,7,8\n3,2.3\n")
+    found = explained(b"step,loss,lr\n1,2.5,0.1\n2,2.4\n3,2.3,0.1\n")
     assert found.format == "csv"
     assert reasons(found) == {"names of columns": 1, "row does not fit the header": 1}
-    assert {reason.text: reason.example for reason in found.reasons}["row does not fit the header"] == "2,2.4,7,8"
+    assert {reason.text: reason.example for reason in found.reasons}["row does not fit the header"] == "2,2.4"
     found = explained(b'{"step": 1, "loss": 2}\n{"step": 2, "lo\n{"step": 3, "loss": 2}\n')
     assert [(reason.text, reason.line) for reason in found.reasons] == [("not a JSON object", 2)]
 
@@ -189,3 +189,20 @@ def test_any_bytes_at_all_are_explained(pieces: list[bytes]) -> None:
     found = explained(data)
     assert found.gave + sum(reason.lines for reason in found.reasons) == found.looked
     assert found.watched is not None or found.advice
+
+
+def test_a_learning_rate_that_was_not_used_is_named_and_a_summary_too() -> None:
+    found = explained(b"learning rate 0.1 of the schedule\nstep 1 loss 2\nstep 2 loss 1\nBest loss: 9\nwandb: loss 3\n")
+    assert reasons(found) == {hints.RATE_UNUSED: 1, hints.SUMMARY: 2}
+
+
+def test_the_line_that_is_shown_is_the_one_that_spells_the_sample() -> None:
+    log = b"Train: 0 [ 90/100]  Loss: 2.5 (2.75)\nTest: [ 0/39]  Loss: 2.0 (2.0)\nTest: [39/39]  Loss: 2.25 (2.125)\nTrain: 1 [ 0/100]  Loss: 1.5 (1.5)\n"
+    lines = {metric.name: metric.line for metric in explained(log).metrics}
+    assert lines["Loss"] == 1
+    assert lines["test.Loss"] == 3
+
+
+def test_bytes_that_are_no_text_are_never_shown() -> None:
+    found = explained(b"\x7fELF\x02\x01\x01\0\0\0\0\x1b]0;title\x07\0\0\0\n" * 3)
+    assert [reason.example for reason in found.reasons] == ["(24 bytes)"]

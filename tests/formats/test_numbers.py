@@ -63,9 +63,9 @@ def test_an_old_metric_file_of_mlflow_has_no_step_and_is_counted() -> None:
 def test_a_first_column_of_whole_numbers_that_do_not_fall_is_the_step() -> None:
     batches = feed([STEPS])
     assert samples(batches) == [
-        ("value", 1, "8.05"), ("value2", 1, "0.1"), ("value", 2, "7.5"), ("value2", 2, "0.2"), ("value", 3, "nan"),
-        ("value2", 3, "0.25"), ("value", 4, "-inf"), ("value2", 4, "0.5"), ("value", 2, "6.0"), ("value2", 2, "0.75"),
-        ("value", 6, "5.25"), ("value2", 6, "nan"),
+        ("acc", 1, "0.1"), ("loss", 1, "8.05"), ("acc", 2, "0.2"), ("loss", 2, "7.5"), ("acc", 3, "0.25"),
+        ("loss", 3, "nan"), ("acc", 4, "0.5"), ("loss", 4, "-inf"), ("acc", 2, "0.75"), ("loss", 2, "6.0"),
+        ("acc", 6, "nan"), ("loss", 6, "5.25"),
     ]  # fmt: skip
     assert errors(batches) == {"not a line of numbers": 1, "line with more or fewer numbers than the first": 2}
 

@@ -40,7 +40,12 @@ STATED_ELSEWHERE = {
         "syGOAT__Mistral-v0.2-Translator-bf16__trainer_log.jsonl": 8660,
         "syGOAT__Mistral-v0.2-Translator-bf16__trainer_state.json": 8660,
     },
-    "cases/read": {"two_bars_slow.log": 18_700, "epoch_average_line.log": 1000},
+    "cases/read": {
+        "two_bars_slow.log": 18_700,
+        "epoch_average_line.log": 1000,
+        "comma_text.log": 40,
+        "zh_epoch.log": 40,
+    },
 }
 
 

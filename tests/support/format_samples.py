@@ -104,7 +104,19 @@ WANDB = framed(
     ]
 )
 
+WRAPPED = (
+    b'{"log": "Starting \\u4e2d\\n", "stream": "stdout", "time": "2024-05-01T10:00:00.1Z"}\n'
+    b'{"log": "step 1 | loss 2.5\\n", "stream": "stdout", "time": "2024-05-01T10:00:00.1Z"}\n'
+    b'{"log": "step 2 | loss nan\\n", "stream": "stdout", "time": "2024-05-01T10:00:01.1Z"}\r\n'
+    b"a line of another writer\n"
+    b'{"log": "step 3 | lo", "stream": "stdout", "time": "2024-05-01T10:00:02.1Z"}\n'
+    b'{"log": "ss 2.25\\n", "stream": "stdout", "time": "2024-05-01T10:00:02.1Z"}\n'
+    b'{"log": "step 4 | loss 2.0\\nstep 5 | loss -inf\\n", "stream": "stdout", "time": "2024-05-01T10:00:03.1Z"}\n'
+    b'{"log": "step 6 | loss 1.5\\n", "stream": "stdou'  # torn
+)
+
 LOGS = {
+    "wrapped": WRAPPED,
     "wandb": WANDB,
     "numbers": NUMBERS,
     "prefixed": PREFIXED,

@@ -23,6 +23,7 @@ from lrwatch.formats.text.presets import search
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.records import CounterReading, RecordAssembler
 from lrwatch.formats.text.repeats import Repeats
+from lrwatch.formats.text.spelling import DecimalMark, Dictionaries
 from lrwatch.formats.totals import Totals
 
 # Masks that are remembered. A log has some tens of them for each kind of line, noise any number.
@@ -39,7 +40,9 @@ Digits = npt.NDArray[np.uint8]
 class Text(Checkpointed):
     """The format `text`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = ("_lines", "_axis", "_records", "_repeats", "_smoothing")
+    SAVED: ClassVar[tuple[str, ...]] = (
+        "_lines", "_dictionaries", "_decimals", "_axis", "_records", "_repeats", "_smoothing",
+    )  # fmt: skip
 
     name: ClassVar[str] = "text"
     whole: ClassVar[bool] = False
@@ -48,6 +51,8 @@ class Text(Checkpointed):
 
     def __init__(self) -> None:
         self._lines = Lines(marks=True)
+        self._dictionaries = Dictionaries()
+        self._decimals = DecimalMark()
         self._axis = StepAxis()
         self._records = RecordAssembler(self._axis.totals)
         self._repeats = Repeats()
@@ -65,6 +70,7 @@ class Text(Checkpointed):
         text = block.text
         if b"\x1b" in text:
             text = ANSI.sub(b"", text)
+        text = self._decimals.with_points(self._dictionaries.join(text, final=final))
         found = Columns()
         count = self._read(text, found)
         if final:
@@ -83,9 +89,11 @@ class Text(Checkpointed):
         for i, mask in enumerate(masks):
             lines.setdefault(mask, []).append(i)
         recipes = {mask: recipe for mask in lines if (recipe := self._recipe(mask)) is not None}
+        if not self._records.in_items and not any(recipe.kind == "item" for recipe in recipes.values()):
+            recipes = {mask: recipe for mask, recipe in recipes.items() if recipe.kind != "loose item"}
         if not recipes and not self._records.waiting:
             return 0
-        if self._records.waiting or self._records.has_bar or not all(r.stands_alone for r in recipes.values()):
+        if self._records.needs_order(recipes.values()):
             return self._records.read(text.split(b"\n")[:-1], masks, recipes, found)
         self._read_columns(text, lines, recipes, found)
         return len(masks)
@@ -100,11 +108,11 @@ class Text(Checkpointed):
         readings: list[CounterReading] = []
         in_epochs = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
         places = [lines[mask][0] for mask, recipe in recipes.items() if recipe.has_place]
-        rates_from = self._records.rates_from(places)
+        measures_from = self._records.measures_from(places)
         for mask, recipe in recipes.items():
             rows = lines[mask]
-            if recipe.kind == "rate" and rows[0] < rates_from:
-                rows = [row for row in rows if row > rates_from]
+            if recipe.kind == "measure" and rows[0] < measures_from:
+                rows = [row for row in rows if row > measures_from]
                 if not rows:
                     continue
             group = _LineGroup(mask, text, np.array(rows, np.int64), digits, starts)
@@ -199,4 +207,12 @@ class _LineGroup:
             nothing if slot is None else self.values(slot).tolist()
             for slot in (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
         )
-        return ((*reading, recipe.named) for reading in zip(self.rows.tolist(), *columns, strict=True))
+        return (
+            (row, epoch, _counted(index, total), total, recipe.named)
+            for row, epoch, index, total in zip(self.rows.tolist(), *columns, strict=True)
+        )
+
+
+def _counted(index: float, total: float) -> float:
+    """Return a counter; NaN where it is beyond its end, so that it is a date or a ratio."""
+    return np.nan if index > total else index

@@ -5,55 +5,91 @@ A mask is a line with all digits made zeros. The extractor reads it from left to
 - the value of a name: ``loss=2.5``, ``loss: 2.5``, ``'loss': 2.5``, ``lr=[0.1, ...]``, ``loss: tensor(2.5``, and
   ``loss 2.5`` if the name is a well-known one or stands alone between separators;
 - the mean beside a value: ``Loss: 6.94 (6.95)``, the metric ``running.Loss``;
-- a counter: ``step 10/100``, ``[50/489]``, ``200/ 2983 batches``;
-- the place of the line: ``[1000] loss = 2.5``;
+- a counter: ``step 10/100``, ``[50/489]``, ``200/ 2983 batches``. It is called a step or an epoch, stands right behind the
+  epoch, leads or ends the line, or is in brackets that follow no value: ``acc 61% (6037/10000)`` counts correct answers,
+  and ``05/03 10:00`` is a date;
+- the place of the line: ``[1000] loss = 2.5``, ``17  loss=2.5``, ``#17 loss: 2.5``, ``the 17th step``, ``第 17 轮``;
 - or nothing: a date, a unit, a number in prose.
 
 A word such as ``[eval]`` or ``Test:`` makes the metrics behind it those of the validation: ``[eval] loss 2.5`` is
-``val.loss``.
+``val.loss``. Averaged weights are kept apart: ``Test (EMA): loss 2.5`` is ``val.EMA.loss``.
 """
 
 from __future__ import annotations
 
 import re
 
-from lrwatch.core.names import role, step_rank
+from lrwatch.core.names import role, should_rise, step_rank
 from lrwatch.core.sample import Smoothing
-from lrwatch.formats.text.naming import NUMBER_HERE, Name, code, name_of
+from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name, name_of
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
 
 RUNNING = "running."
 """Prefix of the name of a metric that is the mean since the epoch began."""
 VALIDATION = "val."
 """Prefix of the name of a metric in a line about a validation."""
+TEST = "test."
+"""Prefix of the name of a metric in a line about a test, which a log may have beside the validation."""
 
-_FLAT_DICTIONARY = re.compile(rb"\{['\"][^{}\n]*\}")
+_FLAT_DICTIONARY = re.compile(rb"\{ ?['\"][^{}\n]*\}")
 _UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
-_COUNTER = re.compile(rb"\s*(?:/|\bof\b)\s*(\d+)(?![\d./])")
+# Neither a date (`05/03 10:00`, `05/03/2024`) nor a duration or a size (`12/300s`, `3/16 GB`).
+_COUNTER = re.compile(
+    rb"\s*(?:/|\bof\b)\s*(\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
+)
 _COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
+_HALF = re.compile(rb",\d")
 _OPEN = re.compile(rb"[\[(]\s*$")
+_OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
+_BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
 _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[$")
 _LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
 _MEAN = re.compile(rb"\s*\(\s*$")
+# `the 17th step`, `第 17 轮 / 共 40 轮`, `第17步`, `step #17`
+_ORDINAL = re.compile(
+    rb"(?<![\w.])(\d+)(?:st|nd|rd|th)[ -](?:global )?(step|iter(?:ation)?|update|epoch|batch)\b", re.IGNORECASE
+)
+_ORDINAL_EPOCH = re.compile(
+    "\u7b2c\\s*(\\d+)\\s*(?:\u8f6e|\u4e2a?\\s*epoch|\u5468\u671f|\u30a8\u30dd\u30c3\u30af)(?:[^\\d\\n]{0,6}\u5171\\s*(\\d+)\\s*\u8f6e|\\s*/\\s*(\\d+))?".encode(),
+    re.IGNORECASE,
+)
+_ORDINAL_STEP = re.compile(
+    "\u7b2c\\s*(\\d+)\\s*(?:\u6b65|\u6b21\u8fed\u4ee3|\u4e2a?\\s*(?:step|iter)|\u30b9\u30c6\u30c3\u30d7)".encode(),
+    re.IGNORECASE,
+)
+_SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNORECASE)
+_STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
+# `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`. Longer numbers are dates and times.
+_BARE_PLACE = re.compile(rb"\s*(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
 _ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\())"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
-    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|$)",
+    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|$)(?:[\s(\[-]{1,2}(ema)\b)?",
     re.IGNORECASE,
 )
+_EMA, _COST, _DURATION = "EMA.", "cost", "time."
+# ` * Acc@1 78.1 loss 0.9`: the end of a pass over the validation data.
+_END_OF_PASS = re.compile(rb"\s*\* (?:Acc|Prec)@")
 _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE)
 _SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
 )
-_VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\b", re.IGNORECASE)
+_VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
-# `*** Best metric: 78.1 (epoch 3)` repeats an earlier value.
-_REPETITION = re.compile(rb"\D*\b(?:best|saving(?! dict)|saved|early stopping)\b", re.IGNORECASE)
+# `*** Best metric: 78.1 (epoch 3)` repeats an earlier value; so do means of an epoch and the summaries of W&B.
+_REPETITION = re.compile(
+    rb"\D*\b(?:best|saving(?! dict)|saved|early stopping|averaged stats)\b|(?:\S* )?wandb:|.*\[train\b.*\[avg\]",
+    re.IGNORECASE,
+)
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
-_RATE_LINE = frozenset({"lr", "time"})
+# `Adjusting learning rate of group 0 to 1.0e-03.`, `Setting LR to 0.1`
+_RATE_SET = re.compile(
+    rb"\b(learning[ _-]?rate|lr)\b[^:=|;\n]{0,60}?\b(?:to|is now|->|=>)\s+(" + NUMBER + rb")\.?\s*(?:$|[,;|)])",
+    re.IGNORECASE,
+)
 
 # Lines of trainers that write means over the steps since their last line.
 _WINDOWED = re.compile(rb"elapsed time per iteration|train_inner|\bdata_time\b|\d+epoch:|\{'loss': .*'epoch': ")
@@ -73,9 +109,23 @@ def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | No
     Returns:
         The recipe, or None if the line has no step, epoch or loss, nor a learning rate alone.
     """
-    if code(mask) or _REPETITION.match(mask, start):
+    if code(mask) or says_again(mask, start):
         return None
+    if (rate := _RATE_SET.search(mask, start)) is not None:
+        return _rate_set(mask, start, rate, rank)
     return _Search(mask, start).recipe(rank)
+
+
+def says_again(mask: bytes, start: int = 0) -> bool:
+    """Return whether a line is a summary, which repeats what others said: the best value, the mean of an epoch."""
+    return _REPETITION.match(mask, start) is not None
+
+
+def _rate_set(mask: bytes, start: int, rate: re.Match[bytes], rank: Slot | None) -> Recipe:
+    """Return the recipe of a sentence that says what the learning rate was set to, with the epoch that it may name."""
+    before = _Search(mask[: rate.start()], start)
+    slot = Slot(*rate.span(2), mask[slice(*rate.span(1))].decode(), *rate.span(1))
+    return Recipe((slot,), "measure", epoch=before.places.get("epoch"), step=before.places.get("step"), rank=rank)
 
 
 def search_any(mask: bytes, start: int) -> Recipe | None:
@@ -91,13 +141,15 @@ class _Search:
         self._mask = mask
         self._start = start
         self.slots: list[Slot] = []
-        self._places: dict[str, Slot] = {}
+        self.places: dict[str, Slot] = {}
         self._place_names: dict[str, str] = {}
         self._index: Slot | None = None
         self._total: Slot | None = None
         self._epochs: Slot | None = None
         self._named = False
+        self._weak: Slot | None = None  # a step if nothing else is
         self._names: list[tuple[int, int]] = []
+        self._explicit: set[int] = set()
         self._means: list[tuple[int, str]] = []
         self._flat = [
             match.span()
@@ -112,18 +164,28 @@ class _Search:
         mask = self._mask
         before = self._start
         if (pair := _LEADING_PAIR.match(mask, self._start)) is not None:
-            self._places["epoch"] = Slot(*pair.span(1), "epoch")
+            self.places["epoch"] = Slot(*pair.span(1), "epoch")
             self._index = Slot(*pair.span(2), "index")
             before = pair.end(2)
+        ordinals = self._ordinals()
         last: tuple[int, str] | None = None  # end and name of the last value
         skip_to = before
         for match in NUMBER_HERE.finditer(mask, self._start):
             start, end = match.span()
-            if start < skip_to:
+            if start < skip_to or in_name(mask, start, end):
+                continue
+            if start in ordinals:
+                before = skip_to = ordinals[start]
+                last = None
                 continue
             unit = _UNIT.match(mask, end)
             factor = factor_of(unit.group()) if unit else None
             counter = _COUNTER.match(mask, end) if unit is None else None
+            if (
+                _HALF.match(mask, end) and match.group().isdigit()
+            ):  # half of a number with a decimal comma, or of a list
+                before = end
+                continue
             name = name_of(mask, before, start, self._flat)
             if counter is not None and self._count(name, before, start, end, counter):
                 before = skip_to = counter.end()
@@ -131,10 +193,15 @@ class _Search:
                 continue
             if name is None and last is not None and unit is None and self._is_mean(last, start, end):
                 self._means.append((len(self.slots), last[1]))
-                self.slots.append(Slot(start, end, last[1], self.slots[-1].name_start, self.slots[-1].name_end))
+                mean = None if "0" in last[1] else last[1]
+                self.slots.append(Slot(start, end, mean, self.slots[-1].name_start, self.slots[-1].name_end))
             elif name is None and unit is None and self._leads(before, start, end):
-                self._places["step"] = Slot(start, end, "step")
+                self.places["step"] = Slot(start, end, "step")
                 self._place_names["step"] = "step"
+            elif not self.slots and (done := _STEPS_DONE.match(mask, end)) and _SO_FAR.search(mask, self._start, start):
+                self._weak = Slot(start, end, "step")
+                before = done.end()
+                continue
             elif name is not None and (unit is None or (factor is not None and name.explicit)):
                 self._put(name, Slot(start, end, name.text, name.start, name.end, factor=factor or 1.0))
                 last = (end, name.text) if self.slots and self.slots[-1].start == start else None
@@ -146,17 +213,19 @@ class _Search:
 
     def _put(self, name: Name, slot: Slot) -> None:
         self._names.append((name.start, name.end))
+        if name.explicit:
+            self._explicit.add(slot.start)
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode())
         followed = self._mask[slot.end : slot.end + 8].lstrip()
         if name.text.strip("()").lower() in _SPLITS and (followed.startswith(b"[") or kind == "epoch"):
             kind = "epoch"
             if name.text.lower() != "epoch":
                 self._names.pop()  # it is the split of the line as well
-        if kind in _PLACES and slot.factor == 1.0:
-            if kind not in self._places or kind == "step":
+        if kind in _PLACES:
+            if kind not in self.places or kind == "step":
                 best = self._place_names.get(kind)
                 if best is None or _better(name.text, best):
-                    self._places[kind], self._place_names[kind] = slot, name.text
+                    self.places[kind], self._place_names[kind] = slot, name.text
             return
         if name.text and "0" in name.text:
             slot = Slot(slot.start, slot.end, None, name.start, name.end, "", slot.factor)
@@ -169,15 +238,19 @@ class _Search:
         index, total = Slot(start, end, "index"), Slot(*counter.span(1), "total")
         if kind == "epoch" and name is not None:
             self._names.append((name.start, name.end))
-            self._places["epoch"], self._epochs = index, total
+            self.places["epoch"], self._epochs = index, total
             return True
-        after_epoch = "epoch" in self._places and _ONLY_MARKS.match(mask[self._places["epoch"].end : start]) is not None
-        bracketed = _OPEN.search(mask, max(0, start - 8), start) is not None
+        after_epoch = "epoch" in self.places and _ONLY_MARKS.match(mask[self.places["epoch"].end : start]) is not None
+        around = max(0, start - 24)
+        bracketed = _OPEN.search(mask, around, start) is not None and not _OF_VALUE.search(mask, around, start)
         counted = _COUNTED.match(mask, counter.end()) is not None
         leading = not mask[self._start : start].strip()
-        if kind != "step" and not (after_epoch or bracketed or counted or leading):
+        last = not mask[counter.end() :].strip() and _BEFORE_LAST.search(mask, around, start) is not None
+        if mask[start - 1 : start] == b"/" or not (
+            kind == "step" or after_epoch or bracketed or counted or leading or last
+        ):
             return False
-        if self._index is None or kind == "step":
+        if self._index is None or kind == "step" or (after_epoch and not self._named):
             self._index, self._total = index, total
             self._named = kind == "step" and name is not None and not _restarts(name.text)
             if kind == "step" and name is not None:
@@ -187,7 +260,7 @@ class _Search:
     def _leads(self, before: int, start: int, end: int) -> bool:
         mask = self._mask
         return (
-            "step" not in self._places
+            "step" not in self.places
             and not self.slots
             and mask[end : end + 1] == b"]"
             and _LEADING_PLACE.search(mask, self._start, start) is not None
@@ -197,11 +270,29 @@ class _Search:
         mask = self._mask
         return _MEAN.fullmatch(mask, last[0], start) is not None and mask[end : end + 2].lstrip().startswith(b")")
 
+    def _ordinals(self) -> dict[int, int]:
+        """Take places that are spelled as ordinals, and return the ends of those texts by the start of the number."""
+        mask, ends = self._mask, {}
+        if b"\xe7\xac\xac" in mask:
+            for kind, pattern in (("epoch", _ORDINAL_EPOCH), ("step", _ORDINAL_STEP)):
+                if (found := pattern.search(mask, self._start)) is not None:
+                    self.places[kind] = Slot(*found.span(1), kind)
+                    self._place_names[kind] = kind
+                    ends[found.start(1)] = found.end()
+                    if kind == "epoch" and found.lastindex and found.lastindex > 1:
+                        self._epochs = Slot(*found.span(found.lastindex), "epochs")
+        for found in _ORDINAL.finditer(mask, self._start):
+            kind = "epoch" if found[2].lower() == b"epoch" else "step"
+            self.places.setdefault(kind, Slot(*found.span(1), kind))
+            self._place_names.setdefault(kind, found[2].decode())
+            ends[found.start(1)] = found.end()
+        return ends
+
     # ---- the whole ------------------------------------------------------------------------------------------------
 
     def recipe(self, rank: Slot | None) -> Recipe | None:
         modes = [
-            (mode.start(), mode[1] is not None)
+            (mode.start(), "" if mode[1] is None else _prefix(mode[1]) + (_EMA if mode[3] else ""))
             for mode in _MODE.finditer(self._mask, self._start)
             if not any(a <= mode.start() < b for a, b in self._names)
         ]
@@ -209,43 +300,50 @@ class _Search:
         windowed = _WINDOWED.search(self._mask) is not None
         slots: list[Slot] = []
         smoothing: dict[str, Smoothing] = {}
-        validation = False
-        if self.slots and (first := self.slots[0]).name_end and _VALIDATED.match(self._mask, first.name_start):
-            modes.insert(0, (first.name_start, True))  # `val Loss: 0.2 Acc: 0.9`
+        validation, validated = False, VALIDATION
+        first = self.slots[0] if self.slots else None
+        if first is not None and first.name_end and (begun := _VALIDATED.match(self._mask, first.name_start)):
+            modes.insert(0, (first.name_start, _prefix(begun[0])))  # `val Loss: 0.2 Acc: 0.9`
+        if (ends_pass := _END_OF_PASS.match(self._mask, self._start)) is not None:
+            modes.insert(0, (ends_pass.start(), VALIDATION))
         roles: set[str] = set()
+        spelled = [self._spelled(slot) for slot in self.slots]
+        any_loss = any(role(name) in _LOSSES and name.lower() != _COST for name in spelled)
         for i, slot in enumerate(self.slots):
             name = self._spelled(slot)
             kind = role(name)
             roles.add(kind)
-            mode = [is_validation for at, is_validation in modes if at < slot.name_start]
+            mode = next((mode for at, mode in reversed(modes) if at < slot.name_start), "")
             prefix = ""
-            if mode and mode[-1] and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
-                prefix, validation = VALIDATION, True
+            if mode and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
+                prefix, validation, validated = mode, True, mode
             if i in running:
-                prefix = "" if validation and prefix else RUNNING
-                prefix = VALIDATION if validation and not prefix else prefix
+                prefix = prefix or (validated if validation else RUNNING)
+            if name.lower() == _COST and any_loss:  # beside a loss it is what the step took
+                prefix = _DURATION
             prefixed = None if slot.name is None else prefix + slot.name
             if prefixed is not None and prefix == RUNNING:
                 smoothing[prefixed] = "running"
             elif prefixed is not None and windowed and kind in _LOSSES and not prefix:
                 smoothing[prefixed] = "window"
             slots.append(Slot(slot.start, slot.end, prefixed, slot.name_start, slot.name_end, prefix, slot.factor))
-        in_a_pass = validation and self._index is not None and not self._named
+        in_a_pass = validation and ((self._index is not None and not self._named) or ends_pass is not None)
         if in_a_pass:  # of a value and its mean over the pass, the mean counts
             slots = _last_of_each(slots)
         missing = None
         if _NOT_A_NUMBER in (names := {slot.name: slot for slot in slots}) and not roles & _LOSSES:
             missing = (names.get(_SKIPPED), names[_NOT_A_NUMBER])
-        has_place = bool(self._places) or (self._index is not None and bool(slots))
+        if not self.places and self._index is None and slots and (weak := self._weak or self._bare()) is not None:
+            self.places["step"], self._place_names["step"] = weak, "step"
+        has_place = bool(self.places) or self._index is not None
         if not has_place and not roles & _LOSSES:
-            if "lr" not in roles or not roles <= _RATE_LINE:
-                return None
-            # A trainer may print the rate of an epoch on a line of its own.
-            rates = tuple(slot for slot in slots if role(self._spelled(slot)) == "lr")
-            return Recipe(rates, "rate", rank=rank)
-        if not slots and not self._places:
+            # A trainer may print the rate of an epoch, or a score, on a line of its own.
+            known = [slot for slot in self.slots if self._is_known(slot)]
+            measures = tuple(slot for slot in slots if any(slot.start == one.start for one in known))
+            return Recipe(measures, "measure", rank=rank) if measures else None
+        if not slots and not self.places and not self._named:
             return None
-        step, epoch, index, total = self._places.get("step"), self._places.get("epoch"), self._index, self._total
+        step, epoch, index, total = self.places.get("step"), self.places.get("epoch"), self._index, self._total
         if in_a_pass:
             index = total = None
         elif index is None and step is not None and epoch is not None and not is_global(self._place_names["step"]):
@@ -255,10 +353,26 @@ class _Search:
             tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing
         )  # fmt: skip
 
+    def _bare(self) -> Slot | None:
+        """Return the number at the beginning of the line, if it is followed by names alone."""
+        bare = _BARE_PLACE.match(self._mask, self._start)
+        if bare is None or not _ONLY_MARKS.match(self._mask[bare.end() : self.slots[0].name_start]):
+            return None
+        return Slot(*bare.span(1), "step") if self.slots[0].name_start > bare.end() else None
+
+    def _is_known(self, slot: Slot) -> bool:
+        """Return whether a metric may be placed without a step or a loss beside it: a learning rate, or what should rise."""
+        name = self._spelled(slot)
+        return role(name) == "lr" or (slot.start in self._explicit and should_rise(name))
+
     def _spelled(self, slot: Slot) -> str:
         """Return the name of `slot`, with zeros for its digits."""
         name = slot.name
         return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
+
+
+def _prefix(mode: bytes) -> str:
+    return TEST if mode.lower().startswith(b"test") else VALIDATION
 
 
 def _last_of_each(slots: list[Slot]) -> list[Slot]:

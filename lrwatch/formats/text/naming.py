@@ -13,18 +13,26 @@ _LONGEST_NAME = 160
 
 # Not within a word or another number. A number followed at once by a word has a unit (`35ms`) and is no sample.
 NUMBER = (
-    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?![\d,])(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
-    rb"(?:[eE][-+]?\d+)?"
+    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?![\d,])(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
+    rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
 )
-NUMBER_HERE = re.compile(rb"(?<![\w.])" + NUMBER, re.IGNORECASE)
+# A well-known name may stand at once before its number: `loss2.345`, `epoch12`.
+_GLUED = rb"(?<=loss)(?=\d+\.\d)|(?<=\blr)(?=\d+\.\d|\de)|(?:(?<=\bepoch)|(?<=\bstep)|(?<=\biter)|(?<=\bep))(?=\d+(?:[\s:,|/\]]|$))"
+NUMBER_HERE = re.compile(rb"(?:(?<![\w.])|" + _GLUED + rb")" + NUMBER, re.IGNORECASE)
+# A letter of a name in UTF-8: Latin, Greek, Cyrillic, Chinese, Japanese or Korean.
+_FOREIGN = rb"[\xc3-\xca\xce-\xd4][\x80-\xbf]|(?:\xe3[\x81-\xbf]|[\xe4-\xed][\x80-\xbf])[\x80-\xbf]"
+LETTER = rb"(?:[A-Za-z_]|" + _FOREIGN + rb")"
+_IN_NAME = rb"(?:[\w./*@()-]|" + _FOREIGN + rb")*"
 _KEY = re.compile(
-    rb"([A-Za-z_][\w./*@()-]*(?:'s)?(?: [A-Za-z(][\w./*@()-]*){0,5})"
-    rb"(\s*[=:]\s*[\[(]?\s*(?:tensor\(|array\()?|\s+\[\s*|\[\s*|\s+)$"
+    rb"(" + LETTER + _IN_NAME + rb"(?:'s)?(?: (?:\(|" + LETTER + rb")" + _IN_NAME + rb"){0,5})"
+    rb"(\s*[=:]\s*[\[(]?\s*|\s+\[\s*|\[\s*|\s+|(?<=[A-Za-z\x80-\xbf]))$"
 )
-_QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\"): ?['\"]?$")
+_QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\")\s*[:=]\s*['\"]?$")
 _WORD = re.compile(rb"[^ ]+")
 # "number of skipped iterations", "time per step": no place.
 _NO_PLACE = frozenset({b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n"})
+# Words that begin a sentence around a name: "and the cls_loss is".
+_FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
 _LEVELS = frozenset({b"DEBUG", b"INFO", b"WARNING", b"ERROR", b"CRITICAL", b"root"})
 _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is a place in a program
 
@@ -62,6 +70,46 @@ class Name(NamedTuple):
     explicit: bool
 
 
+# Punctuation of East Asian texts.
+_WIDE = {
+    "\uff1a": b":", "\uff0c": b",", "\uff1b": b";", "\uff08": b"(", "\uff09": b")", "\uff1d": b"=", "\uff05": b"%",
+    "\u3010": b"[", "\u3011": b"]", "\u3001": b",", "\u3002": b";", "\uff5c": b"|", "\u3000": b" ", "\uff0f": b"/",
+}  # fmt: skip
+_WIDE_MARK = re.compile("|".join(_WIDE).encode())
+# `np.float64(2.5)`, `tensor(2.5, device='cuda:0', grad_fn=<NllLossBackward0>)`, `Array(2.5, dtype=float32)`
+_TYPED = re.compile(
+    rb"(?:<tf\.Tensor: shape=\(\), dtype=\w+, numpy=|(?<![\w.])(?:[A-Za-z_]\w*\.)*"
+    rb"(?:float\d*|bfloat\d+|double|half|u?int\d*|[Tt]ensor|EagerTensor|[Aa]rray|DeviceArray|Decimal|Scalar|Variable)\(\s*\[?\s*)"
+    rb"(" + NUMBER + rb")(?:\s*\]?(?:,(?:[^()\n]|\([^()\n]*\))*)?\)|>)",
+    re.IGNORECASE,
+)
+_QUOTED_NUMBER = re.compile(rb"(?<=[:=\s])(['\"])\s*(" + NUMBER + rb")\s*%?\1", re.IGNORECASE)
+_HASH_NUMBER = re.compile(rb"(^\s*|\b(?:step|iter|iteration|epoch|batch|round)\s*)#(?=\d+(?:[\s:,|]))", re.IGNORECASE)
+
+
+def plain(mask: bytes) -> bytes:
+    """Return a mask of the same length in which numbers stand without the marks of their type.
+
+    What is only around a number becomes blanks: quotes, `tensor(..., device='cuda:0')`. Wide punctuation becomes that of ASCII.
+    """
+    if b"\xef\xbc" in mask or b"\xe3\x80" in mask:
+        mask = _WIDE_MARK.sub(lambda mark: _WIDE[mark[0].decode()].ljust(3), mask)
+    if b"(" in mask or b"<tf" in mask:
+        mask = _TYPED.sub(_bare, mask)
+    if b"'" in mask or b'"' in mask:
+        mask = _QUOTED_NUMBER.sub(lambda quoted: _blanked(quoted, 2), mask)
+    return _HASH_NUMBER.sub(rb"\1 ", mask) if b"#" in mask else mask
+
+
+def _bare(typed: re.Match[bytes]) -> bytes:
+    return _blanked(typed, 1)
+
+
+def _blanked(match: re.Match[bytes], group: int) -> bytes:
+    start, end = match.start(group) - match.start(), match.end(group) - match.start()
+    return b" " * start + match[group] + b" " * (len(match[0]) - end)
+
+
 def code(mask: bytes) -> bool:
     """Return whether a line looks like program code or a configuration."""
     return _CODE.search(mask) is not None
@@ -74,14 +122,14 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         mask: The line.
         start: Offset behind the number before.
         end: Offset of the number.
-        flat: Start and end of each dictionary whose names are in quotes.
+        flat: Start and end of each dictionary whose names are in quotes. Where a line has no dictionary, names in quotes count too.
 
     Returns:
         The name, or None if there is none between `start` and `end`.
     """
     start = max(start, end - _LONGEST_NAME)
-    if flat and (quoted := _QUOTED_KEY.search(mask, start, end)) is not None:
-        if not any(a <= quoted.start() and end < b for a, b in flat):
+    if (flat or b"{" not in mask) and (quoted := _QUOTED_KEY.search(mask, start, end)) is not None:
+        if flat and not any(a <= quoted.start() and end < b for a, b in flat):
             return None
         group = 1 if quoted[1] is not None else 2
         return Name(quoted[group].decode("utf-8", "replace"), *quoted.span(group), True)
@@ -96,8 +144,10 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     words = words[level + 1 :]
     if _MODULE.search(mask, start, end) or mask[match.start() : match.end(1)].lower().endswith(b"rank"):
         return None
-    while words and mask[slice(*words[-1])] in (b"is", b"was"):
+    while words and mask[slice(*words[-1])] in (b"is", b"was"):  # "the loss is"
         del words[-1]
+    while len(words) > 1 and mask[slice(*words[0])].lower() in _FUNCTION_WORDS:
+        del words[0]
     if not words or _FILE.search(mask, *words[-1]):
         return None
 
@@ -129,3 +179,22 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     closed = number is not None and _CELL_END.match(mask, number.end()) is not None
     opened = _CELL_START.search(mask, start, words[0][0]) is not None
     return last(len(words), explicit=False) if closed and opened and len(words) <= 3 else None
+
+
+_CLOCK = re.compile(rb":\d\d(?![\d.])")
+# Bytes before a number that make it a part of a name: `mean@1`, `top-5:`, `loss/0=`; not of a place: `epoch-3:`.
+_JOINED = re.compile(rb"(?:[\w/)]@|([A-Za-z]+)[-/])$")
+
+
+def in_name(mask: bytes, start: int, end: int) -> bool:
+    """Return whether the number is a part of the name of the next one."""
+    sign = mask[start : start + 1] in (b"-", b"+")
+    if mask[start - 1 + sign : start + sign] not in (b"@", b"-", b"/"):
+        return False
+    joined = _JOINED.search(mask, max(0, start - 24), start + sign)
+    if joined is None:
+        return False
+    if joined[1] is None:
+        return True
+    followed = mask[end : end + 1] in (b":", b"=") and not _CLOCK.match(mask, end)
+    return followed and role(joined[1].decode()) not in _PLACES

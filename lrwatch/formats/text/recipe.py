@@ -10,7 +10,10 @@ from lrwatch.core.names import role
 from lrwatch.core.sample import Smoothing
 from lrwatch.formats.base import number
 
-Kind = Literal["record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "length", "rate"]
+Kind = Literal[
+    "record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "length", "measure",
+    "again", "block", "loose item",
+]  # fmt: skip
 """The role of a line:
 
 record     its values are a record.
@@ -20,14 +23,18 @@ epoch bar  a progress bar whose values are means since the epoch began: complete
 log        a record without a place, between the progress bars of the steps, which place it.
 heading    a place; the items that follow are records there.
 item       a name and a value below a heading; nothing elsewhere.
+loose item an item that is not indented; nothing unless an indented one came before it below the same heading.
+block      the beginning of a record; the indented items below it are its values, and one of them may be its step.
+again      the next record repeats an earlier one, and gives nothing.
 header     names of the columns of the rows that follow.
 row        values of the columns that the last header named.
-rate       a learning rate and nothing else; a record at the last place before it, or a setting if there is none yet.
+measure    a learning rate or a score, without a place or a loss: a record at the last place before it, or a setting if
+           there is none yet.
 box        a row of a box of names and values, or the rule above or below it.
 length     it states the length of the run, and has no values.
 """
 
-_FACTORS = {b"K": 1e3, b"M": 1e6, b"B": 1e9, b"T": 1e12}
+_FACTORS = {b"k": 1e3, b"K": 1e3, b"M": 1e6, b"B": 1e9, b"T": 1e12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,8 @@ class Slot:
 
     def read(self, line: bytes) -> float | None:
         """Return the value in `line`, or None if it is not a number."""
-        value = number(line[self.start : self.end].decode("ascii", "replace").replace(",", ""))
-        return value if value is None or self.factor == 1.0 else value * self.factor
+        value = number(line[self.start : self.end].decode("utf-8", "replace").replace(",", "").replace("'", ""))
+        return value if value is None or self.factor == 1.0 else round(value * self.factor, 6)
 
     def name_in(self, line: bytes) -> str:
         """Return the name of the metric in `line`."""
@@ -66,7 +73,7 @@ class Slot:
 def factor_of(unit: bytes) -> float | None:
     """Return the factor of a unit of thousands, or None if it is not one.
 
-    >>> factor_of(b"K"), factor_of(b"ms")
+    >>> factor_of(b"k"), factor_of(b"ms")
     (1000.0, None)
     """
     return _FACTORS.get(unit)
@@ -88,6 +95,10 @@ class Recipe:
         missing: The line counts steps whose loss was not a number, and leaves the loss itself out: the slots of the
             number of skipped steps and of the number of steps whose loss was not a number.
         cells: The cells of a row, or the names of the columns in a header.
+        framed: Pipes or the lines of a box separate the cells, some of which may be empty.
+        loss: Name of the first training loss, or "".
+        counts_training: The line has a counter with an end, and a metric that is not of the validation.
+        states_length: The line may state the length of the run. The counter of a pass over the validation data does not.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -103,24 +114,26 @@ class Recipe:
     smoothing: Mapping[str, Smoothing] = field(default_factory=dict)
     missing: tuple[Slot | None, Slot | None] | None = None
     cells: tuple[Slot, ...] = ()
+    framed: bool = False
+    loss: str = field(init=False)
+    counts_training: bool = field(init=False)
+    states_length: bool = field(init=False)
 
-    @property
-    def states_length(self) -> bool:
-        """Whether the line may state the length of the run. The counter of a pass over the validation data does not."""
-        return self.run is not None or self.epochs is not None or self.counts_training
-
-    @property
-    def counts_training(self) -> bool:
-        """Whether the line has a counter with an end, and a metric that is not of the validation."""
-        return self.total is not None and any(
-            slot.name is None or not (slot.name.startswith("val.") or role(slot.name) == "val_loss")
+    def __post_init__(self) -> None:
+        """Compute what each line of the mask would be asked for."""
+        counts = self.total is not None and any(
+            slot.name is None or not (slot.name.startswith(("val.", "test.")) or role(slot.name) == "val_loss")
             for slot in self.slots
         )
+        losses = (slot.name for slot in self.slots if slot.name and role(slot.name) == "train_loss")
+        object.__setattr__(self, "loss", next(losses, ""))
+        object.__setattr__(self, "counts_training", counts)
+        object.__setattr__(self, "states_length", self.run is not None or self.epochs is not None or counts)
 
     @property
     def stands_alone(self) -> bool:
         """Whether the line is a record by itself; a `log` is one unless there are progress bars."""
-        return self.kind in ("record", "log", "rate") and self.rank is None and self.missing is None
+        return self.kind in ("record", "log", "measure") and self.rank is None and self.missing is None
 
     @property
     def has_place(self) -> bool:

@@ -1,9 +1,12 @@
-"""Lines into records, one by one, for logs in which a line belongs to others. A record that waits is state."""
+"""Lines into records, one by one, for logs in which a line belongs to others. A record that waits is state.
+
+One file because all kinds of lines share the one record that waits, and the place below which they stand.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lrwatch.core.checkpoint import Checkpointed
@@ -12,20 +15,23 @@ from lrwatch.core.sample import Axis
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.text.counters import Counters
-from lrwatch.formats.text.general import RUNNING
+from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION
+from lrwatch.formats.text.ranks import Ranks
 from lrwatch.formats.text.recipe import Recipe, Slot
+from lrwatch.formats.text.summaries import Summaries
+from lrwatch.formats.text.table import Table
 from lrwatch.formats.totals import Totals
 
 # Name of a loss that the log leaves out from its first line on.
 _UNNAMED_LOSS = "lm loss"
 
-# Names of the parts of the loss in early versions of YOLOv5.
-_YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
-
 # Relative difference of the epochs that a step is worth, in two records, from the last batch of an epoch; and the rounding of
 # an epoch that is written with two digits.
 _EPOCH_SLACK = 0.02
 _EPOCH_DIGITS = 0.005
+
+# Kinds of lines that mean something only behind certain others.
+_DEPENDENT = frozenset({"length", "again", "block", "item", "loose item", "measure"})
 
 Values = dict[str, float]
 CounterReading = tuple[int, float, float, float, bool]
@@ -40,8 +46,8 @@ class RecordAssembler(Checkpointed):
     """
 
     SAVED: ClassVar[tuple[str, ...]] = (
-        "_counters", "_kind", "_key", "_header", "_section", "_below_heading", "_complete", "_bar", "_rank", "_loss",
-        "_echoes", "_bar_log", "_placed",
+        "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_ranks", "_loss",
+        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries",
     )  # fmt: skip
 
     def __init__(self, totals: Totals) -> None:
@@ -50,29 +56,44 @@ class RecordAssembler(Checkpointed):
         self._waiting: Values | None = None  # values of a record that may not be complete, of this kind and key:
         self._kind = ""
         self._key: list[Any] = []
-        self._header: list[str] = []
+        self._table = Table()
         self._section = ""
         self._below_heading = False
         self._placed = False  # there was a step or an epoch
-        self._complete: list[str] = []  # metrics of the present epoch from a complete bar
+        self._items = False  # there was an indented item below the present heading
+        self._again = False  # the next record repeats an earlier one
+        self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
+        self._summaries = Summaries()
+        self._complete: dict[
+            str, str
+        ] = {}  # metrics of the present epoch from a complete bar, and their values as text
         self._bar: list[int] | None = None  # index and total of the longest progress bar
         self._bar_log: list[float] = []  # index, total and epoch of the last record that a progress bar placed
-        self._rank: int | None = None  # the first of several processes
+        self._ranks = Ranks()
         self._loss = _UNNAMED_LOSS
-        self._losses_of_rank: Values = {}  # the last losses of the first process
-        self._echoes: list[int] = []  # ranks that print what the first one prints
         self._found: dict[str, tuple[list[int], list[float]]] = {}  # rows and values of this read
         self._row = 0
 
     @property
     def waiting(self) -> bool:
-        """Whether the last record may continue in the next line."""
-        return self._waiting is not None
+        """Whether the last record may continue in the next line, or the next one needs this one."""
+        return self._waiting is not None or self._again or self._ranks.waiting
 
     @property
     def has_bar(self) -> bool:
         """Whether there was a progress bar, which may place the records between its lines."""
         return self._bar is not None
+
+    @property
+    def in_items(self) -> bool:
+        """Whether the last line with a place was followed by indented items."""
+        return self._items
+
+    def needs_order(self, recipes: Collection[Recipe]) -> bool:
+        """Return whether lines of these recipes have to be read one by one, in order."""
+        if self.waiting or self.has_bar or not all(recipe.stands_alone for recipe in recipes):
+            return True
+        return self._summaries.concerns(recipes)
 
     @property
     def in_epochs(self) -> bool:
@@ -92,14 +113,12 @@ class RecordAssembler(Checkpointed):
         return {
             **super().state(),
             "waiting": None if self._waiting is None else _spelled(self._waiting),
-            "losses_of_rank": _spelled(self._losses_of_rank),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         super().restore(state)
         self._waiting = None if state["waiting"] is None else _parsed(state["waiting"])
-        self._losses_of_rank = _parsed(state["losses_of_rank"])
 
     def read(
         self, lines: Sequence[bytes], masks: Sequence[bytes], recipes: Mapping[bytes, Recipe], found: Columns
@@ -118,6 +137,8 @@ class RecordAssembler(Checkpointed):
         self._found, self._row = {}, 0
         for line, mask in zip(lines, masks, strict=True):
             recipe = recipes.get(mask)
+            if self._kind == "block" and (line[:2].strip() or not line.strip()):
+                self._flush()
             if recipe is not None:
                 self._take(recipe, line)
             if not line.endswith(b"\r") and self._kind in ("bar", "epoch bar"):
@@ -125,8 +146,8 @@ class RecordAssembler(Checkpointed):
         self._put(found)
         return self._row
 
-    def rates_from(self, placed: Sequence[int]) -> int:
-        """Return the first row from which a rate on a line of its own has a place, and learn where places are.
+    def measures_from(self, placed: Sequence[int]) -> int:
+        """Return the first row from which a measure on a line of its own has a place, and learn where places are.
 
         Args:
             placed: Rows with a step or an epoch, of lines that stand alone.
@@ -159,14 +180,17 @@ class RecordAssembler(Checkpointed):
             recipes: Recipes of the lines that were read, in the order of the last line of each.
         """
         for recipe in recipes:
-            if recipe.step is not None or recipe.index is not None:
-                self._below_heading = False
-            self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
+            self._summaries.note(recipe)
+            if recipe.has_place:
+                self._below_heading, self._items = not recipe.slots, False
+            self._loss = recipe.loss or self._loss
 
     def finish(self, found: Columns, row: int) -> int:
         """Put the record that waits into `found`, at row `row`: nothing will follow. Return its number of rows."""
         self._found, self._row = {}, row
         self._flush()
+        for record in self._ranks.finish():
+            self._emit(record)
         self._put(found)
         return self._row - row
 
@@ -182,24 +206,35 @@ class RecordAssembler(Checkpointed):
         if epoch is not None:
             self._enter_epoch(epoch)
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
+        if index is not None and total is not None and index > total:  # a date or a ratio
+            index = total = None
         if recipe.states_length:
             self._state_length(recipe, line, total)
-        if recipe.kind == "length":
+        if recipe.kind in _DEPENDENT and not self._belongs(recipe, values):
             return
-        if (recipe.kind == "item" and not self._below_heading) or (recipe.kind == "rate" and not self._placed):
+        if self._again and values:
+            self._again = False
             return
         if recipe.has_place:
             self._placed = True
-        if recipe.kind == "item":
+            if recipe.rank is None and self._ranks.waiting:  # a record that waits belongs to the place before
+                for record in self._ranks.finish():
+                    self._emit(record)
+        if recipe.kind in ("item", "loose item"):
+            self._items = True
             values = {name: value for name, value in values.items() if role(name) not in ("step", "epoch")}
-        elif recipe.kind == "heading" or recipe.step is not None or recipe.index is not None:
-            self._below_heading = recipe.kind == "heading"
+        elif recipe.kind == "heading" or recipe.has_place:
+            self._below_heading = recipe.kind == "heading" or (recipe.kind == "record" and not recipe.slots)
+            self._items = False
+        if recipe.kind == "bar" and total is not None and values and self._is_second_bar(values, total):
+            if not any(_is_validation(name) for name in values):
+                values = {VALIDATION + name: value for name, value in values.items()}
+            self._wait("second bar", [total], values)
+            return
         match recipe.kind:
             case "header":
                 self._flush()
-                names = [line[cell.start : cell.end].decode("utf-8", "replace") for cell in recipe.cells]
-                parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
-                self._header = [f"{name}_loss" if name in parts else name for name in names]
+                self._table.take_header(recipe, line)
                 return
             case "box":
                 self._box(recipe, line)
@@ -218,12 +253,12 @@ class RecordAssembler(Checkpointed):
                 return
             case _:
                 pass
-        if recipe.rank is not None:
-            values = self._of_rank(int(recipe.rank.read(line) or 0), values)
+        if recipe.kind == "record" and not recipe.rank:
+            values = self._without_summaries(recipe, values)
         if recipe.missing is not None:
             values.update(self._left_out(recipe.missing, line))
         else:
-            self._loss = next((s.name for s in recipe.slots if s.name and role(s.name) == "train_loss"), self._loss)
+            self._loss = recipe.loss or self._loss
         if epoch is not None:
             values["epoch"] = epoch
         step = recipe.step.read(line) if recipe.step is not None else None
@@ -234,11 +269,34 @@ class RecordAssembler(Checkpointed):
             return
         if step is not None:
             values["step"] = step
-        if recipe.kind == "bar":
+        if recipe.rank is not None:
+            self._flush()
+            for record in self._ranks.take(int(recipe.rank.read(line) or 0), values):
+                self._emit(record)
+        elif recipe.kind == "bar":
             self._wait("bar", [self._counters.epoch, index, total], values)
         else:
             self._flush()
             self._emit(values)
+
+    def _belongs(self, recipe: Recipe, values: Values) -> bool:
+        """Return whether a line that depends on those before it gives a record of its own."""
+        match recipe.kind:
+            case "again":
+                self._flush()
+                self._again = True
+            case "block":
+                self._wait("block", [self._row], {})
+            case "measure":
+                return self._placed
+            case "item" | "loose item":
+                if self._kind == "block" and self._waiting is not None:
+                    self._waiting.update(values)
+                    return False
+                return self._below_heading and (recipe.kind == "item" or self._items)
+            case _:
+                pass
+        return False
 
     def _state_length(self, recipe: Recipe, line: bytes, total: int | None) -> None:
         self._totals.state_run([_whole(recipe.run, line) or 0])
@@ -248,7 +306,7 @@ class RecordAssembler(Checkpointed):
 
     def _enter_epoch(self, epoch: float) -> None:
         if self._counters.epoch != epoch:
-            self._complete = []
+            self._complete = {}
         self._counters.enter(epoch)
 
     def _wait(self, kind: str, key: list[Any], values: Values) -> None:
@@ -302,31 +360,30 @@ class RecordAssembler(Checkpointed):
     def _epoch_bar(self, values: Values, index: int | None, total: int | None) -> None:
         if index is not None and index != total:
             self._flush()
-            self._complete = []
+            self._complete = {}
             self._emit({**{RUNNING + name: value for name, value in values.items()}, **self._epoch()})
             return
+        if self._counters.epoch is None and any(
+            self._complete.get(name, repr(v)) != repr(v) for name, v in values.items()
+        ):
+            self._complete = {}  # a log without lines of epochs: another value is that of another epoch
         new = {name: value for name, value in values.items() if name not in self._complete}
         if self._kind == "epoch bar" and self._waiting is not None:
             self._waiting.update(new)
         elif new:
             self._flush()
             self._kind, self._key, self._waiting = "epoch bar", [], {**new, **self._epoch()}
-        self._complete = [*self._complete, *new]
+        self._complete = {**self._complete, **_spelled(new)}
+        self._summaries.note_names(new)
 
     def _epoch(self) -> Values:
         return {} if self._counters.epoch is None else {"epoch": float(self._counters.epoch)}
 
     def _table_row(self, recipe: Recipe, line: bytes) -> None:
-        cells = recipe.cells[-len(self._header) :] if self._header else ()
-        if len(cells) < len(self._header) or not cells:
+        values = self._table.values(recipe, line)
+        if not values:
             return
-        values: Values = {}
-        for name, cell in zip(self._header, cells, strict=True):
-            spelled = line[cell.start : cell.end].decode("utf-8", "replace").rstrip("%")
-            if role(name) in ("epoch", "step"):
-                spelled = spelled.partition("/")[0]
-            if (value := number(spelled)) is not None:
-                values[name] = value
+        self._summaries.note_names(values)
         place = [value for name, value in values.items() if role(name) in ("epoch", "step")]
         if recipe.index is not None:
             self._wait("row", place, values)
@@ -352,24 +409,37 @@ class RecordAssembler(Checkpointed):
         if value is not None:
             self._wait("box", [], {f"{self._section}/{name}" if self._section and indented else name: value})
 
-    def _of_rank(self, rank: int, values: Values) -> Values:
-        """Return the values that count, of one of several processes. The first that prints any is the one to follow."""
-        if self._rank is None and values:
-            self._rank = rank
-        losses = {name: value for name, value in values.items() if role(name) in ("train_loss", "val_loss")}
-        if rank == self._rank:
-            self._losses_of_rank = losses
+    # ---- what is no sample of the training ------------------------------------------------------------------------
+
+    def _is_second_bar(self, values: Values, total: int) -> bool:
+        """Return whether a bar is that of a validation: it has another end than the first one, and the same metrics or such."""
+        if self._main[:2] == [total, self._counters.epoch]:
+            return False
+        validates = all(
+            _is_validation(name) or role(name) not in ("train_loss", "val_loss") for name in values
+        ) and any(_is_validation(name) for name in values)
+        if validates:
+            return bool(self._main) and self._main[0] != total
+        epoch = self._counters.epoch
+        if not self._main or (epoch is not None and self._main[1] != epoch):
+            self._main = [total, epoch, sorted(values)]
+        return bool(self._main[0] != total and not set(values).isdisjoint(self._main[2]))
+
+    def _without_summaries(self, recipe: Recipe, values: Values) -> Values:
+        """Return the values of a record, without or apart from those that say again what others said."""
+        renamed = self._summaries.renamed(recipe)
+        self._summaries.note(recipe)
+        if not renamed:
             return values
-        if rank in self._echoes:
-            return {}
-        if losses and losses == self._losses_of_rank:
-            self._echoes.append(rank)
-            return {}
-        return {f"rank{rank}.{name}": value for name, value in values.items()}
+        return {new: value for name, value in values.items() if (new := renamed.get(name, name))}
 
     def _left_out(self, counts: tuple[Slot | None, Slot | None], line: bytes) -> Values:
         skipped, nans = (slot.read(line) or 0.0 if slot is not None else 0.0 for slot in counts)
         return {self._loss: float("nan")} if nans or not skipped else {}
+
+
+def _is_validation(name: str) -> bool:
+    return name.startswith((VALIDATION, TEST)) or role(name) == "val_loss"
 
 
 def _spelled(values: Values) -> dict[str, str]:

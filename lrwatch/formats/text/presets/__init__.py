@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
-from lrwatch.formats.text import general
+from lrwatch.formats.text import general, naming
 from lrwatch.formats.text.presets import bars, blocks, boosting, boxes, lengths, speech, tables, vision
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
-    lengths.length, vision.yolo, bars.keras, bars.tqdm, boxes.box, blocks.open_block, blocks.line_of_block, boosting.catboost,
+    lengths.length, vision.yolo, bars.keras, bars.tqdm, bars.drawn, boxes.box, blocks.open_block, blocks.line_of_block,
+    blocks.result, boosting.catboost, boosting.best_iteration,
     vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet,
     speech.marian, tables.header, tables.row,
 )  # fmt: skip
@@ -28,9 +30,16 @@ PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
 # The longest lines of metrics in real logs have some kilobytes; longer ones are configurations.
 _LONGEST_LINE = 1 << 14
 
-# Prefixes of launchers and log collectors: torchrun, DeepSpeed, srun, Ray, ClearML.
+# Prefixes of launchers and log collectors, with the number that tells their processes apart.
 _RANK = re.compile(
-    rb"^(?:\[(?:rank|default)?(\d+)\]: ?|(\d+): (?=\D)(?!-?(?:nan|inf)\b)|\([\w.]+ pid=\d+[^)]*\) |\d{13} \S+ \w+ )+"
+    rb"^(?:\d{4}-\d\d-\d\d[ T][\d:.,]+Z? (?=\[|\())?(?:"
+    rb"\[(?:rank|default)?(\d+)\]: ?|(\d+): (?=\D)(?!-?(?:nan|inf)\b)"  # torchrun, DeepSpeed, srun -l
+    rb"|\[\d+,(\d+)\]<std(?:out|err)>: ?|\[(\d+)\]<std(?:out|err)>: ?"  # mpirun, horovodrun
+    rb"|\([\w.]+ (?:rank=\d+ )?pid=(\d+)[^)]*\) "  # Ray
+    rb"|\[pod/[^/\]\s]*?-(\d+)(?:-[a-z\d]+)*/[^\]\s]+\] ?"  # kubectl logs --prefix
+    rb"|(?!(?i:global_?)?(?i:step|epoch|iter|batch|round))[A-Za-z][\w.]*[-_](\d+)\s+\| "  # docker compose
+    rb"|\[?(?i:rank|worker|node|gpu|host|proc|process|trainer|replica|task|machine)[-_ #:]?(\d+)(?:\]:? ?|\s?[:>] )"
+    rb"|\d{13} \S+ \w+ )+"  # ClearML
 )
 _RANK_WITHIN = re.compile(rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)")
 
@@ -41,6 +50,7 @@ def search(mask: bytes) -> Recipe | None:
         mask = mask[:-1]
     if len(mask) > _LONGEST_LINE:
         return None
+    mask = naming.plain(mask)
     start, rank = 0, None
     if (prefix := _RANK.match(mask)) is not None:
         start = prefix.end()
@@ -51,4 +61,6 @@ def search(mask: bytes) -> Recipe | None:
     for preset in PRESETS:
         if (recipe := preset(mask, start)) is not None:
             return recipe
-    return general.search(mask, start, rank)
+    if (recipe := boosting.mllog(mask, start)) is not None:
+        return replace(recipe, rank=rank)
+    return general.search(mask, start, rank) or blocks.loose_item(mask, start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from lrwatch.formats.text import general, naming
 from lrwatch.formats.text.recipe import Recipe, Slot
@@ -41,6 +42,20 @@ def keras(mask: bytes, start: int) -> Recipe | None:
         total=Slot(*match.span(2), "total") if counted else None,
         smoothing={**dict.fromkeys(names, "window"), **{general.RUNNING + name: "running" for name in names}},
     )
+
+
+# ` [==>..]  Step: 61ms | Tot: 1s1ms | Loss: 2.389 | Acc: 10.156% (13/128)  1/50`
+_DRAWN = re.compile(rb"\s*\[[=>.#-]+\]\s")
+
+
+def drawn(mask: bytes, start: int) -> Recipe | None:
+    """Read the bar of many scripts, whose counter comes last. Its values are means since the epoch began."""
+    if (match := _DRAWN.match(mask, start)) is None:
+        return None
+    inner = general.search(b" " * match.end() + mask[match.end() :], match.end())
+    if inner is None or inner.total is None:
+        return None
+    return replace(inner, kind="bar", smoothing={slot.name: "running" for slot in inner.slots if slot.name is not None})
 
 
 def _name(name: bytes) -> str | None:

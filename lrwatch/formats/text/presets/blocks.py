@@ -14,6 +14,23 @@ _ITEM = re.compile(
 )
 
 
+_RESULT = re.compile(rb"(?:== )?Result for [\w./-]+:\s*$")
+_LOOSE = re.compile(rb"\s*([A-Za-z_][\w/. @()*-]{0,120}?)(?:=|: )\s*(" + naming.NUMBER + rb")\s*$", re.IGNORECASE)
+
+
+def result(mask: bytes, start: int) -> Recipe | None:
+    """Read `Result for PPO_env_00000:` of Ray: the indented lines below are one record, and name its step themselves."""
+    return Recipe(kind="block") if b"Result for " in mask and _RESULT.match(mask, start) else None
+
+
+def loose_item(mask: bytes, start: int) -> Recipe | None:
+    """Read a name and its value that are not indented, as the longest of right-aligned names is, in a block of items."""
+    if (match := _LOOSE.match(mask, start)) is None or naming.code(mask):
+        return None
+    name = None if b"0" in match[1] else match[1].decode()
+    return Recipe((Slot(*match.span(2), name, *match.span(1)),), "loose item")
+
+
 def open_block(mask: bytes, start: int) -> Recipe | None:
     """Read the heading of a block: a step and nothing else."""
     if (match := _HEADING.search(mask, start)) is None:

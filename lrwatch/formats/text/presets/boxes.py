@@ -16,6 +16,8 @@ def box(mask: bytes, start: int) -> Recipe | None:
         return Recipe(kind="box")
     if (match := _ROW.match(mask, start)) is None:
         return None
+    if match[1][:1].isdigit():  # a row of a table of numbers
+        return None
     spans = [match.span(1)] + ([match.span(2)] if match[2] is not None else [])
     if match[2] is not None and not any(digit in match[2].lower() for digit in (b"0", b"nan", b"inf")):
         return None

@@ -1,0 +1,138 @@
+"""Two things that concern bytes before lines are searched: dictionaries over several lines, and decimal commas.
+
+Both are decided line by line, so that the cut of the log changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from lrwatch.core.checkpoint import Checkpointed
+
+# Lines and bytes of one dictionary. Longer ones are configurations.
+_MOST_LINES = 200
+_MOST_BYTES = 1 << 16
+# A dictionary that is open at the end of its line: `{'loss': 0.5,` or `{`.
+_OPENS = re.compile(rb"\{(?:\s*['\"][^{}]*,|\s*)\s*$")
+_CONTINUES = (b" ", b"\t", b"'", b'"', b"}", b"]", b")")
+
+
+@dataclass
+class Dictionaries(Checkpointed):
+    """Joiner of dictionaries that were printed over several lines, as `pprint` and TensorFlow's loops do.
+
+    Attributes:
+        held: The lines of a dictionary that is still open, as Latin-1.
+        last: The last dictionary; "" once another line followed. What two handlers print twice counts once.
+    """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("held", "last")
+
+    held: list[str] = field(default_factory=list)
+    last: str = ""
+
+    def join(self, text: bytes, *, final: bool = False) -> bytes:
+        """Return the lines with each dictionary on one line; the lines of an open one are held back.
+
+        Args:
+            text: Complete lines, each ended by LF.
+            final: Nothing will follow.
+        """
+        if not self.held and not (b"{" in text and (b",\n" in text or b"{\n" in text)):
+            if text:
+                self.last = ""
+            return text
+        joined: list[bytes] = []
+        for line in text.split(b"\n")[:-1]:
+            self._take(line, joined)
+        if final:
+            self._release(joined)
+        return b"".join(line + b"\n" for line in joined)
+
+    def _take(self, line: bytes, joined: list[bytes]) -> None:
+        if self.held:
+            if line.startswith(_CONTINUES):
+                self.held.append(line.decode("latin-1"))
+                whole = "".join(self.held)
+                if whole.count("{") <= whole.count("}"):
+                    self._close(joined)
+                elif len(self.held) >= _MOST_LINES or len(whole) >= _MOST_BYTES:
+                    self._release(joined)
+                return
+            self._release(joined)
+        if b"{" in line and _OPENS.search(line):
+            self.held = [line.decode("latin-1")]
+        else:
+            self.last = ""
+            joined.append(line)
+
+    def _close(self, joined: list[bytes]) -> None:
+        whole = " ".join([self.held[0].rstrip(), *(line.strip() for line in self.held[1:])])
+        body = whole[whole.index("{") :]
+        if body != self.last:
+            joined.append(whole.encode("latin-1"))
+        self.held, self.last = [], body
+
+    def _release(self, joined: list[bytes]) -> None:
+        """Give back lines that are no dictionary, as they were."""
+        joined.extend(line.encode("latin-1") for line in self.held)
+        self.held = []
+
+
+# Bytes of a log after which a point is taken for the decimal mark.
+_UNDECIDED = 1 << 20
+_MEASURE = (
+    r"(?:loss|perte|verlust|p(?:e|é)rdida|perda|perdita|потери|损失|precisi(?:o|ó)n|genauigkeit|pr(?:e|é)cision|\blr|learning[ _]?rate|lernrate|rmse|mse|mae|\bacc|accuracy|error)[\w%]*['\"]?"
+    r"(?:\s*[:=]\s*|\s+(?:is\s+)?)['\"]?[-+]?"
+)
+_DECIDING = re.compile(_MEASURE.encode() + rb"(\d+)([.,])(\d+)(?![\d.,]*\d)", re.IGNORECASE)
+_COMMA = re.compile(rb"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(?!\d|,\d)")
+
+
+@dataclass
+class DecimalMark(Checkpointed):
+    """The decimal mark of a log: the first loss, learning rate or score that can be read in one way only decides.
+
+    `0,523` and `2,34` have a decimal comma. `2,345` may be two thousand: while nothing decided, such a value is left out.
+
+    Attributes:
+        mark: A point or a comma, or "" while it is not known.
+        seen: Bytes of the log that did not decide.
+    """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("mark", "seen")
+
+    mark: Literal["", ".", ","] = ""
+    seen: int = 0
+
+    def with_points(self, text: bytes) -> bytes:
+        """Return complete lines with decimal points."""
+        if self.mark == ".":
+            return text
+        return _COMMA.sub(_pointed, text) if self.mark else self._decide(text)
+
+    def _decide(self, text: bytes) -> bytes:
+        end = len(text)
+        if self.seen + end > _UNDECIDED:
+            end = text.find(b"\n", max(0, _UNDECIDED - self.seen)) + 1 or end
+        unsure: list[tuple[int, int]] = []
+        for found in _DECIDING.finditer(text, 0, end):
+            if found[2] == b"." or len(found[3]) != 3 or found[1] == b"0":
+                self.mark = "." if found[2] == b"." else ","
+                end = text.rfind(b"\n", 0, found.start()) + 1
+                break
+            unsure.append((found.start(1), found.end()))
+        self.seen += end
+        if not self.mark and self.seen >= _UNDECIDED:
+            self.mark = "."
+        kept = bytearray(text[:end])
+        for start, stop in unsure:
+            if stop <= end:
+                kept[start:stop] = b"?" * (stop - start)
+        return bytes(kept) + (self.with_points(text[end:]) if self.mark else b"")
+
+
+def _pointed(number: re.Match[bytes]) -> bytes:
+    return number[1].replace(b".", b"") + b"." + number[2]

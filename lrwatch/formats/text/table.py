@@ -1,0 +1,132 @@
+"""The columns of a table in text: which name belongs to which number of a row.
+
+Names may have several words, and stand on two lines. In a table with pipes the cells tell the columns. In another one
+the names are cut where two blanks are, or else at each blank; where neither gives as many names as a row has numbers,
+each word belongs to the number that it stands above.
+
+A header whose cells are splits (``Training | Validation``) heads rows that begin with the name of a metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from lrwatch.core.checkpoint import Checkpointed
+from lrwatch.core.names import role
+from lrwatch.formats.base import number
+from lrwatch.formats.text.recipe import Recipe, Slot
+
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "evaluation"})
+
+# Lines of one header.
+_MOST_LINES = 3
+# Names of the parts of the loss in early versions of YOLOv5.
+_YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
+# What short names of columns mean: those of spaCy.
+_SHORT = {"#": "step", "e": "epoch"}
+_TELLING = frozenset({"step", "epoch", "train_loss", "val_loss"})
+
+Word = tuple[int, int, str]
+"""Start, end and text of a word or a cell of a header."""
+
+
+@dataclass
+class Table(Checkpointed):
+    """The header of a table, and its rows.
+
+    Attributes:
+        heads: The lines of the header: whether they have pipes, and their words.
+        names: The names of the columns of the last row.
+        begun: There was a row below this header.
+    """
+
+    SAVED: ClassVar[tuple[str, ...]] = ("heads", "names", "begun")
+
+    heads: list[list[Any]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    begun: bool = True
+
+    def take_header(self, recipe: Recipe, line: bytes) -> None:
+        """Take a line of names: another header, or the next line of this one."""
+        words = [[cell.start, cell.end, _text(line, cell)] for cell in recipe.cells]
+        head = [recipe.framed, words]
+        whole = any(role(_text(line, cell)) in ("step", "epoch") for cell in recipe.cells)
+        if self.begun or whole or len(self.heads) >= _MOST_LINES or not self._fits(recipe.framed, len(words)):
+            self.heads = []
+        if head not in self.heads:
+            self.heads.append(head)
+        self.names, self.begun = [], False
+
+    def _fits(self, framed: bool, count: int) -> bool:
+        return all(before[0] == framed and (not framed or len(before[1]) == count) for before in self.heads)
+
+    def values(self, recipe: Recipe, line: bytes) -> dict[str, float]:
+        """Return the values of a row by their names; none if no header fits."""
+        self.begun = True
+        if not self.heads:
+            return {}
+        cells = recipe.cells
+        if recipe.framed and number(_text(line, cells[0])) is None and _text(line, cells[0]):
+            return self._of_splits(cells, line)
+        if len(self.names) != len(cells):
+            self.names = self._resolve(cells) if bool(self.heads[0][0]) == recipe.framed else []
+        shown = cells[-len(self.names) :] if self.names else ()
+        if not any(role(name) in _TELLING for name in self.names):
+            return {}
+        return dict(_numbers(self.names, shown, line))
+
+    def _of_splits(self, cells: Sequence[Slot], line: bytes) -> dict[str, float]:
+        splits = [word[2] for word in self.heads[-1][1]]
+        splits = splits[-(len(cells) - 1) :]
+        if len(splits) != len(cells) - 1 or not all(split.lower() in SPLITS for split in splits):
+            return {}
+        metric = _text(line, cells[0])
+        return dict(_numbers([f"{split}.{metric}" for split in splits], cells[1:], line))
+
+    def _resolve(self, cells: Sequence[Slot]) -> list[str]:
+        """Return the name of each of the columns that `cells` are in."""
+        lines = [_columns(framed, [tuple(word) for word in words], cells) for framed, words in self.heads]
+        width = max(map(len, lines), default=0)
+        lines = [line for line in lines if len(line) == width]
+        names = [" ".join(part for part in parts if part) for parts in zip(*lines, strict=True)]
+        losses = any(role(name) in ("train_loss", "val_loss") for name in names)
+        names = [_SHORT.get(name.lower(), name) if losses else name for name in names]
+        parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
+        return [f"{name}_loss" if name in parts else name for name in names]
+
+
+def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list[str]:
+    """Return the texts of one line of a header, one a column; fewer than `cells` if the first of them have no name."""
+    texts = [text for _, _, text in words]
+    if framed or len(texts) == len(cells):
+        return texts if len(texts) <= len(cells) else []
+    apart = [words[0]] if words else []
+    for word in words[1:]:
+        if word[0] - apart[-1][1] < 2:
+            apart[-1] = (apart[-1][0], word[1], f"{apart[-1][2]} {word[2]}")
+        else:
+            apart.append(word)
+    if len(apart) == len(cells):
+        return [text for _, _, text in apart]
+    if len(texts) < len(cells):
+        return texts
+    columns = [""] * len(cells)
+    for start, end, text in words:
+        at = min(range(len(cells)), key=lambda i: max(cells[i].start - end, start - cells[i].end, 0))
+        columns[at] = f"{columns[at]} {text}".strip()
+    return columns if all(columns) else []
+
+
+def _numbers(names: Sequence[str], cells: Sequence[Slot], line: bytes) -> Iterator[tuple[str, float]]:
+    for name, cell in zip(names, cells, strict=False):
+        spelled = _text(line, cell).rstrip("%")
+        if role(name) in ("epoch", "step"):
+            spelled = spelled.partition("/")[0]
+        if name and (value := number(spelled)) is not None:
+            yield name, value
+
+
+def _text(line: bytes, cell: Slot) -> str:
+    return line[cell.start : cell.end].decode("utf-8", "replace")
