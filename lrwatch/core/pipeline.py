@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from lrwatch.core.averaged_loss import LossDifference, differences
 from lrwatch.core.command import CommandState
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import MEANWHILE, Command, Effect, Event, Expired, Finding, Phase
@@ -67,6 +68,7 @@ class Pipeline:
         self.policy = Policy(detect, policy, run)
         self.length = RunLength(run.total_steps, "config") if run.total_steps else RunLength()
         self._curve = WatchedCurve()
+        self._averaged = self.policy.averaged
         # The metric of the curve, and whether the trainer's own schedule has lowered the rate.
         self._curve_of: str | None = None
         self._decays = False
@@ -195,7 +197,8 @@ class Pipeline:
 
     def _curve_parts(self, batch: Batch, primary_from: PrimaryFrom) -> list[Signal]:
         rank = self.metrics.last_rank
-        return [Signal(row, rank, metric, part) for row, metric, part in self._curve.parts(batch, primary_from)]
+        found = [Signal(row, rank - 1, metric, one) for row, metric, one in differences(batch, primary_from)]
+        return found + [Signal(row, rank, metric, part) for row, metric, part in self._curve.parts(batch, primary_from)]
 
     def _feed_pending(self, batch: Batch) -> list[Event]:
         """Take samples of the new phase that came before it was known."""
@@ -246,6 +249,7 @@ class Pipeline:
                     asked_row = remember = None
                 case _ if any(isinstance(event, Command) for event in heard):
                     self._others.remember()
+                    self._averaged.remember()
                     asked_row = signal.row
                     remember = signal.row if self.attached else None
         if remember is not None:
@@ -278,6 +282,10 @@ class Pipeline:
                 return [phase]
             case CurvePart() as part:
                 return self._check(signal.metric, part) if is_primary else []
+            case LossDifference() as difference:
+                if is_primary:
+                    self._averaged.add(difference)
+                return []
             case Expiry(step):
                 return self._expire(step)
             case Tick(step, value) if is_primary:
@@ -383,6 +391,7 @@ class Pipeline:
         if metric != self._curve_of:
             self._curve_of = metric
             self._curve.restart()
+            self._averaged.restart()
         self._curve.take(part)
         if not self.policy.wants_curve:
             return []
@@ -444,6 +453,7 @@ class Pipeline:
         self.metrics = Metrics(self.detect, self.metrics.wanted)
         self._lr = LrChanges()
         self._curve.restart()
+        self._averaged.restart()
         self._curve_of = self._decided_on = None
         self._decays = False
         self._reset()
@@ -458,6 +468,7 @@ class Pipeline:
 
     def _applied(self, step: int, scale: float, how: str, *, in_log: bool = False) -> Phase:
         self._others.applied(step, self.command.scale)
+        self._averaged.forget()
         self.policy.applied(step, scale, in_log=in_log)
         self.proposal = None
         self._looks = {}
@@ -477,6 +488,7 @@ class Pipeline:
                 self._pending = None
                 self._curve.forget()
                 self._others.forget()
+                self._averaged.forget()
             self.policy.already_in_use(scale)
             return []
         pending = self._pending
@@ -486,12 +498,15 @@ class Pipeline:
             before = pending.before(step)
             self._others.begin(before, self.metrics.losses)
             self._others.advance(before.rows - 1)
+            self._averaged.go_back()
             self._curve.go_back()  # a strategy sees the curve as it was when the command was asked for
             self.policy.curve = self._curve.curve
         events: list[Event] = [self._applied(step, scale, "acknowledged")]
         if pending is None:
             return events
         if self.metric is not None:
+            for _, _, difference in differences(before, [(-1, self.metric)]):
+                self._averaged.add(difference)
             for _, metric, part in self._curve.parts(before, [(-1, self.metric)]):
                 events.extend(self._check(metric, part))
         return [*events, *self._feed_pending(pending.since(step))]
@@ -506,6 +521,7 @@ class Pipeline:
         self._pending = None
         self._curve.forget()
         self._others.forget()
+        self._averaged.forget()
 
     def joined(self, step: int, scale: float) -> list[Event]:
         """Handle a (re)connected trainer. Its reported `scale` overrides ours."""
@@ -524,6 +540,7 @@ class Pipeline:
         self._note_decided_on()
         self._pending = PendingSamples()
         self._others.remember()
+        self._averaged.remember()
         self._curve.remember()
 
     def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
@@ -554,6 +571,7 @@ class Pipeline:
             "attached": self.attached,
             "length": list(self.length),
             "curve": self._curve.state(),
+            "averaged": self._averaged.state(),
             "curve_of": self._curve_of,
             "decays": self._decays,
             "others": self._others.state(),
@@ -569,6 +587,7 @@ class Pipeline:
         self._decided_on = state["decided_on"]
         self._pending = None if state["pending"] is None else PendingSamples.restore(state["pending"])
         self._curve.restore(state["curve"])
+        self._averaged.restore(state["averaged"])
         self._curve_of = state["curve_of"]
         self._decays = state["decays"]
         self._others.restore(state["others"])

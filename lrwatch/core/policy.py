@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from lrwatch.core import effect
+from lrwatch.core.averaged_loss import AveragedLoss
 from lrwatch.core.command import (
     AlreadyInUse,
     Applied,
@@ -57,6 +58,7 @@ class Policy:
         total_steps: Length of the run in optimizer steps; 0 where it is unknown.
         attached: Whether somebody takes commands: a trainer that listens, or the loop itself.
         curve: The watched metric up to the newest check.
+        averaged: What the loss of averaged weights says of the excess.
         command: The scale in use, and where the newest command stands.
     """
 
@@ -73,6 +75,7 @@ class Policy:
         self.total_steps = 0
         self.attached = False
         self.curve = Curve()
+        self.averaged = AveragedLoss()
         # What an operator chose, as options; and what decides after a strategy that interrupts.
         self._chosen: dict[str, Any] = {}
         self._afterwards: dict[str, Any] = {"strategy": Observe.NAME}
@@ -100,7 +103,7 @@ class Policy:
         can_try = self.attached and self.options.mode == "auto" and self.options.probe
         return Context(
             self.command, self.options, self._sign, self._horizon, self._last_look, schedule.moves, schedule.decays,
-            self.curve, learned, can_try, self.attached, self.total_steps, self._base,
+            self.curve, learned, can_try, self.attached, self.total_steps, self._base, self.averaged,
         )  # fmt: skip
 
     def _step(self, event: Event) -> None:

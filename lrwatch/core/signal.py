@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lrwatch.core.averaged_loss import LossDifference
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Finding, Phase
 from lrwatch.core.lr_changes import Move
@@ -36,10 +37,10 @@ class Signal(NamedTuple):
         rank: The order within the row, ascending.
         metric: The metric that it is about, or "".
         what: A finding, a look at the trend, the begin of a phase, a move of the schedule, a value, a part of the
-            curve, that the metric has once improved, or that a proposal is void.
+            curve, that the metric has once improved, that a proposal is void, or the difference to the loss of averaged weights.
     """
 
     row: int
     rank: int
     metric: str
-    what: Finding | Trend | Phase | Move | Tick | CurvePart | Improved | Expiry
+    what: Finding | Trend | Phase | Move | Tick | CurvePart | Improved | Expiry | LossDifference

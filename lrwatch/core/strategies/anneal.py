@@ -128,7 +128,12 @@ class Anneal(Plateau):
         gain = (max(line.gain, 0.0) + CAREFUL * line.gain_error) * (line.step / context.total_steps) ** DECLINE
         guess = FIRST_GUESS * context.scale
         excess, error, proven = guess, guess, False
-        if self.excess is not None:
+        told = self.averaged_excess(line.step - 1, context)
+        if told is not None and line.level:
+            level = abs(line.level)
+            proven = told[0] > ONE_SIDED_95 * told[1]
+            excess, error = pooled((told[0] / level, max(told[1] / level, 1e-9)), (guess, guess))
+        elif self.excess is not None:
             proven = self.excess > ONE_SIDED_95 * self.excess_error
             excess, error = pooled((self.excess, self.known_error(line.step)), (guess, guess))
         best = RHO * above_zero(excess, error) * abs(line.level) / gain if gain > 0 else math.inf
@@ -138,9 +143,7 @@ class Anneal(Plateau):
         scale = max(context.options.min_scale, context.scale / (LAST_STEP * left))
         if scale >= context.scale or context.refuses(scale, step):
             return StrategyDecision(self)
-        excess = (
-            "not proven" if self.excess is None else f"{100 * self.excess:.2g} \u00b1 {100 * self.excess_error:.2g} %"
-        )
+        excess = self._excess_in_words(step, context)
         reason = (
             f"anneal: the scale falls along a line to {scale:.4g} at step {context.total_steps}, over {100 * left / context.total_steps:.0f} % "
             f"of the run; up to {100 * share:.0f} % pays by what the rate costs (excess {excess}) and by the progress that it still brings"
@@ -148,6 +151,15 @@ class Anneal(Plateau):
         command = Command(step, scale, reason, cause="anneal", ramp_steps=left)
         asked = Asked(scale, ramp_steps=left)
         return StrategyDecision(replace(self, ends=context.total_steps, asked=True), command, asked)
+
+    def _excess_in_words(self, step: int, context: Context) -> str:
+        line, told = self.fitted(step, context), self.averaged_excess(step, context)
+        if told is not None and line is not None and line.level:
+            level = abs(line.level)
+            return f"{100 * told[0] / level:.2g} \u00b1 {100 * told[1] / level:.2g} % by the averaged weights"
+        return (
+            "not proven" if self.excess is None else f"{100 * self.excess:.2g} \u00b1 {100 * self.excess_error:.2g} %"
+        )
 
     def _extended(self, step: int, context: Context) -> StrategyDecision:
         """Continue the line from where it is to the new end, where the length was corrected."""
@@ -178,6 +190,8 @@ class Anneal(Plateau):
     def may_try(self, step: int, context: Context) -> bool:
         """Whether a trial is allowed now: while there is time to learn from it."""
         total = context.total_steps
+        if self.averaged_excess(step, context) is not None:  # instead of a trial
+            return False
         return FIRST_TRIAL * total <= step < LAST_TRIAL * total and super(Anneal, self).may_try(step, context)
 
     def most_held_back(self, step: int, context: Context) -> float:

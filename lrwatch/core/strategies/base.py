@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from lrwatch.core.averaged_loss import AveragedLoss
 from lrwatch.core.command import Asked, ReturnAsked, TrialFailed, TrialKept
 from lrwatch.core.curve import Curve
 from lrwatch.core.detectors.plateau import Trend
@@ -42,6 +43,7 @@ class Context(CommandLimits):
         may_anneal: Somebody can take a command: a trainer listens, or the loop itself.
         total_steps: Length of the run in optimizer steps; 0 where it is unknown.
         base: The model will be trained further: the rate must not decay.
+        averaged: What the loss of averaged weights says of the excess, where the loop gives it.
     """
 
     sign: float = 1.0
@@ -55,6 +57,7 @@ class Context(CommandLimits):
     may_anneal: bool = False
     total_steps: int = 0
     base: bool = False
+    averaged: AveragedLoss = field(default_factory=AveragedLoss)
 
 
 class StrategyDecision(NamedTuple):

@@ -12,6 +12,9 @@ falls from epoch to epoch or that leaves a saddle, no cut is tried: what it brin
 Without a trainer that applies commands nothing can be tried. Then the strategy proposes a cut once the metric surely improves
 by less than `first_cut` per horizon, in the newest horizons and in the long windows of a trial alike.
 
+Where the loop gives the loss of averaged weights (`core.averaged_loss`), that says what a cut is worth before it is made, and decides
+whether a trial begins. It is a trial all the same.
+
 Two further answers need permission in the settings: a trial upwards where the rate may be too low (`trial_increase`), and a
 cut where the run overfits.
 """
@@ -82,6 +85,11 @@ class Plateau(Trials):
     def begins(self, line: LogLine, step: int, context: Context) -> str:
         """Return why a trial should begin: the run has slowed down."""
         level, most = abs(line.level), self._most_gained(line, step, context)
+        if level and (told := self.averaged_excess(step, context)) is not None:
+            worth = told[0] - EXCESS_PER_GAIN * max(line.gain, 0.0)
+            sure = worth / max(math.hypot(told[1], EXCESS_PER_GAIN * line.gain_error), 1e-12)
+            if abs(sure) > ONE_SIDED_95:  # else the average does not decide it
+                return self._by_average(told, level) if sure > 0 else ""
         if level == 0 or most is None or most >= FLAT * level or GAINED * most >= self._gained(line, context):
             return ""
         doubling = math.log(2)
@@ -89,6 +97,10 @@ class Plateau(Trials):
             f"the metric improves by {_percent(doubling * line.gain / level)} \u00b1 {_percent(doubling * line.gain_error / level)} "
             "while the run doubles its steps, and what a smaller rate would bring is not known"
         )
+
+    @staticmethod
+    def _by_average(told: tuple[float, float], level: float) -> str:
+        return f"the averaged weights are better by {_percent(told[0] / level)} \u00b1 {_percent(told[1] / level)}, more than a cut costs"
 
     def _most_gained(self, line: LogLine, step: int, context: Context) -> float | None:
         """Return the gain per e-fold, with its error, in the window where it is largest; None where one has too few values."""

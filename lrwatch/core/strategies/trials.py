@@ -202,6 +202,11 @@ class Trials(Strategy, ABC):
         """Return the line through the values up to `step` at the scale in use, or None where they are too few."""
         return fit(context.curve, max(WINDOW * step, self.since), step + 1, context.sign)
 
+    def averaged_excess(self, step: int, context: Context) -> tuple[float, float] | None:
+        """Return the excess that the loss of averaged weights shows, in units of the metric, and its error; None where it shows none."""
+        told = context.averaged.excess(max(WINDOW * step, self.since), step + 1)
+        return None if told is None else (context.sign * told[0], told[1])
+
     def _shortest(self, step: int, context: Context) -> float:
         values = context.curve.count(WINDOW * step, step + 1)
         apart = (1 - WINDOW) * step / max(values, 1)

@@ -19,7 +19,7 @@ _SILENT = 16
 Values = dict[str, float]
 
 
-class Ranks(Checkpointed):
+class PrintingRanks(Checkpointed):
     """The processes of a log."""
 
     SAVED: ClassVar[tuple[str, ...]] = ("_followed", "_echoes", "_others")

@@ -16,7 +16,7 @@ from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.text.counters import Counters
 from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION
-from lrwatch.formats.text.ranks import Ranks
+from lrwatch.formats.text.ranks import PrintingRanks
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
 from lrwatch.formats.text.table import Table
@@ -69,7 +69,7 @@ class RecordAssembler(Checkpointed):
         ] = {}  # metrics of the present epoch from a complete bar, and their values as text
         self._bar: list[int] | None = None  # index and total of the longest progress bar
         self._bar_log: list[float] = []  # index, total and epoch of the last record that a progress bar placed
-        self._ranks = Ranks()
+        self._ranks = PrintingRanks()
         self._loss = _UNNAMED_LOSS
         self._found: dict[str, tuple[list[int], list[float]]] = {}  # rows and values of this read
         self._row = 0
