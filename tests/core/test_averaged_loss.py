@@ -14,7 +14,7 @@ from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch
 from lrwatch.core.stats.log_line import fit
-from lrwatch.core.strategies.anneal import LONGEST_SHARE, UNPROVEN, Anneal
+from lrwatch.core.strategies.anneal import LONGEST_SHARE, SLOWED, Anneal
 from lrwatch.core.strategies.plateau import Plateau
 
 N = 400
@@ -118,7 +118,7 @@ def test_anneal_asks_the_average_instead_of_a_trial() -> None:
         Anneal().share(line._replace(gain=1e-9, gain_variance=0.0), moment(Anneal(), one, **known).at())
         for one in ((), BETTER, WORSE)
     ]
-    assert shares == [UNPROVEN, LONGEST_SHARE, 0.0]
+    assert shares == [SLOWED, LONGEST_SHARE, 0.0]
     _, command = told.check(2000)
     assert command is not None
     assert "by the averaged weights" in command.reason

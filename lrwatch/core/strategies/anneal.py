@@ -9,10 +9,10 @@ the rate holds the loss above its floor, and costs the progress that the missing
   of the estimate's distribution that is above 0: short trials of a noisy run that show nothing do not exclude a small excess.
 
 A line over the share D of the run leaves about a third of the excess and costs D/2 of the steps, so the best share grows with E / G,
-and D = RHO * E / G. No share is longer than UNPROVEN where no trial has proven an excess, and none longer than LONGEST_SHARE. Where
-the run progresses fast, as one that learns by heart or is about to leave a saddle, E / G is small, and so is D: such a run is hardly
-annealed at all. The line begins when the rest of the run is as short as the smallest D of the last HOLD of the steps, so that one
-flat stretch of a noisy curve begins nothing.
+and D = RHO * E / G. Where no trial has proven an excess, no share is longer than UNPROVEN, or SLOWED in a run that has slowed down
+as a trial requires; and none is longer than LONGEST_SHARE. Where the run progresses fast, as one that learns by heart or is about to
+leave a saddle, E / G is small, and so is D: such a run is hardly annealed at all. The line begins when the rest of the run is as short
+as the smallest D of the last HOLD of the steps, so that one flat stretch of a noisy curve begins nothing.
 
 A cut that stays is rarer here than in a run of unknown length, because the line brings most of what a cut brings: its excess must be
 worth more than CUT times the gain that is still to come.
@@ -31,7 +31,7 @@ from lrwatch.core.command import Asked
 from lrwatch.core.events import Command
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
-from lrwatch.core.strategies.plateau import Plateau
+from lrwatch.core.strategies.plateau import GAINED, Plateau
 from lrwatch.core.strategies.trials import ONE_SIDED_95, TrialOutcome, Verdict, pooled
 
 # Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
@@ -41,9 +41,9 @@ RHO = 0.5
 # What the excess is taken for before a trial shows it, relative to the level, and its standard error.
 FIRST_GUESS = 0.1
 
-# Longest shares of the run for the line: without a proven excess, and at all. Twelve trainings that progress until their end lose up to
-# 36 % by a line over 0.2 of the run, 90 % by one over 0.4.
-UNPROVEN, LONGEST_SHARE = 0.2, 0.8
+# Longest shares of the run for the line: without a proven excess, without one where the run has slowed down, and at all. Twelve
+# trainings that progress until their end lose up to 36 % by a line over 0.2 of the run, 90 % by one over 0.4; none of them slows down.
+UNPROVEN, SLOWED, LONGEST_SHARE = 0.2, 0.5, 0.8
 
 # Standard errors of the gain per e-fold that are added to it: what noise makes look flat is not.
 CAREFUL = 1.5
@@ -137,7 +137,14 @@ class Anneal(Plateau):
             proven = self.excess > ONE_SIDED_95 * self.excess_error
             excess, error = pooled((self.excess, self.known_error(line.step)), (guess, guess))
         best = RHO * above_zero(excess, error) * abs(line.level) / gain if gain > 0 else math.inf
-        return min(best, LONGEST_SHARE if proven else UNPROVEN)
+        if proven or best <= UNPROVEN:
+            return min(best, LONGEST_SHARE)
+        return min(best, SLOWED if self._has_slowed_down(line, context) else UNPROVEN)
+
+    def _has_slowed_down(self, line: LogLine, context: Context) -> bool:
+        """Whether the run gains so little that a trial would begin: then a longer line risks little."""
+        most = self._most_gained(line, line.step - 1, context)
+        return most is not None and GAINED * most < self._gained(line, context)
 
     def _anneal(self, step: int, left: int, share: float, context: Context) -> StrategyDecision:
         scale = max(context.options.min_scale, context.scale / (LAST_STEP * left))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.strategies import ClosedLoop, Loss, Moment
+from support.strategies import ClosedLoop, Loss, Moment, curve_of
 
 from lrwatch.core.command import Asked, Joined, Reset, Status, Trial
 from lrwatch.core.options import PolicyOptions
@@ -25,6 +25,7 @@ from lrwatch.core.strategies.anneal import (
     LAST_TRIAL,
     LONGEST_SHARE,
     RHO,
+    SLOWED,
     UNPROVEN,
     Anneal,
 )
@@ -70,9 +71,14 @@ def test_it_is_one_command_whose_ramp_ends_with_the_run() -> None:
     assert loop.scales[: command.step] == [1.0] * command.step
 
 
-def test_without_a_proven_excess_the_line_is_the_last_unproven_share_of_a_flat_run() -> None:
+def test_without_a_proven_excess_the_line_is_shorter_and_shortest_where_the_run_has_not_slowed_down() -> None:
     (command,) = run().commands
-    assert 0.98 * UNPROVEN <= command.ramp_steps / TOTAL <= UNPROVEN
+    assert 0.98 * SLOWED <= command.ramp_steps / TOTAL <= SLOWED, "it is flat after a fall"
+    flat = LINE._replace(gain=1e-9)
+    fell = curve_of(np.concatenate([np.full(50, 9.0), np.full(1451, 2.0)]))
+    falls = curve_of(np.linspace(9.0, 2.0, 1501))
+    shares = [Anneal().share(flat, HOLDS.knows(curve=curve).at()) for curve in (fell, falls)]
+    assert shares == [SLOWED, UNPROVEN]
 
 
 def test_with_a_proven_excess_it_is_longer_and_none_is_longer_than_the_longest() -> None:
@@ -276,7 +282,7 @@ def test_a_trial_that_proves_an_excess_makes_the_line_longer() -> None:
     line = loop.commands[-1]
     assert [command.cause for command in loop.commands].count("anneal") == 1
     assert line.cause == "anneal"
-    assert line.ramp_steps > UNPROVEN * TOTAL
+    assert line.ramp_steps > SLOWED * TOTAL
 
 
 def outcome(excess: float, error: float, gain: float = 1.0, *, is_over: bool = False) -> TrialOutcome:
