@@ -32,7 +32,7 @@ from lrwatch.client.judge import (
     judge_override,
     resume,
 )
-from lrwatch.client.metrics import MetricsFile
+from lrwatch.client.metrics import METRICS_BYTES, MetricsFile
 from lrwatch.client.override import Override, OverrideFile
 from lrwatch.protocol import (
     EVIDENCE_NAME,
@@ -46,6 +46,7 @@ from lrwatch.protocol import (
     own_process,
     publish,
     replace,
+    sweep,
 )
 from lrwatch.protocol.lean import dataclass
 
@@ -83,6 +84,7 @@ class Worker:
         poll_seconds: Length of a round.
         resumed_from_step: Step for the first hello, or None.
         override_file: Absolute path of the override file, or "".
+        metrics_bytes: Bound of the metrics files, in bytes.
 
     Attributes:
         errors: Errors that were survived, by reason. Only the worker counts here.
@@ -102,10 +104,11 @@ class Worker:
         poll_seconds: float,
         resumed_from_step: int | None,
         override_file: str = "",
+        metrics_bytes: int = METRICS_BYTES,
     ) -> None:
         self.errors: Counter[str] = Counter()
         self.disabled = False
-        self.metrics = MetricsFile()
+        self.metrics = MetricsFile(metrics_bytes)
         self.state = WorkerState(incarnation, resumed_from_step)
         self._box = box
         self._adapter = adapter
@@ -358,6 +361,8 @@ class Worker:
             pid_start=None if process is None else process.start,
             machine="" if process is None else process.machine,
         )
+        if self._folder.identity != last.folder:
+            sweep(folder, of_commands=False)
         publish(folder, OBSERVED_NAME, encode(observed))
         self._published = Publication(state, self._folder.identity, total_steps, step, now)
         self._adapter.ask()
