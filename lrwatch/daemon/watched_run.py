@@ -136,7 +136,8 @@ class WatchedRun:
         self._journal_settings()
         if (received := self.commands.receive(now)) is not None:
             answer, events = received
-            self._note(answer)
+            if answer is not None:
+                self._note(answer)
             self.outlook.heard(events)
             self._handle(events, now)
             self._journal_settings()
