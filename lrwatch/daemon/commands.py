@@ -199,15 +199,15 @@ class RunCommands(Checkpointed):
         self._in_flight, self._undoes = cause, undoes or cause in GO_BACK
         return desired
 
-    def receive(self, now: float) -> tuple[JournalEvent | None, list[Event]] | None:
+    def receive(self, now: float) -> tuple[JournalEvent, list[Event]] | None:
         """Read what the trainer wrote, and tell the pipeline.
 
         Args:
             now: Seconds since the epoch.
 
         Returns:
-            The journal event and the pipeline's events that follow from it, or None when there is nothing new. Two trainers on one
-            directory say hello in turn, again and again: of these the journal has the 1st, 2nd, 4th, 8th.
+            The journal event and the pipeline's events that follow from it, or None when there is nothing for the journal. Two trainers
+            on one directory say hello in turn, again and again: of these the journal has the 1st, 2nd, 4th, 8th.
         """
         reconciler = self.reconciler
         if reconciler is None or (reconciler.observed is None and not _may_exist(reconciler.control.path)):
@@ -231,7 +231,7 @@ class RunCommands(Checkpointed):
                 self.scales, self.causes = [scale], [""]
                 event = {"event": "hello", **common, "step": observed.step, "client": observed.client}
                 events = self._pipeline.joined(self._pipeline.step or observed.step, scale)
-                return (event, events) if self._is_news(observed.incarnation) else (None, [])
+                return (event, events) if self._is_news(observed.incarnation) else None
             case "acknowledged":
                 self._applied(scale)
                 self.applied_time = now

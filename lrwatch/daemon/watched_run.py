@@ -136,8 +136,7 @@ class WatchedRun:
         self._journal_settings()
         if (received := self.commands.receive(now)) is not None:
             answer, events = received
-            if answer is not None:
-                self._note(answer)
+            self._note(answer)
             self.outlook.heard(events)
             self._handle(events, now)
             self._journal_settings()
