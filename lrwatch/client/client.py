@@ -25,11 +25,12 @@ from lrwatch.client.handoff import (
 )
 from lrwatch.client.interlock import Limits, ScaleState, forbidden
 from lrwatch.client.judge import Rules
+from lrwatch.client.message import floats
 from lrwatch.client.metrics import METRICS_BYTES
 from lrwatch.client.mover import Mover
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
-from lrwatch.client.worker import MAX_FAILURES, Worker, floats, goodbye_after
+from lrwatch.client.worker import MAX_FAILURES, Worker, goodbye_after
 from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, replace
 from lrwatch.protocol.lean import TYPE_CHECKING, final
 
