@@ -53,12 +53,12 @@ def test_seven_hundred_optimizers_that_step_in_backward_hooks_are_answered(pair:
     weights = [torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(700)]
     optimizers = [torch.optim.SGD([weight], lr=0.1) for weight in weights]
     for weight, optimizer in zip(weights, optimizers, strict=True):
-        weight.register_post_accumulate_grad_hook(partial(step, optimizer))
+        weight.register_post_accumulate_grad_hook(partial(step, optimizer))  # type: ignore[no-untyped-call]
     ends = pair(optimizers)
     ends.send(0.5)
     for _ in range(3):
         ends.client.step(loss=1.0)
-        torch.stack([weight.sum() for weight in weights]).sum().backward()
+        torch.stack([weight.sum() for weight in weights]).sum().backward()  # type: ignore[no-untyped-call]
         ends.worker.round()
     observed = ends.observed
     assert (observed.status, observed.scale, observed.step) == ("applied", 0.5, 3)

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -203,7 +204,14 @@ def test_without_a_mode_a_metric_that_rises_is_warned_of_and_left_alone() -> Non
 
 def test_the_call_of_torch_is_taken_as_it_stands_and_mapped_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     optimizer = made(OPTIMIZERS["SGD"])
-    given = {"factor": 0.05, "patience": 20, "threshold": 1e-3, "cooldown": 100, "min_lr": [0.001, 0.001], "eps": 1e-8}
+    given: dict[str, Any] = {
+        "factor": 0.05,
+        "patience": 20,
+        "threshold": 1e-3,
+        "cooldown": 100,
+        "min_lr": [0.001, 0.001],
+        "eps": 1e-8,
+    }
     torch.optim.lr_scheduler.ReduceLROnPlateau(made(OPTIMIZERS["SGD"]), "max", threshold_mode="abs", **given)
     scheduler = PlateauLR(optimizer, "max", threshold_mode="abs", **given)
     pipeline = scheduler.controller._pipeline
