@@ -10,6 +10,7 @@ from lrwatch.client import torch_hooks
 from lrwatch.client.adapter import Adapter, CallableAdapter
 from lrwatch.client.client import Client
 from lrwatch.client.interlock import Limits
+from lrwatch.client.metrics import LEAST_METRICS_BYTES, METRICS_BYTES
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group, is_ranks
 from lrwatch.client.saved import check_total_steps
 from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
@@ -37,6 +38,7 @@ def attach(
     max_commands: int = 100,
     key_file: str | os.PathLike[str] | None = None,
     metrics_file: bool = True,
+    metrics_bytes: int = METRICS_BYTES,
     start_step: int = 0,
     reload: Callable[[], object] | None = None,
     ranks: object = None,
@@ -70,6 +72,7 @@ def attach(
         max_commands: Number of changes in the whole life of the run.
         key_file: File with the key that commands must be signed with.
         metrics_file: Whether `step` writes its metrics to `metrics.jsonl`.
+        metrics_bytes: Bytes that `metrics.jsonl` and `metrics.jsonl.1`, the older half, may have together. The oldest lines go.
         start_step: Optimizer steps done before, for a script that knows them and has no state to load.
         reload: Function without arguments that loads the last checkpoint, `Client.load_state_dict` included. It is called in
             the training thread, between two optimizer steps, when the loss is no longer finite and lrwatch requests to
@@ -106,6 +109,10 @@ def attach(
         raise TypeError(f"poll_seconds is a number, found {poll_seconds!r}")
     if not (math.isfinite(poll_seconds) and poll_seconds > 0):
         raise ValueError(f"poll_seconds is finite and greater than 0, found {poll_seconds!r}")
+    if type(metrics_bytes) is not int:
+        raise TypeError(f"metrics_bytes is a whole number, found {metrics_bytes!r}")
+    if metrics_bytes < LEAST_METRICS_BYTES:
+        raise ValueError(f"metrics_bytes is {LEAST_METRICS_BYTES} or more, found {metrics_bytes}")
     if type(start_step) is not int:
         raise TypeError(f"start_step is a whole number, found {start_step!r}")
     if not 0 <= start_step <= MAX_INT:
@@ -129,6 +136,7 @@ def attach(
     client = Client(
         adapter, directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
+        metrics_bytes=metrics_bytes,
         start_step=start_step, reload=reload, override_file=override, ranks=processes, sync_every=sync_every,
         total_steps=total_steps, warm_steps=warm_steps if start_step == 0 else 0, average=averages,
     )  # fmt: skip

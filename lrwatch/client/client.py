@@ -25,10 +25,12 @@ from lrwatch.client.handoff import (
 )
 from lrwatch.client.interlock import Limits, ScaleState, forbidden
 from lrwatch.client.judge import Rules
+from lrwatch.client.message import floats
+from lrwatch.client.metrics import METRICS_BYTES
 from lrwatch.client.mover import Mover
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
-from lrwatch.client.worker import MAX_FAILURES, Worker, floats, goodbye_after
+from lrwatch.client.worker import MAX_FAILURES, Worker, goodbye_after
 from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, replace
 from lrwatch.protocol.lean import TYPE_CHECKING, final
 
@@ -65,6 +67,7 @@ class Client:
         key: bytes | None,
         poll_seconds: float,
         metrics_file: bool,
+        metrics_bytes: int = METRICS_BYTES,
         start_step: int,
         reload: Callable[[], object] | None = None,
         ranks: Ranks | None = None,
@@ -92,7 +95,7 @@ class Client:
         self._worker = Worker(
             self._box, adapter, directory,
             incarnation=self._incarnation, rules=Rules(run, limits, key), poll_seconds=poll_seconds,
-            resumed_from_step=start_step or None, override_file=override_file,
+            resumed_from_step=start_step or None, override_file=override_file, metrics_bytes=metrics_bytes,
         )  # fmt: skip
         self._agreement: Agreement | None = None
         self._leads = True

@@ -1,4 +1,8 @@
-"""The metrics file: the metrics of the training, one JSON object a line, appended by the worker thread."""
+"""The metrics file: the metrics of the training, one JSON object a line, appended by the worker thread.
+
+It is bounded. A file that has half of the bound is renamed to `metrics.jsonl.1`, in place of the older one of that name, and
+a new one is begun: a run of any length keeps its newest lines, in two files of whole lines.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,16 @@ import stat
 from collections import Counter
 from collections.abc import Sequence
 
-from lrwatch.protocol import METRICS_NAME
+from lrwatch.protocol import METRICS_NAME, ROTATED_NAME
 from lrwatch.protocol.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrwatch.client.handoff import Record
+
+# Bound of both files together: at 100 bytes a step the last 600,000 steps, and little beside the checkpoints of a training.
+METRICS_BYTES = 64 << 20
+# A reader that polls every few seconds must not miss a whole file between two looks.
+LEAST_METRICS_BYTES = 1 << 20
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -22,13 +31,18 @@ class MetricsFile:
     The file is opened for each batch, so that it may be moved away or deleted at any time. A line that an earlier
     process left unfinished is ended first. Lines that a full disk did not take are kept and written first the next time.
 
+    Args:
+        most_bytes: Bytes that the file and the one before it may have together. A single line that is longer than half of it
+            is written all the same.
+
     Attributes:
         errors: Errors that were survived, by reason.
         unsaved: Number of lines that are not written yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = METRICS_BYTES) -> None:
         self.errors: Counter[str] = Counter()
+        self._most = most_bytes // 2
         self.unsaved = 0
         self._rest = b""
         self._within_line = False
@@ -55,6 +69,16 @@ class MetricsFile:
         self.unsaved += len(records)
         if not self._rest and (self._begun or not begin):
             return
+        while self._append(folder):
+            os.rename(METRICS_NAME, ROTATED_NAME, src_dir_fd=folder, dst_dir_fd=folder)
+        self.unsaved = 0
+
+    def _append(self, folder: int) -> bool:
+        """Write what has room in the file. Return whether there is more, for the next file.
+
+        Raises:
+            OSError: Not everything that has room could be written.
+        """
         handle = os.open(METRICS_NAME, _FLAGS, 0o600, dir_fd=folder)
         try:
             about = os.fstat(handle)
@@ -63,15 +87,30 @@ class MetricsFile:
             if not self._begun:
                 os.utime(handle)  # of an earlier training it may be old
                 self._begun = True
-            if not self._within_line and about.st_size and os.pread(handle, 1, about.st_size - 1) != b"\n":
-                self._rest = b"\n" + self._rest
+            size = about.st_size
+            if not self._within_line and size and os.pread(handle, 1, size - 1) != b"\n":
+                os.write(handle, b"\n")
+                size += 1
             while self._rest:
-                written = os.write(handle, self._rest)
+                end = self._end_of_part(size)
+                if not end:
+                    return True
+                written = os.write(handle, self._rest[:end])
                 self._within_line = self._rest[written - 1 : written] != b"\n"
                 self._rest = self._rest[written:]
-            self.unsaved = 0
+                size += written
+            return False
         finally:
             os.close(handle)
+
+    def _end_of_part(self, size: int) -> int:
+        """Return how many of the waiting bytes go into a file of `size` bytes: whole lines, 0 where none has room."""
+        if size + len(self._rest) <= self._most:
+            return len(self._rest)
+        end = self._rest.rfind(b"\n", 0, max(self._most - size, 0)) + 1
+        if not end and (self._within_line or not size):  # a line is in one file
+            end = self._rest.index(b"\n") + 1
+        return end
 
     def _line(self, record: Record) -> bytes:
         import json  # too long to import before the training begins

@@ -7,14 +7,13 @@ publish `observed.json`. The decisions are in `judge`. An error is counted and t
 from __future__ import annotations
 
 import atexit
-import contextlib
 import math
 import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from lrwatch._version import __version__
 from lrwatch.client.adapter import Adapter, LearningRates
@@ -32,7 +31,8 @@ from lrwatch.client.judge import (
     judge_override,
     resume,
 )
-from lrwatch.client.metrics import MetricsFile
+from lrwatch.client.message import floats, message_of
+from lrwatch.client.metrics import METRICS_BYTES, MetricsFile
 from lrwatch.client.override import Override, OverrideFile
 from lrwatch.protocol import (
     EVIDENCE_NAME,
@@ -46,6 +46,7 @@ from lrwatch.protocol import (
     own_process,
     publish,
     replace,
+    sweep,
 )
 from lrwatch.protocol.lean import dataclass
 
@@ -83,6 +84,7 @@ class Worker:
         poll_seconds: Length of a round.
         resumed_from_step: Step for the first hello, or None.
         override_file: Absolute path of the override file, or "".
+        metrics_bytes: Bound of the metrics files, in bytes.
 
     Attributes:
         errors: Errors that were survived, by reason. Only the worker counts here.
@@ -102,10 +104,11 @@ class Worker:
         poll_seconds: float,
         resumed_from_step: int | None,
         override_file: str = "",
+        metrics_bytes: int = METRICS_BYTES,
     ) -> None:
         self.errors: Counter[str] = Counter()
         self.disabled = False
-        self.metrics = MetricsFile()
+        self.metrics = MetricsFile(metrics_bytes)
         self.state = WorkerState(incarnation, resumed_from_step)
         self._box = box
         self._adapter = adapter
@@ -347,8 +350,6 @@ class Worker:
             warm_until=state.warm_until,
             target_scale=None if scale_state.ramp is None else scale_state.ramp.to_scale,
             total_steps=total_steps,
-            schedule_lr={} if sample is None else floats(sample.schedule),
-            effective_lr={} if sample is None else floats(sample.effective),
             limits=bounds_in_force(self._rules.limits, scale_state),
             max_token=box.max_token,
             client=self._about(),
@@ -358,7 +359,9 @@ class Worker:
             pid_start=None if process is None else process.start,
             machine="" if process is None else process.machine,
         )
-        publish(folder, OBSERVED_NAME, encode(observed))
+        if self._folder.identity != last.folder:
+            sweep(folder, of_commands=False)
+        publish(folder, OBSERVED_NAME, message_of(observed, sample, self.errors))
         self._published = Publication(state, self._folder.identity, total_steps, step, now)
         self._adapter.ask()
 
@@ -382,14 +385,3 @@ def goodbye_after(error: BaseException | None) -> Goodbye:
     if error is None or isinstance(error, (SystemExit, GeneratorExit)):
         return "close"
     return "interrupt" if isinstance(error, KeyboardInterrupt) else "exception"
-
-
-def floats(rates: Mapping[str, object]) -> dict[str, float]:
-    """Return those rates that are finite numbers; the message cannot hold the others."""
-    found: dict[str, float] = {}
-    for group, rate in rates.items():
-        with contextlib.suppress(
-            Exception
-        ):  # the optimizer steps with any type of rate; skip those that are no numbers
-            found[group] = float(rate)  # type: ignore[arg-type]
-    return {group: rate for group, rate in found.items() if math.isfinite(rate)}

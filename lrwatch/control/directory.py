@@ -18,6 +18,7 @@ from lrwatch.protocol import (
     publish,
     read_control_file,
     sign,
+    sweep,
 )
 
 
@@ -71,10 +72,13 @@ class ControlDirectory:
     def claim_token(self, above: int) -> int:
         """Draw a fencing token higher than `above` that no other daemon has drawn from this directory.
 
+        Temporary files that killed daemons left there are removed.
+
         Raises:
             OSError: It could not be claimed.
             ProtocolError: The directory is not to be trusted, or there is no higher token.
         """
+        sweep(self.path, of_commands=True)
         return claim_token(self.path, above)
 
     def publish(self, desired: Desired) -> None:

@@ -28,6 +28,9 @@ DECIDED_ON_TREND = ("plateau", "probe", "restore", "overfitting", "too_slow")
 # Causes of commands that undo the one before.
 GO_BACK = ("restore", "validation")
 
+# Incarnations of trainers that are remembered: those of a few trainers that take turns on one directory.
+MET = 16
+
 # The actor of a command that is no operator's.
 OWN_NAME = "lrwatch"
 
@@ -53,7 +56,9 @@ class RunCommands(Checkpointed):
         rejected: Counter of rejections by code.
     """
 
-    SAVED = ("held", "scales", "causes", "applied_time", "counts", "rejected", "_in_flight", "_undoes")
+    SAVED = (
+        "held", "scales", "causes", "applied_time", "counts", "rejected", "_in_flight", "_undoes", "_met", "_returns"
+    )  # fmt: skip
 
     def __init__(self, run: str, pipeline: Pipeline, mode: Mode, reconciler: Reconciler | None) -> None:
         self._run = run
@@ -70,6 +75,8 @@ class RunCommands(Checkpointed):
         self._in_flight = ""
         self._undoes = False
         self.rejected: Counter[str] = Counter()
+        self._met: list[str] = []  # incarnations that have said hello, the newest last
+        self._returns = 0  # how often one of them has said it again
 
     @property
     def can_send(self) -> bool:
@@ -199,7 +206,8 @@ class RunCommands(Checkpointed):
             now: Seconds since the epoch.
 
         Returns:
-            The journal event and the pipeline's events that follow from it, or None when there is nothing new.
+            The journal event and the pipeline's events that follow from it, or None when there is nothing for the journal. Two trainers
+            on one directory say hello in turn, again and again: of these the journal has the 1st, 2nd, 4th, 8th.
         """
         reconciler = self.reconciler
         if reconciler is None or (reconciler.observed is None and not _may_exist(reconciler.control.path)):
@@ -222,7 +230,8 @@ class RunCommands(Checkpointed):
             case "hello":
                 self.scales, self.causes = [scale], [""]
                 event = {"event": "hello", **common, "step": observed.step, "client": observed.client}
-                return event, self._pipeline.joined(self._pipeline.step or observed.step, scale)
+                events = self._pipeline.joined(self._pipeline.step or observed.step, scale)
+                return (event, events) if self._is_news(observed.incarnation) else None
             case "acknowledged":
                 self._applied(scale)
                 self.applied_time = now
@@ -232,6 +241,14 @@ class RunCommands(Checkpointed):
                 return event, self._pipeline.acknowledged(step, scale)
             case "rejected":
                 return self._rejection(acknowledgement, common), []
+
+    def _is_news(self, incarnation: str) -> bool:
+        """Whether the journal is to have the hello of an incarnation, so that flapping ones let it grow by their logarithm only."""
+        if incarnation not in self._met:
+            self._met = [*self._met, incarnation][-MET:]
+            return True
+        self._returns += 1
+        return self._returns & (self._returns - 1) == 0
 
     def _applied(self, scale: float) -> None:
         """Count the command that the trainer has acknowledged."""

@@ -14,6 +14,7 @@ This one writes them, as the schedulers of PyTorch do.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterable
@@ -24,6 +25,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lrwatch.controller import Controller
 from lrwatch.core.events import Command, Effect, Finding
+from lrwatch.integrations._torch_arguments import mapped
+
+_log = logging.getLogger("lrwatch.torch")
 
 
 class PlateauLR(LRScheduler):
@@ -33,11 +37,15 @@ class PlateauLR(LRScheduler):
         optimizer: The optimizer.
         mode: "min" for a loss, "max" for a metric that should rise; "observe" and "suggest" decide and change nothing. Without
             it the metric is taken for a loss, and one that rises is warned of.
-        **options: The arguments of `Controller`: `total_steps`, `warm_start`, `purpose`, and the keys of `[detect]` and
-            `[policy]`, all optional. A warm start sets the learning rates here already, for the first step.
+        factor, patience, threshold, threshold_mode, cooldown, min_lr, eps: As `ReduceLROnPlateau` takes them, in its order. They are
+            mapped to settings of lrwatch, which one line of the log `lrwatch.torch` names. `patience` becomes the `horizon`, in
+            calls, over which the mean must improve by `threshold`; noise does not use it up. All optional: without them
+            the horizon is a tenth of the run so far, and `cooldown` is in horizons.
+        **options: The arguments of `Controller`: `total_steps` (in calls of `step`), `warm_start`, `purpose`, and the keys of
+            `[detect]` and `[policy]`, all optional. A warm start sets the learning rates here already, for the first step.
 
     Raises:
-        TypeError: `optimizer` is no optimizer, or an option is unknown.
+        TypeError: `optimizer` is no optimizer, an option is unknown, or stands beside the argument that is mapped to it.
         ValueError: An option is out of its range.
 
     >>> weight = torch.nn.Parameter(torch.zeros(1))
@@ -52,12 +60,32 @@ class PlateauLR(LRScheduler):
     True
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, mode: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        mode: str | None = None,
+        factor: float | None = None,
+        patience: int | None = None,
+        threshold: float | None = None,
+        threshold_mode: str | None = None,
+        cooldown: float | None = None,
+        min_lr: float | list[float] | None = None,
+        eps: float | None = None,
+        **options: Any,
+    ) -> None:
         # The base class would take a first step here, without a metric; ReduceLROnPlateau leaves it out as well.
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
         if mode is not None:
             options[("direction" if mode in ("min", "max") else "mode")] = mode
+        given = {
+            "factor": factor, "patience": patience, "threshold": threshold, "threshold_mode": threshold_mode,
+            "cooldown": cooldown, "min_lr": min_lr, "eps": eps,
+        }  # fmt: skip
+        base = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+        options, said = mapped({name: value for name, value in given.items() if value is not None}, options, base)
+        if said:
+            _log.warning("PlateauLR takes the arguments of ReduceLROnPlateau as its own: %s", "; ".join(said))
         self.optimizer = optimizer
         self.controller = Controller(**options)
         self.last_epoch = 0

@@ -16,10 +16,12 @@ from lrwatch.protocol.files import (
     EVIDENCE_NAME,
     METRICS_NAME,
     OBSERVED_NAME,
+    ROTATED_NAME,
     open_directory,
     publish,
     read_control_file,
     read_key,
+    sweep,
 )
 from lrwatch.protocol.lean import asdict, replace
 from lrwatch.protocol.messages import (
@@ -54,6 +56,7 @@ __all__ = [
     "METRICS_NAME",
     "OBSERVED_NAME",
     "REJECTION_CODES",
+    "ROTATED_NAME",
     "VERSION",
     "Desired",
     "FaultCode",
@@ -77,5 +80,6 @@ __all__ = [
     "read_key",
     "replace",
     "sign",
+    "sweep",
     "verify",
 ]

@@ -14,8 +14,16 @@ from lrwatch.protocol.messages import MAX_BYTES, ProtocolError
 DESIRED_NAME = "desired.json"
 OBSERVED_NAME = "observed.json"
 METRICS_NAME = "metrics.jsonl"
+ROTATED_NAME = "metrics.jsonl.1"
+"""The older half of the metrics: what was `METRICS_NAME` until it was half of what both may have."""
+
 EVIDENCE_NAME = "desired.{code}.rejected"
 """The newest command that was refused with a code, byte for byte; the list of codes is closed, so these files are few."""
+
+
+_RANDOM_BYTES = 8
+_TEMPORARY = ".tmp"
+_HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 def read_key(path: str | os.PathLike[str]) -> bytes:
@@ -36,7 +44,7 @@ def publish(directory: int | str | os.PathLike[str], name: str, data: bytes) -> 
     """Publish `data` as `name` in `directory`: every reader sees the whole old file or the whole new one.
 
     Temporary file in the same directory, write, fsync, rename, fsync of the directory. A process that is killed
-    meanwhile leaves at most one temporary file behind, named `.NAME.RANDOM.tmp`.
+    meanwhile leaves at most one temporary file behind, named `.NAME.RANDOM.tmp`, which `sweep` removes.
 
     Args:
         directory: Path of the directory, or a file descriptor of it.
@@ -49,7 +57,7 @@ def publish(directory: int | str | os.PathLike[str], name: str, data: bytes) -> 
         ProtocolError: The directory cannot be trusted, see `open_directory`.
     """
     with _opened(directory) as folder:
-        temporary = f".{name}.{os.urandom(8).hex()}.tmp"
+        temporary = f".{name}.{os.urandom(_RANDOM_BYTES).hex()}{_TEMPORARY}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         handle = os.open(temporary, flags, 0o600, dir_fd=folder)
         try:
@@ -70,6 +78,30 @@ def publish(directory: int | str | os.PathLike[str], name: str, data: bytes) -> 
         except OSError as error:
             if error.errno != errno.EINVAL:  # the answer of file systems that cannot sync a directory
                 raise
+
+
+def sweep(directory: int | str | os.PathLike[str], *, of_commands: bool) -> None:
+    """Remove the temporary files that killed processes left behind while they published.
+
+    Each side removes its own when it begins: the daemon those of `desired.json`, the client all others. One that a process
+    is writing at this moment may go too; its `publish` fails then, and is tried again as after any other error.
+
+    Args:
+        directory: Path of the directory, or a file descriptor of it.
+        of_commands: Whether those of `desired.json` are meant.
+
+    Raises:
+        OSError: The directory cannot be read.
+        ProtocolError: It cannot be trusted.
+    """
+    end = 1 + 2 * _RANDOM_BYTES + len(_TEMPORARY)
+    with _opened(directory) as folder:
+        for entry in os.listdir(folder):  # noqa: PTH208  pathlib has no descriptors
+            name, random = entry[1:-end], entry[1 - end : -len(_TEMPORARY)]
+            is_temporary = entry.startswith(".") and entry.endswith(_TEMPORARY) and _HEX_DIGITS.issuperset(random)
+            if name and is_temporary and (name == DESIRED_NAME) is of_commands:
+                with contextlib.suppress(OSError):  # its process has renamed or removed it
+                    os.unlink(entry, dir_fd=folder)
 
 
 def read_control_file(directory: int | str | os.PathLike[str], name: str) -> bytes | None:

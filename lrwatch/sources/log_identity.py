@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-from lrwatch.protocol import DESIRED_NAME, METRICS_NAME, OBSERVED_NAME
+from lrwatch.protocol import DESIRED_NAME, METRICS_NAME, OBSERVED_NAME, ROTATED_NAME
 
 CONTROL_NAME = "lrwatch"
 """Name of a run's control directory within the run's directory."""
@@ -50,6 +50,14 @@ def is_written_from_the_start(path: str | os.PathLike[str]) -> bool:
 def is_client_log(path: Path) -> bool:
     """Whether lrwatch's client writes this log: it lies in a control directory under the client's name."""
     return path.name == METRICS_NAME and (path.parent.name == CONTROL_NAME or is_control(path.parent))
+
+
+def rotated_of(path: Path) -> Path | None:
+    """Return where the writer of a log puts its older half, or None where that is not known.
+
+    Only of the client's log is it known: what others rotate may lie anywhere, and `Tail` finds it by its inode.
+    """
+    return path.with_name(ROTATED_NAME) if is_client_log(path) else None
 
 
 def seconds_since_written(path: Path, now: float) -> float:

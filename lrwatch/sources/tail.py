@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from lrwatch.sources.fd_pool import FdPool
 from lrwatch.sources.file_identity import Action, FileIdentity
+from lrwatch.sources.log_identity import rotated_of
 
 # Bytes of one read: large enough that reading costs little, small enough that memory stays flat. More than the longest
 # line of the formats, so that a read always holds a complete line or tells that there is none.
@@ -61,7 +62,8 @@ class Tail:
     Unconsumed bytes are presented again once the file has changed. To poll an unchanged file costs one `stat`.
 
     A renamed or deleted file stays open until another takes its name, and is read to its end before that one. One that was
-    renamed while it was not open is searched for in its directory.
+    renamed while it was not open is searched for in its directory. Where it is known under which name its writer keeps the
+    file before (`rotated_of`), that one is read first unless it was read already.
 
     Args:
         path: The file; it need not exist yet.
@@ -82,6 +84,8 @@ class Tail:
         self.problem = ""
         self.at_end = False
         self._name = os.fspath(path)
+        # Version of the file that was read to its end last, by which it is known under its later name: see `_unread`.
+        self._finished: tuple[int, ...] | None = tuple(state["finished"]) if state and state.get("finished") else None
         self._file: int | None = None
         self._identity = FileIdentity(state["bookmark"] if state else None)
         self._reset: str = state["reset"] if state else ""  # reason of a reset that no chunk reported yet
@@ -98,7 +102,8 @@ class Tail:
 
     def state(self) -> dict[str, Any]:
         """Return the JSON-plain state to continue from the first unconsumed byte after a restart."""
-        return {"bookmark": self._identity.bookmark(), "reset": self._reset}
+        state: dict[str, Any] = {"bookmark": self._identity.bookmark(), "reset": self._reset}
+        return state | {"finished": list(self._finished)} if self._finished else state
 
     def close(self) -> None:
         """Close the file. The next read opens it again."""
@@ -209,8 +214,11 @@ class Tail:
         about = os.fstat(self._file)
         if self._identity.position is None:
             self._identity.begin(about)
+            self._step_back()
             return about
         action = self._identity.compare(self._file, about)
+        if action in _BEGINNINGS and rotated_of(self.path) is not None:
+            action = Action.REPLACED  # a file of this writer only grows: the inode is used again
         if action is not Action.REPLACED:
             self._identity.relocate(about)
             if action in _SAME:
@@ -221,7 +229,28 @@ class Tail:
         else:
             self.rotations += 1
             self._begin(about, action)
+            self._step_back()
         return about
+
+    def _step_back(self) -> None:
+        """Begin with the file before the one that was opened, where there is one that was not read."""
+        if (path := self._unread()) is None:
+            return
+        file = self._open(path)
+        assert self._file is not None
+        os.close(self._file)
+        self._file = file
+        self._identity.begin(os.fstat(file))
+
+    def _unread(self) -> Path | None:
+        """Return where the writer keeps the file before this one, if that was not read to its end."""
+        if (rotated := rotated_of(self.path)) is None:
+            return None
+        try:
+            about = rotated.stat()
+        except OSError:  # there is none
+            return None
+        return rotated if stat.S_ISREG(about.st_mode) and _version(about) != self._finished else None
 
     def _renamed(self) -> int | None:
         """Return the file that was followed before, open, if it still lies in the same directory."""
@@ -242,8 +271,11 @@ class Tail:
         return None
 
     def _switch(self) -> os.stat_result:
-        """Continue with the file that has the name now; the old one is read to its end."""
-        successor = self._open(self._name)
+        """Continue with the next file, mostly the one that has the name now; the old one is read to its end."""
+        assert self._file is not None
+        if rotated_of(self.path) is not None:
+            self._finished = _version(os.fstat(self._file))
+        successor = self._open(self._unread() or self._name)
         about = os.fstat(successor)
         self.close()
         self._file = successor

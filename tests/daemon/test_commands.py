@@ -344,3 +344,18 @@ def test_the_patience_with_a_trainer_grows_with_its_pace(tmp_path: Path) -> None
 
 def test_training_of_these_tests_is_the_same_each_time() -> None:
     assert Training().lines(50) == Training().lines(50)
+
+
+def test_trainers_that_take_turns_on_one_directory_do_not_fill_the_journal(make_rig: Make) -> None:
+    rig = make_rig()
+    rig.attach()
+    spoken = [rig.observed().replace('"incarnation":"', f'"incarnation":"{name}-') for name in ("a", "b")]
+    rig.client.close()
+    for turn in range(200):
+        if turn == 100:
+            rig.restart()
+        (rig.control / "observed.json").write_text(spoken[turn % 2])
+        rig.look()
+    hellos = [event["event"] for event in rig.events()].count("hello")
+    assert 2 <= hellos <= 3 + 8  # at the first, and at the 1st, 2nd, 4th, ... 128th return
+    assert len(rig.events()) < 2 * hellos + 5

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -120,8 +121,8 @@ def test_values_that_are_not_finite_are_found_and_no_error() -> None:
 
 
 def test_what_it_does_not_know_it_says() -> None:
-    with pytest.raises(TypeError, match="unknown option 'patience'"):
-        PlateauLR(made(OPTIMIZERS["SGD"]), patience=10)
+    with pytest.raises(TypeError, match="unknown option 'patients'"):
+        PlateauLR(made(OPTIMIZERS["SGD"]), patients=10)
     with pytest.raises(ValueError, match="factor must be between 0 and 1"):
         PlateauLR(made(OPTIMIZERS["SGD"]), factor=2.0)
     with pytest.raises(TypeError, match=r"must be a torch\.optim\.Optimizer, got int"):
@@ -196,3 +197,113 @@ def test_without_a_mode_a_metric_that_rises_is_warned_of_and_left_alone() -> Non
             scheduler.step(1 - math.exp(-step / 100))
     assert ["has risen since the run began" in str(one.message) for one in seen] == [True]
     assert scheduler.scale == 1.0
+
+
+# ---- the arguments of ReduceLROnPlateau -------------------------------------------------------------------------------
+
+
+def test_the_call_of_torch_is_taken_as_it_stands_and_mapped_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    given: dict[str, Any] = {
+        "factor": 0.05,
+        "patience": 20,
+        "threshold": 1e-3,
+        "cooldown": 100,
+        "min_lr": [0.001, 0.001],
+        "eps": 1e-8,
+    }
+    torch.optim.lr_scheduler.ReduceLROnPlateau(made(OPTIMIZERS["SGD"]), "max", threshold_mode="abs", **given)
+    scheduler = PlateauLR(optimizer, "max", threshold_mode="abs", **given)
+    pipeline = scheduler.controller._pipeline
+    detect, policy = pipeline.detect, pipeline.configured
+    assert (detect.direction, detect.horizon, detect.min_improvement, detect.relative) == ("max", 20, 1e-3, False)
+    assert (policy.factor, policy.max_factor_down, policy.min_scale, policy.cooldown) == (0.05, 0.05, 0.05, 5.0)
+    (record,) = caplog.records
+    assert record.name == "lrwatch.torch"
+    assert record.getMessage() == (
+        "PlateauLR takes the arguments of ReduceLROnPlateau as its own: patience=20: horizon=20 (calls); "
+        "threshold=0.001: min_improvement=0.001 per horizon; threshold_mode='abs': relative=False; factor=0.05: max_factor_down=0.05; "
+        "min_lr=[0.001, 0.001]: min_scale=0.05 (of the rate it starts from); cooldown=100: cooldown=5 horizons; eps=1e-08: not needed"
+    )
+
+
+def test_its_order_of_arguments_holds_and_its_own_names_need_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    PlateauLR(made(OPTIMIZERS["SGD"]), "min", 0.3)
+    PlateauLR(made(OPTIMIZERS["SGD"]), factor=0.5, cooldown=3, min_scale=0.1)
+    assert not caplog.records
+    scheduler = PlateauLR(made(OPTIMIZERS["SGD"]), "min", 0.1, 3, 1e-4, "rel", 0, 0, 1e-8)
+    detect, policy = scheduler.controller._pipeline.detect, scheduler.controller._pipeline.configured
+    assert (detect.horizon, policy.factor, policy.min_scale, policy.cooldown) == (10, 0.1, 0.001, 2.5)
+    assert "patience=3: horizon=10 (calls; 10 are the least)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"patience": -1}, ValueError, "patience must be finite and 0 or more, got -1"),
+        ({"patience": "3"}, TypeError, "patience must be a number, got '3'"),
+        ({"patience": 3, "horizon": 5}, TypeError, "patience is mapped to horizon, which is given as well"),
+        ({"threshold_mode": "relative"}, ValueError, 'threshold_mode must be "rel" or "abs"'),
+        ({"min_lr": [0.1]}, ValueError, "min_lr has 1 values, and the optimizer 2 groups"),
+    ],
+)
+def test_an_argument_of_torch_that_cannot_be_is_refused(
+    wrong: dict[str, object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        PlateauLR(made(OPTIMIZERS["SGD"]), **wrong)  # type: ignore[arg-type]
+
+
+def test_no_group_goes_below_min_lr() -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    scheduler = PlateauLR(optimizer, factor=0.1, min_lr=0.01)
+    floor = torch.Generator().manual_seed(0)
+    for step in range(6000):
+        optimizer.step()
+        scheduler.step(0.1 + 10 * scheduler.scale + 3 * 0.98**step + 0.01 * float(torch.randn((), generator=floor)))
+    assert scheduler.scale == 0.5
+    assert rates(optimizer) == pytest.approx([0.05, 0.01])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.002, 0.01])
+@pytest.mark.parametrize("arguments", [{}, {"patience": 5, "factor": 0.5}])
+def test_fed_once_an_epoch_it_cuts_within_a_training_of_90_epochs(noise: float, arguments: dict[str, float]) -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    scheduler = PlateauLR(optimizer, **arguments)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    for epoch in range(90):
+        for _ in range(10):
+            optimizer.step()
+        loss = 0.3 + 0.2 * scheduler.scale + 2 * 0.8**epoch + noise * float(torch.randn((), generator=generator))
+        scheduler.step(loss)
+    assert 40 < scheduler.commands[0].step < 90
+    assert rates(optimizer) == pytest.approx([0.05, 0.01])
+
+
+def test_fed_once_an_epoch_it_leaves_a_loss_alone_that_still_falls() -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    scheduler = PlateauLR(optimizer, patience=5)
+    for epoch in range(1, 91):
+        scheduler.step(2.0 * epoch**-0.3)
+    assert scheduler.commands == []
+    assert rates(optimizer) == [0.1, 0.02]
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_torchs_arguments_beside_a_scheduler_that_overwrites_it_are_warned_of(order: str) -> None:
+    optimizer = made(OPTIMIZERS["SGD"])
+    other = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    scheduler = PlateauLR(optimizer, patience=10, factor=0.5)
+
+    def train() -> None:
+        for epoch in range(90):
+            optimizer.step()
+            if order == "before":
+                other.step()
+            scheduler.step(0.3 + 0.2 * scheduler.scale + 2 * 0.8**epoch)
+            if order == "after":
+                other.step()
+
+    with pytest.warns(UserWarning, match="another scheduler overwrites the learning rate that PlateauLR has set"):
+        train()
+    assert scheduler.scale == 0.5

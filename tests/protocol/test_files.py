@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lrwatch.protocol import Desired, ProtocolError, encode, open_directory, publish, read_control_file, read_key
+from lrwatch.protocol import Desired, ProtocolError, encode, open_directory, publish, read_control_file, read_key, sweep
 
 KEY = b"0123456789abcdef"
 DESIRED = Desired(run="a", incarnation="i1", generation=3, token=2, scale=0.5)
@@ -161,3 +161,19 @@ def test_a_directory_that_is_swapped_while_it_is_open_leads_nowhere_else(tmp_pat
     finally:
         os.close(folder)
     assert not list((tmp_path / "other").iterdir())
+
+
+def test_the_temporary_files_of_killed_processes_are_swept_each_side_its_own(tmp_path: Path) -> None:
+    random = "0123456789abcdef"
+    of_client = [f".observed.json.{random}.tmp", f".desired.warmup.rejected.{random}.tmp"]
+    of_daemon = f".desired.json.{random}.tmp"
+    others = [
+        "metrics.jsonl", "observed.json", f"observed.json.{random}.tmp", ".observed.json.tmp", f".{random}.tmp",
+        ".observed.json.0123456789abcdeg.tmp", f".observed.json.{random}.tmp.bak",
+    ]  # fmt: skip
+    for name in [*of_client, of_daemon, *others]:
+        (tmp_path / name).touch()
+    sweep(tmp_path, of_commands=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([of_daemon, *others])
+    sweep(tmp_path, of_commands=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
