@@ -62,22 +62,29 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
             print_json(one)
         return 0
     rows: list[list[Any]] = []
+    said: list[str] = []
     for name, one in statuses.items():
         watched = sorted((m for m in one["metrics"] if m["watched"]), key=lambda m: m["name"] != one["metric"])
         decides = watched[0] if watched and watched[0]["name"] == one["metric"] else None
         over = one.get("life") if one.get("life") in OVER else None
-        words = decides["words"] if decides else "cannot tell yet: no metric decides so far" if one["up"] else "down"
+        if not over:
+            said += [f"{name}: {m['name']}: {m['words']}" for m in watched]
+        state_now = _state(decides) if decides else "no metric decides" if one["up"] else "down"
         rows.append([
-            name, _progress(one), one["metric"], decides["value"] if decides else None, over or words,
+            name, _progress(one), one["metric"], decides["value"] if decides else None, over or state_now,
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
             _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), _waits(name, one),
             one["life_note"] if over else one["why"],
         ])  # fmt: skip
-        rows += [["", "", m["name"], m["value"], m["words"], *[""] * 7] for m in watched if m is not decides]
+        rows += [
+            ["", "", m["name"], m["value"], "" if over else _state(m), *[""] * 7] for m in watched if m is not decides
+        ]
     print_table(
-        ["run", "step", "metric", "value", "state", "scale", "last effect", "mode", "strategy", "last sample", "waits for you", "problem"],
+        ["run", "step", "metric", "value", "state", "scale", "last effect", "mode", "strategy", "last sample", "waits for you", "note"],
         rows, right=[1, 3],
     )  # fmt: skip
+    for line in said:
+        click.echo(safe(line))
     if not daemon_is_running(store.path.parent):
         click.echo("no daemon is running on this state; this is how the runs were when it ended", err=True)
     for name, one in statuses.items():
@@ -88,6 +95,11 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
         names = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else "")
         click.echo(safe(f"{names}: {UNKNOWN}"), err=True)
     return 0
+
+
+def _state(metric: dict[str, Any]) -> str:
+    """Return where a metric stands in a word or two; its sentence stands below the table."""
+    return str(metric["state"]).replace("_", " ")
 
 
 def _progress(one: dict[str, Any]) -> str:

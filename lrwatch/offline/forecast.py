@@ -140,10 +140,17 @@ def _newest_cut(events: Iterable[Mapping[str, Any]], step: int) -> Mapping[str, 
 
 def _schedule(found: Iterable[MetricCurve], step: int) -> str:
     """Return what the logged rate says of the schedule, as a sentence, or ""."""
-    for curve in found:
+    curves_found = list(found)
+    scale = next((curve for curve in curves_found if curve.name == "scale"), None)
+    for curve in curves_found:
         if curve.role == "lr":
-            rates = curve.values[curve.steps <= step]
-            half = curve.values[curve.steps <= 0.5 * step]
+            values = curve.values
+            if scale is not None and np.array_equal(
+                scale.steps, curve.steps
+            ):  # the client's: what was used, of which a part is lrwatch's
+                values = values / scale.values
+            rates = values[curve.steps <= step]
+            half = values[curve.steps <= 0.5 * step]
             if len(half) and len(rates) and rates[-1] < (1 - _LOWERED) * half[-1]:
                 return (
                     f"The schedule lowers the rate ({curve.name} fell from {half[-1]:.3g} to {rates[-1]:.3g} since half of the steps): "
