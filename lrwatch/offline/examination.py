@@ -12,6 +12,7 @@ from pathlib import Path
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.token import newest_claim
 from lrwatch.core.life import OVER
+from lrwatch.core.names import should_rise
 from lrwatch.core.snapshot import MetricStatus
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.protocol import Observed
@@ -145,7 +146,13 @@ class Examination:
             yield (
                 "no_loss",
                 f"{what}; there are {listed}",
-                "Name one: `lrwatch run --metric NAME ...`, or [run] metric.",
+                'Name one: `lrwatch run --metric NAME ...`, or [run] metric; one that should rise needs [detect] direction = "max" too.',
+            )
+        elif self.metric is not None and should_rise(self.metric.name) and self.run.pipeline.detect.direction == "min":
+            yield (
+                "direction",
+                f"{self.metric.name} sounds like a metric that should rise, and is taken for a loss",
+                'Say [detect] direction = "max".',
             )
 
     def _trainer(self) -> Iterator[tuple[str, str, str]]:
