@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.token import newest_claim
+from lrwatch.core.direction import RATHER_RISES, SAY_DIRECTION, sounds_wrong
 from lrwatch.core.life import OVER
-from lrwatch.core.names import should_rise
 from lrwatch.core.snapshot import MetricStatus
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.protocol import Observed
@@ -148,12 +148,8 @@ class Examination:
                 f"{what}; there are {listed}",
                 'Name one: `lrwatch run --metric NAME ...`, or [run] metric; one that should rise needs [detect] direction = "max" too.',
             )
-        elif self.metric is not None and should_rise(self.metric.name) and self.run.pipeline.detect.direction == "min":
-            yield (
-                "direction",
-                f"{self.metric.name} sounds like a metric that should rise, and is taken for a loss",
-                'Say [detect] direction = "max".',
-            )
+        elif self.metric is not None and sounds_wrong(self.metric.name, self.run.pipeline.detect.direction):
+            yield "direction", f"{self.metric.name} {RATHER_RISES}", SAY_DIRECTION
 
     def _trainer(self) -> Iterator[tuple[str, str, str]]:
         mode = self.options.mode
@@ -219,7 +215,7 @@ class Examination:
             who = f"{event['actor']} holds the run since step {event['step']}" if event else "the run is held"
             yield "held", who, f"`lrwatch resume {self.quoted}` lets commands through."
         for entry, proposal in commands.proposals.items():
-            if self.options.mode == "approve" and not commands.held:
+            if self.options.mode in ("suggest", "approve") and not commands.held:
                 yield (
                     "awaits_approval", f"scale {proposal.scale:g} waits for a person",
                     f"`lrwatch approve {self.quoted} {entry}`, or `deny`.",

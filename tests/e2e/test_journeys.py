@@ -403,6 +403,8 @@ def test_each_failure_has_one_line_with_the_fix(tmp_path: Path) -> None:
         told = lrwatch("doctor", *arguments)
         assert told.returncode == 0, told.stderr
         assert [line.startswith(words) for line in told.stdout.splitlines()].count(True) == 1, told.stdout
+    replayed = lrwatch("replay", "--metric", "reward", winning)
+    assert "reward sounds like a metric that should rise, and is taken for a loss. Say [detect] " in replayed.stderr
     missing = lrwatch("doctor", tmp_path / "missing.log")
     assert missing.returncode == 4
     assert missing.stderr.startswith(
