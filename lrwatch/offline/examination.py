@@ -88,7 +88,8 @@ class Examination:
                 if self.daemon
                 else "`lrwatch run` watches it if it goes on"
             )
-            yield Cause(self.name, "over", what, f"Nothing to do; {goes_on}.")
+            do = "See why, and start it again" if self.status.life == "lost" else "Nothing to do"
+            yield Cause(self.name, "over", what, f"{do}; {goes_on}.")
             return
         questions: tuple[Callable[[], Iterator[tuple[str, str, str]]], ...] = (
             self._daemon, self._logs, self._metric, self._trainer, self._control_of_others, self._operators, self._budget,
