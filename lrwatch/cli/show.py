@@ -110,11 +110,10 @@ def _progress(one: dict[str, Any]) -> str:
 
 def _waits(name: str, one: dict[str, Any]) -> str:
     """Return what a person can do: approve a proposal, resume a run that is held, end one of two daemons."""
-    parts = [
+    parts = [f"held: lrwatch resume {shlex.quote(name)}"] if one["held"] else []  # before anything can be approved
+    parts += [
         f"scale {p['scale']:g} ({p['cause']}): {p['approve']}, before step {p['expires_at']}" for p in one["proposals"]
     ]
-    if one["held"]:
-        parts.append(f"held: lrwatch resume {shlex.quote(name)}")
     if one["fenced"]:
         parts.append("another daemon commands this run: end one of the two")
     return "; ".join(parts)
