@@ -132,7 +132,7 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> Acted:
         found = re.fullmatch(r"net: scale (\S+) is on its way\n", answer.stdout)
         assert found, (answer.stderr, daemon.stdout)
         words = f"acknowledged: scale {found[1]} from"
-        eventually(lambda: words in daemon.stdout.rpartition(": set 0.6: ")[2], what=f"{words}; {daemon.stdout}")
+        eventually(lambda: words in daemon.stdout.partition(": resume: ")[2], what=f"{words}; {daemon.stdout}")
 
     def applied() -> float:
         return daemon.value("lrwatch_commands_total", run="net", state="applied") or 0.0
@@ -144,13 +144,14 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> Acted:
         answers["set held"] = lrwatch("set", "net", "--scale", "0.5", *to)
         answers["doctor held"] = lrwatch("doctor", "net", *to)
         answers["status"] = lrwatch("status", *to)
-        answers["resume"] = lrwatch("resume", "net", *to)
         answers["observe"] = lrwatch("strategy", "net", "observe", *to)  # from here on only the operator decides
+        answers["resume"] = lrwatch("resume", "net", *to)
         answers["decay"] = lrwatch("decay", "net", *to)
         answers["cosine"] = lrwatch("strategy", "net", "cosine", *to)
-        answers["set"] = lrwatch("set", "net", "--scale", "0.6", *to)
+        now = daemon.value("lrwatch_lr_scale", run="net") or 0.0  # 0.5, 1, or what a second trial left
+        answers["set"] = lrwatch("set", "net", "--scale", f"{0.6 * now:g}", *to)
         arrives(answers["set"])
-        answers["set far"] = lrwatch("set", "net", "--scale", "0.01", *to)
+        answers["set far"] = lrwatch("set", "net", "--scale", f"{0.01 * now:g}", *to)
         answers["set out"] = lrwatch("set", "net", "--scale", "5", *to)
         answers["undo"] = lrwatch("undo", "net", *to)
         arrives(answers["undo"])
@@ -181,7 +182,7 @@ def test_it_acts_within_the_first_hundreds_of_steps(acted: Acted) -> None:
 def test_each_verb_was_carried_out_or_refused_with_numbers_and_remedy(acted: Acted) -> None:
     done, refused = ("hold", "resume", "observe", "set", "undo"), {
         "set held": ["`lrwatch resume net` lets commands through"],
-        "set far": ["a factor of 0.01667", "0.1 to 2", "`lrwatch set net --scale 0.06` first"],
+        "set far": ["a factor of 0.01667", "0.1 to 2", "`lrwatch set net --scale 0.0"],
         "set out": ["scale 5 is outside 0.001 to 1", "min_scale, max_scale"],
         "cosine": ["`lrwatch strategy net cosine --length STEPS`"],
         "decay": ["strategy must be wsd to decay, got 'observe'", "`lrwatch strategy RUN wsd`"],
@@ -195,7 +196,7 @@ def test_each_verb_was_carried_out_or_refused_with_numbers_and_remedy(acted: Act
             assert word in acted.answers[verb].stderr
     asked = [(e["verb"], e["done"]) for e in acted.of("operator")]
     assert asked == [
-        ("hold", True), ("set", False), ("resume", True), ("strategy", True), ("decay", False), ("strategy", False),
+        ("hold", True), ("set", False), ("strategy", True), ("resume", True), ("decay", False), ("strategy", False),
         ("set", True), ("set", False), ("set", False), ("undo", True), ("deny", False),
     ]  # fmt: skip
     assert any(line.startswith("net: held: ") for line in acted.answers["doctor held"].stdout.splitlines())
