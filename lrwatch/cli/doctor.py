@@ -49,10 +49,11 @@ def _causes(run_or_path: str | None, config: Config) -> list[Cause]:
                 store.close()
     try:
         store = open_store(config, run_or_path)
-    except InputError:
-        if run_or_path is None or not Path(run_or_path).exists():
+    except InputError as error:
+        # Without a state the path is all that there is; with several, one of them has to be named.
+        if run_or_path is None or (error.found != "nothing" and not Path(run_or_path).exists()):
             raise
-        return of_path(Path(run_or_path), config)
+        return of_path(require_path(run_or_path), config)
     try:
         names = store.runs()
         if run_or_path is not None and run_or_path not in names:

@@ -150,7 +150,7 @@ def decided_by(source: str) -> str:
 
 def _how_to_approve(event: Mapping[str, Any]) -> str:
     """Return what to type, where a command waits for a person and has its number in a journal."""
-    if "expires_at" not in event or "state" not in event or "id" not in event:
+    if "expires_at" not in event or event.get("state") in (None, "outdated", "history") or "id" not in event:
         return ""
     return f"; approve with: {how_to_approve(event['run'], event['id'])} (before step {event['expires_at']})"
 

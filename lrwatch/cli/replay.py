@@ -30,6 +30,7 @@ def replay(paths: tuple[Path, ...], config_file: Path | None, metric: str | None
     The same code as `run`, without waiting and without commands to a trainer. A directory stands for the runs in it, each with
     all its logs.
     """
+    from lrwatch.core.direction import RATHER_RISES, SAY_DIRECTION, sounds_wrong
     from lrwatch.offline.replay import end_states, replay_run, runs_at
 
     config = load_config(config_file, run__metric=metric)
@@ -57,6 +58,8 @@ def replay(paths: tuple[Path, ...], config_file: Path | None, metric: str | None
                 f"watched was {status.metric}"
             )
             click.echo(safe(summary), err=True)
+            if sounds_wrong(status.metric, config.detect.direction):
+                click.echo(safe(f"{finished.path}: {status.metric} {RATHER_RISES}. {SAY_DIRECTION}"), err=True)
     if form == "table":
         if rows:
             print_table(["run", "step", "what"], rows, right=[1])

@@ -62,22 +62,29 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
             print_json(one)
         return 0
     rows: list[list[Any]] = []
+    said: list[str] = []
     for name, one in statuses.items():
         watched = sorted((m for m in one["metrics"] if m["watched"]), key=lambda m: m["name"] != one["metric"])
         decides = watched[0] if watched and watched[0]["name"] == one["metric"] else None
         over = one.get("life") if one.get("life") in OVER else None
-        words = decides["words"] if decides else "cannot tell yet: no metric decides so far" if one["up"] else "down"
+        if not over:
+            said += [f"{name}: {m['name']}: {m['words']}" for m in watched]
+        state_now = _state(decides) if decides else "no metric decides" if one["up"] else "down"
         rows.append([
-            name, _progress(one), one["metric"], decides["value"] if decides else None, over or words,
+            name, _progress(one), one["metric"], decides["value"] if decides else None, over or state_now,
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
             _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), _waits(name, one),
             one["life_note"] if over else one["why"],
         ])  # fmt: skip
-        rows += [["", "", m["name"], m["value"], m["words"], *[""] * 7] for m in watched if m is not decides]
+        rows += [
+            ["", "", m["name"], m["value"], "" if over else _state(m), *[""] * 7] for m in watched if m is not decides
+        ]
     print_table(
-        ["run", "step", "metric", "value", "state", "scale", "last effect", "mode", "strategy", "last sample", "waits for you", "problem"],
+        ["run", "step", "metric", "value", "state", "scale", "last effect", "mode", "strategy", "last sample", "waits for you", "note"],
         rows, right=[1, 3],
     )  # fmt: skip
+    for line in said:
+        click.echo(safe(line))
     if not daemon_is_running(store.path.parent):
         click.echo("no daemon is running on this state; this is how the runs were when it ended", err=True)
     for name, one in statuses.items():
@@ -90,6 +97,11 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
     return 0
 
 
+def _state(metric: dict[str, Any]) -> str:
+    """Return where a metric stands in a word or two; its sentence stands below the table."""
+    return str(metric["state"]).replace("_", " ")
+
+
 def _progress(one: dict[str, Any]) -> str:
     """Return the step, with the length of the run and who says so."""
     step = number(one["step"])
@@ -98,11 +110,10 @@ def _progress(one: dict[str, Any]) -> str:
 
 def _waits(name: str, one: dict[str, Any]) -> str:
     """Return what a person can do: approve a proposal, resume a run that is held, end one of two daemons."""
-    parts = [
+    parts = [f"held: lrwatch resume {shlex.quote(name)}"] if one["held"] else []  # before anything can be approved
+    parts += [
         f"scale {p['scale']:g} ({p['cause']}): {p['approve']}, before step {p['expires_at']}" for p in one["proposals"]
     ]
-    if one["held"]:
-        parts.append(f"held: lrwatch resume {shlex.quote(name)}")
     if one["fenced"]:
         parts.append("another daemon commands this run: end one of the two")
     return "; ".join(parts)

@@ -11,6 +11,19 @@ from lrwatch.core.progress import ProgressCheck
 
 _ADVICE = 'nothing is commanded on it as it is; say direction="max" for a metric that should rise, or direction="min" if it is a loss'
 
+# What is said of a metric whose name sounds as if it should rise, and what to do where there are settings.
+RATHER_RISES = "sounds like a metric that should rise, and is taken for a loss"
+SAY_DIRECTION = 'Say [detect] direction = "max".'
+
+
+def sounds_wrong(metric: str, direction: str) -> bool:
+    """Return whether a metric that is judged as a loss sounds as if it should rise.
+
+    >>> sounds_wrong("reward", "min"), sounds_wrong("reward", "max"), sounds_wrong("loss", "min")
+    (True, False, False)
+    """
+    return direction == "min" and should_rise(metric)
+
 
 class DirectionCheck(Checkpointed):
     """Watches a metric for which nobody said whether it should fall or rise.
@@ -42,7 +55,7 @@ class DirectionCheck(Checkpointed):
         if not should_rise(metric):
             return None
         self.doubtful = self._known = True
-        return f"{metric} sounds like a metric that should rise, and is taken for a loss: {_ADVICE}"
+        return f"{metric} {RATHER_RISES}: {_ADVICE}"
 
     def feed(self, metric: str, steps: list[int], values: list[float]) -> str | None:
         """Take finite values of `metric`. Return a warning, once, if what it surely did first is rise."""

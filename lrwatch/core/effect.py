@@ -13,10 +13,10 @@ does, which says little about a curve that bends, and was worth nothing in close
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lrwatch.core.detectors.plateau import Trend
-from lrwatch.core.events import Counterfactual, Effect
+from lrwatch.core.events import Counterfactual, Effect, effect_in_words
 
 # Two-sided 95 % of a Gaussian.
 Z95 = 1.96
@@ -78,21 +78,17 @@ def measure(before: Baseline, after: Trend) -> Effect | None:
     margin = Z95 * math.hypot(before.end_error, slope_error, after.end_error)
     level = before.level or 1.0
     gain, lower, upper = gain / level, (gain - margin) / level, (gain + margin) / level
-    measured = Effect(
+    return Effect(
         step=after.step,
         scale=before.scale,
         gain=gain,
         lower=lower,
         upper=upper,
-        message="",
-        line=_line(before, after, expected, slope_error),
-    )
-    return replace(
-        measured,
         message=(
-            f"{after.step - before.step} steps after scale {before.scale:g}: {after.end:.4g} where going on would have given "
-            f"{expected:.4g}; gain {100 * gain:.2g} % ({100 * lower:.2g} to {100 * upper:.2g} %): {measured.verdict}"
+            f"{after.step - before.step} steps after scale {before.scale:g}: {after.end:.4g} where continuing would have given "
+            f"{expected:.4g}; {effect_in_words(gain, lower, upper)}"
         ),
+        line=_line(before, after, expected, slope_error),
     )
 
 

@@ -362,7 +362,7 @@ class Pipeline:
         self.proposal = None
         if self.command.wanted == proposal.scale and not self.policy.wants_steps:  # a schedule goes on by its steps
             self.refused(until=0.0)
-        message = f"scale {proposal.scale:g}, proposed at step {proposal.step}: nobody answered, and what it rests on is old now"
+        message = f"scale {proposal.scale:g}, proposed at step {proposal.step}, was not taken up in time: what it rests on is old now"
         return [Expired(step, proposal.scale, proposal.step, message)]
 
     def objection(self, proposal: Proposal) -> str:

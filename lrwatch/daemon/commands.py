@@ -140,7 +140,10 @@ class RunCommands(Checkpointed):
         if self.held:
             return "held"
         if trainer_step := self._trainer_ahead(command, axis):
-            self._pipeline.refused(until=trainer_step)
+            if (
+                command.expires_at is None
+            ):  # else it is void by itself, at a step that does not depend on how much is read at once
+                self._pipeline.refused(until=trainer_step)
             return "outdated"
         advice = command.cause == "validation" and self._pipeline.options.validation == "advise"
         match self._mode:

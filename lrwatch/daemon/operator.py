@@ -7,7 +7,7 @@ import shlex
 import msgspec
 
 from lrwatch.core.command import Status
-from lrwatch.core.options import PolicyOptions
+from lrwatch.core.options import NEEDED, PolicyOptions
 from lrwatch.core.sample import Axis
 from lrwatch.core.strategies import STRATEGIES
 from lrwatch.daemon.bounds import refusal
@@ -160,7 +160,9 @@ def _follow(run: WatchedRun, argument: str) -> Reply:
     try:
         run.pipeline.follow(wanted.strategy, every=wanted.every, length=wanted.length)
     except ValueError as error:
-        return False, str(error)
+        option = NEEDED.get(wanted.strategy)
+        again = f"lrwatch strategy {shlex.quote(run.name)} {wanted.strategy} --{option} STEPS"
+        return False, f"{error}; `{again}` says it" if option and not getattr(wanted, option) else str(error)
     run.commands.proposals.clear()  # they are of another strategy
     return True, f"{wanted.strategy} decides from step {run.pipeline.step or 0} on"
 
@@ -184,7 +186,7 @@ def _extend(run: WatchedRun, total_steps: int) -> Reply:
 def _approve(run: WatchedRun, request: Request, options: PolicyOptions, now: float) -> Reply:
     proposal = run.commands.proposals.get(int(request.argument))
     if proposal is None:
-        return False, f"entry {request.argument} of the journal is no open proposal of this run"
+        return False, _no_proposal(run, int(request.argument))
     if objection := run.pipeline.objection(proposal):
         run.commands.proposals.clear()
         run.pipeline.refused(until=0.0)  # if it is right again, it is proposed again
@@ -201,8 +203,15 @@ def _approve(run: WatchedRun, request: Request, options: PolicyOptions, now: flo
     return done, text
 
 
+def _no_proposal(run: WatchedRun, entry: int) -> str:
+    """Return that there is no such proposal, and which there are."""
+    open_now = ", ".join(map(str, run.commands.proposals))
+    what = f"open now: {open_now}" if open_now else "none is open now; `lrwatch status` shows one as soon as there is"
+    return f"entry {entry} of the journal is no open proposal of this run; {what}"
+
+
 def _deny(run: WatchedRun, entry: int) -> Reply:
     if run.commands.proposals.pop(entry, None) is None:
-        return False, f"entry {entry} of the journal is no open proposal of this run"
+        return False, _no_proposal(run, entry)
     run.pipeline.refused()
     return True, "denied; nothing is proposed for a horizon"

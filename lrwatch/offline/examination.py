@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.token import newest_claim
+from lrwatch.core.direction import RATHER_RISES, SAY_DIRECTION, sounds_wrong
 from lrwatch.core.life import OVER
 from lrwatch.core.snapshot import MetricStatus
 from lrwatch.daemon.watched_run import WatchedRun
@@ -79,7 +80,17 @@ class Examination:
         )
 
     def causes(self) -> Iterator[Cause]:
-        """Yield the causes, the most important first; a `ready` one where there is none."""
+        """Yield the causes, the most important first; a `ready` one where there is none, and `over` alone where it is that."""
+        if self.status.life in OVER:
+            what = f"the run is {self.status.life}: {self.status.life_note}"
+            goes_on = (
+                "a daemon notices by itself when it goes on"
+                if self.daemon
+                else "`lrwatch run` watches it if it goes on"
+            )
+            do = "See why, and start it again" if self.status.life == "lost" else "Nothing to do"
+            yield Cause(self.name, "over", what, f"{do}; {goes_on}.")
+            return
         questions: tuple[Callable[[], Iterator[tuple[str, str, str]]], ...] = (
             self._daemon, self._logs, self._metric, self._trainer, self._control_of_others, self._operators, self._budget,
             self._time, self._judgement,
@@ -116,13 +127,10 @@ class Examination:
             log = shlex.quote(str(self.logs[0]))
             what = self.problem or "nothing so far that could be understood as a metric"
             yield "no_metric", what, f"`lrwatch read --explain {log}` says what each line gives."
-        elif self.problem and self.status.metric:
+        elif self.problem and self.metric is not None:  # without the metric `no_loss` says it
             yield "problem", self.problem, "Mend that first."
         last = self.status.last_sample_time
-        if self.status.life in OVER:
-            what = f"the run is {self.status.life}: {self.status.life_note}"
-            yield "over", what, "Nothing to do; a daemon notices by itself when it goes on."
-        elif last and self.daemon and time.time() - last > _SILENT_SECONDS:
+        if last and self.daemon and time.time() - last > _SILENT_SECONDS:
             minutes = (time.time() - last) / 60
             yield (
                 "silent",
@@ -139,14 +147,20 @@ class Examination:
             yield (
                 "no_loss",
                 f"{what}; there are {listed}",
-                "Name one: `lrwatch run --metric NAME ...`, or [run] metric.",
+                'Name one: `lrwatch run --metric NAME ...`, or [run] metric; one that should rise needs [detect] direction = "max" too.',
             )
+        elif self.metric is not None and sounds_wrong(self.metric.name, self.run.pipeline.detect.direction):
+            yield "direction", f"{self.metric.name} {RATHER_RISES}", SAY_DIRECTION
 
     def _trainer(self) -> Iterator[tuple[str, str, str]]:
         mode = self.options.mode
         if self.daemon and mode in ("observe", "suggest"):
-            what = "reports, and suggests nothing" if mode == "observe" else "suggests, and sends nothing"
-            yield "mode", f"mode {mode} {what}", "To let it act: `lrwatch run --mode approve` or `--mode auto`."
+            what = (
+                "it reports, and proposes nothing"
+                if mode == "observe"
+                else f"it proposes, and sends only what you approve (`lrwatch approve {self.quoted} ID`)"
+            )
+            yield "mode", f"in mode {mode} {what}", "To let it act by itself: `lrwatch run --mode auto`."
         if self.faults:
             codes = ", ".join(sorted(self.faults))
             yield (
@@ -202,7 +216,7 @@ class Examination:
             who = f"{event['actor']} holds the run since step {event['step']}" if event else "the run is held"
             yield "held", who, f"`lrwatch resume {self.quoted}` lets commands through."
         for entry, proposal in commands.proposals.items():
-            if self.options.mode == "approve" and not commands.held:
+            if self.options.mode in ("suggest", "approve") and not commands.held:
                 yield (
                     "awaits_approval", f"scale {proposal.scale:g} waits for a person",
                     f"`lrwatch approve {self.quoted} {entry}`, or `deny`.",

@@ -140,10 +140,17 @@ def _newest_cut(events: Iterable[Mapping[str, Any]], step: int) -> Mapping[str, 
 
 def _schedule(found: Iterable[MetricCurve], step: int) -> str:
     """Return what the logged rate says of the schedule, as a sentence, or ""."""
+    found = list(found)
+    scale = next((curve for curve in found if curve.name == "scale"), None)
     for curve in found:
         if curve.role == "lr":
-            rates = curve.values[curve.steps <= step]
-            half = curve.values[curve.steps <= 0.5 * step]
+            values = curve.values
+            if scale is not None and np.array_equal(scale.steps, curve.steps):
+                values = (
+                    values / scale.values
+                )  # the client's: the rate that was used, of which the scale is lrwatch's part
+            rates = values[curve.steps <= step]
+            half = values[curve.steps <= 0.5 * step]
             if len(half) and len(rates) and rates[-1] < (1 - _LOWERED) * half[-1]:
                 return (
                     f"The schedule lowers the rate ({curve.name} fell from {half[-1]:.3g} to {rates[-1]:.3g} since half of the steps): "

@@ -182,7 +182,7 @@ class _Recomputation:
 
     def _decided(self, command: JsonEvent) -> None:
         """Take what the daemon did with a decision of the pipeline."""
-        if command["state"] == "outdated":
+        if command["state"] == "outdated" and "expires_at" not in command:
             self._pipeline.refused(until=command["trainer_step"])
         elif command["state"] == "sent":
             self._ask(command["scale"])

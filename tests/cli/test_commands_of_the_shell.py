@@ -324,7 +324,7 @@ def test_a_run_is_reported_also_where_a_directory_is_called_like_it(state: Path,
     assert lrwatch(*arguments, cwd=tmp_path, env={"PYTHONPATH": str(Path.cwd())}).returncode == 0
     (tmp_path / "other").mkdir()
     ended = lrwatch("report", "other", "-o", "y.html", "--state", state.absolute(), cwd=tmp_path)
-    one_line(ended, 4, "expected a log file that can be read, found a directory")
+    one_line(ended, 4, "expected a directory with logs")
 
 
 # ---- terminals ----------------------------------------------------------------------------------------------------

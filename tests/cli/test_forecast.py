@@ -48,6 +48,20 @@ def test_a_file_is_forecast_from_what_came_up_to_a_step(log: Path) -> None:
     assert found["note"].startswith("The schedule lowers the rate (lr fell from 0.00075 to 0.0005")
 
 
+def test_a_rate_that_lrwatch_lowered_is_no_schedule(tmp_path: Path) -> None:
+    """The client's metrics have the rate that was used, and the scale in it."""
+    log = tmp_path / "metrics.jsonl"
+    rows = [
+        {"step": step, "loss": 2 + 8 / (1 + step / 20) ** 0.5, "lr": 0.01 * scale, "scale": scale}
+        for step in range(0, 1000, 5)
+        for scale in [1.0 if step < 600 else 0.5]
+    ]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert made(str(log), "--total", "2000")["note"] == ""
+    log.write_text("".join(json.dumps({**row, "lr": row["lr"] * (1 - row["step"] / 2000)}) + "\n" for row in rows))
+    assert "lr fell from 0.00752 to 0.00502" in made(str(log), "--total", "2000")["note"]
+
+
 def test_without_a_length_the_reason_is_named(log: Path) -> None:
     assert made(str(log))["as_it_goes"] == {"reason": "the length of the run is unknown"}
 

@@ -33,7 +33,7 @@ def test_nothing_is_said_before_the_new_phase_is_a_horizon_old() -> None:
 def test_an_effect_that_noise_hides_is_measured_all_the_same_and_its_interval_says_so() -> None:
     measured = effect(look(1000, 2.0), look(1510, 1.99))
     assert measured.lower < 0 < measured.gain < measured.upper
-    assert measured.message.endswith("no certain gain")
+    assert measured.message.endswith("; no certain gain: 0.5 % (-0.9 to 1.9 %)"), "as status, report and demo say it"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,8 @@ def test_the_gain_is_relative_to_the_level_before(step: int, end: float, gain: f
     assert measured.gain == pytest.approx(gain)
     assert measured.upper - measured.gain == pytest.approx(1.96 * 0.01 * 2**0.5 / 2)
     assert measured.gain - measured.lower == pytest.approx(measured.upper - measured.gain)
-    assert measured.message.endswith(verdict)
+    assert measured.verdict == verdict
+    assert measured.message.endswith(f"; {effect_in_words(measured.gain, measured.lower, measured.upper)}")
 
 
 def test_a_falling_line_would_have_gone_on() -> None:

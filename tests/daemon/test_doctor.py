@@ -82,8 +82,9 @@ def test_a_mode_that_sends_nothing_is_named(make_rig: Make, mode: str) -> None:
     assert "no_trainer" not in causes(rig)
 
 
-def test_an_open_proposal_is_shown_with_the_command_to_type(make_rig: Make) -> None:
-    rig = make_rig(policy__mode="approve")
+@pytest.mark.parametrize("mode", ["approve", "suggest"])
+def test_an_open_proposal_is_shown_with_the_command_to_type(make_rig: Make, mode: str) -> None:
+    rig = make_rig(policy__mode=mode)
     rig.attach()
     rig.until("command")
     (entry,) = rig.run.commands.proposals

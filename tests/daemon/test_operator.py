@@ -190,7 +190,11 @@ def test_a_proposal_is_sent_when_it_is_approved_also_after_a_restart_and_only_on
     rig.settle()
     assert rig.training.scale == 0.5
     again = rig.ask("approve", str(entry))
-    assert again == {"done": False, "text": f"entry {entry} of the journal is no open proposal of this run"}
+    assert again == {
+        "done": False,
+        "text": f"entry {entry} of the journal is no open proposal of this run; none is open now; `lrwatch status` shows one as "
+        "soon as there is",
+    }
     rig.until("effect")
 
 
@@ -207,7 +211,13 @@ def test_a_denied_proposal_cannot_be_approved_and_is_not_made_again_for_a_horizo
 
 def test_what_is_no_proposal_can_be_neither_approved_nor_denied(rig: Any) -> None:
     for verb in ("approve", "deny"):
-        assert rig.ask(verb, "1")["text"] == "entry 1 of the journal is no open proposal of this run"
+        assert rig.ask(verb, "1")["text"] == (
+            "entry 1 of the journal is no open proposal of this run; none is open now; `lrwatch status` shows one as soon as there is"
+        )
+    command = rig.until("command")
+    (entry,) = rig.run.commands.proposals
+    assert command["step"] > 0
+    assert rig.ask("deny", "1")["text"] == f"entry 1 of the journal is no open proposal of this run; open now: {entry}"
 
 
 def test_what_another_version_asks_is_refused_and_breaks_nothing(rig: Any) -> None:
@@ -271,8 +281,11 @@ def test_the_strategy_is_changed_while_the_run_goes_on_also_across_a_restart(aut
 @pytest.mark.parametrize(
     ("strategy", "words"),
     [
-        ("cosine", "length must be 1 or more for cosine, got 0"),
-        ("step", "every must be 1 or more for step, got 0"),
+        (
+            "cosine",
+            "length must be 1 or more for cosine, got 0; `lrwatch strategy train cosine --length STEPS` says it",
+        ),
+        ("step", "every must be 1 or more for step, got 0; `lrwatch strategy train step --every STEPS` says it"),
         ("patience", "strategy must be one of auto, plateau, anneal, observe"),
     ],
 )
@@ -284,7 +297,10 @@ def test_a_strategy_that_cannot_be_followed_is_refused_in_words(auto: Any, strat
 
 
 def test_the_decay_of_wsd_begins_on_request(auto: Any) -> None:
-    assert auto.ask("decay")["text"] == "strategy must be wsd to decay, got 'observe'"
+    assert (
+        auto.ask("decay")["text"]
+        == "strategy must be wsd to decay, got 'observe'; `lrwatch strategy RUN wsd` follows it"
+    )
     follow(auto, "wsd", length=100_000)
     auto.train(100)
     auto.look()

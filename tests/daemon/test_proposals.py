@@ -76,7 +76,11 @@ def test_what_nobody_answers_is_void_after_its_steps_and_is_made_again(rig: Any)
     assert expired["step"] == first.event["expires_at"]
     assert expired["proposed_at"] == first.event["step"]
     answer = rig.ask("approve", str(first.id))
-    assert answer == {"done": False, "text": f"entry {first.id} of the journal is no open proposal of this run"}
+    open_now = list(rig.run.commands.proposals)
+    told = (
+        f"open now: {open_now[0]}" if open_now else "none is open now; `lrwatch status` shows one as soon as there is"
+    )
+    assert answer == {"done": False, "text": f"entry {first.id} of the journal is no open proposal of this run; {told}"}
     while entry_of(rig).id == first.id:
         rig.until("command")
     assert entry_of(rig).event["step"] >= expired["step"]

@@ -134,6 +134,10 @@ def test_trainings_that_end_fail_and_are_killed_are_told_apart_and_each_begins_a
     assert status(daemon, "ends")["life_note"] == "the program ended at step 100"
     assert status(daemon, "fails")["life_note"] == "an exception ended it at step 100"
     assert "is gone without a goodbye at step 100" in str(status(daemon, "killed")["life_note"])
+    told = lrwatch("doctor", "--state", daemon.state).stdout.splitlines()
+    assert [line.partition(". ")[2].partition(";")[0] for line in told] == [
+        "Nothing to do", "See why, and start it again", "See why, and start it again"
+    ]  # fmt: skip
     table = lrwatch("status", "--state", daemon.state).stdout
     assert "the program ended at step 100" in table
     assert "ended: the program ended at step 100" in daemon.stdout

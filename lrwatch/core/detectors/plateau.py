@@ -371,7 +371,7 @@ class PlateauDetector(TrendDetector):
             if self._first is None or self.samples < 2:
                 return None
             first_look = (MIN_BLOCKS - 1) * (self._last - self._first) / (self.samples - 1)
-            return self._first + math.ceil(max(first_look, fixed or 0.0))
+            return max(self._first + math.ceil(max(first_look, self._horizon_over(self._first))), self._last)
         if trend.state != "undecided":
             return None
         asked = self._asked(trend.level)
@@ -398,6 +398,13 @@ class PlateauDetector(TrendDetector):
         )  # of the windows that there will be
         grows = min(age, longest) * (lacks ** (2 / 3) - 1)
         return None if age + grows > longest else trend.step + math.ceil(grows)
+
+    def _horizon_over(self, first: int) -> float:
+        """Return the steps behind `first`, where the phase began, after which it is a horizon old."""
+        if self._horizon.fixed is not None:
+            return self._horizon.fixed
+        share = self._horizon.fraction  # of a run that gets older meanwhile
+        return share / (1 - share) * (first - (first if self._run_first is None else self._run_first))
 
     @property
     def room(self) -> int:

@@ -179,7 +179,7 @@ class Strategy:
         Raises:
             ValueError: It has none, or it has begun.
         """
-        raise ValueError(f"strategy must be wsd to decay, got {self.NAME!r}")
+        raise ValueError(f"strategy must be wsd to decay, got {self.NAME!r}; `lrwatch strategy RUN wsd` follows it")
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""

@@ -94,7 +94,7 @@ class Plateau(Trials):
             return ""
         doubling = math.log(2)
         return (
-            f"the metric improves by {_percent(doubling * line.gain / level)} \u00b1 {_percent(doubling * line.gain_error / level)} "
+            f"the metric {_moves(doubling * line.gain / level)} \u00b1 {_percent(doubling * line.gain_error / level)} "
             "while the run doubles its steps, and what a smaller rate would bring is not known"
         )
 
@@ -159,8 +159,8 @@ class Plateau(Trials):
         if bound >= worth or not self._is_flat(worth, trend, context):
             return StrategyDecision(self)
         reason = (
-            f"the metric improves by {_percent(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, surely less than "
-            f"{_percent(bound)}, and {_percent(worth)} is expected of a run that goes on at this rate; a cut is on trial until it is proven"
+            f"the metric {_moves(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, {_bounded(trend, bound)}, and "
+            f"{_percent(worth)} is expected of a run that goes on at this rate; a cut is on trial until it is proven"
         )
         trial = Trial(context.scale)
         return StrategyDecision(self, Command(trend.step, scale, reason), Asked(scale, trial=trial), worth)
@@ -216,3 +216,16 @@ class Plateau(Trials):
 
 def _percent(ratio: float) -> str:
     return f"{100 * ratio:.2g} %"
+
+
+def _moves(gain: float) -> str:
+    """Return an improvement in words; a negative one is none."""
+    return f"improves by {_percent(gain)}" if gain >= 0 else f"gets worse by {_percent(-gain)}"
+
+
+def _bounded(trend: Trend, bound: float) -> str:
+    """Return the most that a look allows, as a clause behind its estimate."""
+    if bound < 0:
+        return f"surely by more than {_percent(-bound)}"
+    surely = f"surely less than {_percent(bound)}"
+    return surely if trend.improvement_now >= 0 else f"and its improvement is {surely}"

@@ -61,6 +61,10 @@ def _findings(data: ReportData, changes: Sequence[LrChange]) -> str:
     counts = Counter(text(e, "kind") or "unnamed" for e in of_kind(data.events, "finding"))
     kinds = [finding_kinds.counted(kind, counts[kind]) for kind in sorted(counts, key=finding_kinds.rank)]
     findings = listed(kinds) if kinds else "No findings"
+    proposals = sum(c.not_taken_up for c in changes)
+    changes = [c for c in changes if not c.not_taken_up]
+    if proposals:
+        findings += f"; {proposals:,} {'proposal that was' if proposals == 1 else 'proposals that were'} not taken up"
     if not changes:
         return f"{findings}; no change of the learning rate."
     count = len(changes)

@@ -68,6 +68,7 @@ class LrChange:
         cause: Cause of the command, in one word.
         place: Index of the first event about the change.
         taken_back: Number, from 1, of the change that undoes this one.
+        proposed: Whether it was not sent when it was decided: it awaited a person or a trainer, or was too late.
     """
 
     step: int | None
@@ -82,6 +83,12 @@ class LrChange:
     cause: str = ""
     place: int = 0
     taken_back: int | None = None
+    proposed: bool = False
+
+    @property
+    def not_taken_up(self) -> bool:
+        """Whether it is a proposal that no trainer ever got."""
+        return self.proposed and not self.answer
 
 
 def lr_changes(events: Iterable[JsonEvent]) -> list[LrChange]:
@@ -102,7 +109,7 @@ def lr_changes(events: Iterable[JsonEvent]) -> list[LrChange]:
         match event.get("event"):
             case "command":
                 changes.append(_commanded(event, scale_now, place))
-                if not answered and scale is not None:
+                if not answered and scale is not None and not changes[-1].proposed:
                     scale_now = scale
             case "acknowledged" | "rejected" as answer:
                 at = _answered_by(event, changes)
@@ -135,6 +142,7 @@ def _commanded(event: JsonEvent, before: float, place: int) -> LrChange:
         generation=integer(event, "generation"),
         cause=text(event, "cause"),
         place=place,
+        proposed=text(event, "state") not in ("", "sent"),  # one of a replay or of an old journal has none
     )
 
 

@@ -68,3 +68,23 @@ def test_while_it_cannot_tell_it_says_from_which_step_on_it_can() -> None:
         assert min(said) <= 10 * step
         assert np.median(said[-50:]) == pytest.approx(10 * step, rel=0.6)
         assert detector.tells_at is None
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_before_the_first_look_of_a_phase_what_is_said_is_never_past(share: float) -> None:
+    """A horizon that is a fraction of the run gets longer while the phase gets older."""
+    detector = PlateauDetector("loss", DetectOptions(horizon=f"{100 * share:g}%"))
+    values = 2 + 0.2 * np.random.default_rng(0).standard_normal(4000)
+    for step in range(2000):
+        detector.feed([step], [float(values[step])])
+    detector.restart()
+    said: list[int] = []
+    for step in range(2000, 4000):
+        detector.feed([step], [float(values[step])])
+        if detector.trend is not None:
+            break
+        if detector.tells_at is not None:
+            assert detector.tells_at >= step
+            said.append(detector.tells_at)
+    assert said[0] == pytest.approx(2000 / (1 - share), rel=0.01)
+    assert step == pytest.approx(said[0], rel=0.02)

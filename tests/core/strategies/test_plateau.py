@@ -240,6 +240,19 @@ def test_a_plateau_is_answered_with_a_cut_on_trial() -> None:
     assert after.command == CommandState(Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0), count=1, log_ratio=0.5)
 
 
+def test_a_metric_that_seems_to_rise_is_not_said_to_improve() -> None:
+    """An improvement below 0 is none, in words too."""
+    rises = replace(trend(upper=0.0022), improvement_now=-0.017 * 2.0)
+    surely = replace(trend(upper=-0.05), improvement_now=-0.1 * 2.0)
+    for look, words in (
+        (rises, "gets worse by 1.7 % per 500 steps, and its improvement is surely less than 0.22 %, and"),
+        (surely, "gets worse by 10 % per 500 steps, surely by more than 5 %, and"),
+    ):
+        _, command = FRESH.look(look)
+        assert command is not None
+        assert command.reason.startswith(f"the metric {words} 0.5 % is expected")
+
+
 @pytest.mark.parametrize(("upper", "expected"), [(0.0049, 0.5), (0.005, None), (0.1, None), (-0.1, 0.5)])
 def test_a_cut_is_proposed_when_continuing_brings_surely_less_than_first_cut(
     upper: float, expected: float | None

@@ -56,6 +56,10 @@ def test_what_helped_what_did_not_and_what_was_taken_back_is_counted() -> None:
         ),
         (log(command(1, 0.5)), "No findings; 1 change of the learning rate, not acknowledged. loss ends at 1."),
         (
+            log({**command(1, 0.5), "state": "suggested"}, {**command(3, 0.5), "state": "suggested"}),
+            "No findings; 2 proposals that were not taken up; no change of the learning rate. loss ends at 1.",
+        ),
+        (
             log(command(1, 0.5), answer("acknowledged", 2, 0.5)),
             "No findings; 1 change of the learning rate, acknowledged. loss ends at 1.",
         ),

@@ -25,6 +25,18 @@ def test_without_generations_an_answer_belongs_to_the_newest_command_of_its_scal
     assert [r.answer_step for r in rows] == [22, 21]
 
 
+def test_a_proposal_changes_nothing_until_somebody_takes_it_up() -> None:
+    proposed = {"state": "suggested"}
+    nobody = lr_changes([{**command(10, 0.5), **proposed}, {**command(20, 0.5), **proposed}])
+    assert [(r.before, r.scale, r.not_taken_up) for r in nobody] == [(1.0, 0.5, True), (1.0, 0.5, True)]
+    approved = lr_changes(
+        [{**command(10, 0.5), **proposed}, {**command(20, 0.5), **proposed}, answer("acknowledged", 25, 0.5, 7)]
+    )
+    assert [(r.before, r.scale, r.not_taken_up) for r in approved] == [(1.0, 0.5, True), (1.0, 0.5, False)]
+    sent = lr_changes([{**command(10, 0.5), "state": "sent"}])
+    assert not sent[0].not_taken_up
+
+
 def test_a_refusal_leaves_the_scale_as_it_was() -> None:
     rows = lr_changes(
         [
