@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Callable, Sequence
 
-from lrwatch.client import torch_hooks
 from lrwatch.client.adapter import Adapter, CallableAdapter
 from lrwatch.client.client import Client
+from lrwatch.client.inner import innermost, is_optimizer
 from lrwatch.client.interlock import Limits
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group, is_ranks
 from lrwatch.client.saved import check_total_steps
+from lrwatch.client.torch_hooks import TorchAdapter
 from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
 from lrwatch.protocol.lean import TYPE_CHECKING
 
@@ -175,7 +176,7 @@ def _check_average(half_life: object) -> None:
 
 
 def _average_for(adapter: Adapter, half_life: float) -> Average:
-    if not isinstance(adapter, torch_hooks.TorchAdapter):
+    if not isinstance(adapter, TorchAdapter):
         raise TypeError(
             f"average needs the weights of a torch optimizer; this optimizer is of the kind {adapter.name!r}"
         )
@@ -201,17 +202,17 @@ def _adapter_for(optimizer: object) -> Adapter:
         return Adapter()
     if isinstance(optimizer, Adapter):
         return optimizer
-    if callable(optimizer) and not torch_hooks.is_optimizer(optimizer):
+    if callable(optimizer) and not is_optimizer(optimizer):
         function: Callable[[float], object] = optimizer
         return CallableAdapter(function)
-    if torch_hooks.innermost(optimizer):
-        return torch_hooks.TorchAdapter([optimizer])
+    if innermost(optimizer):
+        return TorchAdapter([optimizer])
     if isinstance(optimizer, (list, tuple)):
         optimizers: Sequence[object] = optimizer
         if not optimizers:
             raise ValueError("the list of optimizers is empty; give at least one, or None")
-        if all(torch_hooks.innermost(one) for one in optimizers):
-            return torch_hooks.TorchAdapter(optimizers)
+        if all(innermost(one) for one in optimizers):
+            return TorchAdapter(optimizers)
     raise TypeError(
         "optimizer is a torch optimizer (with param_groups and step hooks), a wrapper or container of such, a list or "
         f"tuple of them, a callable that takes the scale, or None; found {type(optimizer).__name__}"

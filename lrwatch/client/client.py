@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 
-from lrwatch.client.adapter import Adapter
+from lrwatch.client.adapter import Adapter, NotAppliedError
 from lrwatch.client.handoff import (
     QUEUE_HALF,
     QUEUE_LIMIT,
@@ -82,6 +82,8 @@ class Client:
         self._box.room = QUEUE_LIMIT if metrics_file else 0
         self._box.total_steps = self._given_total_steps = total_steps
         self._queue = self._box.queue
+        adapter.box = self._box
+        self._box.due = adapter.check(0)
         self._mover = Mover(self._box, adapter, limits)
         self._warm_steps = warm_steps
         self._average = average
@@ -174,6 +176,9 @@ class Client:
             elif step.__class__ is not int or not 0 <= step <= MAX_INT:
                 step = self._whole(step)
             box.step = step
+            box.calls = calls = box.calls + 1
+            if calls == box.due:
+                box.due = self._adapter.check(calls)
             order = box.order if self._agreement is None else self._meet(self._agreement, step)
             if metrics:
                 queue = self._queue
@@ -354,8 +359,8 @@ class Client:
         else:
             try:
                 used = self._adapter.used()
-            except Exception:  # noqa: BLE001
-                self._take_back(desired)
+            except Exception as error:  # noqa: BLE001
+                self._take_back(desired, error)
             else:
                 if used:
                     self._settle(desired, "applied", step=step)
@@ -381,9 +386,9 @@ class Client:
             return
         try:
             self._mover.begin(desired, step)
-        except Exception:  # noqa: BLE001  the user's own callable may raise anything
+        except Exception as error:  # noqa: BLE001  the user's own callable may raise anything
             self._box.errors["apply"] += 1
-            self._settle(desired, "rejected", "apply_failed")
+            self._settle(desired, "rejected", _code_of(error))
 
     def _reloads(self, reload: Callable[[], object], desired: Desired) -> bool:
         """Let the training load its last checkpoint, and return whether it called `load_state_dict`.
@@ -408,10 +413,10 @@ class Client:
             self._mover.restore(ScaleState(desired.scale, scale_state.generation, changes, first_step), box.step)
         return True
 
-    def _take_back(self, desired: Desired) -> None:
+    def _take_back(self, desired: Desired, error: Exception) -> None:
         """Return to the scale before, because an optimizer did not take the new one."""
         self._mover.restore(replace(self._box.scale_state, scale=self._from_scale, ramp=None), self._box.step)
-        self._settle(desired, "rejected", "apply_failed")
+        self._settle(desired, "rejected", _code_of(error))
 
     def _settle(
         self, desired: Desired, status: Status, code: RejectionCode | None = None, step: int | None = None
@@ -454,6 +459,10 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 def _abandon(worker: Worker, adapter: Adapter) -> None:
     adapter.open = False
     worker.ask_to_stop("released")
+
+
+def _code_of(error: Exception) -> RejectionCode:
+    return error.code if isinstance(error, NotAppliedError) else "apply_failed"
 
 
 def _own(value: Any) -> object:

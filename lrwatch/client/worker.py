@@ -39,6 +39,7 @@ from lrwatch.protocol import (
     MAX_TEXT,
     OBSERVED_NAME,
     Goodbye,
+    NotActing,
     Observed,
     ProtocolError,
     decode_desired,
@@ -57,14 +58,25 @@ PUNCTUAL = 0.95
 # Time that the end of the training may wait for the last flush; a hung file system must not hold up a cluster.
 CLOSE_SECONDS = 2.0
 
+_NO_ACTION = "Until then its learning rate is reported as unknown, and no command is answered with applied. The training continues."
+_NOT_ACTING: dict[NotActing, str] = {
+    "no_step": "the attached optimizer does not step while watch.step() is called: was it made anew, or is it inside another one? "
+    f"Attach the optimizer that steps. {_NO_ACTION}",
+    "some_no_step": "some of the attached optimizers do not step while watch.step() is called: were they made anew? Attach those "
+    f"that step. {_NO_ACTION}",
+    "lr_written_in_step": "the optimizer writes its own learning rate in step(), so lrwatch cannot scale it and leaves it alone: "
+    "attach a callable, or None and read watch.scale. Its learning rate is reported as unknown. The training continues.",
+    "no_lr": "the optimizer has no learning rate in its parameter groups, so there is nothing to scale: attach a callable, or None "
+    "and read watch.scale. The training continues.",
+}
+"""What the log says, once."""
+
 
 @dataclass(frozen=True)
 class Publication:
-    """The newest content of `observed.json`: state, identity of its directory, length, step, and monotonic time in seconds."""
+    """The newest content of `observed.json`: state and the like, step, and monotonic time in seconds."""
 
-    state: WorkerState | None = None
-    folder: tuple[int, int] | None = None
-    total_steps: int | None = None
+    content: tuple[object, ...] = ()
     step: int = -1
     time: float = -math.inf
 
@@ -116,6 +128,7 @@ class Worker:
         self._override = OverrideFile(override_file) if override_file else None
         self._evidence: dict[str, bytes] = {}
         self._sample: LearningRates | None = None
+        self._used_scale = 1.0
         self._published = Publication()
         self._failures = 0
         self._last_error: Exception | None = None
@@ -327,13 +340,22 @@ class Worker:
         box, state, last = self._box, self.state, self._published
         now = time.monotonic()
         total_steps = box.total_steps
-        changed = (state, self._folder.identity, total_steps) != (last.state, last.folder, last.total_steps)
+        not_acting = self._adapter.not_acting()
+        content = state, self._folder.identity, total_steps, not_acting
+        changed = content != last.content
         stale = box.step != last.step and now >= last.time + self._poll_seconds
         goodbye, process = self._goodbye, self._process
         if not (changed or stale or goodbye):
             return
+        if not_acting is not None:
+            self._sample = None
+            self.warn("not_acting", _NOT_ACTING[not_acting])
         self._sample = sample = self._adapter.sample() or self._sample
         step, scale_state = box.step, box.scale_state
+        if sample is not None and state.warm_until is None:
+            self._used_scale = sample.scale
+        # Without a sample the wanted one, as far as anybody knows; of an optimizer that does not act the last one that was used.
+        scale = scale_state.scale if not_acting is None and (sample is None or state.warm_until) else self._used_scale
         observed = Observed(
             run=self._rules.run,
             incarnation=state.incarnation,
@@ -343,7 +365,7 @@ class Worker:
             status=state.status,
             code=state.code,
             applied_step=state.applied_step,
-            scale=scale_state.scale if sample is None or state.warm_until is not None else sample.scale,
+            scale=scale,
             warm_until=state.warm_until,
             target_scale=None if scale_state.ramp is None else scale_state.ramp.to_scale,
             total_steps=total_steps,
@@ -357,9 +379,10 @@ class Worker:
             pid=None if process is None else process.pid,
             pid_start=None if process is None else process.start,
             machine="" if process is None else process.machine,
+            not_acting=not_acting,
         )
         publish(folder, OBSERVED_NAME, encode(observed))
-        self._published = Publication(state, self._folder.identity, total_steps, step, now)
+        self._published = Publication(content, step, now)
         self._adapter.ask()
 
     def _keep_evidence(self, folder: int) -> None:
