@@ -84,6 +84,14 @@ class Adapter:
         """
         return True
 
+    def trained(self) -> tuple[object, ...]:
+        """Return what tells whether another adapter has the same training: weak references to parameters, or a function."""
+        return ()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what a copy keeps: everything but the tie to the client."""
+        return {**self.__dict__, "box": None}
+
     def check(self, calls: int) -> int:
         """Find out whether the optimizer steps while `Client.step` is called, and forget its rates if it does not.
 
@@ -135,3 +143,7 @@ class CallableAdapter(Adapter):
     def set(self, scale: float) -> None:
         """Call the function."""
         self._function(scale)
+
+    def trained(self) -> tuple[object, ...]:
+        """Return the function."""
+        return (self._function,)

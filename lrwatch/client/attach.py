@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 
+from lrwatch.client import again
 from lrwatch.client.adapter import Adapter, CallableAdapter
 from lrwatch.client.client import Client
 from lrwatch.client.inner import innermost, is_optimizer
@@ -125,14 +126,20 @@ def attach(
         key = None if key_file is None or not leads else read_key(key_file)
     except OSError as error:
         raise ValueError(f"key_file cannot be read: {error}") from error
+    before = again.in_use(directory)
+    if before is not None:  # a notebook keeps the client of a cell that is run again
+        before.retire()
     adapter = _adapter_for(optimizer)
+    state = again.state_of(directory, adapter)
     averages = None if average is None else _average_for(adapter, average)
     client = Client(
         adapter, directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
         start_step=start_step, reload=reload, override_file=override, ranks=processes, sync_every=sync_every,
-        total_steps=total_steps, warm_steps=warm_steps if start_step == 0 else 0, average=averages,
+        total_steps=total_steps, warm_steps=warm_steps if start_step == 0 and state is None else 0, average=averages,
     )  # fmt: skip
+    if state is not None:
+        client.go_on(state, start_step)
     client.start()
     return client
 

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 
+from lrwatch.client import again
 from lrwatch.client.adapter import Adapter, NotAppliedError
 from lrwatch.client.handoff import (
     QUEUE_HALF,
@@ -29,7 +30,7 @@ from lrwatch.client.mover import Mover
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
 from lrwatch.client.worker import MAX_FAILURES, Worker, floats, goodbye_after
-from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, replace
+from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, asdict, replace
 from lrwatch.protocol.lean import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Client:
         self._reload = reload
         self._limits = limits
         self._incarnation = draw_incarnation()
+        self._directory = directory
         self._box = Handoff(start_step)
         self._box.room = QUEUE_LIMIT if metrics_file else 0
         self._box.total_steps = self._given_total_steps = total_steps
@@ -116,8 +118,9 @@ class Client:
         self._warm_up()
         if self._leads:
             self._worker.start()
+        again.opened(self._directory, self)
         # The worker of a client without references ends by itself; at exit the worker flushes on its own.
-        weakref.finalize(self, _abandon, self._worker, self._adapter).atexit = False
+        weakref.finalize(self, _abandon, self._worker, self._adapter, self._directory).atexit = False
         _clients.add(self)
 
     def _warm_up(self) -> None:
@@ -246,6 +249,22 @@ class Client:
             Resumed(self._incarnation, saved.step, scale_state.generation, saved.max_token, scale_state.warm_until)
         )
 
+    def go_on(self, state: Mapping[str, Any], start_step: int) -> None:
+        """Go on where an earlier client of this process left the same training, before `start`, and say so.
+
+        Args:
+            state: From `state_dict` of that client.
+            start_step: Optimizer steps done, where the script says so, or 0.
+        """
+        self.load_state_dict({**state, "step": start_step or state["step"]})
+        scale_state = self._box.scale_state
+        if scale_state != ScaleState(generation=scale_state.generation):
+            self._worker.warn(
+                "again",
+                f"attached again: this training goes on at scale {self.scale:g} from step {self._box.step}, with "
+                f"{scale_state.commands} of {self._limits.max_commands} changes used",
+            )
+
     def extend(self, total_steps: int | None) -> None:
         """Correct the length of the run: it goes on longer than `attach` was told, or ends earlier.
 
@@ -307,9 +326,23 @@ class Client:
             goodbye: Why the training has ended; the daemon says so.
         """
         self._worker.stop(goodbye)
+        self._end()
+
+    def retire(self) -> None:
+        """End because a newer client uses the control directory: this one keeps its scale, and says and does nothing more."""
+        self._worker.retire()
+        self._end()
+
+    def _end(self) -> None:
         self._box.room = 0
         self._mover.stop()
-        self._adapter.open = False
+        if self._adapter.open:
+            self._adapter.open = False
+            again.left(self._directory, self, self._adapter, self.state_dict())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how a copy is made: an inert client, which knows the state and leaves optimizer, files and threads alone."""
+        return _inert, (self.state_dict(), asdict(self._limits))
 
     def __enter__(self) -> Client:  # noqa: PYI034  the class is final
         return self
@@ -456,7 +489,21 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _abandon(worker: Worker, adapter: Adapter) -> None:
+def _inert(state: Mapping[str, Any], limits: Mapping[str, Any]) -> Client:
+    """Return the copy of a client."""
+    copy = Client(
+        Adapter(), "", run="", limits=Limits(**limits), key=None, poll_seconds=1.0, metrics_file=False, start_step=0
+    )
+    copy._leads = False
+    copy.load_state_dict(state)
+    return copy
+
+
+def _abandon(worker: Worker, adapter: Adapter, directory: str) -> None:
+    if adapter.open and adapter.box is not None:
+        box = adapter.box
+        saved = SavedState(box.step, box.max_token, box.scale_state, box.total_steps)
+        again.left(directory, None, adapter, saved.as_plain())
     adapter.open = False
     worker.ask_to_stop("released")
 

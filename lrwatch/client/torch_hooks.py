@@ -114,6 +114,10 @@ class TorchAdapter(Adapter):
             raise self.failure
         return self.steps > self._steps_before
 
+    def trained(self) -> tuple[object, ...]:
+        """Return weak references to the parameters of the optimizers."""
+        return tuple(parameter for hooks in self._hooks for parameter in hooks.trains)
+
     def check(self, calls: int) -> int:
         """Find the optimizers that do not step, and return the number of calls at which to look again."""
         due = []

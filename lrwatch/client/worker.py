@@ -33,13 +33,14 @@ from lrwatch.client.judge import (
     resume,
 )
 from lrwatch.client.metrics import MetricsFile
+from lrwatch.client.notices import NOT_ACTING_WORDS, TWO_TRAINERS
 from lrwatch.client.override import Override, OverrideFile
+from lrwatch.client.rivals import Rivals
 from lrwatch.protocol import (
     EVIDENCE_NAME,
     MAX_TEXT,
     OBSERVED_NAME,
     Goodbye,
-    NotActing,
     Observed,
     ProtocolError,
     decode_desired,
@@ -57,19 +58,6 @@ MAX_FAILURES = 10
 PUNCTUAL = 0.95
 # Time that the end of the training may wait for the last flush; a hung file system must not hold up a cluster.
 CLOSE_SECONDS = 2.0
-
-_NO_ACTION = "Until then its learning rate is reported as unknown, and no command is answered with applied. The training continues."
-_NOT_ACTING: dict[NotActing, str] = {
-    "no_step": "the attached optimizer does not step while watch.step() is called: was it made anew, or is it inside another one? "
-    f"Attach the optimizer that steps. {_NO_ACTION}",
-    "some_no_step": "some of the attached optimizers do not step while watch.step() is called: were they made anew? Attach those "
-    f"that step. {_NO_ACTION}",
-    "lr_written_in_step": "the optimizer writes its own learning rate in step(), so lrwatch cannot scale it and leaves it alone: "
-    "attach a callable, or None and read watch.scale. Its learning rate is reported as unknown. The training continues.",
-    "no_lr": "the optimizer has no learning rate in its parameter groups, so there is nothing to scale: attach a callable, or None "
-    "and read watch.scale. The training continues.",
-}
-"""What the log says, once."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +87,7 @@ class Worker:
     Attributes:
         errors: Errors that were survived, by reason. Only the worker counts here.
         disabled: The worker gave up.
+        retired: A newer client of this process has taken over.
         metrics: The metrics file.
         state: Commands that were accepted and answered.
     """
@@ -116,7 +105,7 @@ class Worker:
         override_file: str = "",
     ) -> None:
         self.errors: Counter[str] = Counter()
-        self.disabled = False
+        self.disabled = self.retired = False
         self.metrics = MetricsFile()
         self.state = WorkerState(incarnation, resumed_from_step)
         self._box = box
@@ -135,11 +124,13 @@ class Worker:
         self._warned: set[str] = set()
         self._goodbye: Goodbye | None = None
         self._process = own_process()
+        self._rivals = Rivals(self, directory, self._process)
         self._thread = threading.Thread(target=self._work, name="lrwatch-client", daemon=True)
 
     def start(self) -> None:
         """Start the thread; the last state is flushed at the end of the interpreter."""
         atexit.register(self._exit)
+        self._rivals.own()
         self._thread.start()
 
     def ask_to_stop(self, goodbye: Goodbye) -> None:
@@ -153,6 +144,11 @@ class Worker:
         self.ask_to_stop(goodbye)
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
+
+    def retire(self) -> None:
+        """Write the waiting metrics and end the thread, without a word: a newer client uses the directory from here on."""
+        self.retired = True
+        self.stop("released")
 
     def _exit(self) -> None:
         """Stop at the end of the interpreter, which an exception may have ended."""
@@ -292,6 +288,8 @@ class Worker:
                     self._evidence[decision.refusal] = encode(news.desired)
 
     def _read(self, folder: int) -> None:
+        if self._rivals.silent:  # the command is for the other training
+            return
         raw = self._commands.look(folder)
         if raw is not None:
             self.consider(raw)
@@ -341,7 +339,14 @@ class Worker:
         now = time.monotonic()
         total_steps = box.total_steps
         not_acting = self._adapter.not_acting()
-        content = state, self._folder.identity, total_steps, not_acting
+        if self.retired:
+            return
+        self._rivals.look(folder)
+        if self._rivals.found:
+            self.warn("two_trainers", f"{self._folder.path}: {TWO_TRAINERS}")
+        if self._rivals.silent:
+            return
+        content = state, self._folder.identity, total_steps, not_acting, self._rivals.found
         changed = content != last.content
         stale = box.step != last.step and now >= last.time + self._poll_seconds
         goodbye, process = self._goodbye, self._process
@@ -349,7 +354,7 @@ class Worker:
             return
         if not_acting is not None:
             self._sample = None
-            self.warn("not_acting", _NOT_ACTING[not_acting])
+            self.warn("not_acting", NOT_ACTING_WORDS[not_acting])
         self._sample = sample = self._adapter.sample() or self._sample
         step, scale_state = box.step, box.scale_state
         if sample is not None and state.warm_until is None:
@@ -380,8 +385,11 @@ class Worker:
             pid_start=None if process is None else process.start,
             machine="" if process is None else process.machine,
             not_acting=not_acting,
+            two_trainers=self._rivals.found,
         )
-        publish(folder, OBSERVED_NAME, encode(observed))
+        published = encode(observed)
+        publish(folder, OBSERVED_NAME, published)
+        self._rivals.wrote(published, two_trainers=observed.two_trainers)
         self._published = Publication(content, step, now)
         self._adapter.ask()
 
