@@ -85,7 +85,7 @@ class Adapter:
         return True
 
     def trained(self) -> tuple[object, ...]:
-        """Return what tells whether another adapter has the same training: weak references to parameters, or a function."""
+        """Return what tells whether another adapter has the same training: weak references, or a function."""
         return ()
 
     def __getstate__(self) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Where a training goes on when it is attached again in the same process: a notebook cell, a second stage, an optimizer made anew.
 
-It is the same training if it trains a parameter that an earlier client's optimizers trained, or gives the same callable for the same
-control directory. Everything else, such as the next fold of a cross-validation, starts at scale 1.
+It is the same training if its optimizer is the same, or if in the same control directory it trains a parameter that an earlier
+client's optimizers trained, or gives the same callable. Everything else, such as the next fold of a cross-validation, starts at scale 1.
 """
 
 from __future__ import annotations
@@ -33,13 +33,12 @@ class _Left:
 
     def trains(self, directory: str, trained: tuple[object, ...]) -> bool:
         """Return whether it is the same training."""
-        for before in self.trained:
-            if isinstance(before, weakref.ref):
-                if any(before() is parameter for parameter in trained if parameter is not None):
-                    return True
-            elif directory == self.directory and any(before == function for function in trained):
-                return True
-        return False
+        before = [one() if isinstance(one, weakref.ref) else one for one in self.trained]
+        if directory != self.directory:
+            before = [one for one in before if hasattr(one, "param_groups")]
+        ids = {id(one) for one in before if one is not None}
+        functions = [one for one in before if callable(one)]  # a bound method is equal and not the same
+        return any(id(one) in ids or (callable(one) and one in functions) for one in trained if one is not None)
 
     def over(self) -> bool:
         """Return whether nothing can be trained on any more."""
@@ -57,7 +56,7 @@ def left(directory: str, client: Client | None, adapter: Adapter, state: dict[st
         del _open[directory]
     _left[:] = [one for one in _left if not one.over()][-_MOST:]
     one = _Left(directory, adapter, state)
-    if not one.over():
+    if not one.over() and (state["step"] or state["commands"]):
         _left.append(one)
 
 

@@ -115,8 +115,9 @@ class TorchAdapter(Adapter):
         return self.steps > self._steps_before
 
     def trained(self) -> tuple[object, ...]:
-        """Return weak references to the parameters of the optimizers."""
-        return tuple(parameter for hooks in self._hooks for parameter in hooks.trains)
+        """Return weak references to the optimizers and to their parameters."""
+        optimizers = tuple(hooks.optimizer for hooks in self._hooks)
+        return (*optimizers, *(parameter for hooks in self._hooks for parameter in hooks.trains))
 
     def check(self, calls: int) -> int:
         """Find the optimizers that do not step, and return the number of calls at which to look again."""

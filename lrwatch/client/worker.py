@@ -2,6 +2,8 @@
 
 Each round: take the news of the training thread, read `desired.json` and the override file, append the waiting metrics,
 publish `observed.json`. The decisions are in `judge`. An error is counted and the part is tried again in the next round.
+
+One file because the parts of a round share all of its state, and the order in which they come is what has to be read.
 """
 
 from __future__ import annotations

@@ -284,7 +284,7 @@ def test_one_optimizer_cannot_be_scaled_by_two_clients(tmp_path: Path, pair: Any
     optimizer.step()
     with lrwatch.attach(optimizer, tmp_path):
         optimizer.step()
-    assert optimizer.used == [[0.005], [0.01]]
+    assert optimizer.used == [[0.005], [0.005]], "the scale stays in force"
 
 
 def test_an_optimizer_that_cannot_be_scaled_goes_on_with_its_schedule(pair: Any) -> None:
