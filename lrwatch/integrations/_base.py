@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import sys
+import types
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -46,7 +47,8 @@ class CallbackBase:
 
         The copy's client is inert. What belongs to the training that runs stays behind, and an argument that nothing can save.
         """
-        state = dict(self.__dict__)
+        # A framework lends its callbacks methods of the model, as Lightning does with `log`.
+        state = {name: value for name, value in self.__dict__.items() if not isinstance(value, types.MethodType)}
         for name in self._OF_THE_TRAINING:
             if name in state:
                 state[name] = None

@@ -26,6 +26,8 @@ CONTRACT = [
     "LrCommandRejected",
     "LrCommandAwaitsApproval",
     "LrChangeCostProgress",
+    "LrNotActing",
+    "LrTwoTrainers",
     "LrMismatch",
     "LrwatchDown",
     "LrwatchIngestErrors",
