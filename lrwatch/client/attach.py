@@ -47,9 +47,12 @@ def attach(
 ) -> Client:
     """Let lrwatch scale the learning rate of this training, within bounds.
 
+    Attached again in the same process to the same training, as in a notebook cell or a second stage, it goes on at the scale and with
+    the budget that was there. An open client on the same directory becomes inert.
+
     Args:
         optimizer: A torch optimizer, a list or tuple of them, a callable that takes each new scale, or None; with None read
-            `Client.scale`. Of the wrappers and containers of Accelerate, DeepSpeed, Megatron-LM and torchtitan the
+            `Client.scale`. Of wrappers and containers the
             optimizers that really step are used.
         control_dir: Control directory, shared with the daemon. Made (mode 0700) where it is missing; it may also come and
             go.
@@ -90,7 +93,7 @@ def attach(
         The client. From here on nothing is ever raised into the training.
 
     Raises:
-        TypeError: An argument is of the wrong kind.
+        TypeError: An argument is of the wrong kind, or an optimizer takes no hooks.
         ValueError: An argument is out of range, the optimizer is attached already, or the bounds differ between the ranks.
         RuntimeError: The ranks cannot be reached.
     """
