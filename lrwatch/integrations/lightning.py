@@ -80,12 +80,13 @@ class LrwatchCallback(CallbackBase, Callback):
             if "average" in state:
                 watch.load_average_state(state["average"])
 
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Attach anew where the module has made its optimizers anew since the callbacks heard of the batch before."""
+        self._follow(trainer)
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count the step, if an optimizer stepped in the batch; attach anew where the optimizers are other ones than before."""
-        before, now = self._optimizers or [], list(trainer.optimizers)
-        if len(before) != len(now) or any(one is not other for one, other in zip(before, now, strict=True)):
-            self._optimizers = now
-            self._attach_anew(now, **all_ranks(), **_length(trainer))
+        """Count the step, if an optimizer stepped in the batch."""
+        self._follow(trainer)
         if trainer.global_step != self._global_step:
             self._global_step = trainer.global_step
             self._step(**scalars(outputs))
@@ -96,6 +97,13 @@ class LrwatchCallback(CallbackBase, Callback):
         """Report the results of the validation as metrics of the step before it."""
         if not trainer.sanity_checking:
             self._step(self._state().get("step"), **scalars(trainer.callback_metrics))
+
+    def _follow(self, trainer: Any) -> None:
+        """Attach anew where the optimizers of the trainer are other ones than before."""
+        before, now = self._optimizers or [], list(trainer.optimizers)
+        if len(before) != len(now) or any(one is not other for one, other in zip(before, now, strict=True)):
+            self._optimizers = now
+            self._attach_anew(now, **all_ranks(), **_length(trainer))
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Write the waiting metrics."""
