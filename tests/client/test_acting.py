@@ -143,7 +143,7 @@ class Bare(torch.optim.Optimizer):
         self.hidden = [base]
 
     @property
-    def param_groups(self) -> Any:
+    def param_groups(self) -> Any:  # type: ignore[override]
         return self.hidden[0].param_groups
 
     def step(self, closure: Any = None) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
+import joblib  # type: ignore[import-untyped]
 import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
@@ -95,7 +95,7 @@ class Model(torch.nn.Module):
 
 def test_a_model_that_holds_the_client_can_be_averaged_and_saved(tmp_path: Path) -> None:
     with at_half(tmp_path, optimizer()) as watch:
-        averaged = torch.optim.swa_utils.AveragedModel(Model(watch))
+        averaged: Any = torch.optim.swa_utils.AveragedModel(Model(watch))
         assert averaged.module.watch.scale == 0.5
         assert by_torch(averaged).module.watch.scale == 0.5
 
@@ -138,7 +138,7 @@ class Callback(CallbackBase):
         self.adapter = RoundAdapter("rounds")
 
 
-class Regressor(BaseEstimator):
+class Regressor(BaseEstimator):  # type: ignore[misc]
     """Trains with its callback, and keeps it."""
 
     def __init__(self, callback: Any = None) -> None:

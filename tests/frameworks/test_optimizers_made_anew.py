@@ -18,7 +18,12 @@ pytestmark = [
 lightning: Any = pytest.importorskip("lightning.pytorch")
 
 
-class Module(lightning.LightningModule):  # type: ignore[misc]
+def batches() -> Any:
+    numbers: Any = range(8)
+    return torch.utils.data.DataLoader(numbers, batch_size=1)
+
+
+class Module(lightning.LightningModule):
     """One weight; makes its optimizer anew in the third batch."""
 
     def __init__(self) -> None:
@@ -40,7 +45,7 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
 
 
 def test_the_callback_attaches_anew_with_the_same_state(tmp_path: Path) -> None:
-    from lrwatch.lightning import LrwatchCallback
+    from lrwatch.integrations.lightning import LrwatchCallback
 
     class Halved(LrwatchCallback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -54,21 +59,22 @@ def test_the_callback_attaches_anew_with_the_same_state(tmp_path: Path) -> None:
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[callback],
     )  # fmt: skip
-    trainer.fit(module, torch.utils.data.DataLoader(range(8), batch_size=1))
+    trainer.fit(module, batches())
     assert module.used == pytest.approx([0.05] * 8), "the optimizer that was made anew is scaled from its first step on"
     assert callback.watch is not None
     assert (callback.watch.scale, callback.watch.state_dict()["step"]) == (0.5, 8)
-    assert copy.deepcopy(callback).watch.scale == 0.5  # type: ignore[union-attr]
+    copied: Any = copy.deepcopy(callback)
+    assert copied.watch.scale == 0.5
 
 
 def test_a_callback_that_has_trained_can_be_pickled(tmp_path: Path) -> None:
-    from lrwatch.lightning import LrwatchCallback
+    from lrwatch.integrations.lightning import LrwatchCallback
 
     callback = LrwatchCallback(tmp_path / "control")
     trainer = lightning.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[callback],
     )  # fmt: skip
-    trainer.fit(Module(), torch.utils.data.DataLoader(range(8), batch_size=1))
+    trainer.fit(Module(), batches())
     again = pickle.loads(pickle.dumps(callback))
     assert again.watch.state_dict()["step"] == 8
