@@ -54,9 +54,11 @@ class Rivals:
         self._written: bytes | None = None
         self._told = False
 
-    def own(self) -> None:
-        """Take the directory over from an earlier client of this process."""
+    def own(self) -> Any:
+        """Take the directory over, and return the worker of this process that had it before, or None."""
+        before = _owners.get(self._directory)
         _owners[self._directory] = self._owner()
+        return before
 
     def look(self, folder: int) -> None:
         """Read what stands in `observed.json` before it is written.

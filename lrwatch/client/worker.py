@@ -132,7 +132,9 @@ class Worker:
     def start(self) -> None:
         """Start the thread; the last state is flushed at the end of the interpreter."""
         atexit.register(self._exit)
-        self._rivals.own()
+        before = self._rivals.own()
+        if before is not None:  # of a forgotten client, which may be about to say goodbye
+            before.retire()
         self._thread.start()
 
     def ask_to_stop(self, goodbye: Goodbye) -> None:
