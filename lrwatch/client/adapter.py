@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from lrwatch.protocol.lean import dataclass
+from lrwatch.protocol import NotActing, RejectionCode
+from lrwatch.protocol.lean import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from lrwatch.client.handoff import Handoff
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,14 @@ class LearningRates:
     effective: Mapping[str, object]
 
 
+class NotAppliedError(Exception):
+    """The optimizer does not use the scale, for a reason with a code of its own."""
+
+    def __init__(self, code: RejectionCode) -> None:
+        self.code: RejectionCode = code
+        super().__init__(code)
+
+
 class Adapter:
     """Interface of adapters; this one does nothing, and the script reads the scale from the client.
 
@@ -36,6 +48,7 @@ class Adapter:
         steps: Optimizer steps observed, of all optimizers together; 0 where they cannot be observed.
         lr: The learning rate that the last optimizer step used in its first parameter group, or None.
         open: Whether a client uses it.
+        box: Of the client that uses it, or None; counts the calls of `Client.step`.
         errors: Errors that were survived, by reason. Only the training thread counts here.
     """
 
@@ -45,6 +58,7 @@ class Adapter:
         self.steps = 0
         self.lr: object = None
         self.open = True
+        self.box: Handoff | None = None
         self.errors: Counter[str] = Counter()
 
     def set(self, scale: float) -> None:
@@ -69,6 +83,29 @@ class Adapter:
             Exception: It could not be used; the optimizer continues with the learning rate of its schedule.
         """
         return True
+
+    def trained(self) -> tuple[object, ...]:
+        """Return what tells whether another adapter has the same training: weak references, or a function."""
+        return ()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what a copy keeps: everything but the tie to the client."""
+        return {**self.__dict__, "box": None}
+
+    def check(self, calls: int) -> int:
+        """Find out whether the optimizer steps while `Client.step` is called, and forget its rates if it does not.
+
+        Args:
+            calls: Calls of `Client.step` so far.
+
+        Returns:
+            The number of calls at which to look again; 0 for never, where steps are not observed.
+        """
+        return 0
+
+    def not_acting(self) -> NotActing | None:
+        """Return why the scale does not reach the training, or None where it does or nobody can tell."""
+        return None
 
     def ask(self) -> None:
         """Request a new sample at the next optimizer step, from any thread."""
@@ -106,3 +143,7 @@ class CallableAdapter(Adapter):
     def set(self, scale: float) -> None:
         """Call the function."""
         self._function(scale)
+
+    def trained(self) -> tuple[object, ...]:
+        """Return the function."""
+        return (self._function,)

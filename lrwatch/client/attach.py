@@ -6,13 +6,15 @@ import math
 import os
 from collections.abc import Callable, Sequence
 
-from lrwatch.client import torch_hooks
+from lrwatch.client import again
 from lrwatch.client.adapter import Adapter, CallableAdapter
 from lrwatch.client.client import Client
+from lrwatch.client.inner import innermost, is_optimizer
 from lrwatch.client.interlock import Limits
 from lrwatch.client.metrics import LEAST_METRICS_BYTES, METRICS_BYTES
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Ranks, TorchRanks, is_group, is_ranks
 from lrwatch.client.saved import check_total_steps
+from lrwatch.client.torch_hooks import TorchAdapter
 from lrwatch.protocol import MAX_INT, MAX_NAME, read_key
 from lrwatch.protocol.lean import TYPE_CHECKING
 
@@ -47,9 +49,12 @@ def attach(
 ) -> Client:
     """Let lrwatch scale the learning rate of this training, within bounds.
 
+    Attached again in the same process to the same training, as in a notebook cell or a second stage, it goes on at the scale and with
+    the budget that was there. An open client on the same directory becomes inert.
+
     Args:
         optimizer: A torch optimizer, a list or tuple of them, a callable that takes each new scale, or None; with None read
-            `Client.scale`. Of the wrappers and containers of Accelerate, DeepSpeed, Megatron-LM and torchtitan the
+            `Client.scale`. Of wrappers and containers the
             optimizers that really step are used.
         control_dir: Control directory, shared with the daemon. Made (mode 0700) where it is missing; it may also come and
             go.
@@ -91,7 +96,7 @@ def attach(
         The client. From here on nothing is ever raised into the training.
 
     Raises:
-        TypeError: An argument is of the wrong kind.
+        TypeError: An argument is of the wrong kind, or an optimizer takes no hooks.
         ValueError: An argument is out of range, the optimizer is attached already, or the bounds differ between the ranks.
         RuntimeError: The ranks cannot be reached.
     """
@@ -131,15 +136,21 @@ def attach(
         key = None if key_file is None or not leads else read_key(key_file)
     except OSError as error:
         raise ValueError(f"key_file cannot be read: {error}") from error
+    before = again.in_use(directory)
+    if before is not None:  # a notebook keeps the client of a cell that is run again
+        before.retire()
     adapter = _adapter_for(optimizer)
+    state = again.state_of(directory, adapter)
     averages = None if average is None else _average_for(adapter, average)
     client = Client(
         adapter, directory,
         run=run or "", limits=limits, key=key, poll_seconds=float(poll_seconds), metrics_file=metrics_file,
         metrics_bytes=metrics_bytes,
         start_step=start_step, reload=reload, override_file=override, ranks=processes, sync_every=sync_every,
-        total_steps=total_steps, warm_steps=warm_steps if start_step == 0 else 0, average=averages,
+        total_steps=total_steps, warm_steps=warm_steps if start_step == 0 and state is None else 0, average=averages,
     )  # fmt: skip
+    if state is not None:
+        client.go_on(state, start_step)
     client.start()
     return client
 
@@ -183,7 +194,7 @@ def _check_average(half_life: object) -> None:
 
 
 def _average_for(adapter: Adapter, half_life: float) -> Average:
-    if not isinstance(adapter, torch_hooks.TorchAdapter):
+    if not isinstance(adapter, TorchAdapter):
         raise TypeError(
             f"average needs the weights of a torch optimizer; this optimizer is of the kind {adapter.name!r}"
         )
@@ -209,17 +220,17 @@ def _adapter_for(optimizer: object) -> Adapter:
         return Adapter()
     if isinstance(optimizer, Adapter):
         return optimizer
-    if callable(optimizer) and not torch_hooks.is_optimizer(optimizer):
+    if callable(optimizer) and not is_optimizer(optimizer):
         function: Callable[[float], object] = optimizer
         return CallableAdapter(function)
-    if torch_hooks.innermost(optimizer):
-        return torch_hooks.TorchAdapter([optimizer])
+    if innermost(optimizer):
+        return TorchAdapter([optimizer])
     if isinstance(optimizer, (list, tuple)):
         optimizers: Sequence[object] = optimizer
         if not optimizers:
             raise ValueError("the list of optimizers is empty; give at least one, or None")
-        if all(torch_hooks.innermost(one) for one in optimizers):
-            return torch_hooks.TorchAdapter(optimizers)
+        if all(innermost(one) for one in optimizers):
+            return TorchAdapter(optimizers)
     raise TypeError(
         "optimizer is a torch optimizer (with param_groups and step hooks), a wrapper or container of such, a list or "
         f"tuple of them, a callable that takes the scale, or None; found {type(optimizer).__name__}"

@@ -20,7 +20,7 @@ from lrwatch.protocol.lean import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from lrwatch.client.torch_hooks import Optimizer
+    from lrwatch.client.inner import Optimizer
 
     Tensor: TypeAlias = Any
 

@@ -12,7 +12,8 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 
-from lrwatch.client.adapter import Adapter
+from lrwatch.client import again
+from lrwatch.client.adapter import Adapter, NotAppliedError
 from lrwatch.client.handoff import (
     QUEUE_HALF,
     QUEUE_LIMIT,
@@ -31,7 +32,7 @@ from lrwatch.client.mover import Mover
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
 from lrwatch.client.worker import MAX_FAILURES, Worker, goodbye_after
-from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, replace
+from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, asdict, replace
 from lrwatch.protocol.lean import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
@@ -81,10 +82,13 @@ class Client:
         self._reload = reload
         self._limits = limits
         self._incarnation = draw_incarnation()
+        self._directory = directory
         self._box = Handoff(start_step)
         self._box.room = QUEUE_LIMIT if metrics_file else 0
         self._box.total_steps = self._given_total_steps = total_steps
         self._queue = self._box.queue
+        adapter.box = self._box
+        self._box.due = adapter.check(0)
         self._mover = Mover(self._box, adapter, limits)
         self._warm_steps = warm_steps
         self._average = average
@@ -117,8 +121,9 @@ class Client:
         self._warm_up()
         if self._leads:
             self._worker.start()
+        again.opened(self._directory, self)
         # The worker of a client without references ends by itself; at exit the worker flushes on its own.
-        weakref.finalize(self, _abandon, self._worker, self._adapter).atexit = False
+        weakref.finalize(self, _abandon, self._worker, self._adapter, self._directory).atexit = False
         _clients.add(self)
 
     def _warm_up(self) -> None:
@@ -177,6 +182,9 @@ class Client:
             elif step.__class__ is not int or not 0 <= step <= MAX_INT:
                 step = self._whole(step)
             box.step = step
+            box.calls = calls = box.calls + 1
+            if calls == box.due:
+                box.due = self._adapter.check(calls)
             order = box.order if self._agreement is None else self._meet(self._agreement, step)
             if metrics:
                 queue = self._queue
@@ -244,6 +252,22 @@ class Client:
             Resumed(self._incarnation, saved.step, scale_state.generation, saved.max_token, scale_state.warm_until)
         )
 
+    def go_on(self, state: Mapping[str, Any], start_step: int) -> None:
+        """Go on where an earlier client of this process left the same training, before `start`, and say so.
+
+        Args:
+            state: From `state_dict` of that client.
+            start_step: Optimizer steps done, where the script says so, or 0.
+        """
+        self.load_state_dict({**state, "step": start_step or state["step"]})
+        scale_state = self._box.scale_state
+        if scale_state != ScaleState(generation=scale_state.generation):
+            self._worker.warn(
+                "again",
+                f"attached again: this training goes on at scale {self.scale:g} from step {self._box.step}, with "
+                f"{scale_state.commands} of {self._limits.max_commands} changes used",
+            )
+
     def extend(self, total_steps: int | None) -> None:
         """Correct the length of the run: it goes on longer than `attach` was told, or ends earlier.
 
@@ -305,9 +329,23 @@ class Client:
             goodbye: Why the training has ended; the daemon says so.
         """
         self._worker.stop(goodbye)
+        self._end()
+
+    def retire(self) -> None:
+        """End because a newer client uses the control directory: this one keeps its scale, and says and does nothing more."""
+        self._worker.retire()
+        self._end()
+
+    def _end(self) -> None:
         self._box.room = 0
         self._mover.stop()
-        self._adapter.open = False
+        if self._adapter.open:
+            self._adapter.open = False
+            again.left(self._directory, self, self._adapter, self.state_dict())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how a copy is made: an inert client, which knows the state and leaves optimizer, files and threads alone."""
+        return _inert, (self.state_dict(), asdict(self._limits))
 
     def __enter__(self) -> Client:  # noqa: PYI034  the class is final
         return self
@@ -357,8 +395,8 @@ class Client:
         else:
             try:
                 used = self._adapter.used()
-            except Exception:  # noqa: BLE001
-                self._take_back(desired)
+            except Exception as error:  # noqa: BLE001
+                self._take_back(desired, error)
             else:
                 if used:
                     self._settle(desired, "applied", step=step)
@@ -384,9 +422,9 @@ class Client:
             return
         try:
             self._mover.begin(desired, step)
-        except Exception:  # noqa: BLE001  the user's own callable may raise anything
+        except Exception as error:  # noqa: BLE001  the user's own callable may raise anything
             self._box.errors["apply"] += 1
-            self._settle(desired, "rejected", "apply_failed")
+            self._settle(desired, "rejected", _code_of(error))
 
     def _reloads(self, reload: Callable[[], object], desired: Desired) -> bool:
         """Let the training load its last checkpoint, and return whether it called `load_state_dict`.
@@ -411,10 +449,10 @@ class Client:
             self._mover.restore(ScaleState(desired.scale, scale_state.generation, changes, first_step), box.step)
         return True
 
-    def _take_back(self, desired: Desired) -> None:
+    def _take_back(self, desired: Desired, error: Exception) -> None:
         """Return to the scale before, because an optimizer did not take the new one."""
         self._mover.restore(replace(self._box.scale_state, scale=self._from_scale, ramp=None), self._box.step)
-        self._settle(desired, "rejected", "apply_failed")
+        self._settle(desired, "rejected", _code_of(error))
 
     def _settle(
         self, desired: Desired, status: Status, code: RejectionCode | None = None, step: int | None = None
@@ -454,9 +492,27 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _abandon(worker: Worker, adapter: Adapter) -> None:
+def _inert(state: Mapping[str, Any], limits: Mapping[str, Any]) -> Client:
+    """Return the copy of a client."""
+    copy = Client(
+        Adapter(), "", run="", limits=Limits(**limits), key=None, poll_seconds=1.0, metrics_file=False, start_step=0
+    )
+    copy._leads = False
+    copy.load_state_dict(state)
+    return copy
+
+
+def _abandon(worker: Worker, adapter: Adapter, directory: str) -> None:
+    if adapter.open and adapter.box is not None:
+        box = adapter.box
+        saved = SavedState(box.step, box.max_token, box.scale_state, box.total_steps)
+        again.left(directory, None, adapter, saved.as_plain())
     adapter.open = False
     worker.ask_to_stop("released")
+
+
+def _code_of(error: Exception) -> RejectionCode:
+    return error.code if isinstance(error, NotAppliedError) else "apply_failed"
 
 
 def _own(value: Any) -> object:

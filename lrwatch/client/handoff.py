@@ -72,6 +72,8 @@ class Handoff:
 
     Attributes:
         step: Optimizer steps done. (training thread, as the next ones)
+        calls: Calls of `Client.step`.
+        due: The number of calls at which to look whether the optimizer steps, 0 for never.
         scale_state: The scale in force and how it came about.
         queue: Records for the metrics file.
         room: Number of records that may wait; 0 after the end, in a forked child and without a metrics file.
@@ -85,11 +87,13 @@ class Handoff:
     """
 
     __slots__ = (
-        "dropped", "errors", "max_token", "news", "order", "queue", "room", "scale_state", "step", "total_steps", "wake",
+        "calls", "dropped", "due", "errors", "max_token", "news", "order", "queue", "room", "scale_state", "step",
+        "total_steps", "wake",
     )  # fmt: skip
 
     def __init__(self, step: int) -> None:
         self.step = step
+        self.calls = self.due = 0
         self.scale_state = ScaleState()
         self.queue: deque[Record] = deque()
         self.room = QUEUE_LIMIT

@@ -12,80 +12,22 @@ optimizers keep a reference to it. This module never imports torch; it relies on
 
 from __future__ import annotations
 
-import contextlib
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from lrwatch.client.adapter import Adapter, LearningRates
-from lrwatch.protocol import MAX_GROUPS
-from lrwatch.protocol.lean import TYPE_CHECKING, Protocol
+from lrwatch.client.adapter import Adapter, LearningRates, NotAppliedError
+from lrwatch.client.inner import Optimizer, innermost
+from lrwatch.client.step_hooks import PATIENCE, StepHooks
+from lrwatch.protocol import MAX_GROUPS, NotActing
+from lrwatch.protocol.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias, TypeGuard
+    from typing import Any
 
     from lrwatch.client.average import Average
 
-    Hook: TypeAlias = Callable[..., None]
-    Group: TypeAlias = dict[str, Any]
-
-
-class Handle(Protocol):
-    """Registration of a hook."""
-
-    def remove(self) -> None:
-        """Remove the hook."""
-
-
-class Optimizer(Protocol):
-    """The part of `torch.optim.Optimizer` that is used here."""
-
-    param_groups: list[Group]
-
-    def register_step_pre_hook(self, hook: Hook) -> Handle:
-        """Call `hook(optimizer, args, kwargs)` before each step."""
-
-    def register_step_post_hook(self, hook: Hook) -> Handle:
-        """Call `hook(optimizer, args, kwargs)` after each step that did not raise."""
-
-
 # Optimizer -> its adapter: two pairs of hooks on one optimizer would apply two scales.
 _attached: weakref.WeakKeyDictionary[Any, TorchAdapter] = weakref.WeakKeyDictionary()
-
-
-def is_optimizer(value: object) -> TypeGuard[Optimizer]:
-    """Return whether `value` is a torch optimizer, by its shape."""
-    return all(hasattr(value, name) for name in ("param_groups", "register_step_pre_hook", "register_step_post_hook"))
-
-
-# Attributes in which wrappers keep the wrapped optimizers: Accelerate and DeepSpeed; Megatron-LM; torchtitan.
-_INSIDE = ("optimizer", "chained_optimizers", "optimizers")
-
-
-def innermost(value: object) -> list[Optimizer]:
-    """Return the optimizers that really step, each once, out of wrappers and containers; an empty list if there are none.
-
-    A wrapper may look like an optimizer, as those of Accelerate and torchtitan do, or not, as that of DeepSpeed.
-    """
-    found: list[Optimizer] = []
-    _collect(value, found, set())
-    return found
-
-
-def _collect(value: object, found: list[Optimizer], visited: set[int]) -> bool:
-    """Return whether `value` holds an optimizer, now or on an earlier visit; append the new ones to `found`."""
-    if id(value) in visited:
-        return True
-    visited.add(id(value))
-    for name in _INSIDE:
-        inside = getattr(value, name, None)
-        parts = inside if isinstance(inside, (list, tuple)) else [inside]
-        if inside is not None and sum(_collect(part, found, visited) for part in parts):  # unlike any(), looks at each
-            return True
-    if not is_optimizer(value):
-        visited.discard(id(value))
-        return False
-    found.append(value)
-    return True
 
 
 class TorchAdapter(Adapter):
@@ -103,6 +45,7 @@ class TorchAdapter(Adapter):
         average: The average of the weights, or None.
 
     Raises:
+        TypeError: An optimizer does not take hooks; none is left behind.
         ValueError: An optimizer is given twice, or is still attached to a client that is open.
     """
 
@@ -122,15 +65,19 @@ class TorchAdapter(Adapter):
             earlier = _attached.get(optimizer)
             if earlier is not None and earlier.open:
                 raise ValueError("this optimizer is attached to another client; close() that one first")
+        self._hooks: list[StepHooks] = []
+        try:
+            for number, optimizer in enumerate(inner):
+                prefix = f"{number}." if len(inner) > 1 else ""
+                self._hooks.append(StepHooks(self, optimizer, prefix=prefix, leads=number == 0))
+        except TypeError:
+            for hooks in self._hooks:
+                hooks.remove()
+            raise
         for optimizer in inner:
             earlier = _attached.pop(optimizer, None)
             if earlier is not None:
                 earlier.release()
-        self._hooks = [
-            _Hooks(self, optimizer, prefix=f"{number}." if len(inner) > 1 else "", leads=number == 0)
-            for number, optimizer in enumerate(inner)
-        ]
-        for optimizer in inner:
             _attached[optimizer] = self
 
     def set(self, scale: float) -> None:
@@ -138,6 +85,8 @@ class TorchAdapter(Adapter):
         self.failure = self._lapse = None
         self._steps_before = self.steps
         self.scale = scale
+        if scale != 1.0 and any(hooks.written for hooks in self._hooks):
+            self.failure = NotAppliedError("lr_written_in_step")
         self.ask()
 
     def ask(self) -> None:
@@ -164,6 +113,32 @@ class TorchAdapter(Adapter):
         if self.failure is not None:
             raise self.failure
         return self.steps > self._steps_before
+
+    def trained(self) -> tuple[object, ...]:
+        """Return weak references to the optimizers and to their parameters."""
+        optimizers = tuple(hooks.optimizer for hooks in self._hooks)
+        return (*optimizers, *(parameter for hooks in self._hooks for parameter in hooks.trains))
+
+    def check(self, calls: int) -> int:
+        """Find the optimizers that do not step, and return the number of calls at which to look again."""
+        due = []
+        for hooks in self._hooks:
+            if not hooks.silent and calls - hooks.seen >= hooks.patience:
+                hooks.fall_silent()
+            if not hooks.silent:
+                due.append(hooks.seen + hooks.patience)
+        return min(due, default=calls + PATIENCE)
+
+    def not_acting(self) -> NotActing | None:
+        """Return why the scale does not act on all of the training, or None."""
+        silent = sum(hooks.silent for hooks in self._hooks)
+        if silent == len(self._hooks):
+            return "no_step"
+        if any(hooks.written for hooks in self._hooks):
+            return "lr_written_in_step"
+        if not any(hooks.has_rate() for hooks in self._hooks):
+            return "no_lr"
+        return "some_no_step" if silent else None
 
     def sample(self) -> LearningRates | None:
         """Return the newest learning rates of all optimizers that stepped at one scale: the present one, if any has, else the last.
@@ -213,123 +188,3 @@ class TorchAdapter(Adapter):
             self.average.remove()
         for hooks in self._hooks:
             hooks.remove()
-
-
-class _Hooks:
-    """The hooks on one optimizer, and the values that they have to restore. The one that `leads` sets `Adapter.lr`.
-
-    `used` holds the rates of the last step by group; a tensor among them has changed since.
-    """
-
-    def __init__(self, adapter: TorchAdapter, optimizer: Optimizer, *, prefix: str, leads: bool) -> None:
-        self.sample: LearningRates | None = None
-        self.wanted = True
-        self.used: list[Any] = []
-        self._adapter = adapter
-        self.prefix = prefix
-        self._leads = leads
-        self.optimizer = weakref.ref(optimizer)
-        self._numbers: list[tuple[Group, Any, Any]] = []  # group, the schedule's number, the scaled number
-        self._tensors: list[tuple[Any, Any]] = []  # the tensor, a copy with the schedule's value
-        self._handles = [
-            optimizer.register_step_pre_hook(self._before),
-            optimizer.register_step_post_hook(self._after),
-        ]
-        # Code that stores a checkpoint after an exception in step() must find the schedule's values.
-        store = getattr(optimizer, "register_state_dict_pre_hook", None)
-        if store is not None:
-            self._handles.append(store(self._before_state_dict))
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def stepped(self) -> bool:
-        """Return whether the optimizer's state shows a step: a count above 0, or without a count anything at all."""
-        states: Mapping[Any, Any] = getattr(self.optimizer(), "state", None) or {}
-        return any(float(state.get("step", bool(state))) > 0 for state in states.values() if isinstance(state, Mapping))
-
-    def _before(self, optimizer: Optimizer, *_: object) -> None:
-        adapter = self._adapter
-        try:
-            if self._numbers or self._tensors:
-                self.repair()
-            adapter.check_lapse()
-            # Read now and not at attach: DeepSpeed steps with one group after another in place of them all.
-            groups = optimizer.param_groups
-            schedule = self._copies(groups) if self.wanted else None
-            if adapter.scale != 1.0:
-                self._scale(groups, adapter.scale)
-            self.used = [group["lr"] for group in groups]
-            if self._leads:
-                lr = self.used[0] if groups else None
-                adapter.lr = None if hasattr(lr, "detach") else lr  # a tensor would change under the reader
-            if schedule is not None:
-                self.wanted = False
-                self.sample = LearningRates(adapter.scale, schedule, self._copies(groups))
-                adapter.sampled_scale = adapter.scale
-                if self._leads:
-                    adapter.lr = self.sample.effective.get(f"{self.prefix}0")
-        except Exception as error:  # noqa: BLE001  the training goes on, with the learning rate of its schedule
-            self._fail(error)
-
-    def _after(self, *_: object) -> None:
-        try:
-            if self._numbers or self._tensors:
-                # A rate that a step writes into its own group is lost while it is scaled: keeping it could scale it
-                # again at each step.
-                for group, base, scaled in self._numbers:
-                    if group["lr"] is not scaled:
-                        self._adapter.errors["lr_written_in_step"] += 1
-                    group["lr"] = base
-                for tensor, base in self._tensors:
-                    tensor.copy_(base)
-                self._numbers.clear()
-                self._tensors.clear()
-            self._adapter.steps += 1
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
-
-    def _before_state_dict(self, *_: object) -> None:
-        try:
-            self.repair()
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
-
-    def repair(self) -> None:
-        """Undo the scaling of a step that raised, except where another value was written since."""
-        numbers, self._numbers = self._numbers, []
-        tensors, self._tensors = self._tensors, []
-        for group, base, scaled in numbers:
-            if group.get("lr") is scaled:
-                group["lr"] = base
-            else:
-                self._adapter.errors["lr_written_after_failed_step"] += 1
-        for tensor, base in tensors:
-            tensor.copy_(base)
-
-    def _scale(self, groups: Sequence[Group], scale: float) -> None:
-        done: set[int] = set()
-        for group in groups:
-            lr = group["lr"]
-            if not hasattr(lr, "mul_"):
-                scaled = lr * scale
-                self._numbers.append((group, lr, scaled))
-                group["lr"] = scaled
-            elif id(lr) not in done:  # an optimizer made with lr=tensor shares one tensor between its groups
-                done.add(id(lr))
-                live = lr.detach()
-                self._tensors.append((live, live.clone()))
-                live.mul_(scale)
-
-    def _copies(self, groups: Sequence[Group]) -> Mapping[str, object]:
-        return {
-            f"{self.prefix}{number}": lr.detach().clone() if hasattr(lr := group["lr"], "detach") else lr
-            for number, group in enumerate(groups[:MAX_GROUPS])
-        }
-
-    def _fail(self, error: Exception) -> None:
-        self._adapter.errors["hook"] += 1
-        self._adapter.failure = error
-        with contextlib.suppress(Exception):  # counted above; a second failure adds nothing
-            self.repair()

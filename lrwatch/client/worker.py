@@ -2,6 +2,8 @@
 
 Each round: take the news of the training thread, read `desired.json` and the override file, append the waiting metrics,
 publish `observed.json`. The decisions are in `judge`. An error is counted and the part is tried again in the next round.
+
+One file because the parts of a round share all of its state, and the order in which they come is what has to be read.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ from lrwatch.client.judge import (
 )
 from lrwatch.client.message import floats, message_of
 from lrwatch.client.metrics import METRICS_BYTES, MetricsFile
+from lrwatch.client.notices import NOT_ACTING_WORDS, TWO_TRAINERS
 from lrwatch.client.override import Override, OverrideFile
+from lrwatch.client.rivals import Rivals
 from lrwatch.protocol import (
     EVIDENCE_NAME,
     MAX_TEXT,
@@ -61,11 +65,9 @@ CLOSE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Publication:
-    """The newest content of `observed.json`: state, identity of its directory, length, step, and monotonic time in seconds."""
+    """The newest content of `observed.json`: state and the like, step, and monotonic time in seconds."""
 
-    state: WorkerState | None = None
-    folder: tuple[int, int] | None = None
-    total_steps: int | None = None
+    content: tuple[object, ...] = ()
     step: int = -1
     time: float = -math.inf
 
@@ -89,6 +91,7 @@ class Worker:
     Attributes:
         errors: Errors that were survived, by reason. Only the worker counts here.
         disabled: The worker gave up.
+        retired: A newer client of this process has taken over.
         metrics: The metrics file.
         state: Commands that were accepted and answered.
     """
@@ -107,7 +110,7 @@ class Worker:
         metrics_bytes: int = METRICS_BYTES,
     ) -> None:
         self.errors: Counter[str] = Counter()
-        self.disabled = False
+        self.disabled = self.retired = False
         self.metrics = MetricsFile(metrics_bytes)
         self.state = WorkerState(incarnation, resumed_from_step)
         self._box = box
@@ -119,17 +122,22 @@ class Worker:
         self._override = OverrideFile(override_file) if override_file else None
         self._evidence: dict[str, bytes] = {}
         self._sample: LearningRates | None = None
+        self._used_scale = 1.0
         self._published = Publication()
         self._failures = 0
         self._last_error: Exception | None = None
         self._warned: set[str] = set()
         self._goodbye: Goodbye | None = None
         self._process = own_process()
+        self._rivals = Rivals(self, directory, self._process)
         self._thread = threading.Thread(target=self._work, name="lrwatch-client", daemon=True)
 
     def start(self) -> None:
         """Start the thread; the last state is flushed at the end of the interpreter."""
         atexit.register(self._exit)
+        before = self._rivals.own()
+        if before is not None:  # of a forgotten client, which may be about to say goodbye
+            before.retire()
         self._thread.start()
 
     def ask_to_stop(self, goodbye: Goodbye) -> None:
@@ -143,6 +151,11 @@ class Worker:
         self.ask_to_stop(goodbye)
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
+
+    def retire(self) -> None:
+        """Write the waiting metrics and end the thread, without a word: a newer client uses the directory from here on."""
+        self.retired = True
+        self.stop("released")
 
     def _exit(self) -> None:
         """Stop at the end of the interpreter, which an exception may have ended."""
@@ -282,6 +295,8 @@ class Worker:
                     self._evidence[decision.refusal] = encode(news.desired)
 
     def _read(self, folder: int) -> None:
+        if self._rivals.silent:  # the command is for the other training
+            return
         raw = self._commands.look(folder)
         if raw is not None:
             self.consider(raw)
@@ -330,13 +345,29 @@ class Worker:
         box, state, last = self._box, self.state, self._published
         now = time.monotonic()
         total_steps = box.total_steps
-        changed = (state, self._folder.identity, total_steps) != (last.state, last.folder, last.total_steps)
+        not_acting = self._adapter.not_acting()
+        if self.retired:
+            return
+        self._rivals.look(folder)
+        if self._rivals.found:
+            self.warn("two_trainers", f"{self._folder.path}: {TWO_TRAINERS}")
+        if self._rivals.silent:
+            return
+        content = state, self._folder.identity, total_steps, not_acting, self._rivals.found
+        changed = content != last.content
         stale = box.step != last.step and now >= last.time + self._poll_seconds
         goodbye, process = self._goodbye, self._process
         if not (changed or stale or goodbye):
             return
+        if not_acting is not None:
+            self._sample = None
+            self.warn("not_acting", NOT_ACTING_WORDS[not_acting])
         self._sample = sample = self._adapter.sample() or self._sample
         step, scale_state = box.step, box.scale_state
+        if sample is not None and state.warm_until is None:
+            self._used_scale = sample.scale
+        # Without a sample the wanted one, as far as anybody knows; of an optimizer that does not act the last one that was used.
+        scale = scale_state.scale if not_acting is None and (sample is None or state.warm_until) else self._used_scale
         observed = Observed(
             run=self._rules.run,
             incarnation=state.incarnation,
@@ -346,7 +377,7 @@ class Worker:
             status=state.status,
             code=state.code,
             applied_step=state.applied_step,
-            scale=scale_state.scale if sample is None or state.warm_until is not None else sample.scale,
+            scale=scale,
             warm_until=state.warm_until,
             target_scale=None if scale_state.ramp is None else scale_state.ramp.to_scale,
             total_steps=total_steps,
@@ -358,11 +389,15 @@ class Worker:
             pid=None if process is None else process.pid,
             pid_start=None if process is None else process.start,
             machine="" if process is None else process.machine,
+            not_acting=not_acting,
+            two_trainers=self._rivals.found,
         )
-        if self._folder.identity != last.folder:
+        if last.content[1:2] != (self._folder.identity,):  # the first one in this directory
             sweep(folder, of_commands=False)
-        publish(folder, OBSERVED_NAME, message_of(observed, sample, self.errors))
-        self._published = Publication(state, self._folder.identity, total_steps, step, now)
+        published = message_of(observed, sample, self.errors)
+        publish(folder, OBSERVED_NAME, published)
+        self._rivals.wrote(published, two_trainers=observed.two_trainers)
+        self._published = Publication(content, step, now)
         self._adapter.ask()
 
     def _keep_evidence(self, folder: int) -> None:

@@ -72,7 +72,7 @@ class EffectStatus:
         gain: Improvement against continuing without it, relative to the level before; positive is better.
         lower, upper: 95 % bounds of the gain.
         verdict: What the interval says.
-        others: What the other losses did meanwhile, in words.
+        others: What the other losses surely did meanwhile, in words.
     """
 
     step: int
@@ -136,6 +136,7 @@ class RunStatus:
         patience_seconds: Silence that the run's own gaps explain, in seconds; None where there are too few of them.
         catching_up: Whether the logs that were there when lrwatch came are not yet read to their end.
         faults: Kind to count of what went wrong in lrwatch, or with a message of the trainer, and was survived.
+        trainer_faults: Kinds of what the trainer says is wrong with it: why its optimizer does not act, or that there are two of it.
         logs: Path of each log to what it is to the run, in words: which metrics are taken from it, or that it is a copy.
     """
 
@@ -177,6 +178,7 @@ class RunStatus:
     life_note: str = ""
     patience_seconds: float | None = None
     catching_up: bool = False
+    trainer_faults: tuple[str, ...] = ()
     logs: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:

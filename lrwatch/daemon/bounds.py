@@ -36,6 +36,10 @@ _MEANINGS: dict[str, tuple[str, str]] = {
         "the optimizer, or the function given to attach, did not take the scale",
         "The output of the training has the error.",
     ),
+    "lr_written_in_step": (
+        "the optimizer writes its own learning rate in its step, so that nothing can scale it",
+        "In the training, attach a callable, or None and read watch.scale.",
+    ),
 }
 """Reason and remedy by code, for those that no bound explains."""
 

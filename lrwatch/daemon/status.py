@@ -16,6 +16,7 @@ from lrwatch.core.snapshot import EffectStatus, ProposalStatus, RunStatus
 from lrwatch.daemon.commands import RunCommands
 from lrwatch.daemon.life import LifeWatch
 from lrwatch.daemon.logs import RunLogs
+from lrwatch.daemon.trainer import trainer_faults, trainer_problem
 
 
 class StatusView(Checkpointed):
@@ -68,7 +69,7 @@ class StatusView(Checkpointed):
             self.effects[event.verdict] += 1
             self.effect = EffectStatus(
                 event.step, event.scale, event.gain, event.lower, event.upper, event.verdict,
-                tuple(other.words for other in event.others),
+                tuple(other.words for other in event.others if other.is_sure),
             )  # fmt: skip
 
     def invalidate(self) -> None:
@@ -154,7 +155,9 @@ class StatusView(Checkpointed):
             metric=pipeline.metric or "",
             metric_source="" if pipeline.metric is None else "config" if self._config.metric else "name",
             up=not problem,
-            problem=problem,
+            # Its logs tell as before, so it is not down.
+            problem=problem or trainer_problem(observed, gone=self._life.gone),
+            trainer_faults=trainer_faults(observed, gone=self._life.gone),
             step=pipeline.step,
             total_steps=(total_steps := pipeline.length.counted_in(logs.axis)),
             length_source=pipeline.length.source if total_steps else "",

@@ -353,6 +353,13 @@ RUN_METRICS: tuple[Metric, ...] = (
         "Faults of lrwatch in the run that were survived, by where they were; message is one of the trainer.",
         read=lambda run: _from_zero(FAULT_KINDS, run.faults),
     ),
+    Metric(
+        "lrwatch_run_trainer_fault",
+        "gauge",
+        ("run", "kind"),
+        "1 while the trainer says that its optimizer does not act, and why, or that another process uses its control directory.",
+        read=lambda run: dict.fromkeys(run.trainer_faults, 1),
+    ),
 )
 
 WATCH_PATH_UP = Metric(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import sys
+import types
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -31,11 +33,27 @@ class CallbackBase:
         watch: The client, from the beginning of the training on.
     """
 
+    # Attributes that a copy does not have: the model, and what is made anew when the next training begins.
+    _OF_THE_TRAINING: tuple[str, ...] = ()
+
     def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
         super().__init__()
         self.watch: Client | None = None
         self._arguments: dict[str, Any] = {"control_dir": control_dir, **options}
         self._warned = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy keeps, since people save callbacks with their models: the arguments, and the state of the training.
+
+        The copy's client is inert. What belongs to the training that runs stays behind, and an argument that nothing can save.
+        """
+        # A framework lends its callbacks methods of the model, as Lightning does with `log`.
+        state = {name: value for name, value in self.__dict__.items() if not isinstance(value, types.MethodType)}
+        for name in self._OF_THE_TRAINING:
+            if name in state:
+                state[name] = None
+        state["_arguments"] = {name: value for name, value in self._arguments.items() if _is_saveable(value)}
+        return state
 
     @property
     def _scale(self) -> float:
@@ -68,6 +86,26 @@ class CallbackBase:
         if state is not None:
             watch.load_state_dict({**state, "step": start_step})
         return watch
+
+    def _attach_anew(self, optimizers: list[Any], **defaults: Any) -> None:
+        """Attach to optimizers that the framework has made anew, with the state of the client that there is.
+
+        Args:
+            optimizers: The optimizers that step from now on.
+            **defaults: Other arguments of `lrwatch.attach`; those of the constructor override them.
+        """
+        if self.watch is None:
+            return
+        state, average = self._state(), self.watch.average_state()
+        arguments = {**defaults, **self._arguments, "start_step": state["step"], "warm_start": None}
+        try:
+            watch = attach(optimizers, **arguments)
+        except Exception as error:  # noqa: BLE001  the training goes on, and the client finds out that it does not act
+            self._warn(f"{type(self).__name__}: the optimizers were made anew, and attach failed: {error!r}")
+            return
+        watch.load_state_dict(state)
+        watch.load_average_state(average)
+        self.watch = watch
 
     def _warn(self, message: str) -> None:
         """Log a message, once a callback."""
@@ -159,6 +197,14 @@ def scalars(logs: object) -> dict[str, Any]:
         and not name.startswith(OWN_PREFIX)
         and (_is_number(value) or _size(value) == 1)
     }
+
+
+def _is_saveable(value: object) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001  the pickling of an object from outside may raise anything
+        return False
+    return True
 
 
 def _is_number(value: object) -> TypeGuard[float]:

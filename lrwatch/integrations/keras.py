@@ -58,6 +58,8 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
         watch: The client, from the beginning of the training on.
     """
 
+    _OF_THE_TRAINING = ("_link", "_adapter", "_model", "params")
+
     def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
         self._directory = os.path.abspath(os.fspath(control_dir))  # noqa: PTH100  fixed now: the script may chdir
         super().__init__(self._directory, **options)

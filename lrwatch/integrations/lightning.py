@@ -42,11 +42,14 @@ class LrwatchCallback(CallbackBase, Callback):
         watch: The client, from the beginning of the training on.
     """
 
+    _OF_THE_TRAINING = ("_optimizers",)
+
     def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
         super().__init__(control_dir, **options)
         self._restored: dict[str, Any] | None = None
         self._fitting = False
         self._global_step = 0
+        self._optimizers: list[Any] | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Note the stage before a checkpoint is loaded: a training never continues from one loaded to test or predict."""
@@ -70,14 +73,20 @@ class LrwatchCallback(CallbackBase, Callback):
             state = self.state_dict() or None
         self._global_step = trainer.global_step
         start_step = self._global_step // max(len(trainer.optimizers), 1)
+        self._optimizers = list(trainer.optimizers)
         watch = self._attach(list(trainer.optimizers), start_step, **all_ranks(), **_length(trainer))
         if state is not None:
             watch.load_state_dict(state)  # with its own step, which counts batches as the client does
             if "average" in state:
                 watch.load_average_state(state["average"])
 
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Attach anew where the module has made its optimizers anew since the callbacks heard of the batch before."""
+        self._follow(trainer)
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the step, if an optimizer stepped in the batch."""
+        self._follow(trainer)
         if trainer.global_step != self._global_step:
             self._global_step = trainer.global_step
             self._step(**scalars(outputs))
@@ -89,6 +98,13 @@ class LrwatchCallback(CallbackBase, Callback):
         if not trainer.sanity_checking:
             self._step(self._state().get("step"), **scalars(trainer.callback_metrics))
 
+    def _follow(self, trainer: Any) -> None:
+        """Attach anew where the optimizers of the trainer are other ones than before."""
+        before, now = self._optimizers or [], list(trainer.optimizers)
+        if len(before) != len(now) or any(one is not other for one, other in zip(before, now, strict=True)):
+            self._optimizers = now
+            self._attach_anew(now, **all_ranks(), **_length(trainer))
+
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Write the waiting metrics."""
         self._close()
@@ -96,6 +112,7 @@ class LrwatchCallback(CallbackBase, Callback):
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write the waiting metrics, after the last checkpoint."""
         self._close()
+        self._optimizers = None  # a callback that is kept keeps no optimizer alive
 
 
 def _length(trainer: Any) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class LrwatchCallback(CallbackBase, BaseCallback):
         watch: The client, from the beginning of the training on.
     """
 
+    _OF_THE_TRAINING = ("model", "locals", "globals", "parent")
+
     def _on_training_start(self) -> None:
         schedule = self.model.lr_schedule
         if isinstance(schedule, _Scaled):

@@ -53,6 +53,8 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         TypeError: An option cannot be stored.
     """
 
+    _OF_THE_TRAINING = ("_optimizer",)
+
     def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
         if "key_file" in options and options["key_file"] is not None:
             options["key_file"] = os.fspath(options["key_file"])
@@ -62,6 +64,7 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
             raise TypeError(f"the Trainer stores the arguments of its callbacks as JSON: {error}") from None
         super().__init__(**arguments)
         self.saved: dict[str, Any] | None = None
+        self._optimizer: tuple[object, object] | None = None
 
     def state(self) -> dict[str, Any]:
         """Return the entry for the Trainer's checkpoint."""
@@ -77,14 +80,19 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         """Attach; the Trainer has loaded its optimizer and scheduler by now."""
         _come_first(self)
         self.saved = self._found(state) if state.global_step else None  # a used callback may start a new run
+        self._optimizer = _identity(kwargs["optimizer"])
         self._attach(kwargs["optimizer"], state.global_step, self.saved, **all_ranks(), **known_length(state.max_steps))
         if self.saved is not None and "average" in self.saved:
             self._load_average(_average_path(args, state), self.saved["average"])
         # Without an entry the Trainer fails at its next checkpoint, when it resumed from one without this callback.
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Count the step."""
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Count the step; attach anew where the optimizer is another one than before."""
+        now, before = _identity(kwargs.get("optimizer")), self._optimizer
+        if before is not None and now[0] is not None and (now[0] is not before[0] or now[1] is not before[1]):
+            self._optimizer = now
+            self._attach_anew([kwargs["optimizer"]], **all_ranks(), **known_length(state.max_steps))
         self._step(state.global_step)
 
     def on_log(
@@ -113,6 +121,7 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Write the waiting metrics."""
         self._close()
+        self._optimizer = None  # a callback that is kept keeps no optimizer alive
 
     def _load_average(self, path: Path, name: str) -> None:
         """Continue with the average that `on_save` wrote under this name."""
@@ -138,6 +147,11 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         except (KeyError, TypeError):
             return None
         return saved if isinstance(saved, dict) else None
+
+
+def _identity(optimizer: object) -> tuple[object, object]:
+    """Return the optimizer, and the one that Accelerate's wrapper holds."""
+    return optimizer, getattr(optimizer, "optimizer", None)
 
 
 def _come_first(callback: LrwatchCallback) -> None:

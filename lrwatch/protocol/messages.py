@@ -29,6 +29,7 @@ RejectionCode = Literal[
     "factor_too_large",  # the change is too big for one command
     "unsupported",  # asks for something that this client cannot do
     "apply_failed",  # the optimizer or the callable did not take it
+    "lr_written_in_step",  # the optimizer's step writes its own learning rate
 ]
 """Reason for which a trainer refuses a command that it could read."""
 
@@ -37,6 +38,14 @@ FaultCode = Literal[
     "out_of_range", "not_regular", "linked", "owner", "mode", "key",
 ]  # fmt: skip
 """Reason for which bytes, a file or the values of a message are not used."""
+
+NotActing = Literal[
+    "no_step",  # no attached optimizer steps while the training goes on
+    "some_no_step",  # some of the attached optimizers do not step
+    "lr_written_in_step",  # the optimizer's step writes its own learning rate
+    "no_lr",  # the optimizer has no learning rate that could be scaled
+]
+"""Reason for which the scale does not act on the training, or not on all of it."""
 
 Goodbye = Literal[
     "close",  # the training closed the client
@@ -52,6 +61,7 @@ Life = Literal["running", "ended"]
 """Life of the training as the trainer says."""
 
 STATUSES: tuple[Status, ...] = Status.__args__  # type: ignore[attr-defined]
+NOT_ACTING: tuple[NotActing, ...] = NotActing.__args__  # type: ignore[attr-defined]
 GOODBYES: tuple[Goodbye, ...] = Goodbye.__args__  # type: ignore[attr-defined]
 LIVES: tuple[Life, ...] = Life.__args__  # type: ignore[attr-defined]
 REJECTION_CODES: tuple[RejectionCode, ...] = RejectionCode.__args__  # type: ignore[attr-defined]
@@ -172,6 +182,8 @@ class Observed:
         goodbye: Why it has ended, with life `ended` only.
         pid, pid_start, machine: The process of the trainer, as `lrwatch.protocol.process.Process` names it; None, None and "" where
             the system does not tell.
+        not_acting: Why the scale does not act on the training, or not on all of it; None where it does or nobody can tell.
+        two_trainers: Whether another process that runs uses the control directory.
 
     Raises:
         ProtocolError: A value is of the wrong kind or out of range.
@@ -199,6 +211,8 @@ class Observed:
     pid: int | None = None
     pid_start: int | None = None
     machine: str = ""
+    not_acting: NotActing | None = None
+    two_trainers: bool = False
 
     def __post_init__(self) -> None:
         _text("run", self.run, MAX_NAME)
@@ -223,6 +237,12 @@ class Observed:
         if self.goodbye not in (GOODBYES if self.life == "ended" else (None,)):
             raise ProtocolError("out_of_range", f"goodbye {self.goodbye!r} does not go with life {self.life!r}")
         _text("machine", self.machine, MAX_NAME)
+        if self.not_acting not in (*NOT_ACTING, None):
+            raise ProtocolError("out_of_range", f"not_acting {self.not_acting!r} is none of {NOT_ACTING}")
+        if not isinstance(self.two_trainers, bool):
+            raise ProtocolError(
+                "wrong_type", f"two_trainers is true or false, found {type(self.two_trainers).__name__}"
+            )
 
 
 Message = Desired | Observed

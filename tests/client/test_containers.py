@@ -20,7 +20,7 @@ from support.optimizer_doubles import (
 )
 
 import lrwatch
-from lrwatch.client.torch_hooks import innermost
+from lrwatch.client.inner import innermost
 
 
 @pytest.mark.slow

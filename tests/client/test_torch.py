@@ -164,10 +164,10 @@ def test_an_exception_inside_step_leaves_no_scaled_rate_behind(lr: str, pair: An
         with pytest.raises(RuntimeError, match="inside step"):
             optimizer.step()
         optimizer.fail = False
-        assert rate() == [float(torch.tensor(r) * 0.5) if lr != "float" else r * 0.5 for r in rates]
+        assert rate() == rates, "given back at once: a scheduler or a checkpoint may come before any other step"
 
     crash()
-    optimizer.step()  # repaired before this step, so it is scaled once
+    optimizer.step()
     assert optimizer.used[0] == optimizer.used[1]
     assert rate() == rates
 
@@ -179,7 +179,7 @@ def test_an_exception_inside_step_leaves_no_scaled_rate_behind(lr: str, pair: An
     assert ends.client.errors == {}
 
 
-def test_a_rate_that_was_written_after_a_failed_step_is_kept_and_counted(pair: Any) -> None:
+def test_a_rate_that_was_written_after_a_failed_step_is_the_schedules_from_then_on(pair: Any) -> None:
     optimizer = build()
     ends = pair(optimizer)
     ends.send(0.5)
@@ -192,7 +192,7 @@ def test_a_rate_that_was_written_after_a_failed_step_is_kept_and_counted(pair: A
     optimizer.step()
     assert optimizer.used[-1] == [0.15]
     assert optimizer.param_groups[0]["lr"] == 0.3
-    assert ends.client.errors == {"lr_written_after_failed_step": 1}
+    assert ends.client.errors == {}
 
 
 def test_a_resume_neither_doubles_nor_loses_the_scale(pair: Any) -> None:
@@ -284,7 +284,7 @@ def test_one_optimizer_cannot_be_scaled_by_two_clients(tmp_path: Path, pair: Any
     optimizer.step()
     with lrwatch.attach(optimizer, tmp_path):
         optimizer.step()
-    assert optimizer.used == [[0.005], [0.01]]
+    assert optimizer.used == [[0.005], [0.005]], "the scale stays in force"
 
 
 def test_an_optimizer_that_cannot_be_scaled_goes_on_with_its_schedule(pair: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lrwatch.core.events import Kind
+from lrwatch.daemon.trainer import TRAINER_FAULTS
 from lrwatch.export.metrics import METRICS
 from lrwatch.protocol import RejectionCode
 
@@ -26,6 +27,8 @@ CONTRACT = [
     "LrCommandRejected",
     "LrCommandAwaitsApproval",
     "LrChangeCostProgress",
+    "LrNotActing",
+    "LrTwoTrainers",
     "LrMismatch",
     "LrwatchDown",
     "LrwatchIngestErrors",
@@ -101,7 +104,9 @@ def test_an_alert_uses_metrics_and_labels_that_exist(rule: dict[str, Any]) -> No
         assert set(re.findall(r"(\w+)[!=]", matchers)) <= labels[name]
 
 
-@pytest.mark.parametrize(("label", "known"), [("kind", get_args(Kind)), ("code", get_args(RejectionCode))])
+@pytest.mark.parametrize(
+    ("label", "known"), [("kind", (*get_args(Kind), *TRAINER_FAULTS)), ("code", get_args(RejectionCode))]
+)
 def test_a_value_that_an_alert_asks_for_is_one_that_can_come(label: str, known: tuple[str, ...]) -> None:
     asked = [value for rule in RULES for value in re.findall(rf'{label}!?="(\w+)"', rule["expr"])]
     assert asked

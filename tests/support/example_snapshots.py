@@ -59,6 +59,7 @@ CALM = RunStatus(
     errors={"undecodable": 4},
     lag_bytes=17,
     faults={"message": 3},
+    trainer_faults=("two_trainers",),
     life="running",
     life_since=1_699_990_000.0,
     life_note="samples come as they used to",

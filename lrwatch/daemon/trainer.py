@@ -1,0 +1,48 @@
+"""What a trainer says about itself that makes its learning rate, or its commands, not what they seem: as kinds, and in words."""
+
+from __future__ import annotations
+
+from lrwatch.protocol import NOT_ACTING, NotActing, Observed
+
+TRAINER_FAULTS: tuple[str, ...] = (*NOT_ACTING, "two_trainers")
+"""Kinds of faults of a trainer."""
+
+_WORDS: dict[NotActing, str] = {
+    "no_step": (
+        "not acting: the optimizer that is attached does not step while the training goes on, so its learning rate is unknown; "
+        "attach the one that steps (it was made anew, or is inside another)"
+    ),
+    "some_no_step": (
+        "not acting on all: some of the attached optimizers do not step, so their learning rates are unknown; attach those that step"
+    ),
+    "lr_written_in_step": (
+        "not acting: the optimizer writes its own learning rate in its step and cannot be scaled; attach a callable, or None and "
+        "read watch.scale"
+    ),
+    "no_lr": "not acting: the optimizer has no learning rate that could be scaled; attach a callable, or None and read watch.scale",
+}
+_TWO = (
+    "two trainers: another process that runs uses the control directory, and a command reaches only one of the two; end one of them, "
+    "or give each its own directory"
+)
+
+
+def trainer_faults(observed: Observed | None, *, gone: bool) -> tuple[str, ...]:
+    """Return the kinds of the faults that a trainer reports, in the order of `TRAINER_FAULTS`.
+
+    Args:
+        observed: Its newest report, or None.
+        gone: Whether it has ended; then nothing of it holds any more.
+    """
+    if observed is None or gone:
+        return ()
+    found = () if observed.not_acting is None else (observed.not_acting,)
+    return (*found, *(("two_trainers",) if observed.two_trainers else ()))
+
+
+def trainer_problem(observed: Observed | None, *, gone: bool) -> str:
+    """Return the faults that a trainer reports as sentences, or ""."""
+    if observed is None or gone:
+        return ""
+    words = [] if observed.not_acting is None else [_WORDS[observed.not_acting]]
+    return "; ".join([*words, *([_TWO] if observed.two_trainers else [])])
