@@ -77,7 +77,7 @@ def number(text: str) -> float | None:
         return float(text)
     except ValueError:
         word = text.strip().lower()
-        if (power := _POWER.fullmatch(word)) is not None:
+        if ("^" in word or "d" in word) and (power := _POWER.fullmatch(word)) is not None:
             return float(f"{power[1]}e{power[2]}")
         odd = _ODD.get(word.lstrip("+-"))
         return None if odd is None else float(word[: len(word) - len(word.lstrip("+-"))] + odd)
