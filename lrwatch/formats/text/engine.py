@@ -203,16 +203,12 @@ class _LineGroup:
     def readings(self, recipe: Recipe) -> Iterator[CounterReading]:
         """Iterate over the epochs and counters in the lines."""
         nothing = [np.nan] * len(self.rows)
-        columns = (
-            nothing if slot is None else self.values(slot).tolist()
-            for slot in (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
-        )
+        slots = (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
+        epochs, indices, totals = (None if slot is None else self.values(slot) for slot in slots)
+        if indices is not None and totals is not None:
+            indices = np.where(indices > totals, np.nan, indices)  # a date or a ratio
+        columns = (nothing if values is None else values.tolist() for values in (epochs, indices, totals))
         return (
-            (row, epoch, _counted(index, total), total, recipe.named)
+            (row, epoch, index, total, recipe.named)
             for row, epoch, index, total in zip(self.rows.tolist(), *columns, strict=True)
         )
-
-
-def _counted(index: float, total: float) -> float:
-    """Return a counter; NaN where it is beyond its end, so that it is a date or a ratio."""
-    return np.nan if index > total else index

@@ -8,7 +8,7 @@ from typing import Literal
 
 from lrwatch.core.names import role
 from lrwatch.core.sample import Smoothing
-from lrwatch.formats.base import number
+from lrwatch.formats.base import LONGEST_NUMBER, number
 
 Kind = Literal[
     "record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "length", "measure",
@@ -60,7 +60,13 @@ class Slot:
 
     def read(self, line: bytes) -> float | None:
         """Return the value in `line`, or None if it is not a number."""
-        value = number(line[self.start : self.end].decode("utf-8", "replace").replace(",", "").replace("'", ""))
+        spelled = line[self.start : self.end]
+        if len(spelled) > LONGEST_NUMBER:
+            return None
+        try:
+            value: float | None = float(spelled)
+        except ValueError:
+            value = number(spelled.decode("utf-8", "replace").replace(",", "").replace("'", ""))
         return value if value is None or self.factor == 1.0 else round(value * self.factor, 6)
 
     def name_in(self, line: bytes) -> str:
