@@ -20,7 +20,7 @@ ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)
 
 _BACKSPACES = re.compile(rb"\x08+\r?")  # Keras returns with a hundred of them
 # A bar that is written over its own end: `[==>..] Loss: 2.4 \b\b\b\b 1/50`.
-_OVERWRITTEN = re.compile(rb"\x08+(?=[ \t]*\d+/\d+[ \t]*[\r\n])")
+_OVERWRITTEN = re.compile(rb"\x08(?=[ \t]*\d+/\d+[ \t]*[\r\n])")
 _SEPARATOR = re.compile(rb"[\r\n]")
 
 
@@ -107,7 +107,7 @@ def _with_ends(text: bytes) -> bytes:
     parts: list[bytes] = []
     at = 0
     for found in _OVERWRITTEN.finditer(text):
-        before = text[at : found.start()].rstrip(b" \t")
+        before = text[at : found.start()].rstrip(b"\b").rstrip(b" \t")
         if not before[-1:].isspace() and (before or at):
             parts += [before, b"  "]
             at = found.end()

@@ -82,7 +82,7 @@ class Dictionaries(Checkpointed):
 
 
 # Bytes of a log after which a point is taken for the decimal mark.
-_UNDECIDED = 1 << 20
+_UNDECIDED = 1 << 18
 # In lower case, and with a letter at the beginning of each word: a search for anything else takes ten times as long.
 _MEASURE = (
     r"(?:loss|perte|verlust|p(?:e|é)rdida|perda|perdita|потери|损失|precisi(?:o|ó)n|genauigkeit|pr(?:e|é)cision|lr(?<!\wlr)|learning[ _]?rate|lernrate|rmse|mse|mae|acc(?<!\wacc)|accuracy|error)[\w%]*['\"]?"
