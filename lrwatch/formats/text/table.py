@@ -85,15 +85,21 @@ class Table(Checkpointed):
         return _numbers([f"{split}.{metric}" for split in splits], cells[1:], line)
 
     def _resolve(self, cells: Sequence[Slot]) -> list[str]:
-        """Return the name of each of the columns that `cells` are in."""
-        lines = [_columns(framed, [tuple(word) for word in words], cells) for framed, words in self.heads]
-        width = max(map(len, lines), default=0)
-        lines = [line for line in lines if len(line) == width]
-        names = [" ".join(part for part in parts if part) for parts in zip(*lines, strict=True)]
-        losses = any(role(name) in ("train_loss", "val_loss") for name in names)
-        names = [_SHORT.get(name.lower(), name) if losses else name for name in names]
-        parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
-        return [f"{name}_loss" if name in parts else name for name in names]
+        heads = tuple((framed, tuple(tuple(word) for word in words)) for framed, words in self.heads)
+        return list(_resolved(heads, tuple(cells)))
+
+
+@lru_cache(64)
+def _resolved(heads: tuple[tuple[bool, tuple[Word, ...]], ...], cells: tuple[Slot, ...]) -> list[str]:
+    """Return the name of each of the columns that `cells` are in; `heads` are the lines of the header."""
+    lines = [_columns(framed, words, cells) for framed, words in heads]
+    width = max(map(len, lines), default=0)
+    lines = [line for line in lines if len(line) == width]
+    names = [" ".join(part for part in parts if part) for parts in zip(*lines, strict=True)]
+    losses = any(role(name) in ("train_loss", "val_loss") for name in names)
+    names = [_SHORT.get(name.lower(), name) if losses else name for name in names]
+    parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
+    return [f"{name}_loss" if name in parts else name for name in names]
 
 
 def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list[str]:
