@@ -125,7 +125,7 @@ class Text(Checkpointed):
             if recipe.epoch is not None:
                 found.add("epoch", group.rows, group.values(recipe.epoch))
             if recipe.step is None and recipe.index is not None and not in_epochs and recipe.named:
-                found.add("step", group.rows, group.values(recipe.index))
+                group.put_counter(recipe.index, recipe.total, found)
             elif recipe.epoch is not None or recipe.index is not None:
                 readings.extend(group.readings(recipe))
         readings.sort()
@@ -190,6 +190,13 @@ class _LineGroup:
             named.setdefault(slot.name_in(line), []).append(at)
         for name, places in named.items():
             found.add(name, self.rows[places], values[places])
+
+    def put_counter(self, index: Slot, total: Slot | None, found: Columns) -> None:
+        """Put a counter of the whole run into `found` as the step, where it is not beyond its end."""
+        values = self.values(index)
+        fits = slice(None) if total is None else np.flatnonzero(~(values > self.values(total)))
+        if len(values[fits]):
+            found.add("step", self.rows[fits], values[fits])
 
     def state_length(self, recipe: Recipe, totals: Totals) -> None:
         """Take what the lines state about the length of the run."""
