@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Batch, Floats, Ints, Smoothing
+from lrwatch.formats.base import LONGEST_NUMBER
 from lrwatch.formats.columns import Columns, StepAxis
 from lrwatch.formats.lines import ANSI, Lines
 from lrwatch.formats.text import numerals
@@ -181,6 +182,8 @@ class _LineGroup:
 
     def put(self, slot: Slot, found: Columns) -> None:
         """Put the values in `slot` into `found`."""
+        if slot.end - slot.start > LONGEST_NUMBER:  # no number, and not a NaN either
+            return
         values = self.values(slot)
         if slot.name is not None:
             found.add(slot.name, self.rows, values)
