@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lrwatch.cli.config_file import NAME, write
 from lrwatch.cli.output import format_option, print_json, print_table, safe
 
-NAME = "lrwatch.toml"
 # Seconds after which a progress bar appears.
 _PATIENCE_SECONDS = 1.0
 
@@ -63,7 +61,7 @@ def init(directory: Path, force: bool, dry_run: bool, form: str) -> int:
     if dry_run:
         click.echo(text, nl=False)
         return 0
-    _write(target, text)
+    write(target, text)
     click.echo(safe(f"{target} written; try `lrwatch run --once --config {target}`"), err=True)
     return 0
 
@@ -97,19 +95,3 @@ def _with_a_bar(paths: list[Path]) -> Iterator[Path]:
             shown.update(1)
     if shown is not None:
         shown.render_finish()
-
-
-def _write(target: Path, text: str) -> None:
-    """Write the file completely or not at all."""
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{NAME}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp makes it private, but it holds no secret
-        Path(name).replace(target)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrwatch.cli.output import format_option, json_text, print_json, print_table, safe
+from lrwatch.cli.settings import config_option, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +41,47 @@ _ROLES = {
     metavar="OUT",
     help="Write all rows to OUT: .csv, .parquet or .jsonl.",
 )
+@click.option(
+    "--teach",
+    "taught",
+    is_flag=True,
+    help="Ask what one line says, and write a pattern that reads such lines into lrwatch.toml beside FILE, or --config F.",
+)
+@click.option("--step", metavar="N", help="With --teach and --loss, without questions: the step of one line.")
+@click.option("--loss", metavar="X", help="With --teach: the loss in that line, as it stands there.")
+@click.option("--lr", metavar="X", help="With --teach: the learning rate in that line.")
+@click.option("--line", type=click.IntRange(min=1), metavar="N", help="With --teach: the number of the line.")
+@click.option("--force", is_flag=True, help="With --teach: overwrite another pattern in the file.")
+@config_option
 @format_option
-def read(file: Path, explained: bool, output: Path | None, form: str) -> int:
-    """Show what lrwatch understands of a log: text, documents, event files, databases, also in gzip."""
+def read(
+    file: Path, explained: bool, output: Path | None, taught: bool, step: str | None, loss: str | None, lr: str | None,
+    line: int | None, force: bool, config_file: Path | None, form: str,
+) -> int:  # fmt: skip
+    """Show what lrwatch understands of a log: text, documents, event files, databases, also in gzip.
+
+    With --config, the log is read as [watch] format or pattern there says.
+    """
     from lrwatch.errors import UsageError
     from lrwatch.sources.table import read_log
 
+    values = {name: text for name, text in (("step", step), ("loss", loss), ("lr", lr)) if text is not None}
+    if taught:
+        if explained or output is not None:
+            raise UsageError(
+                expected="--teach alone", found="--explain or --output beside it", where="lrwatch read",
+                hint="Teach first, then read with --config.",
+            )  # fmt: skip
+        from lrwatch.cli.teach import teach
+
+        teach(file, values, line, config_file, force=force, form=form, describe=_describe)
+        return 0
+    if values or line is not None or force:
+        raise UsageError(
+            expected="--teach", found="an option that belongs to it", where="lrwatch read",
+            hint=f"Try `lrwatch read {file} --teach --step 12 --loss 2.31`.",
+        )  # fmt: skip
+    reading = load_config(config_file).watch.reading if config_file is not None else "auto"
     if explained:
         from lrwatch.explain import explain
 
@@ -53,7 +89,7 @@ def read(file: Path, explained: bool, output: Path | None, form: str) -> int:
             raise UsageError(
                 expected="either --explain or --output", found="both", where="lrwatch read", hint="Leave one out."
             )
-        _show(file, explain(file), form)
+        _show(file, explain(file, reading), form)
         return 0
     if output is not None and output.suffix not in (".csv", ".parquet", ".jsonl"):
         raise UsageError(
@@ -62,7 +98,7 @@ def read(file: Path, explained: bool, output: Path | None, form: str) -> int:
             where="--output",
             hint="Choose one of them.",
         )
-    table = read_log(file)
+    table = read_log(file, reading)
     if output is not None:
         _write(table, output)
         click.echo(safe(f"{len(table)} rows of {len(table.columns) - 1} metrics written to {output}"), err=True)

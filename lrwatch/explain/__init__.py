@@ -235,6 +235,6 @@ def _advice(explanation: Explanation, head: bytes) -> str:
     if explanation.unit != "line":
         return "Nothing was logged in it yet, or its writer has not flushed. Look for another file beside it."
     return (
-        "Print a line with a name for each number, such as `step 10 loss 2.5`, or say where the numbers are with a pattern "
-        "in the configuration: [watch] pattern = '...'."
+        "Print a line with a name for each number, such as `step 10 loss 2.5`, or say what one line says with "
+        "`lrwatch read FILE --teach`, which writes it as a [watch] pattern into the configuration."
     )

@@ -61,8 +61,8 @@ UNNAMED = "value"
 _ODD = {"nan(ind)": "nan", "1.#nan": "nan", "1.#qnan": "nan", "1.#snan": "nan", "1.#ind": "nan", "1.#inf": "inf"}
 # Fortran's `8.7D+00`, and powers of ten as people write them: `3.1x10^-3`, `9.0*^-3`.
 _POWER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+))(?:(?<=[.\d])[dD](?=[-+]\d\d)|\s?[x*\xd7]\s?10\^|\*\^)([-+]?\d{1,3})")
-# No trainer prints a longer number; longer text is not parsed.
-_LONGEST_NUMBER = 64
+LONGEST_NUMBER = 64
+"""Characters of a number. No trainer prints a longer one; longer text is not parsed."""
 
 
 def number(text: str) -> float | None:
@@ -71,13 +71,13 @@ def number(text: str) -> float | None:
     >>> number(" 5e-05"), number("-Infinity"), number("nan(ind)"), number("8.7D+00"), number("12:30"), number("")
     (5e-05, -inf, nan, 8.7, None, None)
     """
-    if len(text) > _LONGEST_NUMBER:
+    if len(text) > LONGEST_NUMBER:
         return None
     try:
         return float(text)
     except ValueError:
         word = text.strip().lower()
-        if (power := _POWER.fullmatch(word)) is not None:
+        if ("^" in word or "d" in word) and (power := _POWER.fullmatch(word)) is not None:
             return float(f"{power[1]}e{power[2]}")
         odd = _ODD.get(word.lstrip("+-"))
         return None if odd is None else float(word[: len(word) - len(word.lstrip("+-"))] + odd)

@@ -87,7 +87,7 @@ class Csv(Linewise):
         if not self._header:
             errors[_NO_HEADER] += len(lines)
             return 0
-        width = len(self._header)
+        longest = width = len(self._header)
         rows = [_cells(line, self._separator) for line in lines]
         if set(map(len, rows)) != {width}:
             rows = [row for row in rows if len(row) >= width]
@@ -96,11 +96,13 @@ class Csv(Linewise):
             if not self._longer and any(any(row[width:]) for row in rows):
                 self._longer = True
                 errors[_LONGER] += 1  # once: such rows are read
+            longest = max(map(len, rows), default=0)
         numbers = np.arange(first_row, first_row + len(rows))
-        for name, cells in zip(self._header, zip(*(row[:width] for row in rows), strict=True), strict=False):
+        named = [row[:width] for row in rows] if longest > width else rows
+        for name, cells in zip(self._header, zip(*named, strict=True), strict=False):
             if name:
                 self._collect(found, name, cells, numbers)
-        for column in range(width, min(max(map(len, rows), default=0), width + _MOST_UNNAMED)):
+        for column in range(width, min(longest, width + _MOST_UNNAMED)):
             which = [i for i, row in enumerate(rows) if len(row) > column]
             self._collect(found, f"column{column + 1}", [rows[i][column] for i in which], numbers[which])
         return len(rows)

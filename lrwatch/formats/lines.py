@@ -20,7 +20,7 @@ ANSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)
 
 _BACKSPACES = re.compile(rb"\x08+\r?")  # Keras returns with a hundred of them
 # A bar that is written over its own end: `[==>..] Loss: 2.4 \b\b\b\b 1/50`.
-_OVERWRITTEN = re.compile(rb"(?<=\S)\s*\x08+(?=\s*\d+/\d+\s*[\r\n])")
+_OVERWRITTEN = re.compile(rb"\x08(?=[ \t]*\d+/\d+[ \t]*[\r\n])")
 _SEPARATOR = re.compile(rb"[\r\n]")
 
 
@@ -79,7 +79,7 @@ class Lines(Checkpointed):
             dropped = 1
             end = len(data)
         if self.marks and b"\b" in text:
-            text = _BACKSPACES.sub(b"\r", _OVERWRITTEN.sub(b"  ", text))
+            text = _BACKSPACES.sub(b"\r", _with_ends(text))
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\r\n" if self.marks else b"\n")
         if _may_be_too_long(text):
@@ -100,6 +100,18 @@ class Lines(Checkpointed):
         if text.startswith(b"\n"):
             text = text[1:]
         return Block(text, text.count(b"\n"), end, dropped)
+
+
+def _with_ends(text: bytes) -> bytes:
+    """Return `text` with the end of each bar that was written over its own end behind it, after two blanks."""
+    parts: list[bytes] = []
+    at = 0
+    for found in _OVERWRITTEN.finditer(text):
+        before = text[at : found.start()].rstrip(b"\b").rstrip(b" \t")
+        if not before[-1:].isspace() and (before or at):
+            parts += [before, b"  "]
+            at = found.end()
+    return b"".join([*parts, text[at:]])
 
 
 def _may_be_too_long(text: bytes) -> bool:

@@ -164,7 +164,7 @@ def read_log(path: str | os.PathLike[str], format: str = "auto") -> pd.DataFrame
             expected=f"a log in one of the formats {', '.join(f.name for f in FORMATS)}",
             found=_content(reading, Path(path)),
             where=os.fspath(path),
-            hint="`lrwatch read --explain FILE` says why nothing in it is understood.",
+            hint="`lrwatch read --explain FILE` says why nothing in it is understood; `--teach` learns from one of its lines.",
         )
     return _table(reading)
 

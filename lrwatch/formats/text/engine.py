@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Batch, Floats, Ints, Smoothing
+from lrwatch.formats.base import LONGEST_NUMBER
 from lrwatch.formats.columns import Columns, StepAxis
 from lrwatch.formats.lines import ANSI, Lines
 from lrwatch.formats.text import numerals
@@ -125,7 +126,7 @@ class Text(Checkpointed):
             if recipe.epoch is not None:
                 found.add("epoch", group.rows, group.values(recipe.epoch))
             if recipe.step is None and recipe.index is not None and not in_epochs and recipe.named:
-                found.add("step", group.rows, group.values(recipe.index))
+                group.put_counter(recipe.index, recipe.total, found)
             elif recipe.epoch is not None or recipe.index is not None:
                 readings.extend(group.readings(recipe))
         readings.sort()
@@ -181,6 +182,8 @@ class _LineGroup:
 
     def put(self, slot: Slot, found: Columns) -> None:
         """Put the values in `slot` into `found`."""
+        if slot.end - slot.start > LONGEST_NUMBER:  # no number, and not a NaN either
+            return
         values = self.values(slot)
         if slot.name is not None:
             found.add(slot.name, self.rows, values)
@@ -190,6 +193,13 @@ class _LineGroup:
             named.setdefault(slot.name_in(line), []).append(at)
         for name, places in named.items():
             found.add(name, self.rows[places], values[places])
+
+    def put_counter(self, index: Slot, total: Slot | None, found: Columns) -> None:
+        """Put a counter of the whole run into `found` as the step, where it is not beyond its end."""
+        values = self.values(index)
+        fits = slice(None) if total is None else np.flatnonzero(~(values > self.values(total)))
+        if len(values[fits]):
+            found.add("step", self.rows[fits], values[fits])
 
     def state_length(self, recipe: Recipe, totals: Totals) -> None:
         """Take what the lines state about the length of the run."""
@@ -203,16 +213,12 @@ class _LineGroup:
     def readings(self, recipe: Recipe) -> Iterator[CounterReading]:
         """Iterate over the epochs and counters in the lines."""
         nothing = [np.nan] * len(self.rows)
-        columns = (
-            nothing if slot is None else self.values(slot).tolist()
-            for slot in (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
-        )
+        slots = (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
+        epochs, indices, totals = (None if slot is None else self.values(slot) for slot in slots)
+        if indices is not None and totals is not None:
+            indices = np.where(indices > totals, np.nan, indices)  # a date or a ratio
+        columns = (nothing if values is None else values.tolist() for values in (epochs, indices, totals))
         return (
-            (row, epoch, _counted(index, total), total, recipe.named)
+            (row, epoch, index, total, recipe.named)
             for row, epoch, index, total in zip(self.rows.tolist(), *columns, strict=True)
         )
-
-
-def _counted(index: float, total: float) -> float:
-    """Return a counter; NaN where it is beyond its end, so that it is a date or a ratio."""
-    return np.nan if index > total else index

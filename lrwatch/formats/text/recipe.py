@@ -8,7 +8,7 @@ from typing import Literal
 
 from lrwatch.core.names import role
 from lrwatch.core.sample import Smoothing
-from lrwatch.formats.base import number
+from lrwatch.formats.base import LONGEST_NUMBER, number
 
 Kind = Literal[
     "record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "length", "measure",
@@ -60,7 +60,13 @@ class Slot:
 
     def read(self, line: bytes) -> float | None:
         """Return the value in `line`, or None if it is not a number."""
-        value = number(line[self.start : self.end].decode("utf-8", "replace").replace(",", "").replace("'", ""))
+        spelled = line[self.start : self.end]
+        if len(spelled) > LONGEST_NUMBER:
+            return None
+        try:
+            value: float | None = float(spelled)
+        except ValueError:
+            value = number(spelled.decode("utf-8", "replace").replace(",", "").replace("'", ""))
         return value if value is None or self.factor == 1.0 else round(value * self.factor, 6)
 
     def name_in(self, line: bytes) -> str:
@@ -99,6 +105,7 @@ class Recipe:
         loss: Name of the first training loss, or "".
         counts_training: The line has a counter with an end, and a metric that is not of the validation.
         states_length: The line may state the length of the run. The counter of a pass over the validation data does not.
+        has_place: The line says at which step or in which epoch it is.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -118,6 +125,7 @@ class Recipe:
     loss: str = field(init=False)
     counts_training: bool = field(init=False)
     states_length: bool = field(init=False)
+    has_place: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute what each line of the mask would be asked for."""
@@ -129,13 +137,10 @@ class Recipe:
         object.__setattr__(self, "loss", next(losses, ""))
         object.__setattr__(self, "counts_training", counts)
         object.__setattr__(self, "states_length", self.run is not None or self.epochs is not None or counts)
+        has_place = self.step is not None or self.epoch is not None or self.index is not None
+        object.__setattr__(self, "has_place", has_place)
 
     @property
     def stands_alone(self) -> bool:
         """Whether the line is a record by itself; a `log` is one unless there are progress bars."""
         return self.kind in ("record", "log", "measure") and self.rank is None and self.missing is None
-
-    @property
-    def has_place(self) -> bool:
-        """Whether the line says at which step or in which epoch it is."""
-        return self.step is not None or self.epoch is not None or self.index is not None

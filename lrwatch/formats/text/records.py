@@ -201,6 +201,9 @@ class RecordAssembler(Checkpointed):
     # ---- one line -------------------------------------------------------------------------------------------------
 
     def _take(self, recipe: Recipe, line: bytes) -> None:
+        if recipe.kind == "box":
+            self._box(recipe, line)
+            return
         values = {slot.name_in(line): value for slot in recipe.slots if (value := slot.read(line)) is not None}
         epoch = recipe.epoch.read(line) if recipe.epoch is not None else None
         if epoch is not None:
@@ -235,9 +238,6 @@ class RecordAssembler(Checkpointed):
             case "header":
                 self._flush()
                 self._table.take_header(recipe, line)
-                return
-            case "box":
-                self._box(recipe, line)
                 return
             case "bar" if not values or index == 0:  # at 0 it still shows the values of the bar before
                 self._progress(index, total)

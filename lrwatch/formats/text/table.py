@@ -9,8 +9,9 @@ A header whose cells are splits (``Training | Validation``) heads rows that begi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from lrwatch.core.checkpoint import Checkpointed
@@ -73,9 +74,7 @@ class Table(Checkpointed):
         if len(self.names) != len(cells):
             self.names = self._resolve(cells) if bool(self.heads[0][0]) == recipe.framed else []
         shown = cells[-len(self.names) :] if self.names else ()
-        if not any(role(name) in _TELLING for name in self.names):
-            return {}
-        return dict(_numbers(self.names, shown, line))
+        return _numbers(self.names, shown, line) if _tells(tuple(self.names)) else {}
 
     def _of_splits(self, cells: Sequence[Slot], line: bytes) -> dict[str, float]:
         splits = [word[2] for word in self.heads[-1][1]]
@@ -83,18 +82,24 @@ class Table(Checkpointed):
         if len(splits) != len(cells) - 1 or not all(split.lower() in SPLITS for split in splits):
             return {}
         metric = _text(line, cells[0])
-        return dict(_numbers([f"{split}.{metric}" for split in splits], cells[1:], line))
+        return _numbers([f"{split}.{metric}" for split in splits], cells[1:], line)
 
     def _resolve(self, cells: Sequence[Slot]) -> list[str]:
-        """Return the name of each of the columns that `cells` are in."""
-        lines = [_columns(framed, [tuple(word) for word in words], cells) for framed, words in self.heads]
-        width = max(map(len, lines), default=0)
-        lines = [line for line in lines if len(line) == width]
-        names = [" ".join(part for part in parts if part) for parts in zip(*lines, strict=True)]
-        losses = any(role(name) in ("train_loss", "val_loss") for name in names)
-        names = [_SHORT.get(name.lower(), name) if losses else name for name in names]
-        parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
-        return [f"{name}_loss" if name in parts else name for name in names]
+        heads = tuple((framed, tuple(tuple(word) for word in words)) for framed, words in self.heads)
+        return list(_resolved(heads, tuple(cells)))
+
+
+@lru_cache(64)
+def _resolved(heads: tuple[tuple[bool, tuple[Word, ...]], ...], cells: tuple[Slot, ...]) -> list[str]:
+    """Return the name of each of the columns that `cells` are in; `heads` are the lines of the header."""
+    lines = [_columns(framed, words, cells) for framed, words in heads]
+    width = max(map(len, lines), default=0)
+    lines = [line for line in lines if len(line) == width]
+    names = [" ".join(part for part in parts if part) for parts in zip(*lines, strict=True)]
+    losses = any(role(name) in ("train_loss", "val_loss") for name in names)
+    names = [_SHORT.get(name.lower(), name) if losses else name for name in names]
+    parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
+    return [f"{name}_loss" if name in parts else name for name in names]
 
 
 def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list[str]:
@@ -119,13 +124,25 @@ def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list
     return columns if all(columns) else []
 
 
-def _numbers(names: Sequence[str], cells: Sequence[Slot], line: bytes) -> Iterator[tuple[str, float]]:
+def _numbers(names: Sequence[str], cells: Sequence[Slot], line: bytes) -> dict[str, float]:
+    values: dict[str, float] = {}
     for name, cell in zip(names, cells, strict=False):
-        spelled = _text(line, cell).rstrip("%")
-        if role(name) in ("epoch", "step"):
-            spelled = spelled.partition("/")[0]
-        if name and (value := number(spelled)) is not None:
-            yield name, value
+        if not name:
+            continue
+        try:
+            values[name] = float(line[cell.start : cell.end])
+        except ValueError:
+            spelled = _text(line, cell).rstrip("%")
+            if role(name) in ("epoch", "step"):
+                spelled = spelled.partition("/")[0]
+            if (value := number(spelled)) is not None:
+                values[name] = value
+    return values
+
+
+@lru_cache(64)
+def _tells(names: tuple[str, ...]) -> bool:
+    return any(role(name) in _TELLING for name in names)
 
 
 def _text(line: bytes, cell: Slot) -> str:
