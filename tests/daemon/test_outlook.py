@@ -20,7 +20,7 @@ TOTAL = 2000
 def log(total: int = TOTAL, every: int = 5) -> list[str]:
     rng = np.random.default_rng(5)
     return [
-        f"step {step}/{total} loss {2 + 8 / (1 + step / 20) ** 0.5 + 0.02 * rng.standard_normal():.5f}\n"
+        f"step {step}/{total if step <= total else TOTAL} loss {2 + 8 / (1 + step / 20) ** 0.5 + 0.02 * rng.standard_normal():.5f}\n"
         for step in range(0, TOTAL, every)
     ]
 
