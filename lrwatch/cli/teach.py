@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lrwatch.config import Config
-    from lrwatch.explain.teach import Lesson, Line
+    from lrwatch.explain.teach import Lesson, NumberedLine
 
 Describe = Callable[[Path, "pd.DataFrame"], None]
 _SHOWN = 160
@@ -82,7 +82,7 @@ def teach(
     _show_use(file, target, config)
 
 
-def _ask(file: Path, lines: list[Line], given: Mapping[str, str], line: int | None) -> Lesson:
+def _ask(file: Path, lines: list[NumberedLine], given: Mapping[str, str], line: int | None) -> Lesson:
     """Ask for the numbers until they are found in a line."""
     from lrwatch.errors import InputError
     from lrwatch.explain.teach import NAMES, kinds, learn

@@ -54,7 +54,7 @@ _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _ANY_NUMBER = r"[-+]?[\d.]+(?:[eE][-+]?\d+)?|[-+]?(?:[nN]a[nN]|inf)"
 
 
-class Line(NamedTuple):
+class NumberedLine(NamedTuple):
     """A line of a log, without the escape sequences of terminals. `number`: as editors count."""
 
     number: int
@@ -80,19 +80,19 @@ class Lesson:
         missed: The first line of each frequent kind with numbers that it does not find.
     """
 
-    line: Line
+    line: NumberedLine
     pattern: str
     found: int
-    missed: tuple[Line, ...] = ()
+    missed: tuple[NumberedLine, ...] = ()
 
 
-def lines_of(path: str | os.PathLike[str]) -> list[Line]:
+def lines_of(path: str | os.PathLike[str]) -> list[NumberedLine]:
     """Return the lines at the beginning of a log; a bar that was drawn over itself gives several of one number.
 
     Raises:
         InputError: It holds bytes that are no text.
     """
-    lines: list[Line] = []
+    lines: list[NumberedLine] = []
     with open_log(path) as file:
         numbered, rest, size = 1, b"", 0
         while size < MAX_BYTES and (data := file.read(_CHUNK_BYTES)):
@@ -111,15 +111,15 @@ def lines_of(path: str | os.PathLike[str]) -> list[Line]:
     return lines
 
 
-def _pieces(numbered: int, raw: bytes) -> Iterator[Line]:
+def _pieces(numbered: int, raw: bytes) -> Iterator[NumberedLine]:
     for piece in raw.split(b"\r"):
         if piece.strip() and len(piece) <= _MAX_CHARACTERS:
-            yield Line(numbered, ANSI.sub(b"", piece).decode("utf-8", "replace"))
+            yield NumberedLine(numbered, ANSI.sub(b"", piece).decode("utf-8", "replace"))
 
 
-def kinds(lines: Sequence[Line]) -> list[Line]:
+def kinds(lines: Sequence[NumberedLine]) -> list[NumberedLine]:
     """Return the first line of each of the most frequent kinds that have a number, in the order of the log."""
-    first: dict[str, Line] = {}
+    first: dict[str, NumberedLine] = {}
     counts: dict[str, int] = {}
     for line in lines:
         if hints.has_number(line.text.encode()):
@@ -130,7 +130,7 @@ def kinds(lines: Sequence[Line]) -> list[Line]:
     return sorted(first[kind] for kind in frequent)
 
 
-def learn(lines: Sequence[Line], values: Mapping[str, str], where: str, line: int | None = None) -> Lesson:
+def learn(lines: Sequence[NumberedLine], values: Mapping[str, str], where: str, line: int | None = None) -> Lesson:
     """Derive the pattern from the line that has the values.
 
     Args:
@@ -260,7 +260,7 @@ def _role_before(line: str, at: int) -> str:
 # ---- patterns -------------------------------------------------------------------------------------------------------
 
 
-def _best(line: Line, places: Sequence[Place], lines: Sequence[Line], where: str) -> Lesson:
+def _best(line: NumberedLine, places: Sequence[Place], lines: Sequence[NumberedLine], where: str) -> Lesson:
     """Return the strictest pattern that is right on its line and finds enough.
 
     Raises:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pytest
 
 from lrwatch.errors import InputError
-from lrwatch.explain.teach import Lesson, Line, learn
+from lrwatch.explain.teach import Lesson, NumberedLine, learn
 from lrwatch.formats.pattern import Pattern
 
 
 def lesson(texts: Sequence[str], line: int | None = None, **values: str) -> Lesson:
     """What is learned from these lines."""
-    return learn([Line(i, text) for i, text in enumerate(texts, 1)], values, "train.log", line)
+    return learn([NumberedLine(i, text) for i, text in enumerate(texts, 1)], values, "train.log", line)
 
 
 def read(pattern: str, texts: Sequence[str]) -> tuple[list[int], dict[str, list[float]]]:
