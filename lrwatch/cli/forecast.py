@@ -61,7 +61,7 @@ def forecast(
     print_table(["the end", "forecast", "80 % interval, or why there is none"], rows, right=[1])
     if not goes.reason:
         click.echo(
-            "As it goes does not know what a decay of the rate brings; only the better bound leaves room for one."
+            "A decay of the rate may end lower than the forecast for the present rate; only the better bound leaves room for one."
         )
     if made.note:
         click.echo(safe(made.note))

@@ -81,8 +81,8 @@ class Forecast(NamedTuple):
         if self.reason:
             return f"no forecast: {self.reason}"
         return (
-            f"as it goes it ends at {self.value:.4g} ({self.lower:.4g} to {self.upper:.4g} in 80 % of runs); it does not know what "
-            "a decay of the rate brings, for which only the better bound leaves room"
+            f"as it goes it ends at {self.value:.4g} ({self.lower:.4g} to {self.upper:.4g} in 80 % of runs); a decay of the "
+            "rate may end lower, and only the better bound leaves room for one"
         )
 
 

@@ -103,7 +103,7 @@ def at_one_look(trend: Trend, options: DetectOptions) -> str:
         return ""
     return (
         f"this bound holds at one look; over all looks of the run it is {in_words(trend, options, trend.upper)}, "
-        f"so it is not said to be a plateau yet"
+        f"so this is no plateau yet"
     )
 
 
@@ -111,8 +111,8 @@ def _at_one_look(trend: Trend, options: DetectOptions) -> str:
     if trend.few or trend.upper_now >= _asked(trend, options):
         return ""
     return (
-        f"; at this look alone it is surely less than {in_words(trend, options, trend.upper_now)}, which is enough for a change that "
-        "can be taken back, and not for a plateau, which may be wrong once in the life of a run"
+        f"; at this look alone it is surely less than {in_words(trend, options, trend.upper_now)}, which is enough "
+        "for a trial, but a plateau must hold over all looks of the run"
     )
 
 
@@ -135,16 +135,18 @@ def _margin(trend: Trend) -> float:
 
 
 def _is_asked(trend: Trend, options: DetectOptions) -> str:
-    return f"and {in_words(trend, options, trend.few_asked) if trend.few_asked else asked_in_words(options)} is asked"
+    return (
+        f"and {in_words(trend, options, trend.few_asked) if trend.few_asked else asked_in_words(options)} is required"
+    )
 
 
 def _why_undecided(trend: Trend, options: DetectOptions) -> str:
     if trend.few:
-        return f"over {trend.samples:,} values, which are few to tell {asked_in_words(options)} by"
+        return f"and {trend.samples:,} values are too few to tell {asked_in_words(options)} from noise"
     if trend.detectable > _asked(trend, options):
         told = in_words(trend, options, trend.detectable)
-        return f"and the noise hides the {asked_in_words(options)} that is asked ({told} could be told by now)"
-    return f"too near to the {asked_in_words(options)} that is asked"
+        return f"and the noise hides the required {asked_in_words(options)} ({told} would show by now)"
+    return f"too near to the required {asked_in_words(options)}"
 
 
 def _too_few(tracker: Tracker, options: DetectOptions) -> str:
@@ -157,7 +159,7 @@ def _too_few(tracker: Tracker, options: DetectOptions) -> str:
 def _never(trend: Trend, options: DetectOptions) -> str:
     """Return why no step can be named from which on it could tell."""
     if _asked(trend, options) <= 0:
-        return "; no improvement is asked for, so only a rise can be told"
+        return "; no improvement is required, so only a rise can be told"
     return HORIZON_TOO_SHORT if Horizon.parse(options.horizon).fixed is not None else ""
 
 

@@ -37,11 +37,11 @@ CASES: dict[MetricState, tuple[MetricStatus, str]] = {
     "improving": (stands(noisy(FALLING, 0.02)), r"improving: [\d.]+ % ± [\d.]+ % per 500 steps"),
     "plateau": (
         stands(noisy(np.maximum(FALLING, 4.0), 0.02)),
-        r"plateau since step [\d,]+: -?[\d.e-]+ % ± [\d.]+ % per 500 steps, and 1 % is asked",
+        r"plateau since step [\d,]+: -?[\d.e-]+ % ± [\d.]+ % per 500 steps, and 1 % is required",
     ),
     "cannot_tell_yet": (
         stands(noisy(FLAT, 2.0), DetectOptions(min_improvement=0.01)),
-        r"cannot tell yet: .* the noise hides the 1 % that is asked \([\d.]+ % could be told by now\); by about step [\d,]+",
+        r"cannot tell yet: .* the noise hides the required 1 % \([\d.]+ % would show by now\); by about step [\d,]+",
     ),
     "rising": (stands(noisy(5 - FALLING, 0.02)), r"rising: [\d.]+ % ± [\d.]+ % per 500 steps, since step [\d,]+"),
     "not_judged": (stands(noisy(FLAT, 0.1), metric="d_loss"), r"not judged: it is the loss of a game.*"),
@@ -72,7 +72,7 @@ def test_a_fixed_horizon_that_is_too_short_for_the_noise_says_so() -> None:
 def test_where_no_improvement_is_asked_for_only_a_rise_can_be_told() -> None:
     status = stands(noisy(FLAT, 0.02), DetectOptions(min_improvement=0))
     assert (status.state, status.tells_at) == ("cannot_tell_yet", None)
-    assert "no improvement is asked for, so only a rise can be told" in status.words
+    assert "no improvement is required, so only a rise can be told" in status.words
 
 
 def test_a_metric_says_how_many_values_it_lacks_and_until_when() -> None:

@@ -159,8 +159,8 @@ class Plateau(Trials):
         if bound >= worth or not self._is_flat(worth, trend, context):
             return StrategyDecision(self)
         reason = (
-            f"the metric {_moves(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, {_bounded(trend, bound)}, and "
-            f"{_percent(worth)} is expected of a run that goes on at this rate; a cut is on trial until it is proven"
+            f"the metric {_moves(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, {_bounded(trend, bound)}; "
+            f"{_percent(worth)} is required to keep this rate. The cut is on trial until it is proven"
         )
         trial = Trial(context.scale)
         return StrategyDecision(self, Command(trend.step, scale, reason), Asked(scale, trial=trial), worth)

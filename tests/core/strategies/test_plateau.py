@@ -234,8 +234,8 @@ def test_a_plateau_is_answered_with_a_cut_on_trial() -> None:
     assert command is not None
     assert (command.step, command.scale, command.cause) == (5000, 0.5, "plateau")
     assert command.reason == (
-        "the metric improves by 0.2 % per 500 steps, surely less than 0.4 %, and 0.5 % is expected of a run that goes on at this rate; "
-        "a cut is on trial until it is proven"
+        "the metric improves by 0.2 % per 500 steps, surely less than 0.4 %; 0.5 % is required to keep this rate. "
+        "The cut is on trial until it is proven"
     )
     assert after.command == CommandState(Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0), count=1, log_ratio=0.5)
 
@@ -245,12 +245,12 @@ def test_a_metric_that_seems_to_rise_is_not_said_to_improve() -> None:
     rises = replace(trend(upper=0.0022), improvement_now=-0.017 * 2.0)
     surely = replace(trend(upper=-0.05), improvement_now=-0.1 * 2.0)
     for look, words in (
-        (rises, "gets worse by 1.7 % per 500 steps, and its improvement is surely less than 0.22 %, and"),
-        (surely, "gets worse by 10 % per 500 steps, surely by more than 5 %, and"),
+        (rises, "gets worse by 1.7 % per 500 steps, and its improvement is surely less than 0.22 %;"),
+        (surely, "gets worse by 10 % per 500 steps, surely by more than 5 %;"),
     ):
         _, command = FRESH.look(look)
         assert command is not None
-        assert command.reason.startswith(f"the metric {words} 0.5 % is expected")
+        assert command.reason.startswith(f"the metric {words} 0.5 % is required")
 
 
 @pytest.mark.parametrize(("upper", "expected"), [(0.0049, 0.5), (0.005, None), (0.1, None), (-0.1, 0.5)])
