@@ -12,15 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib  # type: ignore[import-untyped]
 import pytest
 import torch
-from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import cross_val_score
 from support.waiting import eventually
 
 import lrwatch
-from lrwatch.integrations._base import CallbackBase, RoundAdapter
 
 
 def by_torch(value: Any) -> Any:
@@ -30,19 +26,11 @@ def by_torch(value: Any) -> Any:
     return torch.load(file, weights_only=False)["it"]
 
 
-def by_joblib(value: Any) -> Any:
-    file = io.BytesIO()
-    joblib.dump(value, file)
-    file.seek(0)
-    return joblib.load(file)
-
-
 WAYS: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda value: pickle.loads(pickle.dumps(value)),
     "deepcopy": copy.deepcopy,
     "copy": copy.copy,
     "torch.save": by_torch,
-    "joblib": by_joblib,
 }
 
 
@@ -128,46 +116,3 @@ def test_workers_of_a_loader_get_a_copy(method: str, tmp_path: Path) -> None:
     command = [sys.executable, str(script), str(tmp_path / "c"), method]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "[0, 1, 2, 3]\n"), done.stderr
-
-
-class Callback(CallbackBase):
-    """A callback of a boosting library, without the library."""
-
-    def __init__(self, control_dir: str, **options: Any) -> None:
-        super().__init__(control_dir, **options)
-        self.adapter = RoundAdapter("rounds")
-
-
-class Regressor(BaseEstimator):  # type: ignore[misc]
-    """Trains with its callback, and keeps it."""
-
-    def __init__(self, callback: Any = None) -> None:
-        self.callback = callback
-
-    def fit(self, x: Any, y: Any) -> Regressor:
-        self.callback.adapter = RoundAdapter("rounds")
-        self.callback._attach(self.callback.adapter, 0)
-        self.callback.adapter.used_rate(0.1, self.callback._scale)
-        self.callback._step(1, loss=1.0)
-        self.callback._close()
-        self.mean_ = y.mean()
-        return self
-
-    def score(self, x: Any, y: Any) -> float:
-        return float(self.mean_)
-
-
-@pytest.mark.parametrize("way", [*WAYS, "clone"])
-def test_an_estimator_with_a_callback_can_be_saved_while_it_trains_and_after(way: str, tmp_path: Path) -> None:
-    import numpy as np
-
-    x, y = np.zeros((8, 1)), np.ones(8)
-    model = Regressor(Callback(str(tmp_path), poll_seconds=60, reload=lambda: None)).fit(x, y)
-    copied = (clone if way == "clone" else WAYS[way])(model)
-    assert copied.callback._arguments["control_dir"] == str(tmp_path)
-    assert copied.callback.watch.state_dict()["step"] == 1
-    copied.fit(x, y)
-    model.callback._attach(model.callback.adapter, 0)
-    assert (clone if way == "clone" else WAYS[way])(model).callback.watch.scale == 1.0
-    model.callback._close()
-    assert cross_val_score(model, x, y, cv=2).tolist() == [1.0, 1.0]
