@@ -90,7 +90,7 @@ class OperatorOptions:
 
     Attributes:
         allow: Who may use each verb that has no list of its own.
-        set, undo, strategy, decay, hold, resume, extend, approve, deny: Who may use this verb; an empty list is nobody.
+        set, undo, strategy, decay, hold, resume, extend, approve, deny: Who may use this verb; an empty list is nobody. Without it, `allow` counts.
     """
 
     allow: Names = ()

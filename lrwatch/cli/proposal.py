@@ -172,4 +172,6 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _value(value: object) -> str:
+    if value is None:  # TOML has no null
+        return "[]"
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -116,7 +116,11 @@ class Tally:
                 self._reject(self._held.popleft())
             return
         self._count(batch, line)
-        sources = {id(self._source(line, name, float(column.values[0]))) for name, column in batch.columns.items()}
+        sources = {
+            id(self._source(line, name, float(column.values[0])))
+            for name, column in batch.columns.items()
+            if len(column.values)
+        }
         while self._held:
             held = self._held.popleft()
             if id(held) in sources:

@@ -200,7 +200,8 @@ def test_operators_act_on_a_running_daemon_and_bounds_end_with_5(start: Start, t
         assert (done.returncode, done.stdout) == (0, "train: scale 0.5 is on its way\n")
         eventually(partial(after_a_step, client, partial(has, daemon, "lrwatch_lr_scale", 0.5)), what="acknowledged")
         assert used == [0.5]
-        assert has(daemon, "lrwatch_commands_total", 1.0)
+        applied = {"reason": "operator", "state": "applied"}
+        assert daemon.value("lrwatch_commands_total", run="train", **applied) == 1.0
         undone = lrwatch("undo", "train", *state, "--format", "json")
         assert json.loads(undone.stdout) == {
             "run": "train", "verb": "undo", "done": True, "text": "scale 1 is on its way",
