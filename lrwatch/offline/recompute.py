@@ -20,10 +20,9 @@ from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.run_length import RunLength
 from lrwatch.core.sample import Batch
-from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.operator import StrategyRequest
 from lrwatch.daemon.position import SamplePosition
-from lrwatch.offline.known_logs import logs_in_order
+from lrwatch.offline.known_logs import batches, logs_in_order
 from lrwatch.store import Entry, Store
 
 JsonEvent = Mapping[str, Any]
@@ -81,21 +80,9 @@ def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: 
     if settings := [entry.event for entry in journal if entry.event["event"] == "settings"]:
         watch = WatchOptions(metric=settings[-1]["watch_metric"], format=settings[-1]["format"])
         config = replace(config, watch=watch)
-    memory = Store(None)
-    reader = RunLogs(run, config.watch.reading, memory, metric=config.metric or None)
-    for path in logs:
-        reader.add(path)
     again = _Recomputation(run, journal, config)
-    try:
-        read = True
-        while read:
-            read = False
-            for batch in reader.read(final=True):
-                read = True
-                again.feed(batch, anew=reader.anew)
-    finally:
-        reader.close()
-        memory.close()
+    for batch, anew in batches(logs, config, run):
+        again.feed(batch, anew=anew)
     again.finish()
     return again.events
 

@@ -12,8 +12,7 @@ from lrwatch._version import __version__
 from lrwatch.config import Config
 from lrwatch.core.names import primary, role
 from lrwatch.core.sample import Axis
-from lrwatch.daemon.logs import RunLogs
-from lrwatch.offline.known_logs import logs_in_order
+from lrwatch.offline.known_logs import batches, logs_in_order
 from lrwatch.offline.replay import end_states, replay_run, runs_at
 from lrwatch.report.model.data import MetricCurve, ReportData, Role
 from lrwatch.store import Store
@@ -49,29 +48,20 @@ def of_run(run: str, store: Store, config: Config) -> ReportData:
 def curves(logs: Iterable[Path], config: Config) -> tuple[list[MetricCurve], Axis]:
     """Read every metric in `logs` as a daemon takes it from them, in its order, and what their steps count."""
     parts: dict[str, list[tuple[Any, Any]]] = {}
-    memory = Store(None)
-    reader = RunLogs("", config.watch.reading, memory, metric=config.metric or None)
-    for path in logs:
-        reader.add(path)
-    try:
-        read = True
-        while read:
-            read = False
-            for batch in reader.read(final=True):
-                read = True
-                if reader.anew:
-                    parts = {}
-                for name, column in batch.columns.items():
-                    parts.setdefault(name, []).append((batch.steps[column.rows], column.values))
-    finally:
-        reader.close()
-        memory.close()
+    axis: Axis = "step"
+    for batch, anew in batches(logs, config):
+        if anew:
+            parts = {}
+        if batch.rows:
+            axis = batch.axis
+        for name, column in batch.columns.items():
+            parts.setdefault(name, []).append((batch.steps[column.rows], column.values))
     return [
         MetricCurve(
             name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
         )
         for name, pieces in parts.items()
-    ], reader.axis
+    ], axis
 
 
 def _data(
