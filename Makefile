@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # The core of `make test` in under a minute on two cores: no browser, no ranks, no long processes.
 test-fast: $(VENV)/.test

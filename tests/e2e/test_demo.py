@@ -17,7 +17,7 @@ import pytest
 from support.prometheus_server import JOB, Query, ScrapedRun, dashboard_queries, prometheus
 from support.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]  # one demo for all of them
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "grafana/dashboards/run.json").read_text(encoding="utf-8"))
@@ -63,7 +63,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             eventually(partial(server.query, moved), timeout=30, what=moved)
             # A new phase has no trend until its first window is full. Two scrapes of an effect, since the dashboard asks for
             # whole steps of time; both at one moment, since the next command may follow at once.
-            trend = 'lrwatch_run_plateau{run="train",metric="loss"}'
+            trend = 'lrwatch_run_improvement_ratio{run="train",metric="loss"}'
             measured = 'count_over_time(lrwatch_effect_gain_ratio{run="train"}[10s]) > 1'
             both = f"{trend} and on (run) {measured}"
             eventually(partial(server.query, both), timeout=60, what=both)
