@@ -41,18 +41,23 @@ if TYPE_CHECKING:
 @state_option
 @click.option("--poll-seconds", type=float, metavar="S", help="Longest time between two looks.  [default: 1]")
 @click.option(
+    "--textfile", metavar="DIR", help="Write the series of the runs to DIR/lrwatch.prom too, for node_exporter."
+)
+@click.option(
     "--once", is_flag=True, help="Read what is there and end. A last line without an end is left for the next time."
 )
 @format_option
 def run(
     paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
-    control: str | None, state: str | None, poll_seconds: float | None, once: bool, form: str,
+    control: str | None, state: str | None, poll_seconds: float | None, textfile: str | None,
+    once: bool, form: str,
 ) -> int:  # fmt: skip
     """Watch log files, directories or globs, and act on them.
 
     A file is a run of its own; a directory with logs is one run; a directory of such directories is one run each.
     Findings and commands are printed as they come; the state of every run is served at /metrics.
     """
+    from lrwatch.daemon.labels import labelled
     from lrwatch.daemon.loop import Daemon
     from lrwatch.errors import UsageError
     from lrwatch.store import Store
@@ -60,7 +65,9 @@ def run(
     config = load_config(
         config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
         daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
+        export__textfile=textfile,
     )  # fmt: skip
+    config = labelled(config, os.environ)
     if not config.watch.paths:
         raise UsageError(
             expected="at least one file, directory or glob", found="none", where="lrwatch run",
@@ -87,7 +94,7 @@ def run(
         daemon = Daemon(config, store, print_entry)
         try:
             if once:
-                return _read_once(daemon)
+                return _read_once(daemon, config)
             _serve(daemon, config)
         finally:
             daemon.close()
@@ -96,16 +103,22 @@ def run(
     return 0
 
 
-def _read_once(daemon: Daemon) -> int:
+def _read_once(daemon: Daemon, config: Any) -> int:
     """Read what is there, without waiting. That no run can be read is an error here."""
     from lrwatch.errors import InputError
+    from lrwatch.export.textfile import Textfile
 
     daemon.discover()
     with closing(Progress("reading")) as progress:
         daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
         while daemon.wait_for_input():
             daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
-    _tell_problems(daemon.problems, daemon.snapshot(), {})
+    problems = daemon.problems
+    if config.export.textfile:
+        textfile = Textfile(config.export.textfile, max_series=config.export.max_series)
+        textfile.publish(daemon.snapshot())
+        problems += [textfile.problem] if textfile.problem else []
+    _tell_problems(problems, daemon.snapshot(), {})
     return 0 if any(not run.problem for run in daemon.runs.values()) else InputError.exit_code
 
 
@@ -117,8 +130,12 @@ def _serve(daemon: Daemon, config: Any) -> None:
     from lrwatch.daemon.operator_socket import OperatorSocket
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
+    from lrwatch.export.textfile import Textfile
 
-    exporter = Exporter(config.daemon.listen)
+    exporter = Exporter(config.daemon.listen, max_series=config.export.max_series)
+    textfile = None
+    if config.export.textfile:
+        textfile = Textfile(config.export.textfile, max_series=config.export.max_series)
     waker = Waker(config.daemon.poll_seconds)
     operators: OperatorSocket | None = None
     interrupted = False
@@ -134,11 +151,15 @@ def _serve(daemon: Daemon, config: Any) -> None:
     progress = Progress("reading")
 
     class Sink:
-        """The exporter, and standard error for problems as they come and go and for the progress through a backlog."""
+        """The exporter, the textfile, and standard error for problems as they come and go and for the progress through a backlog."""
 
         def publish(self, snapshot: Snapshot) -> None:
             exporter.publish(snapshot)
-            _tell_problems(daemon.problems, snapshot, reported)
+            problems = daemon.problems
+            if textfile is not None:
+                textfile.publish(snapshot)
+                problems += [textfile.problem] if textfile.problem else []
+            _tell_problems(problems, snapshot, reported)
             _show(progress, snapshot)
 
         def observe_loop(self, seconds: float) -> None:
@@ -160,6 +181,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
             operators.close()
         waker.close()
         exporter.close()
+        if textfile is not None:
+            textfile.close()
     if interrupted:
         raise KeyboardInterrupt
 
@@ -172,6 +195,6 @@ def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, reported: dict[str
         if reported.get(name) != problem:
             tell(f"lrwatch: {problem}")
     for name in reported.keys() - problems.keys():
-        tell(f"lrwatch: run {name}: can be read now")
+        tell(f"lrwatch: {name}: it works again" if name == "textfile" else f"lrwatch: run {name}: can be read now")
     reported.clear()
     reported.update(problems)
