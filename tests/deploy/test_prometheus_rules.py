@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -118,6 +119,18 @@ def test_an_alert_outlives_a_gap_and_has_a_page_that_says_what_to_do(rule: dict[
     assert f"amtool silence add alertname={rule['alert']} " in page
     for verb in re.findall(r"`lrwatch ([a-z]+)", page + rule["annotations"]["description"]):
         assert verb in cli.commands
+
+
+def test_the_links_are_set_as_the_head_of_the_file_says(tmp_path: Path) -> None:
+    text = (FOLDER / "rules.yml").read_text(encoding="utf-8")
+    (typed,) = re.findall(r"^#   (sed .+)$", text, re.MULTILINE)
+    shutil.copy(FOLDER / "rules.yml", tmp_path)
+    subprocess.run(shlex.split(typed), cwd=tmp_path, check=True, timeout=60)
+    changed = yaml.safe_load((tmp_path / "rules.yml").read_text(encoding="utf-8"))
+    links = {
+        rule["annotations"]["runbook_url"] for group in changed["groups"] for rule in group["rules"] if "alert" in rule
+    }
+    assert links == {f"https://git.example.com/lrwatch/blob/main/docs/alerts/{rule['alert']}.md" for rule in RULES}
 
 
 def test_there_is_no_page_without_an_alert() -> None:

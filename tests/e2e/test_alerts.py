@@ -28,6 +28,8 @@ pytestmark = [
     ),
 ]
 
+PAGES = Path(__file__).parents[2] / "docs/alerts"
+
 # Falls as a power of the step, or reaches a floor from which only a smaller learning rate leads on. Ends when its input does.
 TRAINER = """
 import math, random, select, sys, time
@@ -54,6 +56,7 @@ class Stack:
     daemon: DaemonProcess
     server: Prometheus
     webhook: Webhook
+    alertmanager: str
     trainers: dict[str, subprocess.Popen[bytes]]
 
     def train(self, run: str, shape: str) -> subprocess.Popen[bytes]:
@@ -92,7 +95,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         target = daemon.address.removeprefix("http://")
         rules = faster_rules(home / "rules.yml")
         server = exits.enter_context(prometheus(home / "prometheus", [target], rules, address))
-        stack = Stack(home / "runs", daemon, server, webhook, {})
+        stack = Stack(home / "runs", daemon, server, webhook, address, {})
         for run, shape in (("flat", "flat"), ("killed", "falls"), ("ends", "falls")):
             stack.train(run, shape)
         yield stack
@@ -147,3 +150,17 @@ def test_a_daemon_that_is_killed_wakes_somebody_and_its_runs_say_nothing_meanwhi
     assert {receiver for receiver, _, _ in stack.webhook.alerts("LrwatchDown")} == {"pager"}
     after = [alert for _, message in stack.webhook.messages[before:] for alert in message["alerts"]]
     assert {alert["labels"]["alertname"] for alert in after if alert["status"] == "firing"} == {"LrwatchDown"}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_what_a_page_says_of_silence_is_silence(stack: Stack, page: Path) -> None:
+    (typed,) = re.findall(r"^\$ (amtool .+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    url = f"--alertmanager.url=http://{stack.alertmanager}"
+    done = subprocess.run([*shlex.split(typed), url, "--author=anna"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    asked = subprocess.run(
+        ["amtool", "silence", "query", f"alertname={page.stem}", url, "--output=json"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    (silence,) = json.loads(asked.stdout)
+    assert silence["id"] == done.stdout.strip()
