@@ -108,6 +108,12 @@ def test_an_alert_is_tested_silent_firing_through_a_gap_and_resolved_with_its_te
             assert (alert["exp_labels"]["owner"], alert["exp_labels"]["priority"]) == ("anna", "high")
 
 
+@pytest.mark.slow
+def test_everything_that_is_recorded_is_tested(unit_tests: list[dict[str, Any]]) -> None:
+    asked = " ".join(check["expr"] for test in unit_tests for check in test.get("promql_expr_test", ()))
+    assert all(rule["record"] in asked for rule in RECORDED)
+
+
 @each_rule
 def test_an_alert_outlives_a_gap_and_has_a_page_that_says_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["keep_firing_for"] == "10m"
