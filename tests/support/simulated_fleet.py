@@ -47,8 +47,8 @@ class Plan:
         name: What is special about it.
         curve: Loss at a step.
         fault: Minute from which on something is wrong, or None for a healthy run.
-        page: The alert that must come then.
-        within: Minutes that it may take.
+        pages: The alerts that must come then, with the minutes that each may take.
+        true: An alert that says what is so, though nobody has to do anything about it.
         silent: Minutes without a line, from and to.
         back: Steps that the run goes back when it writes again after such a pause.
         says: What the trainer says in its control directory: nothing, that it lives until the fault and is then gone, or goodbye at `over`.
@@ -60,8 +60,8 @@ class Plan:
     name: str
     curve: Curve
     fault: int | None = None
-    page: str = ""
-    within: int = 60
+    pages: tuple[tuple[str, int], ...] = ()
+    true: str = ""
     silent: tuple[tuple[int, int], ...] = ()
     back: int = 0
     says: Literal["nothing", "killed", "goodbye"] = "nothing"
@@ -85,6 +85,13 @@ def sawtooth(step: int, rng: random.Random) -> float:
     return power(0.01)(step, rng) * (1.05 - 0.05 * (step % 40) / 40)
 
 
+def harder(step: int, rng: random.Random) -> float:
+    """Rises by a tenth once, where harder data begin, and falls again."""
+    return power(0.01)(step, rng) * (1.1 if step > 700 else 1)
+
+
+SLOW = (("TrainingPlateau", 60), ("TrainingDiverging", 700))
+
 CHECKPOINTS = tuple((start, start + 25) for start in range(100, DAY, 125))
 """A pause of 25 minutes after each 100 minutes."""
 
@@ -101,22 +108,31 @@ def healthy(i: int, rng: random.Random) -> Plan:
         Plan("restarted", power(0.01), silent=((preempted, preempted + 20),), back=30),
         Plan("ends", power(0.01), says="goodbye", over=rng.randrange(600, 1200)),
         Plan("one long evaluation", power(0.02), silent=((700, 728),)),
-    ][i % 8]
+        Plan("harder data", harder, true="TrainingPlateau"),
+    ][i % 9]
 
 
 def faulty(i: int, rng: random.Random) -> Plan:
     """Return one of the plans in which something goes wrong, in turn."""
     at = rng.randrange(400, 1000)
     return [
-        Plan("killed", power(0.01), at, "TrainingStalled", 15, says="killed", over=at),
-        Plan("hangs", power(0.01), at, "TrainingStalled", 45, over=at),
-        Plan("not a number", power(0.01), at, "LossNotFinite", 10, value=lambda _, __: math.nan),
-        Plan("once not a number", power(0.01), at, "LossNotFinite", 10, value=lambda t, loss: loss if t else math.nan),
-        Plan("diverges", power(0.02), at, "TrainingDiverging", 240, value=lambda t, loss: loss * (1 + t / 240)),
-        Plan("torn lines", power(0.01), at, "LrwatchIngestErrors", 45, garbage=0.3),
-        Plan("hangs after checkpoints", power(0.01), 1200, "TrainingStalled", 100, silent=CHECKPOINTS, over=1200),
-        Plan("flat", lambda _, rng: 2 + 0.01 * rng.gauss(0, 1), 0, "TrainingPlateau", 900),
-    ][i % 8]
+        Plan("killed", power(0.01), at, (("TrainingStalled", 15),), says="killed", over=at),
+        Plan("hangs", power(0.01), at, (("TrainingStalled", 45),), over=at),
+        Plan("not a number", power(0.01), at, (("LossNotFinite", 10),), value=lambda _, __: math.nan),
+        Plan(
+            "once not a number",
+            power(0.01),
+            at,
+            (("LossNotFinite", 10),),
+            value=lambda t, loss: loss if t else math.nan,
+        ),
+        # A rise this slow is told as one that gets worse within the hour, and counts as diverged once the loss has tripled.
+        Plan("drifts", power(0.02), at * 2 // 3, SLOW, value=lambda t, loss: loss * (1 + t / 240)),
+        Plan("torn lines", power(0.01), at, (("LrwatchIngestErrors", 45),), garbage=0.3),
+        Plan("hangs after checkpoints", power(0.01), 1200, (("TrainingStalled", 100),), silent=CHECKPOINTS, over=1200),
+        Plan("diverges", power(0.02), at, (("TrainingDiverging", 120),), value=lambda t, loss: loss * (1 + t / 30)),
+        Plan("flat", lambda _, rng: 2 + 0.01 * rng.gauss(0, 1), 0, (("TrainingPlateau", 900),)),
+    ][i % 9]
 
 
 @dataclass
