@@ -41,7 +41,8 @@ def test_a_run_has_the_name_and_labels_of_its_job_in_a_scrape_and_in_a_textfile(
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     daemon = DaemonProcess(tmp_path / "home", logs, logs / "eval", "--textfile", tmp_path / "collector")
     try:
-        found = eventually(lambda: len(labels := info(daemon.get("/metrics")[1])) == 2 and labels, what="two runs")
+        eventually(lambda: len(info(daemon.get("/metrics")[1])) == 2, what="two runs")
+        found = info(daemon.get("/metrics")[1])
         assert sorted(one["run"] for one in found) == ["gpt2-7b", "gpt2-7b/eval"]
         assert {(one["owner"], one["slurm_job_id"]) for one in found} == {("anna", "4711")}
         metrics = {
