@@ -55,10 +55,12 @@ class Table(Checkpointed):
         head = [recipe.framed, words]
         whole = any(role(_text(line, cell)) in ("step", "epoch") for cell in recipe.cells)
         if self.begun or whole or len(self.heads) >= _MOST_LINES or not self._fits(recipe.framed, len(words)):
-            self.heads = []
-        if head not in self.heads:
+            if self.heads != [head]:  # else it is written again, and its columns are known
+                self.heads, self.names = [head], []
+        elif head not in self.heads:
             self.heads.append(head)
-        self.names, self.begun = [], False
+            self.names = []
+        self.begun = False
 
     def _fits(self, framed: bool, count: int) -> bool:
         return all(before[0] == framed and (not framed or len(before[1]) == count) for before in self.heads)
@@ -129,9 +131,12 @@ def _numbers(names: Sequence[str], cells: Sequence[Slot], line: bytes) -> dict[s
     for name, cell in zip(names, cells, strict=False):
         if not name:
             continue
+        spelled_number = line[cell.start : cell.end]
         try:
-            values[name] = float(line[cell.start : cell.end])
+            values[name] = float(spelled_number)
         except ValueError:
+            if b":" in spelled_number:  # a time
+                continue
             spelled = _text(line, cell).rstrip("%")
             if role(name) in ("epoch", "step"):
                 spelled = spelled.partition("/")[0]
