@@ -31,7 +31,10 @@ from typing import Literal
 Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time", "other"]
 
 # Words before a step or an epoch that only say whose it is.
-_WHOSE = frozenset({"train", "training", "trainer", "progress", "time", "metadata"})
+_WHOSE = frozenset({
+    "train", "training", "trainer", "progress", "time", "metadata",
+    "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes",  # objects of a JSON logger
+})  # fmt: skip
 
 # Best first: a record that carries several is placed by the first of them. A batch number may begin again each epoch,
 # so it comes last.
@@ -108,6 +111,7 @@ _TRANSLATED = {
     "准确率": "accuracy", "精度": "accuracy", "정확도": "accuracy", "точность": "accuracy",
     "轮次": "epoch", "周期": "epoch", "轮": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
     "эпохи": "epoch", "epoche": "epoch", "époque": "epoch", "época": "epoch",
+    "epoque": "epoch", "epoca": "epoch", "étape": "step", "etape": "step", "perdida": "loss",
     "迭代次数": "iteration", "迭代": "iteration", "步数": "step", "步": "step", "ステップ": "step", "스텝": "step", "шаг": "step",
     "итерация": "iteration", "schritt": "step", "批次": "batch",
 }  # fmt: skip

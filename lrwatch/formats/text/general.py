@@ -39,11 +39,17 @@ _COUNTER = re.compile(
 )
 _COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
 _HALF = re.compile(rb",\d")
+_CLOCK = re.compile(rb":\d\d(?!\d)")
+# `0.5k/100k`: a counter in thousands, behind its first number.
+_THOUSANDS = re.compile(rb"([kKM])\s*/\s*\d+(?:\.\d+)?[kKM]\b")
 _OPEN = re.compile(rb"[\[(]\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
 _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[$")
 _LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
+# `[0/25][400/1583] Loss_D: 1.2`: the epoch, and a counter in it.
+_TWO_COUNTERS = re.compile(rb"\[\s*(\d+)\s*/\s*(\d+)\]\s?\[\s*(\d+)\s*/\s*(\d+)\]")
+_NAMED_COUNTER = re.compile(rb"(?:step|iter|batch|epoch)\w*\W*$", re.IGNORECASE)
 _MEAN = re.compile(rb"\s*\(\s*$")
 # `the 17th step`, `第 17 轮 / 共 40 轮`, `第17步`, `step #17`
 _ORDINAL = re.compile(
@@ -65,7 +71,7 @@ _ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\())"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
-    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|$)(?:[\s(\[-]{1,2}(ema)\b)?",
+    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
     re.IGNORECASE,
 )
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
@@ -83,6 +89,8 @@ _REPETITION = re.compile(
     rb"\D*\b(?:best|saving(?! dict)|saved|early stopping|averaged stats)\b|(?:\S* )?wandb:|.*\[train\b.*\[avg\]",
     re.IGNORECASE,
 )
+# A line without a place that says how the run ended.
+_SUMMARY = re.compile(rb"\D*\b(?:final|summary|training (?:is )?(?:finished|completed?|done))\b", re.IGNORECASE)
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
 # `Adjusting learning rate of group 0 to 1.0e-03.`, `Setting LR to 0.1`
@@ -167,6 +175,12 @@ class _Search:
             self.places["epoch"] = Slot(*pair.span(1), "epoch")
             self._index = Slot(*pair.span(2), "index")
             before = pair.end(2)
+        elif (pair := _TWO_COUNTERS.search(mask, self._start)) and not _NAMED_COUNTER.search(
+            mask, self._start, pair.start()
+        ):
+            self.places["epoch"], self._epochs = Slot(*pair.span(1), "epoch"), Slot(*pair.span(2), "epochs")
+            self._index, self._total = Slot(*pair.span(3), "index"), Slot(*pair.span(4), "total")
+            before = pair.end()
         ordinals = self._ordinals()
         last: tuple[int, str] | None = None  # end and name of the last value
         skip_to = before
@@ -178,6 +192,9 @@ class _Search:
                 before = skip_to = ordinals[start]
                 last = None
                 continue
+            if _CLOCK.match(mask, end):  # `eta: 1:02:03`
+                before = end
+                continue
             unit = _UNIT.match(mask, end)
             factor = factor_of(unit.group()) if unit else None
             counter = _COUNTER.match(mask, end) if unit is None else None
@@ -187,6 +204,12 @@ class _Search:
                 before = end
                 continue
             name = name_of(mask, before, start, self._flat)
+            if (thousands := _THOUSANDS.match(mask, end)) is not None and self._is_step(name, start):
+                self.places["step"] = Slot(start, end, "step", factor=factor_of(thousands[1]) or 1.0)
+                self._place_names["step"] = "step"
+                before = skip_to = thousands.end()
+                last = None
+                continue
             if counter is not None and self._count(name, before, start, end, counter):
                 before = skip_to = counter.end()
                 last = None
@@ -210,6 +233,10 @@ class _Search:
             before = unit.end() if unit else end
             if last is not None and last[0] < end:
                 last = None
+
+    def _is_step(self, name: Name | None, start: int) -> bool:
+        """Return whether a counter in thousands is one of steps: it is called so, or leads the line."""
+        return (name is not None and role(name.text) == "step") or not self._mask[self._start : start].strip(b" [(")
 
     def _put(self, name: Name, slot: Slot) -> None:
         self._names.append((name.start, name.end))
@@ -336,6 +363,8 @@ class _Search:
         if not self.places and self._index is None and slots and (weak := self._weak or self._bare()) is not None:
             self.places["step"], self._place_names["step"] = weak, "step"
         has_place = bool(self.places) or self._index is not None
+        if not has_place and _SUMMARY.match(self._mask, self._start):
+            return None
         if not has_place and not roles & _LOSSES:
             # A trainer may print the rate of an epoch, or a score, on a line of its own.
             known = [slot for slot in self.slots if self._is_known(slot)]

@@ -54,6 +54,8 @@ class Table(Checkpointed):
         words = [[cell.start, cell.end, _text(line, cell)] for cell in recipe.cells]
         head = [recipe.framed, words]
         whole = any(role(_text(line, cell)) in ("step", "epoch") for cell in recipe.cells)
+        below = bool(self.heads) and not self.begun and all(_are_splits(words) for _, words in self.heads)
+        whole = whole and not below
         if self.begun or whole or len(self.heads) >= _MOST_LINES or not self._fits(recipe.framed, len(words)):
             if self.heads != [head]:  # else it is written again, and its columns are known
                 self.heads, self.names = [head], []
@@ -96,12 +98,27 @@ def _resolved(heads: tuple[tuple[bool, tuple[Word, ...]], ...], cells: tuple[Slo
     """Return the name of each of the columns that `cells` are in; `heads` are the lines of the header."""
     lines = [_columns(framed, words, cells) for framed, words in heads]
     width = max(map(len, lines), default=0)
+    for i, (framed, words) in enumerate(heads):
+        if not framed and len(lines[i]) < width == len(cells) and _are_splits(words):
+            lines[i] = _above(words, cells, next(line for line in lines if len(line) == width))
     lines = [line for line in lines if len(line) == width]
     names = [" ".join(part for part in parts if part) for parts in zip(*lines, strict=True)]
     losses = any(role(name) in ("train_loss", "val_loss") for name in names)
     names = [_SHORT.get(name.lower(), name) if losses else name for name in names]
     parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
     return [f"{name}_loss" if name in parts else name for name in names]
+
+
+def _are_splits(words: Sequence[Sequence[Any]]) -> bool:
+    return all(word[2].lower() in SPLITS for word in words)
+
+
+def _above(words: Sequence[Word], cells: Sequence[Slot], names: Sequence[str]) -> list[str]:
+    """Return for each column the split that it stands below, as in a line `Train  Train  Valid` or one above several columns."""
+    nearest = [
+        min(words, key=lambda word: abs(word[0] + word[1] - cell.start - cell.end))[2] for cell in cells
+    ]
+    return ["" if role(name) in ("step", "epoch", "time") else split for split, name in zip(nearest, names, strict=True)]
 
 
 def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list[str]:
