@@ -153,9 +153,7 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         return None
     while words and mask[slice(*words[-1])] in (b"is", b"was"):  # "the loss is"
         del words[-1]
-    while len(words) > 1 and (
-        mask[slice(*words[0])].lower() in _FUNCTION_WORDS or _NO_WORD.fullmatch(mask, *words[0])
-    ):
+    while len(words) > 1 and (mask[slice(*words[0])].lower() in _FUNCTION_WORDS or _NO_WORD.fullmatch(mask, *words[0])):
         del words[0]
     if not words or _FILE.search(mask, *words[-1]):
         return None

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from lrwatch.core.checkpoint import Checkpointed
 
 # Lines and bytes of one dictionary. Longer ones are configurations.
@@ -18,7 +20,11 @@ _MOST_LINES = 200
 _MOST_BYTES = 1 << 16
 # A dictionary that is open at the end of its line: `{'loss': 0.5,` or `{`.
 _OPENS = re.compile(rb"\{(?:\s*['\"][^{}]*,|\s*)\s*$")
-_MAY_OPEN = re.compile(rb"\{[^{}\n]*\n")  # as quick as a search for the brace
+_MAY_OPEN = re.compile(rb"\{[^{}\n]*\n")
+# Braces that cost less to follow than all line ends.
+_FEW_BRACES = 100
+# Whether a character may end such a line.
+_OPEN_ENDS = np.isin(np.arange(256), list(b",{ \t\r\f\v"))
 _CONTINUES = (b" ", b"\t", b"'", b'"', b"}", b"]", b")")
 
 
@@ -43,7 +49,7 @@ class Dictionaries(Checkpointed):
             text: Complete lines, each ended by LF.
             final: Nothing will follow.
         """
-        if not self.held and not _MAY_OPEN.search(text):
+        if not self.held and not _may_open(text):
             if text:
                 self.last = ""
             return text
@@ -82,6 +88,15 @@ class Dictionaries(Checkpointed):
         """Give back lines that are no dictionary, as they were."""
         joined.extend(line.encode("latin-1") for line in self.held)
         self.held = []
+
+
+def _may_open(text: bytes) -> bool:
+    """Return whether a line of `text` may open a dictionary; nearly always its last character says that none does."""
+    if text.count(b"{") < _FEW_BRACES:
+        return _MAY_OPEN.search(text) is not None
+    characters = np.frombuffer(text, np.uint8)
+    before = characters[np.flatnonzero(characters == ord("\n")) - 1]
+    return bool(_OPEN_ENDS[before].any()) and _MAY_OPEN.search(text) is not None
 
 
 # Bytes of a log after which a point is taken for the decimal mark.

@@ -115,10 +115,10 @@ def _are_splits(words: Sequence[Sequence[Any]]) -> bool:
 
 def _above(words: Sequence[Word], cells: Sequence[Slot], names: Sequence[str]) -> list[str]:
     """Return for each column the split that it stands below, as in a line `Train  Train  Valid` or one above several columns."""
-    nearest = [
-        min(words, key=lambda word: abs(word[0] + word[1] - cell.start - cell.end))[2] for cell in cells
+    nearest = [min(words, key=lambda word: abs(word[0] + word[1] - cell.start - cell.end))[2] for cell in cells]
+    return [
+        "" if role(name) in ("step", "epoch", "time") else split for split, name in zip(nearest, names, strict=True)
     ]
-    return ["" if role(name) in ("step", "epoch", "time") else split for split, name in zip(nearest, names, strict=True)]
 
 
 def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list[str]:

@@ -50,6 +50,12 @@ _RANK_WITHIN = re.compile(
 )
 
 
+def rank_of(line: bytes) -> int | None:
+    """Return the number of the process that wrote a line, by the prefix that its launcher gave it; None without one."""
+    prefix = _RANK.match(line)
+    return int(prefix[prefix.lastindex]) if prefix is not None and prefix.lastindex is not None else None
+
+
 def search(mask: bytes) -> Recipe | None:
     """Find the recipe of a mask; None if its lines have no metrics."""
     if mask.endswith(b"\r"):
