@@ -22,7 +22,9 @@ import re
 from lrwatch.core.names import role, should_rise, step_rank
 from lrwatch.core.sample import Smoothing
 from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name, name_of
+from lrwatch.formats.text.ordinals import ordinals
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
+from lrwatch.formats.text.repetitions import ends_the_run, says_again
 
 RUNNING = "running."
 """Prefix of the name of a metric that is the mean since the epoch began."""
@@ -51,18 +53,6 @@ _LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
 _TWO_COUNTERS = re.compile(rb"\[\s*(\d+)\s*/\s*(\d+)\]\s?\[\s*(\d+)\s*/\s*(\d+)\]")
 _NAMED_COUNTER = re.compile(rb"(?:step|iter|batch|epoch)\w*\W*$", re.IGNORECASE)
 _MEAN = re.compile(rb"\s*\(\s*$")
-# `the 17th step`, `第 17 轮 / 共 40 轮`, `第17步`, `step #17`
-_ORDINAL = re.compile(
-    rb"(?<![\w.])(\d+)(?:st|nd|rd|th)[ -](?:global )?(step|iter(?:ation)?|update|epoch|batch)\b", re.IGNORECASE
-)
-_ORDINAL_EPOCH = re.compile(
-    "\u7b2c\\s*(\\d+)\\s*(?:\u8f6e|\u4e2a?\\s*epoch|\u5468\u671f|\u30a8\u30dd\u30c3\u30af)(?:[^\\d\\n]{0,6}\u5171\\s*(\\d+)\\s*\u8f6e|\\s*/\\s*(\\d+))?".encode(),
-    re.IGNORECASE,
-)
-_ORDINAL_STEP = re.compile(
-    "\u7b2c\\s*(\\d+)\\s*(?:\u6b65|\u6b21\u8fed\u4ee3|\u4e2a?\\s*(?:step|iter)|\u30b9\u30c6\u30c3\u30d7)".encode(),
-    re.IGNORECASE,
-)
 _SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNORECASE)
 _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
 # `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`. Longer numbers are dates and times.
@@ -84,13 +74,6 @@ _SPLITS = frozenset(
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
-# `*** Best metric: 78.1 (epoch 3)` repeats an earlier value; so do means of an epoch and the summaries of W&B.
-_REPETITION = re.compile(
-    rb"\D*\b(?:best|saving(?! dict)|saved|early stopping|averaged stats)\b|(?:\S* )?wandb:|.*\[train\b.*\[avg\]",
-    re.IGNORECASE,
-)
-# A line without a place that says how the run ended.
-_SUMMARY = re.compile(rb"\D*\b(?:final|summary|training (?:is )?(?:finished|completed?|done))\b", re.IGNORECASE)
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
 # `Adjusting learning rate of group 0 to 1.0e-03.`, `Setting LR to 0.1`
@@ -122,11 +105,6 @@ def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | No
     if (rate := _RATE_SET.search(mask, start)) is not None:
         return _rate_set(mask, start, rate, rank)
     return _Search(mask, start).recipe(rank)
-
-
-def says_again(mask: bytes, start: int = 0) -> bool:
-    """Return whether a line is a summary, which repeats what others said: the best value, the mean of an epoch."""
-    return _REPETITION.match(mask, start) is not None
 
 
 def _rate_set(mask: bytes, start: int, rate: re.Match[bytes], rank: Slot | None) -> Recipe:
@@ -299,20 +277,13 @@ class _Search:
 
     def _ordinals(self) -> dict[int, int]:
         """Take places that are spelled as ordinals, and return the ends of those texts by the start of the number."""
-        mask, ends = self._mask, {}
-        if b"\xe7\xac\xac" in mask:
-            for kind, pattern in (("epoch", _ORDINAL_EPOCH), ("step", _ORDINAL_STEP)):
-                if (found := pattern.search(mask, self._start)) is not None:
-                    self.places[kind] = Slot(*found.span(1), kind)
-                    self._place_names[kind] = kind
-                    ends[found.start(1)] = found.end()
-                    if kind == "epoch" and found.lastindex and found.lastindex > 1:
-                        self._epochs = Slot(*found.span(found.lastindex), "epochs")
-        for found in _ORDINAL.finditer(mask, self._start):
-            kind = "epoch" if found[2].lower() == b"epoch" else "step"
-            self.places.setdefault(kind, Slot(*found.span(1), kind))
-            self._place_names.setdefault(kind, found[2].decode())
-            ends[found.start(1)] = found.end()
+        ends = {}
+        for ordinal in ordinals(self._mask, self._start):
+            if ordinal.kind not in self.places:
+                self.places[ordinal.kind] = Slot(*ordinal.number, ordinal.kind)
+                self._place_names[ordinal.kind] = ordinal.name
+                self._epochs = Slot(*ordinal.total, "epochs") if ordinal.total else self._epochs
+            ends[ordinal.number[0]] = ordinal.end
         return ends
 
     # ---- the whole ------------------------------------------------------------------------------------------------
@@ -363,7 +334,7 @@ class _Search:
         if not self.places and self._index is None and slots and (weak := self._weak or self._bare()) is not None:
             self.places["step"], self._place_names["step"] = weak, "step"
         has_place = bool(self.places) or self._index is not None
-        if not has_place and _SUMMARY.match(self._mask, self._start):
+        if not has_place and ends_the_run(self._mask, self._start):
             return None
         if not has_place and not roles & _LOSSES:
             # A trainer may print the rate of an epoch, or a score, on a line of its own.
