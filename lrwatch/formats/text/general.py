@@ -47,7 +47,7 @@ _THOUSANDS = re.compile(rb"([kKM])\s*/\s*\d+(?:\.\d+)?[kKM]\b")
 _OPEN = re.compile(rb"[\[(]\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
-_LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[$")
+_LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[\s*$")
 _LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
 # `[0/25][400/1583] Loss_D: 1.2`: the epoch, and a counter in it.
 _TWO_COUNTERS = re.compile(rb"\[\s*(\d+)\s*/\s*(\d+)\]\s?\[\s*(\d+)\s*/\s*(\d+)\]")
@@ -59,7 +59,7 @@ _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per)
 _BARE_PLACE = re.compile(rb"\s*(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
 _ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
 _MODE = re.compile(
-    rb"(?:(?<![^\s\[(|:>-])|(?<=\())"
+    rb"(?:(?<![^\s\[(|:>-])|(?<=\()|(?<=phase=)|(?<=mode=)|(?<=split=)|(?<=stage=))"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
     rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
     re.IGNORECASE,

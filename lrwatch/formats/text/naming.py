@@ -27,7 +27,7 @@ _KEY = re.compile(
     rb"(" + LETTER + _IN_NAME + rb"(?:'s)?(?: (?:\(|" + LETTER + rb")" + _IN_NAME + rb"){0,5})"
     rb"(\s*[=:]\s*[\[(]?\s*|\s+\[\s*|\[\s*|\s+|(?<=[A-Za-z\x80-\xbf]))$"
 )
-_QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\")\s*[:=]\s*['\"]?$")
+_QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\")\]?\s*[:=]\s*['\"]?$")
 _WORD = re.compile(rb"[^ ]+")
 # "number of skipped iterations", "time per step": no place.
 _NO_PLACE = frozenset({b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n"})

@@ -41,6 +41,7 @@ _RANK = re.compile(
     rb"|[a-z][a-z\d.-]*-(\d+) [a-z][\w-]* (?=\d{4}-\d\d-\d\dT)"  # stern
     rb"|\[?(?i:rank|worker|node|gpu|host|proc|process|trainer|replica|task|machine)[-_ #:]?(\d+)(?:\]:? ?|\s?[:>] )"
     rb"|\[?(?i:(?:local|global)[-_ ])?(?i:rank)\s?[=:]\s?(\d+)(?:\]:? ?|[,;|]? +)"
+    rb"|(?:\d{1,3}\.){3}(\d{1,3}): "  # pdsh and pssh with addresses
     rb"|\((?i:rank|worker|node|gpu|proc|process)[-_ #:=]?(\d+)\):? "
     rb"|(?:\[[^\]\n]{1,40}\] ?){0,2}\[(?i:rank)[ =:]?(\d+) ?(?:/|of) ?\d+\]:? ?"
     rb"|\d{13} \S+ \w+ )+"  # ClearML
