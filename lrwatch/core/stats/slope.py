@@ -162,6 +162,11 @@ def _weights(n: int) -> Floats:
     return np.ascontiguousarray(np.vstack([rows[:1] / length, np.full((1, n), 1 / n)]))
 
 
+@lru_cache(maxsize=MAX_BLOCKS)
+def _evenly(n: int) -> Floats:
+    return np.full(n, 1 / n)
+
+
 class Outline:
     """What `fit` finds in a window (shape (n,), n >= MIN_BLOCKS), to within rounding, at a fraction of its cost.
 
@@ -180,7 +185,7 @@ class Outline:
         if n > MAX_BLOCKS:
             self.blocks = -(-n // MAX_BLOCKS)
             n //= self.blocks
-            window = window[-n * self.blocks :].reshape(n, self.blocks).dot(np.full(self.blocks, 1 / self.blocks))
+            window = window[-n * self.blocks :].reshape(n, self.blocks).dot(_evenly(self.blocks))
         self._basis, self._window = _basis(n), window
         self._noise: tuple[float, float] | None = None
         self.per_block, mean = _weights(n).dot(window).tolist()
