@@ -29,6 +29,25 @@ LOSSES: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(1, 3.5), (2, 3.25)]},
     ),
+    "a rank of all before the epoch, and a bracket that a loss belongs to": (
+        """
+        [train.py:901] (0/4) Epoch 1, batch 0, loss[loss=3.5, simple_loss=0.5], tot_loss[loss=3.75], lr: 1.0e-03
+        [train.py:901] (0/4) Epoch 1, batch 50, loss[loss=3.25, simple_loss=0.5], tot_loss[loss=3.5], lr: 1.0e-03
+        [train.py:901] (0/4) Epoch 2, batch 0, loss[loss=3.0, simple_loss=0.5], tot_loss[loss=3.25], lr: 1.0e-03
+        """,
+        {
+            "loss": [(0, 3.5), (50, 3.25), (51, 3.0)],
+            "tot_loss.loss": [(0, 3.75), (50, 3.5), (51, 3.25)],
+            "simple_loss": [(0, 0.5), (50, 0.5), (51, 0.5)],
+        },
+    ),
+    "frames a second are no step": (
+        """
+        fps step: 12345 fps total: 123 epoch: 1/500 loss: 3.5
+        fps step: 12346 fps total: 124 epoch: 2/500 loss: 3.25
+        """,
+        {"loss": [(1, 3.5), (2, 3.25)]},
+    ),
     # ---- roles
     "validation by a phase": (
         """

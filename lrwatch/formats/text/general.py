@@ -18,9 +18,11 @@ A word such as ``[eval]`` or ``Test:`` makes the metrics behind it those of the 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from lrwatch.core.names import role, should_rise, step_rank
+from lrwatch.core.names import role, should_rise
 from lrwatch.core.sample import Smoothing
+from lrwatch.formats.text import naming
 from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name, name_of
 from lrwatch.formats.text.ordinals import ordinals
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
@@ -67,6 +69,9 @@ _MODE = re.compile(
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
 # ` * Acc@1 78.1 loss 0.9`: the end of a pass over the validation data.
 _END_OF_PASS = re.compile(rb"\s*\* (?:Acc|Prec)@")
+# `tot_loss[loss=2.5`: the loss that the bracket belongs to.
+_OUTER = re.compile(rb"\b([A-Za-z_]+)\[$")
+_LONGEST_OUTER = 24
 _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE)
 _SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
@@ -229,11 +234,15 @@ class _Search:
         if kind in _PLACES:
             if kind not in self.places or kind == "step":
                 best = self._place_names.get(kind)
-                if best is None or _better(name.text, best):
+                if best is None or naming.is_better(name.text, best):
                     self.places[kind], self._place_names[kind] = slot, name.text
             return
+        outer = _OUTER.search(self._mask, max(0, name.start - _LONGEST_OUTER), name.start)
         if name.text and "0" in name.text:
             slot = Slot(slot.start, slot.end, None, name.start, name.end, "", slot.factor)
+        elif kind in _LOSSES and outer is not None and role(outer[1].decode()) in _LOSSES:
+            whole = outer[1].decode()
+            slot = slot if whole == name.text else replace(slot, name=f"{whole}.{name.text}")
         self.slots.append(slot)
 
     def _count(self, name: Name | None, before: int, start: int, end: int, counter: re.Match[bytes]) -> bool:
@@ -257,7 +266,7 @@ class _Search:
             return False
         if self._index is None or kind == "step" or (after_epoch and not self._named):
             self._index, self._total = index, total
-            self._named = kind == "step" and name is not None and not _restarts(name.text)
+            self._named = kind == "step" and name is not None and not naming.restarts(name.text)
             if kind == "step" and name is not None:
                 self._names.append((name.start, name.end))
         return True
@@ -344,9 +353,11 @@ class _Search:
         if not slots and not self.places and not self._named:
             return None
         step, epoch, index, total = self.places.get("step"), self.places.get("epoch"), self._index, self._total
-        if in_a_pass:
+        ahead = index is not None and epoch is not None and index.start < epoch.start
+        if in_a_pass or (ahead and step is not None and not self._named):  # `(0/4) Epoch 1, batch 50`: of ranks
             index = total = None
-        elif index is None and step is not None and epoch is not None and not is_global(self._place_names["step"]):
+        may_restart = not in_a_pass and epoch is not None and not naming.is_global(self._place_names.get("step", ""))
+        if may_restart and index is None and step is not None:
             step, index, self._named = None, step, True  # it may restart with each epoch
         line_kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
         return Recipe(
@@ -378,22 +389,3 @@ def _prefix(mode: bytes) -> str:
 def _last_of_each(slots: list[Slot]) -> list[Slot]:
     named = {slot.name: slot for slot in slots if slot.name is not None}
     return [slot for slot in slots if slot.name is None or named[slot.name] is slot]
-
-
-# Names of counters that restart with each epoch.
-_IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
-# Names of counters that never restart.
-_GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
-
-
-def _restarts(name: str) -> bool:
-    return name.strip().lower() in _IN_EPOCH
-
-
-def is_global(name: str) -> bool:
-    """Return whether a step of this name never restarts."""
-    return _GLOBAL.search(name) is not None
-
-
-def _better(name: str, than: str) -> bool:
-    return step_rank(name) < step_rank(than)

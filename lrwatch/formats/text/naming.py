@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lrwatch.core.names import role
+from lrwatch.core.names import role, step_rank
 
 # Bytes before a number that are searched for its name.
 _LONGEST_NAME = 160
@@ -30,7 +30,10 @@ _KEY = re.compile(
 _QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\")\]?\s*[:=]\s*['\"]?$")
 _WORD = re.compile(rb"[^ ]+")
 # "number of skipped iterations", "time per step": no place.
-_NO_PLACE = frozenset({b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n"})
+_NO_PLACE = frozenset({
+    b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n", b"fps", b"sps", b"warmup", b"accumulation",
+    b"logging", b"save", b"saving",
+})  # fmt: skip
 # Words that begin a sentence around a name: "and the cls_loss is".
 _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
 # `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
@@ -205,3 +208,24 @@ def in_name(mask: bytes, start: int, end: int) -> bool:
         return True
     followed = mask[end : end + 1] in (b":", b"=") and not _CLOCK.match(mask, end)
     return followed and role(joined[1].decode()) not in _PLACES
+
+
+# Names of counters that restart with each epoch.
+_IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
+# Names of counters that never restart.
+_GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
+
+
+def restarts(name: str) -> bool:
+    """Return whether a counter of this name restarts with each epoch."""
+    return name.strip().lower() in _IN_EPOCH
+
+
+def is_global(name: str) -> bool:
+    """Return whether a step of this name never restarts."""
+    return _GLOBAL.search(name) is not None
+
+
+def is_better(name: str, than: str) -> bool:
+    """Return whether a place called `name` counts, and not one called `than`, in a line that has both."""
+    return step_rank(name) < step_rank(than)

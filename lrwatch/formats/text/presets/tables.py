@@ -33,8 +33,8 @@ _PREFIX = re.compile(rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -
 def header(mask: bytes, start: int) -> Recipe | None:
     """Read a line of names alone, one of them a step or an epoch and one a loss, or as well set apart as such a line."""
     mask, start = _ascii(mask, start)
-    if (comment := _COMMENT.match(mask, start)) is not None:  # `# epoch  loss`
-        start = comment.end()
+    if _COMMENT.match(mask, start):  # `# epoch  loss` above numbers alone, which the format `numbers` reads
+        return None
     if b"|" in mask[start:]:
         return _framed_header(mask, start)
     words = list(_WORD.finditer(mask, start))
