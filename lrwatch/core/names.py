@@ -103,7 +103,7 @@ _TRANSLATED = {
     "학습률": "learning rate", "lernrate": "learning rate",
     "训练": "train", "訓練": "train", "学習": "train", "학습": "train", "훈련": "train", "обучения": "train", "обучение": "train",
     "обуч": "train", "entraînement": "train", "entrenamiento": "train",
-    "验证": "val", "驗證": "val", "検証": "val", "검증": "val", "валидации": "val", "валидация": "val", "валид": "val",
+    "验证": "val", "驗證": "val", "検証": "val", "검증": "val", "валидации": "val", "валидация": "val", "валид": "val", "вал.": "val",
     "validierung": "val", "validación": "val", "проверка": "val",
     "测试": "test", "測試": "test", "テスト": "test", "테스트": "test", "тест": "test",
     "损失值": "loss", "损失": "loss", "損失": "loss", "손실": "loss", "потери": "loss", "потеря": "loss", "потерь": "loss",
@@ -116,7 +116,7 @@ _TRANSLATED = {
     "итерация": "iteration", "schritt": "step", "批次": "batch",
 }  # fmt: skip
 _FOREIGN = re.compile("|".join(
-    word if not word.isascii() else rf"\b{word}\b" for word in sorted(_TRANSLATED, key=len, reverse=True)
+    re.escape(word) if not word.isascii() else rf"\b{word}\b" for word in sorted(_TRANSLATED, key=len, reverse=True)
 ), re.IGNORECASE)  # fmt: skip
 
 _SEPARATORS = re.compile(r"[/._\-:\s]+")

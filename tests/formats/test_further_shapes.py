@@ -149,6 +149,16 @@ LOSSES: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(1, 3.5), (2, 3.25)], "val_loss": [(1, 3.75), (2, 3.5)]},
     ),
+    "a remark below the names of columns": (
+        """
+        #  step      rmse_val    rmse_trn         lr
+        # If there is no available reference data, rmse_*_{val,trn} will print nan
+              0      3.75e+00    3.50e+00    1.0e-03
+            100      3.50e+00    3.25e+00    1.0e-03
+            200      3.25e+00    3.00e+00    1.0e-03
+        """,
+        {"rmse_val": [(0, 3.75), (100, 3.5), (200, 3.25)], "lr": [(0, 0.001), (100, 0.001), (200, 0.001)]},
+    ),
     # ---- wrapped lines
     "a JSON logger with an object of fields": (
         """
