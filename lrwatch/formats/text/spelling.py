@@ -93,7 +93,12 @@ class Dictionaries(Checkpointed):
 def _may_open(text: bytes) -> bool:
     """Return whether a line of `text` may open a dictionary; nearly always its last character says that none does."""
     if text.count(b"{") < _FEW_BRACES:
-        return _MAY_OPEN.search(text) is not None
+        at = text.find(b"{")
+        while at >= 0:
+            if _MAY_OPEN.match(text, at):
+                return True
+            at = text.find(b"{", at + 1)
+        return False
     characters = np.frombuffer(text, np.uint8)
     before = characters[np.flatnonzero(characters == ord("\n")) - 1]
     return bool(_OPEN_ENDS[before].any()) and _MAY_OPEN.search(text) is not None
