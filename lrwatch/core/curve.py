@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,6 +13,9 @@ from lrwatch.core.sample import Floats, Ints
 
 # Blocks that are kept; with more, two become one. A twentieth of a run has then at least six of them.
 MAX_BLOCKS = 256
+
+# Values that are added one by one; a call of numpy costs as much as some of them.
+FEW = 24
 
 
 class Curve(Checkpointed):
@@ -63,29 +67,60 @@ class Curve(Checkpointed):
             steps: Step of each value, shape (n,), none negative.
             values: The values, shape (n,).
         """
-        if not len(steps):
+        if len(steps) <= FEW:
+            self.add_few(steps.tolist(), values.tolist())
             return
-        falls = np.flatnonzero(np.diff(steps) < 0) + 1
-        for part in np.split(np.arange(len(steps)), falls):
+        falls = np.flatnonzero(steps[1:] < steps[:-1]) + 1
+        for part in np.split(np.arange(len(steps)), falls) if len(falls) else [slice(None)]:
             self._add_rising(steps[part], values[part])
 
+    def add_few(self, steps: list[int], values: list[float]) -> None:
+        """Add a few values as `add` does: so few are added one by one, at a fraction of the cost."""
+        at = 0
+        while at < len(steps):
+            end = at + 1
+            while end < len(steps) and steps[end] >= steps[end - 1]:
+                end += 1
+            self._reach(steps[at], steps[end - 1])
+            sums: list[float] = []  # of the block so far: count, steps, values, squares
+            block = -1
+            for step, value in zip(steps[at:end], values[at:end], strict=True):
+                if not math.isfinite(value):
+                    self.nonfinite = max(self.nonfinite, step)
+                    continue
+                if (step - self.first) // self.width != block:
+                    if sums:
+                        self._sums[block] += sums
+                    block, sums = (step - self.first) // self.width, [0.0] * 4
+                sums[0] += 1
+                sums[1] += step
+                sums[2] += value
+                sums[3] += value * value
+            if sums:
+                self._sums[block] += sums
+            at = end
+
+    def _reach(self, first: int, last: int) -> None:
+        """Make room for values of the steps from `first` to `last`."""
+        if self.last < 0 or first < self.first:  # the first value, or those of another run
+            self.first, self.width, self._sums = first, 1, np.zeros((0, 4))
+        elif first < self.last:
+            self._forget_from(first)
+        self.last = last
+        newest = last - self.first
+        while newest // self.width >= self._most:
+            self._halve()
+        missing = newest // self.width + 1 - len(self._sums)
+        if missing > 0:
+            self._sums = np.concatenate([self._sums, np.zeros((missing, 4))])
+
     def _add_rising(self, steps: Ints, values: Floats) -> None:
-        if self.last < 0 or steps[0] < self.first:  # the first value, or those of another run
-            self.first, self.width, self._sums = int(steps[0]), 1, np.zeros((0, 4))
-        elif steps[0] < self.last:
-            self._forget_from(int(steps[0]))
-        self.last = int(steps[-1])
+        self._reach(int(steps[0]), int(steps[-1]))
         finite = np.isfinite(values)
         if not finite.all():
             self.nonfinite = max(self.nonfinite, int(steps[~finite][-1]))
             steps, values = steps[finite], values[finite]
-        newest = self.last - self.first
-        while newest // self.width >= self._most:
-            self._halve()
         blocks = (steps - self.first) // self.width
-        missing = newest // self.width + 1 - len(self._sums)
-        if missing > 0:
-            self._sums = np.concatenate([self._sums, np.zeros((missing, 4))])
         for i, weights in enumerate((None, steps, values, values * values)):
             self._sums[:, i] += np.bincount(blocks, weights, len(self._sums))
 

@@ -31,7 +31,10 @@ from typing import Literal
 Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time", "other"]
 
 # Words before a step or an epoch that only say whose it is.
-_WHOSE = frozenset({"train", "training", "trainer", "progress", "time", "metadata"})
+_WHOSE = frozenset({
+    "train", "training", "trainer", "progress", "time", "metadata",
+    "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes",  # objects of a JSON logger
+})  # fmt: skip
 
 # Best first: a record that carries several is placed by the first of them. A batch number may begin again each epoch,
 # so it comes last.
@@ -100,7 +103,7 @@ _TRANSLATED = {
     "학습률": "learning rate", "lernrate": "learning rate",
     "训练": "train", "訓練": "train", "学習": "train", "학습": "train", "훈련": "train", "обучения": "train", "обучение": "train",
     "обуч": "train", "entraînement": "train", "entrenamiento": "train",
-    "验证": "val", "驗證": "val", "検証": "val", "검증": "val", "валидации": "val", "валидация": "val", "валид": "val",
+    "验证": "val", "驗證": "val", "検証": "val", "검증": "val", "валидации": "val", "валидация": "val", "валид": "val", "вал.": "val",
     "validierung": "val", "validación": "val", "проверка": "val",
     "测试": "test", "測試": "test", "テスト": "test", "테스트": "test", "тест": "test",
     "损失值": "loss", "损失": "loss", "損失": "loss", "손실": "loss", "потери": "loss", "потеря": "loss", "потерь": "loss",
@@ -108,11 +111,12 @@ _TRANSLATED = {
     "准确率": "accuracy", "精度": "accuracy", "정확도": "accuracy", "точность": "accuracy",
     "轮次": "epoch", "周期": "epoch", "轮": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
     "эпохи": "epoch", "epoche": "epoch", "époque": "epoch", "época": "epoch",
+    "epoque": "epoch", "epoca": "epoch", "étape": "step", "etape": "step", "perdida": "loss",
     "迭代次数": "iteration", "迭代": "iteration", "步数": "step", "步": "step", "ステップ": "step", "스텝": "step", "шаг": "step",
     "итерация": "iteration", "schritt": "step", "批次": "batch",
 }  # fmt: skip
 _FOREIGN = re.compile("|".join(
-    word if not word.isascii() else rf"\b{word}\b" for word in sorted(_TRANSLATED, key=len, reverse=True)
+    re.escape(word) if not word.isascii() else rf"\b{word}\b" for word in sorted(_TRANSLATED, key=len, reverse=True)
 ), re.IGNORECASE)  # fmt: skip
 
 _SEPARATORS = re.compile(r"[/._\-:\s]+")

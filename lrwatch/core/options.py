@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, get_args
 
 Purpose = Literal["model", "base"]
@@ -47,15 +48,9 @@ class Horizon:
         """
         rule = 'a number of steps such as 2000, or a fraction of the run so far such as "10%"'
         try:
-            if isinstance(text, str) and text.strip().endswith("%"):
-                fraction = float(text.strip()[:-1]) / 100
-                _require(0 < fraction < 1, "horizon", rule, text)
-                return cls(None, fraction)
-            fixed = float(text)
+            return _horizon(text)
         except (TypeError, ValueError):
             raise ValueError(f"horizon must be {rule}, got {text!r}") from None
-        _require(math.isfinite(fixed) and fixed >= 1, "horizon", rule, text)
-        return cls(fixed, 0.0)
 
     def steps(self, run_steps: float) -> float:
         """Return the horizon in steps, when the run is `run_steps` old."""
@@ -63,6 +58,19 @@ class Horizon:
 
     def __str__(self) -> str:
         return f"{self.fixed:g} steps" if self.fixed is not None else f"{100 * self.fraction:g}% of the run so far"
+
+
+@lru_cache(64)  # a policy asks at each check
+def _horizon(text: str | float) -> Horizon:
+    if isinstance(text, str) and text.strip().endswith("%"):
+        fraction = float(text.strip()[:-1]) / 100
+        if not 0 < fraction < 1:
+            raise ValueError
+        return Horizon(None, fraction)
+    fixed = float(text)
+    if not (math.isfinite(fixed) and fixed >= 1):
+        raise ValueError
+    return Horizon(fixed, 0.0)
 
 
 # A label of a run is repeated once a scrape, and a few tell everything that routes and dashboards ask for.

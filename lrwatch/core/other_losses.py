@@ -18,7 +18,7 @@ import numpy as np
 
 from lrwatch.core.events import LossChange
 from lrwatch.core.names import role
-from lrwatch.core.sample import Batch, Floats, Ints
+from lrwatch.core.sample import Batch
 
 # Newest values of a loss: enough for a mean, few enough to be saved with every event.
 KEPT = 64
@@ -62,19 +62,25 @@ class OtherLosses:
         for name in self._names:
             if (column := batch.columns.get(name)) is None:
                 continue
-            low, high = np.searchsorted(column.rows, [self._heard, row], side="right")
-            values = column.values[low:high]
-            finite = np.isfinite(values)
-            self._add(name, batch.steps[column.rows[low:high][finite]], values[finite])
+            rows, values = column.rows, column.values
+            if self._heard >= 0 or row < batch.rows - 1:
+                low, high = np.searchsorted(rows, [self._heard, row], side="right")
+                rows, values = rows[low:high], values[low:high]
+            self._add(name, batch.steps[rows].tolist(), values.tolist())
         self._heard = row
 
-    def _add(self, name: str, steps: Ints, values: Floats) -> None:
-        """Add values; those of steps before the newest command may come after the word that it is applied."""
-        earlier = steps < (-math.inf if self.since is None else self.since)
-        for kept, which in ((self._before, earlier), (self._recent, ~earlier)):
-            if len(at := np.flatnonzero(which)[-KEPT:]):
-                new = zip(steps[at].tolist(), values[at].tolist(), strict=True)
-                kept[name] = [*kept.get(name, ()), *new][-KEPT:]
+    def _add(self, name: str, steps: list[int], values: list[float]) -> None:
+        """Add finite values; those of steps before the newest command may come after the word that it is applied."""
+        new = [one for one in zip(steps, values, strict=True) if math.isfinite(one[1])]
+        earlier: _Values = []
+        if self.since is not None and new and min(steps) < self.since:
+            earlier = [one for one in new if one[0] < self.since]
+            new = [one for one in new if one[0] >= self.since]
+        for kept, added in ((self._before, earlier), (self._recent, new)):
+            if added:
+                values_so_far = kept.setdefault(name, [])
+                values_so_far += added
+                del values_so_far[:-KEPT]
 
     def remember(self) -> None:
         """Keep the present state, to return to it when a command that is asked for now is applied."""
@@ -98,8 +104,7 @@ class OtherLosses:
         }
         self._before, self._recent = {}, {}
         for name, values in known.items():
-            steps = np.array([at for at, _ in values], np.int64)
-            self._add(name, steps, np.array([value for _, value in values], np.float64))
+            self._add(name, [step for step, _ in values], [value for _, value in values])
 
     def restart(self) -> None:
         """Learn that the curve has changed by force: no level from before is comparable."""
@@ -131,8 +136,8 @@ class OtherLosses:
         return {
             "since": self.since,
             "scale_before": self.scale_before,
-            "recent": self._recent,
-            "before": self._before,
+            "recent": {name: list(values) for name, values in self._recent.items()},
+            "before": {name: list(values) for name, values in self._before.items()},
             "remembered": self._remembered,
         }
 

@@ -10,13 +10,14 @@ is cut before its parts are heard, so what is kept is cut again, up to the row o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrwatch.core.curve import Curve
-from lrwatch.core.sample import Batch, Floats, Ints
+from lrwatch.core.curve import FEW, Curve
+from lrwatch.core.sample import Batch
 from lrwatch.core.stats.blocks import BITE, Winsor
 
 # Blocks of the curve: a trial of a twentieth of the run has a dozen or more.
@@ -30,10 +31,10 @@ LARGEST = 1e100
 
 
 class CurvePart(NamedTuple):
-    """Values of the watched metric up to a check; shape (n,) both, n >= 1."""
+    """Values of the watched metric up to a check, one or more."""
 
-    steps: Ints
-    values: Floats
+    steps: list[int]
+    values: list[float]
 
 
 class _Newest(NamedTuple):
@@ -113,8 +114,7 @@ class WatchedCurve:
                 self._values += values[at : at + take]
                 at += take
                 if full:
-                    part = CurvePart(np.array(self._steps, np.int64), np.array(self._values, np.float64))
-                    found.append((rows[at - 1], metric, part))
+                    found.append((rows[at - 1], metric, CurvePart(self._steps, self._values)))
                     self._count += len(self._steps)
                     self._steps, self._values = [], []
         return found
@@ -123,10 +123,14 @@ class WatchedCurve:
         """Add a part to the curve when its row has come."""
         if self._levels_from is not None and part.steps[-1] >= self._levels_from:
             self._winsor, self._levels_from = Winsor(), None
-        finite = np.isfinite(part.values)
-        values = np.clip(part.values[finite], -LARGEST, LARGEST).tolist()
+        finite = [(step, value) for step, value in zip(*part, strict=True) if math.isfinite(value)]
+        values = [min(max(value, -LARGEST), LARGEST) for _, value in finite]
         clipped = [value for at in range(0, len(values), BITE) for value in self._winsor.clip(values[at : at + BITE])]
-        self.curve.add(part.steps[finite], np.array(clipped, np.float64))
+        steps = [step for step, _ in finite]
+        if len(steps) <= FEW:
+            self.curve.add_few(steps, clipped)
+        else:
+            self.curve.add(np.array(steps, np.int64), np.array(clipped, np.float64))
 
     def level_may_change(self, step: int) -> None:
         """Learn that the rate changes at `step`: a jump of the level there is no spike, and is not to be clipped."""

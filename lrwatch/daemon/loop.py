@@ -47,6 +47,12 @@ LAST_SAVE_SECONDS = 1.0
 # Share of the time that may go into the search for new files: ten thousand directories are searched less often.
 DISCOVER_SHARE = 0.01
 
+# Share of the time that may go into what /metrics shows: with a thousand runs a new snapshot comes every few seconds.
+PUBLISH_SHARE = 0.02
+
+# Longest time between two snapshots on that account: a scraper comes every fifteen seconds.
+MAX_PUBLISH_SECONDS = 4.0
+
 Clock = Callable[[], float]
 
 
@@ -249,7 +255,7 @@ class Daemon:
 
     def run(self, waker: Waker, sink: Sink) -> None:
         """Take turns until the waker is stopped."""
-        hints_due, discovering = False, 0.0
+        hints_due, discovering, publish_from = False, 0.0, float("-inf")
         while True:
             began = time.perf_counter()
             if self._monotonic() - self._discovered_at >= max(DISCOVER_SECONDS, discovering / DISCOVER_SHARE):
@@ -260,7 +266,11 @@ class Daemon:
             if hints_due and not self.behind:  # a daemon that is behind reads on without a hint
                 waker.watch(self._directories())
                 hints_due = False
-            sink.publish(self.snapshot())
+            now = self._monotonic()
+            if waker.stopped or now >= publish_from:
+                sink.publish(self.snapshot())
+                spent = self._monotonic() - now
+                publish_from = now + min(spent / PUBLISH_SHARE, MAX_PUBLISH_SECONDS)
             sink.observe_loop(time.perf_counter() - began)
             if waker.stopped or not (self.behind or waker.wait()):
                 break

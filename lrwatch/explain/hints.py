@@ -8,7 +8,7 @@ import re
 from lrwatch.core.names import role
 from lrwatch.formats.base import number
 from lrwatch.formats.lines import ANSI
-from lrwatch.formats.text.general import says_again
+from lrwatch.formats.text.repetitions import ends_the_run, says_again
 
 NO_NUMBER = "no number in it"
 CODE = "looks like program code or a configuration"
@@ -35,7 +35,8 @@ _WORD = re.compile(rb"[A-Za-z_]\w*")
 _RATE = re.compile(rb"\blearning[ _-]?rate\b", re.IGNORECASE)
 _SPELLED = re.compile(rb"(?<![\w.])[-+]?(?:[\d,]*\.?\d+\.?(?:e[-+]?\d+)?|nan|inf)", re.IGNORECASE)
 _CODE = re.compile(
-    rb"\b(?:def|import|return|class|lambda|elif|self|assert)\b[ .(]|\bfor \w+ in |\bif __|[-+*/]=|==|\bprint\(|^\s*#"
+    rb"\b(?:def|import|return|class|lambda|elif|self|assert)\b[ .(]|\bfor \w+ in |\bif __|[-+*/]=|[\w)\]'\"]\s*==\s*[\w('\"\[-]|\bprint\("
+    rb"|^\s*#(?!#+\s*(?i:epoch|iteration|iter|step|update)\W+\d)"
     rb"|\w\([\w ]*=|^\s+[\w.]+ = |Namespace\(|\w\s*:\s*(?:int|float|str|bool)\s*="
 )
 
@@ -87,7 +88,7 @@ def reason(line: bytes) -> str:
     line = ANSI.sub(b"", line[:_LOOKED])
     if is_binary(line):
         return BINARY
-    if says_again(line):
+    if says_again(line) or ends_the_run(line):
         return SUMMARY
     if _CODE.search(line):
         return CODE

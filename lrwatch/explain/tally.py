@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ _REMEMBERED = 4096
 NO_SCALAR = "no scalar in it (its version, a graph, text, an image)"
 NO_HISTORY = "no history of a metric in it"
 _ZEROS = bytes(ord("0") if 48 <= byte < 58 else byte for byte in range(256))
+
+
+_OF_RANK = re.compile(r"rank\d+\.")
 
 
 @dataclass(slots=True)
@@ -229,6 +233,8 @@ class Tally:
         """Return a sentence for each kind of line that is like those with `metric` but lacks it."""
         sentences = []
         for shape, (count, line) in self._shapes.items():
+            if any(_OF_RANK.match(name) for name in shape):  # what another process printed
+                continue
             if metric not in shape and shape | {metric} in self._shapes:
                 place = "" if line.number is None else f"line {line.number}: "
                 lines = "lines are" if count > 1 else "line is"

@@ -55,7 +55,7 @@ def _in_rows(column: Column, chosen: Bools) -> Column:
 
 def _joined(rows: list[Ints], values: list[Floats]) -> Column:
     all_rows, all_values = (rows[0], values[0]) if len(rows) == 1 else (np.concatenate(rows), np.concatenate(values))
-    if (np.diff(all_rows) > 0).all():
+    if (all_rows[1:] > all_rows[:-1]).all():
         return Column(all_rows, all_values)
     order = np.argsort(all_rows, kind="stable")
     all_rows, all_values = all_rows[order], all_values[order]

@@ -12,7 +12,7 @@ anything else                      values, placed by the number of the line
 
 The first column of values is the metric `lrwatch.formats.base.UNNAMED`; the columns behind it have a number too
 (``value2``). MLflow writes step 0 where the trainer gave none; it stays 0, as MLflow's own pages show it. Lines that
-begin with ``#`` are comments, and the last one before the first row names the columns if it has a name for each
+begin with ``#`` are comments, and the last one before the first row that has a name for each column names the columns
 (``# step rmse lr``, as DeePMD and ``numpy.savetxt`` write). Prose and code have lines of numbers too, so only a log that begins with numbers has this
 format.
 """
@@ -44,6 +44,8 @@ _MAX_COLUMNS = 32
 _MILLISECONDS = 1e11
 
 _LONGEST_COMMENT, _LONGEST_NAME = 4096, 128
+# Comments before the first row that may name its columns; DeePMD writes a remark below the names.
+_MOST_COMMENTS = 8
 _SEPARATORS = bytes.maketrans(b",;\t", b"   ")
 _MLFLOW_LINE = re.compile(rb"[1-9]\d{11,13} +(?:[-+]?\d[-+.\de]*|-?inf|nan)(?: +-?\d{1,16})?\r?\n", re.IGNORECASE)
 
@@ -54,7 +56,7 @@ _MISFIT = "line with more or fewer numbers than the first"
 class Numbers(Linewise):
     """The format `numbers`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_layout", "_width", "_pending", "_refused", "_comment")
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_layout", "_width", "_pending", "_refused", "_comments")
 
     name: ClassVar[str] = "numbers"
     evidence: ClassVar[int] = _DECIDING_LINES
@@ -66,7 +68,7 @@ class Numbers(Linewise):
         # Lines from before the layout was known. They are text, because JSON has no NaN.
         self._pending: list[str] = []
         self._refused = False  # other text came before the layout was known
-        self._comment = ""  # the last comment before the first row
+        self._comments: list[str] = []  # the last comments before the first row
         self._final = False
 
     @classmethod
@@ -96,7 +98,8 @@ class Numbers(Linewise):
             if not self._layout:
                 comments = takewhile(lambda line: not line.strip() or line.lstrip().startswith(b"#"), text.split(b"\n"))
                 if not self._pending and (named := [line for line in comments if line.strip()]):
-                    self._comment = named[-1].decode("utf-8", "replace")[:_LONGEST_COMMENT]
+                    said = [line.decode("utf-8", "replace")[:_LONGEST_COMMENT] for line in named]
+                    self._comments = [*self._comments, *said][-_MOST_COMMENTS:]
             lines = [line for line in lines if not line.lstrip().startswith(b"#")]
         if not self._layout:
             lines = self._begin(lines, errors, enough)
@@ -136,7 +139,8 @@ class Numbers(Linewise):
 
     def _names(self) -> Sequence[str]:
         """Return the metric of each column; "" is none."""
-        if (named := _named(self._comment, self._width)) and self._layout != "mlflow":
+        named = next((found for said in reversed(self._comments) if (found := _named(said, self._width))), ())
+        if named and self._layout != "mlflow":
             has_place = any(role(name) in ("step", "epoch") for name in named)
             return named if has_place or self._layout != "steps" else ["step", *named[1:]]
         values = [UNNAMED, *(f"{UNNAMED}{number}" for number in range(2, self._width + 1))]

@@ -88,8 +88,14 @@ class Totals(Checkpointed):
         """Take the places of the next records, in log order."""
         if not len(places):
             return
+        first, last = int(places[0]), int(places[-1])
+        before = first if self.last < 0 else self.last
+        moves = places[1:] - places[:-1]
+        if first >= before and not (moves < 0).any():  # as nearly always
+            self.highest, self.last = max(self.highest, last), last
+            self.gap = max(self.gap, first - before, int(moves.max(initial=0)))
+            return
         self.highest = max(self.highest, int(places.max()))
-        before = places[0] if self.last < 0 else self.last
         moves = np.diff(places, prepend=before)
         if (moves < 0).any():
             gaps = np.maximum.accumulate(np.maximum(moves, self.gap))

@@ -24,7 +24,7 @@ MEANINGS: dict[Role, list[str]] = {
         "lm loss PPL", "perplexity", "bits per byte", "cost", "train cost", "value_function loss", "训练损失", "потери", "Verlust",
         "train/CrossEntropyLoss", "loss_rpn_cls", "s0.loss_cls", "train_loss_epoch", "train loss",
     ],
-    "val_loss": ["val_loss", "eval_loss", "test_loss", "tel", "validation/loss", "test.loss", "vloss", "valid loss", "val bpb", "验证损失", "test_ppl"],
+    "val_loss": ["val_loss", "eval_loss", "test_loss", "tel", "validation/loss", "test.loss", "vloss", "valid loss", "val bpb", "验证损失", "Вал. потери", "test_ppl"],
     "scale": ["loss_scale", "loss scale", "lr_scale", "train/lrwatch/scale", "lrwatch-scale"],
     "time": ["time", "train_time", "eta", "elapsed_time", "step_time", "epoch_time", "loss_time", "batch_cost", "avg_reader_cost"],
     "other": [

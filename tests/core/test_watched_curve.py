@@ -28,7 +28,7 @@ def heard(curve: WatchedCurve, log: Batch, primary_from: Any = LOSS) -> list[tup
     parts = curve.parts(log, primary_from)
     for _, _, part in parts:
         curve.take(part)
-    return [(row, metric, part.steps.tolist()) for row, metric, part in parts]
+    return [(row, metric, part.steps) for row, metric, part in parts]
 
 
 def restarted(curve: WatchedCurve) -> WatchedCurve:

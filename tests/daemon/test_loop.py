@@ -397,3 +397,34 @@ def test_a_report_of_a_run_and_one_of_its_file_show_the_same_curves(tmp_path: Pa
     assert [event["event"] for event in by_run.events if event["event"] != "settings"] == [
         event["event"] for event in by_file.events
     ]
+
+
+@pytest.mark.parametrize(("cost", "published"), [(0.001, 9), (0.06, 3), (1.0, 3)])
+def test_a_snapshot_that_costs_much_comes_less_often(store: Store, tmp_path: Path, cost: float, published: int) -> None:
+    """Two per cent of the time may go into it, and four seconds between two are the most."""
+    ticks = [0.0]
+    shown: list[Snapshot] = []
+
+    class Sink:
+        def publish(self, snapshot: Snapshot) -> None:
+            shown.append(snapshot)
+            ticks[0] += cost
+
+        def observe_loop(self, seconds: float) -> None: ...
+
+    class Rounds:
+        stopped = False
+        turns = 0
+
+        def watch(self, directories: object) -> None: ...
+
+        def wait(self) -> bool:
+            ticks[0] += 1.0
+            self.turns += 1
+            return self.turns < 9
+
+    config = load(flags={"watch.paths": (str(tmp_path),)})
+    daemon = Daemon(config, store, lambda _: None, monotonic=lambda: ticks[0])
+    daemon.run(Rounds(), Sink())  # type: ignore[arg-type]
+    daemon.close()
+    assert len(shown) == published

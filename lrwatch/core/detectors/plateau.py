@@ -193,6 +193,7 @@ class _Look(NamedTuple):
         blocks: How many blocks there were.
         may_grow: Whether windows grow with the phase.
         share: Values of the horizon that was asked for, where they are too few for one; 0 where they are not.
+        improved: Whether the metric had once surely improved.
     """
 
     step: int
@@ -203,6 +204,7 @@ class _Look(NamedTuple):
     blocks: int
     may_grow: bool
     share: float = 0.0
+    improved: bool = False
 
     def windows(self) -> list[int]:
         """Return the blocks of each of WINDOWS that the phase is long enough for."""
@@ -523,8 +525,11 @@ class PlateauDetector(TrendDetector):
         ):  # a fraction of the run grows into old blocks, of which there are never too many
             self._blocks.forget(KEPT_BLOCKS)
         may_grow = self._horizon.fixed is not None or self._samples >= LONGER_VALUES
-        look = _Look(self._last, self._samples, horizons, per_horizon, horizon, len(self._blocks), may_grow, share)
-        if self.threshold is not None and not few and self._is_no_news(look, self.threshold):
+        look = _Look(
+            self._last, self._samples, horizons, per_horizon, horizon, len(self._blocks), may_grow, share,
+            self._progress.improved,
+        )  # fmt: skip
+        if self.threshold is not None and self._is_no_news(look, self.threshold):
             self._unfinished = look
             return None
         self._unfinished = None
@@ -567,7 +572,7 @@ class PlateauDetector(TrendDetector):
             end_now = low + MARGIN_SHARE * (upper_now - low)
             if not (upper > asked and end_now > needed and improvement - plain < over):
                 return False
-        return True
+        return not look.share or self._flat(look) is None
 
     def _asked(self, level: float) -> float:
         """Return the required improvement in units of the metric."""
@@ -580,7 +585,7 @@ class PlateauDetector(TrendDetector):
         """Return improvement, upper bound and what is asked where few values show a plateau, in some window without wandering noise."""
         alpha = self._alpha(look)
         recent = self._blocks.before(look.blocks, min(look.blocks, max(FEW_RECENT, look.blocks // 2)))
-        if not self._progress.improved or not _is_white(recent):
+        if not look.improved or not _is_white(recent):
             return None
         for n in look.windows():
             values = self._blocks.before(look.blocks, n)

@@ -157,9 +157,14 @@ def _basis(n: int) -> _Basis:
 
 @lru_cache(maxsize=MAX_BLOCKS)
 def _weights(n: int) -> Floats:
-    """Return the weights that give the slope, the mean and the cosines of `n` values."""
+    """Return the weights that give the slope and the mean of `n` values."""
     rows, length = _basis(n)[:2]
-    return np.ascontiguousarray(np.vstack([rows[:1] / length, np.full((1, n), 1 / n), rows[1:]]))
+    return np.ascontiguousarray(np.vstack([rows[:1] / length, np.full((1, n), 1 / n)]))
+
+
+@lru_cache(maxsize=MAX_BLOCKS)
+def _evenly(n: int) -> Floats:
+    return np.full(n, 1 / n)
 
 
 class Outline:
@@ -172,7 +177,7 @@ class Outline:
         rounding: A thousand times the difference that rounding makes to the metric's level, or more.
     """
 
-    __slots__ = ("_basis", "_noise", "blocks", "end", "per_block", "rounding")
+    __slots__ = ("_basis", "_noise", "_window", "blocks", "end", "per_block", "rounding")
 
     def __init__(self, window: Floats) -> None:
         n = len(window)
@@ -180,9 +185,10 @@ class Outline:
         if n > MAX_BLOCKS:
             self.blocks = -(-n // MAX_BLOCKS)
             n //= self.blocks
-            window = window[-n * self.blocks :].reshape(n, self.blocks).dot(np.full(self.blocks, 1 / self.blocks))
-        self._basis = _basis(n)
-        self.per_block, mean, *self._noise = _weights(n).dot(window).tolist()
+            window = window[-n * self.blocks :].reshape(n, self.blocks).dot(_evenly(self.blocks))
+        self._basis, self._window = _basis(n), window
+        self._noise: tuple[float, float] | None = None
+        self.per_block, mean = _weights(n).dot(window).tolist()
         reach = (n - 1) / 2 * self.per_block
         self.end = mean + reach
         self.rounding = ROUNDING * (abs(mean) + abs(reach)) + math.ulp(0.0)
@@ -202,10 +208,14 @@ class Outline:
         return self._basis.low
 
     def _errors(self) -> tuple[float, float]:
-        noise, length = self._noise, self._basis.length
-        low = math.hypot(*noise[: self._basis.low]) / math.sqrt(self._basis.low) / length
-        # An autoregression has no more at any frequency than at 0, so to divide by its spectrum makes nothing smaller.
-        return low, math.hypot(*noise) / math.sqrt(len(noise)) / length
+        if self._noise is None:
+            noise, low, length = self._basis.rows[1:].dot(self._window).tolist(), self._basis.low, self._basis.length
+            # An autoregression has no more at any frequency than at 0, so to divide by its spectrum makes nothing smaller.
+            self._noise = (
+                math.hypot(*noise[:low]) / math.sqrt(low) / length,
+                math.hypot(*noise) / math.sqrt(len(noise)) / length,
+            )
+        return self._noise
 
 
 def fit(window: Floats, before: Floats | None = None) -> Slope | None:

@@ -9,24 +9,29 @@ MLPerf writes one value per line:
 ``:::MLLOG {"key": "train_loss", "value": 0.75, "metadata": {"epoch_num": 1, "step_num": 10}}`` is the metric
 ``train_loss`` at step 10. A key without a place is a setting, unless it is a loss.
 
-Several processes may print the same record into one log, each behind a prefix of its own: it counts once.
+Several processes may print the same record into one log, each behind a prefix of its own: it counts once. What they print
+apart is kept apart, as in text (`formats.text.ranks`).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lrwatch.core.names import role
+from lrwatch.core.sample import Batch
+from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.epochs import EpochAxis
-from lrwatch.formats.json.lines import PLACES, collect, named_by_mode, objects, pieces, tells
+from lrwatch.formats.json.lines import MAX_DEPTH, PLACES, collect, named_by_mode, objects, pieces, tells
 from lrwatch.formats.linewise import Linewise
+from lrwatch.formats.text.presets import rank_of
+from lrwatch.formats.text.ranks import PrintingRanks
 
 # Distinct records that are remembered to recognise a repetition: processes that print the same are seldom further
 # apart.
@@ -34,6 +39,11 @@ _REMEMBERED = 128
 
 # Up to the end of the line; text behind the object is cut off later.
 _OBJECT = re.compile(rb'\{[ \t]*"[^\n]*')
+# The same with what is in front of it, and a prefix that may be that of a process.
+_PREFIX_AND_OBJECT = re.compile(rb'^([^{\n]*)(\{[ \t]*"[^\n]*)', re.MULTILINE)
+_MAY_BE_RANKED = re.compile(
+    rb"\n(?:\[(?:rank|default)?\d|\[pod/|\d+: |\([\w.]+ (?:rank=\d+ )?pid=|[A-Za-z]\w*[-_ ]?\d+)"
+)
 # The keys of a record of MLPerf.
 _MLLOG = frozenset({"key", "value", "metadata"})
 # The place of a value of MLPerf that has neither a step nor an epoch.
@@ -43,6 +53,8 @@ _SAMPLES = "samples_count"
 class Prefixed(Linewise):
     """The format `prefixed`; see `lrwatch.formats.base.Format`."""
 
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_ranks")
+
     name: ClassVar[str] = "prefixed"
     # One object may be a configuration with a first epoch in it.
     evidence: ClassVar[int] = 2
@@ -51,23 +63,50 @@ class Prefixed(Linewise):
         super().__init__()
         self._axis = EpochAxis()
         self._recent: dict[str, None] = {}
+        self._ranks = PrintingRanks()
+        self._final = False
+
+    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
+        """Read the complete lines; see `Format.feed`."""
+        self._final = final
+        return super().feed(data, final=final)
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
         for piece in pieces(text):
-            cut = (line[: line.rfind(b"}") + 1] for line in _OBJECT.findall(piece))
+            ranks: list[int | None] = []
+            if self._ranks.known or _MAY_BE_RANKED.search(b"\n" + piece):
+                pairs = _PREFIX_AND_OBJECT.findall(piece)
+                ranks = [rank_of(prefix + b"{") for prefix, rest in pairs if b"}" in rest]
+                objects_in = [rest for _, rest in pairs]
+            else:
+                objects_in = _OBJECT.findall(piece)
+            cut = (line[: line.rfind(b"}") + 1] for line in objects_in)
             lines = [line for line in cut if line]
             if not lines:
                 continue
-            records = [
-                plain
-                for record in named_by_mode(piece, objects(b"\n".join(lines) + b"\n", errors))
-                if tells(plain := _plain(record)) and self._is_new(plain)
-            ]
+            decoded = objects(b"\n".join(lines) + b"\n", errors)
+            if ranks and len(ranks) != len(decoded):  # not all are objects
+                one_by_one = [objects(line + b"\n", Counter()) for line in lines]
+                ranks = [rank for rank, found_in in zip(ranks, one_by_one, strict=True) for _ in found_in]
+            decoded = named_by_mode(piece, decoded)
+            if ranks:
+                records = list(self._of_ranks(ranks, decoded))
+            else:
+                records = [one for record in decoded if tells(one := _plain(record)) and self._is_new(one)]
             if records:
                 collect(found, "", records, np.arange(count, count + len(records)))
                 count += len(records)
+        if self._final and (held := self._ranks.finish()):
+            collect(found, "", held, np.arange(count, count + len(held)))
+            count += len(held)
         return count
+
+    def _of_ranks(self, ranks: Sequence[int | None], records: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the records that count, in the order in which that is known."""
+        for rank, record in zip(ranks, records, strict=True):
+            if tells(plain := _plain(record)) and self._is_new(plain):
+                yield from [plain] if rank is None else self._ranks.take(rank, dict(_values(plain)))
 
     def _is_new(self, record: Mapping[str, Any]) -> bool:
         """Return whether a record is no repetition. Records without a place may be alike by chance: all are new."""
@@ -89,6 +128,19 @@ class Prefixed(Linewise):
         """Take over a state that `state` returned."""
         super().restore(state)
         self._recent = dict.fromkeys(state["recent"])
+
+
+def _values(record: Mapping[str, Any], prefix: str = "", depth: int = MAX_DEPTH) -> Iterator[tuple[str, float]]:
+    """Iterate over the names and numbers of a record, of any nesting."""
+    for name, value in record.items():
+        if isinstance(value, dict):
+            if depth:
+                yield from _values(value, f"{prefix}{name}.", depth - 1)
+        elif isinstance(value, str):
+            if (spelled := number(value)) is not None:
+                yield prefix + name, spelled
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield prefix + name, float(value)
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:

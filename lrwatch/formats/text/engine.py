@@ -110,6 +110,7 @@ class Text(Checkpointed):
         in_epochs = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
         places = [lines[mask][0] for mask, recipe in recipes.items() if recipe.has_place]
         measures_from = self._records.measures_from(places)
+        summaries = self._records.renamed_from(recipes, lines)
         for mask, recipe in recipes.items():
             rows = lines[mask]
             if recipe.kind == "measure" and rows[0] < measures_from:
@@ -117,8 +118,12 @@ class Text(Checkpointed):
                 if not rows:
                     continue
             group = _LineGroup(mask, text, np.array(rows, np.int64), digits, starts)
+            renamed = summaries.get(mask)
             for slot in recipe.slots:
-                group.put(slot, found)
+                if renamed is not None and slot.name in renamed:
+                    group.put_summary(slot, *renamed[slot.name], found)
+                else:
+                    group.put(slot, found)
             if recipe.states_length:
                 group.state_length(recipe, self._axis.totals)
             if recipe.step is not None:
@@ -169,9 +174,9 @@ class _LineGroup:
     def values(self, slot: Slot) -> Floats:
         """Return the values in `slot`, shape (n,); NaN where there is no number."""
         values = None
-        if len(self.rows) >= _AT_ONCE and slot.factor == 1.0:
+        if len(self.rows) >= _AT_ONCE:
             spelled = self._digits[self._starts + np.arange(slot.start, slot.end)]
-            values = numerals.read(spelled, self._mask[slot.start : slot.end])
+            values = numerals.read(spelled, self._mask[slot.start : slot.end], slot.factor)
         if values is None:
             read = [slot.read(line) for line in self._lines()]
             values = np.array([np.nan if value is None else value for value in read])
@@ -193,6 +198,15 @@ class _LineGroup:
             named.setdefault(slot.name_in(line), []).append(at)
         for name, places in named.items():
             found.add(name, self.rows[places], values[places])
+
+    def put_summary(self, slot: Slot, behind: int, name: str, found: Columns) -> None:
+        """Put the values in `slot` into `found`; in lines behind line `behind` they are called `name`, or dropped if it is ""."""
+        if slot.end - slot.start > LONGEST_NUMBER or slot.name is None:
+            return
+        values, first = self.values(slot), int(np.searchsorted(self.rows, behind, "right"))
+        for called, part in ((slot.name, slice(first)), (name, slice(first, None))):
+            if called and len(self.rows[part]):
+                found.add(called, self.rows[part], values[part])
 
     def put_counter(self, index: Slot, total: Slot | None, found: Columns) -> None:
         """Put a counter of the whole run into `found` as the step, where it is not beyond its end."""

@@ -18,11 +18,15 @@ A word such as ``[eval]`` or ``Test:`` makes the metrics behind it those of the 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from lrwatch.core.names import role, should_rise, step_rank
+from lrwatch.core.names import role, should_rise
 from lrwatch.core.sample import Smoothing
+from lrwatch.formats.text import naming
 from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name, name_of
+from lrwatch.formats.text.ordinals import ordinals
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
+from lrwatch.formats.text.repetitions import ends_the_run, says_again
 
 RUNNING = "running."
 """Prefix of the name of a metric that is the mean since the epoch began."""
@@ -39,38 +43,35 @@ _COUNTER = re.compile(
 )
 _COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
 _HALF = re.compile(rb",\d")
+_CLOCK = re.compile(rb":\d\d(?!\d)")
+# `0.5k/100k`: a counter in thousands, behind its first number.
+_THOUSANDS = re.compile(rb"([kKM])\s*/\s*\d+(?:\.\d+)?[kKM]\b")
 _OPEN = re.compile(rb"[\[(]\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
-_LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[$")
+_LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[\s*$")
 _LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
+# `[0/25][400/1583] Loss_D: 1.2`: the epoch, and a counter in it.
+_TWO_COUNTERS = re.compile(rb"\[\s*(\d+)\s*/\s*(\d+)\]\s?\[\s*(\d+)\s*/\s*(\d+)\]")
+_NAMED_COUNTER = re.compile(rb"(?:step|iter|batch|epoch)\w*\W*$", re.IGNORECASE)
 _MEAN = re.compile(rb"\s*\(\s*$")
-# `the 17th step`, `第 17 轮 / 共 40 轮`, `第17步`, `step #17`
-_ORDINAL = re.compile(
-    rb"(?<![\w.])(\d+)(?:st|nd|rd|th)[ -](?:global )?(step|iter(?:ation)?|update|epoch|batch)\b", re.IGNORECASE
-)
-_ORDINAL_EPOCH = re.compile(
-    "\u7b2c\\s*(\\d+)\\s*(?:\u8f6e|\u4e2a?\\s*epoch|\u5468\u671f|\u30a8\u30dd\u30c3\u30af)(?:[^\\d\\n]{0,6}\u5171\\s*(\\d+)\\s*\u8f6e|\\s*/\\s*(\\d+))?".encode(),
-    re.IGNORECASE,
-)
-_ORDINAL_STEP = re.compile(
-    "\u7b2c\\s*(\\d+)\\s*(?:\u6b65|\u6b21\u8fed\u4ee3|\u4e2a?\\s*(?:step|iter)|\u30b9\u30c6\u30c3\u30d7)".encode(),
-    re.IGNORECASE,
-)
 _SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNORECASE)
 _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
 # `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`. Longer numbers are dates and times.
 _BARE_PLACE = re.compile(rb"\s*(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
 _ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
 _MODE = re.compile(
-    rb"(?:(?<![^\s\[(|:>-])|(?<=\())"
+    rb"(?:(?<![^\s\[(|:>-])|(?<=\()|(?<=phase=)|(?<=mode=)|(?<=split=)|(?<=stage=))"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
-    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|$)(?:[\s(\[-]{1,2}(ema)\b)?",
+    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
     re.IGNORECASE,
 )
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
 # ` * Acc@1 78.1 loss 0.9`: the end of a pass over the validation data.
 _END_OF_PASS = re.compile(rb"\s*\* (?:Acc|Prec)@")
+# `tot_loss[loss=2.5`: the loss that the bracket belongs to.
+_OUTER = re.compile(rb"\b([A-Za-z_]+)\[$")
+_LONGEST_OUTER = 24
 _PART_OF_MODE = re.compile(rb"\((?:train|val|valid|test|eval)\)$", re.IGNORECASE)
 _SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
@@ -78,11 +79,6 @@ _SPLITS = frozenset(
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
-# `*** Best metric: 78.1 (epoch 3)` repeats an earlier value; so do means of an epoch and the summaries of W&B.
-_REPETITION = re.compile(
-    rb"\D*\b(?:best|saving(?! dict)|saved|early stopping|averaged stats)\b|(?:\S* )?wandb:|.*\[train\b.*\[avg\]",
-    re.IGNORECASE,
-)
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
 # `Adjusting learning rate of group 0 to 1.0e-03.`, `Setting LR to 0.1`
@@ -114,11 +110,6 @@ def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | No
     if (rate := _RATE_SET.search(mask, start)) is not None:
         return _rate_set(mask, start, rate, rank)
     return _Search(mask, start).recipe(rank)
-
-
-def says_again(mask: bytes, start: int = 0) -> bool:
-    """Return whether a line is a summary, which repeats what others said: the best value, the mean of an epoch."""
-    return _REPETITION.match(mask, start) is not None
 
 
 def _rate_set(mask: bytes, start: int, rate: re.Match[bytes], rank: Slot | None) -> Recipe:
@@ -167,6 +158,12 @@ class _Search:
             self.places["epoch"] = Slot(*pair.span(1), "epoch")
             self._index = Slot(*pair.span(2), "index")
             before = pair.end(2)
+        elif (pair := _TWO_COUNTERS.search(mask, self._start)) and not _NAMED_COUNTER.search(
+            mask, self._start, pair.start()
+        ):
+            self.places["epoch"], self._epochs = Slot(*pair.span(1), "epoch"), Slot(*pair.span(2), "epochs")
+            self._index, self._total = Slot(*pair.span(3), "index"), Slot(*pair.span(4), "total")
+            before = pair.end()
         ordinals = self._ordinals()
         last: tuple[int, str] | None = None  # end and name of the last value
         skip_to = before
@@ -178,6 +175,9 @@ class _Search:
                 before = skip_to = ordinals[start]
                 last = None
                 continue
+            if _CLOCK.match(mask, end):  # `eta: 1:02:03`
+                before = end
+                continue
             unit = _UNIT.match(mask, end)
             factor = factor_of(unit.group()) if unit else None
             counter = _COUNTER.match(mask, end) if unit is None else None
@@ -187,6 +187,12 @@ class _Search:
                 before = end
                 continue
             name = name_of(mask, before, start, self._flat)
+            if (thousands := _THOUSANDS.match(mask, end)) is not None and self._is_step(name, start):
+                self.places["step"] = Slot(start, end, "step", factor=factor_of(thousands[1]) or 1.0)
+                self._place_names["step"] = "step"
+                before = skip_to = thousands.end()
+                last = None
+                continue
             if counter is not None and self._count(name, before, start, end, counter):
                 before = skip_to = counter.end()
                 last = None
@@ -211,6 +217,10 @@ class _Search:
             if last is not None and last[0] < end:
                 last = None
 
+    def _is_step(self, name: Name | None, start: int) -> bool:
+        """Return whether a counter in thousands is one of steps: it is called so, or leads the line."""
+        return (name is not None and role(name.text) == "step") or not self._mask[self._start : start].strip(b" [(")
+
     def _put(self, name: Name, slot: Slot) -> None:
         self._names.append((name.start, name.end))
         if name.explicit:
@@ -224,11 +234,15 @@ class _Search:
         if kind in _PLACES:
             if kind not in self.places or kind == "step":
                 best = self._place_names.get(kind)
-                if best is None or _better(name.text, best):
+                if best is None or naming.is_better(name.text, best):
                     self.places[kind], self._place_names[kind] = slot, name.text
             return
+        outer = _OUTER.search(self._mask, max(0, name.start - _LONGEST_OUTER), name.start)
         if name.text and "0" in name.text:
             slot = Slot(slot.start, slot.end, None, name.start, name.end, "", slot.factor)
+        elif kind in _LOSSES and outer is not None and role(outer[1].decode()) in _LOSSES:
+            whole = outer[1].decode()
+            slot = slot if whole == name.text else replace(slot, name=f"{whole}.{name.text}")
         self.slots.append(slot)
 
     def _count(self, name: Name | None, before: int, start: int, end: int, counter: re.Match[bytes]) -> bool:
@@ -252,7 +266,7 @@ class _Search:
             return False
         if self._index is None or kind == "step" or (after_epoch and not self._named):
             self._index, self._total = index, total
-            self._named = kind == "step" and name is not None and not _restarts(name.text)
+            self._named = kind == "step" and name is not None and not naming.restarts(name.text)
             if kind == "step" and name is not None:
                 self._names.append((name.start, name.end))
         return True
@@ -272,20 +286,13 @@ class _Search:
 
     def _ordinals(self) -> dict[int, int]:
         """Take places that are spelled as ordinals, and return the ends of those texts by the start of the number."""
-        mask, ends = self._mask, {}
-        if b"\xe7\xac\xac" in mask:
-            for kind, pattern in (("epoch", _ORDINAL_EPOCH), ("step", _ORDINAL_STEP)):
-                if (found := pattern.search(mask, self._start)) is not None:
-                    self.places[kind] = Slot(*found.span(1), kind)
-                    self._place_names[kind] = kind
-                    ends[found.start(1)] = found.end()
-                    if kind == "epoch" and found.lastindex and found.lastindex > 1:
-                        self._epochs = Slot(*found.span(found.lastindex), "epochs")
-        for found in _ORDINAL.finditer(mask, self._start):
-            kind = "epoch" if found[2].lower() == b"epoch" else "step"
-            self.places.setdefault(kind, Slot(*found.span(1), kind))
-            self._place_names.setdefault(kind, found[2].decode())
-            ends[found.start(1)] = found.end()
+        ends = {}
+        for ordinal in ordinals(self._mask, self._start):
+            if ordinal.kind not in self.places:
+                self.places[ordinal.kind] = Slot(*ordinal.number, ordinal.kind)
+                self._place_names[ordinal.kind] = ordinal.name
+                self._epochs = Slot(*ordinal.total, "epochs") if ordinal.total else self._epochs
+            ends[ordinal.number[0]] = ordinal.end
         return ends
 
     # ---- the whole ------------------------------------------------------------------------------------------------
@@ -336,6 +343,8 @@ class _Search:
         if not self.places and self._index is None and slots and (weak := self._weak or self._bare()) is not None:
             self.places["step"], self._place_names["step"] = weak, "step"
         has_place = bool(self.places) or self._index is not None
+        if not has_place and ends_the_run(self._mask, self._start):
+            return None
         if not has_place and not roles & _LOSSES:
             # A trainer may print the rate of an epoch, or a score, on a line of its own.
             known = [slot for slot in self.slots if self._is_known(slot)]
@@ -344,9 +353,11 @@ class _Search:
         if not slots and not self.places and not self._named:
             return None
         step, epoch, index, total = self.places.get("step"), self.places.get("epoch"), self._index, self._total
-        if in_a_pass:
+        ahead = index is not None and epoch is not None and index.start < epoch.start
+        if in_a_pass or (ahead and step is not None and not self._named):  # `(0/4) Epoch 1, batch 50`: of ranks
             index = total = None
-        elif index is None and step is not None and epoch is not None and not is_global(self._place_names["step"]):
+        may_restart = not in_a_pass and epoch is not None and not naming.is_global(self._place_names.get("step", ""))
+        if may_restart and index is None and step is not None:
             step, index, self._named = None, step, True  # it may restart with each epoch
         line_kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
         return Recipe(
@@ -378,22 +389,3 @@ def _prefix(mode: bytes) -> str:
 def _last_of_each(slots: list[Slot]) -> list[Slot]:
     named = {slot.name: slot for slot in slots if slot.name is not None}
     return [slot for slot in slots if slot.name is None or named[slot.name] is slot]
-
-
-# Names of counters that restart with each epoch.
-_IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
-# Names of counters that never restart.
-_GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
-
-
-def _restarts(name: str) -> bool:
-    return name.strip().lower() in _IN_EPOCH
-
-
-def is_global(name: str) -> bool:
-    """Return whether a step of this name never restarts."""
-    return _GLOBAL.search(name) is not None
-
-
-def _better(name: str, than: str) -> bool:
-    return step_rank(name) < step_rank(than)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lrwatch.core.names import role
+from lrwatch.core.names import role, step_rank
 
 # Bytes before a number that are searched for its name.
 _LONGEST_NAME = 160
@@ -27,12 +27,17 @@ _KEY = re.compile(
     rb"(" + LETTER + _IN_NAME + rb"(?:'s)?(?: (?:\(|" + LETTER + rb")" + _IN_NAME + rb"){0,5})"
     rb"(\s*[=:]\s*[\[(]?\s*|\s+\[\s*|\[\s*|\s+|(?<=[A-Za-z\x80-\xbf]))$"
 )
-_QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\")\s*[:=]\s*['\"]?$")
+_QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\")\]?\s*[:=]\s*['\"]?$")
 _WORD = re.compile(rb"[^ ]+")
 # "number of skipped iterations", "time per step": no place.
-_NO_PLACE = frozenset({b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n"})
+_NO_PLACE = frozenset({
+    b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n", b"fps", b"sps", b"warmup", b"accumulation",
+    b"logging", b"save", b"saving",
+})  # fmt: skip
 # Words that begin a sentence around a name: "and the cls_loss is".
 _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
+# `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
+_NO_WORD = re.compile(rb"[A-Za-z]0{2,}|m?s\.|sec\.|min\.|h\.")
 _LEVELS = frozenset({b"DEBUG", b"INFO", b"WARNING", b"ERROR", b"CRITICAL", b"root"})
 _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is a place in a program
 
@@ -40,14 +45,17 @@ _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is
 _CODE = re.compile(
     rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch)\b[ .(]"
     rb"|\b(?:for \w+(?:, \w+)* in|if|while)\b[ (].*:\s*(?:#|$|\w+ =)"
-    rb"|[-+*/]=|==|\bprint\(|f[\"']|^\s*(?:#|//)|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = |\w\s*:\s*(?:int|float|str|bool)\s*="
+    rb"|[-+*/]=|[\w)\]'\"]\s*==\s*[\w('\"\[-]|\bprint\(|f[\"']|^\s*(?:#|//)(?!#+\s*(?i:epoch|iteration|iter|step|update)\W+\d)"
+    rb"|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = |\w\s*:\s*(?:int|float|str|bool)\s*="
 )
 
 _CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
 _CELL_START = re.compile(rb"(?:^|[,|;:>-])\s*$")
 
-# `[olmo.util:159, rank=3]` is a place in a program.
+# `[olmo.util:159, rank=3]` and `__main__:main:12 - ` are places in a program.
 _MODULE = re.compile(rb"\[[A-Za-z_][\w.]*:$")
+_FUNCTION = re.compile(rb"(?:^|[\s|\[(])[A-Za-z_][\w.]*:[\w<>.]+:$")
+_BEHIND_FUNCTION = re.compile(rb"\d+(?: [-|]|\])")
 
 _COUNTED_IN_BRACKETS = frozenset({b"epoch", b"epoch(train)", b"epoch(val)"})
 
@@ -142,11 +150,13 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         del words[0]
     level = max((i for i, (a, b) in enumerate(words) if mask[a:b] in _LEVELS), default=-1)
     words = words[level + 1 :]
+    if _FUNCTION.search(mask, start, end) and _BEHIND_FUNCTION.match(mask, end):
+        return None
     if _MODULE.search(mask, start, end) or mask[match.start() : match.end(1)].lower().endswith(b"rank"):
         return None
     while words and mask[slice(*words[-1])] in (b"is", b"was"):  # "the loss is"
         del words[-1]
-    while len(words) > 1 and mask[slice(*words[0])].lower() in _FUNCTION_WORDS:
+    while len(words) > 1 and (mask[slice(*words[0])].lower() in _FUNCTION_WORDS or _NO_WORD.fullmatch(mask, *words[0])):
         del words[0]
     if not words or _FILE.search(mask, *words[-1]):
         return None
@@ -198,3 +208,24 @@ def in_name(mask: bytes, start: int, end: int) -> bool:
         return True
     followed = mask[end : end + 1] in (b":", b"=") and not _CLOCK.match(mask, end)
     return followed and role(joined[1].decode()) not in _PLACES
+
+
+# Names of counters that restart with each epoch.
+_IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
+# Names of counters that never restart.
+_GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
+
+
+def restarts(name: str) -> bool:
+    """Return whether a counter of this name restarts with each epoch."""
+    return name.strip().lower() in _IN_EPOCH
+
+
+def is_global(name: str) -> bool:
+    """Return whether a step of this name never restarts."""
+    return _GLOBAL.search(name) is not None
+
+
+def is_better(name: str, than: str) -> bool:
+    """Return whether a place called `name` counts, and not one called `than`, in a line that has both."""
+    return step_rank(name) < step_rank(than)

@@ -21,6 +21,11 @@ _EXACT_DIGITS = 15
 _EXACT_POWER = 22
 _POWERS = np.array([10.0**n for n in range(_EXACT_POWER + 1)])
 
+DECIMALS = 6
+"""Decimals of a number with a factor, `1.2k`: the product of two rounded numbers is a little off."""
+# Up to this, the error of the product is far smaller than half of the last of these decimals.
+_LARGEST_ROUNDED = 1e9
+
 _SHAPE = re.compile(rb"([-+]?)([0,]*)(?:\.(0*))?(?:[eE]([-+]?)(0{1,3}))?")
 
 
@@ -47,12 +52,13 @@ def _whole(digits: npt.NDArray[np.uint8], places: tuple[int, ...]) -> Floats:
     return found
 
 
-def read(digits: npt.NDArray[np.uint8], mask: bytes) -> Floats | None:
+def read(digits: npt.NDArray[np.uint8], mask: bytes, factor: float = 1.0) -> Floats | None:
     """Parse a column of numbers of one mask.
 
     Args:
         digits: The characters less the character 0, shape (n, len(mask)).
         mask: The number with all digits made 0.
+        factor: Factor of the unit behind them. What is read is rounded to DECIMALS decimals then, as `round` does.
 
     Returns:
         The numbers, shape (n,), or None if they need `float`.
@@ -62,6 +68,11 @@ def read(digits: npt.NDArray[np.uint8], mask: bytes) -> Floats | None:
         return None
     sign, places, decimals, exponent_sign, exponent_places = shape
     mantissa = _whole(digits, places)
+    if factor != 1.0:
+        read = sign * mantissa / _POWERS[decimals] * factor
+        if exponent_places or decimals > DECIMALS or np.abs(read).max(initial=0.0) > _LARGEST_ROUNDED:
+            return None
+        return np.asarray(np.rint(read * _POWERS[DECIMALS]) / _POWERS[DECIMALS])
     if not exponent_places:
         return sign * mantissa / _POWERS[decimals] if decimals else sign * mantissa
     power = exponent_sign * _whole(digits, exponent_places) - decimals

@@ -32,6 +32,11 @@ class PrintingRanks(Checkpointed):
         self._held: tuple[int, Values] | None = None  # the first record, while it is not known whom to follow
 
     @property
+    def known(self) -> bool:
+        """Whether a process has printed losses, so that it matters which one prints."""
+        return self._followed is not None or self._held is not None
+
+    @property
     def waiting(self) -> bool:
         """Whether a record waits."""
         return self._held is not None

@@ -9,6 +9,7 @@ from typing import Literal
 from lrwatch.core.names import role
 from lrwatch.core.sample import Smoothing
 from lrwatch.formats.base import LONGEST_NUMBER, number
+from lrwatch.formats.text.numerals import DECIMALS
 
 Kind = Literal[
     "record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "length", "measure",
@@ -34,6 +35,7 @@ box        a row of a box of names and values, or the rule above or below it.
 length     it states the length of the run, and has no values.
 """
 
+_LOSSES = frozenset({"train_loss", "val_loss"})
 _FACTORS = {b"k": 1e3, b"K": 1e3, b"M": 1e6, b"B": 1e9, b"T": 1e12}
 
 
@@ -67,7 +69,7 @@ class Slot:
             value: float | None = float(spelled)
         except ValueError:
             value = number(spelled.decode("utf-8", "replace").replace(",", "").replace("'", ""))
-        return value if value is None or self.factor == 1.0 else round(value * self.factor, 6)
+        return value if value is None or self.factor == 1.0 else round(value * self.factor, DECIMALS)
 
     def name_in(self, line: bytes) -> str:
         """Return the name of the metric in `line`."""
@@ -102,9 +104,10 @@ class Recipe:
             number of skipped steps and of the number of steps whose loss was not a number.
         cells: The cells of a row, or the names of the columns in a header.
         framed: Pipes or the lines of a box separate the cells, some of which may be empty.
-        loss: Name of the first training loss, or "".
+        losses: Names of the losses. loss: Name of the first training loss, or "".
         counts_training: The line has a counter with an end, and a metric that is not of the validation.
         states_length: The line may state the length of the run. The counter of a pass over the validation data does not.
+        has_step: The line says at which step it is, or has a counter.
         has_place: The line says at which step or in which epoch it is.
     """
 
@@ -122,9 +125,11 @@ class Recipe:
     missing: tuple[Slot | None, Slot | None] | None = None
     cells: tuple[Slot, ...] = ()
     framed: bool = False
+    losses: tuple[str, ...] = field(init=False)
     loss: str = field(init=False)
     counts_training: bool = field(init=False)
     states_length: bool = field(init=False)
+    has_step: bool = field(init=False)
     has_place: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,14 +138,20 @@ class Recipe:
             slot.name is None or not (slot.name.startswith(("val.", "test.")) or role(slot.name) == "val_loss")
             for slot in self.slots
         )
-        losses = (slot.name for slot in self.slots if slot.name and role(slot.name) == "train_loss")
-        object.__setattr__(self, "loss", next(losses, ""))
+        losses = [(slot.name, kind) for slot in self.slots if slot.name and (kind := role(slot.name)) in _LOSSES]
+        object.__setattr__(self, "losses", tuple(name for name, _ in losses))
+        object.__setattr__(self, "loss", next((name for name, kind in losses if kind == "train_loss"), ""))
         object.__setattr__(self, "counts_training", counts)
         object.__setattr__(self, "states_length", self.run is not None or self.epochs is not None or counts)
-        has_place = self.step is not None or self.epoch is not None or self.index is not None
-        object.__setattr__(self, "has_place", has_place)
+        has_step = self.step is not None or self.index is not None
+        object.__setattr__(self, "has_step", has_step)
+        object.__setattr__(self, "has_place", has_step or self.epoch is not None)
 
     @property
     def stands_alone(self) -> bool:
-        """Whether the line is a record by itself; a `log` is one unless there are progress bars."""
-        return self.kind in ("record", "log", "measure") and self.rank is None and self.missing is None
+        """Whether the line is a record by itself; a `log` is one unless there are progress bars.
+
+        The line of one of several processes is one unless it has losses, by which the process to follow is chosen.
+        """
+        tells_rank = self.rank is not None and (self.losses or any(slot.name is None for slot in self.slots))
+        return self.kind in ("record", "log", "measure") and not tells_rank and self.missing is None

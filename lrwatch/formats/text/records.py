@@ -93,7 +93,13 @@ class RecordAssembler(Checkpointed):
         """Return whether lines of these recipes have to be read one by one, in order."""
         if self.waiting or self.has_bar or not all(recipe.stands_alone for recipe in recipes):
             return True
-        return self._summaries.concerns(recipes)
+        return self._ranks.known and any(recipe.rank is not None for recipe in recipes)
+
+    def renamed_from(
+        self, recipes: Mapping[bytes, Recipe], lines: Mapping[bytes, list[int]]
+    ) -> dict[bytes, dict[str, tuple[int, str]]]:
+        """Return the metrics of lines that stand alone which are summaries: see `Summaries.renamed_from`."""
+        return self._summaries.renamed_from(recipes, lines)
 
     @property
     def in_epochs(self) -> bool:

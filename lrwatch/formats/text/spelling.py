@@ -6,8 +6,12 @@ Both are decided line by line, so that the cut of the log changes nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, Literal
+
+import numpy as np
 
 from lrwatch.core.checkpoint import Checkpointed
 
@@ -16,6 +20,11 @@ _MOST_LINES = 200
 _MOST_BYTES = 1 << 16
 # A dictionary that is open at the end of its line: `{'loss': 0.5,` or `{`.
 _OPENS = re.compile(rb"\{(?:\s*['\"][^{}]*,|\s*)\s*$")
+_MAY_OPEN = re.compile(rb"\{[^{}\n]*\n")
+# Braces that cost less to follow than all line ends.
+_FEW_BRACES = 100
+# Whether a character may end such a line.
+_OPEN_ENDS = np.isin(np.arange(256), list(b",{ \t\r\f\v"))
 _CONTINUES = (b" ", b"\t", b"'", b'"', b"}", b"]", b")")
 
 
@@ -40,7 +49,7 @@ class Dictionaries(Checkpointed):
             text: Complete lines, each ended by LF.
             final: Nothing will follow.
         """
-        if not self.held and not (b"{" in text and (b",\n" in text or b"{\n" in text)):
+        if not self.held and not _may_open(text):
             if text:
                 self.last = ""
             return text
@@ -81,14 +90,34 @@ class Dictionaries(Checkpointed):
         self.held = []
 
 
+def _may_open(text: bytes) -> bool:
+    """Return whether a line of `text` may open a dictionary; nearly always its last character says that none does."""
+    if text.count(b"{") < _FEW_BRACES:
+        at = text.find(b"{")
+        while at >= 0:
+            if _MAY_OPEN.match(text, at):
+                return True
+            at = text.find(b"{", at + 1)
+        return False
+    characters = np.frombuffer(text, np.uint8)
+    before = characters[np.flatnonzero(characters == ord("\n")) - 1]
+    return bool(_OPEN_ENDS[before].any()) and _MAY_OPEN.search(text) is not None
+
+
 # Bytes of a log after which a point is taken for the decimal mark.
 _UNDECIDED = 1 << 18
+# Bytes of them that are searched first.
+_FIRST_BYTES = 1 << 12
 # In lower case, and with a letter at the beginning of each word: a search for anything else takes ten times as long.
-_MEASURE = (
-    r"(?:loss|perte|verlust|p(?:e|é)rdida|perda|perdita|потери|损失|precisi(?:o|ó)n|genauigkeit|pr(?:e|é)cision|lr(?<!\wlr)|learning[ _]?rate|lernrate|rmse|mse|mae|acc(?<!\wacc)|accuracy|error)[\w%]*['\"]?"
-    r"(?:\s*[:=]\s*|\s+(?:is\s+)?)['\"]?[-+]?"
-)
-_DECIDING = re.compile(_MEASURE.encode() + rb"(\d+)([.,])(\d+)(?![\d.,]*\d)")
+_MEASURES = {
+    word.encode(): (pattern or word).encode()
+    for word, pattern in {
+        "loss": "", "perte": "", "verlust": "", "pérdida": "", "perdida": "", "perda": "", "perdita": "", "потери": "", "损失": "",
+        "precisi": "precisi(?:o|ó)n", "genauigkeit": "", "précision": "", "lr": r"lr(?<!\wlr)", "learning": "learning[ _]?rate",
+        "lernrate": "", "mse": "r?mse", "mae": "", "acc": r"acc(?<!\wacc)|accuracy", "error": "",
+    }.items()
+}  # fmt: skip
+_DECIDES = rb"[\w%]*['\"]?(?:[ \t]*[:=][ \t]*|[ \t]+(?:is[ \t]+)?)['\"]?[-+]?(\d+)([.,])(\d+)(?![\d.,]*\d)"
 _COMMA = re.compile(rb"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(?!\d|,\d)")
 
 
@@ -119,7 +148,7 @@ class DecimalMark(Checkpointed):
         if self.seen + end > _UNDECIDED:
             end = text.find(b"\n", max(0, _UNDECIDED - self.seen)) + 1 or end
         unsure: list[tuple[int, int]] = []
-        for found in _DECIDING.finditer(text[:end].lower()):
+        for found in _measures(text[:end].lower()):
             if found[2] == b"." or len(found[3]) != 3 or found[1] == b"0":
                 self.mark = "." if found[2] == b"." else ","
                 end = text.rfind(b"\n", 0, found.start()) + 1
@@ -133,6 +162,24 @@ class DecimalMark(Checkpointed):
             if stop <= end:
                 kept[start:stop] = b"?" * (stop - start)
         return bytes(kept) + (self.with_points(text[end:]) if self.mark else b"")
+
+
+def _measures(text: bytes) -> Iterator[re.Match[bytes]]:
+    """Iterate over the measures and their numbers in lines of text, all in lower case."""
+    first = text.find(b"\n", _FIRST_BYTES) + 1  # they decide mostly
+    for start, end in ((0, first), (first, len(text))):
+        words = tuple(text.find(word, start, end) >= 0 for word in _MEASURES)
+        yield from _deciding(words).finditer(text, start, end)
+
+
+@lru_cache(256)
+def _deciding(occur: tuple[bool, ...]) -> re.Pattern[bytes]:
+    """Return the search for a measure and its number; `occur` are the words of `_MEASURES` that are there to be found.
+
+    The fewer words it tries at each place, the faster it is, and a log of another trainer has none of them.
+    """
+    words = b"|".join(pattern for pattern, there in zip(_MEASURES.values(), occur, strict=True) if there)
+    return re.compile(rb"(?:" + words + rb")" + _DECIDES if words else rb"(?!)")
 
 
 def _pointed(number: re.Match[bytes]) -> bytes:

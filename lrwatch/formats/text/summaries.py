@@ -6,9 +6,9 @@ A loss that came on lines with a step is another quantity on a line with an epoc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import role
@@ -16,8 +16,6 @@ from lrwatch.formats.text.recipe import Recipe
 
 MEAN = "epoch."
 """Prefix of the name of a metric that is the mean of an epoch, beside its values at steps."""
-
-_FINENESS = Literal["", "epoch", "step"]
 
 
 @dataclass
@@ -34,38 +32,50 @@ class Summaries(Checkpointed):
 
     def note(self, recipe: Recipe) -> None:
         """Take note of a line."""
-        if recipe.kind == "record" and (fine := _fineness(recipe)):
-            for name in _losses(recipe):
-                self.placed[name] = self.placed.get(name, False) or fine == "step"
+        if recipe.kind == "record" and recipe.has_place:
+            for name in recipe.losses:
+                self.placed[name] = self.placed.get(name, False) or recipe.has_step
 
     def note_names(self, names: Iterable[str]) -> None:
         """Take note of the metrics of a bar of an epoch or of a row, which have a place too."""
         for name in names:
-            if role(name) in ("train_loss", "val_loss"):
-                self.placed.setdefault(name, False)
+            if name not in self.placed and role(name) in ("train_loss", "val_loss"):
+                self.placed[name] = False
 
     def renamed(self, recipe: Recipe) -> dict[str, str]:
         """Return the names of metrics of a line that are summaries, and what they are called instead; "" is dropped."""
-        if recipe.kind != "record" or not self.placed or (fine := _fineness(recipe)) == "step":
+        if recipe.kind != "record" or not self.placed or recipe.has_step:
             return {}
-        if not fine:
-            return {name: "" for name in _losses(recipe) if name in self.placed}
-        return {name: MEAN + name for name in _losses(recipe) if self.placed.get(name) and role(name) == "train_loss"}
+        if not recipe.has_place:
+            return {name: "" for name in recipe.losses if name in self.placed}
+        return {name: MEAN + name for name in recipe.losses if self.placed.get(name) and role(name) == "train_loss"}
 
-    def concerns(self, recipes: Iterable[Recipe]) -> bool:
-        """Return whether some of these lines may be summaries, of others among them or before."""
-        after = Summaries(dict(self.placed))
-        known = list(recipes)
-        for recipe in known:
-            after.note(recipe)
-        return any(after.renamed(recipe) for recipe in known)
+    def renamed_from(
+        self, recipes: Mapping[bytes, Recipe], lines: Mapping[bytes, list[int]]
+    ) -> dict[bytes, dict[str, tuple[int, str]]]:
+        """Return what `renamed` says of lines that stand alone, without reading them in order.
 
+        Args:
+            recipes: The recipe of each mask.
+            lines: The numbers of the lines of each mask, ascending.
 
-def _fineness(recipe: Recipe) -> _FINENESS:
-    if recipe.step is not None or recipe.index is not None:
-        return "step"
-    return "epoch" if recipe.epoch is not None else ""
-
-
-def _losses(recipe: Recipe) -> list[str]:
-    return [slot.name for slot in recipe.slots if slot.name and role(slot.name) in ("train_loss", "val_loss")]
+        Returns:
+            For each mask with summaries, the number of the line behind which a metric is one, and what it is called instead.
+        """
+        placed = dict.fromkeys(self.placed, -1)
+        at_step = {name: -1 for name, has_step in self.placed.items() if has_step}
+        coarse = []
+        for mask, recipe in recipes.items():
+            if recipe.kind == "record" and recipe.losses:
+                if not recipe.has_step:
+                    coarse.append(mask)
+                for known in (placed,) * recipe.has_place + (at_step,) * recipe.has_step:
+                    for name in recipe.losses:
+                        known[name] = min(known.get(name, lines[mask][0]), lines[mask][0])
+        found = {}
+        for mask in coarse:
+            after = Summaries({name: name in at_step for name in placed}).renamed(recipes[mask])
+            since = at_step if recipes[mask].has_place else placed
+            if after:
+                found[mask] = {name: (since[name], new) for name, new in after.items()}
+        return found

@@ -54,11 +54,15 @@ class Table(Checkpointed):
         words = [[cell.start, cell.end, _text(line, cell)] for cell in recipe.cells]
         head = [recipe.framed, words]
         whole = any(role(_text(line, cell)) in ("step", "epoch") for cell in recipe.cells)
+        below = bool(self.heads) and not self.begun and all(_are_splits(words) for _, words in self.heads)
+        whole = whole and not below
         if self.begun or whole or len(self.heads) >= _MOST_LINES or not self._fits(recipe.framed, len(words)):
-            self.heads = []
-        if head not in self.heads:
+            if self.heads != [head]:  # else it is written again, and its columns are known
+                self.heads, self.names = [head], []
+        elif head not in self.heads:
             self.heads.append(head)
-        self.names, self.begun = [], False
+            self.names = []
+        self.begun = False
 
     def _fits(self, framed: bool, count: int) -> bool:
         return all(before[0] == framed and (not framed or len(before[1]) == count) for before in self.heads)
@@ -94,12 +98,27 @@ def _resolved(heads: tuple[tuple[bool, tuple[Word, ...]], ...], cells: tuple[Slo
     """Return the name of each of the columns that `cells` are in; `heads` are the lines of the header."""
     lines = [_columns(framed, words, cells) for framed, words in heads]
     width = max(map(len, lines), default=0)
+    for i, (framed, words) in enumerate(heads):
+        if not framed and len(lines[i]) < width == len(cells) and _are_splits(words):
+            lines[i] = _above(words, cells, next(line for line in lines if len(line) == width))
     lines = [line for line in lines if len(line) == width]
     names = [" ".join(part for part in parts if part) for parts in zip(*lines, strict=True)]
     losses = any(role(name) in ("train_loss", "val_loss") for name in names)
     names = [_SHORT.get(name.lower(), name) if losses else name for name in names]
     parts = _YOLO_PARTS if "gpu_mem" in map(str.lower, names) else frozenset()
     return [f"{name}_loss" if name in parts else name for name in names]
+
+
+def _are_splits(words: Sequence[Sequence[Any]]) -> bool:
+    return all(word[2].lower() in SPLITS for word in words)
+
+
+def _above(words: Sequence[Word], cells: Sequence[Slot], names: Sequence[str]) -> list[str]:
+    """Return for each column the split that it stands below, as in a line `Train  Train  Valid` or one above several columns."""
+    nearest = [min(words, key=lambda word: abs(word[0] + word[1] - cell.start - cell.end))[2] for cell in cells]
+    return [
+        "" if role(name) in ("step", "epoch", "time") else split for split, name in zip(nearest, names, strict=True)
+    ]
 
 
 def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list[str]:
@@ -129,9 +148,12 @@ def _numbers(names: Sequence[str], cells: Sequence[Slot], line: bytes) -> dict[s
     for name, cell in zip(names, cells, strict=False):
         if not name:
             continue
+        spelled_number = line[cell.start : cell.end]
         try:
-            values[name] = float(line[cell.start : cell.end])
+            values[name] = float(spelled_number)
         except ValueError:
+            if b":" in spelled_number:  # a time
+                continue
             spelled = _text(line, cell).rstrip("%")
             if role(name) in ("epoch", "step"):
                 spelled = spelled.partition("/")[0]

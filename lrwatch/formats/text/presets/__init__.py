@@ -37,11 +37,24 @@ _RANK = re.compile(
     rb"|\[\d+,(\d+)\]<std(?:out|err)>: ?|\[(\d+)\]<std(?:out|err)>: ?"  # mpirun, horovodrun
     rb"|\([\w.]+ (?:rank=\d+ )?pid=(\d+)[^)]*\) "  # Ray
     rb"|\[pod/[^/\]\s]*?-(\d+)(?:-[a-z\d]+)*/[^\]\s]+\] ?"  # kubectl logs --prefix
-    rb"|(?!(?i:global_?)?(?i:step|epoch|iter|batch|round))[A-Za-z][\w.]*[-_](\d+)\s+\| "  # docker compose
+    rb"|(?!(?i:global_?)?(?i:step|epoch|iter|batch|round))[A-Za-z][\w.-]*[-_](\d+)\s+\| "  # docker compose
+    rb"|[a-z][a-z\d.-]*-(\d+) [a-z][\w-]* (?=\d{4}-\d\d-\d\dT)"  # stern
     rb"|\[?(?i:rank|worker|node|gpu|host|proc|process|trainer|replica|task|machine)[-_ #:]?(\d+)(?:\]:? ?|\s?[:>] )"
+    rb"|\[?(?i:(?:local|global)[-_ ])?(?i:rank)\s?[=:]\s?(\d+)(?:\]:? ?|[,;|]? +)"
+    rb"|(?:\d{1,3}\.){3}(\d{1,3}): "  # pdsh and pssh with addresses
+    rb"|\((?i:rank|worker|node|gpu|proc|process)[-_ #:=]?(\d+)\):? "
+    rb"|(?:\[[^\]\n]{1,40}\] ?){0,2}\[(?i:rank)[ =:]?(\d+) ?(?:/|of) ?\d+\]:? ?"
     rb"|\d{13} \S+ \w+ )+"  # ClearML
 )
-_RANK_WITHIN = re.compile(rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)")
+_RANK_WITHIN = re.compile(
+    rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)|(?:^|[\s\[(|])(?i:rank|process|proc)[ _=:#]{0,2}(\d+)(?=\s?[\]):|] )"
+)
+
+
+def rank_of(line: bytes) -> int | None:
+    """Return the number of the process that wrote a line, by the prefix that its launcher gave it; None without one."""
+    prefix = _RANK.match(line)
+    return int(prefix[prefix.lastindex]) if prefix is not None and prefix.lastindex is not None else None
 
 
 def search(mask: bytes) -> Recipe | None:
@@ -57,7 +70,7 @@ def search(mask: bytes) -> Recipe | None:
         if (group := prefix.lastindex) is not None:
             rank = Slot(*prefix.span(group), "rank")
     elif (within := _RANK_WITHIN.search(mask)) is not None:
-        rank = Slot(*within.span(1), "rank")
+        rank = Slot(*within.span(within.lastindex or 1), "rank")
     for preset in PRESETS:
         if (recipe := preset(mask, start)) is not None:
             return recipe

@@ -10,12 +10,17 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 # `... [olmo.train:816, rank=0] [step=2/739328]`, `[step=2/1000,epoch=1,eta=1:02]`, `[trace][batch=10/1875]:`
 _HEADING = re.compile(rb"\[(step|batch)=(\d+)(?:/(\d+))?(?:,epoch=(\d+)[^\]]*)?[^\]]*\]:?\s*$")
 _ITEM = re.compile(
-    rb"^(?:\s{2,}|\t\s*)([A-Za-z_][\w/. @()*-]{0,120}?)(?:=|: )\s*(" + naming.NUMBER + rb")\s*$", re.IGNORECASE
+    rb"^(?:\s{2,}|\t\s*)([A-Za-z_][\w/. @()*-]{0,120}?)(?:\s*=|\s*: )\s*(" + naming.NUMBER + rb")\s*$", re.IGNORECASE
 )
 
 
 _RESULT = re.compile(rb"(?:== )?Result for [\w./-]+:\s*$")
-_LOOSE = re.compile(rb"\s*([A-Za-z_][\w/. @()*-]{0,120}?)(?:=|: )\s*(" + naming.NUMBER + rb")\s*$", re.IGNORECASE)
+# A name without blanks may stand apart from its value: `Evaluation/AverageReturn       3.5`.
+_LOOSE = re.compile(
+    rb"\s*(?:([A-Za-z_][\w/. @()*-]{0,120}?)(?:\s*=|\s*: )\s*|([A-Za-z_][\w/.@()*-]{0,120})(?:\s{2,}|\t)\s*)("
+    + naming.NUMBER + rb")\s*$",
+    re.IGNORECASE,
+)  # fmt: skip
 
 
 def result(mask: bytes, start: int) -> Recipe | None:
@@ -27,8 +32,9 @@ def loose_item(mask: bytes, start: int) -> Recipe | None:
     """Read a name and its value that are not indented, as the longest of right-aligned names is, in a block of items."""
     if (match := _LOOSE.match(mask, start)) is None or naming.code(mask):
         return None
-    name = None if b"0" in match[1] else match[1].decode()
-    return Recipe((Slot(*match.span(2), name, *match.span(1)),), "loose item")
+    group = 1 if match[1] is not None else 2
+    name = None if b"0" in match[group] else match[group].decode()
+    return Recipe((Slot(*match.span(3), name, *match.span(group)),), "loose item")
 
 
 def open_block(mask: bytes, start: int) -> Recipe | None:

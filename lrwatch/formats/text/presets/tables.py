@@ -25,6 +25,7 @@ _GAP = re.compile(rb"\S\s{2,}(?=\S)")
 _RULE = re.compile(rb"[\s|+=:-]*$")
 _BOX = re.compile(rb"\xe2[\x94\x95][\x80-\xbf]")
 _PIPES = frozenset({b"\xe2\x94\x82", b"\xe2\x94\x83", b"\xe2\x95\x91"})
+_COMMENT = re.compile(rb"\s*# ?(?=[A-Za-z])")
 # `2024-05-03 10:00:00,123 - INFO - allennlp.training.callbacks - `
 _PREFIX = re.compile(rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -)? (?:[\w.\[\]]+ - )*")
 
@@ -32,6 +33,8 @@ _PREFIX = re.compile(rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -
 def header(mask: bytes, start: int) -> Recipe | None:
     """Read a line of names alone, one of them a step or an epoch and one a loss, or as well set apart as such a line."""
     mask, start = _ascii(mask, start)
+    if _COMMENT.match(mask, start):  # `# epoch  loss` above numbers alone, which the format `numbers` reads
+        return None
     if b"|" in mask[start:]:
         return _framed_header(mask, start)
     words = list(_WORD.finditer(mask, start))
@@ -44,7 +47,8 @@ def header(mask: bytes, start: int) -> Recipe | None:
     gaps = len(_GAP.findall(mask, start))
     apart = roles[0] in ("step", "epoch") or gaps or b"\t" in mask.strip()
     spread = gaps >= len(words) - 2 > 1 and roles[0] in ("step", "epoch")
-    aligned = gaps >= 4 or (gaps >= 2 and losses)  # words of a name are closer than columns
+    splits = gaps and all(word.group().decode("utf-8", "replace").lower() in SPLITS for word in words)
+    aligned = splits or gaps >= 4 or (gaps >= 2 and losses)  # words of a name are closer than columns
     if not (apart and places and losses) and not spread and not aligned:
         return None
     return Recipe(kind="header", cells=tuple(Slot(*word.span()) for word in words))
