@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +18,7 @@ from lrwatch.cli.settings import config_option, load_config, metric_option, stat
 from lrwatch.core.options import MODES
 
 if TYPE_CHECKING:
+    from lrwatch.config import Config
     from lrwatch.core.snapshot import Snapshot
     from lrwatch.daemon.loop import Daemon
     from lrwatch.store import Entry
@@ -57,15 +58,19 @@ def run(
     from lrwatch.errors import UsageError
     from lrwatch.store import Store
 
-    config = load_config(
-        config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
-        daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
-    )  # fmt: skip
-    if not config.watch.paths:
-        raise UsageError(
-            expected="at least one file, directory or glob", found="none", where="lrwatch run",
-            hint="Try `lrwatch run train.log`, or set [watch] paths in a file given with --config.",
+    def load() -> Config:
+        config = load_config(
+            config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
+            daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
         )  # fmt: skip
+        if not config.watch.paths:
+            raise UsageError(
+                expected="at least one file, directory or glob", found="none", where="lrwatch run",
+                hint="Try `lrwatch run train.log`, or set [watch] paths in a file given with --config.",
+            )  # fmt: skip
+        return config
+
+    config = load()
 
     def print_entry(entry: Entry) -> None:
         if entry.event["event"] == "settings":  # they say nothing new to who has just given them
@@ -88,7 +93,7 @@ def run(
         try:
             if once:
                 return _read_once(daemon)
-            _serve(daemon, config)
+            _serve(daemon, config, load)
         finally:
             daemon.close()
     finally:
@@ -113,13 +118,16 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
     progress.show(sum(run.bytes for run in snapshot.runs), sum(run.lag_bytes for run in snapshot.runs))
 
 
-def _serve(daemon: Daemon, config: Any) -> None:
+def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
+    from lrwatch.cli.reload import Reload
     from lrwatch.daemon.operator_socket import OperatorSocket
+    from lrwatch.daemon.supervisor import Supervisor
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
 
+    supervisor = Supervisor(os.environ)
     exporter = Exporter(config.daemon.listen)
-    waker = Waker(config.daemon.poll_seconds)
+    waker = Waker(min(config.daemon.poll_seconds, supervisor.interval))
     operators: OperatorSocket | None = None
     interrupted = False
 
@@ -128,18 +136,29 @@ def _serve(daemon: Daemon, config: Any) -> None:
         interrupted = number == signal.SIGINT
         waker.stop()
 
+    def use(config: Config) -> None:
+        waker.poll_seconds = min(config.daemon.poll_seconds, supervisor.interval)
+        if operators is not None:
+            operators.options = config.operators
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    reload = Reload(config, load, apply=use, wake=waker.wake, hung_up=waker.stop)
+    reload.listen()
     reported: dict[str, str] = {}
     progress = Progress("reading")
 
     class Sink:
-        """The exporter, and standard error for problems as they come and go and for the progress through a backlog."""
+        """The exporter, the supervisor, and standard error for problems as they come and go and the progress through a backlog."""
 
         def publish(self, snapshot: Snapshot) -> None:
             exporter.publish(snapshot)
             _tell_problems(daemon.problems, snapshot, reported)
             _show(progress, snapshot)
+            supervisor.turned(f"runs watched: {len(snapshot.runs)}")
+            if reload.asked:
+                supervisor.reloading()
+                reload.now(daemon)
 
         def observe_loop(self, seconds: float) -> None:
             exporter.observe_loop(seconds)
@@ -147,6 +166,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
     try:
         host, port = exporter.start()
         tell(f"listening on http://{host}:{port}")
+        if supervisor.problem:
+            tell(f"lrwatch: {supervisor.problem}")
         operators = OperatorSocket(
             state_directory(config), config.operators, daemon.inbox,
             runs=lambda: list(daemon.runs), wake=waker.wake, environ=os.environ,
@@ -155,6 +176,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
             tell(f"lrwatch: {operators.problem}")
         daemon.run(waker, Sink())
     finally:
+        supervisor.stopping()
+        supervisor.close()
         progress.close()
         if operators is not None:
             operators.close()
