@@ -1,0 +1,113 @@
+"""A command as a service manager or a container runtime starts it: with its user, its mounts and its environment alone.
+
+Bubblewrap gives it a root of its own, in which nothing can be written but what is mounted so, and a network of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+
+needs_bubblewrap = pytest.mark.skipif(
+    shutil.which("bwrap") is None or shutil.which("nsenter") is None or os.geteuid() != 0,
+    reason="needs root, bwrap and nsenter (Debian: bubblewrap)",
+)
+
+# What every image and every machine has; and what the interpreter of these tests needs.
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime")
+_PYTHON = {str(ROOT), sys.prefix, sys.base_prefix, *(path for path in sys.path if os.path.isdir(path))}  # noqa: PTH112
+
+_GET = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode(), end='')"
+
+
+class Sandbox:
+    """One command in a sandbox of its own.
+
+    Args:
+        command: Its words.
+        user: The user and group that it sees itself as.
+        mounts: What is mounted, by the place within, in the order of mounting.
+        writable: The places within that may be written.
+        environ: Its whole environment.
+        home: Where its output goes.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, user: int, mounts: Mapping[str, Path], writable: set[str],
+        environ: Mapping[str, str], home: Path,
+    ) -> None:  # fmt: skip
+        about, told = os.pipe()
+        arguments = ["--unshare-all", "--uid", str(user), "--gid", str(user), "--cap-drop", "ALL", "--as-pid-1"]
+        arguments += ["--die-with-parent", "--clearenv", "--info-fd", str(told), "--dev", "/dev", "--proc", "/proc"]
+        for path in (*_SYSTEM, *sorted(_PYTHON)):
+            arguments += ["--ro-bind-try", path, path]
+        for place, source in mounts.items():
+            arguments += ["--bind" if place in writable else "--ro-bind", str(source), place]
+        for name, value in environ.items():
+            arguments += ["--setenv", name, value]
+        self._out, self._err = home / "stdout", home / "stderr"
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self._process = subprocess.Popen(
+                ["bwrap", *arguments, "--remount-ro", "/", "--chdir", "/", "--", *command],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=[told],
+            )  # fmt: skip
+        os.close(told)
+        with os.fdopen(about) as file:
+            self.pid: int = json.load(file)["child-pid"]
+
+    @property
+    def stdout(self) -> str:
+        """What it printed as data."""
+        return self._out.read_text()
+
+    @property
+    def stderr(self) -> str:
+        """What it printed for people."""
+        return self._err.read_text()
+
+    def get(self, path: str) -> str:
+        """Return what it serves there, asked from within its network; "" where it does not answer."""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("listening on ")]
+        if not lines:
+            return ""
+        port = urlsplit(lines[0].split()[-1]).port
+        within = ["nsenter", "--net", "--target", str(self.pid), sys.executable, "-c", _GET]
+        asked = subprocess.run([*within, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, timeout=30)
+        return asked.stdout
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the value of a metric with these labels, or None."""
+        for family in text_string_to_metric_families(self.get("/metrics")):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return None
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def end(self) -> int:
+        """End it as a service manager does, and return its exit code."""
+        if self._process.poll() is None:
+            eventually(lambda: self._process.poll() is not None or "listening" in self.stderr, what="a start")
+            self.send(signal.SIGTERM)
+        return self._process.wait(30)
+
+    def kill(self) -> None:
+        """Kill it, if it still runs."""
+        self._process.kill()
+        self._process.wait()
