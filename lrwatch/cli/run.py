@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import click
 
 from lrwatch.cli.output import Choice, event_line, format_option, give_up_output, print_json, tell
 from lrwatch.cli.progress import Progress
+from lrwatch.cli.rank import rank_of
 from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
 from lrwatch.core.options import MODES
 
@@ -44,10 +46,16 @@ if TYPE_CHECKING:
 @click.option(
     "--once", is_flag=True, help="Read what is there and end. A last line without an end is left for the next time."
 )
+@click.option(
+    "--only-rank",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Watch only where the job has this rank (JOB_COMPLETION_INDEX, RANK, SLURM_PROCID); elsewhere serve, and watch nothing.",
+)
 @format_option
 def run(
     paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
-    control: str | None, state: str | None, poll_seconds: float | None, once: bool, form: str,
+    control: str | None, state: str | None, poll_seconds: float | None, once: bool, only_rank: int | None, form: str,
 ) -> int:  # fmt: skip
     """Watch log files, directories or globs, and act on them.
 
@@ -68,9 +76,14 @@ def run(
                 expected="at least one file, directory or glob", found="none", where="lrwatch run",
                 hint="Try `lrwatch run train.log`, or set [watch] paths in a file given with --config.",
             )  # fmt: skip
+        if only_rank is not None and rank != only_rank:
+            return replace(config, watch=replace(config.watch, paths=(), control=""))
         return config
 
+    rank, said_by = rank_of(os.environ)
     config = load()
+    if not config.watch.paths:
+        tell(f"lrwatch: nothing is watched here: {said_by} is {rank}, and only rank {only_rank} watches")
 
     def print_entry(entry: Entry) -> None:
         if entry.event["event"] == "settings":  # they say nothing new to who has just given them

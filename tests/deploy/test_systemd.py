@@ -43,7 +43,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of a machine on which `lrwatch service install` ran, with a key and a directory of runs."""
     root = tmp_path_factory.mktemp("machine")
     (root / "key").write_text("a secret of more than sixteen bytes")
-    command = [PROGRAM, "service", "install", "--root", root, "--key-file", root / "key"]
+    command = [PROGRAM, "service", "install", "--root", str(root), "--key-file", str(root / "key")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.splitlines()[-1] == "next: systemctl daemon-reload && systemctl enable --now lrwatch"
