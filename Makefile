@@ -45,6 +45,7 @@ bench: $(VENV)/.test
 	$(BIN)/python bench/text_and_mtail.py
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/thousand_files.py
+	$(BIN)/python bench/exposition.py
 
 # Plateau rules on curves of known truth, false alarms against delay: a minute; the long one takes a quarter of an hour.
 bench-detect: $(VENV)/.bench

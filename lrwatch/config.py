@@ -118,11 +118,19 @@ class ExportOptions:
     Attributes:
         keep_ended: Seconds for which the series of a run are served after it has ended, and those of a lost one 24 times as long, so
             that somebody sees it. 0 serves none of them; `lrwatch status` shows all of them.
+        max_series: Series of runs in one scrape at the most. Those that alerts need come first, of every run; what does not fit is
+            counted. A run has about 60 of them, and a scrape of 10,000 series takes some 100 ms and 60 kB.
+        textfile: File that ends in `.prom`, or directory for `lrwatch.prom`, that the series of the runs are written to as well, for the
+            textfile collector of node_exporter; "" writes none.
     """
 
     keep_ended: float = 3600.0
+    max_series: int = 100_000
+    textfile: str = ""
 
     def __post_init__(self) -> None:
+        if self.max_series < 1000:
+            raise ValueError(f"max_series must be 1000 or more, got {self.max_series!r}")
         if not 0 <= self.keep_ended < float("inf"):
             raise ValueError(f"keep_ended must be a finite number of seconds from 0, got {self.keep_ended!r}")
 
@@ -162,12 +170,16 @@ _KEY = re.compile(r"(Expected `(?P<kinds>[^`]+)`, got .*|Invalid enum value .*) 
 # The kinds of values, as msgspec calls them and as people do.
 _KINDS = {
     "float": "a number", "int": "a whole number", "bool": "true or false", "str": "text", "array": "a list of texts",
+    "object": "a table of texts",
 }  # fmt: skip
 
 _Given = tuple[str, str, Any, str]
 """Section, key, value, and its origin."""
 
-_PATHS = (("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"))
+_PATHS = (
+    ("run", "labels_file"), ("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"),
+    ("export", "textfile"),
+)  # fmt: skip
 
 
 def keys() -> list[str]:
@@ -261,6 +273,8 @@ def _parse(section: str, key: str, text: str) -> Any:
     kind = get_type_hints(options).get(key) if options is not None else None
     if section == "operators" and text != "null" and not _is_list(text):
         return [name.strip() for name in text.split(",") if name.strip()]
+    if key == "labels" and "=" in text and not text.lstrip().startswith("{"):
+        return {name.strip(): value.strip() for name, _, value in (pair.partition("=") for pair in text.split(","))}
     if key == "paths":
         return [path for path in text.split(":") if path]
     if kind in (str, str | float):
@@ -335,7 +349,7 @@ def _invalid(section: str, values: Mapping[str, Any], problem: Exception, where:
     key = found["key"]
     value = repr(values.get(key))
     if found["kinds"] is not None:
-        kinds = "array" if found["item"] else found["kinds"]
+        kinds = ("object" if key == "labels" else "array") if found["item"] else found["kinds"]
         words = " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
         return SettingError(reason=f"[{section}] {key} must be {words}, got {value}", where=where, hint=hint)
     choices = [str(choice) for choice in get_args(get_type_hints(SECTIONS[section])[key])]

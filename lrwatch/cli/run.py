@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 @state_option
 @click.option("--poll-seconds", type=float, metavar="S", help="Longest time between two looks.  [default: 1]")
 @click.option(
+    "--textfile", metavar="DIR", help="Write the series of the runs to DIR/lrwatch.prom too, for node_exporter."
+)
+@click.option(
     "--once", is_flag=True, help="Read what is there and end. A last line without an end is left for the next time."
 )
 @click.option(
@@ -55,13 +58,15 @@ if TYPE_CHECKING:
 @format_option
 def run(
     paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
-    control: str | None, state: str | None, poll_seconds: float | None, once: bool, only_rank: int | None, form: str,
+    control: str | None, state: str | None, poll_seconds: float | None, textfile: str | None,
+    once: bool, only_rank: int | None, form: str,
 ) -> int:  # fmt: skip
     """Watch log files, directories or globs, and act on them.
 
     A file is a run of its own; a directory with logs is one run; a directory of such directories is one run each.
     Findings and commands are printed as they come; the state of every run is served at /metrics.
     """
+    from lrwatch.daemon.labels import labelled
     from lrwatch.daemon.loop import Daemon
     from lrwatch.errors import UsageError
     from lrwatch.store import Store
@@ -70,6 +75,7 @@ def run(
         config = load_config(
             config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
             daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
+            export__textfile=textfile,
         )  # fmt: skip
         if not config.watch.paths:
             raise UsageError(
@@ -77,8 +83,8 @@ def run(
                 hint="Try `lrwatch run train.log`, or set [watch] paths in a file given with --config.",
             )  # fmt: skip
         if only_rank is not None and rank != only_rank:
-            return replace(config, watch=replace(config.watch, paths=(), control=""))
-        return config
+            config = replace(config, watch=replace(config.watch, paths=(), control=""))
+        return labelled(config, os.environ)
 
     rank, said_by = rank_of(os.environ)
     config = load()
@@ -105,7 +111,7 @@ def run(
         daemon = Daemon(config, store, print_entry)
         try:
             if once:
-                return _read_once(daemon)
+                return _read_once(daemon, config)
             _serve(daemon, config, load)
         finally:
             daemon.close()
@@ -114,16 +120,22 @@ def run(
     return 0
 
 
-def _read_once(daemon: Daemon) -> int:
+def _read_once(daemon: Daemon, config: Config) -> int:
     """Read what is there, without waiting. That no run can be read is an error here."""
     from lrwatch.errors import InputError
+    from lrwatch.export.textfile import Textfile
 
     daemon.discover()
     with closing(Progress("reading")) as progress:
         daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
         while daemon.wait_for_input():
             daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
-    _tell_problems(daemon.problems, daemon.snapshot(), {})
+    problems = daemon.problems
+    if config.export.textfile:
+        textfile = Textfile(config.export.textfile, max_series=config.export.max_series)
+        textfile.publish(daemon.snapshot())
+        problems += [textfile.problem] if textfile.problem else []
+    _tell_problems(problems, daemon.snapshot(), {})
     return 0 if any(not run.problem for run in daemon.runs.values()) else InputError.exit_code
 
 
@@ -137,9 +149,13 @@ def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
     from lrwatch.daemon.supervisor import Supervisor
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
+    from lrwatch.export.textfile import Textfile
 
     supervisor = Supervisor(os.environ)
-    exporter = Exporter(config.daemon.listen)
+    exporter = Exporter(config.daemon.listen, max_series=config.export.max_series)
+    textfile = None
+    if config.export.textfile:
+        textfile = Textfile(config.export.textfile, max_series=config.export.max_series)
     waker = Waker(min(config.daemon.poll_seconds, supervisor.interval))
     operators: OperatorSocket | None = None
     interrupted = False
@@ -162,11 +178,15 @@ def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
     progress = Progress("reading")
 
     class Sink:
-        """The exporter, the supervisor, and standard error for problems as they come and go and the progress through a backlog."""
+        """The exporter, the textfile, the supervisor, and standard error for problems as they come and go and for progress."""
 
         def publish(self, snapshot: Snapshot) -> None:
             exporter.publish(snapshot)
-            _tell_problems(daemon.problems, snapshot, reported)
+            problems = daemon.problems
+            if textfile is not None:
+                textfile.publish(snapshot)
+                problems += [textfile.problem] if textfile.problem else []
+            _tell_problems(problems, snapshot, reported)
             _show(progress, snapshot)
             supervisor.turned(f"runs watched: {len(snapshot.runs)}")
             if reload.asked:
@@ -196,6 +216,8 @@ def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
             operators.close()
         waker.close()
         exporter.close()
+        if textfile is not None:
+            textfile.close()
     if interrupted:
         raise KeyboardInterrupt
 
@@ -208,6 +230,6 @@ def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, reported: dict[str
         if reported.get(name) != problem:
             tell(f"lrwatch: {problem}")
     for name in reported.keys() - problems.keys():
-        tell(f"lrwatch: run {name}: can be read now")
+        tell(f"lrwatch: {name}: it works again" if name == "textfile" else f"lrwatch: run {name}: can be read now")
     reported.clear()
     reported.update(problems)

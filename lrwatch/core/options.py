@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Purpose = Literal["model", "base"]
@@ -63,6 +65,16 @@ class Horizon:
         return f"{self.fixed:g} steps" if self.fixed is not None else f"{100 * self.fraction:g}% of the run so far"
 
 
+# A label of a run is repeated once a scrape, and a few tell everything that routes and dashboards ask for.
+MAX_LABELS = 32
+
+LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+"""The name of a label, as every Prometheus takes it; those that begin with two underscores are its own."""
+
+OWN_LABELS = frozenset({"run", "metric", "mode"})
+"""Labels that `lrwatch_run_info` has of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """`[run]`: what is known of the run before it begins.
@@ -74,15 +86,28 @@ class RunOptions:
             of the learning rate can hurt later (arXiv 2603.16127): the rate is never annealed.
         metric: The metric that decides; "" lets the names decide: a training loss, or a validation loss where there is none. Name
             the validation loss here to have it decide. Effects are reported on all losses in either case.
+        name: Name of the run; "" takes that of its directory or file. Where one daemon finds several runs, the first has it, and
+            the others have it before their own.
+        labels: Labels of `lrwatch_run_info`, such as owner, team, priority; alerts carry these three, for routes. In the environment
+            `owner=anna,priority=high`, or a JSON object.
+        labels_file: File with more of them, one `key="value"` a line, as the Downward API of Kubernetes writes it; "" is none.
     """
 
     total_steps: int = 0
     purpose: Purpose = "model"
     metric: str = ""
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    labels_file: str = ""
 
     def __post_init__(self) -> None:
         _require(self.total_steps >= 0, "total_steps", "0 or more", self.total_steps)
         _require(self.purpose in PURPOSES, "purpose", "one of " + ", ".join(PURPOSES), self.purpose)
+        _require(self.name == self.name.strip(), "name", "without spaces at its ends", self.name)
+        _require(len(self.labels) <= MAX_LABELS, "labels", f"at most {MAX_LABELS}", len(self.labels))
+        for label in self.labels:
+            wanted = f"names of letters, digits and _, and none of {', '.join(sorted(OWN_LABELS))}"
+            _require(bool(LABEL.fullmatch(label)) and label not in OWN_LABELS, "labels", wanted, label)
 
 
 @dataclass(frozen=True, slots=True)

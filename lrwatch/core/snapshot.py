@@ -85,6 +85,19 @@ class EffectStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundStatus:
+    """The newest finding of one kind.
+
+    Attributes:
+        step: Step of the finding.
+        time: When its sample was written, in seconds since the epoch.
+    """
+
+    step: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class ProposalStatus:
     """A command that waits for a person.
 
@@ -119,7 +132,8 @@ class RunStatus:
         total_steps: Length of the run, counted as `step` is; 0 where nobody knows it. length_source: Who says so, or "".
         last_sample_time: Seconds since the epoch at which the newest sample arrived, or None.
         metrics: The newest value of each metric.
-        findings: Kind to count. errors: Reason to count of lines that could not be used.
+        labels: Labels that its user gave it: [run] labels.
+        findings: Kind to count. found: Kind to the newest finding, without those that the logs held when they were first seen. errors: Reason to count of lines that could not be used.
         scale: The last acknowledged scale. wanted: The scale of the command in flight, or None.
         schedule_lr, effective_lr: Parameter group name to learning rate, as the trainer reported it.
         commands: Cause to what became of commands (asked, sent, applied, rejected, proven, taken_back) to count.
@@ -153,6 +167,7 @@ class RunStatus:
     last_sample_time: float | None = None
     metrics: tuple[MetricStatus, ...] = ()
     findings: Mapping[str, int] = field(default_factory=dict)
+    found: Mapping[str, FoundStatus] = field(default_factory=dict)
     scale: float = 1.0
     wanted: float | None = None
     schedule_lr: Mapping[str, float] = field(default_factory=dict)
@@ -180,6 +195,7 @@ class RunStatus:
     catching_up: bool = False
     trainer_faults: tuple[str, ...] = ()
     logs: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as `lrwatch status --format json` prints it; `problem` is its key `why`."""

@@ -184,6 +184,8 @@ class Fleet:
                 return name
         name = os.fsencode(logs[0].run).decode("utf-8", "backslashreplace")
         taken = {*self.runs, *self.bulkheads.aside, *self._store.runs()}
+        if given := self._config.run.name:
+            name = f"{given}/{name}" if given in taken else given
         for part in reversed(logs[0].control.parent.parts[1:]):
             if name not in taken:
                 return name

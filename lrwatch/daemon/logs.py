@@ -138,6 +138,11 @@ class RunLogs(Checkpointed):
         """A reader for each log, in the order in which they were added."""
         return [log.reader for log in self._logs]
 
+    @property
+    def has_client_log(self) -> bool:
+        """Whether the metrics that the run's client writes are among the logs."""
+        return any(log.is_client for log in self._logs)
+
     def add(self, path: Path) -> None:
         """Read one more log, unless it is read already."""
         if all(log.reader.path != path for log in self._logs):

@@ -24,7 +24,8 @@ def settings_event(config: Config, length: RunLength) -> dict[str, Any]:
     return {
         "detect": asdict(detect),
         "policy": asdict(policy),
-        "run_options": asdict(config.run),
+        # What the run is called decides nothing.
+        "run_options": {k: v for k, v in asdict(config.run).items() if not k.startswith(("name", "labels"))},
         "watch_metric": config.metric,
         "format": config.watch.reading,
         "length": list(length),

@@ -12,11 +12,14 @@ from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.events import Effect, Event, Finding
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.proposal import Proposal, how_to_approve
-from lrwatch.core.snapshot import EffectStatus, ProposalStatus, RunStatus
+from lrwatch.core.snapshot import EffectStatus, FoundStatus, MetricStatus, ProposalStatus, RunStatus
 from lrwatch.daemon.commands import RunCommands
 from lrwatch.daemon.life import LifeWatch
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.trainer import trainer_faults, trainer_problem
+
+CLIENT_COLUMNS = frozenset({"time", "scale"})
+"""What the client's own log has beside the metrics of the training."""
 
 
 class StatusView(Checkpointed):
@@ -32,6 +35,7 @@ class StatusView(Checkpointed):
 
     Attributes:
         findings: Counter of findings by kind.
+        found: The newest finding of each kind, without those that the logs held when they were first seen.
         effects: Counter of measured commands by verdict.
         effect: The newest measured command, or None.
         last_sample_time: Seconds since the epoch at which the newest sample was written, or None.
@@ -54,6 +58,7 @@ class StatusView(Checkpointed):
         self.patience: float | None = None
         self.caught_up = False
         self.findings: Counter[str] = Counter()
+        self.found: dict[str, FoundStatus] = {}
         self.effects: Counter[str] = Counter()
         self.effect: EffectStatus | None = None
         self.last_sample_time: float | None = None
@@ -65,6 +70,8 @@ class StatusView(Checkpointed):
         """Count a finding or an effect."""
         if isinstance(event, Finding):
             self.findings[event.kind] += 1
+            if self.caught_up and self.last_sample_time is not None:
+                self.found[event.kind] = FoundStatus(event.step, self.last_sample_time)
         elif isinstance(event, Effect):
             self.effects[event.verdict] += 1
             self.effect = EffectStatus(
@@ -162,8 +169,9 @@ class StatusView(Checkpointed):
             total_steps=(total_steps := pipeline.length.counted_in(logs.axis)),
             length_source=pipeline.length.source if total_steps else "",
             last_sample_time=self.last_sample_time,
-            metrics=pipeline.metrics.statuses(at_no_cost=True),
+            metrics=self._metrics(),
             findings=dict(self.findings),
+            found=dict(self.found),
             scale=observed.scale if observed is not None else 1.0,
             wanted=pending.scale if pending is not None else None,
             # The schedule times the scale is not what a warm start uses: left out, it cannot be taken for a mismatch.
@@ -192,7 +200,13 @@ class StatusView(Checkpointed):
             patience_seconds=self.patience,
             catching_up=not self.caught_up,
             logs=logs.roles(),
+            labels=self._config.run.labels,
         )
+
+    def _metrics(self) -> tuple[MetricStatus, ...]:
+        """Return the metrics of the run; what the client logs beside them has a place of its own, and is none."""
+        own = CLIENT_COLUMNS if self._logs.has_client_log else ()
+        return tuple(one for one in self._pipeline.metrics.statuses(at_no_cost=True) if one.name not in own)
 
     def _strange_messages(self) -> int:
         reconciler = self._commands.reconciler
@@ -200,10 +214,15 @@ class StatusView(Checkpointed):
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""
-        return {**super().state(), "effect": None if self.effect is None else asdict(self.effect)}
+        return {
+            **super().state(),
+            "effect": None if self.effect is None else asdict(self.effect),
+            "found": {kind: asdict(one) for kind, one in self.found.items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         super().restore(state)
+        self.found = {kind: FoundStatus(**one) for kind, one in state.get("found", {}).items()}
         effect = state["effect"]
         self.effect = None if effect is None else EffectStatus(**{**effect, "others": tuple(effect["others"])})

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.errors import InputError, UsageError
 from lrwatch.export import metrics
-from lrwatch.export.collector import Instruments, RunCollector
+from lrwatch.export.collector import MAX_SERIES, Instruments, RunCollector
 from lrwatch.export.http import Response, Server, text
 from lrwatch.export.pages import page
 
@@ -37,6 +37,7 @@ class Exporter:
 
     Args:
         address: `HOST:PORT`. Port 0 takes a free one; an empty host is 127.0.0.1; an IPv6 host stands in brackets.
+        max_series: Series of runs in one scrape at the most.
         clock: Monotonic seconds, for the age of the last publication.
 
     Attributes:
@@ -47,14 +48,16 @@ class Exporter:
         UsageError: The address is not of that form.
     """
 
-    def __init__(self, address: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, address: str, *, max_series: int = MAX_SERIES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._address = address
         self._host, self._port = _parse(address)
         self._clock = clock
         self._published_at = clock()
         self._snapshot: Snapshot | None = None
         self._server: Server | None = None
-        self._runs = RunCollector()
+        self._runs = RunCollector(max_series)
         self.notifications = Counter(metrics.NOTIFICATIONS.name, metrics.NOTIFICATIONS.help, registry=None)
         self.notifications_failed = Counter(
             metrics.NOTIFICATIONS_FAILED.name, metrics.NOTIFICATIONS_FAILED.help, registry=None

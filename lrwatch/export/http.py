@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import ipaddress
 import logging
 import socket
@@ -22,6 +23,10 @@ CONNECTION_TIMEOUT_SECONDS = 5.0
 
 # Connections that wait to be accepted; one beyond it is retried by its client a second later.
 _BACKLOG = 128
+
+# A body of fewer bytes fits into one packet. At level 4 an exposition shrinks to a tenth, at a fifth of the time of level 9.
+LEAST_COMPRESSED = 1400
+COMPRESSION = 4
 
 # How long `close` may wait for the accepting thread to look up from its selector.
 _POLL_SECONDS = 0.1
@@ -150,10 +155,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: a scrape every few seconds is no news."""
 
     def _send(self, response: Response) -> None:
+        body, encoding = response.body, "identity"
+        if len(body) >= LEAST_COMPRESSED and _takes_gzip(self.headers.get("Accept-Encoding", "")):
+            body, encoding = gzip.compress(body, COMPRESSION), "gzip"
         self.send_response(response.status)
         for name, value in {
             "Content-Type": response.content_type,
-            "Content-Length": str(len(response.body)),
+            "Content-Length": str(len(body)),
+            "Content-Encoding": encoding,
+            "Vary": "Accept-Encoding",
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "no-store",
@@ -161,7 +171,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(response.body)
+            self.wfile.write(body)
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    """Whether a client that sends this header reads gzip; one that gives it the weight 0 does not."""
+    for one in accept_encoding.lower().split(","):
+        coding, _, weight = one.replace(" ", "").partition(";")
+        if coding == "gzip":
+            return weight.strip("q=0.") != "" or weight == ""
+    return False
 
 
 def _is_local_name(host_header: str) -> bool:

@@ -1,7 +1,7 @@
 """Every metric that `/metrics` serves, in one table: its name, type, labels and help, and how it is read from a run.
 
 A new metric of runs is a field of `lrwatch.core.snapshot` and a row here; the collector is a loop over the rows. The names are
-part of the contract; dashboards, alert rules and the documentation are checked against this table.
+part of the contract; dashboards, alert rules and the documentation are checked against this table. One file because it is one table.
 """
 
 from __future__ import annotations
@@ -28,16 +28,20 @@ class Metric:
         type: Its type. An info metric is always 1.
         labels: Names of its labels; a metric of runs begins with `run`, a metric of their metrics with `run`, `metric`.
         help: One sentence.
+        essential: Whether a page, an alert or a person needs it of every run: see `collector.bounded`.
         read: Its values in the status of a run.
         read_metric: Its values in the status of one metric of a run.
+        further: Labels beside those of `labels`, which a user has named, with their values.
     """
 
     name: str
     type: Literal["gauge", "counter", "info", "histogram"]
     labels: tuple[str, ...]
     help: str
+    essential: bool = False
     read: Callable[[RunStatus], Values] | None = None
     read_metric: Callable[[MetricStatus], Values] | None = None
+    further: Callable[[RunStatus], Mapping[str, str]] | None = None
 
 
 def _from_zero(values: Iterable[str], counts: Mapping[str, float]) -> Mapping[str, float]:
@@ -77,14 +81,16 @@ _CODES: tuple[str, ...] = get_args(RejectionCode)
 
 BUILD_INFO = Metric("lrwatch_build_info", "info", ("version",), "Version of the running lrwatch; always 1.")
 
-# Whether a metric comes first when there are too many series is decided by its labels: see `collector.bounded`.
+# In the order in which they are served when there are too many series; those that are essential come before all others.
 RUN_METRICS: tuple[Metric, ...] = (
     Metric(
         "lrwatch_run_info",
         "info",
         ("run", "metric", "mode"),
-        "A watched run, its watched metric and the mode of its controller; always 1.",
+        "A watched run, its watched metric, the mode of its controller, and the labels of [run] labels; always 1.",
+        essential=True,
         read=lambda run: {(run.metric, run.mode): 1.0},
+        further=lambda run: run.labels,
     ),
     Metric(
         "lrwatch_run_strategy_info",
@@ -98,13 +104,23 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "1 while the logs of the run can be read, else 0.",
+        essential=True,
         read=lambda run: float(run.up),
+    ),
+    Metric(
+        "lrwatch_run_life",
+        "gauge",
+        ("run", "life"),
+        "1 for what the run is in (starting, running, ended, lost, finished, removed), 0 for the others.",
+        essential=True,
+        read=lambda run: {life: float(life == run.life) for life in _LIVES},
     ),
     Metric(
         "lrwatch_run_step",
         "gauge",
         ("run",),
         "Newest step that any metric of the run has reached.",
+        essential=True,
         read=lambda run: run.step,
     ),
     Metric(
@@ -119,6 +135,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run", "metric"),
         "Newest value of a metric of the run, in its own unit.",
+        essential=True,
         read_metric=lambda metric: metric.value,
     ),
     Metric(
@@ -126,20 +143,15 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "Unix time at which the newest sample was written.",
+        essential=True,
         read=lambda run: run.last_sample_time,
-    ),
-    Metric(
-        "lrwatch_run_life",
-        "gauge",
-        ("run", "life"),
-        "1 for what the run is in (starting, running, ended, lost, finished, removed), 0 for the others.",
-        read=lambda run: {life: float(life == run.life) for life in _LIVES},
     ),
     Metric(
         "lrwatch_run_patience_seconds",
         "gauge",
         ("run",),
         "Silence that the run's own gaps explain, pauses for checkpoints and evaluations included; absent while too few are known.",
+        essential=True,
         read=lambda run: run.patience_seconds,
     ),
     Metric(
@@ -147,6 +159,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run", "metric"),
         "1 while the metric is on a plateau or gets worse, 0 while it improves or that cannot be told yet.",
+        essential=True,
         read_metric=lambda metric: None if metric.trend is None else float(metric.state in _NOT_BETTER),
     ),
     Metric(
@@ -154,6 +167,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run", "metric"),
         "Improvement of the metric per horizon, relative to its level; positive is better.",
+        essential=True,
         read_metric=_trend(lambda trend: trend.improvement),
     ),
     Metric(
@@ -189,6 +203,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run", "metric", "state"),
         "1 for the state that the metric is in (improving, plateau, cannot_tell_yet, rising, not_judged), 0 for the others.",
+        essential=True,
         read_metric=_states,
     ),
     Metric(
@@ -196,14 +211,32 @@ RUN_METRICS: tuple[Metric, ...] = (
         "counter",
         ("run", "kind"),
         "Findings of the detectors, by kind; served once the logs that were there at first are read.",
+        essential=True,
         # What a backlog holds is part of the first value, and never an increase that alerts.
         read=lambda run: None if run.catching_up else _from_zero(_KINDS, run.findings),
+    ),
+    Metric(
+        "lrwatch_finding_timestamp_seconds",
+        "gauge",
+        ("run", "kind"),
+        "Unix time at which the sample of the newest finding of this kind was written; what the logs held at first is left out.",
+        essential=True,
+        read=lambda run: {kind: found.time for kind, found in run.found.items()},
+    ),
+    Metric(
+        "lrwatch_finding_step",
+        "gauge",
+        ("run", "kind"),
+        "Step of that finding.",
+        essential=True,
+        read=lambda run: {kind: float(found.step) for kind, found in run.found.items()},
     ),
     Metric(
         "lrwatch_lr_schedule",
         "gauge",
         ("run", "group"),
         "Learning rate that the trainer's own schedule gives, as the trainer reported it.",
+        essential=True,
         read=lambda run: run.schedule_lr,
     ),
     Metric(
@@ -211,6 +244,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run", "group"),
         "Learning rate that the optimizer used, as the trainer reported it.",
+        essential=True,
         read=lambda run: run.effective_lr,
     ),
     Metric(
@@ -218,6 +252,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "Last acknowledged multiplier on the schedule's learning rate; 1 is untouched.",
+        essential=True,
         read=lambda run: run.scale,
     ),
     Metric(
@@ -232,6 +267,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "Commands of the run that wait for a person to approve or deny them.",
+        essential=True,
         read=lambda run: len(run.proposals),
     ),
     Metric(
@@ -239,6 +275,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "Number by which the newest command that waits is approved or denied; absent when there is none.",
+        essential=True,
         read=lambda run: run.proposals[-1].id if run.proposals else None,
     ),
     Metric(
@@ -246,6 +283,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "1 while an operator holds the run, so that decisions are journalled and not sent, else 0.",
+        essential=True,
         read=lambda run: float(run.held),
     ),
     Metric(
@@ -253,6 +291,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "1 while this daemon's commands are refused because another one has taken over the run, else 0.",
+        essential=True,
         read=lambda run: float(run.fenced),
     ),
     Metric(
@@ -260,6 +299,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "counter",
         ("run", "code"),
         "Commands that the trainer refused, by code.",
+        essential=True,
         read=lambda run: _from_zero(_if_commanded(run, _CODES), run.rejected),
     ),
     Metric(
@@ -267,6 +307,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "Age of the command that the trainer has not acknowledged yet; 0 when there is none.",
+        essential=True,
         read=lambda run: run.pending_seconds,
     ),
     Metric(
@@ -281,6 +322,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "What the newest measured command brought against going on, relative to the level before; positive is better.",
+        essential=True,
         read=_effect(lambda effect: effect.gain),
     ),
     Metric(
@@ -302,6 +344,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "counter",
         ("run", "verdict"),
         "Measured commands, by what the interval says.",
+        essential=True,
         read=lambda run: _from_zero(_if_commanded(run, _VERDICTS), run.effects),
     ),
     Metric(
@@ -323,6 +366,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "counter",
         ("run",),
         "Lines read from the logs of the run.",
+        essential=True,
         read=lambda run: run.lines,
     ),
     Metric(
@@ -337,6 +381,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "counter",
         ("run", "reason"),
         "Lines of the run's logs that could not be used, by reason.",
+        essential=True,
         read=lambda run: run.errors,
     ),
     Metric(
@@ -358,6 +403,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run", "kind"),
         "1 while the trainer says that its optimizer does not act, and why, or that another process uses its control directory.",
+        essential=True,
         read=lambda run: dict.fromkeys(run.trainer_faults, 1),
     ),
 )

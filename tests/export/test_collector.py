@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 import subprocess
+from collections import Counter
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -15,8 +17,9 @@ from support.example_snapshots import CALM, FULL, WAITING
 from support.golden import EXPOSITION, exposition, golden_exposition, scrape
 
 from lrwatch._version import __version__
+from lrwatch.config import ExportOptions
 from lrwatch.core.snapshot import MetricState, MetricStatus, RunStatus, Snapshot, TrendStatus
-from lrwatch.export.collector import MAX_SERIES, MAX_VALUES_PER_RUN, RunCollector
+from lrwatch.export.collector import MAX_SERIES, MAX_VALUES_PER_RUN, RunCollector, bounded
 from lrwatch.export.metrics import METRICS
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -137,13 +140,69 @@ def test_a_dropped_series_is_counted_once_a_published_state_however_often_it_is_
     assert dropped(scrape(collector)) == 2
 
 
+def fleet(count: int, metrics: int = 5) -> Snapshot:
+    """A fleet of runs that are commanded, each with the metric that decides after `metrics` others."""
+    return Snapshot(
+        0.0,
+        tuple(
+            replace(CALM, name=f"r{i:05}", metric="loss", metrics=many_metrics(metrics).metrics) for i in range(count)
+        ),
+    )
+
+
 def test_the_total_is_bounded_and_no_run_hides_another() -> None:
     runs = tuple(many_metrics(90, name=f"run{i}") for i in range(100))
-    found = samples(exposition(Snapshot(0.0, runs)))
+    collector = RunCollector(5_000)
+    collector.publish(Snapshot(0.0, runs))
+    found = samples(scrape(collector))
     of_runs = [key for key in found if dict(key[1]).get("run")]
-    assert len(of_runs) == MAX_SERIES
+    assert len(of_runs) == 5_000
     up = [key for key in of_runs if key[0] == "lrwatch_run_up"]
     assert len(up) == len(runs)
+
+
+def test_a_thousand_runs_all_have_what_is_essential() -> None:
+    collector = RunCollector()
+    collector.publish(fleet(1000))
+    found = samples(scrape(collector))
+    essential = {metric.name for metric in METRICS if metric.essential}
+    decides = [(name, dict(labels)) for name, labels in found if dict(labels).get("metric", "loss") == "loss"]
+    of_run = Counter(labels["run"] for name, labels in decides if name in essential)
+    assert len(of_run) == 1000
+    assert set(of_run.values()) == {60}
+    assert len({labels["run"] for name, labels in decides if name == "lrwatch_run_metric_value"}) == 1000
+
+
+@pytest.mark.parametrize("most", [1000, 3000, 5000])
+def test_where_room_is_scarce_all_runs_have_the_same_rows_but_for_the_last_one(most: int) -> None:
+    series = bounded(fleet(100), most)
+    assert sum(map(len, series.families.values())) == most
+    counts = {name: len({key[0] for key in family}) for name, family in series.families.items()}
+    in_part = [name for name, count in counts.items() if 0 < count < 100]
+    assert len(in_part) <= 1, counts
+    assert counts["lrwatch_run_life"] == counts["lrwatch_run_up"] == 100
+
+
+def test_of_the_metrics_that_do_not_decide_every_run_has_one_before_any_has_two() -> None:
+    everything = sum(map(len, bounded(fleet(50, metrics=20), 10**6).families.values()))
+    series = bounded(fleet(50, metrics=20), everything - 50 * 13)
+    others = Counter(key[0] for key in series.families["lrwatch_run_metric_value"] if key[1] != "loss")
+    assert set(others.values()) == {7}
+
+
+def test_what_a_user_calls_a_run_is_on_its_info_and_nowhere_else() -> None:
+    other = replace(WAITING, labels={"team": "vision"})
+    text = exposition(Snapshot(0.0, (CALM, other)))
+    info = [dict(labels) for name, labels in samples(text) if name == "lrwatch_run_info"]
+    assert info == [
+        {"run": "gpt2", "metric": "val/loss", "mode": "auto", "owner": "anna", "priority": "high", "team": ""},
+        {"run": "resnet", "metric": "", "mode": "suggest", "owner": "", "priority": "", "team": "vision"},
+    ]
+    assert "anna" not in "".join(line for line in text.splitlines() if not line.startswith("lrwatch_run_info"))
+
+
+def test_the_setting_has_the_default_of_the_exporter() -> None:
+    assert ExportOptions().max_series == MAX_SERIES
 
 
 HOSTILE = [

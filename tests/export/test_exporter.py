@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import http.client
 import socket
 import threading
@@ -37,11 +38,15 @@ class Site:
         self.host, self.port = self.exporter.start()
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, http.client.HTTPMessage]:
+        status, body, found = self.bytes(path, method, **headers)
+        return status, body.decode(), found
+
+    def bytes(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, http.client.HTTPMessage]:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
-            return response.status, response.read().decode(), response.headers
+            return response.status, response.read(), response.headers
         finally:
             connection.close()
 
@@ -75,6 +80,19 @@ def test_prometheus_gets_the_format_that_it_asks_for(site: Site) -> None:
     _, text, headers = site.ask("/metrics", Accept="application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
     assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     assert text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip", "gzip"), ("deflate, GZIP;q=0.5", "gzip"), ("identity", "identity"), ("gzip;q=0", "identity"), ("", "identity")],
+)  # fmt: skip
+def test_an_exposition_is_compressed_for_who_reads_that(site: Site, accepted: str, encoding: str) -> None:
+    site.exporter.publish(FULL)
+    status, body, headers = site.bytes("/metrics", **{"Accept-Encoding": accepted})
+    assert (status, headers["Content-Encoding"], int(headers["Content-Length"])) == (200, encoding, len(body))
+    plain = gzip.decompress(body) if encoding == "gzip" else body
+    assert len(plain) > 4 * len(body) or encoding == "identity"
+    assert b'lrwatch_run_up{run="gpt2"} 1.0' in plain
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text;version=x", "text/plain;version=1.a", "\xff,;=;"])

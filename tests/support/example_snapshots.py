@@ -6,7 +6,15 @@ import math
 import time
 from dataclasses import replace
 
-from lrwatch.core.snapshot import EffectStatus, MetricStatus, ProposalStatus, RunStatus, Snapshot, TrendStatus
+from lrwatch.core.snapshot import (
+    EffectStatus,
+    FoundStatus,
+    MetricStatus,
+    ProposalStatus,
+    RunStatus,
+    Snapshot,
+    TrendStatus,
+)
 
 CALM = RunStatus(
     name="gpt2",
@@ -35,6 +43,8 @@ CALM = RunStatus(
         MetricStatus("val/accuracy", 11_990, math.nan, TrendStatus(0.01, -math.inf, math.inf, 1200.0), watched=True),
     ),
     findings={"plateau": 2, "nonfinite": 1},
+    found={"plateau": FoundStatus(11_000, 1_699_999_500.0)},
+    labels={"owner": "anna", "priority": "high"},
     scale=0.5,
     schedule_lr={"decay": 3e-4, "no_decay": 1e-4},
     effective_lr={"decay": 1.5e-4, "no_decay": 5e-5},
