@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 EXPOSITION = ROOT / "tests/export/golden.prom"
 DASHBOARD = ROOT / "grafana/dashboards/run.json"
 UNITS = ROOT / "deploy/systemd"
+RULES = ROOT / "deploy/prometheus/rules.yml"
+PROMETHEUS_RULE = ROOT / "deploy/kubernetes/monitoring/prometheusrule.yaml"
 # Where the units in deploy/ expect the program: a virtual environment that every user can reach.
 PROGRAM = "/opt/lrwatch/bin/lrwatch"
 
@@ -55,9 +58,17 @@ def unit_files() -> dict[Path, str]:
     }
 
 
+def prometheus_rule() -> str:
+    """Return the rules as a resource of the Prometheus operator."""
+    rules = textwrap.indent(RULES.read_text(encoding="utf-8"), "  ")
+    about = "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: lrwatch\nspec:\n"
+    return f"# Written by `make golden` from deploy/prometheus/rules.yml.\n{about}{rules}"
+
+
 if __name__ == "__main__":
     EXPOSITION.write_text(golden_exposition(), encoding="utf-8")
     build_dashboard(DASHBOARD)
     golden_docs.write()
+    PROMETHEUS_RULE.write_text(prometheus_rule(), encoding="utf-8")
     for path, text in unit_files().items():
         path.write_text(text, encoding="utf-8")

@@ -52,10 +52,12 @@ class Sandbox:
         about, told = os.pipe()
         arguments = ["--unshare-all", "--uid", str(user), "--gid", str(user), "--cap-drop", "ALL", "--as-pid-1"]
         arguments += ["--die-with-parent", "--clearenv", "--info-fd", str(told), "--dev", "/dev", "--proc", "/proc"]
-        for path in (*_SYSTEM, *sorted(_PYTHON)):
+        for path in _SYSTEM:
             arguments += ["--ro-bind-try", path, path]
         for place, source in mounts.items():
             arguments += ["--bind" if place in writable else "--ro-bind", str(source), place]
+        for path in sorted(_PYTHON):  # behind the mounts: this checkout may lie in /tmp, which is one of them
+            arguments += ["--ro-bind-try", path, path]
         for name, value in environ.items():
             arguments += ["--setenv", name, value]
         self._out, self._err = home / "stdout", home / "stderr"
@@ -106,6 +108,10 @@ class Sandbox:
             eventually(lambda: self._process.poll() is not None or "listening" in self.stderr, what="a start")
             self.send(signal.SIGTERM)
         return self._process.wait(30)
+
+    def wait(self) -> int:
+        """Wait until it ends by itself, and return its exit code."""
+        return self._process.wait(60)
 
     def kill(self) -> None:
         """Kill it, if it still runs."""
