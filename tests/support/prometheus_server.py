@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from support.ports import free_port as _free_port
 from support.waiting import eventually
 
 # Short enough for a test of seconds. Rates over `RATE_WINDOW` then see four scrapes or more, as $__rate_interval promises.
@@ -75,21 +75,37 @@ def prometheus(folder: Path, targets: Sequence[str], rules: Path | None = None) 
         "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": list(targets)}]}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
-    address = f"127.0.0.1:{free_port()}"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={address}",
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    address = f"127.0.0.1:{_free_port()}"
+    with serving(folder, address):
+        yield Prometheus(f"http://{address}")
+
+
+@contextmanager
+def serving(folder: Path, address: str, *options: str) -> Iterator[None]:
+    """Start a server with `prometheus.yml` and the data of a directory, and end it afterwards.
+
+    Args:
+        folder: The directory; its log lies there too.
+        address: Where it serves, as HOST:PORT.
+        options: Further options; an agent has its data where they say.
+    """
+    data = (
+        []
+        if any(option.startswith("--storage.agent") for option in options)
+        else [f"--storage.tsdb.path={folder / 'data'}"]
+    )
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--web.listen-address={address}",
+        *data,
+        *options,
+    ]
+    with (folder / "log").open("ab") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             eventually(lambda: _ready(f"http://{address}/-/ready", server, folder / "log"), timeout=30)
-            yield Prometheus(f"http://{address}")
+            yield
         finally:
             server.terminate()
             try:
@@ -109,12 +125,6 @@ def _ready(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
         if isinstance(error, HTTPError):
             error.close()
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
