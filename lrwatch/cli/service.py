@@ -21,7 +21,7 @@ Kind = Literal["system", "template", "user"]
 _UNITS = Path("/etc/systemd/system")
 _SETTINGS = Path("/etc/lrwatch")
 
-_PLAIN_WORD = re.compile(r"[\w./@:+,=-]+")
+_PLAIN_WORD = re.compile(r"[\w./@:+,=%$-]+")
 
 _WATCH = """\
 # Settings of the lrwatch service. `lrwatch config show {file}` lists all there are; after a change: {reload}
@@ -101,11 +101,12 @@ def unit(kind: Kind, program: Sequence[str], *, config: Path | None = None, key_
 
     text = Path(__file__).with_name("units.service.j2").read_text(encoding="utf-8")
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(text)  # noqa: S701  no HTML
+    key = "" if key_file is None else str(key_file.resolve()).replace("%", "%%")
     return template.render(
         kind=kind,
         program=" ".join(map(_word, program)),
         config="" if config is None else _word(str(config)),
-        key="" if key_file is None else _word(str(key_file.resolve())),
+        key=_quoted(f"LRWATCH_DAEMON_KEY_FILE={key}") if key and kind == "user" else key,
     )
 
 
@@ -144,10 +145,14 @@ def _watch(file: Path, paths: Sequence[str], reload: str) -> str:
 
 def _word(text: str) -> str:
     """Return one word of a command line as systemd reads it."""
-    doubled = text.replace("%", "%%").replace("$", "$$")
+    return _quoted(text.replace("%", "%%").replace("$", "$$"))
+
+
+def _quoted(text: str) -> str:
+    """Return text in quotes where systemd would take it for several words."""
     if _PLAIN_WORD.fullmatch(text):
-        return doubled
-    escaped = doubled.replace("\\", "\\\\").replace('"', '\\"')
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 

@@ -182,7 +182,9 @@ class Daemon:
                 expected="runs whose state is saved", found=f"{len(unsaved)} that cannot be saved", where=str(self._store.path),
                 hint="Make room on its disk, and send SIGHUP again.",
             )  # fmt: skip
-        self.close()
+        for run in self.runs.values():
+            with contextlib.suppress(OSError):  # of a file that is given up anyway
+                run.close()
         self._config, self.fleet = config, fleet
         self._unsaved = {}
         self._next, self._round = 0, (False, False)
