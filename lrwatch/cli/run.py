@@ -90,6 +90,8 @@ def run(
     config = load()
     if not config.watch.paths:
         tell(f"lrwatch: nothing is watched here: {said_by} is {rank}, and only rank {only_rank} watches")
+        if once:
+            return 0
 
     def print_entry(entry: Entry) -> None:
         if entry.event["event"] == "settings":  # they say nothing new to who has just given them

@@ -77,9 +77,7 @@ def install(paths: tuple[str, ...], user: bool, key_file: Path | None, root: Pat
         elif keeps:
             tell(f"{target} stays as it is{'; PATH is not added to it' if paths else ''}")
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write(target, text)
-            tell(f"{target} written")
+            _put(target, text)
     if not user:
         for hidden in _hidden_from_others():
             tell(f"lrwatch: {hidden}")
@@ -108,6 +106,25 @@ def unit(kind: Kind, program: Sequence[str], *, config: Path | None = None, key_
         config="" if config is None else _word(str(config)),
         key=_quoted(f"LRWATCH_DAEMON_KEY_FILE={key}") if key and kind == "user" else key,
     )
+
+
+def _put(target: Path, text: str) -> None:
+    """Write one file, with the directories above it.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    from lrwatch.errors import InputError
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(target, text)
+    except OSError as error:
+        raise InputError(
+            expected="a file that can be written", found=error.strerror or str(error), where=str(target),
+            hint="Run it as root, or install for your own runs with --user.",
+        ) from error  # fmt: skip
+    tell(f"{target} written")
 
 
 def this_program() -> list[str]:

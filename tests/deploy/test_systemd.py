@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support.daemon_process import lrwatch
 from support.golden import UNITS, unit_files
 from support.notify_socket import NotifySocket
@@ -18,8 +19,10 @@ from support.quadratic import Training
 from support.sandbox import Sandbox, needs_bubblewrap
 from support.waiting import eventually
 
+from lrwatch.cli import cli
 from lrwatch.cli.service import Kind, unit
 from lrwatch.config import load
+from lrwatch.errors import InputError
 
 # On systemd's scale from 0 (safe) to 10; a unit without any hardening has 9.6.
 HIGHEST_EXPOSURE = 2.0
@@ -96,12 +99,12 @@ def test_what_is_installed_starts_the_program_that_installed_it(installed: Path)
 
 
 def test_installing_again_updates_the_units_and_leaves_the_settings(tmp_path: Path) -> None:
-    assert lrwatch("service", "install", "--root", tmp_path).returncode == 0
+    assert CliRunner().invoke(cli, ["service", "install", "--root", str(tmp_path)]).exit_code == 0
     settings = tmp_path / "etc/lrwatch/lrwatch.toml"
     settings.write_text('[watch]\npaths = ["/data"]\n')
     (tmp_path / "etc/systemd/system/lrwatch.service").write_text("old")
-    again = lrwatch("service", "install", "--root", tmp_path, "/other")
-    assert f"{settings} stays as it is; PATH is not added to it" in again.stderr
+    again = CliRunner().invoke(cli, ["service", "install", "--root", str(tmp_path), "/other"])
+    assert f"{settings} stays as it is; PATH is not added to it" in again.output
     assert settings.read_text() == '[watch]\npaths = ["/data"]\n'
     assert "ExecStart=" in (tmp_path / "etc/systemd/system/lrwatch.service").read_text()
 
@@ -122,9 +125,16 @@ def test_a_user_installs_without_root_what_watches_their_runs(tmp_path: Path) ->
     assert values(text, "WantedBy") == ["default.target"]
 
 
+def test_who_may_not_write_there_is_told_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "etc").write_text("")
+    result = CliRunner().invoke(cli, ["service", "install", "--root", str(tmp_path)])
+    assert isinstance(result.exception, InputError)
+    assert "Run it as root, or install for your own runs with --user." in str(result.exception)
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
-    ended = lrwatch("service", "install", "--root", tmp_path, "--dry-run")
-    assert f"# {tmp_path}/etc/lrwatch/lrwatch.toml\n" in ended.stdout
+    ended = CliRunner().invoke(cli, ["service", "install", "--root", str(tmp_path), "--dry-run"])
+    assert f"# {tmp_path}/etc/lrwatch/lrwatch.toml\n" in ended.output
     assert not any(tmp_path.iterdir())
 
 
