@@ -341,6 +341,9 @@ def test_a_trainer_that_only_calls_step_is_watched_with_the_pod_s_mounts_user_an
     eventually(lambda: daemon.value("lrwatch_run_step", run="train") == 50, what=f"step 50: {daemon.stderr}")
     assert daemon.value("lrwatch_run_info", run="train", mode="suggest", owner="anna") == 1
     eventually(lambda: daemon.value("lrwatch_run_life", run="train", life="ended") == 1)
+    held = daemon.execute(program, "hold", "train")  # by kubectl exec
+    assert (held.returncode, held.stderr) == (0, ""), held
+    eventually(lambda: daemon.value("lrwatch_run_held", run="train") == 1)
     assert daemon.end() == 0, daemon.stderr
     assert (volumes["lrwatch-state"] / "lrwatch.sqlite").exists()
     said = [line.partition(":")[2].strip() for line in daemon.stderr.splitlines() if line.startswith("lrwatch: ")]

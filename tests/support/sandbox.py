@@ -24,9 +24,17 @@ from support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
-needs_bubblewrap = pytest.mark.skipif(
-    shutil.which("bwrap") is None or os.geteuid() != 0, reason="needs root and bwrap (Debian: bubblewrap)"
-)
+
+def _why_not() -> str:
+    """Return why no sandbox can be made here, or "". A container may have bwrap and not the right to use it."""
+    if os.geteuid() != 0 or shutil.which("bwrap") is None:
+        return "needs root and bwrap (Debian: bubblewrap)"
+    tried = subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True, text=True)
+    return f"bwrap may make no namespaces here: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+_REASON = _why_not()
+needs_bubblewrap = pytest.mark.skipif(bool(_REASON), reason=_REASON or "a sandbox can be made")
 
 # What every image and every machine has; and what the interpreter of these tests needs.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime")
@@ -52,6 +60,7 @@ class Sandbox:
         self, command: Sequence[str], *, user: int, mounts: Mapping[str, Path], writable: set[str],
         environ: Mapping[str, str], home: Path,
     ) -> None:  # fmt: skip
+        self._environ = dict(environ)
         about, told = os.pipe()
         arguments = ["--unshare-all", "--uid", str(user), "--gid", str(user), "--cap-drop", "ALL", "--as-pid-1"]
         arguments += ["--die-with-parent", "--clearenv", "--info-fd", str(told), "--dev", "/dev", "--proc", "/proc"]
@@ -99,6 +108,21 @@ class Sandbox:
                 if sample.name == name and labels.items() <= sample.labels.items():
                     return sample.value
         return None
+
+    def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command within it, with its environment, as `kubectl exec` does."""
+        within = [
+            "nsenter",
+            "--target",
+            str(self.pid),
+            "--user",
+            "--preserve-credentials",
+            "--mount",
+            "--pid",
+            "--net",
+            "--",
+        ]
+        return subprocess.run([*within, *command], env=self._environ, capture_output=True, text=True, timeout=60)
 
     def send(self, number: int) -> None:
         """Send it a signal."""
