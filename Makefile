@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-harm bench-ingest-long clean golden test-fast
+.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -22,6 +22,10 @@ test-frameworks: $(VENV)/.frameworks
 # Several ranks for 10,000 and 100,000 steps, stopped, torn at and killed: minutes.
 test-ranks: $(VENV)/.test
 	LONG_TESTS=1 $(BIN)/python -m pytest tests/client/test_ranks.py --timeout 1200
+
+# A hundred days of healthy and faulty runs through the daemon and the alert rules: minutes.
+simulate-alerts: $(VENV)/.test
+	LONG_TESTS=1 $(BIN)/python -m pytest tests/e2e/test_simulated_alerts.py -s --timeout 1800
 
 # A million hostile commands against a real optimizer: minutes.
 fuzz-client: $(VENV)/.test

@@ -43,7 +43,7 @@ class Plain(Collector):
         return [family]
 
 
-def seconds(work: Callable[[], object], times: int = 5) -> float:
+def seconds(work: Callable[[], object], times: int = 3) -> float:
     """Return the processor time of the fastest of some calls."""
     taken = []
     for _ in range(times):

@@ -51,7 +51,7 @@ def _of_file(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise _cannot(str(path), "a file that can be read", str(error)) from error
+        raise _cannot(str(path), "a file that can be read", getattr(error, "strerror", None) or str(error)) from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -155,14 +155,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: a scrape every few seconds is no news."""
 
     def _send(self, response: Response) -> None:
-        body, encoding = response.body, "identity"
+        body, encoding = response.body, {}
         if len(body) >= LEAST_COMPRESSED and _takes_gzip(self.headers.get("Accept-Encoding", "")):
-            body, encoding = gzip.compress(body, COMPRESSION), "gzip"
+            body, encoding = gzip.compress(body, COMPRESSION), {"Content-Encoding": "gzip"}
         self.send_response(response.status)
         for name, value in {
             "Content-Type": response.content_type,
             "Content-Length": str(len(body)),
-            "Content-Encoding": encoding,
+            **encoding,
             "Vary": "Accept-Encoding",
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
             "X-Content-Type-Options": "nosniff",

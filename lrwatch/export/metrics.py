@@ -352,6 +352,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         "gauge",
         ("run",),
         "Fencing number under which this daemon commands the run.",
+        essential=True,
         read=lambda run: run.token,
     ),
     Metric(

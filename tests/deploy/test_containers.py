@@ -89,7 +89,7 @@ def test_every_service_is_locked_down_and_serves_this_machine_only(name: str) ->
 
 def test_logs_are_mounted_read_only_and_every_mounted_file_exists() -> None:
     assert "${LOGS:-./logs}:/logs:ro" in service("lrwatch")["volumes"]
-    for name in ("prometheus", "grafana"):
+    for name in ("prometheus", "alertmanager", "grafana"):
         for volume in service(name)["volumes"]:
             source, _, rest = volume.partition(":")
             if source.startswith("."):
@@ -106,8 +106,8 @@ def test_prometheus_starts_with_what_compose_mounts(tmp_path: Path) -> None:
         ["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    alerts = (tmp_path / "rules.yml").read_text(encoding="utf-8").count("- alert: ")
-    assert f"{alerts} rules found" in result.stdout
+    rules = re.findall(r"- (?:alert|record): ", (tmp_path / "rules.yml").read_text(encoding="utf-8"))
+    assert f"{len(rules)} rules found" in result.stdout
 
 
 def test_hadolint_finds_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
@@ -12,8 +13,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from support.daemon_process import DaemonProcess
-from support.ports import free_port
-from support.prometheus_server import Prometheus, serving
+from support.prometheus_server import Prometheus, free_port, served
 from support.quadratic import Training
 from support.waiting import eventually
 
@@ -50,19 +50,26 @@ def test_what_was_scraped_while_the_centre_was_away_arrives_later(tmp_path: Path
     assert len(yaml.safe_load(changed)) == len(yaml.safe_load(shipped)) == 3
     (agent / "prometheus.yml").write_text(changed)
     central, beside = Prometheus(f"http://{address}"), f"127.0.0.1:{free_port()}"
-    receives = "--web.enable-remote-write-receiver"
+    with_data = ["--web.enable-remote-write-receiver", f"--storage.tsdb.path={hub / 'data'}"]
+    as_agent = ["--enable-feature=agent", f"--storage.agent.path={agent / 'data'}"]
     try:
-        with serving(agent, beside, "--enable-feature=agent", f"--storage.agent.path={agent / 'wal'}"):
-            with serving(hub, address, receives):
+        with server(agent, beside, as_agent):
+            with server(hub, address, with_data):
                 eventually(lambda: central.query('lrwatch_run_step{run="gpt",cluster="here"} == 100'), what="the run")
                 left, scraped = newest(central), scrapes(beside)
             eventually(lambda: scrapes(beside) >= scraped + 5, what="scrapes while the centre is away")
-            with serving(hub, address, receives):
+            with server(hub, address, with_data):
                 eventually(lambda: newest(central) > left + 5, timeout=30, what="newer samples")
                 times = [float(time) for time, _ in central.query(f"{UP}[1m]")[0]["values"] if time >= left]
     finally:
         assert daemon.end() == 0
     assert max(later - earlier for earlier, later in pairwise(times)) < 1.5, times
+
+
+def server(folder: Path, address: str, options: list[str]) -> AbstractContextManager[None]:
+    """A Prometheus with the configuration of a directory."""
+    command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}", *options]
+    return served(command, f"http://{address}", folder / "log")
 
 
 def newest(central: Prometheus) -> float:

@@ -168,11 +168,12 @@ def finished(run: Path, written: float) -> None:
 
 
 def quick_rules(path: Path) -> Path:
-    """The shipped rules, with every alert that waits firing at once: what it would say after its wait."""
+    """The shipped rules, with every alert on a run firing at once: what it would say after its wait. A busy machine is late at times."""
     rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     for group in rules["groups"]:
         for rule in group["rules"]:
-            rule.pop("for", None)
+            if rule.get("alert") != "LrwatchDown":
+                rule.pop("for", None)
     path.write_text(yaml.safe_dump(rules), encoding="utf-8")
     return path
 

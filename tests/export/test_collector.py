@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.example_snapshots import CALM, FULL, WAITING
 from support.golden import EXPOSITION, exposition, golden_exposition, scrape
 
+from bench.exposition import LIMIT
+from bench.exposition import scrape as scrape_of
 from lrwatch._version import __version__
 from lrwatch.config import ExportOptions
 from lrwatch.core.snapshot import MetricState, MetricStatus, RunStatus, Snapshot, TrendStatus
@@ -169,7 +171,7 @@ def test_a_thousand_runs_all_have_what_is_essential() -> None:
     decides = [(name, dict(labels)) for name, labels in found if dict(labels).get("metric", "loss") == "loss"]
     of_run = Counter(labels["run"] for name, labels in decides if name in essential)
     assert len(of_run) == 1000
-    assert set(of_run.values()) == {60}
+    assert set(of_run.values()) == {61}
     assert len({labels["run"] for name, labels in decides if name == "lrwatch_run_metric_value"}) == 1000
 
 
@@ -181,6 +183,13 @@ def test_where_room_is_scarce_all_runs_have_the_same_rows_but_for_the_last_one(m
     in_part = [name for name, count in counts.items() if 0 < count < 100]
     assert len(in_part) <= 1, counts
     assert counts["lrwatch_run_life"] == counts["lrwatch_run_up"] == 100
+
+
+@pytest.mark.slow
+def test_a_scrape_of_ten_thousand_series_costs_little_more_than_the_client_library_itself() -> None:
+    own, library, text = scrape_of(10_000)
+    assert sum(not line.startswith(b"#") for line in text.splitlines()) >= 10_000
+    assert own < LIMIT * library
 
 
 def test_of_the_metrics_that_do_not_decide_every_run_has_one_before_any_has_two() -> None:

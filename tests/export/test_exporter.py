@@ -84,14 +84,14 @@ def test_prometheus_gets_the_format_that_it_asks_for(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("accepted", "encoding"),
-    [("gzip", "gzip"), ("deflate, GZIP;q=0.5", "gzip"), ("identity", "identity"), ("gzip;q=0", "identity"), ("", "identity")],
+    [("gzip", "gzip"), ("deflate, GZIP;q=0.5", "gzip"), ("identity", None), ("gzip;q=0", None), ("", None)],
 )  # fmt: skip
-def test_an_exposition_is_compressed_for_who_reads_that(site: Site, accepted: str, encoding: str) -> None:
+def test_an_exposition_is_compressed_for_who_reads_that(site: Site, accepted: str, encoding: str | None) -> None:
     site.exporter.publish(FULL)
     status, body, headers = site.bytes("/metrics", **{"Accept-Encoding": accepted})
-    assert (status, headers["Content-Encoding"], int(headers["Content-Length"])) == (200, encoding, len(body))
+    assert (status, headers.get("Content-Encoding"), int(headers["Content-Length"])) == (200, encoding, len(body))
     plain = gzip.decompress(body) if encoding == "gzip" else body
-    assert len(plain) > 4 * len(body) or encoding == "identity"
+    assert len(plain) > 4 * len(body) or encoding is None
     assert b'lrwatch_run_up{run="gpt2"} 1.0' in plain
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from support.ports import free_port as _free_port
 from support.waiting import eventually
 
 # Short enough for a test of seconds. Rates over `RATE_WINDOW` then see four scrapes or more, as $__rate_interval promises.
@@ -61,50 +61,48 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Sequence[str], rules: Path | None = None) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, targets: Sequence[str], rules: Path | None = None, alertmanager: str = ""
+) -> Iterator[Prometheus]:
     """Start a server that scrapes `targets` (HOST:PORT) every second and end it afterwards.
 
     Args:
         folder: An empty directory for its configuration, data and log.
         targets: What to scrape, as job `lrwatch`.
         rules: A rule file to load.
+        alertmanager: HOST:PORT that alerts are sent to.
     """
     config = {
         "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
         "rule_files": [str(rules)] if rules else [],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []},
         "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": list(targets)}]}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
-    address = f"127.0.0.1:{_free_port()}"
-    with serving(folder, address):
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+    ]
+    with served(command, f"http://{address}", folder / "log"):
         yield Prometheus(f"http://{address}")
 
 
 @contextmanager
-def serving(folder: Path, address: str, *options: str) -> Iterator[None]:
-    """Start a server with `prometheus.yml` and the data of a directory, and end it afterwards.
+def served(command: Sequence[str], url: str, log: Path) -> Iterator[None]:
+    """Run a server of the Prometheus project until the block is left; it is ready when the block begins.
 
     Args:
-        folder: The directory; its log lies there too.
-        address: Where it serves, as HOST:PORT.
-        options: Further options; an agent has its data where they say.
+        command: Its command line.
+        url: Where it listens.
+        log: Where its output goes.
     """
-    data = (
-        []
-        if any(option.startswith("--storage.agent") for option in options)
-        else [f"--storage.tsdb.path={folder / 'data'}"]
-    )
-    command = [
-        "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--web.listen-address={address}",
-        *data,
-        *options,
-    ]
-    with (folder / "log").open("ab") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            eventually(lambda: _ready(f"http://{address}/-/ready", server, folder / "log"), timeout=30)
+            eventually(lambda: _ready(f"{url}/-/ready", server, log), timeout=30)
             yield
         finally:
             server.terminate()
@@ -117,7 +115,7 @@ def serving(folder: Path, address: str, *options: str) -> Iterator[None]:
 
 def _ready(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
     if server.poll() is not None:
-        raise AssertionError(f"prometheus ended with {server.returncode}: {log.read_text(encoding='utf-8')}")
+        raise AssertionError(f"the server ended with {server.returncode}: {log.read_text(encoding='utf-8')}")
     try:
         with urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
@@ -125,6 +123,13 @@ def _ready(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
         if isinstance(error, HTTPError):
             error.close()
         return False
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.ports import free_port
+from support.prometheus_server import free_port
 from support.waiting import eventually
 
 needs_slurm = pytest.mark.skipif(
