@@ -53,6 +53,8 @@ with lrwatch.attach(None, "/control/train", poll_seconds=0.01) as watch:
     watch.close()
 """
 
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl (Debian: kubernetes-client)")
+
 Resource = dict[str, Any]
 
 
@@ -385,6 +387,7 @@ def test_the_rules_of_the_operator_are_those_of_prometheus() -> None:
     assert PROMETHEUS_RULE.read_text(encoding="utf-8") == prometheus_rule(), "make golden"
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")
 def test_promtool_takes_the_rules_of_the_operator(rendered: dict[str, list[Resource]], tmp_path: Path) -> None:
     file = tmp_path / "rules.yml"
     file.write_text(yaml.safe_dump(one(rendered["monitoring"], "PrometheusRule")["spec"]), encoding="utf-8")

@@ -29,6 +29,10 @@ HIGHEST_EXPOSURE = 2.0
 
 PROGRAM = str(Path(sys.executable).with_name("lrwatch"))
 
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian: systemd)"
+)
+
 both = pytest.mark.parametrize("name", ["lrwatch.service", "lrwatch@.service"])
 
 
@@ -57,6 +61,7 @@ def test_the_units_in_deploy_are_those_that_are_installed() -> None:
     assert {path: path.read_text(encoding="utf-8") for path in UNITS.iterdir()} == unit_files(), "make golden"
 
 
+@needs_systemd
 @pytest.mark.parametrize("kind", ["system", "template", "user"])
 def test_systemd_understands_every_line(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = unit(kind, [PROGRAM], config=tmp_path / 'of "me" at 100%.toml', key_file=tmp_path / "key")
@@ -69,6 +74,7 @@ def test_systemd_understands_every_line(kind: Kind, tmp_path: Path, monkeypatch:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+@needs_systemd
 @both
 def test_the_exposure_is_low(name: str) -> None:
     result = analyze(
