@@ -76,8 +76,8 @@ class Reload:
             return
         for change in found.now:
             tell(f"lrwatch: settings read again: {change}")
-        for change in found.at_start:
-            tell(f"lrwatch: settings read again: {change} needs a restart")
+        for name in found.at_start:
+            tell(f"lrwatch: settings read again: {name} has changed, and needs a restart")
         if not (found.now or found.at_start):
             tell("lrwatch: settings read again: nothing has changed")
 

@@ -17,7 +17,7 @@ class Changes:
 
     Attributes:
         now: The keys that a running daemon takes up, as "section.key: before -> after".
-        at_start: Those that it cannot, in the same form.
+        at_start: Those that it cannot, by name alone: an address of somebody who is told things may hold a password.
     """
 
     now: tuple[str, ...]
@@ -37,6 +37,8 @@ def changes(before: Config, after: Config) -> Changes:
         section, _, key = name.partition(".")
         old, new = (getattr(getattr(config, section), key) for config in (before, after))
         if old != new:
-            taken_up = section in _SECTIONS or name in _KEYS
-            (now if taken_up else at_start).append(f"{name}: {old!r} -> {new!r}")
+            if section in _SECTIONS or name in _KEYS:
+                now.append(f"{name}: {old!r} -> {new!r}")
+            else:
+                at_start.append(name)
     return Changes(tuple(now), tuple(at_start))

@@ -74,7 +74,7 @@ def test_what_can_change_changes_and_what_cannot_is_said(tmp_path: Path, start: 
         eventually(lambda: supervisor.hears("WATCHDOG=1", times=3))
 
         settings(tmp_path, "?.jsonl", "suggest", operators='"nobody"')
-        file.write_text(file.read_text() + '\n[daemon]\nstate = "elsewhere"\n')
+        file.write_text(file.read_text() + '\n[daemon]\nstate = "elsewhere"\n\n[export]\nmax_series = 5000\n')
         daemon.process.send_signal(signal.SIGHUP)
         eventually(lambda: daemon.value("lrwatch_run_step", run="b") == 100)
         assert daemon.value("lrwatch_run_info", run="a", mode="suggest") == 1
@@ -84,6 +84,7 @@ def test_what_can_change_changes_and_what_cannot_is_said(tmp_path: Path, start: 
         )
         assert "settings read again: policy.mode: 'observe' -> 'suggest'" in daemon.stderr
         assert "settings read again: operators.allow: () -> ('nobody',)" in daemon.stderr
+        assert "settings read again: export.max_series has changed, and needs a restart" in daemon.stderr
         assert "daemon.state" not in daemon.stderr  # the flag has the last word, so nothing has changed
         eventually(lambda: supervisor.hears("READY=1", times=2))
         assert supervisor.heard.index("RELOADING=1") < len(supervisor.heard) - supervisor.heard[::-1].index("READY=1")

@@ -63,5 +63,5 @@ def test_every_key_is_taken_up_or_needs_a_restart() -> None:
     assert changes(load(), load()) == changes(load(flags={"daemon.listen": "127.0.0.1:9767"}), load())
     found = changes(load(), load(flags={"daemon.listen": "127.0.0.1:1", "daemon.state": "s", "policy.mode": "auto"}))
     assert found.now == ("policy.mode: 'suggest' -> 'auto'",)
-    assert found.at_start == ("daemon.listen: '127.0.0.1:9767' -> '127.0.0.1:1'", "daemon.state: '' -> 's'")
+    assert found.at_start == ("daemon.listen", "daemon.state")
     assert {"daemon.listen", "policy.mode"} <= set(keys())
