@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,29 @@ if TYPE_CHECKING:
 
 # Name of the built-in defaults where no file was given.
 DEFAULTS = "defaults"
+
+
+# Seconds until a scheduler has to answer: one that is there does so within a few milliseconds.
+CONNECT_SECONDS = 5
+
+_file = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where a Dask scheduler is, and how it is spoken to.
+
+    Attributes:
+        address: Its address, or "" where a file says it.
+        scheduler_file: The file that says it, or None.
+        ca, cert, key: Certificate of the authority, and certificate and key of the client; None for a cluster without TLS.
+    """
+
+    address: str = ""
+    scheduler_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
 
 
 @click.command()
@@ -41,11 +66,22 @@ DEFAULTS = "defaults"
     metavar="ADDRESS",
     help="Work on the Dask cluster of this scheduler instead; its workers need lrwatch and the same paths.",
 )
+@click.option(
+    "--scheduler-file", type=_file, metavar="F", help="File in which a Dask scheduler says its address, instead of --dask.",
+)  # fmt: skip
+@click.option(
+    "--tls-ca",
+    type=_file,
+    metavar="F",
+    help="Certificate of who vouches for the cluster; its address is tls://HOST:PORT.",
+)
+@click.option("--tls-cert", type=_file, metavar="F", help="Certificate of this client.")
+@click.option("--tls-key", type=_file, metavar="F", help="Its key.")
 @metric_option
 @format_option
 def backtest(
-    paths: tuple[str, ...], config_files: tuple[Path, ...], jobs: int | None, scheduler: str | None, metric: str | None,
-    form: str,
+    paths: tuple[str, ...], config_files: tuple[Path, ...], jobs: int | None, scheduler: str | None, scheduler_file: Path | None,
+    tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None, metric: str | None, form: str,
 ) -> int:  # fmt: skip
     """Show the daemon's findings and commands on many finished logs.
 
@@ -57,7 +93,8 @@ def backtest(
     from lrwatch.offline import backtest as daemon
     from lrwatch.offline.replay import finished_runs
 
-    if scheduler is not None and jobs is not None:
+    cluster = _checked(Cluster(scheduler or "", scheduler_file, tls_ca, tls_cert, tls_key))
+    if cluster is not None and jobs is not None:
         raise UsageError(
             expected="--jobs or --dask", found="both", where="the command line",
             hint="The cluster has as many workers as it has.",
@@ -74,7 +111,7 @@ def backtest(
     try:
         with (
             closing(TaskProgress(f"{len(logs)} logs")) as progress,
-            _executor(scheduler, jobs or os.cpu_count() or 1, len(logs) * len(configs)) as executor,
+            _executor(cluster, jobs or os.cpu_count() or 1, len(logs) * len(configs)) as executor,
         ):
             rows = daemon.backtest(logs, configs, executor, progress.show)
     except BrokenExecutor as error:
@@ -116,10 +153,10 @@ def _configs(files: tuple[Path, ...], metric: str | None) -> dict[str, Config]:
 
 
 @contextmanager
-def _executor(scheduler: str | None, jobs: int, tasks: int) -> Iterator[Executor | None]:
+def _executor(cluster: Cluster | None, jobs: int, tasks: int) -> Iterator[Executor | None]:
     """Return the executor of the tasks: a cluster, processes, or None for this process."""
-    if scheduler is not None:
-        with _cluster(scheduler) as executor:
+    if cluster is not None:
+        with _connected(cluster) as executor:
             yield executor
     elif min(jobs, tasks) == 1:
         yield None
@@ -135,26 +172,85 @@ def _executor(scheduler: str | None, jobs: int, tasks: int) -> Iterator[Executor
             pool.shutdown(cancel_futures=True)
 
 
+def _checked(cluster: Cluster) -> Cluster | None:
+    """Return the cluster that the options name, or None where they name none.
+
+    Raises:
+        UsageError: They name two, or half of what TLS needs.
+    """
+    from lrwatch.errors import UsageError
+
+    tls = [cluster.ca, cluster.cert, cluster.key]
+    if cluster.address and cluster.scheduler_file:
+        raise UsageError(
+            expected="--dask or --scheduler-file", found="both", where="the command line", hint="Either says where the scheduler is.",
+        )  # fmt: skip
+    if any(tls) and not all(tls):
+        raise UsageError(
+            expected="--tls-ca, --tls-cert and --tls-key together", found="not all of them", where="the command line",
+            hint="A Dask cluster with TLS asks its clients for a certificate too.",
+        )  # fmt: skip
+    if not (cluster.address or cluster.scheduler_file):
+        if any(tls):
+            raise UsageError(
+                expected="a cluster", found="none", where="--tls-ca", hint="Name it with --dask tls://HOST:PORT or --scheduler-file.",
+            )  # fmt: skip
+        return None
+    return cluster
+
+
 @contextmanager
-def _cluster(address: str) -> Iterator[Executor]:
+def _connected(cluster: Cluster) -> Iterator[Executor]:
     from lrwatch.errors import InputError
 
     try:
-        client_class: Any = import_module("distributed").Client
+        distributed: Any = import_module("distributed")
     except ImportError as error:
         raise InputError(
             expected="the package distributed", found="none", where="--dask",
             hint="Install it: pip install 'lrwatch[backtest]'.",
         ) from error  # fmt: skip
+    security = None
+    if cluster.ca is not None:
+        files = {"tls_ca_file": cluster.ca, "tls_client_cert": cluster.cert, "tls_client_key": cluster.key}
+        security = distributed.Security(require_encryption=True, **{name: str(file) for name, file in files.items()})
+    address = cluster.address if cluster.scheduler_file is None else _address_in(cluster.scheduler_file)
     try:
-        client = client_class(address)
-    except (OSError, ValueError) as error:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, security=security)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        MemoryError,
+    ) as error:  # the last is another protocol's greeting, read as a length
         raise InputError(
-            expected="a Dask scheduler", found=str(error), where=address,
-            hint="Give its address as it prints it, tcp://HOST:PORT.",
+            expected="a Dask scheduler", found=str(error) or type(error).__name__, where=address,
+            hint="Give its address as it prints it, tcp://HOST:PORT, or with --tls-ca, --tls-cert and --tls-key tls://HOST:PORT.",
         ) from error  # fmt: skip
     with client:
+        if not client.scheduler_info()["workers"]:
+            tell(f"lrwatch: the scheduler at {client.scheduler.address} has no workers yet; waiting for them")
         yield client.get_executor()
+
+
+def _address_in(file: Path) -> str:
+    """Return the address that a scheduler wrote.
+
+    Raises:
+        InputError: The file does not say one.
+    """
+    from lrwatch.errors import InputError
+
+    try:
+        address = json.loads(file.read_text(encoding="utf-8"))["address"]
+    except (OSError, ValueError, KeyError, TypeError):
+        address = None
+    if not isinstance(address, str):
+        raise InputError(
+            expected="the address of a Dask scheduler", found="something else", where=str(file),
+            hint="Start one with `dask scheduler --scheduler-file F`.",
+        )  # fmt: skip
+    return address
 
 
 def _print(rows: list[Row], totals: list[Summary]) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from lrwatch.cli.output import Choice, event_line, format_option, give_up_output, print_json, tell
 from lrwatch.cli.progress import Progress
+from lrwatch.cli.rank import rank_of
 from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
 from lrwatch.core.options import MODES
 
 if TYPE_CHECKING:
+    from lrwatch.config import Config
     from lrwatch.core.snapshot import Snapshot
     from lrwatch.daemon.loop import Daemon
     from lrwatch.store import Entry
@@ -46,11 +49,17 @@ if TYPE_CHECKING:
 @click.option(
     "--once", is_flag=True, help="Read what is there and end. A last line without an end is left for the next time."
 )
+@click.option(
+    "--only-rank",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Watch only where the job has this rank (JOB_COMPLETION_INDEX, RANK, SLURM_PROCID); elsewhere serve, and watch nothing.",
+)
 @format_option
 def run(
     paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
     control: str | None, state: str | None, poll_seconds: float | None, textfile: str | None,
-    once: bool, form: str,
+    once: bool, only_rank: int | None, form: str,
 ) -> int:  # fmt: skip
     """Watch log files, directories or globs, and act on them.
 
@@ -62,17 +71,27 @@ def run(
     from lrwatch.errors import UsageError
     from lrwatch.store import Store
 
-    config = load_config(
-        config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
-        daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
-        export__textfile=textfile,
-    )  # fmt: skip
-    config = labelled(config, os.environ)
-    if not config.watch.paths:
-        raise UsageError(
-            expected="at least one file, directory or glob", found="none", where="lrwatch run",
-            hint="Try `lrwatch run train.log`, or set [watch] paths in a file given with --config.",
+    def load() -> Config:
+        config = load_config(
+            config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
+            daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
+            export__textfile=textfile,
         )  # fmt: skip
+        if not config.watch.paths:
+            raise UsageError(
+                expected="at least one file, directory or glob", found="none", where="lrwatch run",
+                hint="Try `lrwatch run train.log`, or set [watch] paths in a file given with --config.",
+            )  # fmt: skip
+        if only_rank is not None and rank != only_rank:
+            config = replace(config, watch=replace(config.watch, paths=(), control=""))
+        return labelled(config, os.environ)
+
+    rank, said_by = rank_of(os.environ)
+    config = load()
+    if not config.watch.paths:
+        tell(f"lrwatch: nothing is watched here: {said_by} is {rank}, and only rank {only_rank} watches")
+        if once:
+            return 0
 
     def print_entry(entry: Entry) -> None:
         if entry.event["event"] == "settings":  # they say nothing new to who has just given them
@@ -95,7 +114,7 @@ def run(
         try:
             if once:
                 return _read_once(daemon, config)
-            _serve(daemon, config)
+            _serve(daemon, config, load)
         finally:
             daemon.close()
     finally:
@@ -103,7 +122,7 @@ def run(
     return 0
 
 
-def _read_once(daemon: Daemon, config: Any) -> int:
+def _read_once(daemon: Daemon, config: Config) -> int:
     """Read what is there, without waiting. That no run can be read is an error here."""
     from lrwatch.errors import InputError
     from lrwatch.export.textfile import Textfile
@@ -126,17 +145,20 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
     progress.show(sum(run.bytes for run in snapshot.runs), sum(run.lag_bytes for run in snapshot.runs))
 
 
-def _serve(daemon: Daemon, config: Any) -> None:
+def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
+    from lrwatch.cli.reload import Reload
     from lrwatch.daemon.operator_socket import OperatorSocket
+    from lrwatch.daemon.supervisor import Supervisor
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
     from lrwatch.export.textfile import Textfile
 
+    supervisor = Supervisor(os.environ)
     exporter = Exporter(config.daemon.listen, max_series=config.export.max_series)
     textfile = None
     if config.export.textfile:
         textfile = Textfile(config.export.textfile, max_series=config.export.max_series)
-    waker = Waker(config.daemon.poll_seconds)
+    waker = Waker(min(config.daemon.poll_seconds, supervisor.interval))
     operators: OperatorSocket | None = None
     interrupted = False
 
@@ -145,13 +167,20 @@ def _serve(daemon: Daemon, config: Any) -> None:
         interrupted = number == signal.SIGINT
         waker.stop()
 
+    def use(config: Config) -> None:
+        waker.poll_seconds = min(config.daemon.poll_seconds, supervisor.interval)
+        if operators is not None:
+            operators.options = config.operators
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    reload = Reload(config, load, apply=use, wake=waker.wake, hung_up=waker.stop)
+    reload.listen()
     reported: dict[str, str] = {}
     progress = Progress("reading")
 
     class Sink:
-        """The exporter, the textfile, and standard error for problems as they come and go and for the progress through a backlog."""
+        """The exporter, the textfile, the supervisor, and standard error for problems as they come and go and for progress."""
 
         def publish(self, snapshot: Snapshot) -> None:
             exporter.publish(snapshot)
@@ -161,6 +190,10 @@ def _serve(daemon: Daemon, config: Any) -> None:
                 problems += [textfile.problem] if textfile.problem else []
             _tell_problems(problems, snapshot, reported)
             _show(progress, snapshot)
+            supervisor.turned(f"runs watched: {len(snapshot.runs)}")
+            if reload.asked:
+                supervisor.reloading()
+                reload.now(daemon)
 
         def observe_loop(self, seconds: float) -> None:
             exporter.observe_loop(seconds)
@@ -168,6 +201,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
     try:
         host, port = exporter.start()
         tell(f"listening on http://{host}:{port}")
+        if supervisor.problem:
+            tell(f"lrwatch: {supervisor.problem}")
         operators = OperatorSocket(
             state_directory(config), config.operators, daemon.inbox,
             runs=lambda: list(daemon.runs), wake=waker.wake, environ=os.environ,
@@ -176,6 +211,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
             tell(f"lrwatch: {operators.problem}")
         daemon.run(waker, Sink())
     finally:
+        supervisor.stopping()
+        supervisor.close()
         progress.close()
         if operators is not None:
             operators.close()

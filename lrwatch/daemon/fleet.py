@@ -70,7 +70,7 @@ class Fleet:
     def discover(self) -> None:
         """Search the watched paths for new runs and logs. A search that fails leaves the runs as they are."""
         try:
-            found = discover(self._config.watch.paths)
+            found = discover(self._config.watch.paths, self._config.watch.control)
         except Exception as error:  # noqa: BLE001  the runs that are known go on
             self.paths_up = dict.fromkeys(self._config.watch.paths, False)
             self.problems = [f"the search for runs: {said('turn', error)}"]

@@ -20,6 +20,7 @@ from lrwatch.daemon.fleet import Fleet
 from lrwatch.daemon.inbox import Inbox
 from lrwatch.daemon.wake import Waker
 from lrwatch.daemon.watched_run import Listener, WatchedRun, save_together
+from lrwatch.errors import InputError
 from lrwatch.sources.stdin import STDIN, Stdin
 from lrwatch.store import Request, Store
 
@@ -164,6 +165,36 @@ class Daemon:
         self._save_some()
         self.behind = behind
         return progress
+
+    def apply(self, config: Config) -> None:
+        """Watch and judge by other settings from now on: what a restart does, without an end of the process.
+
+        Args:
+            config: The settings.
+
+        Raises:
+            ConfigError: They cannot be used. The daemon goes on with those that it has.
+            InputError: A run cannot be made again now, because its state cannot be saved. The same holds.
+        """
+        fleet = Fleet(config, self._store, self._listener, clock=self._clock, monotonic=self._monotonic)
+        if any(isinstance(reader.tail, Stdin) for run in self.runs.values() for reader in run.logs.readers):
+            raise InputError(
+                expected="logs that can be opened again", found="standard input", where="the settings are not read again",
+                hint="End lrwatch and start it with the new settings.",
+            )  # fmt: skip
+        self.save()
+        if unsaved := [run.name for run in self.runs.values() if run.unsaved]:
+            raise InputError(
+                expected="runs whose state is saved", found=f"{len(unsaved)} that cannot be saved", where=str(self._store.path),
+                hint="Make room on its disk, and send SIGHUP again.",
+            )  # fmt: skip
+        for run in self.runs.values():
+            with contextlib.suppress(OSError):  # of a file that is given up anyway
+                run.close()
+        self._config, self.fleet = config, fleet
+        self._unsaved = {}
+        self._next, self._round = 0, (False, False)
+        self.discover()
 
     def _turn_of(self, run: WatchedRun, requests: Sequence[Request], *, final: bool) -> bool:
         """Give one run its turn. Return whether there was anything to read."""

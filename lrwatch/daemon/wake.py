@@ -54,10 +54,13 @@ class Waker(FileSystemEventHandler):
     Args:
         poll_seconds: The longest wait.
         hints: Whether to listen for file events at all.
+
+    Attributes:
+        poll_seconds: The longest wait.
     """
 
     def __init__(self, poll_seconds: float, *, hints: bool = True) -> None:
-        self._poll_seconds = poll_seconds
+        self.poll_seconds = poll_seconds
         # A signal handler may interrupt the wait anywhere: putting into this kind of queue is the one way to wake a
         # thread that cannot find its own lock held.
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -112,7 +115,7 @@ class Waker(FileSystemEventHandler):
         """
         now = time.monotonic()
         turn = now - self._turn_from
-        longest = max(self._poll_seconds - turn, min(turn, self._poll_seconds))
+        longest = max(self.poll_seconds - turn, min(turn, self.poll_seconds))
         settled = now + min(longest, max(SETTLE_SECONDS, turn / TURN_SHARE - turn))
         with suppress(queue.Empty):
             self._woken.get(timeout=longest)

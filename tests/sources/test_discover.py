@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lrwatch.sources.discover import MAX_LOGS, Discovery, discover
+from lrwatch.sources.discover import MAX_LOGS, Discovery, Log, discover
 
 
 def make(root: Path, *files: str) -> None:
@@ -240,3 +240,30 @@ def test_ten_thousand_files_are_found_by_one_pattern_each_with_its_own_name(tmp_
     found = discover([f"{tmp_path}/*/*.log"])
     assert len({log.run for log in found.logs}) == 10_000
     assert {log.run for log in found.logs} >= {"exp0/run0", "exp99/run99"}
+
+
+def test_a_control_directory_elsewhere_is_a_source_of_the_one_run(tmp_path: Path) -> None:
+    logs, control = tmp_path / "logs", tmp_path / "control/train"
+    logs.mkdir()
+    found = discover([logs], str(control))
+    assert (found.logs, found.up) == ((), {str(logs): False})
+    assert len(found.problems) == 1
+    control.mkdir(parents=True)
+    (control / "metrics.jsonl").write_text("")
+    found = discover([logs], str(control))
+    assert found.logs == (Log("train", control / "metrics.jsonl", control),)
+    assert (found.problems, found.up) == ((), {str(logs): True})
+    (logs / "train.jsonl").write_text("")
+    found = discover([logs], str(control))
+    assert [(log.run, log.path) for log in found.logs] == [
+        ("logs", control / "metrics.jsonl"), ("logs", logs / "train.jsonl"),
+    ]  # fmt: skip
+
+
+def test_of_several_runs_none_is_given_the_metrics_of_one_control_directory(tmp_path: Path) -> None:
+    control = tmp_path / "control/train"
+    for path in (tmp_path / "runs/a/log.jsonl", tmp_path / "runs/b/log.jsonl", control / "metrics.jsonl"):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    found = discover([tmp_path / "runs"], str(control))
+    assert [log.path for log in found.logs] == [tmp_path / "runs/a/log.jsonl", tmp_path / "runs/b/log.jsonl"]

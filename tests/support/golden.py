@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,12 +12,18 @@ from support import golden_docs
 from support.example_snapshots import FULL
 
 from lrwatch._version import __version__
+from lrwatch.cli.service import unit
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.export.collector import RunCollector
 
 ROOT = Path(__file__).parents[2]
 EXPOSITION = ROOT / "tests/export/golden.prom"
 DASHBOARD = ROOT / "grafana/dashboards/run.json"
+UNITS = ROOT / "deploy/systemd"
+RULES = ROOT / "deploy/prometheus/rules.yml"
+PROMETHEUS_RULE = ROOT / "deploy/kubernetes/monitoring/prometheusrule.yaml"
+# Where the units in deploy/ expect the program: a virtual environment that every user can reach.
+PROGRAM = "/opt/lrwatch/bin/lrwatch"
 
 
 def scrape(collector: RunCollector) -> str:
@@ -43,7 +50,25 @@ def build_dashboard(output: Path) -> None:
     subprocess.run([sys.executable, ROOT / "grafana/build.py", output], check=True)
 
 
+def unit_files() -> dict[Path, str]:
+    """Return the units as `lrwatch service install` of that program writes them."""
+    return {
+        UNITS / "lrwatch.service": unit("system", [PROGRAM]),
+        UNITS / "lrwatch@.service": unit("template", [PROGRAM]),
+    }
+
+
+def prometheus_rule() -> str:
+    """Return the rules as a resource of the Prometheus operator."""
+    rules = textwrap.indent(RULES.read_text(encoding="utf-8"), "  ")
+    about = "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: lrwatch\nspec:\n"
+    return f"# Written by `make golden` from deploy/prometheus/rules.yml.\n{about}{rules}"
+
+
 if __name__ == "__main__":
     EXPOSITION.write_text(golden_exposition(), encoding="utf-8")
     build_dashboard(DASHBOARD)
     golden_docs.write()
+    PROMETHEUS_RULE.write_text(prometheus_rule(), encoding="utf-8")
+    for path, text in unit_files().items():
+        path.write_text(text, encoding="utf-8")
