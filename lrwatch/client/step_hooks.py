@@ -233,7 +233,7 @@ class StepHooks:
                 if self.silent:
                     self.silent = False
                     self.patience = max(self.patience, 2 * (box.calls - self.seen))
-                    box.due = min(box.due, box.calls + self.patience)
+                    box.look_by(box.calls + self.patience)
                 self.seen = box.calls
         except Exception as error:  # noqa: BLE001
             self._fail(error)
