@@ -29,6 +29,7 @@ from lrwatch.client.judge import Rules
 from lrwatch.client.message import floats
 from lrwatch.client.metrics import METRICS_BYTES
 from lrwatch.client.mover import Mover
+from lrwatch.client.opaque import opaque
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
 from lrwatch.client.worker import MAX_FAILURES, Worker, goodbye_after
@@ -165,6 +166,7 @@ class Client:
         """Errors that were survived, by reason."""
         return self._worker.survived()
 
+    @opaque
     def step(self, step: int | None = None, **metrics: object) -> None:
         """Report that an optimizer step is done. Never raises, never waits, does no input or output.
 
