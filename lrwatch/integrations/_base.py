@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 
 from lrwatch.client import Client, attach
 from lrwatch.client.adapter import Adapter, LearningRates
+from lrwatch.client.worker import goodbye_after
 
 OWN_PREFIX = "lrwatch/"
 SCALE_NAME, RATE_NAME = f"{OWN_PREFIX}scale", f"{OWN_PREFIX}lr"
@@ -129,10 +130,14 @@ class CallbackBase:
         """Return the state of the client; an empty one where there is none."""
         return {} if self.watch is None else self.watch.state_dict()
 
-    def _close(self) -> None:
-        """Write the waiting metrics and the last state; the scale stays in force."""
+    def _close(self, error: BaseException | None = None) -> None:
+        """Write the waiting metrics and the last state; the scale stays in force.
+
+        Args:
+            error: What ended the training, where something did.
+        """
         if self.watch is not None:
-            self.watch.close("callback")
+            self.watch.close("callback" if error is None else goodbye_after(error))
 
 
 class RoundAdapter(Adapter):

@@ -106,8 +106,8 @@ class LrwatchCallback(CallbackBase, Callback):
             self._attach_anew(now, **all_ranks(), **_length(trainer))
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Write the waiting metrics."""
-        self._close()
+        """Write the waiting metrics, and say what ended the training."""
+        self._close(exception)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write the waiting metrics, after the last checkpoint."""

@@ -1,4 +1,4 @@
-"""The callback of Lightning follows the optimizers that the trainer makes anew, and can be saved after the training."""
+"""The callbacks of Lightning and Transformers follow the optimizers that are made anew, and can be saved after the training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import torch
 
 pytestmark = [
     pytest.mark.frameworks,
-    *(pytest.mark.filterwarnings(f"ignore:.*{words}") for words in ("does not have many workers", "LeafSpec")),
+    *(
+        pytest.mark.filterwarnings(f"ignore:.*{words}")
+        for words in ("does not have many workers", "LeafSpec", "`srun` command")
+    ),
 ]
 
 lightning: Any = pytest.importorskip("lightning.pytorch")
@@ -78,3 +81,38 @@ def test_a_callback_that_has_trained_can_be_pickled(tmp_path: Path) -> None:
     trainer.fit(Module(), batches())
     again = pickle.loads(pickle.dumps(callback))
     assert again.watch.state_dict()["step"] == 8
+
+
+@pytest.mark.parametrize("prepared", [False, True], ids=["put in place", "prepared by Accelerate"])
+@pytest.mark.parametrize("event", ["on_step_end", "on_step_begin"])
+def test_the_callback_of_transformers_follows_the_trainers_optimizer(
+    event: str, prepared: bool, tmp_path: Path
+) -> None:
+    """The Trainer goes on to give its callbacks the optimizer of the beginning."""
+    transformers: Any = pytest.importorskip("transformers")
+    from frameworks.test_transformers import Spy, Training
+
+    training = Training(tmp_path, {}, schedule="constant", max_steps=8)
+    trainer, first = training.trainer, training.optimizer
+    second = Spy(trainer.model.parameters(), lr=0.04)
+
+    class Halved(transformers.TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            watch = training.callback.watch
+            if state.global_step == 0:
+                watch.load_state_dict({**watch.state_dict(), "scale": 0.5})
+
+    def make_anew(args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 4:
+            trainer.optimizer = trainer.accelerator.prepare(second) if prepared else second
+
+    stage = transformers.TrainerCallback()
+    setattr(stage, event, make_anew)
+    for callback in (Halved(), stage):
+        trainer.add_callback(callback)
+    trainer.train()
+    assert [rates[0] for rates in first.seen] == [0.005] * 4
+    assert [rates[0] for rates in second.seen] == pytest.approx([0.02] * 4)
+    watch = training.callback.watch
+    assert (watch.scale, watch.state_dict()["step"], watch.lr) == (0.5, 8, {"0": 0.02})
+    assert training.commands.answer.not_acting is None
