@@ -48,7 +48,7 @@ def answers(directory: Path, *, length: str, rate: str, state: str, wanted: int 
     return dict(zip(COLUMNS, (length, rate, grade(ended), state), strict=True))
 
 
-def weights() -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
+def weights() -> tuple[Any, torch.optim.Optimizer]:
     weight = torch.nn.Parameter(torch.ones(1))
     return weight, torch.optim.SGD([weight], lr=0.1)
 
