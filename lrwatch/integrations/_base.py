@@ -88,11 +88,11 @@ class CallbackBase:
             watch.load_state_dict({**state, "step": start_step})
         return watch
 
-    def _attach_anew(self, optimizers: list[Any], **defaults: Any) -> None:
-        """Attach to optimizers that the framework has made anew, with the state of the client that there is.
+    def _attach_anew(self, optimizer: object, **defaults: Any) -> None:
+        """Attach to what the framework steps with from now on, with the state of the client that there is.
 
         Args:
-            optimizers: The optimizers that step from now on.
+            optimizer: Optimizers or an adapter, as in `lrwatch.attach`.
             **defaults: Other arguments of `lrwatch.attach`; those of the constructor override them.
         """
         if self.watch is None:
@@ -100,7 +100,7 @@ class CallbackBase:
         state, average = self._state(), self.watch.average_state()
         arguments = {**defaults, **self._arguments, "start_step": state["step"], "warm_start": None}
         try:
-            watch = attach(optimizers, **arguments)
+            watch = attach(optimizer, **arguments)
         except Exception as error:  # noqa: BLE001  the training goes on, and the client finds out that it does not act
             self._warn(f"{type(self).__name__}: the optimizers were made anew, and attach failed: {error!r}")
             return

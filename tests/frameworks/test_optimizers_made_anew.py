@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,54 @@ def test_a_callback_that_has_trained_can_be_pickled(tmp_path: Path) -> None:
     trainer.fit(Module(), batches())
     again = pickle.loads(pickle.dumps(callback))
     assert again.watch.state_dict()["step"] == 8
+
+
+def test_a_step_of_an_optimizer_that_lightning_does_not_know_is_noticed(tmp_path: Path) -> None:
+    from lrwatch.client.step_hooks import PATIENCE
+    from lrwatch.integrations.lightning import LrwatchCallback
+
+    class Manual(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.own = torch.optim.SGD([self.weight], lr=0.1)
+
+        def training_step(self, batch: Any, index: int) -> Any:
+            self.manual_backward(self.weight.sum())
+            (self.optimizers() if index < 4 else self.own).step()
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+            pass
+
+    callback = LrwatchCallback(tmp_path / "control", poll_seconds=0.05)
+    numbers: Any = range(5 + PATIENCE)
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[callback],
+    )  # fmt: skip
+    trainer.fit(Manual(), torch.utils.data.DataLoader(numbers, batch_size=1))
+    said = json.loads((tmp_path / "control" / "observed.json").read_text())
+    assert (said["step"], said["not_acting"], said["effective_lr"]) == (4, "no_step", {})
+
+
+def test_batches_whose_gradients_are_accumulated_are_no_steps_that_are_missed(tmp_path: Path) -> None:
+    from lrwatch.client.step_hooks import PATIENCE
+    from lrwatch.integrations.lightning import LrwatchCallback
+
+    callback = LrwatchCallback(tmp_path / "control", poll_seconds=0.05)
+    numbers: Any = range(2 * PATIENCE)
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[callback], accumulate_grad_batches=2 * PATIENCE,
+    )  # fmt: skip
+
+    class Plain(Module):
+        def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+            assert callback.watch is not None
+            assert callback.watch._adapter.not_acting() is None
+
+    trainer.fit(Plain(), torch.utils.data.DataLoader(numbers, batch_size=1))
+    assert json.loads((tmp_path / "control" / "observed.json").read_text())["step"] == 1
 
 
 @pytest.mark.parametrize("prepared", [False, True], ids=["put in place", "prepared by Accelerate"])
