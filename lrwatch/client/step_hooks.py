@@ -60,6 +60,7 @@ class StepHooks:
 
     def __init__(self, adapter: TorchAdapter, optimizer: Optimizer, *, prefix: str, leads: bool) -> None:
         self.sample: LearningRates | None = None
+        self._taken: LearningRates | None = None  # of the step under way
         self.wanted = True
         self.used: list[Any] = []
         self.written = self.silent = self.reads = False
@@ -217,11 +218,10 @@ class StepHooks:
                 lr = used[0] if used else None
                 adapter.lr = None if hasattr(lr, "detach") else lr  # a tensor would change under the reader
             if schedule is not None:
-                self.wanted, self.has_rate = False, _any_rate(used)
-                self.sample = LearningRates(adapter.scale, schedule, self._copies(groups))
-                adapter.sampled_scale = adapter.scale
+                self.has_rate = _any_rate(used)
+                self._taken = LearningRates(adapter.scale, schedule, self._copies(groups))
                 if self._leads:
-                    adapter.lr = self.sample.effective.get(f"{self.prefix}0")
+                    adapter.lr = self._taken.effective.get(f"{self.prefix}0")
             if not self.reads and (self._numbers or self.unread):  # a tensor may be used from anywhere else
                 if is_compiled(sys._getframe(1)):
                     self.reads = True  # it would be compiled again, for a dict that has another key
@@ -256,8 +256,12 @@ class StepHooks:
                 self.written = True
                 if self._adapter.scale != 1.0:
                     self._adapter.failure = NotAppliedError("lr_written_in_step")
+            taken, self._taken = self._taken, None
             if self.written or unread:
                 self._unknown()
+            elif taken is not None:  # nobody hears of it before it was used
+                self.sample, self.wanted = taken, False
+                self._adapter.sampled_scale = taken.scale
             self._adapter.steps += 1
             self._adapter.acted += not unread
             if (box := self._adapter.box) is not None:

@@ -51,6 +51,7 @@ class TorchAdapter(Adapter):
     """
 
     name = "torch"
+    observes = True
 
     def __init__(self, optimizers: Sequence[object]) -> None:
         super().__init__()
