@@ -32,9 +32,14 @@ class _Name(str):
 
 
 class Reading:
-    """The names in the groups of one optimizer during one step."""
+    """The names in the groups of one optimizer during one step.
+
+    Attributes:
+        trains: Whether a parameter has a gradient. Without any, many optimizers have no use for a rate.
+    """
 
     def __init__(self, groups: Sequence[Group]) -> None:
+        self.trains = any(getattr(one, "grad", None) is not None for group in groups for one in group["params"])
         self._named = [(group, _Name("lr")) for group in groups if "lr" in group]
         for group, name in self._named:
             name.read = False

@@ -48,7 +48,7 @@ class StepHooks:
         used: The rates of the last step by group, empty where they are not known; a tensor among them has changed since.
         written: The step was seen to write its own rate.
         reads: The step was seen to read the rate of a group, or there was nobody to see it.
-        unread: Steps in a row that were seen not to.
+        unread: Steps in a row that were seen not to, of those with gradients.
         has_rate: Whether a group has a learning rate; some optimizers find their own, and have none.
         seen: `Handoff.calls` at the last step.
         silent: The optimizer has not stepped for `patience` calls.
@@ -278,7 +278,7 @@ class StepHooks:
         reading, self._reading = self._reading, None
         if reading is not None:
             self.reads = reading.end()
-            self.unread = 0 if self.reads else self.unread + 1
+            self.unread = 0 if self.reads else self.unread + reading.trains
         return self.reads
 
     def _give_back(self, groups: Sequence[Group]) -> bool:

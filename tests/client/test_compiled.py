@@ -24,8 +24,9 @@ def fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1)], ids=["number", "tensor"])
-@pytest.mark.parametrize("counted", ["outside", "within"])
+@pytest.mark.parametrize(
+    ("rate", "counted"), [(0.1, "within"), (torch.tensor(0.1), "outside")], ids=["number", "tensor"]
+)
 def test_a_worker_that_is_busy_never_disturbs_the_compiler(
     rate: float | torch.Tensor, counted: str, tmp_path: Path
 ) -> None:

@@ -135,24 +135,34 @@ def test_steps_without_gradients_apply_nothing_and_the_first_one_with_them_does(
     optimizer = Late()
     ends = pair(optimizer)
     ends.send(0.5)
-    for _ in range(PATIENCE // 2):
+    for _ in range(2 * PATIENCE):
         ends.client.step()
         optimizer.step()
     ends.client.step()
-    assert ends.observed.status == "pending"
+    assert (ends.observed.status, ends.observed.not_acting) == ("pending", None)
     assert optimizer.used() == pytest.approx(0.05)
     ends.client.step()
     assert (ends.observed.status, ends.observed.not_acting) == ("applied", None)
 
 
-def test_one_that_reads_its_rate_again_is_believed_again(pair: Callable[..., Any]) -> None:
-    optimizer = Late()
+class Stages(Own):
+    """Begins with a rate of its own."""
+
+    second = False
+
+    def rate(self, group: dict[str, Any]) -> float:
+        return float(group["lr"]) if self.second else self.own
+
+
+def test_one_that_reads_its_rate_later_is_believed_from_there_on(pair: Callable[..., Any]) -> None:
+    optimizer = Stages()
     ends = pair(optimizer)
     ends.send(0.5)
     for _ in range(2 * PATIENCE):
         ends.client.step()
-        optimizer.step()
+        optimizer.used()
     assert ends.observed.not_acting == "no_lr"
+    optimizer.second = True
     assert optimizer.used() == pytest.approx(0.1)
     ends.client.step()
     assert ends.observed.not_acting is None
@@ -182,6 +192,7 @@ def test_a_group_keeps_its_identity_its_type_and_its_values_while_it_is_watched(
     group: dict[str, Any] = {"params": [1], "lr": 0.1, "eps": 0.5}
     before = dict(group)
     reading = Reading([group, {"params": [2]}])
+    assert not reading.trains
     assert type(group) is dict
     assert list(group.values()) == [[1], 0.5, 0.1]
     assert not reading.end()
