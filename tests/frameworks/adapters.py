@@ -2,6 +2,8 @@
 
 Each function trains in `where / "first"`, whose scale becomes one half, saves a checkpoint, and goes on from it with everything made anew in
 another control directory. What it returns was read off the files, logs and clients of that training.
+
+One file because the trainings are read beside each other: each is the same few lines in the words of another framework.
 """
 
 from __future__ import annotations
