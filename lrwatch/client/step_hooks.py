@@ -81,7 +81,6 @@ class StepHooks:
         self._tensor: object = next((group.get("lr") for group in optimizer.param_groups), None)
         self._handles: list[Any] = []
         self._before_step: Any = ()  # all hooks of the optimizer that are called before a step, in order
-        self._known = 0
         self._guarded: tuple[Callable[..., object], object] | None = None
         try:
             self._register(optimizer)
@@ -160,8 +159,6 @@ class StepHooks:
 
         def guarded(optimizer: Any, *args: object, **kwargs: object) -> object:
             depth = self._depth
-            if len(self._before_step) != self._known:
-                self.come_last()
             try:
                 return type(optimizer).step(optimizer, *args, **kwargs) if before is None else before(*args, **kwargs)
             finally:
@@ -178,12 +175,14 @@ class StepHooks:
         optimizer.step = step
         self._guarded = step, before
 
-    @opaque
-    def come_last(self) -> None:
-        """Let the hooks go first that were registered since: one of them may set the schedule's rate."""
-        self._known = len(self._before_step)
-        if self._known and self._handles and not self._depth:  # within a step torch goes through them
-            self._before_step.move_to_end(self._handles[0].id)
+    def _comes_last(self) -> bool:
+        """Let the hooks go first that were registered since, and return whether there were none: one may set the schedule's rate."""
+        if not self._before_step or not self._handles:
+            return True
+        own = self._handles[0].id
+        last: bool = next(reversed(self._before_step)) == own
+        self._before_step.move_to_end(own)
+        return last
 
     @opaque
     def _left(self, depth: int) -> None:
@@ -238,7 +237,7 @@ class StepHooks:
         try:
             self._depth = 0
             used = self.used
-            unread = self._reading is not None and not self._end_reading()
+            unused = self._reading is not None and not self._end_reading()
             if self._numbers or self._tensors:
                 wrote = self._give_back(optimizer.param_groups)
             else:
@@ -251,19 +250,21 @@ class StepHooks:
             if used and self._suspicious(used[0]) and is_helper(sys._getframe(1)):
                 self._unknown()
                 return
-            if wrote:
+            if wrote and not self._comes_last():
+                unused = True  # a hook may have written it, which comes before from the next step on
+            elif wrote:
                 self._adapter.errors["lr_written_in_step"] += 1
                 self.written = True
                 if self._adapter.scale != 1.0:
                     self._adapter.failure = NotAppliedError("lr_written_in_step")
             taken, self._taken = self._taken, None
-            if self.written or unread:
+            if self.written or unused:
                 self._unknown()
             elif taken is not None:  # nobody hears of it before it was used
                 self.sample, self.wanted = taken, False
                 self._adapter.sampled_scale = taken.scale
             self._adapter.steps += 1
-            self._adapter.acted += not unread
+            self._adapter.acted += not unused
             if (box := self._adapter.box) is not None:
                 if self.silent:
                     self.silent = False

@@ -132,8 +132,6 @@ class TorchAdapter(Adapter):
         """Find the optimizers that do not step, and return the number of calls at which to look again."""
         due = []
         for hooks in self._hooks:
-            if not calls:
-                hooks.come_last()
             if not hooks.silent and calls - hooks.seen >= hooks.patience:
                 hooks.fall_silent()
             if not hooks.silent:
