@@ -45,6 +45,7 @@ class Adapter:
 
     Attributes:
         name: Kind of the optimizer, for people.
+        observes: Whether steps can be observed, so that a scale counts once one has used it.
         steps: Optimizer steps observed, of all optimizers together; 0 where they cannot be observed.
         lr: The learning rate that the last optimizer step used in its first parameter group, or None.
         open: Whether a client uses it.
@@ -53,6 +54,7 @@ class Adapter:
     """
 
     name = "none"
+    observes = False
 
     def __init__(self) -> None:
         self.steps = 0

@@ -1,11 +1,12 @@
 """Where a training goes on when it is attached again in the same process: a notebook cell, a second stage, an optimizer made anew.
 
 It is the same training if its optimizer is the same, or if in the same control directory it trains a parameter that an earlier
-client's optimizers trained, or gives the same callable. Everything else, such as the next fold of a cross-validation, starts at scale 1.
+client's optimizers trained, or gives the same callable. A directory is the same through a link as well. Everything else, such as the next fold of a cross-validation, starts at scale 1.
 """
 
 from __future__ import annotations
 
+import os
 import weakref
 
 from lrwatch.client.adapter import Adapter
@@ -47,11 +48,12 @@ class _Left:
 
 def opened(directory: str, client: Client) -> None:
     """Remember the client as the one that uses the control directory."""
-    _open[directory] = client
+    _open[os.path.realpath(directory)] = client
 
 
 def left(directory: str, client: Client | None, adapter: Adapter, state: dict[str, Any]) -> None:
     """Remember where a client ended, for one that is attached to the same training."""
+    directory = os.path.realpath(directory)
     if client is not None and _open.get(directory) is client:
         del _open[directory]
     _left[:] = [one for one in _left if not one.over()][-_MOST:]
@@ -62,11 +64,12 @@ def left(directory: str, client: Client | None, adapter: Adapter, state: dict[st
 
 def in_use(directory: str) -> Client | None:
     """Return the open client of this process that uses the control directory, or None."""
-    return _open.get(directory)
+    return _open.get(os.path.realpath(directory))
 
 
 def state_of(directory: str, adapter: Adapter) -> dict[str, Any] | None:
     """Return the state at which an earlier client left this training, or None if there was none."""
+    directory = os.path.realpath(directory)
     trained = tuple(one() if isinstance(one, weakref.ref) else one for one in adapter.trained())
     for one in reversed(_left):
         if one.trains(directory, trained):

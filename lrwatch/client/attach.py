@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lrwatch.client import again
 from lrwatch.client.adapter import Adapter, CallableAdapter
@@ -53,7 +53,7 @@ def attach(
     the budget that was there. An open client on the same directory becomes inert.
 
     Args:
-        optimizer: A torch optimizer, a list or tuple of them, a callable that takes each new scale, or None; with None read
+        optimizer: A torch optimizer, a list, tuple or dict of them, a callable that takes each new scale, or None; with None read
             `Client.scale`. Of wrappers and containers the
             optimizers that really step are used.
         control_dir: Control directory, shared with the daemon. Made (mode 0700) where it is missing; it may also come and
@@ -220,6 +220,13 @@ def _adapter_for(optimizer: object) -> Adapter:
         return Adapter()
     if isinstance(optimizer, Adapter):
         return optimizer
+    if isinstance(optimizer, type) or hasattr(optimizer, "forward"):  # both can be called, and would be with each scale
+        what = (
+            f"the class {optimizer.__name__}" if isinstance(optimizer, type) else f"a model, {type(optimizer).__name__}"
+        )
+        raise TypeError(f"optimizer is the object that steps, or a callable that takes the scale; found {what}")
+    if isinstance(optimizer, Mapping):
+        optimizer = list(optimizer.values())
     if callable(optimizer) and not is_optimizer(optimizer):
         function: Callable[[float], object] = optimizer
         return CallableAdapter(function)
@@ -232,6 +239,6 @@ def _adapter_for(optimizer: object) -> Adapter:
         if all(innermost(one) for one in optimizers):
             return TorchAdapter(optimizers)
     raise TypeError(
-        "optimizer is a torch optimizer (with param_groups and step hooks), a wrapper or container of such, a list or "
-        f"tuple of them, a callable that takes the scale, or None; found {type(optimizer).__name__}"
+        "optimizer is a torch optimizer (with param_groups and step hooks), a wrapper or container of such, a list, "
+        f"tuple or dict of them, a callable that takes the scale, or None; found {type(optimizer).__name__}"
     )

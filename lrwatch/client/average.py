@@ -15,6 +15,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from lrwatch.client.opaque import opaque
 from lrwatch.protocol.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -219,11 +220,13 @@ class _Part:
             joining.copy_(average)
             self._entries[id(weight)] = _Entry(weight, joining)
 
+    @opaque
     def _before(self, *_: object) -> None:
         if self._exchanged:  # a step is of the weights, whatever the script is in the middle of
             self._errors["step_in_averaged"] += 1
             self.leave()
 
+    @opaque
     def _after(self, optimizer: Optimizer, *_: object) -> None:
         if self.failure is not None:
             return

@@ -29,6 +29,7 @@ from lrwatch.client.judge import Rules
 from lrwatch.client.message import floats
 from lrwatch.client.metrics import METRICS_BYTES
 from lrwatch.client.mover import Mover
+from lrwatch.client.opaque import opaque
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
 from lrwatch.client.worker import MAX_FAILURES, Worker, goodbye_after
@@ -88,7 +89,7 @@ class Client:
         self._box.total_steps = self._given_total_steps = total_steps
         self._queue = self._box.queue
         adapter.box = self._box
-        self._box.due = adapter.check(0)
+        self._box.look_at(adapter.check(0))
         self._mover = Mover(self._box, adapter, limits)
         self._warm_steps = warm_steps
         self._average = average
@@ -165,6 +166,7 @@ class Client:
         """Errors that were survived, by reason."""
         return self._worker.survived()
 
+    @opaque
     def step(self, step: int | None = None, **metrics: object) -> None:
         """Report that an optimizer step is done. Never raises, never waits, does no input or output.
 
@@ -177,14 +179,13 @@ class Client:
         """
         try:
             box = self._box
+            following = box.step + 1
             if step is None:
-                step = box.step + 1
-            elif step.__class__ is not int or not 0 <= step <= MAX_INT:
+                step = following
+            elif step.__class__ is not int or step != following:
                 step = self._whole(step)
+                box.leap(step - 1)
             box.step = step
-            box.calls = calls = box.calls + 1
-            if calls == box.due:
-                box.due = self._adapter.check(calls)
             order = box.order if self._agreement is None else self._meet(self._agreement, step)
             if metrics:
                 queue = self._queue
@@ -203,8 +204,9 @@ class Client:
                     box.dropped += 1
             if order is not self._settled:
                 self._follow(order, step)
-            if self._mover.moves and self._mover.advance(step):
-                self._report(WarmStartOver())
+                self._attend(step)
+            elif step == box.due:
+                self._attend(step)
         except Exception as error:  # noqa: BLE001  nothing may reach the training; the error is counted
             self._broken(error)
 
@@ -241,7 +243,7 @@ class Client:
         self._incarnation = draw_incarnation()
         self._under_way = None
         self._restored_token = saved.max_token
-        self._box.step = saved.step
+        self._box.leap(saved.step)
         # A script that gives another length than before means it; else what `extend` said holds.
         if self._given_total_steps in (None, saved.given_total_steps):
             self._box.total_steps = saved.total_steps or self._box.total_steps
@@ -354,6 +356,15 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close(goodbye_after(error))
+
+    def _attend(self, step: int) -> None:
+        """Do what is due after this step: look whether the optimizer steps, and move the scale."""
+        box = self._box
+        if box.looks():
+            box.look_at(self._adapter.check(box.calls))
+        if box.moves and self._mover.advance(step):
+            self._report(WarmStartOver())
+        box.plan()
 
     def _meet(self, agreement: Agreement, step: int) -> Desired | None:
         """Meet the other ranks if it is time, and return the command that all of them follow."""
@@ -476,7 +487,7 @@ class Client:
         self._box.room = 0
         self._box.queue.clear()
         self._box.order = self._settled = self._agreement = None
-        self._mover.moves = False
+        self._box.move(False)
         self._worker.forget()
 
 

@@ -92,7 +92,7 @@ def _sharing(value: object) -> list[object]:
     if not own:
         return []
     held: list[object] = []
-    for part in _flat(getattr(value, "__dict__", {}).values()):
+    for part in _held(value, 0 if is_optimizer(value) else 1):
         if part is not value and hasattr(part, "param_groups") and callable(getattr(part, "step", None)):
             ids = {id(parameter) for parameter in parameters(part)}
             if ids and ids <= own and part not in held:
@@ -101,9 +101,25 @@ def _sharing(value: object) -> list[object]:
     return held if covered == own else []
 
 
+def _held(value: object, depth: int) -> Iterator[object]:
+    """Yield what stands in the attributes of an object, and in those of the objects there down to a depth; models are left out."""
+    for part in _flat(_attributes(value)):
+        yield part
+        if depth and not hasattr(part, "param_groups") and not callable(part):
+            yield from _held(part, depth - 1)
+
+
+def _attributes(value: object) -> Iterator[object]:
+    yield from getattr(value, "__dict__", {}).values()
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            yield getattr(value, name, None)
+
+
 def _flat(values: Iterable[object]) -> Iterator[object]:
     for value in values:
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple, set, frozenset)):
             yield from value
         elif isinstance(value, dict):
             yield from value.values()

@@ -17,7 +17,7 @@ LAPSE_STEPS = 100
 
 
 class Mover:
-    """Keeps `Handoff.scale_state` and the adapter at the same scale.
+    """Keeps `Handoff.scale_state` and the adapter at the same scale; `Handoff.moves` says whether `advance` has something to do.
 
     Args:
         box: Holds the scale in force.
@@ -26,12 +26,10 @@ class Mover:
             step numbers leap over a part of the ramp: then the ramp takes longer.
 
     Attributes:
-        moves: Whether `advance` has something to do.
         factor: Factor of the warm start that is in force, 1 without one.
     """
 
     def __init__(self, box: Handoff, adapter: Adapter, limits: Limits) -> None:
-        self.moves = False
         self.factor = 1.0
         self._box = box
         self._adapter = adapter
@@ -128,7 +126,7 @@ class Mover:
 
     def stop(self) -> None:
         """Stay at the scale in force from now on. A warm start ends at once, since nobody would lead it to its end."""
-        self.moves = False
+        self._box.move(False)
         if self.factor != 1.0:
             try:
                 self._set(self._box.scale_state.scale, 1.0)
@@ -143,4 +141,4 @@ class Mover:
 
     def _enter(self, state: ScaleState) -> None:
         self._box.scale_state = state
-        self.moves = state.ramp is not None or state.warm_until is not None
+        self._box.move(state.ramp is not None or state.warm_until is not None)

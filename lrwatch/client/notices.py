@@ -17,7 +17,7 @@ NOT_ACTING_WORDS: dict[NotActing, str] = {
     f"that step. {_NO_ACTION}",
     "lr_written_in_step": "the optimizer writes its own learning rate in step(), so lrwatch cannot scale it and leaves it alone: "
     "attach a callable, or None and read watch.scale. Its learning rate is reported as unknown. The training continues.",
-    "no_lr": "the optimizer has no learning rate in its parameter groups, so there is nothing to scale: attach a callable, or None "
-    "and read watch.scale. The training continues.",
+    "no_lr": "the optimizer has no learning rate in its parameter groups, or does not use it, so there is nothing to scale: attach a "
+    "callable, or None and read watch.scale. The training continues.",
 }
 """Sentences for people by reason."""

@@ -7,6 +7,7 @@ once it is the one whose process is older.
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 
@@ -47,7 +48,7 @@ class Rivals:
     def __init__(self, owner: object, directory: str, process: Process | None) -> None:
         self.found = self.silent = False
         self._owner = weakref.ref(owner)
-        self._directory = directory
+        self._directory = os.path.realpath(directory)
         self._process = process
         self._rival: Process | None = None
         self._heard = 0.0

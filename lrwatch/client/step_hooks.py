@@ -15,12 +15,14 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from lrwatch.client.adapter import LearningRates, NotAppliedError
-from lrwatch.client.inner import Handle, Optimizer, parameters
+from lrwatch.client.callers import is_compiled, is_helper, is_within
+from lrwatch.client.inner import Optimizer, parameters
+from lrwatch.client.opaque import opaque
+from lrwatch.client.reading import Reading
 from lrwatch.protocol import MAX_GROUPS
 from lrwatch.protocol.lean import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import FrameType
     from typing import Any
 
     from lrwatch.client.inner import Group
@@ -29,10 +31,6 @@ if TYPE_CHECKING:
 # Calls of `Client.step` without a step of the optimizer after which it is said not to act. One that comes back after a longer gap,
 # as in training that accumulates gradients or takes turns, may then wait twice as long.
 PATIENCE = 20
-# Functions that make the state of an optimizer by a step at rate 0 with gradients of 0, of torch.distributed.checkpoint and its kin.
-_HELPERS = ("_init_optim_state", "init_optim_state", "_init_optimizer_state", "init_optimizer_state")
-# Callers among which a helper is looked for.
-_CALLERS = 8
 
 
 class StepHooks:
@@ -49,6 +47,9 @@ class StepHooks:
         wanted: Whether the next step is sampled.
         used: The rates of the last step by group, empty where they are not known; a tensor among them has changed since.
         written: The step was seen to write its own rate.
+        reads: The step was seen to read the rate of a group, or there was nobody to see it.
+        unread: Steps in a row that were seen not to, of those with gradients.
+        has_rate: Whether a group has a learning rate; some optimizers find their own, and have none.
         seen: `Handoff.calls` at the last step.
         silent: The optimizer has not stepped for `patience` calls.
         patience: Number of these calls.
@@ -59,10 +60,12 @@ class StepHooks:
 
     def __init__(self, adapter: TorchAdapter, optimizer: Optimizer, *, prefix: str, leads: bool) -> None:
         self.sample: LearningRates | None = None
+        self._taken: LearningRates | None = None  # of the step under way
         self.wanted = True
         self.used: list[Any] = []
-        self.written = self.silent = False
-        self.seen, self.patience = 0, PATIENCE
+        self.written = self.silent = self.reads = False
+        self.unread = self.seen = 0
+        self.patience = PATIENCE
         self.prefix = prefix
         self.optimizer = weakref.ref(optimizer)
         self.trains = [weakref.ref(parameter) for parameter in parameters(optimizer)]
@@ -73,8 +76,11 @@ class StepHooks:
         self._tensors: list[
             tuple[Any, Any, int | None]
         ] = []  # the tensor, a copy with the schedule's value, its version
+        self._reading: Reading | None = None
+        self.has_rate = _any_rate([group.get("lr") for group in optimizer.param_groups])
         self._tensor: object = next((group.get("lr") for group in optimizer.param_groups), None)
-        self._handles: list[Handle] = []
+        self._handles: list[Any] = []
+        self._before_step: Any = ()  # all hooks of the optimizer that are called before a step, in order
         self._guarded: tuple[Callable[..., object], object] | None = None
         try:
             self._register(optimizer)
@@ -106,10 +112,10 @@ class StepHooks:
         states: Mapping[Any, Any] = getattr(self.optimizer(), "state", None) or {}
         return any(float(state.get("step", bool(state))) > 0 for state in states.values() if isinstance(state, Mapping))
 
-    def has_rate(self) -> bool:
-        """Return whether a group has a learning rate; some optimizers find their own, and have none."""
-        groups = getattr(self.optimizer(), "param_groups", ())
-        return any(group.get("lr") is not None for group in groups) or not groups
+    @property
+    def acts(self) -> bool:
+        """Whether a step uses the rate of its groups, as far as anybody can tell."""
+        return self.has_rate and self.unread < PATIENCE
 
     def fall_silent(self) -> None:
         """Forget the rates: the optimizer does not step, and what it used last says nothing about the training."""
@@ -119,6 +125,7 @@ class StepHooks:
     def repair(self) -> None:
         """Undo the scaling of a step that raised, except where another value was written since."""
         self._depth = 0
+        self._end_reading()
         numbers, self._numbers = self._numbers, []
         tensors, self._tensors = self._tensors, []
         for group, base, scaled in numbers:
@@ -131,6 +138,9 @@ class StepHooks:
 
     def _register(self, optimizer: Any) -> None:
         self._handles.append(optimizer.register_step_pre_hook(self._before))
+        hooks: Any = getattr(optimizer, "_optimizer_step_pre_hooks", None)
+        if hasattr(hooks, "move_to_end") and hasattr(self._handles[0], "id"):
+            self._before_step = hooks
         after = optimizer.register_step_post_hook(self._after)
         self._handles.append(after)
         others: Any = getattr(optimizer, "_optimizer_step_post_hooks", None)
@@ -165,6 +175,16 @@ class StepHooks:
         optimizer.step = step
         self._guarded = step, before
 
+    def _comes_last(self) -> bool:
+        """Let the hooks go first that were registered since, and return whether there were none: one may set the schedule's rate."""
+        if not self._before_step or not self._handles:
+            return True
+        own = self._handles[0].id
+        last: bool = next(reversed(self._before_step)) == own
+        self._before_step.move_to_end(own)
+        return last
+
+    @opaque
     def _left(self, depth: int) -> None:
         """Give the rate back after a step that raised."""
         try:
@@ -174,9 +194,10 @@ class StepHooks:
         except Exception as error:  # noqa: BLE001  the training sees its own exception
             self._fail(error)
 
+    @opaque
     def _before(self, optimizer: Optimizer, *_: object) -> None:
         adapter = self._adapter
-        if self._depth and _is_within(sys._getframe(1), optimizer):
+        if self._depth and is_within(sys._getframe(1), optimizer):
             self._depth += 1
             return
         try:
@@ -196,14 +217,19 @@ class StepHooks:
                 lr = used[0] if used else None
                 adapter.lr = None if hasattr(lr, "detach") else lr  # a tensor would change under the reader
             if schedule is not None:
-                self.wanted = False
-                self.sample = LearningRates(adapter.scale, schedule, self._copies(groups))
-                adapter.sampled_scale = adapter.scale
+                self.has_rate = _any_rate(used)
+                self._taken = LearningRates(adapter.scale, schedule, self._copies(groups))
                 if self._leads:
-                    adapter.lr = self.sample.effective.get(f"{self.prefix}0")
+                    adapter.lr = self._taken.effective.get(f"{self.prefix}0")
+            if not self.reads and (self._numbers or self.unread):  # a tensor may be used from anywhere else
+                if is_compiled(sys._getframe(1)):
+                    self.reads = True  # it would be compiled again, for a dict that has another key
+                else:
+                    self._reading = Reading(groups)
         except Exception as error:  # noqa: BLE001  the training goes on, with the learning rate of its schedule
             self._fail(error)
 
+    @opaque
     def _after(self, optimizer: Optimizer, *_: object) -> None:
         if self._depth > 1:
             self._depth -= 1
@@ -211,36 +237,57 @@ class StepHooks:
         try:
             self._depth = 0
             used = self.used
+            unused = self._reading is not None and not self._end_reading()
             if self._numbers or self._tensors:
-                wrote = self._give_back()
+                wrote = self._give_back(optimizer.param_groups)
             else:
-                wrote = any(
-                    (lr := group.get("lr")) is not rate and _differs(lr, rate)
-                    for group, rate in zip(optimizer.param_groups, used, strict=False)
-                )
-            if used and self._suspicious(used[0]) and _is_helper(sys._getframe(1)):
+                wrote = False
+                for group, rate in zip(
+                    optimizer.param_groups, used, strict=False
+                ):  # any() would take three times as long
+                    lr = group.get("lr")
+                    wrote = wrote or (lr is not rate and _differs(lr, rate))
+            if used and self._suspicious(used[0]) and is_helper(sys._getframe(1)):
                 self._unknown()
                 return
-            if wrote:
+            if wrote and not self._comes_last():
+                unused = True  # a hook may have written it, which comes before from the next step on
+            elif wrote:
                 self._adapter.errors["lr_written_in_step"] += 1
                 self.written = True
                 if self._adapter.scale != 1.0:
                     self._adapter.failure = NotAppliedError("lr_written_in_step")
-            if self.written:
+            taken, self._taken = self._taken, None
+            if self.written or unused:
                 self._unknown()
+            elif taken is not None:  # nobody hears of it before it was used
+                self.sample, self.wanted = taken, False
+                self._adapter.sampled_scale = taken.scale
             self._adapter.steps += 1
+            self._adapter.acted += not unused
             if (box := self._adapter.box) is not None:
                 if self.silent:
                     self.silent = False
                     self.patience = max(self.patience, 2 * (box.calls - self.seen))
-                    box.due = min(box.due, box.calls + self.patience)
+                    box.look_by(box.calls + self.patience)
                 self.seen = box.calls
         except Exception as error:  # noqa: BLE001
             self._fail(error)
 
-    def _give_back(self) -> bool:
+    def _end_reading(self) -> bool:
+        """Return whether the step read the rate of a group, and count those that did not."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            self.reads = reading.end()
+            self.unread = 0 if self.reads else self.unread + reading.trains
+        return self.reads
+
+    def _give_back(self, groups: Sequence[Group]) -> bool:
         """Restore the schedule's rates, and return whether the step wrote one of its own."""
-        wrote = False
+        wrote = bool(self._tensors) and any(
+            hasattr(rate, "detach") and group.get("lr") is not rate
+            for group, rate in zip(groups, self.used, strict=False)
+        )
         for group, base, scaled in self._numbers:
             lr = group["lr"]
             if lr is scaled or not _differs(lr, scaled):
@@ -264,6 +311,7 @@ class StepHooks:
         if self._leads:
             self._adapter.lr = None
 
+    @opaque
     def _before_state_dict(self, *_: object) -> None:
         try:
             if not self._depth or self._numbers or self._tensors:
@@ -303,6 +351,10 @@ class StepHooks:
             self._depth = depth
 
 
+def _any_rate(rates: Sequence[object]) -> bool:
+    return any(rate is not None for rate in rates) or not rates
+
+
 def _differs(lr: object, rate: object) -> bool:
     return bool(lr != rate)
 
@@ -327,29 +379,3 @@ def _version(tensor: Any) -> int | None:
         return int(tensor._version)
     except (AttributeError, RuntimeError):  # a tensor of inference mode
         return None
-
-
-def _is_helper(frame: FrameType | None) -> bool:
-    """Return whether a helper of a checkpoint made this step, which trains nothing."""
-    for _ in range(_CALLERS):
-        if frame is None:
-            break
-        if frame.f_code.co_name in _HELPERS:
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _is_within(frame: FrameType, optimizer: object) -> bool:
-    """Return whether a step of this optimizer is under way in a caller; the hooks of one that raised may not have heard of its end.
-
-    Args:
-        frame: Frame of torch's wrapper of `step`, which called the hook.
-        optimizer: The optimizer.
-    """
-    code, caller = frame.f_code, frame.f_back
-    while caller is not None:
-        if caller.f_code is code and caller.f_locals.get("self") is optimizer:
-            return True
-        caller = caller.f_back
-    return False

@@ -41,6 +41,7 @@ class TorchAdapter(Adapter):
     Attributes:
         scale: Factor that the hooks apply.
         sampled_scale: The factor at the newest sample.
+        acted: Those of the steps that used the rate of their groups, as far as anybody can tell.
         failure: Exception of a hook since the scale was set last, or None.
         average: The average of the weights, or None.
 
@@ -50,13 +51,14 @@ class TorchAdapter(Adapter):
     """
 
     name = "torch"
+    observes = True
 
     def __init__(self, optimizers: Sequence[object]) -> None:
         super().__init__()
         self.scale = self.sampled_scale = 1.0
         self.failure: Exception | None = None
         self.average: Average | None = None
-        self._steps_before = 0
+        self.acted = self._acted_before = 0
         self._lapse: tuple[int, float] | None = None  # step from which another scale holds, and that scale
         inner = [one for optimizer in optimizers for one in innermost(optimizer)]
         if len({id(optimizer) for optimizer in inner}) != len(inner):
@@ -83,7 +85,7 @@ class TorchAdapter(Adapter):
     def set(self, scale: float) -> None:
         """Use `scale` from the next optimizer step on."""
         self.failure = self._lapse = None
-        self._steps_before = self.steps
+        self._acted_before = self.acted
         self.scale = scale
         if scale != 1.0 and any(hooks.written for hooks in self._hooks):
             self.failure = NotAppliedError("lr_written_in_step")
@@ -109,10 +111,17 @@ class TorchAdapter(Adapter):
         return self.steps > 0 or any(hooks.stepped() for hooks in self._hooks)
 
     def used(self) -> bool:
-        """Return whether one of the optimizers has stepped since the scale was set."""
+        """Return whether one of the optimizers has used its rate in a step since the scale was set.
+
+        Raises:
+            NotAppliedError: None of them uses the rate of its groups.
+            Exception: A hook failed.
+        """
         if self.failure is not None:
             raise self.failure
-        return self.steps > self._steps_before
+        if not any(hooks.acts for hooks in self._hooks):
+            raise NotAppliedError("apply_failed")
+        return self.acted > self._acted_before
 
     def trained(self) -> tuple[object, ...]:
         """Return weak references to the optimizers and to their parameters."""
@@ -136,7 +145,7 @@ class TorchAdapter(Adapter):
             return "no_step"
         if any(hooks.written for hooks in self._hooks):
             return "lr_written_in_step"
-        if not any(hooks.has_rate() for hooks in self._hooks):
+        if not any(hooks.acts for hooks in self._hooks):
             return "no_lr"
         return "some_no_step" if silent else None
 

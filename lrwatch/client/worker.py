@@ -366,8 +366,8 @@ class Worker:
         step, scale_state = box.step, box.scale_state
         if sample is not None and state.warm_until is None:
             self._used_scale = sample.scale
-        # Without a sample the wanted one, as far as anybody knows; of an optimizer that does not act the last one that was used.
-        scale = scale_state.scale if not_acting is None and (sample is None or state.warm_until) else self._used_scale
+        elif not_acting is None and not (self._adapter.observes and state.status == "pending"):
+            self._used_scale = scale_state.scale  # as far as anybody knows
         observed = Observed(
             run=self._rules.run,
             incarnation=state.incarnation,
@@ -377,7 +377,7 @@ class Worker:
             status=state.status,
             code=state.code,
             applied_step=state.applied_step,
-            scale=scale,
+            scale=self._used_scale,
             warm_until=state.warm_until,
             target_scale=None if scale_state.ramp is None else scale_state.ramp.to_scale,
             total_steps=total_steps,

@@ -19,7 +19,10 @@ _WORDS: dict[NotActing, str] = {
         "not acting: the optimizer writes its own learning rate in its step and cannot be scaled; attach a callable, or None and "
         "read watch.scale"
     ),
-    "no_lr": "not acting: the optimizer has no learning rate that could be scaled; attach a callable, or None and read watch.scale",
+    "no_lr": (
+        "not acting: the optimizer has no learning rate in its parameter groups, or does not use it; attach a callable, or None and "
+        "read watch.scale"
+    ),
 }
 _TWO = (
     "two trainers: another process that runs uses the control directory, and a command reaches only one of the two; end one of them, "

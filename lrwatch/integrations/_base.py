@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 
 from lrwatch.client import Client, attach
 from lrwatch.client.adapter import Adapter, LearningRates
+from lrwatch.client.worker import goodbye_after
 
 OWN_PREFIX = "lrwatch/"
 SCALE_NAME, RATE_NAME = f"{OWN_PREFIX}scale", f"{OWN_PREFIX}lr"
@@ -87,11 +88,11 @@ class CallbackBase:
             watch.load_state_dict({**state, "step": start_step})
         return watch
 
-    def _attach_anew(self, optimizers: list[Any], **defaults: Any) -> None:
-        """Attach to optimizers that the framework has made anew, with the state of the client that there is.
+    def _attach_anew(self, optimizer: object, **defaults: Any) -> None:
+        """Attach to what the framework steps with from now on, with the state of the client that there is.
 
         Args:
-            optimizers: The optimizers that step from now on.
+            optimizer: Optimizers or an adapter, as in `lrwatch.attach`.
             **defaults: Other arguments of `lrwatch.attach`; those of the constructor override them.
         """
         if self.watch is None:
@@ -99,7 +100,7 @@ class CallbackBase:
         state, average = self._state(), self.watch.average_state()
         arguments = {**defaults, **self._arguments, "start_step": state["step"], "warm_start": None}
         try:
-            watch = attach(optimizers, **arguments)
+            watch = attach(optimizer, **arguments)
         except Exception as error:  # noqa: BLE001  the training goes on, and the client finds out that it does not act
             self._warn(f"{type(self).__name__}: the optimizers were made anew, and attach failed: {error!r}")
             return
@@ -129,10 +130,14 @@ class CallbackBase:
         """Return the state of the client; an empty one where there is none."""
         return {} if self.watch is None else self.watch.state_dict()
 
-    def _close(self) -> None:
-        """Write the waiting metrics and the last state; the scale stays in force."""
+    def _close(self, error: BaseException | None = None) -> None:
+        """Write the waiting metrics and the last state; the scale stays in force.
+
+        Args:
+            error: What ended the training, where something did.
+        """
         if self.watch is not None:
-            self.watch.close("callback")
+            self.watch.close("callback" if error is None else goodbye_after(error))
 
 
 class RoundAdapter(Adapter):

@@ -58,13 +58,15 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
         watch: The client, from the beginning of the training on.
     """
 
-    _OF_THE_TRAINING = ("_link", "_adapter", "_model", "params")
+    _OF_THE_TRAINING = ("_link", "_adapter", "_model", "_optimizer", "params")
 
     def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
         self._directory = os.path.abspath(os.fspath(control_dir))  # noqa: PTH100  fixed now: the script may chdir
         super().__init__(self._directory, **options)
         self._link: _Link | None = None
         self._adapter = Adapter()
+        self._optimizer: Any = None
+        self._steps_of_others = 0  # by the optimizers before this one, in this training
         self._batches_before = 0
         self._batches_a_step = 1
         self._length_is_known = False
@@ -74,10 +76,12 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
         self._link = _link(self.model, self._directory)
         self._adapter = self._link.adapter(self._model)
         before = None if self._link.client is None or self._link.loaded else self._link.client.state_dict()
+        self._optimizer, self._steps_of_others = self.model.optimizer, 0
         done = self._steps()
         length = {} if done else self._length(0)
         self._length_is_known = False
         self._link.client = self._attach(self._adapter, done, before, **length)
+        self._steps_of_others = int(self._state()["step"]) - done  # of a stage before, with an optimizer of its own
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Restore the state of a checkpoint that was loaded, which other callbacks may do when the training begins."""
@@ -92,8 +96,7 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
             elif self.watch.scale != 1.0 and (steps or self.watch.state_dict()["scale"] != 1.0):
                 # A checkpoint of a training without lrwatch; before its first step a warm start is in place.
                 self.watch.load_state_dict(_fresh(self.watch.state_dict(), steps))
-        self._batches_before = int(self._link.optimizer_of(self._model)._iterations)
-        self._batches_a_step = self._link.optimizer_of(self._model).gradient_accumulation_steps or 1
+        self._count_batches()
         if not self._length_is_known and "total_steps" not in self._arguments:
             self._length_is_known = True
             length = self._length(epoch)  # a training that goes on may begin with any epoch
@@ -102,6 +105,7 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Count the step before this batch, and use a new scale from this batch on."""
+        self._follow(batch)
         done, rest = divmod(self._batches_before + batch, self._batches_a_step)
         if rest == 0:
             self._step(done)
@@ -117,9 +121,29 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         """Write the waiting metrics."""
         self._close()
+        self._optimizer = None  # a callback that is kept keeps no optimizer alive
 
     def _steps(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return self._steps_of_others + int(self.model.optimizer.iterations)
+
+    def _count_batches(self, batch: int = 0) -> None:
+        """Note the batches before the epoch, when `batch` of its own are done."""
+        optimizer = _Link.optimizer_of(self._model)
+        self._batches_a_step = optimizer.gradient_accumulation_steps or 1
+        self._batches_before = int(optimizer._iterations) + self._steps_of_others * self._batches_a_step - batch
+
+    def _follow(self, batch: int) -> None:
+        """Attach anew where the model has another optimizer than before, which begins to count at 0."""
+        if self.model.optimizer is self._optimizer or self._link is None:
+            return
+        self._steps_of_others = int(self._state()["step"])
+        self._optimizer = self.model.optimizer
+        self._link = _link(self.model, self._directory)
+        self._link.loaded = False
+        self._adapter = self._link.adapter(self._model)
+        self._count_batches(batch)
+        self._attach_anew(self._adapter)
+        self._link.client = self.watch
 
     def _length(self, epoch: int) -> dict[str, Any]:
         """Return the argument `total_steps` when `epoch` is the next one, or nothing where Keras does not know the batches."""
@@ -128,7 +152,7 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
             return {}
         optimizer = _Link.optimizer_of(self._model)
         total = int(optimizer._iterations) + (epochs - epoch) * batches
-        return known_length(total // (optimizer.gradient_accumulation_steps or 1))
+        return known_length(self._steps_of_others + total // (optimizer.gradient_accumulation_steps or 1))
 
 
 class _KerasAdapter(Adapter):
@@ -152,6 +176,11 @@ class _KerasAdapter(Adapter):
         self._variable.assign(scale)
         rate = float(model.optimizer.learning_rate)
         self._sample = LearningRates(scale, {"0": rate}, {"0": rate * scale})
+
+    def trained(self) -> tuple[object, ...]:
+        """Return weak references to the weights: a model that is compiled again, as to train more of it, goes on."""
+        model = self._model()
+        return () if model is None else tuple(weakref.ref(weight) for weight in model.weights)
 
     def sample(self) -> LearningRates | None:
         """Return the rates when the scale was set; later ones would need the state of a model on JAX to be fetched."""

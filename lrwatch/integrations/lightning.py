@@ -49,6 +49,7 @@ class LrwatchCallback(CallbackBase, Callback):
         self._restored: dict[str, Any] | None = None
         self._fitting = False
         self._global_step = 0
+        self._batches_without_step = 0
         self._optimizers: list[Any] | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -88,8 +89,13 @@ class LrwatchCallback(CallbackBase, Callback):
         """Count the step, if an optimizer stepped in the batch."""
         self._follow(trainer)
         if trainer.global_step != self._global_step:
-            self._global_step = trainer.global_step
+            self._global_step, self._batches_without_step = trainer.global_step, 0
             self._step(**scalars(outputs))
+        else:
+            self._batches_without_step += 1
+            if self._batches_without_step % max(trainer.accumulate_grad_batches, 1) == 0:
+                # So that the client finds out where an optimizer steps that Lightning does not know.
+                self._step(self._state().get("step"))
         if trainer.loggers and (shown := self._shown()):
             pl_module.log_dict(shown, on_step=True, on_epoch=False)
 
@@ -106,8 +112,8 @@ class LrwatchCallback(CallbackBase, Callback):
             self._attach_anew(now, **all_ranks(), **_length(trainer))
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Write the waiting metrics."""
-        self._close()
+        """Write the waiting metrics, and say what ended the training."""
+        self._close(exception)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Write the waiting metrics, after the last checkpoint."""

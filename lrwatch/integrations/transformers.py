@@ -21,7 +21,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import weakref
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -53,7 +55,7 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         TypeError: An option cannot be stored.
     """
 
-    _OF_THE_TRAINING = ("_optimizer",)
+    _OF_THE_TRAINING = ("_optimizer", "_trainer")
 
     def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:
         if "key_file" in options and options["key_file"] is not None:
@@ -65,6 +67,7 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         super().__init__(**arguments)
         self.saved: dict[str, Any] | None = None
         self._optimizer: tuple[object, object] | None = None
+        self._trainer: weakref.ref[Any] | None = None
 
     def state(self) -> dict[str, Any]:
         """Return the entry for the Trainer's checkpoint."""
@@ -78,7 +81,8 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Attach; the Trainer has loaded its optimizer and scheduler by now."""
-        _come_first(self)
+        trainer = _come_first(self)
+        self._trainer = None if trainer is None else weakref.ref(trainer)
         self.saved = self._found(state) if state.global_step else None  # a used callback may start a new run
         self._optimizer = _identity(kwargs["optimizer"])
         self._attach(kwargs["optimizer"], state.global_step, self.saved, **all_ranks(), **known_length(state.max_steps))
@@ -89,11 +93,14 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Count the step; attach anew where the optimizer is another one than before."""
-        now, before = _identity(kwargs.get("optimizer")), self._optimizer
-        if before is not None and now[0] is not None and (now[0] is not before[0] or now[1] is not before[1]):
-            self._optimizer = now
-            self._attach_anew([kwargs["optimizer"]], **all_ranks(), **known_length(state.max_steps))
+        self._follow(kwargs.get("optimizer"), state)
         self._step(state.global_step)
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Attach anew before the first step of an optimizer that was made anew since the step before."""
+        self._follow(kwargs.get("optimizer"), state)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
@@ -121,7 +128,16 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Write the waiting metrics."""
         self._close()
-        self._optimizer = None  # a callback that is kept keeps no optimizer alive
+        self._optimizer = self._trainer = None  # a callback that is kept keeps no optimizer alive
+
+    def _follow(self, optimizer: Any, state: TrainerState) -> None:
+        """Attach anew if the Trainer steps with another optimizer than before; what it gives its callbacks is that of the beginning."""
+        trainer = None if self._trainer is None else self._trainer()
+        optimizer = getattr(trainer, "optimizer", optimizer)
+        now, before = _identity(optimizer), self._optimizer
+        if before is not None and optimizer is not None and (now[0] is not before[0] or now[1] is not before[1]):
+            self._optimizer = now
+            self._attach_anew([optimizer], **all_ranks(), **known_length(state.max_steps))
 
     def _load_average(self, path: Path, name: str) -> None:
         """Continue with the average that `on_save` wrote under this name."""
@@ -154,21 +170,33 @@ def _identity(optimizer: object) -> tuple[object, object]:
     return optimizer, getattr(optimizer, "optimizer", None)
 
 
-def _come_first(callback: LrwatchCallback) -> None:
+def _come_first(callback: LrwatchCallback) -> Any:
     """Move to the front of the Trainer's callbacks, so that those that write its logs write what `on_log` adds.
 
     The Trainer shows itself and its list to no callback, so it is taken from the caller. Where that is not the Trainer's own
     code the callback stays where it is, and what stands before it, such as TensorBoard's, does not show the scale.
+
+    Returns:
+        The Trainer, or None where it was not found.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
+    moved = False
     for _ in range(_CALLERS):
-        callbacks = getattr(frame.f_locals.get("self"), "callbacks", None)
-        if isinstance(callbacks, list) and (places := [i for i, one in enumerate(callbacks) if one is callback]):
-            callbacks.insert(0, callbacks.pop(places[0]))  # those between move by one: the loop goes on with the next
-            return
-        if frame.f_back is None:
-            return
+        if frame is None:
+            break
+        caller = frame.f_locals.get("self")
+        callbacks = getattr(caller, "callbacks", None)
+        if not moved and isinstance(callbacks, list):
+            places = [i for i, one in enumerate(callbacks) if one is callback]
+            if places:
+                callbacks.insert(
+                    0, callbacks.pop(places[0])
+                )  # those between move by one: the loop goes on with the next
+                moved = True
+        if hasattr(caller, "callback_handler") and hasattr(caller, "optimizer"):
+            return caller
         frame = frame.f_back
+    return None
 
 
 def _average_path(args: TrainingArguments, state: TrainerState) -> Path:

@@ -8,25 +8,29 @@ A step is a boosting round. What is evaluated gets a set of data `lrwatch` with 
 printed with the others and is in `evals_result`. The learning rate is scaled during a round and is the schedule's between the rounds, so it works
 with `LearningRateScheduler`, before this callback or after it; a callback that saves models belongs after it. After the first
 command the state is an attribute of the booster, and so in every saved model: a training that continues from it
-(`xgb_model=`) continues at its scale. XGBoost tells its callbacks no number of rounds: give it as `total_steps=` too.
+(`xgb_model=`) continues at its scale. The length is `num_boost_round`, which XGBoost tells its callbacks nowhere: it is read off the
+call of `train` or `cv`. Under anything else give it as `total_steps=`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 import numpy as np
 from xgboost import Booster
 from xgboost.callback import TrainingCallback
 
-from lrwatch.integrations._base import CallbackBase, RoundAdapter
+from lrwatch.integrations._base import CallbackBase, RoundAdapter, known_length
 
 # The attribute of a booster that holds the state.
 ATTRIBUTE = "lrwatch"
 # The name in the evaluation log; one with a slash or a dash would be cut there.
 SHOWN = "lrwatch"
+# Callers among which `xgboost.train` is looked for: it, and the container of its callbacks.
+_CALLERS = 4
 # The two names of the learning rate.
 _NAMES = ("learning_rate", "eta")
 
@@ -53,7 +57,9 @@ class LrwatchCallback(CallbackBase, TrainingCallback):
         """Attach, and continue at the scale of the model."""
         self._adapter, self._rate = RoundAdapter("xgboost"), None
         self._rounds_before = model.num_boosted_rounds()
-        self._attach(self._adapter, self._rounds_before, _state_of(model))
+        rounds = _rounds_of_call()
+        length = known_length(None if rounds is None else self._rounds_before + rounds)
+        self._attach(self._adapter, self._rounds_before, _state_of(model), **length)
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
@@ -94,6 +100,19 @@ class LrwatchCallback(CallbackBase, TrainingCallback):
             del model.set_param
             if not self._names_set:  # else the schedule has set the next one, which may be any number, also this one
                 model.set_param("learning_rate", rate)
+
+
+def _rounds_of_call() -> int | None:
+    """Return the number of rounds that `train` or `cv` was called with, or None where neither is among the callers."""
+    frame = sys._getframe(1)
+    for _ in range(_CALLERS):
+        if frame.f_globals.get("__name__") == "xgboost.training" and "num_boost_round" in frame.f_locals:
+            rounds: int = frame.f_locals["num_boost_round"]
+            return rounds
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return None
 
 
 def _record_names(model: Any) -> list[object]:

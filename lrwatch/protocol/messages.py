@@ -43,7 +43,7 @@ NotActing = Literal[
     "no_step",  # no attached optimizer steps while the training goes on
     "some_no_step",  # some of the attached optimizers do not step
     "lr_written_in_step",  # the optimizer's step writes its own learning rate
-    "no_lr",  # the optimizer has no learning rate that could be scaled
+    "no_lr",  # the optimizer has no learning rate that could be scaled, or does not use it
 ]
 """Reason for which the scale does not act on the training, or not on all of it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -164,6 +165,33 @@ class NoOptimizer:
         self.base.step()
 
 
+class Slots:
+    """Has no dictionary of attributes."""
+
+    __slots__ = ("wrapped",)
+
+    def __init__(self, base: torch.optim.Optimizer) -> None:
+        self.wrapped = base
+
+    @property
+    def param_groups(self) -> Any:
+        return self.wrapped.param_groups
+
+    def step(self) -> None:
+        self.wrapped.step()
+
+
+class Engine:
+    """Keeps the optimizer in an object of its own."""
+
+    def __init__(self, base: torch.optim.Optimizer) -> None:
+        self.engine = SimpleNamespace(optimizers_by_name={"main": base})
+        self.param_groups = base.param_groups
+
+    def step(self) -> None:
+        self.engine.optimizers_by_name["main"].step()
+
+
 def local_sgd(base: torch.optim.Optimizer) -> Any:
     from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
     from torch.distributed.optim import PostLocalSGDOptimizer
@@ -173,7 +201,7 @@ def local_sgd(base: torch.optim.Optimizer) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("wrap", [Sam, Bare, NoOptimizer, local_sgd, lambda base: Bare(Sam(base))])
+@pytest.mark.parametrize("wrap", [Sam, Bare, NoOptimizer, Slots, Engine, local_sgd, lambda base: Bare(Sam(base))])
 def test_the_optimizer_inside_is_found_by_its_parameters(
     wrap: Callable[[torch.optim.Optimizer], Any], pair: Callable[..., Any]
 ) -> None:
@@ -199,6 +227,27 @@ def test_one_that_steps_a_part_itself_is_not_passed_over() -> None:
 
     mixed = Mixed()
     assert innermost(mixed) == [mixed]
+
+
+def test_optimizers_by_name_are_all_scaled(pair: Callable[..., Any]) -> None:
+    parts = {"generator": sgd(), "discriminator": sgd()}
+    ends = pair(parts)
+    ends.send(0.5)
+    ends.client.step()
+    for part in parts.values():
+        part.step()
+    ends.client.step()
+    assert ends.observed.effective_lr == {"0.0": 0.05, "1.0": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [(torch.nn.Linear(1, 1), "a model, Linear"), (torch.optim.SGD, "the class SGD")],
+    ids=["model", "class"],
+)
+def test_what_can_be_called_and_takes_no_scale_is_refused(given: Any, what: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=f"found {what}"):
+        lrwatch.attach(given, tmp_path)
 
 
 def test_a_registration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

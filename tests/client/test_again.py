@@ -106,6 +106,16 @@ def test_the_same_callable_goes_on_and_another_does_not(tmp_path: Path) -> None:
         assert other.scale == 1.0
 
 
+def test_a_link_to_the_directory_is_the_same_directory(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "latest").symlink_to(tmp_path / "runs")
+    scales: list[float] = []
+    first = at_half(tmp_path / "runs" / "control", scales.append)
+    with lrwatch.attach(scales.append, tmp_path / "latest" / "control", poll_seconds=60) as watch:
+        assert watch.scale == 0.5
+        assert first._worker.retired, "one of two clients on one directory is inert"
+
+
 TRAINER = """
 import sys, lrwatch, logging
 logging.basicConfig(format="%(message)s")

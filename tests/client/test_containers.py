@@ -1,10 +1,11 @@
-"""The optimizers that really step are found in what DeepSpeed, Megatron-LM and torchtitan keep them in.
+"""The optimizers that really step are found in what DeepSpeed, Megatron-LM, torchtitan, Opacus and timm keep them in.
 
-The originals need GPUs; the doubles do what they do with learning rates and parameter groups.
+The originals need GPUs, or packages that are not installed here; the doubles do what they do with learning rates and parameter groups.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from support.optimizer_doubles import (
     DeepSpeedZero,
     MegatronOptimizer,
     MegatronScheduler,
+    OpacusDP,
     Spy,
+    TimmLookahead,
     TitanContainer,
     build,
 )
@@ -101,3 +104,57 @@ def test_what_can_be_called_is_called_even_where_it_keeps_an_optimizer(pair: Any
     setter.optimizer.step()
     assert setter.scales == [0.5]
     assert setter.optimizer.used == [[0.1]]
+
+
+WRAPPERS: dict[str, Callable[[Spy], Any]] = {
+    "Opacus": OpacusDP,
+    "timm": TimmLookahead,
+    "timm around Opacus": lambda base: TimmLookahead(OpacusDP(base)),
+    "Accelerate around Opacus": lambda base: AcceleratedDeepSpeed(OpacusDP(base)),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrappers_that_were_never_initialised_as_optimizers_are_opened(name: str, pair: Any) -> None:
+    """Doubles of `opacus.optimizers.DPOptimizer` and `timm.optim.Lookahead`, with their attributes."""
+    base = build(0.1, 0.2)
+    wrapper = WRAPPERS[name](base)
+    assert innermost(wrapper) == [base]
+    ends = pair(wrapper)
+    ends.send(0.5)
+    ends.client.step()
+    for _ in range(7):  # over the step in which the slow weights are taken
+        (base if name.startswith("Accelerate") else wrapper).step()
+        ends.client.step()
+    assert base.used == [[0.05, 0.1]] * 7
+    assert (ends.observed.status, ends.observed.effective_lr) == ("applied", {"0": 0.05, "1": 0.1})
+    assert [group["lr"] for group in wrapper.param_groups] == [0.1, 0.2]
+    assert ends.client.errors == {}
+
+
+def test_a_checkpoint_that_a_wrapper_loads_has_new_groups_that_are_scaled(pair: Any) -> None:
+    base = build(0.1)
+    wrapper = TimmLookahead(base)
+    ends = pair(wrapper)
+    ends.send(0.5)
+    ends.client.step()
+    wrapper.step()
+    wrapper.load_state_dict(wrapper.state_dict())
+    wrapper.step()
+    assert base.used == [[0.05], [0.05]]
+    assert wrapper.param_groups[0]["lr"] == 0.1
+
+
+def test_a_step_that_opacus_skips_applies_nothing(pair: Any) -> None:
+    base = build(0.1)
+    wrapper = OpacusDP(base)
+    ends = pair(wrapper)
+    ends.send(0.5)
+    ends.client.step()
+    wrapper.signal_skip_step()
+    wrapper.step()
+    ends.client.step()
+    assert ends.observed.status == "pending"
+    wrapper.step()
+    ends.client.step()
+    assert ends.observed.status == "applied"

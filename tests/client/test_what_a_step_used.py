@@ -221,3 +221,39 @@ def test_the_phantom_step_of_a_checkpoint_helper_does_not_count(tensor: bool, pa
     assert (answer.status, dict(answer.effective_lr)) == ("pending", {})
     assert ends.client._adapter.steps == 0
     assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(0.1)
+
+
+def test_a_step_that_puts_another_tensor_in_the_place_of_its_rate_is_rejected(pair: Callable[..., Any]) -> None:
+    class Replacing(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                group["lr"] = torch.tensor(0.1)
+            return super().step(closure)
+
+    parameter = weight()
+    optimizer = Replacing([parameter], lr=torch.tensor(0.1))
+    ends = pair(optimizer)
+    ends.send(0.5)
+    ends.client.step()
+    assert used(optimizer, parameter) == pytest.approx(0.1)
+    ends.client.step()
+    assert (ends.observed.status, ends.observed.code) == ("rejected", "lr_written_in_step")
+    assert ends.client.lr == {}
+
+
+def test_a_hook_that_is_registered_later_may_set_the_schedules_rate_before_each_step(pair: Callable[..., Any]) -> None:
+    parameter = weight()
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    ends = pair(optimizer)
+    rates = iter([0.09, 0.08, 0.07, 0.06])
+
+    def schedule(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        optimizer.param_groups[0]["lr"] = next(rates)
+
+    optimizer.register_step_pre_hook(schedule)
+    assert used(optimizer, parameter) == pytest.approx(0.09)
+    ends.send(0.5)
+    ends.client.step()
+    assert [used(optimizer, parameter) for _ in range(3)] == pytest.approx([0.04, 0.035, 0.03])
+    ends.client.step()
+    assert (ends.observed.status, ends.client.errors) == ("applied", {})

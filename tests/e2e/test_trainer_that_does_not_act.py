@@ -14,11 +14,22 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-# Trains as many steps as it is told; "anew" makes the optimizer anew, as when a frozen part is unfrozen.
+# Trains as many steps as it is told; "anew" makes the optimizer anew, as when a frozen part is unfrozen; "own" makes one that has its rate
+# in an attribute and never looks at its groups.
 TRAINER = """
 import sys
 import torch
 import lrwatch
+
+class Own(torch.optim.Optimizer):
+    def __init__(self, weights):
+        super().__init__(weights, {"lr": 0.1})
+        self.rate = 0.1
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.data.sub_(self.rate * each.grad)
 
 weight = torch.nn.Parameter(torch.zeros(1))
 optimizer = torch.optim.SGD([weight], lr=0.1)
@@ -28,6 +39,8 @@ for line in sys.stdin:
     word = line.strip()
     if word == "anew":
         optimizer = torch.optim.SGD([weight], lr=0.1)
+    elif word == "own":
+        optimizer = Own([weight])
     elif word == "attach":
         watch = lrwatch.attach(optimizer, sys.argv[1], poll_seconds=0.02)
     else:
@@ -98,6 +111,20 @@ def test_status_metrics_and_journal_tell_the_truth_about_it(tmp_path: Path) -> N
         trainers.pop().end()
         trainers[0].tell("5")
         eventually(lambda: daemon.value(two, run="a", kind="two_trainers") is None, what="one trainer again")
+
+        trainers[0].tell("own")
+        trainers[0].tell("attach")
+        eventually(lambda: lrwatch("set", "a", "--scale", "0.5", "--state", daemon.state).returncode == 0, what="set")
+
+        def rejected() -> bool:
+            trainers[0].tell("5")
+            assert daemon.value("lrwatch_lr_scale", run="a") == 1.0, "half of a rate that is not used is nowhere said"
+            return daemon.value("lrwatch_commands_rejected_total", run="a", code="apply_failed") == 1
+
+        eventually(rejected, what="the command is rejected")
+        eventually(lambda: "does not use it" in status(daemon)["why"], what="the reason in the status")
+        assert daemon.value("lrwatch_lr_effective", run="a", group="0") is None
+        assert "acknowledged" not in lrwatch("journal", "a", "--state", daemon.state).stdout
         assert daemon.end() == 0
     finally:
         daemon.process.kill()

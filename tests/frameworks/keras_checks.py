@@ -326,3 +326,40 @@ def test_the_history_and_callbacks_behind_it_show_the_scale_and_the_rate_that_wa
     assert history["lrwatch/lr"] == pytest.approx([0.05, 0.025, 0.025])
     assert "lrwatch/scale" in (tmp_path / "own.csv").read_text()
     assert "lrwatch/" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_model_that_is_compiled_again_goes_on_at_the_scale_and_the_step(tmp_path: Path) -> None:
+    """As to train a part of it that was frozen."""
+    model = build(Noted(0.05))
+    daemon = Daemon(tmp_path, {4: 0.5})
+    assert rates(model, *daemon.callbacks, epochs=1) == expected([0.05] * BATCHES, {4: 0.5})
+    model.compile(optimizer=Noted(0.02), loss="mse")
+    again = lrwatch.keras.LrwatchCallback(tmp_path, **OPTIONS)
+    assert rates(model, again, epochs=1) == expected([0.02] * BATCHES, {1: 0.5})
+    assert again.watch is not None
+    state = again.watch.state_dict()
+    assert (state["step"], state["scale"], state["commands"], state["total_steps"]) == (
+        2 * BATCHES,
+        0.5,
+        1,
+        2 * BATCHES,
+    )
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the trainer on JAX keeps the optimizer that it began with"
+)
+def test_an_optimizer_that_a_callback_puts_in_place_is_followed(tmp_path: Path) -> None:
+    class Stage(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 1:
+                self.model.optimizer = Noted(0.02)
+                self.model.optimizer.build(self.model.trainable_variables)
+
+    model = build(Noted(0.05))
+    daemon = Daemon(tmp_path, {4: 0.5})
+    seen = rates(model, *daemon.callbacks, Stage(), epochs=2)
+    assert seen == expected([0.05] * BATCHES + [0.02] * BATCHES, {4: 0.5})
+    assert daemon.watched.watch is not None
+    state = daemon.watched.watch.state_dict()
+    assert (state["step"], state["scale"]) == (2 * BATCHES, 0.5)

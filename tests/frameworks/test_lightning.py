@@ -20,7 +20,7 @@ pytestmark = [
     *(
         pytest.mark.filterwarnings(f"ignore:.*{words}")
         for words in (
-            "does not have many workers", "epoch parameter in `scheduler", "LeafSpec", "heckpoint directory",
+            "does not have many workers", "`srun` command", "epoch parameter in `scheduler", "LeafSpec", "heckpoint directory",
             "exists and is not empty", "ended before the epoch ended", "without a logger", "callbacks used to create the checkpoint",
         )
     ),

@@ -30,7 +30,9 @@ from lrwatch.control.directory import ControlDirectory
 pytestmark = [
     pytest.mark.frameworks,
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
-    pytest.mark.filterwarnings("ignore:.*(does not have many workers|without a logger|no `val_dataloader`|LeafSpec)"),
+    pytest.mark.filterwarnings(
+        "ignore:.*(does not have many workers|`srun` command|without a logger|no `val_dataloader`|LeafSpec)"
+    ),
 ]
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

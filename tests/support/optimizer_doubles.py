@@ -1,10 +1,12 @@
-"""Doubles of the optimizer containers of DeepSpeed, Accelerate with it, Megatron-LM, torchtitan and Composer.
+"""Doubles of the optimizer containers of DeepSpeed, Accelerate with it, Megatron-LM, torchtitan, Composer, Opacus and timm.
 
-They do what the originals do with learning rates, parameter groups and events, and nothing else: the originals need GPUs.
+They do what the originals do with learning rates, parameter groups and events, and nothing else: the originals need GPUs, or packages that
+are not installed here. Attributes have the names and the contents of the originals.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -108,6 +110,66 @@ class TitanContainer(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> Any:
         for optimizer in self.optimizers:
             optimizer.step()
+
+
+class OpacusDP(torch.optim.Optimizer):
+    """`opacus.optimizers.DPOptimizer`: never initialised as an optimizer, shares groups, state and defaults; may skip the step."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.original_optimizer = optimizer
+        self.noise_multiplier, self.max_grad_norm, self.step_hook = 0.0, 1.0, None
+        self.param_groups = optimizer.param_groups
+        self.defaults = optimizer.defaults
+        self.state = optimizer.state
+        self._step_skip_queue: list[bool] = []
+
+    def signal_skip_step(self, do_skip: bool = True) -> None:
+        self._step_skip_queue.append(do_skip)
+
+    def step(self, closure: Any = None) -> Any:
+        if self._step_skip_queue and self._step_skip_queue.pop(0):
+            return None
+        return self.original_optimizer.step()
+
+    def zero_grad(self, set_to_none: bool = False) -> None:
+        self.original_optimizer.zero_grad(set_to_none)
+
+    def state_dict(self) -> Any:
+        return self.original_optimizer.state_dict()
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        self.original_optimizer.load_state_dict(state_dict)
+
+
+class TimmLookahead(torch.optim.Optimizer):
+    """`timm.optim.Lookahead`: never initialised as an optimizer; every k steps it moves the weights back towards slow ones."""
+
+    def __init__(self, base_optimizer: torch.optim.Optimizer, alpha: float = 0.5, k: int = 6) -> None:
+        self._base_optimizer = base_optimizer
+        self.param_groups = base_optimizer.param_groups
+        self.defaults = base_optimizer.defaults
+        self.defaults.update(lookahead_alpha=alpha, lookahead_k=k, lookahead_step=0)
+        self.state = defaultdict(dict)
+        for group in self.param_groups:
+            group.update(lookahead_alpha=alpha, lookahead_k=k, lookahead_step=0)
+
+    def step(self, closure: Any = None) -> Any:
+        loss = self._base_optimizer.step(closure)
+        for group in self.param_groups:
+            group["lookahead_step"] += 1
+            if group["lookahead_step"] % group["lookahead_k"] == 0:
+                for weight in group["params"]:
+                    slow = self.state[weight].setdefault("lookahead_slow_buff", weight.detach().clone())
+                    slow.lerp_(weight.detach(), group["lookahead_alpha"])
+                    weight.data.copy_(slow)
+        return loss
+
+    def state_dict(self) -> Any:
+        return self._base_optimizer.state_dict()
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        self._base_optimizer.load_state_dict(state_dict)
+        self.param_groups = self._base_optimizer.param_groups  # torch has made new ones
 
 
 class ComposerState:
