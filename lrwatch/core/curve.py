@@ -1,4 +1,4 @@
-"""A metric's values over the whole run, in blocks: what a forecast needs, in bounded memory."""
+"""A metric's values over the whole run, in blocks: what a forecast needs, and with extremes what a picture needs, in bounded memory."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ class Curve(Checkpointed):
 
     def _add_rising(self, steps: Ints, values: Floats) -> None:
         if self.last < 0 or steps[0] < self.first:  # the first value, or those of another run
-            self.first, self.width, self._sums = int(steps[0]), 1, np.zeros((0, 4))
+            self.first, self.width = int(steps[0]), 1
+            self._keep(0)
         elif steps[0] < self.last:
             self._forget_from(int(steps[0]))
         self.last = int(steps[-1])
@@ -85,18 +86,27 @@ class Curve(Checkpointed):
         blocks = (steps - self.first) // self.width
         missing = newest // self.width + 1 - len(self._sums)
         if missing > 0:
-            self._sums = np.concatenate([self._sums, np.zeros((missing, 4))])
+            self._lengthen(missing)
+        self._put(blocks, steps, values)
+
+    def _put(self, blocks: Ints, steps: Ints, values: Floats) -> None:
         for i, weights in enumerate((None, steps, values, values * values)):
             self._sums[:, i] += np.bincount(blocks, weights, len(self._sums))
 
+    def _lengthen(self, blocks: int) -> None:
+        self._sums = np.concatenate([self._sums, np.zeros((blocks, 4))])
+
     def _halve(self) -> None:
         if len(self._sums) % 2:
-            self._sums = np.concatenate([self._sums, np.zeros((1, 4))])
+            self._lengthen(1)
         self._sums = self._sums[::2] + self._sums[1::2]
         self.width *= 2
 
     def _forget_from(self, step: int) -> None:
-        self._sums = self._sums[: (step - self.first) // self.width]
+        self._keep((step - self.first) // self.width)
+
+    def _keep(self, blocks: int) -> None:
+        self._sums = self._sums[:blocks]
 
     # ---- what it holds ----------------------------------------------------------------------------------------------
 
@@ -115,6 +125,21 @@ class Curve(Checkpointed):
         """Return the mean of the values in a window; NaN where there are none."""
         count, _, total, _ = self.window(first, end).sum(axis=0)
         return float(total / count) if count else float("nan")
+
+    def means(self, most: int) -> tuple[float, ...]:
+        """Return the means of at most `most` parts of about equally many steps, oldest first; parts without values are left out.
+
+        >>> curve = Curve()
+        >>> curve.add(np.arange(8), np.arange(8.0))
+        >>> curve.means(4)
+        (0.5, 2.5, 4.5, 6.5)
+        """
+        blocks = np.flatnonzero(self._sums[:, 0])
+        if not len(blocks):
+            return ()
+        parts = blocks * most // len(self._sums) if len(self._sums) > most else blocks
+        count, total = (np.bincount(parts, self._sums[blocks, column]) for column in (0, 2))
+        return tuple((total[count > 0] / count[count > 0]).tolist())
 
     def smallest_mean(self) -> float:
         """Return the smallest mean of a block; infinity without values."""

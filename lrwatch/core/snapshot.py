@@ -138,6 +138,7 @@ class RunStatus:
         faults: Kind to count of what went wrong in lrwatch, or with a message of the trainer, and was survived.
         trainer_faults: Kinds of what the trainer says is wrong with it: why its optimizer does not act, or that there are two of it.
         logs: Path of each log to what it is to the run, in words: which metrics are taken from it, or that it is a copy.
+        curve: Means of the metric that decides over the run so far, in parts of about equal length, oldest first; for a small picture.
     """
 
     name: str
@@ -180,6 +181,7 @@ class RunStatus:
     catching_up: bool = False
     trainer_faults: tuple[str, ...] = ()
     logs: Mapping[str, str] = field(default_factory=dict)
+    curve: tuple[float, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as `lrwatch status --format json` prints it; `problem` is its key `why`."""

@@ -1,4 +1,4 @@
-"""The exporter: one HTTP address with `/metrics`, `/healthz`, `/readyz` and a landing page at `/`.
+"""The exporter: one HTTP address with `/metrics`, `/healthz`, `/readyz`, all runs at `/` and one run at `/runs/NAME`.
 
 It reads published snapshots and changes nothing. The daemon's loop publishes; scrapes run in threads of their own, so that
 a slow one never holds up the loop.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from lrwatch.core.snapshot import Snapshot
+from lrwatch.core.snapshot import RunStatus, Snapshot
 from lrwatch.errors import InputError, UsageError
 from lrwatch.export import metrics
 from lrwatch.export.collector import Instruments, RunCollector
 from lrwatch.export.http import Response, Server, text
-from lrwatch.export.pages import page
+from lrwatch.export.labels import label_value
+from lrwatch.export.pages import RUNS, page, page_policy
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -31,12 +33,16 @@ _LOOP_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 _MAX_PORT = 65_535
 
+RunPage = Callable[[RunStatus, float], Response]
+"""Gives the page of a run, at a time in seconds since the epoch. Many threads call it at once."""
+
 
 class Exporter:
     """HTTP exporter of the daemon's snapshots.
 
     Args:
         address: `HOST:PORT`. Port 0 takes a free one; an empty host is 127.0.0.1; an IPv6 host stands in brackets.
+        run_page: Gives the page of one run; None where only all of them have one.
         clock: Monotonic seconds, for the age of the last publication.
 
     Attributes:
@@ -47,7 +53,10 @@ class Exporter:
         UsageError: The address is not of that form.
     """
 
-    def __init__(self, address: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, address: str, *, run_page: RunPage | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._run_page = run_page
         self._address = address
         self._host, self._port = _parse(address)
         self._clock = clock
@@ -115,9 +124,19 @@ class Exporter:
             case "/readyz":
                 return text(503, "nothing was published yet") if self._snapshot is None else text(200, "ok")
             case "/":
-                return Response(200, "text/html; charset=utf-8", page(self._snapshot))
+                return Response(200, "text/html; charset=utf-8", page(self._snapshot), page_policy())
+            case _ if path.startswith(RUNS):
+                return self._run(unquote(path.removeprefix(RUNS)))
             case _:
                 return text(404, "not found; see /")
+
+    def _run(self, name: str) -> Response:
+        """Serve the page of a run. A name is looked up among the runs, and is a path of nothing."""
+        snapshot = self._snapshot or Snapshot(0.0)
+        status = next((run for run in snapshot.runs if run.name == name), None)
+        if status is None or self._run_page is None:
+            return text(404, f"no run is called {label_value(name)!r}; all runs are at /")
+        return self._run_page(status, snapshot.time)
 
     def _health(self) -> Response:
         age = self._clock() - self._published_at

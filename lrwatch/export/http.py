@@ -29,12 +29,17 @@ _POLL_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
 
+# What a page may load that does not say more: nothing but its own style.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
 class Response(NamedTuple):
-    """An HTTP response."""
+    """An HTTP response; `policy` is its content security policy."""
 
     status: int
     content_type: str
     body: bytes
+    policy: str = POLICY
 
 
 def text(status: int, message: str) -> Response:
@@ -154,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {
             "Content-Type": response.content_type,
             "Content-Length": str(len(response.body)),
-            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+            "Content-Security-Policy": response.policy,
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "no-store",
         }.items():
