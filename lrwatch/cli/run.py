@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--listen",
     metavar="HOST:PORT",
-    help="Where /metrics is served; port 0 takes a free one.  [default: 127.0.0.1:9767]",
+    help="Where the pages and /metrics are served; port 0 takes a free one.  [default: 127.0.0.1:9767]",
 )
 @click.option(
     "--mode",
@@ -51,7 +51,8 @@ def run(
     """Watch log files, directories or globs, and act on them.
 
     A file is a run of its own; a directory with logs is one run; a directory of such directories is one run each.
-    Findings and commands are printed as they come; the state of every run is served at /metrics.
+    Findings and commands are printed as they come. The address that is printed first has all runs at /, one run at /runs/NAME and
+    /metrics for Prometheus.
     """
     from lrwatch.daemon.loop import Daemon
     from lrwatch.errors import UsageError
@@ -115,6 +116,7 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
 
 def _serve(daemon: Daemon, config: Any) -> None:
     from lrwatch.daemon.operator_socket import OperatorSocket
+    from lrwatch.daemon.run_page import RunPages
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
 
@@ -153,6 +155,7 @@ def _serve(daemon: Daemon, config: Any) -> None:
         )  # fmt: skip
         if operators.problem:
             tell(f"lrwatch: {operators.problem}")
+        exporter.run_page = RunPages(lambda: daemon.runs, state_directory(config))
         daemon.run(waker, Sink())
     finally:
         progress.close()

@@ -1,4 +1,4 @@
-"""A metric's values over the whole run, in blocks: what a forecast needs, and with extremes what a picture needs, in bounded memory."""
+"""A metric's values over the whole run, in blocks: what a forecast needs, in bounded memory."""
 
 from __future__ import annotations
 
@@ -71,8 +71,7 @@ class Curve(Checkpointed):
 
     def _add_rising(self, steps: Ints, values: Floats) -> None:
         if self.last < 0 or steps[0] < self.first:  # the first value, or those of another run
-            self.first, self.width = int(steps[0]), 1
-            self._keep(0)
+            self.first, self.width, self._sums = int(steps[0]), 1, np.zeros((0, 4))
         elif steps[0] < self.last:
             self._forget_from(int(steps[0]))
         self.last = int(steps[-1])
@@ -86,27 +85,18 @@ class Curve(Checkpointed):
         blocks = (steps - self.first) // self.width
         missing = newest // self.width + 1 - len(self._sums)
         if missing > 0:
-            self._lengthen(missing)
-        self._put(blocks, steps, values)
-
-    def _put(self, blocks: Ints, steps: Ints, values: Floats) -> None:
+            self._sums = np.concatenate([self._sums, np.zeros((missing, 4))])
         for i, weights in enumerate((None, steps, values, values * values)):
             self._sums[:, i] += np.bincount(blocks, weights, len(self._sums))
 
-    def _lengthen(self, blocks: int) -> None:
-        self._sums = np.concatenate([self._sums, np.zeros((blocks, 4))])
-
     def _halve(self) -> None:
         if len(self._sums) % 2:
-            self._lengthen(1)
+            self._sums = np.concatenate([self._sums, np.zeros((1, 4))])
         self._sums = self._sums[::2] + self._sums[1::2]
         self.width *= 2
 
     def _forget_from(self, step: int) -> None:
-        self._keep((step - self.first) // self.width)
-
-    def _keep(self, blocks: int) -> None:
-        self._sums = self._sums[:blocks]
+        self._sums = self._sums[: (step - self.first) // self.width]
 
     # ---- what it holds ----------------------------------------------------------------------------------------------
 

@@ -128,6 +128,7 @@ class RunStatus:
         held: Whether an operator holds the run. fenced: Whether another daemon has taken over its commands.
         pending_seconds: Age of the command that is not acknowledged yet, 0 when there is none.
         effect: The effect of the newest measured command, or None. effects: Verdict to count.
+        curve: Means of the metric that decides over the run so far, in parts of about equal length, oldest first; for a small picture.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
         token: Fencing number under which this daemon commands the run.
         bytes, lines, samples: What was read from the logs.
@@ -138,7 +139,6 @@ class RunStatus:
         faults: Kind to count of what went wrong in lrwatch, or with a message of the trainer, and was survived.
         trainer_faults: Kinds of what the trainer says is wrong with it: why its optimizer does not act, or that there are two of it.
         logs: Path of each log to what it is to the run, in words: which metrics are taken from it, or that it is a copy.
-        curve: Means of the metric that decides over the run so far, in parts of about equal length, oldest first; for a small picture.
     """
 
     name: str
@@ -166,6 +166,7 @@ class RunStatus:
     pending_seconds: float = 0.0
     effect: EffectStatus | None = None
     effects: Mapping[str, int] = field(default_factory=dict)
+    curve: tuple[float, ...] = ()
     applied_time: float | None = None
     token: int = 0
     bytes: int = 0
@@ -181,7 +182,6 @@ class RunStatus:
     catching_up: bool = False
     trainer_faults: tuple[str, ...] = ()
     logs: Mapping[str, str] = field(default_factory=dict)
-    curve: tuple[float, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as `lrwatch status --format json` prints it; `problem` is its key `why`."""

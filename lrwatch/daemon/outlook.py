@@ -20,6 +20,9 @@ MARKS = (0.3, 0.5, 0.7)
 # Phases that are remembered; only the newest before a mark counts.
 _PHASES = 32
 
+# Points of the small picture of a curve: a hundred pixels show no more.
+CURVE_POINTS = 48
+
 
 class Outlook(Checkpointed):
     """The curve of the watched metric, and the forecasts that rest on it.
@@ -50,6 +53,10 @@ class Outlook(Checkpointed):
         steps = [event.step for event in events if isinstance(event, Phase)]
         if steps:
             self._phases = [*self._phases, *steps][-_PHASES:]
+
+    def points(self) -> tuple[float, ...]:
+        """Return the curve so far in CURVE_POINTS means at the most, for a small picture."""
+        return tuple(float(f"{mean:.5g}") for mean in self.curve.means(CURVE_POINTS))
 
     def at(self, total_steps: int) -> Forecast:
         """Return the forecast from all values so far."""

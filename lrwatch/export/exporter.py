@@ -42,27 +42,25 @@ class Exporter:
 
     Args:
         address: `HOST:PORT`. Port 0 takes a free one; an empty host is 127.0.0.1; an IPv6 host stands in brackets.
-        run_page: Gives the page of one run; None where only all of them have one.
         clock: Monotonic seconds, for the age of the last publication.
 
     Attributes:
         notifications: Counter of notifications that were tried; their sender increments it.
         notifications_failed: Counter of those that could not be delivered.
+        run_page: Gives the page of one run; None where only all of them have one.
 
     Raises:
         UsageError: The address is not of that form.
     """
 
-    def __init__(
-        self, address: str, *, run_page: RunPage | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._run_page = run_page
+    def __init__(self, address: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = address
         self._host, self._port = _parse(address)
         self._clock = clock
         self._published_at = clock()
         self._snapshot: Snapshot | None = None
         self._server: Server | None = None
+        self.run_page: RunPage | None = None
         self._runs = RunCollector()
         self.notifications = Counter(metrics.NOTIFICATIONS.name, metrics.NOTIFICATIONS.help, registry=None)
         self.notifications_failed = Counter(
@@ -134,9 +132,9 @@ class Exporter:
         """Serve the page of a run. A name is looked up among the runs, and is a path of nothing."""
         snapshot = self._snapshot or Snapshot(0.0)
         status = next((run for run in snapshot.runs if run.name == name), None)
-        if status is None or self._run_page is None:
+        if status is None or self.run_page is None:
             return text(404, f"no run is called {label_value(name)!r}; all runs are at /")
-        return self._run_page(status, snapshot.time)
+        return self.run_page(status, snapshot.time)
 
     def _health(self) -> Response:
         age = self._clock() - self._published_at

@@ -24,6 +24,7 @@ class MetricCurve:
             unless they are the watched metric.
         steps: Step of each value, shape (n,). May go back, as it does after a resume.
         values: The values, shape (n,). NaN and infinities are values like any other.
+        stands_for: Number of values that these stand for, where they are the extremes and the means of more; else 0.
 
     Raises:
         ValueError: There are not as many steps as values.
@@ -33,6 +34,7 @@ class MetricCurve:
     role: Role
     steps: Ints
     values: Floats
+    stands_for: int = 0
 
     def __post_init__(self) -> None:
         """Check that every value has its step.
