@@ -47,6 +47,8 @@ class Outlook(Checkpointed):
         self._total = 0
         self._passed: list[float] = []  # marks of this length that were made, or missed
         self._open: list[dict[str, Any]] = []  # forecasts without a score
+        self._drawn: tuple[str | None, int, int, int] | None = None  # the newest block in the points
+        self._points: tuple[float, ...] = ()
 
     def heard(self, events: Iterable[Event]) -> None:
         """Take note of the phases among events: the values before one say nothing about where the run goes."""
@@ -55,8 +57,13 @@ class Outlook(Checkpointed):
             self._phases = [*self._phases, *steps][-_PHASES:]
 
     def points(self) -> tuple[float, ...]:
-        """Return the curve so far in CURVE_POINTS means at the most, for a small picture."""
-        return tuple(float(f"{mean:.5g}") for mean in self.curve.means(CURVE_POINTS))
+        """Return the curve so far in CURVE_POINTS means at the most, for a small picture. It changes with each new block."""
+        curve = self.curve
+        block = self.metric, curve.first, curve.width, (curve.last - curve.first) // curve.width
+        if block != self._drawn:
+            self._drawn = block
+            self._points = tuple(float(f"{mean:.5g}") for mean in curve.means(CURVE_POINTS))
+        return self._points
 
     def at(self, total_steps: int) -> Forecast:
         """Return the forecast from all values so far."""

@@ -59,8 +59,8 @@ class Exporter:
         self._clock = clock
         self._published_at = clock()
         self._snapshot: Snapshot | None = None
-        self._server: Server | None = None
         self.run_page: RunPage | None = None
+        self._server: Server | None = None
         self._runs = RunCollector()
         self.notifications = Counter(metrics.NOTIFICATIONS.name, metrics.NOTIFICATIONS.help, registry=None)
         self.notifications_failed = Counter(
