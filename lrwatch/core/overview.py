@@ -165,7 +165,7 @@ def overview(run: RunStatus, now: float) -> Overview:
         age="" if run.last_sample_time is None else ago(now - run.last_sample_time),
         metric=run.metric,
         value="" if metric is None else f"{metric.value:.5g}",
-        scale=f"{run.scale:g}" if run.wanted is None else f"{run.scale:g}, asked for {run.wanted:g}",
+        scale=f"{run.scale:.4g}" if run.wanted is None else f"{run.scale:.4g}, asked for {run.wanted:.4g}",
         rate=_rate(run),
         change=_change(run, now),
         mode=run.mode,
