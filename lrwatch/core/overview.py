@@ -109,6 +109,12 @@ def _note(seen: _Seen) -> str:
     return seen.run.life_note
 
 
+def _history(seen: _Seen) -> str:
+    """Return how it is known that a run was over before, and where its metric stands at its end: nothing else says so."""
+    note = seen.run.life_note
+    return f"{seen.metric.words}; {note}" if seen.run.life == "finished" and seen.metric is not None else note
+
+
 def _stands(seen: _Seen) -> str:
     """Return the sentence about the metric, without the word that stands before it already."""
     if seen.metric is None:
@@ -121,7 +127,7 @@ def _stands(seen: _Seen) -> str:
 # The first row that holds decides.
 TABLE = (
     _Row(_says("lost"), "bad", _note, lambda s: s.run.life == "lost"),
-    _Row(lambda s: s.run.life, "over", _note, lambda s: s.run.life in OVER),
+    _Row(lambda s: s.run.life, "over", _history, lambda s: s.run.life in OVER),
     _Row(_says("not readable"), "bad", _problem, lambda s: not s.run.up and bool(s.run.problem)),
     _Row(_says("not finite"), "bad", _stands, lambda s: s.metric is not None and not math.isfinite(s.metric.value)),
     _Row(_says("silent"), "warn", lambda s: f"no sample for {span(s.silence)}", lambda s: s.silence > 0),

@@ -1,4 +1,4 @@
-"""The curves of one run as a picture needs them: all extremes and the means of some thousand blocks, in bounded memory.
+"""The curves of one run as a picture needs them: all extremes and the means of some hundred blocks, in bounded memory.
 
 Of a block with more than two values three points are left: the smallest and the largest value at their own steps, and the mean in the
 middle. A chart that is drawn of these points has every spike as high as it was, however long the run is.
@@ -14,8 +14,8 @@ import numpy as np
 from lrwatch.core.names import role
 from lrwatch.core.sample import Batch, Floats, Ints
 
-# Blocks of a curve: with fewer than half as many, they would be wider than a pixel.
-BLOCKS = 1024
+# Blocks of a curve: two to four pixels of a wide page each. A thousand runs with three curves are some 60 MB.
+BLOCKS = 512
 
 # Curves beside that of the metric that decides: as many as a chart has lines.
 MAX_CURVES = 10

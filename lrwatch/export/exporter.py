@@ -133,7 +133,10 @@ class Exporter:
         snapshot = self._snapshot or Snapshot(0.0)
         status = next((run for run in snapshot.runs if run.name == name), None)
         if status is None or self.run_page is None:
-            return text(404, f"no run is called {label_value(name)!r}; all runs are at /")
+            asked = label_value(name)
+            return text(
+                404, f"no run is called {asked!r} here; all runs are at /, `lrwatch report` shows one that has left"
+            )
         return self.run_page(status, snapshot.time)
 
     def _health(self) -> Response:

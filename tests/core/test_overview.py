@@ -56,6 +56,11 @@ def test_the_sentence_does_not_repeat_the_word() -> None:
     assert overview(replace(QUIET, metric="", metrics=()), NOW).words == "no metric decides so far"
 
 
+def test_a_log_that_was_old_says_where_it_stood_at_its_end() -> None:
+    old = replace(QUIET, life="finished", life_note="last written on 2026-01-31")
+    assert overview(old, NOW).words == f"{CALM.metrics[2].words}; last written on 2026-01-31"
+
+
 @pytest.mark.parametrize(
     ("needs", "tone"),
     [
