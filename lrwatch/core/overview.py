@@ -21,9 +21,8 @@ Tone = Literal["act", "bad", "warn", "good", "plain", "over"]
 RANKS: tuple[Tone, ...] = ("act", "bad", "warn", "good", "plain", "over")
 ASKING: frozenset[Tone] = frozenset({"act", "bad", "warn"})
 
-# A run is silent when it has been for so many times the silence that its own gaps explain. No sooner than SILENT_SECONDS: a
-# page is no alarm, and an evaluation is not worth a look.
-SILENT_TIMES = 1.0
+# A run is silent when its own gaps do not explain how long nothing came. No sooner than this: a page is no alarm, and an evaluation is
+# not worth a look.
 SILENT_SECONDS = 60.0
 
 # Share of the values of a curve that may lie above a small picture of it.
@@ -78,12 +77,12 @@ class _Seen(NamedTuple):
 
     @property
     def silence(self) -> float:
-        """Seconds beyond what its gaps explain, or 0."""
+        """Seconds since the newest sample, where its gaps do not explain them; else 0."""
         last, patience = self.run.last_sample_time, self.run.patience_seconds
         if last is None or patience is None or self.run.life != "running":
             return 0.0
         silent = self.now - last
-        return silent if silent > max(SILENT_SECONDS, SILENT_TIMES * patience) else 0.0
+        return silent if silent > max(SILENT_SECONDS, patience) else 0.0
 
     def stands(self, *states: str) -> bool:
         """Whether the metric that decides is in one of these states."""
@@ -128,6 +127,7 @@ def _stands(seen: _Seen) -> str:
 TABLE = (
     _Row(_says("lost"), "bad", _note, lambda s: s.run.life == "lost"),
     _Row(lambda s: s.run.life, "over", _history, lambda s: s.run.life in OVER),
+    _Row(_says("not judged"), "warn", _problem, lambda s: not s.run.up and bool(s.run.metrics) and s.metric is None),
     _Row(_says("not readable"), "bad", _problem, lambda s: not s.run.up and bool(s.run.problem)),
     _Row(_says("not finite"), "bad", _stands, lambda s: s.metric is not None and not math.isfinite(s.metric.value)),
     _Row(_says("silent"), "warn", lambda s: f"no sample for {span(s.silence)}", lambda s: s.silence > 0),

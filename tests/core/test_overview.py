@@ -27,6 +27,7 @@ def with_metric(**fields: object) -> RunStatus:
         (replace(QUIET, life="ended"), "ended", "over"),
         (replace(QUIET, life="finished"), "finished", "over"),
         (WAITING, "not readable", "bad"),
+        (replace(QUIET, metric="", up=False, problem="no metric looks like a loss"), "not judged", "warn"),
         (with_metric(value=math.nan, state="not_judged"), "not finite", "bad"),
         (with_metric(value=math.inf, state="not_judged"), "not finite", "bad"),
         (replace(QUIET, last_sample_time=NOW - 700.0), "silent", "warn"),
