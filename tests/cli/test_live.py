@@ -15,6 +15,7 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,6 +27,9 @@ from support.waiting import eventually
 from lrwatch.cli import cli
 
 pytestmark = pytest.mark.slow
+
+# A program that draws needs a moment to start where the machine is busy with others.
+soon = partial(eventually, timeout=60.0)
 
 ESCAPE = "\x1b"
 HOSTILE = "a[bold]b\x1b[2J"
@@ -100,10 +104,10 @@ def test_a_path_in_place_of_a_command_is_watched_in_colour_until_ctrl_c_and_noth
 ) -> None:
     before = sorted(path for path in tmp_path.rglob("*"))
     with terminal(runs) as shown:
-        eventually(lambda: "plateau" in shown.text and "young" in shown.text, what="the table")
+        soon(lambda: "plateau" in shown.text and "young" in shown.text, what="the table")
         with (runs / "young" / "log.jsonl").open("a") as log:
             log.writelines(Training().lines(77).splitlines(keepends=True)[30:])
-        eventually(lambda: re.search(r"\b77\b", shown.text), what="the table goes on")
+        soon(lambda: re.search(r"\b77\b", shown.text), what="the table goes on")
         assert shown.end(signal.SIGINT) == 130
     assert ESCAPE in shown.text
     assert shown.text.endswith(f"{ESCAPE}[?25h") or f"{ESCAPE}[?25h" in shown.text[-20:]  # the cursor is back
@@ -114,7 +118,7 @@ def test_a_path_in_place_of_a_command_is_watched_in_colour_until_ctrl_c_and_noth
 
 def test_with_no_color_a_terminal_gets_plain_text(runs: Path) -> None:
     with terminal(runs, NO_COLOR="1") as shown:
-        eventually(lambda: "plateau" in shown.text and "young" in shown.text, what="the table")
+        soon(lambda: "plateau" in shown.text and "young" in shown.text, what="the table")
         assert shown.end(signal.SIGTERM) == 0
     assert ESCAPE not in shown.text
 
@@ -125,30 +129,24 @@ def test_without_rich_the_table_is_plain_and_says_what_to_install(runs: Path, tm
         "import importlib.util as u\nfind = u.find_spec\nu.find_spec = lambda name, *a: None if name == 'rich' else find(name, *a)\n"
     )
     with terminal(runs, PYTHONPATH=str(tmp_path / "blocked")) as shown:
-        eventually(lambda: "young" in shown.text, what="the table")
+        soon(lambda: "young" in shown.text, what="the table")
         shown.end()
     assert ESCAPE not in shown.text
     assert "pip install 'lrwatch[live]'" in shown.stderr
 
 
-def test_a_name_that_moves_the_cursor_or_is_markup_is_shown_as_text(runs: Path) -> None:
-    (runs / "young").rename(runs / HOSTILE)
-    with terminal(runs) as shown:
-        eventually(lambda: "a[bold]b" in shown.text, what="the name")
-        shown.end()
-    assert f"{ESCAPE}[2J" not in shown.text
-    assert r"\x1b[2J" in shown.text
-
-
-def test_more_runs_than_the_window_has_rows_are_counted(runs: Path) -> None:
+def test_more_runs_than_the_window_has_rows_are_counted_and_a_hostile_name_is_text(runs: Path) -> None:
+    (runs / "young").rename(runs / HOSTILE)  # it moves the cursor, and it is markup
     for number in range(20):
         (runs / f"more-{number:02}").mkdir()
         (runs / f"more-{number:02}" / "log.jsonl").write_text(Training().lines(20))
-    with terminal(runs, rows=14, columns=80) as shown:
-        eventually(lambda: "and 14 more" in shown.text, what="the count")
+    with terminal(runs, rows=14, columns=120) as shown:
+        soon(lambda: "and 14 more" in shown.text, what="the count")
         shown.end()
     assert "22 runs: 1 worth a look, 21 fine." in shown.text
     assert "flat" in shown.text  # the one that needs a look comes first
+    assert r"a[bold]b\x1b[2J" in shown.text
+    assert f"{ESCAPE}[2J" not in shown.text
 
 
 def test_to_a_file_it_is_plain_text_printed_when_there_is_news(runs: Path, tmp_path: Path) -> None:
@@ -156,10 +154,10 @@ def test_to_a_file_it_is_plain_text_printed_when_there_is_news(runs: Path, tmp_p
     with out.open("w") as file:
         process = subprocess.Popen([sys.executable, "-m", "lrwatch", str(runs)], stdout=file, stderr=file)
     try:
-        eventually(lambda: "plateau" in out.read_text(), what="the table")
+        soon(lambda: "plateau" in out.read_text(), what="the table")
         (runs / "later").mkdir()
         (runs / "later" / "log.jsonl").write_text(Training().lines(20))
-        eventually(lambda: "3 runs" in out.read_text(), what="the new run")
+        soon(lambda: "3 runs" in out.read_text(), what="the new run")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     finally:
@@ -193,15 +191,15 @@ def test_a_command_is_a_command_even_where_a_file_has_its_name(tmp_path: Path) -
 def test_status_watch_shows_the_runs_of_a_daemon_live_for_people_and_for_programs(runs: Path, tmp_path: Path) -> None:
     daemon = DaemonProcess(tmp_path / "daemon", "--poll-seconds", "0.1", runs)
     try:
-        eventually(lambda: daemon.value("lrwatch_ingest_samples_total", run="young"), what="the runs")
+        soon(lambda: daemon.value("lrwatch_ingest_samples_total", run="young"), what="the runs")
         with terminal("status", "--watch", "--state", daemon.state) as shown:
-            eventually(lambda: "plateau" in shown.text and "young" in shown.text, what="the table")
+            soon(lambda: "plateau" in shown.text and "young" in shown.text, what="the table")
             with (runs / "young" / "log.jsonl").open("a") as log:
                 log.writelines(Training().lines(88).splitlines(keepends=True)[30:])
-            eventually(lambda: re.search(r"\b88\b", shown.text), what="the table goes on")
+            soon(lambda: re.search(r"\b88\b", shown.text), what="the table goes on")
             assert "no daemon" not in shown.text
             daemon.end()
-            eventually(lambda: "no daemon is running" in shown.text, what="that the daemon has ended")
+            soon(lambda: "no daemon is running" in shown.text, what="that the daemon has ended")
             assert shown.end(signal.SIGINT) == 130
         command = ["status", "young", "--watch", "--format", "json", "--state", str(daemon.state)]
         program = subprocess.Popen([sys.executable, "-m", "lrwatch", *command], stdout=subprocess.PIPE, text=True)

@@ -58,7 +58,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     daemon = DaemonProcess(home / "daemon", "--poll-seconds", "0.1", "--mode", "observe", folder)
     browser = None
     try:
-        eventually(lambda: daemon.value("lrwatch_ingest_samples_total", run=HOSTILE), what="all runs are read")
+        eventually(
+            lambda: daemon.value("lrwatch_ingest_samples_total", run=HOSTILE), timeout=60.0, what="all runs are read"
+        )
         browser = Browser(home / "profile")
         yield Fleet(folder, daemon, browser)
     finally:
