@@ -38,7 +38,7 @@ class Overview(NamedTuple):
         name: The run's name.
         tone: How urgent it is, the waiting included.
         state: What it is in, in a word or two. state_tone: How urgent that is by itself.
-        words: The state as a sentence, or "".
+        words: The state as a sentence without that word, or "". sentence: Where the metric stands, as everything else says it.
         waits: What a person can do, a sentence each.
         step, share: How far it is in words, and as a share of its length where that is known.
         age: Time since the newest sample, in words, or "".
@@ -55,6 +55,7 @@ class Overview(NamedTuple):
     state: str
     state_tone: Tone
     words: str
+    sentence: str
     waits: tuple[str, ...]
     step: str
     share: float | None
@@ -165,6 +166,7 @@ def overview(run: RunStatus, now: float) -> Overview:
         state=row.state(seen),
         state_tone=row.tone,
         words=row.words(seen),
+        sentence=row.words(seen) if metric is None or over else metric.words,
         waits=waits,
         step=_step(run),
         share=min(1.0, run.step / run.total_steps) if run.step is not None and run.total_steps else None,
