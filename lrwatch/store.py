@@ -45,6 +45,9 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE TABLE IF NOT EXISTS status (run TEXT PRIMARY KEY, status TEXT NOT NULL);
 """
 
+# A table that a state of the same version may lack; without it nothing is lost but pictures.
+_PICTURES = "CREATE TABLE IF NOT EXISTS pictures (run TEXT PRIMARY KEY, picture BLOB NOT NULL)"
+
 _GENESIS = "0" * 64
 
 
@@ -147,6 +150,7 @@ class Store:
         if version < SCHEMA_VERSION:
             self._db.executescript(_SCHEMA)
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._db.execute(_PICTURES)
 
     def close(self) -> None:
         """Close the file and release the lock."""
@@ -202,6 +206,15 @@ class Store:
         row = self._db.execute("SELECT run FROM logs WHERE path = ?", (os.fsencode(path),)).fetchone()
         return None if row is None else str(row[0])
 
+    def load_picture(self, run: str) -> bytes | None:
+        """Return the saved picture of a run, or None."""
+        row = self._db.execute("SELECT picture FROM pictures WHERE run = ?", (run,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def save_picture(self, run: str, picture: bytes) -> None:
+        """Replace the saved picture of a run."""
+        self._db.execute("REPLACE INTO pictures VALUES (?, ?)", (run, picture))
+
     # ---- journal --------------------------------------------------------------------------------------------------
 
     def append(self, run: str, event: Mapping[str, Any], time: float) -> Entry:
@@ -227,6 +240,15 @@ class Store:
         query = "SELECT id, time, run, event, hash FROM journal WHERE (?1 IS NULL OR run = ?1) AND id > ?2 ORDER BY id"
         for entry_id, time, name, event, digest in self._db.execute(query, (run, after)):
             yield Entry(entry_id, time, name, json.loads(event), digest)
+
+    def newest(self, run: str, most: int) -> list[Entry]:
+        """Return the newest entries of a run, `most` at the most, in order."""
+        query = "SELECT id, time, run, event, hash FROM journal WHERE run = ? ORDER BY id DESC LIMIT ?"
+        found = [
+            Entry(i, time, name, json.loads(event), digest)
+            for i, time, name, event, digest in self._db.execute(query, (run, most))
+        ]
+        return found[::-1]
 
     def broken_link(self) -> int | None:
         """Return the first journal entry that does not fit the chain, or None when all do."""

@@ -18,6 +18,7 @@ import lrwatch
 from lrwatch.cli import cli
 from lrwatch.config import keys
 from lrwatch.core.events import KINDS
+from lrwatch.daemon.run_page import RunPages
 from lrwatch.export import Exporter
 from lrwatch.export.metrics import METRICS
 from lrwatch.protocol import METRICS_NAME, Desired, Observed, Status
@@ -167,6 +168,7 @@ def _setting(name: str) -> bool:
 
 def _page(name: str) -> bool:
     exporter = Exporter("127.0.0.1:0")
+    exporter.run_page = RunPages(dict, None)
     host, port = exporter.start()
     try:
         exporter.publish(FULL)
@@ -194,7 +196,7 @@ def _metrics_file_is_bounded(folder: Path) -> bool:
 
 
 THERE: dict[str, Callable[[str], bool]] = {
-    "command": lambda name: name != "lrwatch PATH" and command(name) is not None,
+    "command": lambda name: command("live" if name == "lrwatch PATH" else name) is not None,
     "flag": lambda name: name.rpartition(" ")[2] in flags(name.rpartition(" ")[0]),
     "python": _python,
     "desired": lambda name: name == "v" or name in Desired.__annotations__,

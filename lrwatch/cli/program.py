@@ -15,6 +15,7 @@ from lrwatch.cli.demo import demo
 from lrwatch.cli.doctor import doctor
 from lrwatch.cli.forecast import forecast
 from lrwatch.cli.init import init
+from lrwatch.cli.live import is_there, live, unknown
 from lrwatch.cli.operate import approve, decay, deny, extend, hold, resume, set_scale, strategy, undo
 from lrwatch.cli.output import give_up_output, safe
 from lrwatch.cli.read import read
@@ -29,12 +30,23 @@ from lrwatch.errors import InputError, LrwatchError
 EXIT_INTERRUPTED = 130
 
 COMMANDS = (
-    run, demo, replay, backtest, read, init, report, forecast, config, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
+    run, live, demo, replay, backtest, read, init, report, forecast, config, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
     resume, extend, approve, deny, service,
 )  # fmt: skip
 
 
 class _Program(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; a path in its place is watched live, and a word that is neither is refused."""
+        word = args[0]
+        if self.get_command(ctx, word) is None and not ctx.resilient_parsing and not word.startswith("-"):
+            if not is_there(word):
+                raise click.UsageError(unknown(word, self.list_commands(ctx)), ctx)
+            return live.name, live, args
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
@@ -51,6 +63,8 @@ class _Program(click.Group):
 @click.version_option(__version__, prog_name="lrwatch")
 def cli() -> None:
     """Find loss plateaus with honest statistics, and turn down the learning rate of the running job, safely.
+
+    `lrwatch PATH` shows the runs at a file, a directory or a glob live in the terminal and changes nothing.
 
     Exit codes: 0 done, 2 usage, 3 configuration, 4 files and runs, 5 refused by a bound, 130 interrupted.
     """

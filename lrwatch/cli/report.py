@@ -14,45 +14,59 @@ from lrwatch.cli.settings import config_option, load_config, metric_option, open
 
 if TYPE_CHECKING:
     from lrwatch.config import Config
+    from lrwatch.report import ReportData
     from lrwatch.store import Store
 
 
 @click.command()
-@click.argument("run_or_file", metavar="RUN|FILE")
+@click.argument("runs_or_files", nargs=-1, required=True, metavar="RUN|FILE...")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="F.html",
-    help="Where the page goes.  [default: lrwatch-NAME.html in the working directory]",
+    help="Where the page goes.  [default: lrwatch-NAME.html, or lrwatch-comparison.html, in the working directory]",
 )
 @config_option
 @metric_option
 @state_option
 def report(
-    run_or_file: str, output: Path | None, config_file: Path | None, metric: str | None, state: str | None
+    runs_or_files: tuple[str, ...],
+    output: Path | None,
+    config_file: Path | None,
+    metric: str | None,
+    state: str | None,
 ) -> int:
-    """Write one self-contained HTML page: curve, phases, findings, commands and their effects.
+    """Write one self-contained HTML page: where the run stands, curve, phases, findings, commands and their effects.
 
-    A file is replayed; a run that the daemon knows is shown with its journal.
+    A file is replayed; a run that the daemon knows is shown with its journal. Several are compared on one page.
     """
-    from lrwatch.offline.report_data import of_file, of_run
-    from lrwatch.report import write
+    from lrwatch.report import compare, write
 
     config = load_config(config_file, run__metric=metric, daemon__state=state)
-    path = Path(run_or_file)
-    if path.exists() and not (path.is_dir() and is_run(run_or_file, config)):
-        data = of_file(path, config)
+    pages = [_data_of(one, config) for one in runs_or_files]
+    if len(pages) == 1:
+        data, name = pages[0], runs_or_files[0]
+        name = Path(name).name if Path(name).exists() else name
     else:
-        store = _store_of(run_or_file, config)
-        try:
-            data = of_run(require_run(store, run_or_file), store, config)
-        finally:
-            store.close()
-    output = output or Path(_page_name(path.name if path.exists() else run_or_file))
+        data, name = compare(pages, config.detect.direction), "comparison"
+    output = output or Path(_page_name(name))
     write(data, output)
     click.echo(safe(f"written to {output}"), err=True)
     return 0
+
+
+def _data_of(run_or_file: str, config: Config) -> ReportData:
+    from lrwatch.offline.report_data import of_file, of_run
+
+    path = Path(run_or_file)
+    if path.exists() and not (path.is_dir() and is_run(run_or_file, config)):
+        return of_file(path, config)
+    store = _store_of(run_or_file, config)
+    try:
+        return of_run(require_run(store, run_or_file), store, config)
+    finally:
+        store.close()
 
 
 def _store_of(run_or_file: str, config: Config) -> Store:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--listen",
     metavar="HOST:PORT",
-    help="Where /metrics is served; port 0 takes a free one.  [default: 127.0.0.1:9767]",
+    help="Where the pages and /metrics are served; port 0 takes a free one.  [default: 127.0.0.1:9767]",
 )
 @click.option(
     "--mode",
@@ -64,7 +64,8 @@ def run(
     """Watch log files, directories or globs, and act on them.
 
     A file is a run of its own; a directory with logs is one run; a directory of such directories is one run each.
-    Findings and commands are printed as they come; the state of every run is served at /metrics.
+    Findings and commands are printed as they come. The address that is printed first has all runs at /, one run at /runs/NAME and
+    /metrics for Prometheus.
     """
     from lrwatch.daemon.labels import labelled
     from lrwatch.daemon.loop import Daemon
@@ -148,6 +149,7 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
 def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
     from lrwatch.cli.reload import Reload
     from lrwatch.daemon.operator_socket import OperatorSocket
+    from lrwatch.daemon.run_page import RunPages
     from lrwatch.daemon.supervisor import Supervisor
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
@@ -209,6 +211,7 @@ def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
         )  # fmt: skip
         if operators.problem:
             tell(f"lrwatch: {operators.problem}")
+        exporter.run_page = RunPages(lambda: daemon.runs, state_directory(config))
         daemon.run(waker, Sink())
     finally:
         supervisor.stopping()

@@ -40,11 +40,13 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 @click.command()
 @click.argument("run", required=False)
+@click.option("--watch", "-w", is_flag=True, help="A table at a glance that goes on, until Ctrl-C.")
 @config_option
 @state_option
 @format_option
-def status(run: str | None, config_file: Path | None, state: str | None, form: str) -> int:
+def status(run: str | None, watch: bool, config_file: Path | None, state: str | None, form: str) -> int:
     """Show the state of each run."""
+    from lrwatch.cli.live import watch_states
     from lrwatch.core.life import OVER
     from lrwatch.core.run_length import UNKNOWN
     from lrwatch.store import daemon_is_running
@@ -54,6 +56,8 @@ def status(run: str | None, config_file: Path | None, state: str | None, form: s
     try:
         if run is not None:
             require_run(store, run)
+        if watch:
+            watch_states(store, run, form, lambda: daemon_is_running(store.path.parent))
         statuses = {name: s for name, s in store.statuses().items() if run in (None, name)}
     finally:
         store.close()

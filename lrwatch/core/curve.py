@@ -151,6 +151,21 @@ class Curve(Checkpointed):
         count, _, total, _ = self.window(first, end).sum(axis=0)
         return float(total / count) if count else float("nan")
 
+    def means(self, most: int) -> tuple[float, ...]:
+        """Return the means of at most `most` parts of about equally many steps, oldest first; parts without values are left out.
+
+        >>> curve = Curve()
+        >>> curve.add(np.arange(8), np.arange(8.0))
+        >>> curve.means(4)
+        (0.5, 2.5, 4.5, 6.5)
+        """
+        blocks = np.flatnonzero(self._sums[:, 0])
+        if not len(blocks):
+            return ()
+        parts = blocks * most // len(self._sums) if len(self._sums) > most else blocks
+        count, total = (np.bincount(parts, self._sums[blocks, column]) for column in (0, 2))
+        return tuple((total[count > 0] / count[count > 0]).tolist())
+
     def smallest_mean(self) -> float:
         """Return the smallest mean of a block; infinity without values."""
         sums = self._sums[self._sums[:, 0] > 0]

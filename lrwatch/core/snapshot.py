@@ -142,6 +142,7 @@ class RunStatus:
         held: Whether an operator holds the run. fenced: Whether another daemon has taken over its commands.
         pending_seconds: Age of the command that is not acknowledged yet, 0 when there is none.
         effect: The effect of the newest measured command, or None. effects: Verdict to count.
+        curve: Means of the metric that decides over the run so far, in parts of about equal length, oldest first; for a small picture.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
         token: Fencing number under which this daemon commands the run.
         bytes, lines, samples: What was read from the logs.
@@ -180,6 +181,7 @@ class RunStatus:
     pending_seconds: float = 0.0
     effect: EffectStatus | None = None
     effects: Mapping[str, int] = field(default_factory=dict)
+    curve: tuple[float, ...] = ()
     applied_time: float | None = None
     token: int = 0
     bytes: int = 0

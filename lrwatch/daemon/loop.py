@@ -45,6 +45,11 @@ MAX_SAVE_SECONDS = 0.25
 # Seconds for the last save: the daemon must end within two.
 LAST_SAVE_SECONDS = 1.0
 
+# Seconds between two saves of the picture of a run, and for saving all of them at the end. A daemon that is killed forgets at the
+# most so much of a picture, and of nothing else.
+PICTURE_SECONDS = 300.0
+LAST_PICTURES_SECONDS = 0.4
+
 # Share of the time that may go into the search for new files: ten thousand directories are searched less often.
 DISCOVER_SHARE = 0.01
 
@@ -110,6 +115,7 @@ class Daemon:
         self._unsaved: dict[str, WatchedRun] = {}
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
+        self._pictured_at: dict[str, float] = {}  # when the picture of a run was saved, on the monotonic clock
         self._next = 0  # index of the run at which an interrupted turn continues
         self._round = (False, False)  # its results until then: anything was read, a run is behind
         self.behind = False
@@ -163,6 +169,7 @@ class Daemon:
                 if run.unsaved:
                     self._unsaved.setdefault(run.name, run)
         self._save_some()
+        self._save_pictures()
         self.behind = behind
         return progress
 
@@ -274,6 +281,21 @@ class Daemon:
             return all([self._save_each([run]) for run in runs])
         return not runs[0].unsaved
 
+    def _save_pictures(self, seconds: float = 0.0) -> None:
+        """Save the picture of one run that is due, or at the end of as many as there is time for."""
+        now = self._monotonic()
+        due = [
+            run for run in self.runs.values()
+            if run.picture.changed and (seconds > 0 or now - self._pictured_at.setdefault(run.name, now) >= PICTURE_SECONDS)
+        ]  # fmt: skip
+        ends = time.perf_counter() + seconds
+        for run in due if seconds > 0 else due[:1]:
+            self._pictured_at[run.name] = now
+            with contextlib.suppress(sqlite3.Error):  # the disk refuses: only a picture is older than it could be
+                self._store.save_picture(run.name, run.picture.saved())
+            if time.perf_counter() > ends:
+                break
+
     def save(self) -> None:
         """Save every run with unsaved state."""
         self._save(float("inf"))
@@ -306,6 +328,7 @@ class Daemon:
             if waker.stopped or not (self.behind or waker.wait()):
                 break
         self._save(LAST_SAVE_SECONDS)
+        self._save_pictures(LAST_PICTURES_SECONDS)
 
     def wait_for_input(self) -> bool:
         """Wait for more of standard input.

@@ -20,6 +20,9 @@ MARKS = (0.3, 0.5, 0.7)
 # Phases that are remembered; only the newest before a mark counts.
 _PHASES = 32
 
+# Points of the small picture of a curve: a hundred pixels show no more.
+CURVE_POINTS = 48
+
 
 class Outlook(Checkpointed):
     """The curve of the watched metric, and the forecasts that rest on it.
@@ -44,12 +47,23 @@ class Outlook(Checkpointed):
         self._total = 0
         self._passed: list[float] = []  # marks of this length that were made, or missed
         self._open: list[dict[str, Any]] = []  # forecasts without a score
+        self._drawn: tuple[str | None, int, int, int] | None = None  # the newest block in the points
+        self._points: tuple[float, ...] = ()
 
     def heard(self, events: Iterable[Event]) -> None:
         """Take note of the phases among events: the values before one say nothing about where the run goes."""
         steps = [event.step for event in events if isinstance(event, Phase)]
         if steps:
             self._phases = [*self._phases, *steps][-_PHASES:]
+
+    def points(self) -> tuple[float, ...]:
+        """Return the curve so far in CURVE_POINTS means at the most, for a small picture. It changes with each new block."""
+        curve = self.curve
+        block = self.metric, curve.first, curve.width, (curve.last - curve.first) // curve.width
+        if block != self._drawn:
+            self._drawn = block
+            self._points = tuple(float(f"{mean:.5g}") for mean in curve.means(CURVE_POINTS))
+        return self._points
 
     def at(self, total_steps: int) -> Forecast:
         """Return the forecast from all values so far."""

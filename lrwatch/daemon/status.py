@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -32,6 +32,7 @@ class StatusView(Checkpointed):
         logs: What was read.
         commands: What the trainer was sent and answered.
         life: What the run is in.
+        curve: Gives the curve of the metric that decides, for a small picture.
 
     Attributes:
         findings: Counter of findings by kind.
@@ -47,14 +48,16 @@ class StatusView(Checkpointed):
     SAVED = ("findings", "effects", "last_sample_time", "caught_up")
 
     def __init__(
-        self, run: str, config: Config, pipeline: Pipeline, logs: RunLogs, commands: RunCommands, life: LifeWatch
-    ) -> None:
+        self, run: str, config: Config, pipeline: Pipeline, logs: RunLogs, commands: RunCommands, life: LifeWatch,
+        curve: Callable[[], tuple[float, ...]],
+    ) -> None:  # fmt: skip
         self._run = run
         self._config = config
         self._pipeline = pipeline
         self._logs = logs
         self._commands = commands
         self._life = life
+        self._curve = curve
         self.patience: float | None = None
         self.caught_up = False
         self.findings: Counter[str] = Counter()
@@ -184,6 +187,7 @@ class StatusView(Checkpointed):
             rejected=dict(commands.rejected),
             # A trainer that is gone keeps nobody waiting.
             pending_seconds=max(0.0, now - pending_since) if pending_since and not self._life.gone else 0.0,
+            curve=self._curve(),
             applied_time=commands.applied_time,
             effect=self.effect,
             effects=dict(self.effects),

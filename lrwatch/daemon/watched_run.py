@@ -27,6 +27,7 @@ from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
 from lrwatch.daemon.commands import JournalEvent, RunCommands, voids_proposals
 from lrwatch.daemon.life import LifeWatch
+from lrwatch.daemon.live_picture import LivePicture
 from lrwatch.daemon.logs import RunLogs
 from lrwatch.daemon.outlook import Outlook
 from lrwatch.daemon.position import FROM_OUTSIDE, SamplePosition
@@ -62,6 +63,7 @@ class WatchedRun:
         view: What the outside sees.
         life: What the run is in: it runs, has ended, is lost.
         outlook: Where the run will end.
+        picture: The curves as a page draws them; it stays empty in a replay, which nobody looks at.
         stalled: Finds silence of the logs.
         unsaved: State has changed since the last save. Events are saved immediately; other state can be read again from
             the logs, with the same result.
@@ -90,13 +92,8 @@ class WatchedRun:
         saved = store.load_run(name)
         self.pipeline = Pipeline(config.detect, config.policy, config.metric or None, config.run)
         self.stalled = StalledDetector()
-        self.logs = RunLogs(
-            name,
-            config.watch.reading,
-            store,
-            client_log=None if control is None else control / METRICS_NAME,
-            metric=config.metric or None,
-        )
+        client_log = None if control is None else control / METRICS_NAME
+        self.logs = RunLogs(name, config.watch.reading, store, client_log=client_log, metric=config.metric or None)
         for path in logs:
             self.add_log(path)
         reconciler = None
@@ -104,8 +101,9 @@ class WatchedRun:
             reconciler = Reconciler(ControlDirectory(control, key), None if saved is None else saved["reconciler"])
         self.commands = RunCommands(name, self.pipeline, config.policy.mode, reconciler)
         self.life = LifeWatch(watched=journals_settings)
-        self.view = StatusView(name, config, self.pipeline, self.logs, self.commands, self.life)
         self.outlook = Outlook(name, config.detect.direction)
+        self.view = StatusView(name, config, self.pipeline, self.logs, self.commands, self.life, self.outlook.points)
+        self.picture = LivePicture(store.load_picture(name)) if journals_settings else LivePicture(kept=False)
         self._position = SamplePosition()
         self._journals_settings = journals_settings
         self._settings: dict[str, Any] = {}  # as they were journalled last, and the length at the last comparison:
@@ -146,6 +144,7 @@ class WatchedRun:
             progress = True
             if self.logs.anew:
                 self.pipeline.begin_anew()
+                self.picture.clear()
             self._learn_length()
             if batch.rows:
                 arrived = True
@@ -216,6 +215,7 @@ class WatchedRun:
         """Take samples, and what follows from them: decisions, and forecasts between them by their step."""
         events = self.pipeline.feed(batch)
         self._position.add(batch, self.pipeline.metrics.watched)
+        self.picture.add(batch, self.pipeline.metric)
         self.outlook.heard(events)
         total_steps = self.pipeline.length.counted_in(batch.axis)
         forecasts = self.outlook.feed(batch, self.pipeline.metric, total_steps)

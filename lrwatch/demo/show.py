@@ -17,6 +17,7 @@ from lrwatch.config import load
 from lrwatch.core.events import effect_in_words
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.daemon.loop import Daemon
+from lrwatch.daemon.run_page import RunPages
 from lrwatch.daemon.wake import Waker
 from lrwatch.demo.sweep import LR, STEPS
 from lrwatch.errors import InputError
@@ -78,6 +79,7 @@ def run_demo(seconds: float, listen: str, report: Path | None) -> int:
     entries: list[Entry] = []
     store = Store(home / "state", exclusive=True)
     daemon = Daemon(config, store, entries.append)
+    exporter.run_page = RunPages(lambda: daemon.runs, home / "state")
     trainers = [
         _start(log, steps, pace, home / "train.err", control),
         _start(plain_log, steps, pace, home / "without.err", None),

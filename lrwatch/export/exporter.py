@@ -1,4 +1,4 @@
-"""The exporter: one HTTP address with `/metrics`, `/healthz`, `/readyz` and a landing page at `/`.
+"""The exporter: one HTTP address with `/metrics`, `/healthz`, `/readyz`, all runs at `/` and one run at `/runs/NAME`.
 
 It reads published snapshots and changes nothing. The daemon's loop publishes; scrapes run in threads of their own, so that
 a slow one never holds up the loop.
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from lrwatch.core.snapshot import Snapshot
+from lrwatch.core.snapshot import RunStatus, Snapshot
 from lrwatch.errors import InputError, UsageError
 from lrwatch.export import metrics
 from lrwatch.export.collector import MAX_SERIES, Instruments, RunCollector
 from lrwatch.export.http import Response, Server, text
-from lrwatch.export.pages import page
+from lrwatch.export.labels import label_value
+from lrwatch.export.pages import RUNS, page, page_policy
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -30,6 +32,9 @@ UNHEALTHY_AFTER_SECONDS = 60.0
 _LOOP_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 _MAX_PORT = 65_535
+
+RunPage = Callable[[RunStatus, float], Response]
+"""Gives the page of a run, at a time in seconds since the epoch. Many threads call it at once."""
 
 
 class Exporter:
@@ -43,6 +48,7 @@ class Exporter:
     Attributes:
         notifications: Counter of notifications that were tried; their sender increments it.
         notifications_failed: Counter of those that could not be delivered.
+        run_page: Gives the page of one run; None where only all of them have one.
 
     Raises:
         UsageError: The address is not of that form.
@@ -56,6 +62,7 @@ class Exporter:
         self._clock = clock
         self._published_at = clock()
         self._snapshot: Snapshot | None = None
+        self.run_page: RunPage | None = None
         self._server: Server | None = None
         self._runs = RunCollector(max_series)
         self.notifications = Counter(metrics.NOTIFICATIONS.name, metrics.NOTIFICATIONS.help, registry=None)
@@ -118,9 +125,22 @@ class Exporter:
             case "/readyz":
                 return text(503, "nothing was published yet") if self._snapshot is None else text(200, "ok")
             case "/":
-                return Response(200, "text/html; charset=utf-8", page(self._snapshot))
+                return Response(200, "text/html; charset=utf-8", page(self._snapshot), page_policy())
+            case _ if path.startswith(RUNS):
+                return self._run(unquote(path.removeprefix(RUNS)))
             case _:
                 return text(404, "not found; see /")
+
+    def _run(self, name: str) -> Response:
+        """Serve the page of a run. A name is looked up among the runs, and is a path of nothing."""
+        snapshot = self._snapshot or Snapshot(0.0)
+        status = next((run for run in snapshot.runs if run.name == name), None)
+        if status is None or self.run_page is None:
+            asked = label_value(name)
+            return text(
+                404, f"no run is called {asked!r} here; all runs are at /, `lrwatch report` shows one that has left"
+            )
+        return self.run_page(status, snapshot.time)
 
     def _health(self) -> Response:
         age = self._clock() - self._published_at

@@ -34,12 +34,17 @@ _POLL_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
 
+# What a page may load that does not say more: nothing but its own style.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
 class Response(NamedTuple):
-    """An HTTP response."""
+    """An HTTP response; `policy` is its content security policy."""
 
     status: int
     content_type: str
     body: bytes
+    policy: str = POLICY
 
 
 def text(status: int, message: str) -> Response:
@@ -164,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Content-Length": str(len(body)),
             **encoding,
             "Vary": "Accept-Encoding",
-            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+            "Content-Security-Policy": response.policy,
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "no-store",
         }.items():

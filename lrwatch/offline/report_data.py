@@ -56,12 +56,11 @@ def curves(logs: Iterable[Path], config: Config) -> tuple[list[MetricCurve], Axi
             axis = batch.axis
         for name, column in batch.columns.items():
             parts.setdefault(name, []).append((batch.steps[column.rows], column.values))
-    return [
-        MetricCurve(
-            name, _ROLES.get(role(name), "other"), *(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-        )
-        for name, pieces in parts.items()
-    ], axis
+    found = []
+    for name, pieces in parts.items():
+        steps, values = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        found.append(MetricCurve(name, _ROLES.get(role(name), "other"), steps, values))
+    return found, axis
 
 
 def _data(

@@ -4,7 +4,8 @@
 journal; the daemon's side does, and hands over arrays and events.
 """
 
+from lrwatch.report.model.comparison import compare
 from lrwatch.report.model.data import MetricCurve, ReportData
-from lrwatch.report.page.page import render, write
+from lrwatch.report.page.page import Live, render, write
 
-__all__ = ["MetricCurve", "ReportData", "render", "write"]
+__all__ = ["Live", "MetricCurve", "ReportData", "compare", "render", "write"]

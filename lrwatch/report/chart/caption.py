@@ -61,6 +61,8 @@ def _not_finite(d: PlottedCurve, layout: ChartLayout) -> str:
     if not count:
         return ""
     shown = ", shown as ticks at the lower edge" if layout.y and d.css != "other" else ""
+    if d.curve.stands_for:  # how many there were is not known
+        return f"There are values of {d.name} that are NaN or infinite{shown}."
     return f"{count:,} of {len(d.curve.values):,} values of {d.name} {'is' if count == 1 else 'are'} NaN or infinite{shown}."
 
 
@@ -74,6 +76,8 @@ def _outside(d: PlottedCurve, layout: ChartLayout) -> str:
         return ""
     lie = "lies" if count == 1 else "lie"
     furthest = _furthest(d, axis, layout.data)
+    if d.curve.stands_for:
+        return f"There are values of {d.name} outside the picture (arrows); {furthest}."
     return f"{count:,} of {len(values):,} values of {d.name} {lie} outside the picture (arrows); {furthest}."
 
 

@@ -24,6 +24,7 @@ class MetricCurve:
             unless they are the watched metric.
         steps: Step of each value, shape (n,). May go back, as it does after a resume.
         values: The values, shape (n,). NaN and infinities are values like any other.
+        stands_for: Number of values that these stand for, where they are the extremes and the means of more; else 0.
 
     Raises:
         ValueError: There are not as many steps as values.
@@ -33,6 +34,7 @@ class MetricCurve:
     role: Role
     steps: Ints
     values: Floats
+    stands_for: int = 0
 
     def __post_init__(self) -> None:
         """Check that every value has its step.
@@ -42,6 +44,30 @@ class MetricCurve:
         """
         if len(self.steps) != len(self.values):
             raise ValueError(f"curve {self.name!r} has {len(self.steps)} steps and {len(self.values)} values")
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """One of several runs on a page.
+
+    Attributes:
+        name: The run's name, which its curve has too.
+        common: Level of its metric at the last step that all runs have, or None without a finite value.
+        end, last: Level at its own end, or None, and the step of it.
+        lowest: The lowest value, or None.
+        findings: What was found, counted, in words.
+        changes: Number of its commands.
+        stands: Where it stands, as a sentence, or "".
+    """
+
+    name: str
+    common: float | None
+    end: float | None
+    last: int
+    lowest: float | None
+    findings: str
+    changes: int
+    stands: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +86,8 @@ class ReportData:
         compare: The same metric of another run.
         comparison_label: Words that follow "against" and the other run's value, e.g. "without lrwatch".
         standings: Each watched metric and where it stands, in words; the watched metric first.
+        runs: The runs, on a page about several of them, the best first; empty on a page about one.
+        lead: The sentence that sums these up.
     """
 
     run: str
@@ -72,3 +100,5 @@ class ReportData:
     compare: tuple[MetricCurve, ...] = ()
     comparison_label: str = ""
     standings: tuple[tuple[str, str], ...] = ()
+    runs: tuple[ComparedRun, ...] = ()
+    lead: str = ""

@@ -9,6 +9,11 @@
   };
   addEventListener("hashchange", unfold);
   unfold();
+  // A page that a daemon serves is exchanged while it is open, and its picture with it.
+  addEventListener("exchanged", start);
+  start();
+
+  function start() {
   const plot = document.querySelector(".plot");
   if (!plot) { root.dataset.ready = "yes"; return; }
 
@@ -69,7 +74,11 @@
     }
     document.querySelector(".zoom [data-do=all]").disabled = wide === 1;
     show(place);
+    look();
   }
+
+  // Whoever looks closer is not to lose the place.
+  function look() { root.dataset.busy = to - from < 1 || place !== null ? "yes" : ""; }
 
   function rowAt({ s, m, hold }, step) {
     let best = -1;
@@ -82,6 +91,7 @@
 
   function show(share) {
     place = share;
+    look();
     if (share === null) {
       cursor.setAttribute("display", "none");
       where.textContent = atRest[0];
@@ -148,4 +158,5 @@
   plot.tabIndex = 0;
   zoom(0, 1);
   root.dataset.ready = "yes";
+  }
 })();

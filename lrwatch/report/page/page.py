@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,49 @@ from lrwatch.report.page.sections import (
 from lrwatch.report.page.template import asset, own_markup, template
 
 
-def render(data: ReportData) -> str:
-    """Render the page as text; it is UTF-8 when it is written."""
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a page has beside the report where a daemon serves it.
+
+    Attributes:
+        home: Address of the page of all runs.
+        badge, tone: What the run is in, in a word or two, and how urgent that is.
+        words: The same as a sentence.
+        waits: What a person can do, a sentence each.
+        share: How far the run is, as a share of its length, where that is known.
+        now: Label and value of what changes by the second.
+        script: Keeps the page up to date.
+        reload: Seconds after which a browser without script loads the page again.
+    """
+
+    home: str
+    badge: str
+    tone: str
+    words: str
+    waits: tuple[str, ...]
+    share: float | None
+    now: tuple[tuple[str, str], ...]
+    script: str
+    reload: int
+
+
+def render(data: ReportData, live: Live | None = None) -> str:
+    """Render the page as text; it is UTF-8 when it is written.
+
+    Args:
+        data: Contents of the report.
+        live: What a daemon that serves the page adds, or None for a file.
+    """
     changes = lr_changes(data.events)
     groups, tests = group_commands(changes, data.events), range_tests(data, changes)
     layout = lay_out(data, changes, groups)
     style, script = asset("page.css"), asset("page.js")
     return template("page.html.j2").render(
         data=data,
-        summary=summary(data, changes, groups, tests),
+        live=live,
+        live_script=own_markup(live.script) if live else "",
+        live_hash=_hash(live.script) if live else "",
+        summary=data.lead or summary(data, changes, groups, tests),
         figure=run_figure(layout),
         close_ups=close_ups(layout),
         effect_count=len(layout.effects) if layout else 0,
