@@ -118,9 +118,16 @@ class ExportOptions:
     Attributes:
         keep_ended: Seconds for which the series of a run are served after it has ended, and those of a lost one 24 times as long, so
             that somebody sees it. 0 serves none of them; `lrwatch status` shows all of them.
+        web_config: File with TLS and passwords of the listener, in the form of exporter-toolkit; "" is plain HTTP.
+        insecure_listen: Whether other machines may read without TLS and authentication, as where a proxy or a network policy protects it.
+        hosts: Names by which clients may ask for the listener, beside localhost, IP addresses, the name of the machine and that of
+            `listen`; one with a dot before it stands for all names below, "*" for any.
     """
 
     keep_ended: float = 3600.0
+    web_config: str = ""
+    insecure_listen: bool = False
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.keep_ended < float("inf"):
@@ -167,7 +174,9 @@ _KINDS = {
 _Given = tuple[str, str, Any, str]
 """Section, key, value, and its origin."""
 
-_PATHS = (("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"))
+_PATHS = (
+    ("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"), ("export", "web_config"),
+)  # fmt: skip
 
 
 def keys() -> list[str]:
@@ -259,7 +268,7 @@ def _parse(section: str, key: str, text: str) -> Any:
     """Return the value of an environment variable: JSON where the key wants more than a string."""
     options = SECTIONS.get(section)
     kind = get_type_hints(options).get(key) if options is not None else None
-    if section == "operators" and text != "null" and not _is_list(text):
+    if (section == "operators" or (section, key) == ("export", "hosts")) and text != "null" and not _is_list(text):
         return [name.strip() for name in text.split(",") if name.strip()]
     if key == "paths":
         return [path for path in text.split(":") if path]

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     help="Where /metrics is served; port 0 takes a free one.  [default: 127.0.0.1:9767]",
 )
 @click.option(
+    "--web-config", metavar="FILE", help="TLS and passwords of the listener, in the form of Prometheus' exporters."
+)
+@click.option(
+    "--insecure-listen", is_flag=True, default=None, help="Let other machines read without TLS and passwords.",
+)  # fmt: skip
+@click.option(
     "--mode",
     type=Choice(MODES),
     help="What is done about a plateau.  [default: suggest]",
@@ -45,8 +51,9 @@ if TYPE_CHECKING:
 )
 @format_option
 def run(
-    paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
-    control: str | None, state: str | None, poll_seconds: float | None, once: bool, form: str,
+    paths: tuple[str, ...], config_file: Path | None, listen: str | None, web_config: str | None,
+    insecure_listen: bool | None, mode: str | None, metric: str | None, control: str | None, state: str | None,
+    poll_seconds: float | None, once: bool, form: str,
 ) -> int:  # fmt: skip
     """Watch log files, directories or globs, and act on them.
 
@@ -60,6 +67,7 @@ def run(
     config = load_config(
         config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
         daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
+        export__web_config=web_config, export__insecure_listen=insecure_listen,
     )  # fmt: skip
     if not config.watch.paths:
         raise UsageError(
@@ -118,7 +126,13 @@ def _serve(daemon: Daemon, config: Any) -> None:
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
 
-    exporter = Exporter(config.daemon.listen)
+    export = config.export
+    exporter = Exporter(
+        config.daemon.listen,
+        web_config=Path(export.web_config) if export.web_config else None,
+        insecure=export.insecure_listen,
+        hosts=export.hosts,
+    )
     waker = Waker(config.daemon.poll_seconds)
     operators: OperatorSocket | None = None
     interrupted = False
@@ -145,8 +159,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
             exporter.observe_loop(seconds)
 
     try:
-        host, port = exporter.start()
-        tell(f"listening on http://{host}:{port}")
+        exporter.start()
+        tell(f"listening on {exporter.url}")
         operators = OperatorSocket(
             state_directory(config), config.operators, daemon.inbox,
             runs=lambda: list(daemon.runs), wake=waker.wake, environ=os.environ,
