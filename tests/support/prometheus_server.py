@@ -61,18 +61,21 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Sequence[str], rules: Path | None = None) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, targets: Sequence[str], rules: Path | None = None, scrape: Mapping[str, Any] | None = None
+) -> Iterator[Prometheus]:
     """Start a server that scrapes `targets` (HOST:PORT) every second and end it afterwards.
 
     Args:
         folder: An empty directory for its configuration, data and log.
         targets: What to scrape, as job `lrwatch`.
         rules: A rule file to load.
+        scrape: Further settings of how it scrapes.
     """
     config = {
         "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
         "rule_files": [str(rules)] if rules else [],
-        "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": list(targets)}]}],
+        "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": list(targets)}], **(scrape or {})}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
     address = f"127.0.0.1:{_free_port()}"
