@@ -17,6 +17,7 @@ import msgspec
 
 from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.errors import ConfigError, SettingError
+from lrwatch.notify.options import NotifyOptions, redacted
 
 ENV_PREFIX = "LRWATCH_"
 
@@ -139,7 +140,7 @@ class Config:
     """The effective settings.
 
     Attributes:
-        run, watch, detect, policy, daemon, operators, export: The sections.
+        run, watch, detect, policy, daemon, operators, export, notify: The sections.
         origins: Origin of each value that is no default, by "section.key".
     """
 
@@ -150,6 +151,7 @@ class Config:
     daemon: DaemonOptions = field(default_factory=DaemonOptions)
     operators: OperatorOptions = field(default_factory=OperatorOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
+    notify: NotifyOptions = field(default_factory=NotifyOptions)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -160,7 +162,7 @@ class Config:
 
 SECTIONS: dict[str, type] = {
     "run": RunOptions, "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
-    "operators": OperatorOptions, "export": ExportOptions,
+    "operators": OperatorOptions, "export": ExportOptions, "notify": NotifyOptions,
 }  # fmt: skip
 
 
@@ -174,14 +176,22 @@ _KINDS = {
 _Given = tuple[str, str, Any, str]
 """Section, key, value, and its origin."""
 
+_COMMAS = (("export", "hosts"), ("notify", "kinds"))
+
 _PATHS = (
     ("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"), ("export", "web_config"),
+    ("notify", "urls_file"),
 )  # fmt: skip
 
 
 def keys() -> list[str]:
     """Return every "section.key"."""
     return [f"{section}.{f.name}" for section, options in SECTIONS.items() for f in fields(options)]
+
+
+def shown(name: str, value: Any) -> Any:
+    """Return what may be shown of the value of "section.key": the URLs of channels hold secrets."""
+    return tuple(redacted(url) for url in value) if name == "notify.urls" else value
 
 
 def load(
@@ -268,7 +278,9 @@ def _parse(section: str, key: str, text: str) -> Any:
     """Return the value of an environment variable: JSON where the key wants more than a string."""
     options = SECTIONS.get(section)
     kind = get_type_hints(options).get(key) if options is not None else None
-    if (section == "operators" or (section, key) == ("export", "hosts")) and text != "null" and not _is_list(text):
+    if (section, key) == ("notify", "urls") and not _is_list(text):
+        return text.split()
+    if (section == "operators" or (section, key) in _COMMAS) and text != "null" and not _is_list(text):
         return [name.strip() for name in text.split(",") if name.strip()]
     if key == "paths":
         return [path for path in text.split(":") if path]
@@ -342,7 +354,7 @@ def _invalid(section: str, values: Mapping[str, Any], problem: Exception, where:
     if found is None:  # of the options themselves, in words
         return SettingError(reason=f"[{section}] {problem}", where=where, hint=hint)
     key = found["key"]
-    value = repr(values.get(key))
+    value = "something else, which is not shown" if (section, key) == ("notify", "urls") else repr(values.get(key))
     if found["kinds"] is not None:
         kinds = "array" if found["item"] else found["kinds"]
         words = " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")

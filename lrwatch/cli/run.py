@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,9 +18,13 @@ from lrwatch.cli.settings import config_option, load_config, metric_option, stat
 from lrwatch.core.options import MODES
 
 if TYPE_CHECKING:
+    from lrwatch.config import Config
+    from lrwatch.core.curve import Curve
     from lrwatch.core.snapshot import Snapshot
     from lrwatch.daemon.loop import Daemon
-    from lrwatch.store import Entry
+    from lrwatch.export.exporter import Exporter
+    from lrwatch.notify.notifier import Notifier
+    from lrwatch.store import Entry, Store
 
 
 @click.command()
@@ -90,13 +94,19 @@ def run(
             give_up_output()
             tell(f"lrwatch: events are only journalled from here on, standard output failed: {error}")
 
+    listeners: list[Callable[[Entry], None]] = [print_entry]
+
+    def hear(entry: Entry) -> None:
+        for listener in listeners:
+            listener(entry)
+
     store = Store(state_directory(config), exclusive=True)
     try:
-        daemon = Daemon(config, store, print_entry)
+        daemon = Daemon(config, store, hear)
         try:
             if once:
                 return _read_once(daemon)
-            _serve(daemon, config)
+            _serve(daemon, config, store, listeners)
         finally:
             daemon.close()
     finally:
@@ -121,7 +131,36 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
     progress.show(sum(run.bytes for run in snapshot.runs), sum(run.lag_bytes for run in snapshot.runs))
 
 
-def _serve(daemon: Daemon, config: Any) -> None:
+def _notifier(daemon: Daemon, config: Config, store: Store, exporter: Exporter) -> Notifier | None:
+    """Return what tells people, or None where nobody is to be told."""
+    if not config.notify.is_used:
+        return None
+    from lrwatch.notify.channels import channels_of
+    from lrwatch.notify.notifier import Notifier
+
+    channels = channels_of(config.notify)
+    with_pictures = any(channel.takes_pictures for channel in channels)
+
+    def count(failed: bool) -> None:
+        exporter.notifications.inc()
+        if failed:
+            exporter.notifications_failed.inc()
+
+    def curve(name: str) -> tuple[str, Curve] | None:
+        run = daemon.runs.get(name) if with_pictures else None
+        return None if run is None or run.outlook.metric is None else (run.outlook.metric, run.outlook.curve)
+
+    return Notifier(
+        channels,
+        config.notify,
+        count=count,
+        tell=lambda line: tell(f"lrwatch: {line}"),
+        known=store.statuses(),
+        curve=curve,
+    )
+
+
+def _serve(daemon: Daemon, config: Config, store: Store, listeners: list[Callable[[Entry], None]]) -> None:
     from lrwatch.daemon.operator_socket import OperatorSocket
     from lrwatch.daemon.wake import Waker
     from lrwatch.export.exporter import Exporter
@@ -133,6 +172,9 @@ def _serve(daemon: Daemon, config: Any) -> None:
         insecure=export.insecure_listen,
         hosts=export.hosts,
     )
+    notifier = _notifier(daemon, config, store, exporter)
+    if notifier is not None:
+        listeners.append(lambda entry: notifier.hear(entry.as_json()))
     waker = Waker(config.daemon.poll_seconds)
     operators: OperatorSocket | None = None
     interrupted = False
@@ -152,6 +194,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
 
         def publish(self, snapshot: Snapshot) -> None:
             exporter.publish(snapshot)
+            if notifier is not None:
+                notifier.look(snapshot)
             _tell_problems(daemon.problems, snapshot, reported)
             _show(progress, snapshot)
 
@@ -173,6 +217,8 @@ def _serve(daemon: Daemon, config: Any) -> None:
         if operators is not None:
             operators.close()
         waker.close()
+        if notifier is not None:
+            notifier.close()
         exporter.close()
     if interrupted:
         raise KeyboardInterrupt

@@ -1,0 +1,177 @@
+"""The threads: one a channel, off the daemon's loop, so that neither a training nor another channel waits for one that hangs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lrwatch.core.curve import Curve
+from lrwatch.core.snapshot import Snapshot
+from lrwatch.notify.channels import Channel, DeliveryError
+from lrwatch.notify.notices import Conditions, Notice, of_entry, of_proposal
+from lrwatch.notify.options import NotifyOptions
+from lrwatch.notify.outbox import Letter, Outbox
+from lrwatch.notify.picture import Plot
+
+# Seconds for what still waits when the daemon ends, which must happen within two.
+CLOSING_SECONDS = 1.0
+
+Count = Callable[[bool], None]
+"""Told of each delivery that was tried, whether it failed."""
+
+Tell = Callable[[str], None]
+
+
+def _local_minute() -> int:
+    now = time.localtime()
+    return 60 * now.tm_hour + now.tm_min
+
+
+class _Postman:
+    """The thread of one channel."""
+
+    def __init__(
+        self, channel: Channel, options: NotifyOptions, count: Count, tell: Tell, minute: Callable[[], int]
+    ) -> None:
+        self._channel = channel
+        self._options = options
+        self._count = count
+        self._tell = tell
+        self._minute = minute
+        self._outbox = Outbox(options, channel.least, time.monotonic())
+        self._changed = threading.Condition()
+        self._closing = False
+        self._is_failing = False
+        self._thread = threading.Thread(target=self._run, name=f"lrwatch-notify-{channel.name}", daemon=True)
+        self._thread.start()
+
+    def add(self, notices: Iterable[Notice]) -> None:
+        with self._changed:
+            for notice in notices:
+                self._outbox.add(notice, time.monotonic())
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Send what waits now, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def join(self, seconds: float) -> int:
+        """Wait for the end, and return how many notices were not delivered."""
+        self._thread.join(seconds)
+        with self._changed:
+            return len(self._outbox) + (1 if self._thread.is_alive() else 0)
+
+    def _run(self) -> None:
+        while (letter := self._next()) is not None:
+            self._deliver(letter)
+
+    def _next(self) -> Letter | None:
+        """Wait for the next letter; None when the channel is closed and nothing is left."""
+        with self._changed:
+            while not self._closing:
+                now, quiet = time.monotonic(), self._options.quiet_seconds(self._minute())
+                letter = self._outbox.take(now, quiet_seconds=quiet)
+                if letter is not None:
+                    return letter
+                self._changed.wait(self._outbox.due(now, quiet))
+            # One that has just failed would fail again, and nobody waits for it.
+            return None if self._is_failing else self._outbox.take(time.monotonic(), all_of_it=True)
+
+    def _deliver(self, letter: Letter) -> None:
+        try:
+            self._channel.deliver(letter)
+        except DeliveryError as error:
+            with self._changed:
+                again = self._outbox.failed(letter, error.left, time.monotonic())
+            self._count(True)
+            if not self._is_failing:
+                self._tell(
+                    f"notifications: channel {self._channel.name}: {error.reason}; tried again in {again:g} s, and then less often"
+                )
+            self._is_failing = True
+        else:
+            with self._changed:
+                self._outbox.sent()
+            self._count(False)
+            if self._is_failing:
+                self._tell(f"notifications: channel {self._channel.name}: delivers again")
+            self._is_failing = False
+
+
+class Notifier:
+    """Tells people what the daemon found. The loop calls it and never waits.
+
+    What it finds in logs that were there when it first saw a run is history, and nobody is told; a proposal among it that still stands
+    is told once the logs are read. What it finds when it goes on after a restart is news.
+
+    Args:
+        channels: Who is told.
+        options: The settings.
+        count: Told of each delivery that was tried, whether it failed.
+        tell: Prints a line for the operator.
+        known: The saved status of each run, from before the daemon began.
+        curve: Gives the watched metric and the curve of a run, or None.
+        minute: Minute of the local day.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        options: NotifyOptions,
+        *,
+        count: Count,
+        tell: Tell,
+        known: Mapping[str, Mapping[str, Any]],
+        curve: Callable[[str], tuple[str, Curve] | None],
+        minute: Callable[[], int] = _local_minute,
+    ) -> None:
+        self._curve = curve
+        self._conditions = Conditions()
+        self._caught_up = {
+            name
+            for name, status in known.items()
+            if not status.get("catching_up", True) and status.get("life") != "finished"
+        }
+        self._postmen = [_Postman(channel, options, count, tell, minute) for channel in channels]
+        self._tell = tell
+
+    def hear(self, entry: Mapping[str, Any]) -> None:
+        """Take an entry of the journal, in the form of `journal --format json`, after it was saved."""
+        if entry["run"] not in self._caught_up:
+            return
+        if (notice := of_entry(entry)) is not None:
+            self._send([self._with_plot(notice)])
+
+    def look(self, snapshot: Snapshot) -> None:
+        """Take a snapshot: what lasts in it, and which runs are read to their end."""
+        notices = self._conditions.look(snapshot)
+        for run in snapshot.runs:
+            if run.catching_up or run.life == "finished":
+                self._caught_up.discard(run.name)
+            elif run.name not in self._caught_up:
+                self._caught_up.add(run.name)
+                notices += [of_proposal(run, one, snapshot.time) for one in run.proposals]
+        if notices:
+            self._send([self._with_plot(notice) for notice in notices])
+
+    def _with_plot(self, notice: Notice) -> Notice:
+        found = self._curve(notice.run)
+        return notice if found is None else replace(notice, plot=Plot.of(*found, mark=notice.step))
+
+    def _send(self, notices: Sequence[Notice]) -> None:
+        for postman in self._postmen:
+            postman.add(notices)
+
+    def close(self) -> None:
+        """Send what waits, as far as it goes within a second, and end."""
+        for postman in self._postmen:
+            postman.close()
+        ends = time.monotonic() + CLOSING_SECONDS
+        left = sum(postman.join(max(0.0, ends - time.monotonic())) for postman in self._postmen)
+        if left:
+            self._tell(f"notifications: {left} could not be delivered before the end; see lrwatch journal")
