@@ -55,8 +55,9 @@ class Plot:
 
     @classmethod
     def of(cls, metric: str, curve: Curve, mark: int | None = None) -> Plot | None:
-        """Take a copy of a curve; None where it has fewer than two blocks."""
+        """Take a copy of a curve; None where it has fewer than two blocks that can be drawn."""
         rows = curve.window(-np.inf, np.inf)
+        rows = rows[np.isfinite(rows).all(axis=1)]  # squares of a loss of 1e200 have no sum
         if len(rows) < 2:
             return None
         count, steps, values, squares = rows.T
@@ -67,8 +68,9 @@ class Plot:
     @property
     def caption(self) -> str:
         """What the picture shows, in words."""
-        _, high = self.bounds
-        cut = f"; what is above {high:.4g} is cut" if self.means.max() > high else ""
+        low, high = self.bounds
+        is_cut = self.means.max() > high or self.means.min() < low
+        cut = f"; what is not within {low:.4g} and {high:.4g} is cut" if is_cut else ""
         return (
             f"{self.metric}, steps {self.steps[0]:.0f} to {self.steps[-1]:.0f}: from {self.means[0]:.4g} to {self.means[-1]:.4g}, "
             f"lowest {self.means.min():.4g}{cut}"
@@ -77,10 +79,12 @@ class Plot:
     @property
     def bounds(self) -> tuple[float, float]:
         """The lowest and the highest value that the picture shows."""
-        upper, low = self.means + self.spreads, float((self.means - self.spreads).min())
-        highest, rest = float(upper.max()), float(np.quantile(upper, _REST))
-        high = highest if highest - low <= _MOST * (rest - low) else rest
-        if not (np.isfinite(low) and np.isfinite(high)) or low == high:
+        upper, lower = self.means + self.spreads, self.means - self.spreads
+        above, below = float(np.quantile(upper, _REST)), float(np.quantile(lower, 1 - _REST))
+        room = (_MOST - 1) * (above - below)
+        high = float(upper.max()) if upper.max() - above <= room else above
+        low = float(lower.min()) if below - lower.min() <= room else below
+        if not np.isfinite(high - low) or low == high:
             return float(self.means.min()) - 0.5, float(self.means.max()) + 0.5
         return low, high
 
