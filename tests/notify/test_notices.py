@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,3 +148,9 @@ def test_a_run_that_is_over_or_fine_is_in_no_condition() -> None:
     )
     for at in (0.0, 1e4):
         assert conditions.look(Snapshot(at, runs)) == []
+
+
+def test_the_page_names_every_kind_with_its_severity() -> None:
+    page = (Path(__file__).parents[2] / "docs/notifications.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| (\w+) \|", page, re.MULTILINE)
+    assert {kind: severity for kinds, severity in rows for kind in re.findall(r"`(\w+)`", kinds)} == dict(NOTICE_KINDS)
