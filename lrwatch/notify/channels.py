@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lrwatch.core.events import Severity
+from lrwatch.core.plain import plain
 from lrwatch.errors import ConfigError
 from lrwatch.notify.notices import Notice
 from lrwatch.notify.options import NotifyOptions, channel_parts
@@ -141,10 +142,10 @@ class AppriseChannel:
             DeliveryError: The service did not take it.
         """
         body, attached = letter.body, None
-        plot = next((one.plot for one in letter.notices if one.plot is not None), None)
-        if plot is not None and self.takes_pictures:
-            attached = _attachment(plot.png())
-            body = f"{body}\nPicture: {quoted(plot.caption)}"
+        shown = next((one for one in letter.notices if one.plot is not None), None)
+        if shown is not None and shown.plot is not None and self.takes_pictures:
+            attached = _attachment(shown.plot.png())
+            body = f"{body}\nPicture: {quoted(f'{shown.run}: {shown.plot.caption}')}"
         with _REASONS.heard() as said:
             try:
                 # Not by `Apprise.notify`: its pool of threads would hold up the end of the program.
@@ -194,7 +195,7 @@ class CommandChannel:
             DeliveryError: It could not be started, took too long or ended with another code than 0.
         """
         for done, one in enumerate(letter.notices):
-            if reason := self._run(json.dumps(one.as_json()).encode() + b"\n"):
+            if reason := self._run(json.dumps(plain(one.as_json())).encode() + b"\n"):
                 raise DeliveryError(reason, letter.notices[done:])
 
     def _run(self, text: bytes) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import logging
 import os
+import random
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -333,3 +336,24 @@ def test_the_example_of_the_docs_is_one(tmp_path: Path, certificates: Certificat
     config = WebConfig(tmp_path / "web.yml")
     config.demand_protection()
     assert config.admits("Basic " + base64.b64encode(b"prometheus:only an example").decode()) == "admitted"
+
+
+def test_without_the_packages_of_the_extra_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    with pytest.raises(ConfigError, match=r"no bcrypt\. Install them: pip install 'lrwatch\[tls\]'"):
+        WebConfig(tmp_path / "web.yml")
+
+
+def test_bytes_that_are_no_tls_are_survived(
+    site: Site, certificates: Certificates, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(7)
+    for length in (0, 1, 5, 300, 70_000):
+        client = socket.create_connection(("127.0.0.1", site.port), timeout=10)
+        with client, contextlib.suppress(OSError):
+            client.sendall(b"\x16\x03\x01" + rng.randbytes(length))
+            client.shutdown(socket.SHUT_WR)
+    assert site.ask(certificates.trusting(), PASSWORD) == 200
+    assert capfd.readouterr() == ("", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -53,7 +54,7 @@ def test_a_webhook_gets_the_words_and_the_picture(hook: Webhook) -> None:
     channel.deliver(letter("gpt2", plot=curve()))
     message = hook.messages[-1]
     assert (message["title"], message["type"]) == ("gpt2: plateau", "warning")
-    assert message["message"].startswith("it no longer improves\nPicture: loss, steps ")
+    assert message["message"].startswith("it no longer improves\nPicture: gpt2: loss, steps ")
     assert message["pictures"][0].startswith(b"\x89PNG")
 
 
@@ -227,3 +228,24 @@ def test_quiet_hours_wrap_around_midnight() -> None:
     assert options.quiet_seconds(0) == 7 * 3600
     assert options.quiet_seconds(7 * 60) == 0
     assert NotifyOptions().quiet_seconds(0) == 0
+
+
+def test_without_the_package_of_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(ConfigError, match=r"no apprise\. Install it: pip install 'lrwatch\[notify\]'"):
+        channels_of(NotifyOptions(urls=("json://127.0.0.1",)))
+    assert channels_of(NotifyOptions(command=("true",)))  # which needs none
+
+
+def test_whatever_stands_in_the_journal_the_command_gets_as_one_line_of_json(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    event = {"message": "a\nb\u2028c\ud800", "evidence": {"value": float("nan")}}
+    strange = replace(letter("gpt2").notices[0], event=event, run="\ud800\n")
+    CommandChannel(NotifyOptions(command=(program(tmp_path, f"cat > {out}"),))).deliver(Letter((strange,), (0,)))
+    text = out.read_bytes()
+    assert text.count(b"\n") == 1
+    assert json.loads(text, parse_constant=refuse)["event"]["message"] == event["message"]
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
