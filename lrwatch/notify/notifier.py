@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,8 +17,10 @@ from lrwatch.notify.options import NotifyOptions
 from lrwatch.notify.outbox import Letter, Outbox
 from lrwatch.notify.picture import Plot
 
-# Seconds for what still waits when the daemon ends, which must happen within two.
-CLOSING_SECONDS = 1.0
+# Seconds for what still waits when the daemon ends, which must happen within two; the last save may take one of them.
+CLOSING_SECONDS = 0.7
+
+_log = logging.getLogger(__name__)
 
 Count = Callable[[bool], None]
 """Told of each delivery that was tried, whether it failed."""
@@ -94,6 +97,11 @@ class _Postman:
                     f"notifications: channel {self._channel.name}: {error.reason}; tried again in {again:g} s, and then less often"
                 )
             self._is_failing = True
+        except Exception:  # noqa: BLE001  a fault of lrwatch: this letter is lost, the channel is not
+            self._count(True)
+            _log.exception(
+                "notifications: channel %s: %r could not be made; the journal has it", self._channel.name, letter.title
+            )
         else:
             with self._changed:
                 self._outbox.sent()
@@ -142,30 +150,38 @@ class Notifier:
 
     def hear(self, entry: Mapping[str, Any]) -> None:
         """Take an entry of the journal, in the form of `journal --format json`, after it was saved."""
-        if entry["run"] not in self._caught_up:
-            return
-        if (notice := of_entry(entry)) is not None:
-            self._send([self._with_plot(notice)])
+        if entry["run"] in self._caught_up:
+            self._send(lambda: [found] if (found := of_entry(entry)) is not None else [])
 
     def look(self, snapshot: Snapshot) -> None:
         """Take a snapshot: what lasts in it, and which runs are read to their end."""
-        notices = self._conditions.look(snapshot)
+        self._send(lambda: [*self._conditions.look(snapshot), *self._proposals(snapshot)])
+
+    def _proposals(self, snapshot: Snapshot) -> list[Notice]:
+        """Return the proposals of the runs that are read to their end for the first time."""
+        notices = []
         for run in snapshot.runs:
             if run.catching_up or run.life == "finished":
                 self._caught_up.discard(run.name)
             elif run.name not in self._caught_up:
                 self._caught_up.add(run.name)
                 notices += [of_proposal(run, one, snapshot.time) for one in run.proposals]
-        if notices:
-            self._send([self._with_plot(notice) for notice in notices])
+        return notices
 
     def _with_plot(self, notice: Notice) -> Notice:
         found = self._curve(notice.run)
         return notice if found is None else replace(notice, plot=Plot.of(*found, mark=notice.step))
 
-    def _send(self, notices: Sequence[Notice]) -> None:
-        for postman in self._postmen:
-            postman.add(notices)
+    def _send(self, make: Callable[[], Sequence[Notice]]) -> None:
+        """Give every channel what `make` returns. A fault of it is none of the run, whose turn this is."""
+        try:
+            notices = [self._with_plot(notice) for notice in make()]
+        except Exception:  # noqa: BLE001  see above
+            _log.exception("a notification could not be made; the journal has it")
+            return
+        if notices:
+            for postman in self._postmen:
+                postman.add(notices)
 
     def close(self) -> None:
         """Send what waits, as far as it goes within a second, and end."""

@@ -16,10 +16,12 @@ from support.message_sinks import Webhook, webhook
 from support.waiting import eventually
 
 from lrwatch.core.curve import Curve
+from lrwatch.core.events import Severity
 from lrwatch.core.snapshot import ProposalStatus, RunStatus, Snapshot
 from lrwatch.notify.channels import channels_of
 from lrwatch.notify.notifier import CLOSING_SECONDS, Notifier
 from lrwatch.notify.options import NotifyOptions
+from lrwatch.notify.outbox import Letter
 
 KNOWN = {"gpt2": {"catching_up": False, "life": "running"}}
 RUN = RunStatus("gpt2", "approve", up=True, life="running", step=900)
@@ -149,6 +151,54 @@ def test_conditions_are_told_from_snapshots(hook: Webhook) -> None:
         eventually(lambda: hook.messages)
     assert hook.messages[0]["title"] == "gpt2: its learning rate is not the one that lrwatch sets"
     assert hook.messages[0]["type"] == "failure"
+
+
+class Broken:
+    """A channel with a fault of its own, for one letter."""
+
+    name, takes_pictures = "broken", False
+    least: Severity = "info"
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+
+    def deliver(self, letter: Letter) -> None:
+        self.letters.append(letter)
+        if len(self.letters) == 1:
+            raise ZeroDivisionError
+
+
+def test_a_fault_of_lrwatch_ends_neither_the_channel_nor_the_turn_of_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    told, broken = Told(), Broken()
+
+    def curve(name: str) -> None:
+        if name == "strange":
+            raise ZeroDivisionError
+
+    known = {**KNOWN, "strange": KNOWN["gpt2"]}
+    notifier = Notifier([broken], NotifyOptions(), count=told.count, tell=told.lines.append, known=known, curve=curve)
+    try:
+        notifier.hear(finding(run="strange"))
+        notifier.hear(finding())
+        eventually(lambda: broken.letters)
+        notifier.hear(finding(kind="divergence"))
+        eventually(lambda: len(broken.letters) == 2)
+    finally:
+        notifier.close()
+    assert told.counts == {True: 1, False: 1}
+    assert len([record for record in caplog.records if "could not be made" in record.getMessage()]) == 2
+
+
+def test_a_thousand_runs_that_fail_at_once_are_one_message(hook: Webhook) -> None:
+    known = {f"run{i}": KNOWN["gpt2"] for i in range(1000)}
+    with notifying(NotifyOptions(urls=(hook.url(),)), known=known) as (notifier, _):
+        for name in known:
+            notifier.hear(finding(run=name))
+        eventually(lambda: hook.messages)
+    (message,) = hook.messages
+    assert message["title"].startswith("lrwatch, 200 runs: 200 nonfinite")
+    assert len(message["message"].splitlines()) < 20
+    assert "800 older ones were dropped" in message["message"]
 
 
 def test_threads_end_with_the_notifier(hook: Webhook) -> None:
