@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from lrwatch.errors import ConfigError
 from lrwatch.notify.notices import Notice
 from lrwatch.notify.options import NotifyOptions, channel_parts
 from lrwatch.notify.outbox import Letter
+from lrwatch.notify.picture import Plot
 from lrwatch.notify.quoting import quoted, without_secrets
 
 # What a program of ours should not find in its environment: the channels with their secrets.
@@ -141,17 +143,25 @@ class AppriseChannel:
         Raises:
             DeliveryError: The service did not take it.
         """
-        body, attached = letter.body, None
-        shown = next((one for one in letter.notices if one.plot is not None), None)
-        if shown is not None and shown.plot is not None and self.takes_pictures:
-            attached = _attachment(shown.plot.png())
-            body = f"{body}\nPicture: {quoted(f'{shown.run}: {shown.plot.caption}')}"
+        with contextlib.ExitStack() as kept:
+            body, picture = letter.body, None
+            shown = next((one for one in letter.notices if one.plot is not None), None)
+            if shown is not None and shown.plot is not None and self.takes_pictures:
+                try:
+                    picture = kept.enter_context(_file_of(shown.plot))
+                except OSError as error:  # a container without a place for files
+                    body = f"{body}\nNo picture: {error.strerror}"
+                else:
+                    body = f"{body}\nPicture: {quoted(f'{shown.run}: {shown.plot.caption}')}"
+            self._send(letter, body, picture)
+
+    def _send(self, letter: Letter, body: str, picture: Path | None) -> None:
         with _REASONS.heard() as said:
             try:
                 # Not by `Apprise.notify`: its pool of threads would hold up the end of the program.
                 done = self._service.notify(
                     title=letter.title, body=body, body_format="text", overflow="split", notify_type=_TYPES[letter.severity],
-                    attach=attached,
+                    attach=None if picture is None else _attachment(picture),
                 )  # fmt: skip
             except Exception as error:  # of any of a hundred plugins; nothing of it may end the thread
                 raise DeliveryError(self._reason([f"{type(error).__name__}: {error}"]), letter.notices) from error
@@ -162,12 +172,21 @@ class AppriseChannel:
         return quoted(without_secrets("; ".join(said), [self._url])).rstrip(".")
 
 
-def _attachment(png: bytes) -> Any:
-    from apprise import AppriseAttachment
-    from apprise.attachment.memory import AttachMemory
+@contextlib.contextmanager
+def _file_of(plot: Plot) -> Iterator[Path]:
+    """Keep a picture in a file for a while: some services open it by its path."""
+    with tempfile.TemporaryDirectory(prefix="lrwatch-notify-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "curve.png"
+        path.write_bytes(plot.png())
+        yield path
 
-    make: Any = AttachMemory  # it has no types
-    return AppriseAttachment([make(png, name="curve.png", mimetype="image/png")])
+
+def _attachment(picture: Path) -> Any:
+    from apprise import AppriseAttachment
+    from apprise.attachment.file import AttachFile
+
+    make: Any = AttachFile  # it has no types
+    return AppriseAttachment([make(str(picture), name=picture.name, mimetype="image/png")])
 
 
 class CommandChannel:

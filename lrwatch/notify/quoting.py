@@ -29,7 +29,7 @@ def quoted(text: object, most: int = MAX_MESSAGE) -> str:
     >>> quoted("loss\n<!channel> @here *b* [x](http://e)").replace("\u200b", "")
     'loss ‹!channel› @here ∗b∗ (x)(http://e)'
     """
-    words = str(text)[: 2 * most]
+    words = str(text)[: 2 * most].replace(_BLANK, "")  # so that what is quoted already stays as it is
     words = " ".join("".join(c if c.isprintable() else "\ufffd" if not c.isspace() else " " for c in words).split())
     words = words if len(words) <= most else f"{words[: most - 1]}…"
     return words.translate(_LOOK_ALIKE).replace("://", f":{_BLANK}//")

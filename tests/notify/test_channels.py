@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -56,6 +58,28 @@ def test_a_webhook_gets_the_words_and_the_picture(hook: Webhook) -> None:
     assert (message["title"], message["type"]) == ("gpt2: plateau", "warning")
     assert message["message"].startswith("it no longer improves\nPicture: gpt2: loss, steps ")
     assert message["pictures"][0].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("scheme", ["form", "ntfy", "apprise", "xml"])
+def test_other_services_take_the_picture_too(
+    hook: Webhook, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of them open it by its path, which is gone afterwards."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (channel,) = channels_of(NotifyOptions(urls=(f"{scheme}://127.0.0.1:{hook.port}/T0KENofHook",)))
+    channel.deliver(letter("gpt2", plot=curve()))
+    raw = hook.messages[-1]["raw"]
+    assert b"gpt2" in raw
+    assert b"\x89PNG" in raw or base64.b64encode(b"\x89PNG\r\n") in raw
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_place_for_the_picture_the_words_arrive(hook: Webhook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    (channel,) = channels_of(NotifyOptions(urls=(hook.url(),)))
+    channel.deliver(letter("gpt2", plot=curve()))
+    assert hook.messages[-1]["message"] == "it no longer improves\nNo picture: No such file or directory"
+    assert hook.messages[-1]["pictures"] == []
 
 
 def test_a_picture_is_a_setting(hook: Webhook) -> None:

@@ -20,6 +20,7 @@ def test_whatever_a_log_says_becomes_one_printable_bounded_line_without_markup(t
     assert "://" not in shown
     assert shown.replace("\u200b", "").isprintable()
     shown.encode()
+    assert quoted(shown, 3 * MAX_MESSAGE) == shown
 
 
 def test_what_people_need_to_read_stays_as_it_is() -> None:

@@ -21,11 +21,11 @@ _HANG_SECONDS = 30.0
 
 @dataclass
 class Webhook:
-    """A webhook for `json://` of apprise.
+    """A webhook for `json://` of apprise, and for other services that post to an address of one's own.
 
     Attributes:
         port: Its port.
-        messages: What came, the newest last: title, message, type, and pictures as bytes.
+        messages: What came, the newest last: title, message and type of what is JSON, pictures as bytes, and the raw request.
         status: What it answers. hangs: Whether it answers nothing until `release`.
     """
 
@@ -55,7 +55,10 @@ def webhook() -> Iterator[Webhook]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            is_json = "json" in self.headers.get("Content-Type", "")
+            message: dict[str, Any] = json.loads(body) if is_json else {"title": "", "message": ""}
+            message["raw"] = self.path.encode() + body
             message["pictures"] = [base64.b64decode(one["base64"]) for one in message.pop("attachments", [])]
             if hook.hangs:
                 hook.release.wait(_HANG_SECONDS)
