@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -157,6 +158,9 @@ def _notifier(daemon: Daemon, config: Config, store: Store, exporter: Exporter) 
         tell=lambda line: tell(f"lrwatch: {line}"),
         known=store.statuses(),
         curve=curve,
+        kept=state_directory(config) / "notified",
+        journal=lambda after: (entry.as_json() for entry in store.journal(after=after)),
+        now=time.time(),
     )
 
 

@@ -58,6 +58,11 @@ class Notice:
         """What makes it the same as another one."""
         return self.kind, self.run, self.about
 
+    @property
+    def entry_id(self) -> int | None:
+        """Number of its entry of the journal; None for a condition."""
+        return None if self.event is None else self.event["id"]
+
     def as_json(self) -> dict[str, Any]:
         """Return it as a command reads it; text of logs is in it as it is."""
         return {

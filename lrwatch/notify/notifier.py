@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lrwatch.core.curve import Curve
@@ -19,6 +21,9 @@ from lrwatch.notify.picture import Plot
 
 # Seconds for what still waits when the daemon ends, which must happen within two; the last save may take one of them.
 CLOSING_SECONDS = 0.7
+
+# What was not delivered by a daemon before is told after its end, unless it is older than this, in seconds.
+NEWS_SECONDS = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +53,7 @@ class _Postman:
         self._changed = threading.Condition()
         self._closing = False
         self._is_failing = False
+        self._in_hand: Letter | None = None
         self._thread = threading.Thread(target=self._run, name=f"lrwatch-notify-{channel.name}", daemon=True)
         self._thread.start()
 
@@ -56,6 +62,12 @@ class _Postman:
             for notice in notices:
                 self._outbox.add(notice, time.monotonic())
             self._changed.notify()
+
+    def undelivered(self) -> list[int]:
+        """Return the numbers of the entries that are not delivered yet."""
+        with self._changed:
+            in_hand = () if self._in_hand is None else self._in_hand.notices
+            return [one.entry_id for one in (*in_hand, *self._outbox.waiting()) if one.entry_id is not None]
 
     def close(self) -> None:
         """Send what waits now, and end."""
@@ -78,12 +90,13 @@ class _Postman:
         with self._changed:
             while not self._closing:
                 now, quiet = time.monotonic(), self._options.quiet_seconds(self._minute())
-                letter = self._outbox.take(now, quiet_seconds=quiet)
-                if letter is not None:
-                    return letter
+                self._in_hand = self._outbox.take(now, quiet_seconds=quiet)
+                if self._in_hand is not None:
+                    return self._in_hand
                 self._changed.wait(self._outbox.due(now, quiet))
             # One that has just failed would fail again, and nobody waits for it.
-            return None if self._is_failing else self._outbox.take(time.monotonic(), all_of_it=True)
+            self._in_hand = None if self._is_failing else self._outbox.take(time.monotonic(), all_of_it=True)
+            return self._in_hand
 
     def _deliver(self, letter: Letter) -> None:
         try:
@@ -91,6 +104,7 @@ class _Postman:
         except DeliveryError as error:
             with self._changed:
                 again = self._outbox.failed(letter, error.left, time.monotonic())
+                self._in_hand = None
             self._count(True)
             if not self._is_failing:
                 self._tell(
@@ -98,6 +112,8 @@ class _Postman:
                 )
             self._is_failing = True
         except Exception:  # noqa: BLE001  a fault of lrwatch: this letter is lost, the channel is not
+            with self._changed:
+                self._in_hand = None
             self._count(True)
             _log.exception(
                 "notifications: channel %s: %r could not be made; the journal has it", self._channel.name, letter.title
@@ -105,6 +121,7 @@ class _Postman:
         else:
             with self._changed:
                 self._outbox.sent()
+                self._in_hand = None
             self._count(False)
             if self._is_failing:
                 self._tell(f"notifications: channel {self._channel.name}: delivers again")
@@ -115,7 +132,7 @@ class Notifier:
     """Tells people what the daemon found. The loop calls it and never waits.
 
     What it finds in logs that were there when it first saw a run is history, and nobody is told; a proposal among it that still stands
-    is told once the logs are read. What it finds when it goes on after a restart is news.
+    is told once the logs are read. What it finds when it goes on after a restart is news, and so is what was not delivered before.
 
     Args:
         channels: Who is told.
@@ -124,6 +141,9 @@ class Notifier:
         tell: Prints a line for the operator.
         known: The saved status of each run, from before the daemon began.
         curve: Gives the watched metric and the curve of a run, or None.
+        kept: File that holds the number of the entry up to which all was delivered.
+        journal: Yields the entries behind a number, as `hear` takes them.
+        now: Seconds since the epoch, when it begins.
         minute: Minute of the local day.
     """
 
@@ -136,9 +156,13 @@ class Notifier:
         tell: Tell,
         known: Mapping[str, Mapping[str, Any]],
         curve: Callable[[str], tuple[str, Curve] | None],
+        kept: Path,
+        journal: Callable[[int], Iterable[Mapping[str, Any]]],
+        now: float,
         minute: Callable[[], int] = _local_minute,
     ) -> None:
         self._curve = curve
+        self._kept = kept
         self._conditions = Conditions()
         self._caught_up = {
             name
@@ -147,15 +171,34 @@ class Notifier:
         }
         self._postmen = [_Postman(channel, options, count, tell, minute) for channel in channels]
         self._tell = tell
+        self._marked = self._newest = _number_in(kept)
+        if self._marked is not None:
+            for entry in journal(self._marked):
+                if now - entry["time"] < NEWS_SECONDS:
+                    self.hear(entry)
 
     def hear(self, entry: Mapping[str, Any]) -> None:
         """Take an entry of the journal, in the form of `journal --format json`, after it was saved."""
+        self._newest = entry["id"]
         if entry["run"] in self._caught_up:
             self._send(lambda: [found] if (found := of_entry(entry)) is not None else [])
 
     def look(self, snapshot: Snapshot) -> None:
         """Take a snapshot: what lasts in it, and which runs are read to their end."""
         self._send(lambda: [*self._conditions.look(snapshot), *self._proposals(snapshot)])
+        self._mark()
+
+    def _mark(self) -> None:
+        """Keep the number up to which all is delivered, for the next start."""
+        waiting = [number for postman in self._postmen for number in postman.undelivered()]
+        done = min(waiting) - 1 if waiting else self._newest
+        if done is None or done == self._marked:
+            return
+        new = self._kept.with_name(f"{self._kept.name}.new")
+        with contextlib.suppress(OSError):  # something may be told twice after a restart then
+            new.write_text(f"{done}\n")
+            new.replace(self._kept)
+        self._marked = done
 
     def _proposals(self, snapshot: Snapshot) -> list[Notice]:
         """Return the proposals of the runs that are read to their end for the first time."""
@@ -189,5 +232,14 @@ class Notifier:
             postman.close()
         ends = time.monotonic() + CLOSING_SECONDS
         left = sum(postman.join(max(0.0, ends - time.monotonic())) for postman in self._postmen)
+        self._mark()
         if left:
-            self._tell(f"notifications: {left} could not be delivered before the end; see lrwatch journal")
+            self._tell(f"notifications: {left} could not be delivered before the end; told again after the next start")
+
+
+def _number_in(kept: Path) -> int | None:
+    """Return the number that a file keeps; None where there is none that can be read."""
+    try:
+        return int(kept.read_text())
+    except (OSError, ValueError):
+        return None

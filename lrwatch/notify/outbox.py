@@ -219,6 +219,10 @@ class Outbox:
         self._bound()
         return self._retry
 
+    def waiting(self) -> list[Notice]:
+        """Return what waits."""
+        return [one for _, one in (*self._urgent, *self._later)]
+
     def __len__(self) -> int:
         return len(self._urgent) + len(self._later)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ from lrwatch.notify.outbox import Letter
 
 KNOWN = {"gpt2": {"catching_up": False, "life": "running"}}
 RUN = RunStatus("gpt2", "approve", up=True, life="running", step=900)
+
+
+NOW = 1e9
+NOWHERE = Path("/nowhere/notified")
 
 
 def finding(step: int = 900, run: str = "gpt2", kind: str = "nonfinite") -> dict[str, Any]:
@@ -48,12 +53,14 @@ class Told:
 @contextmanager
 def notifying(
     options: NotifyOptions, known: Mapping[str, Mapping[str, Any]] = KNOWN,
-    curve: Callable[[str], tuple[str, Curve] | None] = lambda _: None,
+    curve: Callable[[str], tuple[str, Curve] | None] = lambda _: None, kept: Path = NOWHERE,
+    journal: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[tuple[Notifier, Told]]:  # fmt: skip
     told = Told()
     notifier = Notifier(
-        channels_of(options), options, count=told.count, tell=told.lines.append, known=known, curve=curve
-    )
+        channels_of(options), options, count=told.count, tell=told.lines.append, known=known, curve=curve, kept=kept,
+        journal=lambda after: [entry for entry in journal if entry["id"] > after], now=NOW,
+    )  # fmt: skip
     try:
         yield notifier, told
     finally:
@@ -153,6 +160,42 @@ def test_conditions_are_told_from_snapshots(hook: Webhook) -> None:
     assert hook.messages[0]["type"] == "failure"
 
 
+def test_what_could_not_be_delivered_is_told_after_a_restart_and_then_no_more(hook: Webhook, tmp_path: Path) -> None:
+    options, kept = NotifyOptions(urls=(hook.url(),)), tmp_path / "notified"
+    journal = [
+        {**finding(1), "time": NOW - 7200},  # older than what anybody wants to hear
+        finding(2, kind="divergence"),
+        finding(3),
+        finding(4, run="unknown"),
+    ]
+    with notifying(options, kept=kept) as (notifier, _):
+        notifier.hear({**journal[0], "id": 0})
+        notifier.look(Snapshot(0.0, (RUN,)))
+        eventually(lambda: hook.messages)
+
+        def is_kept() -> bool:
+            notifier.look(Snapshot(0.0, (RUN,)))
+            return kept.exists()
+
+        eventually(is_kept)
+    assert kept.read_text() == "0\n"
+    hook.messages.clear()
+    hook.status = 500
+    with notifying(options, kept=kept, journal=journal) as (notifier, told):
+        eventually(lambda: told.counts[True])
+        notifier.look(Snapshot(1.0, (RUN,)))
+    assert kept.read_text() == "1\n"
+    assert "told again after the next start" in told.lines[-1]
+    hook.status = 200
+    with notifying(options, kept=kept, journal=journal):
+        eventually(lambda: hook.messages)
+    assert hook.titles() == ["lrwatch, 1 run: 1 divergence, 1 nonfinite"]
+    assert kept.read_text() == "4\n"
+    with notifying(options, kept=kept, journal=journal):
+        pass
+    assert len(hook.messages) == 1
+
+
 class Broken:
     """A channel with a fault of its own, for one letter."""
 
@@ -176,7 +219,10 @@ def test_a_fault_of_lrwatch_ends_neither_the_channel_nor_the_turn_of_the_run(cap
             raise ZeroDivisionError
 
     known = {**KNOWN, "strange": KNOWN["gpt2"]}
-    notifier = Notifier([broken], NotifyOptions(), count=told.count, tell=told.lines.append, known=known, curve=curve)
+    notifier = Notifier(
+        [broken], NotifyOptions(), count=told.count, tell=told.lines.append, known=known, curve=curve, kept=NOWHERE,
+        journal=lambda _: (), now=NOW,
+    )  # fmt: skip
     try:
         notifier.hear(finding(run="strange"))
         notifier.hear(finding())
