@@ -7,6 +7,7 @@ import re
 import shutil
 import ssl
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import bcrypt
@@ -14,9 +15,12 @@ import pytest
 import trustme
 from support.daemon_process import DaemonProcess, lrwatch
 from support.prometheus_server import prometheus
-from support.waiting import eventually
+from support.waiting import eventually as soon
 
 pytestmark = pytest.mark.slow
+
+# For a machine that does a lot else.
+eventually = partial(soon, timeout=60.0)
 
 
 def test_other_machines_need_protection_or_a_word(tmp_path: Path) -> None:
