@@ -159,8 +159,6 @@ def _notifier(daemon: Daemon, config: Config, store: Store, exporter: Exporter) 
         known=store.statuses(),
         curve=curve,
         kept=state_directory(config) / "notified",
-        journal=lambda after: (entry.as_json() for entry in store.journal(after=after)),
-        now=time.time(),
     )
 
 
@@ -209,6 +207,8 @@ def _serve(daemon: Daemon, config: Config, store: Store, listeners: list[Callabl
     try:
         exporter.start()
         tell(f"listening on {exporter.url}")
+        if notifier is not None:
+            notifier.start(lambda after: (entry.as_json() for entry in store.journal(after=after)), time.time())
         operators = OperatorSocket(
             state_directory(config), config.operators, daemon.inbox,
             runs=lambda: list(daemon.runs), wake=waker.wake, environ=os.environ,

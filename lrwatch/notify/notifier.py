@@ -55,6 +55,8 @@ class _Postman:
         self._is_failing = False
         self._in_hand: Letter | None = None
         self._thread = threading.Thread(target=self._run, name=f"lrwatch-notify-{channel.name}", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def add(self, notices: Iterable[Notice]) -> None:
@@ -77,7 +79,8 @@ class _Postman:
 
     def join(self, seconds: float) -> int:
         """Wait for the end, and return how many notices were not delivered."""
-        self._thread.join(seconds)
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(seconds)
         with self._changed:
             return len(self._outbox) + (1 if self._thread.is_alive() else 0)
 
@@ -142,8 +145,6 @@ class Notifier:
         known: The saved status of each run, from before the daemon began.
         curve: Gives the watched metric and the curve of a run, or None.
         kept: File that holds the number of the entry up to which all was delivered.
-        journal: Yields the entries behind a number, as `hear` takes them.
-        now: Seconds since the epoch, when it begins.
         minute: Minute of the local day.
     """
 
@@ -157,8 +158,6 @@ class Notifier:
         known: Mapping[str, Mapping[str, Any]],
         curve: Callable[[str], tuple[str, Curve] | None],
         kept: Path,
-        journal: Callable[[int], Iterable[Mapping[str, Any]]],
-        now: float,
         minute: Callable[[], int] = _local_minute,
     ) -> None:
         self._curve = curve
@@ -172,6 +171,16 @@ class Notifier:
         self._postmen = [_Postman(channel, options, count, tell, minute) for channel in channels]
         self._tell = tell
         self._marked = self._newest = _number_in(kept)
+
+    def start(self, journal: Callable[[int], Iterable[Mapping[str, Any]]], now: float) -> None:
+        """Begin to deliver, first what was not delivered before.
+
+        Args:
+            journal: Yields the entries behind a number, as `hear` takes them.
+            now: Seconds since the epoch.
+        """
+        for postman in self._postmen:
+            postman.start()
         if self._marked is not None:
             for entry in journal(self._marked):
                 if now - entry["time"] < NEWS_SECONDS:

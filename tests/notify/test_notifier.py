@@ -58,9 +58,9 @@ def notifying(
 ) -> Iterator[tuple[Notifier, Told]]:  # fmt: skip
     told = Told()
     notifier = Notifier(
-        channels_of(options), options, count=told.count, tell=told.lines.append, known=known, curve=curve, kept=kept,
-        journal=lambda after: [entry for entry in journal if entry["id"] > after], now=NOW,
-    )  # fmt: skip
+        channels_of(options), options, count=told.count, tell=told.lines.append, known=known, curve=curve, kept=kept
+    )
+    notifier.start(lambda after: [entry for entry in journal if entry["id"] > after], NOW)
     try:
         yield notifier, told
     finally:
@@ -220,9 +220,9 @@ def test_a_fault_of_lrwatch_ends_neither_the_channel_nor_the_turn_of_the_run(cap
 
     known = {**KNOWN, "strange": KNOWN["gpt2"]}
     notifier = Notifier(
-        [broken], NotifyOptions(), count=told.count, tell=told.lines.append, known=known, curve=curve, kept=NOWHERE,
-        journal=lambda _: (), now=NOW,
-    )  # fmt: skip
+        [broken], NotifyOptions(), count=told.count, tell=told.lines.append, known=known, curve=curve, kept=NOWHERE
+    )
+    notifier.start(lambda _: (), NOW)
     try:
         notifier.hear(finding(run="strange"))
         notifier.hear(finding())
