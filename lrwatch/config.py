@@ -17,6 +17,7 @@ import msgspec
 
 from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.errors import ConfigError, SettingError
+from lrwatch.notify.options import NotifyOptions, redacted
 
 ENV_PREFIX = "LRWATCH_"
 
@@ -122,11 +123,18 @@ class ExportOptions:
             counted. A run has about 60 of them, and a scrape of 10,000 series takes some 100 ms and 60 kB.
         textfile: File that ends in `.prom`, or directory for `lrwatch.prom`, that the series of the runs are written to as well, for the
             textfile collector of node_exporter; "" writes none.
+        web_config: File with TLS and passwords of the listener, in the form of exporter-toolkit; "" is plain HTTP.
+        insecure_listen: Whether other machines may read without TLS and authentication, as where a proxy or a network policy protects it.
+        hosts: Names by which clients may ask for the listener, beside localhost, IP addresses, the name of the machine and that of
+            `listen`; one with a dot before it stands for all names below, "*" for any.
     """
 
     keep_ended: float = 3600.0
     max_series: int = 100_000
     textfile: str = ""
+    web_config: str = ""
+    insecure_listen: bool = False
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_series < 1000:
@@ -140,7 +148,7 @@ class Config:
     """The effective settings.
 
     Attributes:
-        run, watch, detect, policy, daemon, operators, export: The sections.
+        run, watch, detect, policy, daemon, operators, export, notify: The sections.
         origins: Origin of each value that is no default, by "section.key".
     """
 
@@ -151,6 +159,7 @@ class Config:
     daemon: DaemonOptions = field(default_factory=DaemonOptions)
     operators: OperatorOptions = field(default_factory=OperatorOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
+    notify: NotifyOptions = field(default_factory=NotifyOptions)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -161,7 +170,7 @@ class Config:
 
 SECTIONS: dict[str, type] = {
     "run": RunOptions, "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
-    "operators": OperatorOptions, "export": ExportOptions,
+    "operators": OperatorOptions, "export": ExportOptions, "notify": NotifyOptions,
 }  # fmt: skip
 
 
@@ -176,15 +185,22 @@ _KINDS = {
 _Given = tuple[str, str, Any, str]
 """Section, key, value, and its origin."""
 
+_COMMAS = (("export", "hosts"), ("notify", "kinds"))
+
 _PATHS = (
     ("run", "labels_file"), ("watch", "paths"), ("watch", "control"), ("daemon", "state"), ("daemon", "key_file"),
-    ("export", "textfile"),
+    ("export", "textfile"), ("export", "web_config"), ("notify", "urls_file"),
 )  # fmt: skip
 
 
 def keys() -> list[str]:
     """Return every "section.key"."""
     return [f"{section}.{f.name}" for section, options in SECTIONS.items() for f in fields(options)]
+
+
+def shown(name: str, value: Any) -> Any:
+    """Return what may be shown of the value of "section.key": the URLs of channels hold secrets."""
+    return tuple(redacted(url) for url in value) if name == "notify.urls" else value
 
 
 def load(
@@ -271,7 +287,9 @@ def _parse(section: str, key: str, text: str) -> Any:
     """Return the value of an environment variable: JSON where the key wants more than a string."""
     options = SECTIONS.get(section)
     kind = get_type_hints(options).get(key) if options is not None else None
-    if section == "operators" and text != "null" and not _is_list(text):
+    if (section, key) == ("notify", "urls") and not _is_list(text):
+        return text.split()
+    if (section == "operators" or (section, key) in _COMMAS) and text != "null" and not _is_list(text):
         return [name.strip() for name in text.split(",") if name.strip()]
     if key == "labels" and "=" in text and not text.lstrip().startswith("{"):
         return {name.strip(): value.strip() for name, _, value in (pair.partition("=") for pair in text.split(","))}
@@ -347,7 +365,7 @@ def _invalid(section: str, values: Mapping[str, Any], problem: Exception, where:
     if found is None:  # of the options themselves, in words
         return SettingError(reason=f"[{section}] {problem}", where=where, hint=hint)
     key = found["key"]
-    value = repr(values.get(key))
+    value = "something else, which is not shown" if (section, key) == ("notify", "urls") else repr(values.get(key))
     if found["kinds"] is not None:
         kinds = ("object" if key == "labels" else "array") if found["item"] else found["kinds"]
         words = " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")

@@ -50,14 +50,14 @@ def check(file: Path | None, config_file: Path | None) -> int:
 @format_option
 def show(file: Path | None, config_file: Path | None, form: str) -> int:
     """Print every key with its effective value and the origin of that."""
-    from lrwatch.config import keys
+    from lrwatch.config import keys, shown
 
     effective = load_config(_one(file, config_file))
     rows = []
     for name in keys():
         section, _, key = name.partition(".")
         value = getattr(getattr(effective, section), key)
-        rows.append([name, json.dumps(value), effective.origins.get(name, "default")])
+        rows.append([name, json.dumps(shown(name, value)), effective.origins.get(name, "default")])
     if form == "json":
         for name, value, origin in rows:
             print_json({"key": name, "value": json.loads(value), "origin": origin})

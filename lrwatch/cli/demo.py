@@ -23,13 +23,14 @@ import click
     metavar="HOST:PORT",
     help="Where /metrics is served meanwhile; port 0 takes a free one.",
 )
+@click.option("--insecure-listen", is_flag=True, help="Let other machines read without TLS and passwords.")
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
     metavar="F",
     help="Where the HTML report goes.  [default: in the demo's own directory]",
 )
-def demo(seconds: float, listen: str, report: Path | None) -> int:
+def demo(seconds: float, listen: str, insecure_listen: bool, report: Path | None) -> int:
     """Train a small network with lrwatch beside it, and the same network without.
 
     A real training in a second process writes an ordinary log; the daemon finds the plateaus and turns the learning rate
@@ -38,4 +39,4 @@ def demo(seconds: float, listen: str, report: Path | None) -> int:
     """
     from lrwatch.demo.show import run_demo
 
-    return run_demo(seconds, listen, report)
+    return run_demo(seconds, listen, report, insecure=insecure_listen)

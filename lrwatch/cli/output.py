@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-import math
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import click
 
+from lrwatch.core.plain import plain
 from lrwatch.core.proposal import how_to_approve
 
 # Characters that a terminal acts on, or that turn text around: control characters and the bidirectional marks.
@@ -81,17 +81,7 @@ def print_json(record: Mapping[str, Any]) -> None:
 
 def json_text(record: Mapping[str, Any]) -> str:
     """Return one JSON object as text; numbers that JSON does not have are strings."""
-    return json.dumps(_plain(record))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value
+    return json.dumps(plain(record))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:

@@ -16,6 +16,7 @@ from lrwatch.cli.doctor import doctor
 from lrwatch.cli.forecast import forecast
 from lrwatch.cli.init import init
 from lrwatch.cli.live import is_there, live, unknown
+from lrwatch.cli.notify import notify
 from lrwatch.cli.operate import approve, decay, deny, extend, hold, resume, set_scale, strategy, undo
 from lrwatch.cli.output import give_up_output, safe
 from lrwatch.cli.read import read
@@ -31,7 +32,7 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = (
     run, live, demo, replay, backtest, read, init, report, forecast, config, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
-    resume, extend, approve, deny, service,
+    resume, extend, approve, deny, service, notify,
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -21,9 +22,12 @@ from lrwatch.core.options import MODES
 
 if TYPE_CHECKING:
     from lrwatch.config import Config
+    from lrwatch.core.curve import Curve
     from lrwatch.core.snapshot import Snapshot
     from lrwatch.daemon.loop import Daemon
-    from lrwatch.store import Entry
+    from lrwatch.export.exporter import Exporter
+    from lrwatch.notify.notifier import Notifier
+    from lrwatch.store import Entry, Store
 
 
 @click.command()
@@ -34,6 +38,12 @@ if TYPE_CHECKING:
     metavar="HOST:PORT",
     help="Where the pages and /metrics are served; port 0 takes a free one.  [default: 127.0.0.1:9767]",
 )
+@click.option(
+    "--web-config", metavar="FILE", help="TLS and passwords of the listener, in the form of Prometheus' exporters."
+)
+@click.option(
+    "--insecure-listen", is_flag=True, default=None, help="Let other machines read without TLS and passwords.",
+)  # fmt: skip
 @click.option(
     "--mode",
     type=Choice(MODES),
@@ -57,9 +67,9 @@ if TYPE_CHECKING:
 )
 @format_option
 def run(
-    paths: tuple[str, ...], config_file: Path | None, listen: str | None, mode: str | None, metric: str | None,
-    control: str | None, state: str | None, poll_seconds: float | None, textfile: str | None,
-    once: bool, only_rank: int | None, form: str,
+    paths: tuple[str, ...], config_file: Path | None, listen: str | None, web_config: str | None,
+    insecure_listen: bool | None, mode: str | None, metric: str | None, control: str | None, state: str | None,
+    poll_seconds: float | None, textfile: str | None, once: bool, only_rank: int | None, form: str,
 ) -> int:  # fmt: skip
     """Watch log files, directories or globs, and act on them.
 
@@ -76,7 +86,7 @@ def run(
         config = load_config(
             config_file, watch__paths=paths, run__metric=metric, watch__control=control, policy__mode=mode,
             daemon__listen=listen, daemon__state=state, daemon__poll_seconds=poll_seconds,
-            export__textfile=textfile,
+            export__textfile=textfile, export__web_config=web_config, export__insecure_listen=insecure_listen,
         )  # fmt: skip
         if not config.watch.paths:
             raise UsageError(
@@ -109,13 +119,19 @@ def run(
             give_up_output()
             tell(f"lrwatch: events are only journalled from here on, standard output failed: {error}")
 
+    listeners: list[Callable[[Entry], None]] = [print_entry]
+
+    def hear(entry: Entry) -> None:
+        for listener in listeners:
+            listener(entry)
+
     store = Store(state_directory(config), exclusive=True)
     try:
-        daemon = Daemon(config, store, print_entry)
+        daemon = Daemon(config, store, hear)
         try:
             if once:
                 return _read_once(daemon, config)
-            _serve(daemon, config, load)
+            _serve(daemon, config, load, store, listeners)
         finally:
             daemon.close()
     finally:
@@ -146,7 +162,39 @@ def _show(progress: Progress, snapshot: Snapshot) -> None:
     progress.show(sum(run.bytes for run in snapshot.runs), sum(run.lag_bytes for run in snapshot.runs))
 
 
-def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
+def _notifier(daemon: Daemon, config: Config, store: Store, exporter: Exporter) -> Notifier | None:
+    """Return what tells people, or None where nobody is to be told."""
+    if not config.notify.is_used:
+        return None
+    from lrwatch.notify.channels import channels_of
+    from lrwatch.notify.notifier import Notifier
+
+    channels = channels_of(config.notify)
+    with_pictures = any(channel.takes_pictures for channel in channels)
+
+    def count(failed: bool) -> None:
+        exporter.notifications.inc()
+        if failed:
+            exporter.notifications_failed.inc()
+
+    def curve(name: str) -> tuple[str, Curve] | None:
+        run = daemon.runs.get(name) if with_pictures else None
+        return None if run is None or run.outlook.metric is None else (run.outlook.metric, run.outlook.curve)
+
+    return Notifier(
+        channels,
+        config.notify,
+        count=count,
+        tell=lambda line: tell(f"lrwatch: {line}"),
+        known=store.statuses(),
+        curve=curve,
+        kept=state_directory(config) / "notified",
+    )
+
+
+def _serve(
+    daemon: Daemon, config: Config, load: Callable[[], Config], store: Store, listeners: list[Callable[[Entry], None]]
+) -> None:
     from lrwatch.cli.reload import Reload
     from lrwatch.daemon.operator_socket import OperatorSocket
     from lrwatch.daemon.run_page import RunPages
@@ -155,11 +203,21 @@ def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
     from lrwatch.export.exporter import Exporter
     from lrwatch.export.textfile import Textfile
 
+    export = config.export
     supervisor = Supervisor(os.environ)
-    exporter = Exporter(config.daemon.listen, max_series=config.export.max_series)
+    exporter = Exporter(
+        config.daemon.listen,
+        max_series=export.max_series,
+        web_config=Path(export.web_config) if export.web_config else None,
+        insecure=export.insecure_listen,
+        hosts=export.hosts,
+    )
+    notifier = _notifier(daemon, config, store, exporter)
+    if notifier is not None:
+        listeners.append(lambda entry: notifier.hear(entry.as_json()))
     textfile = None
-    if config.export.textfile:
-        textfile = Textfile(config.export.textfile, max_series=config.export.max_series)
+    if export.textfile:
+        textfile = Textfile(export.textfile, max_series=export.max_series)
     waker = Waker(min(config.daemon.poll_seconds, supervisor.interval))
     operators: OperatorSocket | None = None
     interrupted = False
@@ -186,6 +244,8 @@ def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
 
         def publish(self, snapshot: Snapshot) -> None:
             exporter.publish(snapshot)
+            if notifier is not None:
+                notifier.look(snapshot)
             problems = daemon.problems
             if textfile is not None:
                 textfile.publish(snapshot)
@@ -201,10 +261,12 @@ def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
             exporter.observe_loop(seconds)
 
     try:
-        host, port = exporter.start()
-        tell(f"listening on http://{host}:{port}")
+        exporter.start()
+        tell(f"listening on {exporter.url}")
         if supervisor.problem:
             tell(f"lrwatch: {supervisor.problem}")
+        if notifier is not None:
+            notifier.start(lambda after: (entry.as_json() for entry in store.journal(after=after)), time.time())
         operators = OperatorSocket(
             state_directory(config), config.operators, daemon.inbox,
             runs=lambda: list(daemon.runs), wake=waker.wake, environ=os.environ,
@@ -220,6 +282,8 @@ def _serve(daemon: Daemon, config: Config, load: Callable[[], Config]) -> None:
         if operators is not None:
             operators.close()
         waker.close()
+        if notifier is not None:
+            notifier.close()
         exporter.close()
         if textfile is not None:
             textfile.close()

@@ -50,22 +50,23 @@ _UNMEASURED = {
 END_SECONDS = 30.0
 
 
-def run_demo(seconds: float, listen: str, report: Path | None) -> int:
+def run_demo(seconds: float, listen: str, report: Path | None, *, insecure: bool = False) -> int:
     """Run the demo and print its results.
 
     Args:
         seconds: Duration of the trainings. The number of steps is fixed, because the learning rate was swept for it.
         listen: Address of `/metrics`, HOST:PORT.
         report: File for the report; a temporary file unless given.
+        insecure: Whether other machines may read.
 
     Returns:
         The exit code: 1 if the run was not improved or a command was not acknowledged.
     """
     steps, pace = STEPS, STEPS / seconds
     home = Path(tempfile.mkdtemp(prefix="lrwatch-demo-"))
-    exporter = Exporter(listen)
-    host, port = exporter.start()
-    click.echo(f"listening on http://{host}:{port}", err=True)
+    exporter = Exporter(listen, insecure=insecure)
+    exporter.start()
+    click.echo(f"listening on {exporter.url}", err=True)
     click.echo(
         f"two trainings of {steps} steps at a learning rate of {LR:g}, the best constant one; lrwatch runs beside one of them",
         err=True,

@@ -7,7 +7,8 @@ a slow one never holds up the loop.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -16,12 +17,13 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from lrwatch.core.snapshot import RunStatus, Snapshot
-from lrwatch.errors import InputError, UsageError
+from lrwatch.errors import ConfigError, InputError, UsageError
 from lrwatch.export import metrics
 from lrwatch.export.collector import MAX_SERIES, Instruments, RunCollector
 from lrwatch.export.http import Response, Server, text
 from lrwatch.export.labels import label_value
 from lrwatch.export.pages import RUNS, page, page_policy
+from lrwatch.export.web_config import WebConfig
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -43,6 +45,9 @@ class Exporter:
     Args:
         address: `HOST:PORT`. Port 0 takes a free one; an empty host is 127.0.0.1; an IPv6 host stands in brackets.
         max_series: Series of runs in one scrape at the most.
+        web_config: File with TLS and passwords, in the form of exporter-toolkit; None for plain HTTP.
+        insecure: Whether others may read without both on an address that other machines reach.
+        hosts: Further names by which clients may ask for the address.
         clock: Monotonic seconds, for the age of the last publication.
 
     Attributes:
@@ -52,13 +57,24 @@ class Exporter:
 
     Raises:
         UsageError: The address is not of that form.
+        ConfigError: The web configuration cannot be used.
     """
 
     def __init__(
-        self, address: str, *, max_series: int = MAX_SERIES, clock: Callable[[], float] = time.monotonic
+        self,
+        address: str,
+        *,
+        max_series: int = MAX_SERIES,
+        web_config: Path | None = None,
+        insecure: bool = False,
+        hosts: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
         self._host, self._port = _parse(address)
+        self._web = None if web_config is None else WebConfig(web_config)
+        self._insecure = insecure
+        self._hosts = hosts
         self._clock = clock
         self._published_at = clock()
         self._snapshot: Snapshot | None = None
@@ -85,9 +101,10 @@ class Exporter:
 
         Raises:
             InputError: The address is in use, unknown or not allowed.
+            ConfigError: Other machines reach the address, without TLS and authentication.
         """
         try:
-            self._server = Server(self._host, self._port, self._respond)
+            self._server = Server(self._host, self._port, self._respond, web=self._web, hosts=self._hosts)
         except OSError as error:
             raise InputError(
                 expected="an address that is free to listen on",
@@ -95,9 +112,39 @@ class Exporter:
                 where=self._address,
                 hint="End what uses it or choose another with --listen; port 0 takes a free one.",
             ) from error
+        if not (self._server.only_local or self._insecure):
+            try:
+                self._protect()
+            except ConfigError:
+                self.close()
+                raise
         self._server.start()
         host, port = self._server.server_address[:2]
         return str(host), int(port)
+
+    @property
+    def url(self) -> str:
+        """The address that is served, with its scheme; "" before `start`."""
+        if self._server is None:
+            return ""
+        host, port = self._server.server_address[:2]
+        scheme = "https" if self._web is not None and self._web.context() is not None else "http"
+        return f"{scheme}://[{host!s}]:{port}" if ":" in str(host) else f"{scheme}://{host!s}:{port}"
+
+    def _protect(self) -> None:
+        """Check that nobody on another machine reads without TLS and authentication.
+
+        Raises:
+            ConfigError: Somebody could.
+        """
+        if self._web is None:
+            raise ConfigError(
+                expected="TLS and authentication, because other machines can reach the address", found="neither",
+                where=f"--listen {self._address}",
+                hint="Give both with --web-config FILE, listen on 127.0.0.1, or give --insecure-listen if a proxy or a network "
+                "policy protects the address.",
+            )  # fmt: skip
+        self._web.demand_protection()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Serve this snapshot from now on. Cheap: the work is done at each request."""

@@ -1,4 +1,7 @@
-"""A small HTTP server for read-only pages, bounded in connections and time, so that no client can hold it up."""
+"""A small HTTP server for read-only pages, bounded in connections and time, so that no client can hold it up.
+
+Who may read is judged in this order: the TLS handshake with the client's certificate, the Host that it asked for, its password.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,24 @@ import ipaddress
 import logging
 import socket
 import socketserver
+import ssl
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
+
+from lrwatch.export.web_config import WebConfig
 
 # Prometheus and a few people read from one daemon; each connection is a thread on a machine that has a training to do.
 MAX_CONNECTIONS = 32
 
 # A client that neither sends nor takes a byte for this long is gone; Prometheus itself gives up a scrape after 10 s.
 CONNECTION_TIMEOUT_SECONDS = 5.0
+
+# Requests of one connection; then its client opens another, and a new certificate reaches everybody some time.
+MAX_REQUESTS = 1_000
 
 # Connections that wait to be accepted; one beyond it is retried by its client a second later.
 _BACKLOG = 128
@@ -57,7 +66,7 @@ Responder = Callable[[str, str], Response]
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Server of GET and HEAD: one thread a connection, one request a connection.
+    """Server of GET and HEAD: one thread a connection, which may bring several requests.
 
     At the limit of connections the oldest is closed instead of the newest refused: a scrape takes milliseconds, so the
     oldest is the one that dawdles.
@@ -66,9 +75,11 @@ class Server(socketserver.ThreadingTCPServer):
         host: Name or IP address to bind.
         port: Port to bind; 0 takes a free one.
         respond: Gives the response to a request.
+        web: TLS and passwords; None for plain HTTP that everybody may read.
+        hosts: Further names by which clients may ask for this server, as [export] hosts.
 
     Attributes:
-        respond: As given.
+        respond, web: As given.
         only_local: Whether the address is a loopback one.
 
     Raises:
@@ -79,14 +90,37 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = _BACKLOG
 
-    def __init__(self, host: str, port: int, respond: Responder) -> None:
+    def __init__(
+        self, host: str, port: int, respond: Responder, *, web: WebConfig | None = None, hosts: Sequence[str] = ()
+    ) -> None:
         self.respond = respond
+        self.web = web
+        self._hosts = {"localhost", host.lower(), socket.gethostname().lower(), *(name.lower() for name in hosts)}
         self._lock = threading.Lock()
         self._open: dict[socket.socket, None] = {}
         self._thread: threading.Thread | None = None
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
         self.only_local = ipaddress.ip_address(str(self.server_address[0])).is_loopback
+
+    def is_called(self, host_header: str) -> bool:
+        """Tell whether a Host header names this server.
+
+        A web page can point a name of its own at any address that its reader's browser reaches, and read from there as from
+        itself. It can do so with no IP address, and with none of the names that stand here.
+        """
+        try:
+            name = (urlsplit(f"//{host_header}").hostname or "localhost").removesuffix(".")
+        except ValueError:
+            return False
+        parents = (name[at:] for at, letter in enumerate(name) if letter == ".")
+        if "*" in self._hosts or name in self._hosts or not self._hosts.isdisjoint(parents):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
 
     def start(self) -> None:
         """Serve in a thread of its own until `close`."""
@@ -104,6 +138,14 @@ class Server(socketserver.ThreadingTCPServer):
             for connection in self._open:
                 _hang_up(connection)
         self.server_close()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection. The handshake is left to its thread, because the client may take its time."""
+        connection, address = super().get_request()
+        context = None if self.web is None else self.web.context()
+        if context is not None:
+            connection = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Note the connection, making room for it first, and hand it to a thread."""
@@ -129,17 +171,47 @@ class Server(socketserver.ThreadingTCPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = CONNECTION_TIMEOUT_SECONDS
+    protocol_version = "HTTP/1.1"
     server_version = "lrwatch"
     sys_version = ""
+    # One packet for head and body: in two, a connection that is kept waits for the delayed confirmation of the first.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    requests = 0
+
+    def setup(self) -> None:
+        super().setup()
+        if isinstance(self.request, ssl.SSLSocket):
+            self._shake_hands(self.request, cast("Server", self.server).web)
+
+    def _shake_hands(self, connection: ssl.SSLSocket, web: WebConfig | None) -> None:
+        try:
+            connection.do_handshake()
+        except ssl.SSLError as error:
+            if error.reason == "HTTP_REQUEST":  # a person with a browser, or a scrape without `scheme: https`
+                socket.socket.recv(connection, 65_536)
+                socket.socket.send(connection, b"HTTP/1.0 400 Bad Request\r\n\r\nthis address speaks https only\n")
+            raise
+        if web is not None and not web.knows(connection.getpeercert()):
+            raise ConnectionRefusedError("the certificate has none of the names that are allowed")
 
     def do_GET(self) -> None:
+        self.requests += 1
+        if self.requests >= MAX_REQUESTS or "Transfer-Encoding" in self.headers or "Content-Length" in self.headers:
+            self.close_connection = True  # a body that nobody reads would be taken for the next request
         server = cast("Server", self.server)
-        if server.only_local and not _is_local_name(self.headers.get("Host", "")):
-            # A web page can point a name of its own at 127.0.0.1 and let the browser read from there.
-            response = text(403, "this address answers to localhost and IP addresses only")
-        else:
-            response = self._response(server.respond)
-        self._send(response)
+        self._send(self._refusal(server) or self._response(server.respond))
+
+    def _refusal(self, server: Server) -> Response | None:
+        """Return the answer to who may not read, or None."""
+        if not server.is_called(self.headers.get("Host", "")):
+            return text(403, "this address answers to localhost, IP addresses and the names in [export] hosts only")
+        match "admitted" if server.web is None else server.web.admits(self.headers.get("Authorization", "")):
+            case "refused":
+                return text(401, "a user and a password are needed: see basic_auth_users of the web configuration")
+            case "busy":
+                return text(503, "too many passwords are being compared; try again")
+        return None
 
     def _response(self, respond: Responder) -> Response:
         """Answer one request; a fault of it ends no other, and is logged with its place."""
@@ -172,6 +244,8 @@ class _Handler(BaseHTTPRequestHandler):
             "Content-Security-Policy": response.policy,
             "X-Content-Type-Options": "nosniff",
             "Cache-Control": "no-store",
+            **({"WWW-Authenticate": 'Basic realm="lrwatch", charset="UTF-8"'} if response.status == 401 else {}),
+            **({"Connection": "close"} if self.close_connection else {}),
         }.items():
             self.send_header(name, value)
         self.end_headers()
@@ -188,17 +262,8 @@ def _takes_gzip(accept_encoding: str) -> bool:
     return False
 
 
-def _is_local_name(host_header: str) -> bool:
-    try:
-        host = urlsplit(f"//{host_header}").hostname or "localhost"
-        if host != "localhost":
-            ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _hang_up(connection: socket.socket) -> None:
     # The connection's own thread may have closed it meanwhile; then nothing is left to do.
+    # `SSLSocket.shutdown` would pull TLS from under that thread.
     with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

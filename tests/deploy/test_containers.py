@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import shutil
@@ -70,6 +71,24 @@ def test_image_compose_and_prometheus_agree_on_the_default_port() -> None:
     assert service("lrwatch")["ports"] == [f"127.0.0.1:{port}:{port}"]
     for config in ("deploy/compose/prometheus.yml", "deploy/prometheus/prometheus.yml"):
         assert f':{port}"]' in (ROOT / config).read_text(encoding="utf-8")
+
+
+def test_the_daemon_of_the_stack_answers_to_the_name_that_prometheus_asks_for() -> None:
+    about = service("lrwatch")
+    assert "--insecure-listen" in about["command"]
+    assert "--insecure-listen" in json.loads(instruction("CMD"))
+    scrape = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"][0]
+    (target,) = scrape["static_configs"][0]["targets"]
+    exporter = Exporter("0.0.0.0:0", insecure=True, hosts=load(environ=about["environment"]).export.hosts)
+    _, port = exporter.start()
+    try:
+        for name, status in ((target, 503), ("evil.example", 403)):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", "/readyz", headers={"Host": name})
+            assert connection.getresponse().status == status
+            connection.close()
+    finally:
+        exporter.close()
 
 
 def test_the_compose_file_follows_its_specification() -> None:

@@ -34,8 +34,9 @@ failures, each one line with the fix                here: `test_each_failure_...
                                                     `test_a_log_that_is_rotated_...`
 ==================================================  ===================================================================
 
-Not here, because they are not built yet: notifications without Prometheus and a live page of a run, backtest as HTML, and a
-bridge from `lr_override.txt` by one flag. Wheels are the business of the package, not of a run.
+Notifications without Prometheus are in `test_notifications`, a listener for other machines in `test_listener`. Not here, because
+they are not built yet: a live page of a run, backtest as HTML, and a bridge from `lr_override.txt` by one flag. Wheels are the business
+of the package, not of a run.
 
 One file because the table and what it names are read together, and because the tests of `acted` share one training.
 """

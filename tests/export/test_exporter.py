@@ -13,7 +13,7 @@ from support.example_snapshots import CALM, FULL, WAITING
 from support.waiting import eventually
 
 from lrwatch.core.snapshot import Snapshot
-from lrwatch.errors import InputError, UsageError
+from lrwatch.errors import ConfigError, InputError, UsageError
 from lrwatch.export import Exporter
 from lrwatch.export.exporter import UNHEALTHY_AFTER_SECONDS
 from lrwatch.export.http import MAX_CONNECTIONS
@@ -36,6 +36,14 @@ class Site:
         self.clock = Clock()
         self.exporter = Exporter(address, clock=self.clock)
         self.host, self.port = self.exporter.start()
+
+    @classmethod
+    def of(cls, exporter: Exporter) -> Site:
+        """Start an exporter with settings of its own."""
+        site = cls.__new__(cls)
+        site.exporter = exporter
+        site.host, site.port = exporter.start()
+        return site
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, http.client.HTTPMessage]:
         status, body, found = self.bytes(path, method, **headers)
@@ -179,13 +187,58 @@ def test_local_names_are_answered(site: Site, name: str) -> None:
     assert site.ask("/metrics", Host=name)[0] == 200
 
 
-def test_every_name_is_answered_on_an_address_that_is_not_local() -> None:
-    site = Site("0.0.0.0:0")
+def test_a_name_is_checked_on_every_address_and_further_ones_are_a_setting() -> None:
+    exporter = Exporter("0.0.0.0:0", insecure=True, hosts=("lrwatch", ".cluster.local"))
+    site = Site.of(exporter)
     try:
-        assert site.ask("/readyz", Host="lrwatch:9767")[0] == 503
         assert site.host == "0.0.0.0"
+        for name in ("lrwatch:9767", "LRWATCH", "a.b.cluster.local:1", "10.0.0.7", socket.gethostname()):
+            assert site.ask("/readyz", Host=name)[0] == 503, name
+        for name in ("evil.example", "lrwatch.evil.example", "cluster.local", "notcluster.local"):
+            assert site.ask("/readyz", Host=name)[0] == 403, name
     finally:
-        site.exporter.close()
+        exporter.close()
+
+
+def test_hosts_may_be_any() -> None:
+    exporter = Exporter("127.0.0.1:0", hosts=("*",))
+    site = Site.of(exporter)
+    assert site.ask("/readyz", Host="evil.example")[0] == 503
+    exporter.close()
+
+
+def test_other_machines_read_nothing_unless_that_is_said() -> None:
+    exporter = Exporter("0.0.0.0:0")
+    with pytest.raises(
+        ConfigError, match=r"--listen 0\.0\.0\.0:0: expected TLS and authentication.*--web-config.*--insecure-listen"
+    ):
+        exporter.start()
+    assert exporter.url == ""
+
+
+def test_a_connection_brings_several_requests(site: Site) -> None:
+    site.exporter.publish(FULL)
+    connection = http.client.HTTPConnection(site.host, site.port, timeout=10)
+    socket_of = None
+    for path, status in (("/healthz", 200), ("/nothing", 404), ("/metrics", 200)):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        assert response.status == status
+        assert connection.sock is not None
+        assert socket_of in (None, connection.sock)
+        socket_of = connection.sock
+    connection.close()
+
+
+def test_the_body_of_a_request_is_not_taken_for_the_next_one(site: Site) -> None:
+    smuggled = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with site.dial() as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(smuggled))
+        client.sendall(smuggled)
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close" in answer
 
 
 def test_clients_that_dawdle_do_not_hold_up_a_scrape(site: Site) -> None:
@@ -197,7 +250,7 @@ def test_clients_that_dawdle_do_not_hold_up_a_scrape(site: Site) -> None:
         assert site.ask("/metrics")[0] == 200
         eventually(lambda: open_connections() <= MAX_CONNECTIONS)
         slow[-1].sendall(b"ics HTTP/1.0\r\n\r\n")
-        assert slow[-1].recv(15).startswith(b"HTTP/1.0 200")
+        assert slow[-1].recv(15).startswith(b"HTTP/1.1 200")
     finally:
         for client in slow:
             client.close()

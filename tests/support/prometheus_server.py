@@ -62,7 +62,11 @@ class Prometheus:
 
 @contextmanager
 def prometheus(
-    folder: Path, targets: Sequence[str], rules: Path | None = None, alertmanager: str = ""
+    folder: Path,
+    targets: Sequence[str],
+    rules: Path | None = None,
+    alertmanager: str = "",
+    scrape: Mapping[str, Any] | None = None,
 ) -> Iterator[Prometheus]:
     """Start a server that scrapes `targets` (HOST:PORT) every second and end it afterwards.
 
@@ -71,12 +75,13 @@ def prometheus(
         targets: What to scrape, as job `lrwatch`.
         rules: A rule file to load.
         alertmanager: HOST:PORT that alerts are sent to.
+        scrape: Further settings of how it scrapes.
     """
     config = {
         "global": {"scrape_interval": SCRAPE_INTERVAL, "evaluation_interval": SCRAPE_INTERVAL},
         "rule_files": [str(rules)] if rules else [],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []},
-        "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": list(targets)}]}],
+        "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": list(targets)}], **(scrape or {})}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
     address = f"127.0.0.1:{free_port()}"
