@@ -32,7 +32,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Regenerate what tests compare with files: the exposition of an example, the dashboard, the blocks of the documents.
+# Regenerate what tests compare with files: the exposition of an example, the dashboards, the blocks of the documents.
 golden: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m support.golden
 

@@ -16,7 +16,7 @@ from lrwatch.export.collector import RunCollector
 
 ROOT = Path(__file__).parents[2]
 EXPOSITION = ROOT / "tests/export/golden.prom"
-DASHBOARD = ROOT / "grafana/dashboards/run.json"
+DASHBOARDS = ROOT / "grafana/dashboards"
 
 
 def scrape(collector: RunCollector) -> str:
@@ -38,12 +38,12 @@ def golden_exposition() -> str:
     return exposition(FULL).replace(f'version="{__version__}"', 'version="@VERSION@"')
 
 
-def build_dashboard(output: Path) -> None:
-    """Write the dashboard as its script does."""
-    subprocess.run([sys.executable, ROOT / "grafana/build.py", output], check=True)
+def build_dashboards(folder: Path) -> None:
+    """Write the dashboards as their script does."""
+    subprocess.run([sys.executable, ROOT / "grafana/build.py", folder], check=True)
 
 
 if __name__ == "__main__":
     EXPOSITION.write_text(golden_exposition(), encoding="utf-8")
-    build_dashboard(DASHBOARD)
+    build_dashboards(DASHBOARDS)
     golden_docs.write()
