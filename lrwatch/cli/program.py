@@ -21,6 +21,7 @@ from lrwatch.cli.read import read
 from lrwatch.cli.replay import replay
 from lrwatch.cli.report import report
 from lrwatch.cli.run import run
+from lrwatch.cli.schema import schema
 from lrwatch.cli.show import explain, journal, status
 from lrwatch.errors import InputError, LrwatchError
 
@@ -28,7 +29,7 @@ from lrwatch.errors import InputError, LrwatchError
 EXIT_INTERRUPTED = 130
 
 COMMANDS = (
-    run, demo, replay, backtest, read, init, report, forecast, config, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
+    run, demo, replay, backtest, read, init, report, forecast, config, schema, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
     resume, extend, approve, deny,
 )  # fmt: skip
 

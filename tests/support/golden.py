@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ from support import golden_docs
 from support.example_snapshots import FULL
 
 from lrwatch._version import __version__
+from lrwatch.cli.record_schema import schema
+from lrwatch.cli.records import RECORDS
 from lrwatch.core.snapshot import Snapshot
 from lrwatch.export.collector import RunCollector
 
 ROOT = Path(__file__).parents[2]
 EXPOSITION = ROOT / "tests/export/golden.prom"
+RECORD_FIELDS = ROOT / "tests/data/record_fields.json"
 DASHBOARDS = ROOT / "grafana/dashboards"
 
 
@@ -38,6 +42,37 @@ def golden_exposition() -> str:
     return exposition(FULL).replace(f'version="{__version__}"', 'version="@VERSION@"')
 
 
+Fields = dict[str, dict[str, dict[str, str]]]
+"""Verb to kind of record to field to "always" or "sometimes"."""
+
+
+def record_fields() -> Fields:
+    """Return the fields of all records that `--format json` prints."""
+    return {
+        verb: {
+            kind: {name: "always" if name in of["required"] else "sometimes" for name in of["properties"]}
+            for kind, of in schema(verb).get("$defs", {}).items()
+        }
+        for verb in RECORDS
+    }
+
+
+def promised_fields() -> Fields:
+    """Return the fields that were there once, and so stay."""
+    promised: Fields = json.loads(RECORD_FIELDS.read_text(encoding="utf-8"))
+    return promised
+
+
+def write_record_fields() -> None:
+    """Add the new fields to those that are promised; none is taken away."""
+    promised, now = promised_fields() if RECORD_FIELDS.exists() else {}, record_fields()
+    for verb, kinds in now.items():
+        for kind, names in kinds.items():
+            names.update(promised.get(verb, {}).get(kind, {}))
+        now[verb] = {**promised.get(verb, {}), **kinds}
+    RECORD_FIELDS.write_text(json.dumps({**promised, **now}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def build_dashboards(folder: Path) -> None:
     """Write the dashboards as their script does."""
     subprocess.run([sys.executable, ROOT / "grafana/build.py", folder], check=True)
@@ -46,4 +81,5 @@ def build_dashboards(folder: Path) -> None:
 if __name__ == "__main__":
     EXPOSITION.write_text(golden_exposition(), encoding="utf-8")
     build_dashboards(DASHBOARDS)
+    write_record_fields()
     golden_docs.write()
