@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-frameworks test-ranks fuzz-client lint bench bench-detect bench-detect-long bench-closed
+.PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
 .PHONY: bench-harm bench-ingest-long clean golden test-fast
 
 demo: $(VENV)/.demo
@@ -26,6 +26,10 @@ test-ranks: $(VENV)/.test
 # A million hostile commands against a real optimizer: minutes.
 fuzz-client: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python bench/fuzz_client.py
+
+# A hundred thousand hostile calls of the tools for assistants: minutes.
+fuzz-mcp: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python bench/fuzz_agent.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from lrwatch.cli.demo import demo
 from lrwatch.cli.doctor import doctor
 from lrwatch.cli.forecast import forecast
 from lrwatch.cli.init import init
+from lrwatch.cli.mcp import mcp
 from lrwatch.cli.operate import approve, decay, deny, extend, hold, resume, set_scale, strategy, undo
 from lrwatch.cli.output import give_up_output, safe
 from lrwatch.cli.read import read
@@ -30,7 +31,7 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = (
     run, demo, replay, backtest, read, init, report, forecast, config, schema, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
-    resume, extend, approve, deny,
+    resume, extend, approve, deny, mcp,
 )  # fmt: skip
 
 
