@@ -106,6 +106,7 @@ RUNS = [
             "Value #H": "last sample", "instance": "instance", "job": "job",
         },
         sort="state",
+        height=13,
         overrides=[
             series("run", links=RUN_LINKS),
             series("state", mappings=STATE_MAPPING, custom_cellOptions={"type": "color-text"}),

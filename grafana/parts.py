@@ -124,7 +124,7 @@ def table(title: str, description: str, targets: list[Json], **more: Any) -> Jso
         description: What a row and its columns are.
         targets: Instant queries without a legend, so that Grafana gives their labels as columns.
         more: `columns`, label or `Value #A` to the title of the column, in their order, all others hidden; `overrides`; `sort`,
-            the title of the column that is sorted by, the highest first.
+            the title of the column that is sorted by, the highest first; `width` and `height` in units of the grid.
     """
     columns: dict[str, str] = more.pop("columns", {})
     sort: str = more.pop("sort", "")
@@ -138,8 +138,9 @@ def table(title: str, description: str, targets: list[Json], **more: Any) -> Jso
         organized["indexByName"] = {name: index for index, name in enumerate(columns)}
         transformations.append({"id": "organize", "options": organized})
     options = {"showHeader": True, **({"sortBy": [{"displayName": sort, "desc": True}]} if sort else {})}
-    made = panel("table", title, description, "none", more.pop("width", WIDTH), targets, options=options, **more)
-    return {**made, "transformations": transformations}
+    width, height = more.pop("width", WIDTH), more.pop("height", GRAPH_HEIGHT)
+    made = panel("table", title, description, "none", width, targets, options=options, **more)
+    return {**made, "gridPos": {"w": width, "h": height}, "transformations": transformations}
 
 
 def timeline(title: str, description: str, expr: str, legend: str, mappings: list[Json]) -> Json:

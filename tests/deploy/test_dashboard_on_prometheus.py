@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
 import pytest
-from support.example_snapshots import training
+from support.example_snapshots import FLEET_NAMES as NAMES
+from support.example_snapshots import fleet
 from support.golden import DASHBOARDS
 from support.prometheus_server import JOB, Query, QueryError, ScrapedRun, dashboard_queries, prometheus
 from support.waiting import eventually
 
 from lrwatch.core.events import Verdict
-from lrwatch.core.snapshot import RunStatus, Snapshot
 from lrwatch.export import Exporter
 
 # A Prometheus of its own takes seconds to start.
@@ -30,9 +28,6 @@ PANELS = [panel for panel in FILES["run"]["panels"] if panel["type"] != "row"]
 QUERIES = dashboard_queries(FILES["run"])
 OF_FLEET = dashboard_queries(FILES["fleet"])
 
-# Names with characters that mean something in a pattern, in a query and in an address.
-NAMES = ("gpt2", "gpt2+rope", "lr(3e-4)", 'a|b \\ "c"/50%')
-
 # Seconds of the made-up run: long enough for a plateau, a command, its acknowledgement, its effect and a refusal.
 SECONDS = 12
 
@@ -43,26 +38,6 @@ MAY_BE_EMPTY = {"Commands B", "annotation Command refused", "Tells by step A", "
 RULES = {"groups": [{"name": "test", "rules": [{
     "alert": "LrwatchTest", "expr": 'lrwatch_run_step{run="gpt2"} > 0', "labels": {"severity": "info"},
 }]}]}  # fmt: skip
-
-by_where = pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)
-
-
-def other(status: RunStatus, name: str, **changes: Any) -> RunStatus:
-    return replace(status, name=name, **changes)
-
-
-def published(second: int) -> Snapshot:
-    """The run of `training` under several names, and runs that are lost, ended, on a plateau, or whose loss is no number."""
-    made = training(second)
-    run = made.runs[0]
-    stuck = tuple(replace(metric, state="plateau") if metric.watched else metric for metric in run.metrics)
-    broken = tuple(replace(metric, value=math.nan) if metric.watched else metric for metric in run.metrics)
-    more = [other(run, name) for name in NAMES if name != "gpt2"]
-    more += [
-        other(run, "lost", life="lost"), other(run, "ended", life="ended"), other(run, "stuck", metrics=stuck),
-        other(run, "infinite", metrics=broken, findings={"nonfinite": int(second >= 3)}),
-    ]  # fmt: skip
-    return replace(made, runs=(*made.runs, *more), paths={"runs": True, "elsewhere": False})
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +51,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScrapedRun]:
         with prometheus(folder, [f"{host}:{port}"], folder / "rules.yml") as server:
             start = time.time()
             for second in range(SECONDS):
-                exporter.publish(published(second))
+                exporter.publish(fleet(second))
                 exporter.observe_loop(0.002 * (second + 1))
                 step = f'lrwatch_run_step{{run="gpt2"}} == {100 * second}'
                 eventually(partial(server.query, step), what=step)
