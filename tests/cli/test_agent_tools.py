@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 Json = dict[str, Any]
 
 # `make fuzz-mcp` makes a hundred thousand.
-CALLS = 2_000
+CALLS = 1_200
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,13 @@ def test_long_strings_are_cut(tools: Tools, world: HostileWorld) -> None:
         long.unlink()
 
 
-def test_thousands_of_hostile_calls_change_nothing_out_of_bounds(tmp_path: Path) -> None:
-    outcomes = assault(CALLS, 20, tmp_path)
-    assert min(outcomes[f"{name} done"] for name in ("status", "journal", "read", "replay", "hold")) > 3, outcomes
-    assert not [outcome for outcome in outcomes if outcome in ("set done", "undo done", "approve done", "extend done")]
+def test_thousands_of_hostile_calls_change_nothing_out_of_bounds(world: HostileWorld) -> None:
+    outcomes = assault(CALLS, 20, world)
+    assert min(outcomes[f"{name} done"] for name in ("status", "journal", "read", "replay", "hold")) > 0, outcomes
+
+
+def test_one_who_may_set_the_scale_stays_within_the_bounds_of_operators(tmp_path: Path) -> None:
+    with hostile_world(tmp_path, ("set", "undo", "resume")) as world:
+        outcomes = assault(CALLS // 5, 21, world)
+        assert outcomes["set failed"] > outcomes["set done"], outcomes
+        assert sum(outcomes[f"{verb} done"] for verb in world.allowed) > 0, outcomes

@@ -141,19 +141,24 @@ def test_status_doctor_explain_and_forecast_fit(journey: Journey) -> None:
     assert forecast["as_it_goes"].keys() in ({"reason"}, {"value", "lower", "upper"})
 
 
-def test_what_reads_logs_fits(journey: Journey, tmp_path: Path) -> None:
-    assert shown("read", "read", journey.log)[0]["step"] == 1
-    (explained,) = shown("read --explain", "read", "--explain", journey.log)
+def test_what_reads_logs_fits(tmp_path: Path) -> None:
+    log = tmp_path / "small" / "train.jsonl"
+    log.parent.mkdir()
+    log.write_text(Training().lines(200))
+    assert shown("read", "read", log)[0]["step"] == 1
+    (explained,) = shown("read --explain", "read", "--explain", log)
     assert explained["format"] == "jsonl"
-    assert shown("replay", "replay", "--states", journey.log)[-1]["event"] == "state"
-    kinds = {record["event"] for record in shown("backtest", "backtest", journey.log, "--jobs", "1")}
+    assert shown("replay", "replay", "--states", log)[-1]["event"] == "state"
+    kinds = {record["event"] for record in shown("backtest", "backtest", log, "--jobs", "1")}
     assert kinds == {"backtest", "summary"}
     taught = tmp_path / "odd.log"
     taught.write_text("".join(f"it{i}|obj={2 - i / 100}\n" for i in range(1, 90)))
     shown("read --teach", "read", taught, "--teach", "--step", "5", "--loss", "1.95")
     (tmp_path / "lrwatch.toml").unlink()
     (tmp_path / "train.jsonl").write_text(Training().lines(50))
-    assert {record["file"] for record in shown("init", "init", tmp_path)} == {"odd.log", "train.jsonl"}
+    assert {record["file"] for record in shown("init", "init", tmp_path)} == {
+        "odd.log", "train.jsonl", "small/train.jsonl",
+    }  # fmt: skip
     assert {record["key"] for record in shown("config show", "config", "show")} >= {"policy.mode", "watch.paths"}
 
 
