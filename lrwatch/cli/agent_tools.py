@@ -365,9 +365,9 @@ class Tools:
 
 
 def shortened(value: Any) -> Any:
-    """Return JSON-plain values with every long string cut, keys too, and what is no character of Unicode escaped."""
+    """Return JSON-plain values with every long string cut, keys too, and every character escaped that nobody would see."""
     if isinstance(value, str):
-        text = value[:MAX_TEXT].encode("utf-8", "backslashreplace").decode()
+        text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in value[:MAX_TEXT])
         return text if len(value) <= MAX_TEXT else f"{text}... ({len(value) - MAX_TEXT} more characters)"
     if isinstance(value, dict):
         return {shortened(key): shortened(inner) for key, inner in value.items()}

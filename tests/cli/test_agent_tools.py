@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.hostile_agent import ODD_NAMES, ORDER, SECRET, HostileWorld, assault, hostile_world
 
-from lrwatch.cli.agent_tools import INSTRUCTIONS, MAX_CHANGES, MAX_TEXT, TOOLS, Tools
+from lrwatch.cli.agent_tools import INSTRUCTIONS, MAX_CHANGES, MAX_TEXT, TOOLS, Tools, shortened
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +153,17 @@ def test_every_tool_has_arguments_that_a_client_can_check() -> None:
         assert schema["type"] == "object"
         assert schema["additionalProperties"] is False
         assert tool.changes == (tool.command is None)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "shown"),
+    [
+        ("a\u200bb", "a\\u200bb"), ("\u202eevil", "\\u202eevil"), ("\U000e0041", "\\U000e0041"), ("\x1b[2J", "\\x1b[2J"),
+        ("\ud800", "\\ud800"), ("größer als 3\n", "größer als 3\n"),
+    ],
+)  # fmt: skip
+def test_what_a_person_would_not_see_is_escaped(hidden: str, shown: str) -> None:
+    assert shortened({hidden: [hidden, 1.5, None]}) == {shown: [shown, 1.5, None]}
 
 
 def test_long_strings_are_cut(tools: Tools, world: HostileWorld) -> None:
