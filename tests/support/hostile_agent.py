@@ -100,7 +100,9 @@ class HostileWorld:
         (self.runs / "link.jsonl").symlink_to(self.outside / "secret.jsonl")
         self.log = self.runs / "a" / "train.jsonl"
         rows = [{"step": i, "loss": 2 + 1 / i, **{name: float(i) for name in ODD_NAMES}} for i in range(1, 60)]
-        self.log.write_text("".join(f"{json.dumps(row)}\n{ORDER}\n" for row in rows))
+        self.log.write_text(
+            "".join(f"{json.dumps(row)}\n" + (f"{ORDER}\n" if row["step"] % 20 == 5 else "") for row in rows)
+        )
         config = home / "lrwatch.toml"
         lists = "".join(f'{verb} = ["mcp:*"]\n' for verb in allowed)
         config.write_text(
