@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-frameworks test-ranks fuzz-client lint bench bench-detect bench-detect-long bench-closed
+.PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
 .PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts
 
 demo: $(VENV)/.demo
@@ -31,12 +31,16 @@ simulate-alerts: $(VENV)/.test
 fuzz-client: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python bench/fuzz_client.py
 
+# A hundred thousand hostile calls of the tools for assistants: minutes.
+fuzz-mcp: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python bench/fuzz_agent.py
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Regenerate what tests compare with files: the exposition of an example, the dashboard, the blocks of the documents.
+# Regenerate what tests compare with files: the exposition of an example, the dashboards, the blocks of the documents.
 golden: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m support.golden
 

@@ -13,7 +13,10 @@ WIDTH = 24
 STAT_HEIGHT = 4
 GRAPH_HEIGHT = 8
 
-BLUE, ORANGE, GREEN, RED, GREY = "#3274d9", "#e0752d", "#56a64b", "#c4162a", "#8e8e8e"
+BLUE, ORANGE, GREEN, RED, GREY, PURPLE = "#3274d9", "#e0752d", "#56a64b", "#c4162a", "#8e8e8e", "#8f3bb8"
+
+# Format that puts a value into an address whole, whatever is in it.
+ENCODED = "percentencode"
 
 
 def target(expr: str, legend: str = "", *, instant: bool = False) -> Json:
@@ -113,6 +116,52 @@ def band(name: str, color: str) -> list[Json]:
     ]
 
 
+def table(title: str, description: str, targets: list[Json], **more: Any) -> Json:
+    """Return a panel of rows, one for each set of labels that the queries have in common.
+
+    Args:
+        title: The title.
+        description: What a row and its columns are.
+        targets: Instant queries without a legend, so that Grafana gives their labels as columns.
+        more: `columns`, label or `Value #A` to the title of the column, in their order, all others hidden; `overrides`; `sort`,
+            the title of the column that is sorted by, the highest first; `width` and `height` in units of the grid.
+    """
+    columns: dict[str, str] = more.pop("columns", {})
+    sort: str = more.pop("sort", "")
+    transformations: list[Json] = [{"id": "merge", "options": {}}] if len(targets) > 1 else []
+    if columns:
+        organized = {
+            "includeByName": dict.fromkeys(columns, True),
+            "excludeByName": {"Time": True},
+            "renameByName": columns,
+        }
+        organized["indexByName"] = {name: index for index, name in enumerate(columns)}
+        transformations.append({"id": "organize", "options": organized})
+    options = {"showHeader": True, **({"sortBy": [{"displayName": sort, "desc": True}]} if sort else {})}
+    width, height = more.pop("width", WIDTH), more.pop("height", GRAPH_HEIGHT)
+    made = panel("table", title, description, "none", width, targets, options=options, **more)
+    return {**made, "gridPos": {"w": width, "h": height}, "transformations": transformations}
+
+
+def timeline(title: str, description: str, expr: str, legend: str, mappings: list[Json]) -> Json:
+    """Return a panel with a band for each series that shows which state it was in when."""
+    custom = {"fillOpacity": 80, "lineWidth": 0}
+    return panel(
+        "state-timeline", title, description, "short", WIDTH, [target(expr, legend)],
+        defaults={"custom": custom, "color": {"mode": "thresholds"}, "thresholds": steps((None, GREY)), "mappings": mappings},
+        options={
+            "alignValue": "left", "mergeValues": True, "rowHeight": 0.8, "showValue": "auto",
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False}, "tooltip": {"mode": "single"},
+        },
+    )  # fmt: skip
+
+
+def mapping(words: dict[int, tuple[str, str]]) -> list[Json]:
+    """Return the mappings of a panel that shows words in colours in the place of whole numbers."""
+    options = {str(number): {"text": text, "color": color} for number, (text, color) in words.items()}
+    return [{"type": "value", "options": options}]
+
+
 def steps(*values: tuple[float | None, str]) -> Json:
     """Return colours from these values on; the first value is None, for minus infinity."""
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in values]}
@@ -167,6 +216,71 @@ def variable(name: str, label: str, query: str, *, many: bool) -> Json:
         "multi": many,
         "includeAll": many,
         **({"allValue": ".+", "current": {"text": "All", "value": "$__all"}} if many else {"current": {}}),
+    }
+
+
+def textbox(name: str, label: str, value: str, description: str) -> Json:
+    """Return a text above the panels that people may change."""
+    chosen = {"text": value, "value": value}
+    return {
+        "type": "textbox",
+        "name": name,
+        "label": label,
+        "description": description,
+        "query": value,
+        "current": chosen,
+        "options": [{**chosen, "selected": True}],
+    }
+
+
+PAGES = textbox(
+    "pages", "Pages", "http://localhost:9767", "Where the pages of lrwatch are, as your browser reaches them, for the links to them."
+)  # fmt: skip
+
+
+def link(title: str, url: str, tooltip: str) -> Json:
+    """Return a link above the panels; variables in its address are filled in."""
+    return {
+        "type": "link",
+        "title": title,
+        "url": url,
+        "tooltip": tooltip,
+        "icon": "external link",
+        "targetBlank": False,
+        "includeVars": False,
+        "keepTime": True,
+        "asDropdown": False,
+        "tags": [],
+    }
+
+
+def dashboard(uid: str, title: str, description: str, **more: Any) -> Json:
+    """Return a dashboard.
+
+    Args:
+        uid: Part of its address, which never changes.
+        title: The title.
+        description: What it shows, in a sentence.
+        more: `annotations`, `links`, `variables` beside the data source, and `rows` of panels with their titles.
+    """
+    source = {
+        "type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "current": {}, "refresh": 1,
+    }  # fmt: skip
+    return {
+        "uid": uid,
+        "title": title,
+        "description": description,
+        "tags": ["lrwatch", "training"],
+        "schemaVersion": 39,
+        "editable": False,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "timezone": "browser",
+        "links": more["links"],
+        "annotations": {"list": more.get("annotations", [])},
+        "templating": {"list": [source, *more["variables"]]},
+        "panels": place(more["rows"]),
     }
 
 

@@ -87,7 +87,8 @@ Names = tuple[str, ...]
 class OperatorOptions:
     """`[operators]`: who may ask the daemon for what, beside its own user and root, who always may.
 
-    Names are users or uids, groups or gids behind an `@`, or "*" for everybody. In the environment they are separated by commas.
+    Names are users or uids, groups or gids behind an `@`, or "*" for everybody. Behind `mcp:` they stand for what such a user asks
+    through an MCP server (`lrwatch mcp`), which may nothing else, whoever runs it. In the environment they are separated by commas.
 
     Attributes:
         allow: Who may use each verb that has no list of its own.
@@ -108,7 +109,8 @@ class OperatorOptions:
     def __post_init__(self) -> None:
         for one in fields(self):
             for name in getattr(self, one.name) or ():
-                if not name.removeprefix("@") or name != name.strip():
+                plain = name.removeprefix("mcp:").removeprefix("@")
+                if not plain or name != name.strip() or plain != plain.strip():
                     raise ValueError(f"{one.name} must be names of users, or of groups behind an @, got {name!r}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from lrwatch.cli import cli
 from lrwatch.config import Config, keys, load
@@ -200,7 +200,7 @@ def test_config_check_says_valid_and_show_tells_where_each_value_is_from(tmp_pat
     )
     rows = {row["key"]: row for row in map(json.loads, shown.stdout.splitlines())}
     assert list(rows) == keys()
-    assert rows["policy.mode"] == {"key": "policy.mode", "value": "auto", "origin": str(file)}
+    assert rows["policy.mode"] == {"v": 1, "key": "policy.mode", "value": "auto", "origin": str(file)}
     assert rows["policy.cooldown"]["value"] == 2.5
     assert rows["policy.cooldown"]["origin"] == "environment variable LRWATCH_POLICY_COOLDOWN"
     assert rows["policy.min_scale"]["origin"] == "default"

@@ -32,7 +32,9 @@ Promise = tuple[str, str]
 
 NOT_BUILT: set[Promise] = set(re.findall(r"^\| (\w+) \| `([^`]+)` \|", TABLE, re.MULTILINE))
 # Verbs that print no data and so take no --format.
-WITHOUT_DATA = {"demo", "report", "config check", "config schema", "notify test", "service install"}
+WITHOUT_DATA = {
+    "demo", "report", "config check", "config schema", "schema", "mcp", "notify test", "service install",
+}  # fmt: skip
 # What sections say in prose: the sentence, and the promise in it.
 IN_PROSE: dict[str, Promise] = {
     "`lrwatch PATH` alone is a live view": ("command", "lrwatch PATH"),

@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.05
 Answer = dict[str, Any]
 
 
-def ask(config: Config, run: str, verb: str, argument: str) -> Answer:
+def ask(config: Config, run: str, verb: str, argument: str, *, through: str = "") -> Answer:
     """Ask the daemon that watches `run`, and return its answer.
 
     Args:
@@ -35,16 +35,18 @@ def ask(config: Config, run: str, verb: str, argument: str) -> Answer:
         run: The run's name.
         verb: Name of the request.
         argument: Its argument, as the verb defines it, or "".
+        through: "mcp" where a program asks through this process: then only over a socket, whose daemon knows what that means.
 
     Returns:
         Whether it is `done`, and a sentence as `text`.
 
     Raises:
         InputError: No daemon watches this run, or it gives no answer.
+        RefusedError: What is asked through this process is not allowed.
     """
-    from lrwatch.errors import InputError
+    from lrwatch.errors import InputError, RefusedError
 
-    own, others = daemons(config)
+    own, others = daemons(config, through)
     watching = [path for path, greeting in own or others if run in greeting["runs"]]
     if own and not watching:
         watching = [path for path, greeting in others if run in greeting["runs"]]
@@ -55,7 +57,13 @@ def ask(config: Config, run: str, verb: str, argument: str) -> Answer:
             hint=f"Name the state directory of one with --state: {states}.",
         )  # fmt: skip
     if watching:
-        answer = _talk(watching[0], {"verb": verb, "run": run, "argument": argument}, ANSWER_SECONDS)
+        greeting = next(greeting for path, greeting in own + others if path == watching[0])
+        if through and verb not in greeting.get("may", ()):
+            raise RefusedError(
+                reason=f"[operators] of the daemon does not name {through}:USER for `{verb}`", where=f"{verb} {run}"
+            )
+        message = {"verb": verb, "run": run, "argument": argument, **({"through": through} if through else {})}
+        answer = _talk(watching[0], message, ANSWER_SECONDS)
         if answer is None or "error" in answer:
             raise InputError(
                 expected="an answer of the daemon", found="none" if answer is None else answer["error"], where=f"run {run}",
@@ -68,24 +76,31 @@ def ask(config: Config, run: str, verb: str, argument: str) -> Answer:
             expected="the name of a run", found=repr(run), where=", ".join(greeting["state"] for _, greeting in own or others),
             hint=f"Known are {', '.join(names)}." if names else "No run is known yet: start `lrwatch run PATH`.",
         )  # fmt: skip
+    if through:
+        raise InputError(
+            expected="a daemon with a socket for operators", found="none", where=f"run {run}",
+            hint="Start `lrwatch run` for the same state directory; it says if it can make no socket.",
+        )  # fmt: skip
     return _through_the_state(config, run, verb, argument)
 
 
-def daemons(config: Config) -> tuple[list[tuple[Path, Answer]], list[tuple[Path, Answer]]]:
+def daemons(config: Config, through: str = "") -> tuple[list[tuple[Path, Answer]], list[tuple[Path, Answer]]]:
     """Return the sockets on which daemons listen, each with its greeting: of the state directory, and all others.
 
     Args:
         config: The settings. Where they name a state directory, only its daemon is looked for.
+        through: As in `ask`; the greeting says as `may` what may be asked so.
     """
     from lrwatch.daemon import rendezvous
 
     own = rendezvous.of_state(state_directory(config), os.environ)
     others = [] if config.daemon.state else [path for path in rendezvous.everywhere(os.environ) if path not in own]
-    return _greeted(own), _greeted(others)
+    return _greeted(own, through), _greeted(others, through)
 
 
-def _greeted(paths: list[Path]) -> list[tuple[Path, Answer]]:
-    answers = [(path, _talk(path, {"verb": "runs"}, _GREETING_SECONDS)) for path in paths]
+def _greeted(paths: list[Path], through: str) -> list[tuple[Path, Answer]]:
+    message = {"verb": "runs", **({"through": through} if through else {})}
+    answers = [(path, _talk(path, message, _GREETING_SECONDS)) for path in paths]
     return [(path, answer) for path, answer in answers if answer is not None and "runs" in answer]
 
 

@@ -24,6 +24,9 @@ _UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]} | {
 # Columns of a cell that the others of its column are set as wide as; a longer one moves only its own row.
 _WIDEST = 40
 
+RECORD_VERSION = 1
+"""Version of the records of `--format json`. It grows when a field is renamed or taken away, never when one is added."""
+
 ClickCommand = Callable[..., Any]
 
 
@@ -75,8 +78,8 @@ def number(value: object) -> str:
 
 
 def print_json(record: Mapping[str, Any]) -> None:
-    """Print one JSON object on a line; numbers that JSON does not have are strings."""
-    click.echo(json_text(record))
+    """Print one record on a line, as `lrwatch schema` describes it; numbers that JSON does not have are strings."""
+    click.echo(json_text({"v": RECORD_VERSION, **record}))
 
 
 def json_text(record: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from lrwatch.cli.doctor import doctor
 from lrwatch.cli.forecast import forecast
 from lrwatch.cli.init import init
 from lrwatch.cli.live import is_there, live, unknown
+from lrwatch.cli.mcp import mcp
 from lrwatch.cli.notify import notify
 from lrwatch.cli.operate import approve, decay, deny, extend, hold, resume, set_scale, strategy, undo
 from lrwatch.cli.output import give_up_output, safe
@@ -23,6 +24,7 @@ from lrwatch.cli.read import read
 from lrwatch.cli.replay import replay
 from lrwatch.cli.report import report
 from lrwatch.cli.run import run
+from lrwatch.cli.schema import schema
 from lrwatch.cli.service import service
 from lrwatch.cli.show import explain, journal, status
 from lrwatch.errors import InputError, LrwatchError
@@ -31,8 +33,8 @@ from lrwatch.errors import InputError, LrwatchError
 EXIT_INTERRUPTED = 130
 
 COMMANDS = (
-    run, live, demo, replay, backtest, read, init, report, forecast, config, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
-    resume, extend, approve, deny, service, notify,
+    run, live, demo, replay, backtest, read, init, report, forecast, config, schema, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
+    resume, extend, approve, deny, service, notify, mcp,
 )  # fmt: skip
 
 

@@ -103,8 +103,8 @@ def read(
         _write(table, output)
         click.echo(safe(f"{len(table)} rows of {len(table.columns) - 1} metrics written to {output}"), err=True)
     elif form == "json":
-        for record in _records(table):
-            print_json(record)
+        for record in _records(table):  # without a version: a metric may be called `v`
+            click.echo(json_text(record))
     else:
         _describe(file, table)
     return 0

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 @click.option(
     "--states", is_flag=True, help="With --format json: end with a line for each watched metric, where it stands."
 )
+@click.option("--since", type=click.IntRange(min=0), metavar="STEP", help="Only what came after STEP.")
 @format_option
-def replay(paths: tuple[Path, ...], config_file: Path | None, metric: str | None, states: bool, form: str) -> int:
+def replay(
+    paths: tuple[Path, ...], config_file: Path | None, metric: str | None, states: bool, since: int | None, form: str
+) -> int:  # fmt: skip
     """Show the daemon's findings and commands on finished logs, and where each watched metric stands at the end.
 
     The same code as `run`, without waiting and without commands to a trainer. A directory stands for the runs in it, each with
@@ -38,6 +41,8 @@ def replay(paths: tuple[Path, ...], config_file: Path | None, metric: str | None
 
     def print_event(entry: Entry) -> None:
         event = {key: value for key, value in entry.event.items() if key not in ("mode", "state")}
+        if since is not None and (event.get("step") is None or event["step"] <= since):
+            return
         if form == "json":
             print_json({**event, "run": entry.run})
         else:

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import time
+from collections import deque
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,12 +149,13 @@ def _age(seconds: float | None) -> str:
     metavar="WHEN",
     help="Only what came after: a time ago (10m, 2h, 3d), a date (2026-01-31, 2026-01-31T12:00), or the ID of an entry.",
 )
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N of those that are there.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @config_option
 @state_option
 @format_option
 def journal(
-    run: str | None, since: str | None, follow: bool, config_file: Path | None, state: str | None, form: str
+    run: str | None, since: str | None, limit: int | None, follow: bool, config_file: Path | None, state: str | None, form: str
 ) -> int:  # fmt: skip
     """Show the events in order: findings, commands, acknowledgements, effects, operators."""
     after, not_before = (0, 0.0) if since is None else parse_since(since, time.time())
@@ -164,10 +166,11 @@ def journal(
         broken = store.broken_link()
         last = after
         while True:
-            for entry in store.journal(run, after=last):
+            found = (entry for entry in store.journal(run, after=last) if entry.time >= not_before)
+            for entry in found if limit is None else deque(found, limit):
                 last = entry.id
-                if entry.time >= not_before:
-                    _print_entry(entry, form)
+                _print_entry(entry, form)
+            limit = None  # what comes from now on is new
             if not follow or broken is not None:
                 break
             sys.stdout.flush()

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from grp import getgrgid
 from pathlib import Path
 
@@ -32,17 +32,20 @@ class Peer:
         uid: Its effective user.
         groups: Its effective group and its supplementary groups.
         login: The user who logged in to the session that it belongs to, before any `sudo`; None where nobody did.
+        through: "mcp" where it says that a program asks through it, and no person; else "".
     """
 
     uid: int
     groups: frozenset[int]
     login: int | None = None
+    through: str = ""
 
     @property
     def actor(self) -> str:
         """Its name for the journal: of the user, and of the login where that is another one."""
         name = _user(self.uid)
-        return name if self.login in (None, self.uid) else f"{name} (login {_user(self.login or 0)})"
+        login = "" if self.login in (None, self.uid) else f" (login {_user(self.login or 0)})"
+        return f"{name}{login}{f' through {self.through}' if self.through else ''}"
 
     def is_one_of(self, names: Iterable[str]) -> bool:
         """Return whether one of the names is its own: a user, a uid, `@` with a group or gid, or `*` for everybody."""
@@ -51,6 +54,8 @@ class Peer:
             mine.add(f"@{gid}")
             with suppress(KeyError):  # a group without a name, as in a container
                 mine.add(f"@{getgrgid(gid).gr_name}")
+        if self.through:
+            mine = {f"{self.through}:{name}" for name in mine}
         return not mine.isdisjoint(names)
 
 
@@ -75,23 +80,41 @@ def this_process() -> Peer:
 
 
 def refusal(peer: Peer, verb: str, options: OperatorOptions) -> str:
-    """Return why this process may not use a verb, and what to do, or "". The daemon's own user and root may use every one.
+    """Return why this process may not use a verb, and what to do, or "".
+
+    The daemon's own user and root may use every one, but not what a program asks through them: that is allowed by name only.
 
     Args:
         peer: Who asks.
         verb: Name of the request.
         options: Who may.
     """
-    if peer.uid in (0, os.geteuid()):
+    if peer.uid in (0, os.geteuid()) and not peer.through:
         return ""
     names = getattr(options, verb, None)
     key = "allow" if names is None else verb
     if peer.is_one_of(options.allow if names is None else names):
         return ""
+    who = f"{_user(peer.uid)} (uid {peer.uid})"
+    if peer.through:
+        return (
+            f"what {who} asks through {peer.through} is not among what may `{verb}`; the user of the daemon, "
+            f"{_user(os.geteuid())}, can name {peer.through}:{_user(peer.uid)} in [operators] {key}"
+        )
     return (
-        f"{_user(peer.uid)} (uid {peer.uid}) is not among those who may `{verb}`; the user of the daemon, "
+        f"{who} is not among those who may `{verb}`; the user of the daemon, "
         f"{_user(os.geteuid())}, can name users or @groups in [operators] {key}"
     )
+
+
+def allowed(peer: Peer, options: OperatorOptions) -> list[str]:
+    """Return the verbs that this process may use.
+
+    Args:
+        peer: Who asks.
+        options: Who may.
+    """
+    return [verb.name for verb in fields(options) if verb.name != "allow" and not refusal(peer, verb.name, options)]
 
 
 def _user(uid: int) -> str:

@@ -1,7 +1,8 @@
 """The socket of operators: one JSON object a line in each direction, and the kernel says who is at the other end.
 
 A request is `{"v": 1, "verb": "set", "run": "a", "argument": "0.5"}`; the answer `{"v": 1, "done": true, "text": "..."}`, or
-`{"v": 1, "error": "..."}` where the daemon cannot say. The verb `runs` asks who listens here, and for whom.
+`{"v": 1, "error": "..."}` where the daemon cannot say. The verb `runs` asks who listens here, for whom, and what may be asked. A request
+with `"through": "mcp"` comes from a program that asks through the process at the other end; it may what `[operators]` grants to that.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from lrwatch.config import OperatorOptions
 from lrwatch.daemon import rendezvous
-from lrwatch.daemon.access import peer_of, refusal
+from lrwatch.daemon.access import allowed, peer_of, refusal
 from lrwatch.daemon.inbox import Inbox
 
 VERSION = 1
 """Version of the lines; a reader refuses a higher one."""
+
+THROUGH_MCP = "mcp"
+"""What a request says that an MCP server passes on."""
 
 # The daemon answers at every turn: the poll interval and the longest read, with room to spare.
 ANSWER_SECONDS = 30.0
@@ -175,17 +180,20 @@ class _RequestHandler(socketserver.StreamRequestHandler):
         owner = cast("_Server", self.server).owner
         try:
             message = json.loads(line)
-            verb, run, argument = (str(message.get(key, "")) for key in ("verb", "run", "argument"))
+            verb, run, argument, through = (str(message.get(key, "")) for key in ("verb", "run", "argument", "through"))
             if message["v"] > VERSION:
                 return {"error": f"this daemon knows requests of version {VERSION}, found {message['v']}; update it"}
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             return {"error": "expected a request as one JSON object on a line, found something else"}
+        if through not in ("", THROUGH_MCP):
+            return {"error": f"expected `through` to be {THROUGH_MCP!r} or left out, found {through!r}"}
         runs = sorted(owner.runs())
+        peer = replace(peer_of(self.connection), through=through)
         if verb == "runs":
-            return {"runs": runs, "state": str(owner.state), "pid": os.getpid()}
+            may = allowed(peer, owner.options)
+            return {"runs": runs, "state": str(owner.state), "pid": os.getpid(), "may": may}
         if run not in runs:
             return {"error": f"expected the name of a run, found {run!r}", "runs": runs}
-        peer = peer_of(self.connection)
         answer = owner.inbox.ask(
             run, verb, argument, peer,
             refusal=refusal(peer, verb, owner.options), wake=owner.wake, seconds=ANSWER_SECONDS,

@@ -28,7 +28,15 @@ _OF_RANK = re.compile(r"rank\d+\.")
 
 @dataclass(slots=True)
 class Reason:
-    """Why lines gave nothing: the reason, the number of lines, and the first of them."""
+    """Why lines gave nothing.
+
+    Attributes:
+        text: The reason.
+        lines: Number of the lines.
+        line: Number of the first of them, or None.
+        example: The beginning of that line.
+        hint: What to do about it, or "".
+    """
 
     text: str
     lines: int
@@ -39,7 +47,16 @@ class Reason:
 
 @dataclass(slots=True)
 class FoundMetric:
-    """One metric: its name, its role by that name, its smoothing, its samples and the line that gave the first."""
+    """One metric of a log.
+
+    Attributes:
+        name: Its name.
+        role: What it is by that name: train_loss, val_loss, lr, scale, time, step, epoch or other.
+        smoothing: raw, window (mean since the last one) or running (mean since the epoch began).
+        samples: Number of its samples.
+        line: Number of the line that gave the first, or None.
+        example: The beginning of that line.
+    """
 
     name: str
     role: str

@@ -210,7 +210,7 @@ def test_replay_prints_the_events_of_the_contract(log: Path) -> None:
     assert command.keys() >= {"event", "run", "step", "scale", "reason"}
     assert (command["run"], command["scale"]) == ("train", 0.5)
     assert finding["event"] == "finding"
-    assert finding.keys() == {"event", "run", "metric", "kind", "step", "evidence", "message"}
+    assert finding.keys() == {"v", "event", "run", "metric", "kind", "step", "evidence", "message"}
     assert (finding["kind"], finding["metric"]) == ("plateau", "loss")
     assert all(isinstance(value, (int, float)) for value in finding["evidence"].values())
 

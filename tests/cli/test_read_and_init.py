@@ -229,7 +229,7 @@ def test_init_prints_what_it_found_for_programs_too(home: Path) -> None:
     (home / "train.jsonl").write_text('{"step": 1, "loss": 2}\n{"step": 2, "loss": 1}\n')
     found = json.loads(lrwatch("init", "--format", "json", home).stdout)
     assert found == {
-        "file": "train.jsonl", "format": "jsonl", "rows": 2, "axis": "step", "metrics": ["loss"], "loss": "loss",
+        "v": 1, "file": "train.jsonl", "format": "jsonl", "rows": 2, "axis": "step", "metrics": ["loss"], "loss": "loss",
         "why": "",
     }  # fmt: skip
 

@@ -204,7 +204,7 @@ def test_operators_act_on_a_running_daemon_and_bounds_end_with_5(start: Start, t
         assert daemon.value("lrwatch_commands_total", run="train", **applied) == 1.0
         undone = lrwatch("undo", "train", *state, "--format", "json")
         assert json.loads(undone.stdout) == {
-            "run": "train", "verb": "undo", "done": True, "text": "scale 1 is on its way",
+            "v": 1, "run": "train", "verb": "undo", "done": True, "text": "scale 1 is on its way",
         }  # fmt: skip
         eventually(partial(after_a_step, client, partial(has, daemon, "lrwatch_lr_scale", 1.0)), what="acknowledged")
     assert lrwatch("hold", "train", *state).returncode == 0

@@ -16,7 +16,7 @@ from support.waiting import eventually
 
 from lrwatch.config import OperatorOptions
 from lrwatch.daemon import operator_socket, rendezvous
-from lrwatch.daemon.access import Peer, peer_of, refusal, this_process
+from lrwatch.daemon.access import Peer, allowed, peer_of, refusal, this_process
 from lrwatch.daemon.operator_socket import OperatorSocket
 
 Make = Callable[..., Any]
@@ -162,7 +162,8 @@ def test_who_listens_and_for_whom_is_told(listening: tuple[Any, OperatorSocket])
     rig, operators = listening
     assert operators.path is not None
     told = say(operators.path, b'{"v": 1, "verb": "runs"}\n')
-    assert told == {"v": 1, "runs": ["train"], "state": str(rig.home / "state"), "pid": os.getpid()}
+    may = allowed(this_process(), OperatorOptions())
+    assert told == {"v": 1, "runs": ["train"], "state": str(rig.home / "state"), "pid": os.getpid(), "may": may}
     assert rendezvous.of_state(rig.home / "state", {"RUNTIME_DIRECTORY": str(operators.path.parent)}) == [
         operators.path
     ]
@@ -270,3 +271,43 @@ def test_the_socket_of_a_daemon_that_was_killed_is_in_nobodys_way(make_rig: Make
     assert not other.exists()
     operators.close()
     assert not left.exists()
+
+
+# ---- what a program asks through somebody ---------------------------------------------------------------------------
+
+
+def test_through_an_mcp_server_not_even_root_and_the_daemons_own_user_may_anything_by_themselves() -> None:
+    for uid in (0, os.geteuid()):
+        by_hand = Peer(uid, frozenset({uid}))
+        program = Peer(uid, frozenset({uid}), through="mcp")
+        everybody = OperatorOptions(allow=("*", str(uid), f"@{uid}"))
+        assert refusal(by_hand, "set", OperatorOptions()) == ""
+        assert "through mcp is not among what may `set`" in refusal(program, "set", everybody)
+        assert allowed(program, everybody) == []
+        assert allowed(program, OperatorOptions(hold=("mcp:*",))) == ["hold"]
+        assert allowed(program, OperatorOptions(allow=(f"mcp:{uid}",), set=())) == [
+            verb for verb in allowed(by_hand, OperatorOptions()) if verb != "set"
+        ]
+        assert "mcp:" in refusal(program, "approve", OperatorOptions())
+    stranger = Peer(54321, frozenset({54321}))
+    assert refusal(stranger, "hold", OperatorOptions(hold=("mcp:*", "mcp:54321"))), (
+        "the list of programs is none of people"
+    )
+
+
+def test_a_request_says_through_what_it_comes(listening: tuple[Any, OperatorSocket]) -> None:
+    rig, operators = listening
+    assert "may" in ask(rig, operators, verb="runs")
+    assert ask(rig, operators, verb="runs", through="mcp")["may"] == []
+    refused = ask(rig, operators, verb="hold", run="train", through="mcp")
+    assert not refused["done"]
+    assert "can name mcp:" in refused["text"]
+    (event,) = rig.events("operator")
+    assert event["actor"].endswith(" through mcp")
+    assert "expected `through` to be 'mcp'" in ask(rig, operators, verb="hold", run="train", through="else")["error"]
+
+
+@pytest.mark.parametrize("name", ["mcp:", "mcp:@", "mcp: anna", " mcp:anna"])
+def test_a_name_without_a_user_is_no_name(name: str) -> None:
+    with pytest.raises(ValueError, match="must be names of users"):
+        OperatorOptions(hold=(name,))

@@ -243,7 +243,7 @@ def test_a_run_without_a_decision_is_sent_to_the_doctor_who_knows(
         causes = {cause["cause"]: cause for cause in map(json.loads, told.stdout.splitlines())}
         assert causes.keys() >= {"no_trainer", "held"}
         assert "no_daemon" not in causes
-        assert all(cause.keys() == {"run", "cause", "text", "remedy"} for cause in causes.values())
+        assert all(cause.keys() == {"v", "run", "cause", "text", "remedy"} for cause in causes.values())
     lines = lrwatch("doctor", "--state", daemon.state, env=home).stdout.splitlines()
     assert any(line.startswith("quiet-run: held: ") and "`lrwatch resume quiet-run`" in line for line in lines)
     assert daemon.end() == 0

@@ -121,3 +121,21 @@ def training(second: int) -> Snapshot:
         lag_bytes=0,
     )
     return Snapshot(now, (running, WAITING))
+
+
+FLEET_NAMES = ("gpt2", "gpt2+rope", "lr(3e-4)", 'a|b \\ "c"/50%')
+"""Names with characters that mean something in a pattern, in a query and in an address."""
+
+
+def fleet(second: int) -> Snapshot:
+    """The run of `training` under several names, and runs that are lost, ended, on a plateau, or whose loss is no number."""
+    made = training(second)
+    run = made.runs[0]
+    stuck = tuple(replace(metric, state="plateau") if metric.watched else metric for metric in run.metrics)
+    broken = tuple(replace(metric, value=math.nan) if metric.watched else metric for metric in run.metrics)
+    more = [replace(run, name=name) for name in FLEET_NAMES if name != "gpt2"]
+    more += [
+        replace(run, name="lost", life="lost"), replace(run, name="ended", life="ended"), replace(run, name="stuck", metrics=stuck),
+        replace(run, name="infinite", metrics=broken, findings={"nonfinite": int(second >= 3)}),
+    ]  # fmt: skip
+    return replace(made, runs=(*made.runs, *more), paths={"runs": True, "elsewhere": False})

@@ -20,6 +20,8 @@ from support.waiting import eventually
 # Short enough for a test of seconds. Rates over `RATE_WINDOW` then see four scrapes or more, as $__rate_interval promises.
 SCRAPE_INTERVAL = "1s"
 RATE_WINDOW = "5s"
+# The time range that a user chose: longer than the test.
+RANGE = "5m"
 
 JOB = "lrwatch"
 
@@ -146,8 +148,12 @@ class Query:
     instant: bool = False
 
     def filled(self, variables: Mapping[str, str]) -> str:
-        """Return the expression with the variables of Grafana replaced."""
-        values = {"__rate_interval": RATE_WINDOW, "__interval": SCRAPE_INTERVAL, **variables}
+        """Return the expression with the variables of Grafana replaced.
+
+        A variable of one value goes in as Grafana puts it in: only backslashes and quotes escaped, whatever operator is before it.
+        """
+        values = {"__rate_interval": RATE_WINDOW, "__interval": SCRAPE_INTERVAL, "__range": RANGE, **variables}
+        values["run"] = values.get("run", "").replace("\\", "\\\\").replace('"', '\\"')
         return re.sub(r"\$(\w+)", lambda found: values[found[1]], self.expr)
 
 
@@ -164,16 +170,16 @@ def dashboard_queries(dashboard: Mapping[str, Any]) -> list[Query]:
 
 @dataclass(frozen=True)
 class ScrapedRun:
-    """A Prometheus, the moments between which it scraped a run, and the variables that a user chose above the panels."""
+    """A Prometheus, the moments between which it scraped runs, and the variables that a user chose above the panels."""
 
     server: Prometheus
     start: float
     end: float
     choice: Mapping[str, str]
 
-    def answer(self, query: Query) -> list[dict[str, Any]]:
-        """Return the result of a query as Grafana gets it; raise `QueryError` where Prometheus refuses it."""
-        expr = query.filled(self.choice)
+    def answer(self, query: Query, **choice: str) -> list[dict[str, Any]]:
+        """Return the result of a query as Grafana gets it, with another choice of variables; raise `QueryError` where Prometheus refuses it."""
+        expr = query.filled({**self.choice, **choice})
         if query.instant:
             return self.server.query(expr)
         return self.server.query_range(expr, self.start, self.end)

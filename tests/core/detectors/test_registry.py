@@ -108,6 +108,7 @@ def test_a_replay_prints_its_findings_as_json(tmp_path: Path) -> None:
     found = [event for event in map(json.loads, printed) if event.get("kind") == "high"]
     assert [event["step"] for event in found] == list(range(40, N, 50))
     assert found[0] == {
+        "v": 1,
         "event": "finding",
         "run": "train",
         "metric": "loss",
