@@ -15,7 +15,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator, ValidationError
 from support.golden import PROMETHEUS_RULE, prometheus_rule
 from support.image import IMAGE_ENVIRONMENT
 from support.sandbox import Sandbox, needs_bubblewrap
