@@ -15,6 +15,8 @@ e-folds of progress, for the whole of the scale. What to do with them is up to t
   moved, or the run was resumed meanwhile.
 - All trials that were taken back hold back at most HELD_BACK of the steps so far, counted as steps times the share of
   the scale that was missing.
+- Where the data come again, a window before a trial and what is compared with it are whole epochs, so that what falls where an epoch
+  begins is nobody's gain. A run that is too young for that has no trials.
 - No trial begins before the metric has once surely improved, while the trainer's own schedule moves the rate, or where a step
   of the way may not be commanded.
 
@@ -32,6 +34,7 @@ from typing import Any, ClassVar, NamedTuple
 from lrwatch.core.command import Asked, ReturnAsked, Status, Trial, TrialKept
 from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Counterfactual, Effect, effect_in_words
+from lrwatch.core.options import EPOCHS
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.limits import EQUAL
@@ -173,7 +176,9 @@ class Trials(Strategy, ABC):
 
     def decide(self, step: int, context: Context) -> StrategyDecision:
         """Begin a trial, if it is time for one."""
-        if not self.may_try(step, context) or (line := self.fitted(step, context)) is None:
+        if not self.may_try(step, context) or not self._has_whole_epochs(step, context):
+            return StrategyDecision(self)
+        if (line := self.fitted(step, context)) is None:
             return StrategyDecision(self)
         longest = self._longest(step, context)
         if longest < self._shortest(step, context) or not (why := self.begins(line, step, context)):
@@ -200,7 +205,19 @@ class Trials(Strategy, ABC):
 
     def fitted(self, step: int, context: Context) -> LogLine | None:
         """Return the line through the values up to `step` at the scale in use, or None where they are too few."""
-        return fit(context.curve, max(WINDOW * step, self.since), step + 1, context.sign)
+        return fit(context.curve, self._window(step, context), step + 1, context.sign)
+
+    def _window(self, step: int, context: Context) -> float:
+        """Return where the window before `step` begins: at half of the steps or the newest change, whole epochs back where they fit."""
+        first, epoch = max(WINDOW * step, self.since), context.epoch_at(step)
+        if not epoch:
+            return first
+        whole = max((step - first) // epoch, EPOCHS)
+        return first if step - whole * epoch < max(self.since, context.curve.first) else step - whole * epoch
+
+    def _has_whole_epochs(self, step: int, context: Context) -> bool:
+        """Whether the window before `step` has as many epochs as one must have."""
+        return step - self._window(step, context) >= EPOCHS * context.epoch_at(step)
 
     def averaged_excess(self, step: int, context: Context) -> tuple[float, float] | None:
         """Return the excess that the loss of averaged weights shows, in units of the metric, and its error; None where it shows none."""
@@ -210,7 +227,7 @@ class Trials(Strategy, ABC):
     def _shortest(self, step: int, context: Context) -> float:
         values = context.curve.count(WINDOW * step, step + 1)
         apart = (1 - WINDOW) * step / max(values, 1)
-        return max(self.SHORTEST * step, MIN_VALUES / (1 - TRANSIENT) * apart)
+        return max(self.SHORTEST * step, max(MIN_VALUES * apart, context.epoch_at(step)) / (1 - TRANSIENT))
 
     def _longest(self, step: int, context: Context) -> float:
         """Return the steps that a trial may last: what it holds back must leave the rest of the run its share."""
@@ -247,7 +264,7 @@ class Trials(Strategy, ABC):
         if self.awaits_line and applied_at is not None:
             if step < applied_at:
                 return StrategyDecision(self)
-            line = fit(context.curve, max(WINDOW * applied_at, self.since), applied_at, context.sign)
+            line = fit(context.curve, self._window(applied_at, context), applied_at, context.sign)
             return replace(self, line=line, awaits_line=False)._judge(trial, step, context)
         line = self.line
         if line is None or applied_at is None or step - applied_at > line.step - line.first:
@@ -348,6 +365,8 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
         The outcome, or None where too few values came.
     """
     skipped = TRANSIENT * (step - applied_at)
+    if epoch := context.epoch_at(applied_at):
+        skipped = step - applied_at - (step - applied_at - skipped) // epoch * epoch
     count = context.curve.count(applied_at + skipped, step + 1)
     if count < MIN_VALUES:
         return None
