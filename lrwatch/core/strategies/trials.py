@@ -9,8 +9,8 @@ Two numbers come out, each with its error. The *gain* is the level that continui
 came. The *excess* is by how much the scale before the trial holds the metric above its floor: the drop at the same number of
 e-folds of progress, for the whole of the scale. What to do with them is up to the strategy. What holds for all:
 
-- A cut stays only where the lower end of its gain is above 0. The error of one trial is at most that of PROVEN, and each that
-  brought nothing makes the next one come later, by a factor of AGAIN_LATER or AGAIN in steps, so a run has few of them.
+- A cut stays only where the lower end of its gain is above 0. All trials of a run share a BUDGET of error, the first one the most of it;
+  and each that brought nothing makes the next one come later, by a factor of AGAIN_LATER or AGAIN in steps, so a run has few of them.
 - Whatever is not proven in time is taken back: no certain gain, worse, or not measurable because the level shifted, the rate was
   moved, or the run was resumed meanwhile.
 - All trials that were taken back hold back at most HELD_BACK of the steps so far, counted as steps times the share of
@@ -36,6 +36,7 @@ from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Counterfactual, Effect, effect_in_words
 from lrwatch.core.options import EPOCHS
 from lrwatch.core.stats.log_line import LogLine, fit
+from lrwatch.core.stats.student import t_quantile
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.limits import EQUAL
 
@@ -45,8 +46,11 @@ TRANSIENT = 0.25
 # Values after the transient that a verdict needs.
 MIN_VALUES = 4
 
-# Standard errors by which a gain must be above 0: 2.3 % of error for a trial, and a run has few.
-PROVEN = 2.0
+# Probability that any of all trials of a run that bring nothing is taken for proven. The k-th one has a share that falls as 1/k^2.
+BUDGET = 0.01
+
+# Looks at a trial that count as independent ones: it is judged again and again while it lasts.
+LOOKS = 2
 
 # All trials that were taken back together hold back at most this share of the steps so far.
 HELD_BACK = 0.05
@@ -89,6 +93,7 @@ class TrialOutcome(NamedTuple):
         x: E-folds of steps from the begin of the trial to the middle of what is compared.
         came, came_error: Mean of the values that came.
         is_over: Whether the trial has lasted as long as it may.
+        needed: Standard errors by which the gain must be above 0.
     """
 
     gain: float
@@ -99,11 +104,12 @@ class TrialOutcome(NamedTuple):
     came: float
     came_error: float
     is_over: bool = False
+    needed: float = 2.0
 
     @property
     def is_proven(self) -> bool:
         """Whether the lower end of the gain is above 0."""
-        return self.gain > PROVEN * self.gain_error
+        return self.gain > self.needed * self.gain_error
 
     def verdict(self, worth: float, error: float) -> Verdict | None:
         """Return the verdict on a trial, or None where more values may change it.
@@ -132,6 +138,7 @@ class Trials(Strategy, ABC):
         excess, excess_error: By all trials, relative to the level of the metric and for the scale in use; None before one.
         excess_at: Step of the newest trial that told.
         held_back: Steps that trials held back.
+        judged: Trials of the run that were measured so far.
         not_before: No trial before this step.
     """
 
@@ -148,6 +155,7 @@ class Trials(Strategy, ABC):
     excess_error: float = 0.0
     excess_at: float = 0.0
     held_back: float = 0.0
+    judged: int = 0
     not_before: float = 0.0
 
     # ---- what a strategy of trials says of its own ---------------------------------------------------------------------
@@ -274,7 +282,9 @@ class Trials(Strategy, ABC):
         outcome = measure(line, context, applied_at, step, context.scale / trial.previous)
         if outcome is None:
             return StrategyDecision(self)
-        outcome = outcome._replace(is_over=step - applied_at >= self._longest(applied_at, context))
+        outcome = outcome._replace(
+            is_over=step - applied_at >= self._longest(applied_at, context), needed=needed(self.judged + 1, line.df)
+        )
         verdict = self.judges(outcome, line, context)
         if verdict is None:
             return StrategyDecision(self)
@@ -316,7 +326,7 @@ class Trials(Strategy, ABC):
         excess, error = outcome.excess / level, max(outcome.excess_error / level, 1e-9)
         if self.excess is not None:
             excess, error = pooled((excess, error), (self.excess, self.known_error(line.step)))
-        return replace(self, excess=excess, excess_error=error, excess_at=float(line.step))
+        return replace(self, excess=excess, excess_error=error, excess_at=float(line.step), judged=self.judged + 1)
 
     def known_error(self, step: float) -> float:
         """Return the standard error of the excess at `step`: a random walk over ln(step) adds to that of the trials."""
@@ -341,6 +351,19 @@ def pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float,
     """Return the mean of two values with standard errors, weighted by their precision, and its standard error."""
     weight, known = one[1] ** -2, other[1] ** -2
     return (weight * one[0] + known * other[0]) / (weight + known), (weight + known) ** -0.5
+
+
+def needed(trial: int, df: int) -> float:
+    """Return by how many standard errors the gain of a trial must be above 0.
+
+    Args:
+        trial: Number of the trial in its run, from 1 on.
+        df: Degrees of freedom of its noise.
+
+    >>> [round(needed(k, 58), 1) for k in (1, 2, 3, 10)]
+    [2.8, 3.3, 3.6, 4.3]
+    """
+    return t_quantile(BUDGET / LOOKS * 6 / math.pi**2 / trial**2, df)
 
 
 def way_back(context: Context) -> float:
@@ -371,7 +394,10 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
     if count < MIN_VALUES:
         return None
     came = context.sign * context.curve.mean(applied_at + skipped, step + 1)
-    variance = line.noise / count
+    scatter = context.curve.deviation(
+        applied_at + skipped, step + 1
+    )  # few values of a heavy-tailed noise show it where the line does not
+    variance = max(line.noise, scatter * scatter) / count
     x = math.log1p((skipped + step - applied_at) / 2 / max(applied_at, 1))
     falls = max(line.gain, 0.0)
     lost = 1 - share
