@@ -37,6 +37,7 @@ class Controller:
         warm_start: Share of `total_steps` over which the scale rises from a tenth to 1; 0 is none. The first step already uses
             `scale`, before any update.
         purpose: "base" for a model that is trained further: see `RunOptions`.
+        epoch_steps: Steps of an epoch, where the same data come again; 0 where they do not, or where that is unknown.
         **options: The keys of `[detect]` and `[policy]` (`DetectOptions`, `PolicyOptions`). `mode` is "auto" unless given:
             who asks for a scale in code has opted in. In "observe" and "suggest" the scale stays 1.
 
@@ -56,7 +57,13 @@ class Controller:
     """
 
     def __init__(
-        self, *, total_steps: int = 0, warm_start: float = 0.0, purpose: Purpose = "model", **options: Any
+        self,
+        *,
+        total_steps: int = 0,
+        warm_start: float = 0.0,
+        purpose: Purpose = "model",
+        epoch_steps: int = 0,
+        **options: Any,
     ) -> None:
         options = {"mode": "auto", **options}
         if not 0 <= warm_start < 1:
@@ -74,7 +81,7 @@ class Controller:
         self._pipeline = Pipeline(
             DetectOptions(**{k: v for k, v in options.items() if k in detect}),
             PolicyOptions(**{k: v for k, v in options.items() if k in policy}),
-            run=RunOptions(total_steps, purpose),
+            run=RunOptions(total_steps, purpose, epoch_steps=epoch_steps),
         )
         # Who calls `update` uses what it returns.
         self._pipeline.policy.attached = options["mode"] == "auto"

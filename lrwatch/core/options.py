@@ -18,6 +18,9 @@ STRATEGIES: tuple[str, ...] = get_args(Strategy)
 # The number of steps that a strategy cannot do without.
 NEEDED = {"step": "every", "exponential": "every", "cosine": "length", "range_test": "length"}
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+# Epochs of a horizon, and of the window before a trial, at the least.
+EPOCHS = 2
 MODES: tuple[Mode, ...] = ("observe", "suggest", "approve", "auto")
 
 
@@ -52,9 +55,19 @@ class Horizon:
         except (TypeError, ValueError):
             raise ValueError(f"horizon must be {rule}, got {text!r}") from None
 
-    def steps(self, run_steps: float) -> float:
-        """Return the horizon in steps, when the run is `run_steps` old."""
-        return self.fixed if self.fixed is not None else self.fraction * run_steps
+    def steps(self, run_steps: float, epoch_steps: int = 0) -> float:
+        """Return the horizon in steps, when the run is `run_steps` old.
+
+        Args:
+            run_steps: Age of the run in steps.
+            epoch_steps: Steps of an epoch; 0 where they are unknown. Once an epoch is over, a horizon that is a fraction of the run
+                has `EPOCHS` of them at the least: the loss of data that come again falls where an epoch begins, and may rest or
+                rise within it.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        least = EPOCHS * epoch_steps if 0 < epoch_steps <= run_steps else 0
+        return max(self.fraction * run_steps, least)
 
     def __str__(self) -> str:
         return f"{self.fixed:g} steps" if self.fixed is not None else f"{100 * self.fraction:g}% of the run so far"
@@ -94,6 +107,7 @@ class RunOptions:
             of the learning rate can hurt later (arXiv 2603.16127): the rate is never annealed.
         metric: The metric that decides; "" lets the names decide: a training loss, or a validation loss where there is none. Name
             the validation loss here to have it decide. Effects are reported on all losses in either case.
+        epoch_steps: Steps of an epoch; 0 lets the column of epochs in the log say it. Horizons and trials last whole epochs.
         name: Name of the run; "" takes that of its directory or file. Where one daemon finds several runs, the first has it, and
             the others have it before their own.
         labels: Labels of `lrwatch_run_info`, such as owner, team, priority; alerts carry these three, for routes. In the environment
@@ -104,12 +118,14 @@ class RunOptions:
     total_steps: int = 0
     purpose: Purpose = "model"
     metric: str = ""
+    epoch_steps: int = 0
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     labels_file: str = ""
 
     def __post_init__(self) -> None:
         _require(self.total_steps >= 0, "total_steps", "0 or more", self.total_steps)
+        _require(self.epoch_steps >= 0, "epoch_steps", "0 or more", self.epoch_steps)
         _require(self.purpose in PURPOSES, "purpose", "one of " + ", ".join(PURPOSES), self.purpose)
         _require(self.name == self.name.strip(), "name", "without spaces at its ends", self.name)
         _require(len(self.labels) <= MAX_LABELS, "labels", f"at most {MAX_LABELS}", len(self.labels))

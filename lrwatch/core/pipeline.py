@@ -4,7 +4,7 @@ Read it from `feed` downward. Its events depend on the samples and acknowledgeme
 into batches changes nothing, and neither does when an acknowledgement arrives: samples that come after a command are
 kept until the trainer says from which step it applied it, and are then read again as the first of the new phase.
 
-A batch is cut where the learning rate changes by force. In each part the detectors make signals; the signals are sorted into
+A batch is cut where the learning rate changes by force, and where the length of an epoch becomes known. In each part the detectors make signals; the signals are sorted into
 the order of the log, and what the primary metric signals goes to the policy.
 
 One file because it is one order of events: who hears what, and when, is read in one place.
@@ -23,6 +23,7 @@ import numpy as np
 from lrwatch.core.averaged_loss import LossDifference, differences
 from lrwatch.core.command import CommandState
 from lrwatch.core.detectors.plateau import Trend
+from lrwatch.core.epoch_length import EpochLength, EpochSteps
 from lrwatch.core.events import MEANWHILE, Command, Effect, Event, Expired, Finding, Phase
 from lrwatch.core.lr_changes import Jump, LrChanges, Move, WarmupEnd
 from lrwatch.core.metrics import Metrics, PrimaryFrom
@@ -73,6 +74,8 @@ class Pipeline:
         self._curve_of: str | None = None
         self._decays = False
         self._lr = LrChanges()
+        self._epochs = EpochLength(run.epoch_steps)
+        self._epochs_have(run.epoch_steps)
         # The newest look at each loss in this phase, for a quorum.
         self._looks: dict[str, Trend] = {}
         # The metric of the newest look that went to the policy.
@@ -137,7 +140,7 @@ class Pipeline:
     def rate_moves(self) -> bool:
         """Whether the trainer's own schedule moves the rate at the newest step, or did within a horizon before it."""
         step = self.step or 0
-        return self._lr.moves(step, Horizon.parse(self.detect.horizon).steps(step))
+        return self._lr.moves(step, self._horizon(step))
 
     def watch(self, metric: str) -> None:
         """Decide commands on `metric`, whatever the names say."""
@@ -171,19 +174,32 @@ class Pipeline:
     def feed(self, batch: Batch) -> list[Event]:
         """Take the samples of `batch`. Return the events, in the order of the log."""
         changes = self._lr.find(batch)
-        if not changes:
+        epochs = self._epochs.find(batch)
+        if not changes and not epochs:
             return self._feed_part(batch, [])
-        breaks = [change for change in changes if not isinstance(change, Move)]
+        breaks: list[tuple[int, EpochSteps | Jump | WarmupEnd]] = [(one.row, one) for one in epochs]
+        breaks += [(change.index, change) for change in changes if not isinstance(change, Move)]
         moves = [change for change in changes if isinstance(change, Move)]
-        edges = [0, *(change.index for change in breaks), batch.rows]
+        edges = [*sorted({0, *(row for row, _ in breaks)}), batch.rows]
         events: list[Event] = []
-        for (start, end), change in zip(pairwise(edges), [None, *breaks], strict=True):
-            if change is not None:
+        for start, end in pairwise(edges):
+            for change in [change for row, change in breaks if row == start]:
+                if isinstance(change, EpochSteps):
+                    self._epochs_have(change.steps)
+                    continue
                 self._lr.note(change)
                 events.extend(self._lr_changed(int(batch.steps[start]), change))
             moved = [replace(move, index=move.index - start) for move in moves if start <= move.index < end]
             events.extend(self._feed_part(batch.part(start, end), moved))
         return events
+
+    def _epochs_have(self, steps: int) -> None:
+        self.metrics.epochs_have(steps)
+        self.policy.epoch_steps = steps
+
+    def _horizon(self, age: float) -> float:
+        """Return the horizon in steps, at an age of the run."""
+        return Horizon.parse(self.detect.horizon).steps(age, self.policy.epoch_steps)
 
     def _feed_part(self, batch: Batch, moves: list[Move]) -> list[Event]:
         """Take samples among which the learning rate does not change by force."""
@@ -396,7 +412,7 @@ class Pipeline:
         if not self.policy.wants_curve:
             return []
         step = int(part.steps[-1])
-        schedule = self._schedule(step, Horizon.parse(self.detect.horizon).steps(step - self._curve.curve.first))
+        schedule = self._schedule(step, self._horizon(step - self._curve.curve.first))
         return self.policy.check(step, self._curve.curve, schedule, learned=self.metrics.improved(metric))
 
     def _schedule(self, step: int, horizon: float) -> ScheduleState:
@@ -452,6 +468,8 @@ class Pipeline:
         """Forget what the metrics did, because from here on they come on another axis. Commands stay as they are."""
         self.metrics = Metrics(self.detect, self.metrics.wanted)
         self._lr = LrChanges()
+        self._epochs = EpochLength(self.run.epoch_steps)
+        self._epochs_have(self.run.epoch_steps)
         self._curve.restart()
         self._averaged.restart()
         self._curve_of = self._decided_on = None
@@ -564,6 +582,8 @@ class Pipeline:
         return {
             "metrics": self.metrics.state(),
             "lr": self._lr.state(),
+            "epochs": self._epochs.state(),
+            "epoch_steps": self.policy.epoch_steps,
             "policy": self.policy.state(),
             "looks": {name: asdict(look) for name, look in self._looks.items()},
             "decided_on": self._decided_on,
@@ -582,6 +602,8 @@ class Pipeline:
         """Take over a state that `state` returned."""
         self.metrics.restore(state["metrics"])
         self._lr.restore(state["lr"])
+        self._epochs.restore(state["epochs"])
+        self.policy.epoch_steps = state["epoch_steps"]
         self.policy.restore(state["policy"])
         self._looks = {name: Trend(**look) for name, look in state["looks"].items()}
         self._decided_on = state["decided_on"]

@@ -56,6 +56,7 @@ class Policy:
     Attributes:
         options: As given, except for what an operator chose since (`follow`).
         total_steps: Length of the run in optimizer steps; 0 where it is unknown.
+        epoch_steps: Steps of an epoch; 0 where they are unknown.
         attached: Whether somebody takes commands: a trainer that listens, or the loop itself.
         curve: The watched metric up to the newest check.
         averaged: What the loss of averaged weights says of the excess.
@@ -72,7 +73,7 @@ class Policy:
         self._sign = 1.0 if detect.direction == "min" else -1.0
         self._configured = self.options = options
         self._base = run.purpose == "base"
-        self.total_steps = 0
+        self.total_steps = self.epoch_steps = 0
         self.attached = False
         self.curve = Curve()
         self.averaged = AveragedLoss()
@@ -104,6 +105,7 @@ class Policy:
         return Context(
             self.command, self.options, self._sign, self._horizon, self._last_look, schedule.moves, schedule.decays,
             self.curve, learned, can_try, self.attached, self.total_steps, self._base, self.averaged,
+            self.epoch_steps,
         )  # fmt: skip
 
     def _step(self, event: Event) -> None:

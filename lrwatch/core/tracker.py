@@ -106,6 +106,11 @@ class Tracker(Checkpointed):
         self._phase_from: int | None = None
         self._late = 0
 
+    def epochs_have(self, steps: int) -> None:
+        """Learn how many steps an epoch has; 0 is unknown."""
+        for trends in self._trends:
+            trends.epoch_steps = steps
+
     @property
     def trend(self) -> Trend | None:
         """The newest trend of this phase."""

@@ -122,7 +122,8 @@ class WatchedCurve:
     def take(self, part: CurvePart) -> None:
         """Add a part to the curve when its row has come."""
         if self._levels_from is not None and part.steps[-1] >= self._levels_from:
-            self._winsor, self._levels_from = Winsor(), None
+            self._winsor.forget_level()
+            self._levels_from = None
         finite = [(step, value) for step, value in zip(*part, strict=True) if math.isfinite(value)]
         values = [min(max(value, -LARGEST), LARGEST) for _, value in finite]
         clipped = [value for at in range(0, len(values), BITE) for value in self._winsor.clip(values[at : at + BITE])]

@@ -138,9 +138,11 @@ class TrendDetector(Detector[float]):
     Attributes:
         threshold: None, or a relative improvement per horizon. Then the detector may skip a look that cannot change its
             findings and whose interval (`Trend.margin_now`) does not reach below the threshold.
+        epoch_steps: Steps of an epoch, 0 while they are unknown: a horizon that is a fraction of the run lasts whole epochs.
     """
 
     threshold: float | None = None
+    epoch_steps: int = 0
 
     def rewound(self) -> None:
         """Learn that the steps went back: what comes now is new, though its steps were there before."""

@@ -23,6 +23,9 @@ the most under seven other kinds of noise. It does not hold where noise is corre
 price: a report comes, in the median, 1.1 horizons after the truth where the noise is small against an improvement worth
 having, later where it is not.
 
+Where the same data come again, epoch by epoch, a loss may rest or rise within an epoch and fall where the next one begins. So a horizon
+that is a fraction of the run lasts two epochs at the least, once one is over and their length is known.
+
 A horizon that is a fraction of the run has too few values in the first hundred. There the test is of its own: the line through
 20 to 50 values, with the scatter around it as its error, where the metric has once surely improved (`core.progress`) and
 differences of neighbours say that the noise is white. As much a value is asked, or the noise of one value if that is more, up
@@ -308,12 +311,13 @@ class PlateauDetector(TrendDetector):
     MAX_STATE_BYTES = 64 << 10
     SAVED = (
         "_run_first", "_counted_to", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons", "_plateau_since", "_shift",
-        "_winsor", "_blocks", "_progress",
+        "_winsor", "_blocks", "_progress", "epoch_steps",
     )  # fmt: skip
 
     def __init__(self, metric: str = "", options: DetectOptions = DEFAULTS, train_metric: str = "") -> None:
         super().__init__(metric, options, train_metric)
         self._horizon = Horizon.parse(options.horizon)
+        self.epoch_steps = 0
         # The age of the run and the budget continue over phases.
         self._run_first: int | None = None
         self._counted_to: int | None = None
@@ -406,7 +410,8 @@ class PlateauDetector(TrendDetector):
         if self._horizon.fixed is not None:
             return self._horizon.fixed
         share = self._horizon.fraction  # of a run that gets older meanwhile
-        return share / (1 - share) * (first - (first if self._run_first is None else self._run_first))
+        age = first - (first if self._run_first is None else self._run_first)
+        return max(share / (1 - share) * age, self._horizon.steps(age, self.epoch_steps))
 
     @property
     def room(self) -> int:
@@ -500,7 +505,7 @@ class PlateauDetector(TrendDetector):
         assert self._first is not None
         assert self._run_first is not None
         gap = (self._last - self._first) / (self._samples - 1) if self._samples > 1 else 1.0
-        horizon = self._horizon.steps(self._last - self._run_first)
+        horizon = self._horizon.steps(self._last - self._run_first, self.epoch_steps)
         in_samples = horizon / gap if gap > 0 else 0.0
         stride = max(1.0, in_samples / LOOKS)
         self._bite_size = int(min(stride, BITE))
@@ -540,8 +545,10 @@ class PlateauDetector(TrendDetector):
         """Return the horizons from `step` to a later step, which was looked at before `step` was read again; 0 if none was."""
         if later <= step or self._run_first is None:
             return 0.0
-        if self._horizon.fixed is not None:
-            return (later - step) / self._horizon.fixed
+        age = later - self._run_first
+        horizon = self._horizon.steps(age, self.epoch_steps)
+        if self._horizon.fixed is not None or horizon > self._horizon.steps(age):
+            return (later - step) / horizon
         return math.log((later - self._run_first) / max(step - self._run_first, 1)) / self._horizon.fraction
 
     def _is_no_news(self, look: _Look, threshold: float) -> bool:

@@ -20,8 +20,8 @@ from lrwatch.core.sample import Floats
 # Values that the robust centre and scale are taken from.
 RING = 64
 
-# No clipping before this many values: a median of fewer says little.
-MIN_RING = 16
+# No clipping before this many values: a median of fewer says little. Where the scatter is known from before, the centre of FEWEST will do.
+MIN_RING, FEWEST = 16, 5
 
 # Fewer values than this are handled one by one: it costs less than to call numpy, or to sort 64 values again.
 FEW = 8
@@ -45,17 +45,28 @@ CAPACITY = 1280
 class Winsor(Checkpointed):
     """Clips spikes, judged by the values before them."""
 
-    SAVED = ("_ring",)
+    SAVED = ("_ring", "_spread")
 
     def __init__(self) -> None:
         self._ring: list[float] = []
         self._ordered: list[float] = []
+        # How far values may lie from the centre, as it was before the level may have changed; 0 where nobody knows.
+        self._spread = 0.0
+
+    def forget_level(self) -> None:
+        """Learn that the level may change now. The scatter is what it was, so a spike is one among the first values too."""
+        if len(self._ring) >= MIN_RING:
+            self._spread = self._reach(_median(self._ordered))
+        self._ring, self._ordered = [], []
 
     def clip(self, values: list[float]) -> list[float]:
         """`values` (at most BITE of them, finite), with spikes pulled back."""
         if len(self._ring) < MIN_RING:
             self._add(values)
-            return values
+            if len(self._ring) < FEWEST or not 0 < self._spread < math.inf:
+                return values
+            centre = _median(self._ordered)
+            return [min(max(value, centre - self._spread), centre + self._spread) for value in values]
         ordered = self._ordered
         centre = _median(ordered)
         low, high = min(values), max(values)
@@ -66,12 +77,16 @@ class Winsor(Checkpointed):
         if centre - least <= low and high <= centre + least:
             self._add(values)
             return values
-        spread = CLIP * MAD_TO_SD * _median(sorted([abs(value - centre) for value in ordered]))
+        spread = self._reach(centre)
         self._add(values)
         if spread == 0.0 or not math.isfinite(spread):
             return values  # a quantised or constant metric: nothing to judge by
         low, high = centre - spread, centre + spread
         return [min(max(value, low), high) for value in values]
+
+    def _reach(self, centre: float) -> float:
+        """Return the distance from `centre` to which a value of the ring would be pulled back."""
+        return CLIP * MAD_TO_SD * _median(sorted([abs(value - centre) for value in self._ordered]))
 
     def _add(self, values: list[float]) -> None:
         ring, ordered = self._ring, self._ordered

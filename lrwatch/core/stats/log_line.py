@@ -35,6 +35,7 @@ class LogLine(NamedTuple):
         level, level_variance: Its height there.
         gain, gain_variance: By how much it falls while the number of steps grows e-fold, in units of the metric.
         noise: Variance of one value around it, as a mean over many values has it.
+        df: Degrees of freedom that `noise` is known with.
     """
 
     first: float
@@ -44,6 +45,7 @@ class LogLine(NamedTuple):
     gain: float
     gain_variance: float
     noise: float
+    df: int = GROUPS - 2
 
     @property
     def gain_error(self) -> float:
@@ -98,6 +100,7 @@ def fit(curve: Curve, first: float, end: int, sign: float = 1.0) -> LogLine | No
         gain=-slope,
         gain_variance=noise / spread,
         noise=noise,
+        df=len(joined) - 2,
     )
 
 

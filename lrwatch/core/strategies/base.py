@@ -44,6 +44,7 @@ class Context(CommandLimits):
         total_steps: Length of the run in optimizer steps; 0 where it is unknown.
         base: The model will be trained further: the rate must not decay.
         averaged: What the loss of averaged weights says of the excess, where the loop gives it.
+        epoch_steps: Steps of an epoch; 0 where they are unknown.
     """
 
     sign: float = 1.0
@@ -58,6 +59,11 @@ class Context(CommandLimits):
     total_steps: int = 0
     base: bool = False
     averaged: AveragedLoss = field(default_factory=AveragedLoss)
+    epoch_steps: int = 0
+
+    def epoch_at(self, step: float) -> int:
+        """Return the steps of an epoch where windows must last whole epochs: once one is over; else 0."""
+        return self.epoch_steps if self.epoch_steps <= step - self.curve.first else 0
 
 
 class StrategyDecision(NamedTuple):

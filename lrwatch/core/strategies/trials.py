@@ -9,12 +9,14 @@ Two numbers come out, each with its error. The *gain* is the level that continui
 came. The *excess* is by how much the scale before the trial holds the metric above its floor: the drop at the same number of
 e-folds of progress, for the whole of the scale. What to do with them is up to the strategy. What holds for all:
 
-- A cut stays only where the lower end of its gain is above 0. The error of one trial is at most that of PROVEN, and each that
-  brought nothing makes the next one come later, by a factor of AGAIN_LATER or AGAIN in steps, so a run has few of them.
+- A cut stays only where the lower end of its gain is above 0. All trials of a run share a BUDGET of error, the first one the most of it;
+  and each that brought nothing makes the next one come later, by a factor of AGAIN_LATER or AGAIN in steps, so a run has few of them.
 - Whatever is not proven in time is taken back: no certain gain, worse, or not measurable because the level shifted, the rate was
   moved, or the run was resumed meanwhile.
 - All trials that were taken back hold back at most HELD_BACK of the steps so far, counted as steps times the share of
   the scale that was missing.
+- Where the data come again, a window before a trial and what is compared with it are whole epochs, so that what falls where an epoch
+  begins is nobody's gain. A run that is too young for that has no trials.
 - No trial begins before the metric has once surely improved, while the trainer's own schedule moves the rate, or where a step
   of the way may not be commanded.
 
@@ -32,7 +34,9 @@ from typing import Any, ClassVar, NamedTuple
 from lrwatch.core.command import Asked, ReturnAsked, Status, Trial, TrialKept
 from lrwatch.core.effect import Z95
 from lrwatch.core.events import Command, Counterfactual, Effect, effect_in_words
+from lrwatch.core.options import EPOCHS
 from lrwatch.core.stats.log_line import LogLine, fit
+from lrwatch.core.stats.student import t_quantile
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.limits import EQUAL
 
@@ -42,8 +46,11 @@ TRANSIENT = 0.25
 # Values after the transient that a verdict needs.
 MIN_VALUES = 4
 
-# Standard errors by which a gain must be above 0: 2.3 % of error for a trial, and a run has few.
-PROVEN = 2.0
+# Probability that any of all trials of a run that bring nothing is taken for proven. The k-th one has a share that falls as 1/k^2.
+BUDGET = 0.01
+
+# Looks at a trial that count as independent ones: it is judged again and again while it lasts.
+LOOKS = 2
 
 # All trials that were taken back together hold back at most this share of the steps so far.
 HELD_BACK = 0.05
@@ -86,6 +93,7 @@ class TrialOutcome(NamedTuple):
         x: E-folds of steps from the begin of the trial to the middle of what is compared.
         came, came_error: Mean of the values that came.
         is_over: Whether the trial has lasted as long as it may.
+        needed: Standard errors by which the gain must be above 0.
     """
 
     gain: float
@@ -96,11 +104,12 @@ class TrialOutcome(NamedTuple):
     came: float
     came_error: float
     is_over: bool = False
+    needed: float = 2.0
 
     @property
     def is_proven(self) -> bool:
         """Whether the lower end of the gain is above 0."""
-        return self.gain > PROVEN * self.gain_error
+        return self.gain > self.needed * self.gain_error
 
     def verdict(self, worth: float, error: float) -> Verdict | None:
         """Return the verdict on a trial, or None where more values may change it.
@@ -129,6 +138,7 @@ class Trials(Strategy, ABC):
         excess, excess_error: By all trials, relative to the level of the metric and for the scale in use; None before one.
         excess_at: Step of the newest trial that told.
         held_back: Steps that trials held back.
+        judged: Trials of the run that were measured so far.
         not_before: No trial before this step.
     """
 
@@ -145,6 +155,7 @@ class Trials(Strategy, ABC):
     excess_error: float = 0.0
     excess_at: float = 0.0
     held_back: float = 0.0
+    judged: int = 0
     not_before: float = 0.0
 
     # ---- what a strategy of trials says of its own ---------------------------------------------------------------------
@@ -173,7 +184,9 @@ class Trials(Strategy, ABC):
 
     def decide(self, step: int, context: Context) -> StrategyDecision:
         """Begin a trial, if it is time for one."""
-        if not self.may_try(step, context) or (line := self.fitted(step, context)) is None:
+        if not self.may_try(step, context) or not self._has_whole_epochs(step, context):
+            return StrategyDecision(self)
+        if (line := self.fitted(step, context)) is None:
             return StrategyDecision(self)
         longest = self._longest(step, context)
         if longest < self._shortest(step, context) or not (why := self.begins(line, step, context)):
@@ -200,7 +213,19 @@ class Trials(Strategy, ABC):
 
     def fitted(self, step: int, context: Context) -> LogLine | None:
         """Return the line through the values up to `step` at the scale in use, or None where they are too few."""
-        return fit(context.curve, max(WINDOW * step, self.since), step + 1, context.sign)
+        return fit(context.curve, self._window(step, context), step + 1, context.sign)
+
+    def _window(self, step: int, context: Context) -> float:
+        """Return where the window before `step` begins: at half of the steps or the newest change, whole epochs back where they fit."""
+        first, epoch = max(WINDOW * step, self.since), context.epoch_at(step)
+        if not epoch:
+            return first
+        whole = max((step - first) // epoch, EPOCHS)
+        return first if step - whole * epoch < max(self.since, context.curve.first) else step - whole * epoch
+
+    def _has_whole_epochs(self, step: int, context: Context) -> bool:
+        """Whether the window before `step` has as many epochs as one must have."""
+        return step - self._window(step, context) >= EPOCHS * context.epoch_at(step)
 
     def averaged_excess(self, step: int, context: Context) -> tuple[float, float] | None:
         """Return the excess that the loss of averaged weights shows, in units of the metric, and its error; None where it shows none."""
@@ -210,7 +235,7 @@ class Trials(Strategy, ABC):
     def _shortest(self, step: int, context: Context) -> float:
         values = context.curve.count(WINDOW * step, step + 1)
         apart = (1 - WINDOW) * step / max(values, 1)
-        return max(self.SHORTEST * step, MIN_VALUES / (1 - TRANSIENT) * apart)
+        return max(self.SHORTEST * step, max(MIN_VALUES * apart, context.epoch_at(step)) / (1 - TRANSIENT))
 
     def _longest(self, step: int, context: Context) -> float:
         """Return the steps that a trial may last: what it holds back must leave the rest of the run its share."""
@@ -247,7 +272,7 @@ class Trials(Strategy, ABC):
         if self.awaits_line and applied_at is not None:
             if step < applied_at:
                 return StrategyDecision(self)
-            line = fit(context.curve, max(WINDOW * applied_at, self.since), applied_at, context.sign)
+            line = fit(context.curve, self._window(applied_at, context), applied_at, context.sign)
             return replace(self, line=line, awaits_line=False)._judge(trial, step, context)
         line = self.line
         if line is None or applied_at is None or step - applied_at > line.step - line.first:
@@ -257,7 +282,9 @@ class Trials(Strategy, ABC):
         outcome = measure(line, context, applied_at, step, context.scale / trial.previous)
         if outcome is None:
             return StrategyDecision(self)
-        outcome = outcome._replace(is_over=step - applied_at >= self._longest(applied_at, context))
+        outcome = outcome._replace(
+            is_over=step - applied_at >= self._longest(applied_at, context), needed=needed(self.judged + 1, line.df)
+        )
         verdict = self.judges(outcome, line, context)
         if verdict is None:
             return StrategyDecision(self)
@@ -299,7 +326,7 @@ class Trials(Strategy, ABC):
         excess, error = outcome.excess / level, max(outcome.excess_error / level, 1e-9)
         if self.excess is not None:
             excess, error = pooled((excess, error), (self.excess, self.known_error(line.step)))
-        return replace(self, excess=excess, excess_error=error, excess_at=float(line.step))
+        return replace(self, excess=excess, excess_error=error, excess_at=float(line.step), judged=self.judged + 1)
 
     def known_error(self, step: float) -> float:
         """Return the standard error of the excess at `step`: a random walk over ln(step) adds to that of the trials."""
@@ -326,6 +353,19 @@ def pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float,
     return (weight * one[0] + known * other[0]) / (weight + known), (weight + known) ** -0.5
 
 
+def needed(trial: int, df: int) -> float:
+    """Return by how many standard errors the gain of a trial must be above 0.
+
+    Args:
+        trial: Number of the trial in its run, from 1 on.
+        df: Degrees of freedom of its noise.
+
+    >>> [round(needed(k, 58), 1) for k in (1, 2, 3, 10)]
+    [2.8, 3.3, 3.6, 4.3]
+    """
+    return t_quantile(BUDGET / LOOKS * 6 / math.pi**2 / trial**2, df)
+
+
 def way_back(context: Context) -> float:
     """Return how many commands take a trial back to the scale in use; infinity where none may go as far."""
     options = context.options
@@ -348,11 +388,16 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
         The outcome, or None where too few values came.
     """
     skipped = TRANSIENT * (step - applied_at)
+    if epoch := context.epoch_at(applied_at):
+        skipped = step - applied_at - (step - applied_at - skipped) // epoch * epoch
     count = context.curve.count(applied_at + skipped, step + 1)
     if count < MIN_VALUES:
         return None
     came = context.sign * context.curve.mean(applied_at + skipped, step + 1)
-    variance = line.noise / count
+    scatter = context.curve.deviation(
+        applied_at + skipped, step + 1
+    )  # few values of a heavy-tailed noise show it where the line does not
+    variance = max(line.noise, scatter * scatter) / count
     x = math.log1p((skipped + step - applied_at) / 2 / max(applied_at, 1))
     falls = max(line.gain, 0.0)
     lost = 1 - share
