@@ -31,7 +31,7 @@ class _Name(str):
         return not self == other
 
 
-class Reading:
+class RateReading:
     """The names in the groups of one optimizer during one step.
 
     Attributes:

@@ -18,7 +18,7 @@ from lrwatch.client.adapter import LearningRates, NotAppliedError
 from lrwatch.client.callers import is_compiled, is_helper, is_within
 from lrwatch.client.inner import Optimizer, parameters
 from lrwatch.client.opaque import opaque
-from lrwatch.client.reading import Reading
+from lrwatch.client.reading import RateReading
 from lrwatch.protocol import MAX_GROUPS
 from lrwatch.protocol.lean import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ class StepHooks:
         self._tensors: list[
             tuple[Any, Any, int | None]
         ] = []  # the tensor, a copy with the schedule's value, its version
-        self._reading: Reading | None = None
+        self._reading: RateReading | None = None
         self.has_rate = _any_rate([group.get("lr") for group in optimizer.param_groups])
         self._tensor: object = next((group.get("lr") for group in optimizer.param_groups), None)
         self._handles: list[Any] = []
@@ -225,7 +225,7 @@ class StepHooks:
                 if is_compiled(sys._getframe(1)):
                     self.reads = True  # it would be compiled again, for a dict that has another key
                 else:
-                    self._reading = Reading(groups)
+                    self._reading = RateReading(groups)
         except Exception as error:  # noqa: BLE001  the training goes on, with the learning rate of its schedule
             self._fail(error)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lrwatch.client.reading import Reading
+from lrwatch.client.reading import RateReading
 from lrwatch.client.step_hooks import PATIENCE
 
 
@@ -191,16 +191,16 @@ def test_a_step_that_raises_leaves_its_groups_as_they_were(pair: Callable[..., A
 def test_a_group_keeps_its_identity_its_type_and_its_values_while_it_is_watched() -> None:
     group: dict[str, Any] = {"params": [1], "lr": 0.1, "eps": 0.5}
     before = dict(group)
-    reading = Reading([group, {"params": [2]}])
+    reading = RateReading([group, {"params": [2]}])
     assert not reading.trains
     assert type(group) is dict
     assert list(group.values()) == [[1], 0.5, 0.1]
     assert not reading.end()
-    reading = Reading([group])
+    reading = RateReading([group])
     group["lr"] = 0.2
     assert reading.end()
     assert group == {**before, "lr": 0.2}
-    reading = Reading([group])
+    reading = RateReading([group])
     del group["lr"]
     reading.end()
     assert group == {"params": [1], "eps": 0.5}

@@ -19,7 +19,7 @@ from lrwatch.core.options import EPOCHS, DetectOptions, Horizon, PolicyOptions, 
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch, Floats, Ints
 from lrwatch.core.strategies.plateau import Plateau
-from lrwatch.core.strategies.trials import TRANSIENT, measure
+from lrwatch.core.strategies.trial_outcome import TRANSIENT, measure
 
 EPOCH = 200
 STEPS = np.arange(0, 4000, 10)

@@ -32,7 +32,8 @@ from lrwatch.core.events import Command
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.plateau import GAINED, Plateau
-from lrwatch.core.strategies.trials import ONE_SIDED_95, TrialOutcome, Verdict, pooled
+from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
+from lrwatch.core.strategies.trials import ONE_SIDED_95, pooled
 
 # Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
 # share is 0.3 * E / G for the excess of a long trial; a short one shows a part of it. On six real trainings 0.3 and 0.7 are as good.

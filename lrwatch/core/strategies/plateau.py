@@ -31,7 +31,8 @@ from lrwatch.core.events import Command, Effect, Finding
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
-from lrwatch.core.strategies.trials import ONE_SIDED_95, TrialOutcome, Trials, Verdict, way_back
+from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
+from lrwatch.core.strategies.trials import ONE_SIDED_95, Trials, way_back
 
 # A cut must show this many times the gain per e-fold as excess. By theory a cut to half pays at any length above 1.4, at the
 # length that doubles the run above 0.6. In closed loop on six real trainings, from a third, one and three times the best rate, at

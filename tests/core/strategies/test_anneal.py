@@ -29,7 +29,7 @@ from lrwatch.core.strategies.anneal import (
     UNPROVEN,
     Anneal,
 )
-from lrwatch.core.strategies.trials import TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
 
 TOTAL = 3000
 AUTO = PolicyOptions(mode="auto")

@@ -17,15 +17,13 @@ from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.plateau import EXCESS_PER_GAIN, FLAT, GAINED, LONG_WINDOW, Plateau
+from lrwatch.core.strategies.trial_outcome import KEEP, TrialOutcome, Verdict
 from lrwatch.core.strategies.trials import (
     AFTER_KEPT,
     AGAIN,
     AGAIN_LATER,
-    KEEP,
     ONE_SIDED_95,
     WINDOW,
-    TrialOutcome,
-    Verdict,
 )
 
 AUTO = PolicyOptions(mode="auto")

@@ -17,18 +17,14 @@ from lrwatch.core.curve import Curve
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.base import Context
+from lrwatch.core.strategies.trial_outcome import MIN_VALUES, TRANSIENT, TrialOutcome, Verdict, measure
 from lrwatch.core.strategies.trials import (
     AFTER_KEPT,
     AGAIN,
     AGAIN_LATER,
     DRIFT,
     HELD_BACK,
-    MIN_VALUES,
-    TRANSIENT,
-    TrialOutcome,
     Trials,
-    Verdict,
-    measure,
 )
 from lrwatch.core.watched_curve import CHECKS
 

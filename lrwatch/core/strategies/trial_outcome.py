@@ -1,0 +1,162 @@
+"""What a trial has brought, and the verdict on it.
+
+When a trial begins, a line over the logarithm of the steps (`stats.log_line`) was fitted to the values just before. The mean of the
+values that came since is compared with it: the *gain* against continuing, and the *excess* by which the scale before holds the metric
+above its floor. `strategies.trials` says what happens with both.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from lrwatch.core.effect import Z95
+from lrwatch.core.events import Counterfactual, Effect, effect_in_words
+from lrwatch.core.stats.log_line import LogLine
+from lrwatch.core.stats.student import t_quantile
+from lrwatch.core.strategies.base import Context
+
+# Share of the time since a trial began that is not compared.
+TRANSIENT = 0.25
+
+# Values after the transient that a verdict needs.
+MIN_VALUES = 4
+
+# Probability that any of all trials of a run that bring nothing is taken for proven. The k-th one has a share that falls as 1/k^2.
+BUDGET = 0.01
+
+# Looks at a trial that count as independent ones: it is judged again and again while it lasts.
+LOOKS = 2
+
+# Standard errors at which a trial ends before its time, for the worse and for the better, and that it needs when the time is over.
+SURELY_NOT, SURELY, KEEP = -2.5, 2.0, 0.5
+
+
+class Verdict(NamedTuple):
+    """A verdict on a trial: whether it stays, and whether it surely brought too little."""
+
+    keep: bool
+    surely_not: bool = False
+
+
+class TrialOutcome(NamedTuple):
+    """What a trial has brought so far, in units of the metric; positive is better.
+
+    Attributes:
+        gain, gain_error: Against continuing.
+        excess, excess_error: What the scale before the trial holds the metric above its floor.
+        x: E-folds of steps from the begin of the trial to the middle of what is compared.
+        came, came_error: Mean of the values that came.
+        is_over: Whether the trial has lasted as long as it may.
+        needed: Standard errors by which the gain must be above 0.
+    """
+
+    gain: float
+    gain_error: float
+    excess: float
+    excess_error: float
+    x: float
+    came: float
+    came_error: float
+    is_over: bool = False
+    needed: float = 2.0
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the lower end of the gain is above 0."""
+        return self.gain > self.needed * self.gain_error
+
+    def verdict(self, worth: float, error: float) -> Verdict | None:
+        """Return the verdict on a trial, or None where more values may change it.
+
+        Args:
+            worth: What the excess brings beyond what a cut costs, in units of the metric.
+            error: Its standard error.
+        """
+        z = worth / error if error > 0 else math.copysign(math.inf, worth)
+        if z <= SURELY_NOT:
+            return Verdict(keep=False, surely_not=True)
+        if z >= SURELY and self.is_proven:
+            return Verdict(keep=True)
+        return Verdict(keep=z > KEEP and self.is_proven) if self.is_over else None
+
+
+def needed(trial: int, df: int) -> float:
+    """Return by how many standard errors the gain of a trial must be above 0.
+
+    Args:
+        trial: Number of the trial in its run, from 1 on.
+        df: Degrees of freedom of its noise.
+
+    >>> [round(needed(k, 58), 1) for k in (1, 2, 3, 10)]
+    [2.8, 3.3, 3.6, 4.3]
+    """
+    return t_quantile(BUDGET / LOOKS * 6 / math.pi**2 / trial**2, df)
+
+
+def measure(line: LogLine, context: Context, applied_at: int, step: int, share: float) -> TrialOutcome | None:
+    """Compare what came since a trial began with the line before it.
+
+    Args:
+        line: The line before the trial, up to its first step.
+        context: Holds the curve.
+        applied_at: First step of the trial.
+        step: The step now.
+        share: The scale of the trial over the scale before, between 0 and 1.
+
+    Returns:
+        The outcome, or None where too few values came.
+    """
+    skipped = TRANSIENT * (step - applied_at)
+    if epoch := context.epoch_at(applied_at):
+        skipped = step - applied_at - (step - applied_at - skipped) // epoch * epoch
+    count = context.curve.count(applied_at + skipped, step + 1)
+    if count < MIN_VALUES:
+        return None
+    came = context.sign * context.curve.mean(applied_at + skipped, step + 1)
+    scatter = context.curve.deviation(
+        applied_at + skipped, step + 1
+    )  # few values of a heavy-tailed noise show it where the line does not
+    variance = max(line.noise, scatter * scatter) / count
+    x = math.log1p((skipped + step - applied_at) / 2 / max(applied_at, 1))
+    falls = max(line.gain, 0.0)
+    lost = 1 - share
+    excess = (line.level - came - share * line.gain * x) / lost
+    return TrialOutcome(
+        gain=line.level - falls * x - came,
+        gain_error=math.sqrt(line.level_variance + variance + x * x * line.gain_variance),
+        excess=excess,
+        excess_error=math.sqrt(line.level_variance + variance + (share * x) ** 2 * line.gain_variance) / lost,
+        x=x,
+        came=came,
+        came_error=math.sqrt(variance),
+    )
+
+
+def effect_of(outcome: TrialOutcome, line: LogLine, step: int, context: Context) -> Effect:
+    """Return the effect for people, relative to the level before."""
+    level, scale, sign = abs(line.level) or 1.0, context.scale, context.sign
+    margin = Z95 * outcome.gain_error
+    gain, lower, upper = (value / level for value in (outcome.gain, outcome.gain - margin, outcome.gain + margin))
+    expected = sign * (outcome.came + outcome.gain)
+    expected_error = math.sqrt(max(outcome.gain_error**2 - outcome.came_error**2, 0.0))
+    return Effect(
+        step=step,
+        scale=scale,
+        gain=gain,
+        lower=lower,
+        upper=upper,
+        message=(
+            f"{step - line.step + 1} steps at scale {scale:g}: {sign * outcome.came:.4g} where continuing would have given "
+            f"{expected:.4g}; {effect_in_words(gain, lower, upper)}"
+        ),
+        line=Counterfactual(
+            since=line.step,
+            before=sign * line.level,
+            before_error=math.sqrt(line.level_variance),
+            expected=expected,
+            expected_error=expected_error,
+            came=sign * outcome.came,
+            came_error=outcome.came_error,
+        ),
+    )
