@@ -90,7 +90,7 @@ class LrwatchCallback(CallbackBase, Callback):
         self._follow(trainer)
         if trainer.global_step != self._global_step:
             self._global_step, self._batches_without_step = trainer.global_step, 0
-            self._step(**scalars(outputs))
+            self._step(**{"epoch": trainer.current_epoch, **scalars(outputs)})
         else:
             self._batches_without_step += 1
             if self._batches_without_step % max(trainer.accumulate_grad_batches, 1) == 0:

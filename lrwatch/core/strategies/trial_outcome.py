@@ -22,11 +22,9 @@ TRANSIENT = 0.25
 # Values after the transient that a verdict needs.
 MIN_VALUES = 4
 
-# Probability that any of all trials of a run that bring nothing is taken for proven. The k-th one has a share that falls as 1/k^2.
-BUDGET = 0.01
-
-# Looks at a trial that count as independent ones: it is judged again and again while it lasts.
-LOOKS = 2
+# Values that a run must have before a trial, for the whole of its probability of error; a younger one has a share of that. Too little is
+# known of its noise, most of all where that has heavy tails, and a cut so early has the longest time to do harm.
+PLENTY = 300
 
 # Standard errors at which a trial ends before its time, for the worse and for the better, and that it needs when the time is over.
 SURELY_NOT, SURELY, KEEP = -2.5, 2.0, 0.5
@@ -81,17 +79,18 @@ class TrialOutcome(NamedTuple):
         return Verdict(keep=z > KEEP and self.is_proven) if self.is_over else None
 
 
-def needed(trial: int, df: int) -> float:
+def needed(error: float, values: int, df: int) -> float:
     """Return by how many standard errors the gain of a trial must be above 0.
 
     Args:
-        trial: Number of the trial in its run, from 1 on.
-        df: Degrees of freedom of its noise.
+        error: Probability that a trial that brings nothing is taken for proven.
+        values: Values of the run before the trial.
+        df: Degrees of freedom of their noise.
 
-    >>> [round(needed(k, 58), 1) for k in (1, 2, 3, 10)]
-    [2.8, 3.3, 3.6, 4.3]
+    >>> [round(needed(0.002, values, 58), 1) for values in (30, 100, 500, 1000, 10_000)]
+    [3.8, 3.4, 3.0, 3.0, 3.0]
     """
-    return t_quantile(BUDGET / LOOKS * 6 / math.pi**2 / trial**2, df)
+    return t_quantile(error * min(1.0, values / PLENTY), max(df, 1))
 
 
 def measure(line: LogLine, context: Context, applied_at: int, step: int, share: float) -> TrialOutcome | None:

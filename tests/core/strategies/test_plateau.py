@@ -141,10 +141,11 @@ def run(loss: Loss, end: int = 4000, **changes: Any) -> ClosedLoop:
 
 def test_a_rate_that_holds_the_loss_up_is_cut_until_a_cut_brings_nothing() -> None:
     loop = run(settling(0.5), end=8000)
-    assert {command.cause for command in loop.commands} == {"probe"}
+    causes = [command.cause for command in loop.commands]
+    assert set(causes[:-1]) == {"probe"}  # the last may be taken back: what it brings is too little to be proven
     assert loop.scales[-1] <= 0.25
     assert all(effect.verdict == "helped" for effect in loop.effects)
-    kept = [effect.step for effect in loop.effects]
+    kept = [effect.step for effect in loop.effects][: causes.count("probe") - causes.count("restore")]
     later = [command.step for command in loop.commands[1:]]
     assert all(begin >= AFTER_KEPT * end for end, begin in zip(kept, later, strict=False))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from support.strategies import ClosedLoop, Loss, Moment, curve_of
 
+import lrwatch
 from lrwatch.core.command import Asked, CommandState, Joined, LevelShifted, MetricChanged, Reset, Status, Trial
 from lrwatch.core.curve import Curve
 from lrwatch.core.options import PolicyOptions
+from lrwatch.core.sample import Floats
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.base import Context
 from lrwatch.core.strategies.trial_outcome import MIN_VALUES, TRANSIENT, TrialOutcome, Verdict, measure
@@ -26,7 +29,7 @@ from lrwatch.core.strategies.trials import (
     HELD_BACK,
     Trials,
 )
-from lrwatch.core.watched_curve import CHECKS
+from lrwatch.core.watched_curve import CHECKS, CurvePart, WatchedCurve
 
 AUTO = PolicyOptions(mode="auto")
 # A cut from 1 to 0.5 that is in use and has no verdict yet.
@@ -426,3 +429,43 @@ def test_a_strategy_survives_a_restart_in_every_state(floor: float) -> None:
 
 def test_an_empty_curve_is_no_error() -> None:
     assert FRESH.knows(curve=Curve()).check(0)[1] is None
+
+
+# ---- noise with heavy tails --------------------------------------------------------------------------------------------
+
+TAILS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
+    "student t, 1.5 degrees": lambda rng, n: 0.1 * rng.standard_t(1.5, n),
+    "student t, 3 degrees": lambda rng, n: 0.3 * rng.standard_t(3, n),
+    "log-normal": lambda rng, n: 0.2 * (np.exp(rng.standard_normal(n)) - math.exp(0.5)),
+    "gaussian": lambda rng, n: 0.3 * rng.standard_normal(n),
+}
+
+
+@pytest.mark.parametrize("tails", TAILS)
+def test_a_healthy_curve_keeps_its_rate_however_heavy_the_tails_of_its_noise(tails: str) -> None:
+    """Trials begin, because it falls slowly against its noise, and none of them brings anything: none may stay."""
+    steps = np.arange(1, 3001)
+    trials = 0
+    for seed in range(6):
+        noise = TAILS[tails](np.random.default_rng(seed), len(steps))
+        controller = lrwatch.Controller(direction="min")
+        for step, value in zip(steps.tolist(), (2 + 8 * steps**-0.35 + noise).tolist(), strict=True):
+            controller.update(step, value)
+        trials += len(controller.effects)
+        assert not [command for command in controller.commands if command.cause not in ("probe", "restore")]
+        in_use = controller.commands[-1].scale if controller.commands else 1.0
+        assert in_use == 1.0 or controller.commands[-1].cause == "probe"  # one may be on when the log ends
+    assert trials > 0
+
+
+def test_a_spike_just_after_a_cut_is_no_gain() -> None:
+    """The scatter of the values before it says what a spike is, though the level may have changed."""
+    rng = np.random.default_rng(5)
+    values = 2 + 0.1 * rng.standard_normal(500)
+    watched = WatchedCurve()
+    watched.take(CurvePart(list(range(1, 401)), values[:400].tolist()))
+    watched.level_may_change(401)
+    after = values[400:420] - 0.5  # a true step of the level
+    after[10] -= 1000.0
+    watched.take(CurvePart(list(range(401, 421)), after.tolist()))
+    assert watched.curve.mean(401, 421) == pytest.approx(1.5, abs=0.1)
