@@ -22,6 +22,7 @@ from support.waiting import eventually
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("alerts"),  # one story, told in order
     pytest.mark.skipif(
         shutil.which("prometheus") is None or shutil.which("prometheus-alertmanager") is None,
         reason="needs Debian's prometheus and prometheus-alertmanager",
@@ -118,6 +119,8 @@ def test_a_plateau_reaches_the_team_who_approves_what_it_says_and_is_told_that_i
 
 
 def test_a_trainer_that_is_killed_is_told_and_one_that_ends_is_silent(stack: Stack) -> None:
+    running = 'lrwatch_run_life{life="running",run=~"killed|ends"} == 1'
+    eventually(lambda: len(stack.server.query(running)) == 2, timeout=60, what="both trainers are watched")
     kill(stack.trainers["killed"])
     ends = stack.trainers["ends"]
     assert ends.stdin is not None

@@ -64,9 +64,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             eventually(partial(server.query, applied), timeout=120, what=applied)
             moved = 'increase(lrwatch_commands_total{run="train"}[10s]) > 0'
             eventually(partial(server.query, moved), timeout=30, what=moved)
-            # A new phase has no trend until its first window is full. Two scrapes of an effect, since the dashboard asks for
+            # A new phase has no trend until its first window is full. Some scrapes of both, since the dashboard asks for
             # whole steps of time; both at one moment, since the next command may follow at once.
-            trend = 'lrwatch_run_improvement_ratio{run="train",metric="loss"}'
+            trend = 'count_over_time(lrwatch_run_improvement_ratio{run="train",metric="loss"}[10s]) > 2'
             measured = 'count_over_time(lrwatch_effect_gain_ratio{run="train"}[10s]) > 1'
             both = f"{trend} and on (run) {measured}"
             eventually(partial(server.query, both), timeout=60, what=both)

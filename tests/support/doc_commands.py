@@ -17,6 +17,11 @@ PAGES = sorted(
 ELSEWHERE = {
     "lrwatch demo": "takes half a minute: tests/e2e/test_demo.py",
     "lrwatch PATH": "a live view in a terminal, which never ends",
+    "lrwatch train.log": "a live view in a terminal, which never ends: tests/cli/test_live.py",
+    "lrwatch run --textfile DIR": "names a flag, without the paths: tests/export/test_textfile.py",
+    "lrwatch run --once": "names a flag, without the paths: tests/cli/test_run_process.py",
+    "LRWATCH_EXPORT_HOSTS=lrwatch,.cluster.example lrwatch run runs --listen 0.0.0.0:9767 --insecure-listen": "listens to other machines: tests/export/test_web_config.py",
+    "amtool silence": "speaks to an Alertmanager: tests/e2e/test_alerts.py types it",
     "lrwatch service": "writes a unit into the machine: tests/deploy/test_systemd.py",
     "lrwatch notify": "sends messages through channels that are not here",
     "lrwatch read FILE --teach": "asks questions: tests/cli/test_teach.py",

@@ -198,6 +198,10 @@ class Anneal(Plateau):
 
     # ---- trials -------------------------------------------------------------------------------------------------------
 
+    def quiet_until(self, next_trial: float, step: int) -> float:
+        """Return `step`: a trial that brought nothing must not hold up the line, whose time may come before the next trial."""
+        return float(step)
+
     def may_try(self, step: int, context: Context) -> bool:
         """Whether a trial is allowed now: while there is time to learn from it."""
         total = context.total_steps

@@ -262,7 +262,13 @@ class Trials(Strategy, ABC):
         held_back = self.held_back + share * max(step - (applied_at or step), 0)
         after = replace(self, line=None, awaits_line=False, held_back=held_back, not_before=quiet, leaves=(share, step))
         command = Command(step, scale, reason, cause="restore")
-        return StrategyDecision(after, command, ReturnAsked(scale, quiet, trial=left), effect=effect)
+        return StrategyDecision(
+            after, command, ReturnAsked(scale, self.quiet_until(quiet, step), trial=left), effect=effect
+        )
+
+    def quiet_until(self, next_trial: float, step: int) -> float:
+        """Return the step before which there is no command of any kind after a trial was taken back at `step`."""
+        return next_trial
 
     def _pooled(self, outcome: TrialOutcome, line: LogLine) -> Trials:
         """Return the strategy with what all trials together say of the excess, each weighted by its precision and its age."""

@@ -321,3 +321,15 @@ def test_it_survives_a_restart_in_every_state() -> None:
         seen.add((loop.moment.command.status, strategy.line is not None, strategy.ends > 0))
     assert {(Status.IDLE, False, False), (Status.ON_TRIAL, True, False), (Status.IDLE, False, True)} <= seen
     assert anneal(loop.moment).shares
+
+
+def test_a_trial_that_was_taken_back_does_not_hold_up_the_line() -> None:
+    """Its next trial would come behind the end of the run; the line is due long before."""
+    on_trial = FRESH.but(status=Status.ON_TRIAL, scale=0.5, trial=Trial(1.0), count=1, applied_at=TOTAL // 2 - 100)
+    moment, back = on_trial.knows(curve=curve_of(np.full(TOTAL // 2, 2.0))).check(TOTAL // 2)
+    assert back is not None
+    assert back.cause == "restore"
+    assert moment.command.quiet_until == TOTAL // 2
+    assert anneal(moment).not_before > TOTAL // 2
+    loop = run(FRESH, settling(0.0), noise=0.3, seed=3)
+    assert [command.cause for command in loop.commands][-1] == "anneal"
