@@ -42,7 +42,9 @@ class Terminal:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         command = [sys.executable, "-m", "lrwatch", *map(str, arguments)]
-        environment = {**os.environ, "TERM": "xterm-256color", **environ}
+        size = {"LINES", "COLUMNS"}  # of the terminal that the tests run in, which rich would believe
+        own = {name: value for name, value in os.environ.items() if name not in size}
+        environment = {**own, "TERM": "xterm-256color", **environ}
         if "NO_COLOR" not in environ:
             environment.pop("NO_COLOR", None)
         self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment)

@@ -130,7 +130,7 @@ def test_events_are_printed_as_they_come_for_people_and_for_programs(start: Star
     log.write_text(Training().lines(700))
     daemon = start(log)
     eventually(lambda: "plateau: loss improves" in daemon.stdout, what="the finding")
-    assert len(daemon.stdout.splitlines()) == 2
+    eventually(lambda: daemon.stdout.count("\n") == 2, what="the command that it leads to")
     daemon.end()
     log.write_text("")
     other = start(log, "--format", "json", "--state", tmp_path / "other")
@@ -201,7 +201,8 @@ def test_operators_act_on_a_running_daemon_and_bounds_end_with_5(start: Start, t
         eventually(partial(after_a_step, client, partial(has, daemon, "lrwatch_lr_scale", 0.5)), what="acknowledged")
         assert used == [0.5]
         applied = {"reason": "operator", "state": "applied"}
-        assert daemon.value("lrwatch_commands_total", run="train", **applied) == 1.0
+        counted = partial(daemon.value, "lrwatch_commands_total", run="train", **applied)
+        eventually(lambda: counted() == 1.0, what="the count")
         undone = lrwatch("undo", "train", *state, "--format", "json")
         assert json.loads(undone.stdout) == {
             "v": 1, "run": "train", "verb": "undo", "done": True, "text": "scale 1 is on its way",
