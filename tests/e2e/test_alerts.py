@@ -130,6 +130,8 @@ def test_a_trainer_that_is_killed_is_told_and_one_that_ends_is_silent(stack: Sta
     eventually(lambda: stack.server.query('ALERTS{alertname="TrainingEnded",run="ends",alertstate="firing"}'), 60)
     attempt = stack.train("killed", "falls")
     stack.told("TrainingStalled", "resolved", run="killed")
+    again = 'lrwatch_run_life{life="running",run="killed"} == 1 and on (run) lrwatch_run_up == 1'
+    eventually(lambda: stack.server.query(again), timeout=60, what="the second attempt is watched")
     kill(attempt)
     assert [m for _, m in stack.webhook.messages if m["groupLabels"].get("run") == "ends"] == []
     status = json.loads(lrwatch("status", "ends", "--format", "json", "--state", stack.daemon.state).stdout)
