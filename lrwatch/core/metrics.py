@@ -42,6 +42,7 @@ class Metrics:
     Attributes:
         wanted: As given.
         unwatched: Samples of metrics beyond MAX_METRICS, which are counted and not remembered.
+        epoch_steps: Steps of an epoch, by the newest row; 0 while they are unknown.
     """
 
     def __init__(self, detect: DetectOptions, wanted: str | None = None) -> None:
@@ -55,7 +56,7 @@ class Metrics:
         self._unpaired = 0
         self._overfitting: list[Any] = []  # step and message of the newest such finding
         self._improved: set[str] = set()
-        self._epoch_steps = 0
+        self.epoch_steps = 0
 
     @property
     def primary(self) -> str | None:
@@ -99,11 +100,11 @@ class Metrics:
         else:
             self._improved.discard(metric)
 
-    def epochs_have(self, steps: int) -> None:
+    def set_epoch_steps(self, steps: int) -> None:
         """Learn how many steps an epoch has; 0 is unknown."""
-        self._epoch_steps = steps
+        self.epoch_steps = steps
         for tracker in self._trackers.values():
-            tracker.epochs_have(steps)
+            tracker.set_epoch_steps(steps)
 
     def silent(self, metric: str) -> int:
         """Return the number of further finite, in-order samples of `metric` guaranteed to produce no signal."""
@@ -144,7 +145,7 @@ class Metrics:
                 not_judged = batch.smoothing.get(name) == "running" or is_of_a_game(name)
                 judged = not not_judged or name == self.wanted
                 self._trackers[name] = Tracker(name, self._detect, judged=judged)
-                self._trackers[name].epochs_have(self._epoch_steps)
+                self._trackers[name].set_epoch_steps(self.epoch_steps)
                 self._best = self._best_name()
                 metric = self.primary
                 if metric is not None and (not primary_from or primary_from[-1][1] != metric):
@@ -261,7 +262,7 @@ class Metrics:
             "pair": None if self._pair is None else self._pair.state(),
             "improved": sorted(self._improved),
             "unwatched": self.unwatched,
-            "epoch_steps": self._epoch_steps,
+            "epoch_steps": self.epoch_steps,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -279,7 +280,7 @@ class Metrics:
         self._overfitting = list(state["overfitting"])
         self._improved = set(state["improved"])
         self.unwatched = state["unwatched"]
-        self._epoch_steps = state["epoch_steps"]
+        self.epoch_steps = state["epoch_steps"]
 
 
 def _trend_status(trend: Trend | None) -> TrendStatus | None:

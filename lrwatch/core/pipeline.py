@@ -75,7 +75,7 @@ class Pipeline:
         self._decays = False
         self._lr = LrChanges()
         self._epochs = EpochLength(run.epoch_steps)
-        self._epochs_have(run.epoch_steps)
+        self._set_epoch_steps(run.epoch_steps)
         # The newest look at each loss in this phase, for a quorum.
         self._looks: dict[str, Trend] = {}
         # The metric of the newest look that went to the policy.
@@ -185,7 +185,7 @@ class Pipeline:
         for start, end in pairwise(edges):
             for change in [change for row, change in breaks if row == start]:
                 if isinstance(change, EpochSteps):
-                    self._epochs_have(change.steps)
+                    self._set_epoch_steps(change.steps)
                     continue
                 self._lr.note(change)
                 events.extend(self._lr_changed(int(batch.steps[start]), change))
@@ -193,8 +193,8 @@ class Pipeline:
             events.extend(self._feed_part(batch.part(start, end), moved))
         return events
 
-    def _epochs_have(self, steps: int) -> None:
-        self.metrics.epochs_have(steps)
+    def _set_epoch_steps(self, steps: int) -> None:
+        self.metrics.set_epoch_steps(steps)
         self.policy.epoch_steps = steps
 
     def _horizon(self, age: float) -> float:
@@ -469,7 +469,7 @@ class Pipeline:
         self.metrics = Metrics(self.detect, self.metrics.wanted)
         self._lr = LrChanges()
         self._epochs = EpochLength(self.run.epoch_steps)
-        self._epochs_have(self.run.epoch_steps)
+        self._set_epoch_steps(self.run.epoch_steps)
         self._curve.restart()
         self._averaged.restart()
         self._curve_of = self._decided_on = None
@@ -583,7 +583,6 @@ class Pipeline:
             "metrics": self.metrics.state(),
             "lr": self._lr.state(),
             "epochs": self._epochs.state(),
-            "epoch_steps": self.policy.epoch_steps,
             "policy": self.policy.state(),
             "looks": {name: asdict(look) for name, look in self._looks.items()},
             "decided_on": self._decided_on,
@@ -603,7 +602,7 @@ class Pipeline:
         self.metrics.restore(state["metrics"])
         self._lr.restore(state["lr"])
         self._epochs.restore(state["epochs"])
-        self.policy.epoch_steps = state["epoch_steps"]
+        self.policy.epoch_steps = self.metrics.epoch_steps
         self.policy.restore(state["policy"])
         self._looks = {name: Trend(**look) for name, look in state["looks"].items()}
         self._decided_on = state["decided_on"]

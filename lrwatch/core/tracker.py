@@ -106,7 +106,7 @@ class Tracker(Checkpointed):
         self._phase_from: int | None = None
         self._late = 0
 
-    def epochs_have(self, steps: int) -> None:
+    def set_epoch_steps(self, steps: int) -> None:
         """Learn how many steps an epoch has; 0 is unknown."""
         for trends in self._trends:
             trends.epoch_steps = steps

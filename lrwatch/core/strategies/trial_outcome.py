@@ -113,9 +113,8 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
     if count < MIN_VALUES:
         return None
     came = context.sign * context.curve.mean(applied_at + skipped, step + 1)
-    scatter = context.curve.deviation(
-        applied_at + skipped, step + 1
-    )  # few values of a heavy-tailed noise show it where the line does not
+    # Noise with heavy tails may show in the few values of the trial, and not in the line.
+    scatter = context.curve.deviation(applied_at + skipped, step + 1)
     variance = max(line.noise, scatter * scatter) / count
     x = math.log1p((skipped + step - applied_at) / 2 / max(applied_at, 1))
     falls = max(line.gain, 0.0)
