@@ -79,9 +79,6 @@ class Anneal(Plateau):
     """
 
     NAME: ClassVar[str] = "anneal"
-    ERROR: ClassVar[float] = 0.01
-    """A cut has to be worth more than CUT times the gain to come as well, and there are few trials: see `judges`."""
-
     ends: int = 0
     asked: bool = False
     shares: tuple[tuple[int, float], ...] = ()

@@ -1,4 +1,4 @@
-"""What a trial has brought, and the verdict on it.
+"""What a trial has brought, whether it is confirmed, and the verdict on it.
 
 When a trial begins, a line over the logarithm of the steps (`stats.log_line`) was fitted to the values just before. The mean of the
 values that came since is compared with it: the *gain* against continuing, and the *excess* by which the scale before holds the metric
@@ -131,6 +131,48 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
     )
 
 
+class Reversal(NamedTuple):
+    """A trial that looked proven, and the time after it at the scale before.
+
+    Attributes:
+        scale, previous: Scales of the trial and before it.
+        applied_at, lasted: First step of the trial, and its length in steps.
+        line: The line before it.
+        outcome: What it brought against that line.
+        back_at: First step back at the scale before; None until it is applied.
+        rise, rise_error: By how much the metric got worse at that scale, and its standard error; progress that the run made meanwhile
+            is not added, since it cannot be told from what the cut did not bring.
+    """
+
+    scale: float
+    previous: float
+    applied_at: int
+    lasted: int
+    line: LogLine
+    outcome: TrialOutcome
+    back_at: int | None = None
+    rise: float = 0.0
+    rise_error: float = math.inf
+
+    def measured(self, context: Context, step: int) -> Reversal:
+        """Return it with what came up to `step`; unchanged while too few values came."""
+        if self.back_at is None:
+            return self
+        first = self.back_at + TRANSIENT * (step - self.back_at)
+        if epoch := context.epoch_at(self.back_at):
+            first = step - (step - first) // epoch * epoch
+        count = context.curve.count(first, step + 1)
+        if count < MIN_VALUES:
+            return self
+        level, scatter = context.sign * context.curve.mean(first, step + 1), context.curve.deviation(first, step + 1)
+        error = math.hypot(self.outcome.came_error, math.sqrt(max(self.line.noise, scatter * scatter) / count))
+        return self._replace(rise=level - self.outcome.came, rise_error=error)
+
+    def is_proven(self, error: float, values: int) -> bool:
+        """Whether the metric surely got worse when the rate went back; arguments as for `needed`."""
+        return self.rise > needed(error, values, self.line.df) * self.rise_error
+
+
 def effect_of(outcome: TrialOutcome, line: LogLine, step: int, context: Context) -> Effect:
     """Return the effect for people, relative to the level before."""
     level, scale, sign = abs(line.level) or 1.0, context.scale, context.sign
@@ -154,6 +196,43 @@ def effect_of(outcome: TrialOutcome, line: LogLine, step: int, context: Context)
             before_error=math.sqrt(line.level_variance),
             expected=expected,
             expected_error=expected_error,
+            came=sign * outcome.came,
+            came_error=outcome.came_error,
+        ),
+    )
+
+
+def effect_of_reversal(reversal: Reversal, step: int, context: Context) -> Effect:
+    """Return the effect of a trial that was reversed, for people: the level in it against the level after it.
+
+    Where the metric did not get worse, its gain in the trial and the loss of it after the trial contradict each other, and the
+    bounds are those of both.
+    """
+    line, sign, outcome = reversal.line, context.sign, reversal.outcome
+    level = abs(line.level) or 1.0
+    gain, margin = reversal.rise, Z95 * reversal.rise_error
+    lower, upper = gain - margin, gain + margin
+    if lower <= 0:
+        gain = (gain + outcome.gain) / 2
+        upper = max(upper, outcome.gain + Z95 * outcome.gain_error)
+    gain, lower, upper = gain / level, lower / level, upper / level
+    after = outcome.came + reversal.rise
+    return Effect(
+        step=step,
+        scale=reversal.scale,
+        gain=gain,
+        lower=lower,
+        upper=upper,
+        message=(
+            f"{sign * outcome.came:.4g} at scale {reversal.scale:g}, {sign * after:.4g} back at scale {reversal.previous:g}; "
+            f"{effect_in_words(gain, lower, upper)}"
+        ),
+        line=Counterfactual(
+            since=reversal.applied_at,
+            before=sign * line.level,
+            before_error=math.sqrt(line.level_variance),
+            expected=sign * after,
+            expected_error=math.sqrt(max(reversal.rise_error**2 - outcome.came_error**2, 0.0)),
             came=sign * outcome.came,
             came_error=outcome.came_error,
         ),

@@ -278,7 +278,7 @@ def test_the_first_and_the_last_trial(step: int, expected: bool) -> None:
 
 
 def test_a_trial_that_proves_an_excess_makes_the_line_longer() -> None:
-    loop = run(FRESH, settling(0.6))
+    loop = run(FRESH, settling(1.0))
     line = loop.commands[-1]
     assert [command.cause for command in loop.commands].count("anneal") == 1
     assert line.cause == "anneal"
