@@ -101,8 +101,15 @@ class RunCommands(Checkpointed):
 
     def measured(self, effect: Effect) -> None:
         """Count the command in use as proven, where its effect is."""
-        if effect.verdict == "helped" and self.causes and self.causes[-1]:
-            self._count(self.causes[-1], "proven")
+        pending = None if self.reconciler is None else self.reconciler.pending
+        # The log may show a new rate before the trainer acknowledges it.
+        in_use = (
+            self._in_flight
+            if pending is not None and pending.scale == effect.scale
+            else next(iter(self.causes[-1:]), "")
+        )
+        if effect.verdict == "helped" and in_use:
+            self._count(in_use, "proven")
 
     def decided(self, command: Command, axis: Axis, now: float) -> JournalEvent:
         """Send a command of the strategy, or propose it.

@@ -45,12 +45,17 @@ def test_a_command_goes_from_hello_over_its_acknowledgement_to_its_effect(make_r
     assert effect["scale"] == 0.5
     assert effect["lower"] > 0
     order = [event["event"] for event in rig.events() if event["event"] != "finding"]
-    assert order[:2] + order[4:5] == ["hello", "command", "effect"]
-    assert set(order[2:4]) == {"acknowledged", "phase"}, "the log may tell of the new rate before the trainer does"
+    assert order[0] == "hello"
+    assert order[1:10:3] == ["command"] * 3, "tried, given back, and for good"
+    for answers in (order[2:4], order[5:7]):
+        assert set(answers) == {"acknowledged", "phase"}, "the log may tell of the new rate before the trainer does"
+    assert "effect" in order[8:11]
+    assert [event["scale"] for event in rig.events("command")] == [0.5, 1.0, 0.5]
     phase = rig.events("phase")[0]
     assert (phase["cause"], phase["step"]) == ("command", acknowledged["step"])
     status = rig.run.status(rig.clock.now)
     assert (status.scale, status.wanted, status.commands["probe"]["applied"] >= 1) == (0.5, status.wanted, True)
+    assert (status.commands["plateau"]["proven"], status.commands["probe"]["taken_back"]) == (1, 1)
     assert status.applied_time is not None
     assert status.effect is not None
     assert (status.effect.gain, status.effect.lower, status.effect.verdict) == (
