@@ -23,6 +23,15 @@ _numbers = itertools.count()
 _GRACE_SECONDS = 5.0
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Send the tests that share a fixture of their module to one worker: two would each set it up."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+        shares = any(definitions[-1].scope == "module" for definitions in fixtures)
+        if shares and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Make the folder of all homes; meanwhile no setting of the person who runs the tests reaches them."""

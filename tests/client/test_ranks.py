@@ -194,8 +194,9 @@ def same(logs: Sequence[list[float]]) -> bool:
 @pytest.mark.parametrize(
     ("size", "steps"),
     [
-        (2, 10_000),
+        (2, 4_000),
         (4, 2_000),
+        pytest.param(2, 10_000, marks=pytest.mark.skipif(not LONG, reason="long")),
         pytest.param(2, 100_000, marks=pytest.mark.skipif(not LONG, reason="long")),
         pytest.param(4, 10_000, marks=pytest.mark.skipif(not LONG, reason="long")),
     ],

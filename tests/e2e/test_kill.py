@@ -29,11 +29,11 @@ from lrwatch.control.directory import ControlDirectory
 
 pytestmark = pytest.mark.slow
 
-# Steps of a piece, and pieces: the learning rate is turned down four times in them.
+# Steps of a piece, and pieces: the learning rate is turned down in them, back, and down again.
 PIECE = 300
-PIECES = 45
+PIECES = 24
 
-KILLS = 14
+KILLS = 8
 
 # The longest that a kill comes behind what it is to interrupt: reading, deciding, saving and sending take a few milliseconds.
 MOST_DELAY = 0.03
@@ -203,9 +203,9 @@ def test_a_daemon_killed_at_many_points_finds_commands_and_journals_the_same(cou
     counts = Counter(event["event"] for event in calm)
     assert counts["hello"] == 1
     assert counts["command"] == counts["acknowledged"] >= 4, counts
-    assert counts["effect"] >= 3
+    assert counts["effect"] >= 1
 
-    # Of the 45 pieces, and of the moments around commands, chosen at random; each kill comes a random moment later.
+    # Of the pieces, and of the moments around commands, chosen at random; each kill comes a random moment later.
     chance = random.Random(2024)
     moments = set(chance.sample(range(PIECES + 3 * counts["command"]), KILLS))
     moment = iter(range(1000))
