@@ -70,7 +70,7 @@ LAST_COMMANDS = 1
 DRIFT = 0.1
 
 # Probability that a trial that brings nothing passes the comparison with the line before it, and that it passes the one with the
-# time after it. At 0.02 each, two of 360 healthy curves with heavy-tailed noise are cut for good.
+# time after it. At 0.01 each, one of 600 healthy curves with noise of six kinds is cut for good.
 ERROR = 0.01
 
 # The same for the first comparison where it decides alone, since the way back would need a person. With 0.02, one in ten is cut.
