@@ -148,7 +148,7 @@ def test_noise_that_hides_the_trend_is_told_with_about_when(make_rig: Make) -> N
     rig.look()
     found = causes(rig)["cannot_tell"]
     assert "loss: cannot tell yet: " in found.text
-    assert re.search(r"the noise hides the required 0.5 % .* by about step [\d,]+$", found.text)
+    assert re.search(r"the noise hides the required 0.5 % .* it can tell by about step [\d,]+$", found.text)
     assert "has not surely improved since the run began" in causes(rig)["not_improved"].text
 
 

@@ -345,7 +345,7 @@ def test_auto_without_a_trainer_says_what_is_missing(tmp_path: Path, daemons: Ca
 @pytest.mark.skipif(not NANOGPT.is_file(), reason=f"the real log is not there: {NANOGPT}")
 def test_the_famous_overfitting_is_found(tmp_path: Path) -> None:
     replayed = lrwatch("replay", NANOGPT).stdout
-    assert re.search(r"overfitting: val loss has got worse by .* the checkpoint of about step 1750", replayed)
+    assert re.search(r"overfitting: val loss has got worse by .* keep the checkpoint of about step 1,750", replayed)
     assert "nothing to report" not in replayed
     assert lrwatch("report", NANOGPT, "-o", tmp_path / "page.html").returncode == 0
     assert "the run overfits" in (tmp_path / "page.html").read_text()

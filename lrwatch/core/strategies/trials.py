@@ -122,7 +122,7 @@ class Trials(Strategy, ABC):
             if command.status is Status.ON_TRIAL:
                 return self._judge(command.trial, step, context)
             if command.restores:
-                return self._take_back(command.trial, step, context, "it is taken back")
+                return self._take_back(command.trial, step, context, "the way back takes several commands")
         return self.decide(step, context)
 
     def decide(self, step: int, context: Context) -> StrategyDecision:
@@ -136,7 +136,7 @@ class Trials(Strategy, ABC):
             return StrategyDecision(self)
         scale = context.cut
         reason = (
-            f"{why}; scale {scale:.4g} is tried for at most {longest:.0f} steps, and stays only if it is proven to bring more "
+            f"{why}; scale {scale:.4g} is tried for at most {longest:,.0f} steps, and stays only if it is proven to bring more "
             "than it costs"
         )
         command = Command(step, scale, reason, cause="probe")
@@ -243,7 +243,7 @@ class Trials(Strategy, ABC):
             return StrategyDecision(kept, event=TrialKept(), effect=effect)
         again = (AGAIN_LATER if verdict.surely_not else AGAIN) * step
         back = replace(learned, not_before=again)
-        why = "it brought too little" if outcome.gain > 0 else "it brought nothing"
+        why = "it is not proven" if outcome.gain > 0 else "it brought nothing"
         return back._take_back(trial, step, context, why, effect)
 
     def _take_back(
@@ -254,9 +254,7 @@ class Trials(Strategy, ABC):
             return StrategyDecision(replace(self, line=None), event=TrialKept(), effect=effect)
         applied_at = context.command.applied_at
         quiet = max(self.not_before, AGAIN * step)
-        reason = (
-            f"the trial of scale {context.scale:.4g} is over: {why}; the next one comes at step {quiet:.0f} or later"
-        )
+        reason = f"the trial of scale {context.scale:.4g} is taken back: {why}; the next trial begins at step {quiet:,.0f} or later"
         left = trial if scale < trial.previous else None  # further than one command may go: the next check continues
         share = 1 - context.scale / trial.previous
         held_back = self.held_back + share * max(step - (applied_at or step), 0)

@@ -254,7 +254,7 @@ def test_what_brought_nothing_is_taken_back_when_the_time_is_over() -> None:
     run = on_trial(settling(0.0)).until(2000, command=True)
     trial, back = run.commands
     assert (back.scale, back.cause) == (1.0, "restore")
-    assert f"; the next one comes at step {AGAIN * back.step:.0f} or later" in back.reason
+    assert f"; the next trial begins at step {AGAIN * back.step:,.0f} or later" in back.reason
     assert 0.1 * trial.step <= back.step - trial.step <= 0.11 * trial.step
     assert run.moment.command.status is Status.TAKING_BACK
     run.until(back.step + 1)
@@ -282,7 +282,7 @@ def test_what_brought_too_little_is_taken_back_and_comes_later_where_that_is_sur
     back = run.commands[1]
     assert (back.scale, back.cause) == (1.0, "restore")
     assert back.reason == (
-        f"the trial of scale 0.5 is over: it brought too little; the next one comes at step {again * back.step:.0f} or later"
+        f"the trial of scale 0.5 is taken back: it is not proven; the next trial begins at step {again * back.step:,.0f} or later"
     )
     assert tries(run.moment).not_before == again * back.step
     run.until(2000)

@@ -101,7 +101,7 @@ def test_the_tables_hold_every_change_and_finding(full_run: ReportData) -> None:
             "1 → 0.5",
             "plateau at the first level",
             "2,0044 later",
-            "helped12.0 % (8.0 to 16.0 %)0.4300 at step 2,900, where continuing would have given 0.4900",
+            "helped12.0 % better (8.0 to 16.0 %)0.4300 at step 2,900 instead of 0.4900 at the old rate",
         ],
         ["2", "4,200", "0.5 → 0.25", "plateau again", "refusedheld", "not measured"],
     ]
