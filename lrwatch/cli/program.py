@@ -100,6 +100,6 @@ def main() -> None:
     except Exception as error:
         if type(error).__module__ != "sqlite3":  # which most commands never load
             raise
-        hint = "Move the state directory away to begin anew, or give another one with --state."
+        hint = "Move the state directory away to start afresh, or give another one with --state."
         click.echo(safe(f"lrwatch: the state cannot be used: {error}. {hint}"), err=True)
         sys.exit(InputError.exit_code)

@@ -24,12 +24,14 @@ class FindingKind:
         plural: Several of them.
         severity: "info" may be left alone, "warning" wants a look, "critical" means that the run is being lost.
         description: What it says of the run, in one clause.
+        label: The kind as a table shows it; the kind itself where that is a word.
     """
 
     noun: str
     plural: str
     severity: Severity
     description: str
+    label: str = ""
 
 
 KINDS: Mapping[Kind, FindingKind] = {
@@ -40,7 +42,11 @@ KINDS: Mapping[Kind, FindingKind] = {
         "divergence", "divergences", "critical", "the metric has left the level that it had reached, and stays away"
     ),
     "nonfinite": FindingKind(
-        "run of non-finite values", "runs of non-finite values", "critical", "the metric is NaN or infinite"
+        "run of non-finite values",
+        "runs of non-finite values",
+        "critical",
+        "the metric is NaN or infinite",
+        "non-finite",
     ),
     "spike": FindingKind("spike", "spikes", "info", "the metric is far worse for a few values, and comes back"),
     "oscillation": FindingKind(
@@ -50,13 +56,28 @@ KINDS: Mapping[Kind, FindingKind] = {
         "sign of overfitting", "signs of overfitting", "warning", "validation gets worse while training improves"
     ),
     "too_slow": FindingKind(
-        "stretch that was too slow", "stretches that were too slow", "info", "the learning rate may be too low"
+        "stretch that was too slow",
+        "stretches that were too slow",
+        "info",
+        "the learning rate may be too low",
+        "too slow",
     ),
     "stalled": FindingKind(
         "stall", "stalls", "warning", "no sample for much longer than the run takes between samples"
     ),
 }
 """All kinds of findings, in the order in which people read them. A new kind is a row here and a word in `Kind`."""
+
+
+def kind_label(kind: str) -> str:
+    """Name a kind of finding as people read it; one of another version as it is.
+
+    >>> kind_label("too_slow"), kind_label("plateau")
+    ('too slow', 'plateau')
+    """
+    known = next((about for name, about in KINDS.items() if name == kind), None)
+    return known.label or kind if known else kind
+
 
 CAUSES = (
     "plateau",

@@ -401,7 +401,7 @@ class Pipeline:
         learned = self.metrics.improved(metric)
         command = self.policy.look(trend, others, self._schedule(trend.step, trend.horizon), learned=learned)
         if command is not None and command.cause == "plateau" and (why := at_one_look(trend, self.detect)):
-            command = replace(command, reason=f"{command.reason}; {why}")
+            command = replace(command, reason=f"{command.reason}. {why}")
         return [event for event in (effect, command) if event is not None]
 
     def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:

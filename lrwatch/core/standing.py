@@ -97,14 +97,14 @@ def standing(
 
 
 def at_one_look(trend: Trend, options: DetectOptions) -> str:
-    """Return why a bound that is valid at one look makes no plateau, as a clause; "" where the trend is a plateau.
+    """Return why a bound that is valid at one look makes no plateau, as a sentence without its end; "" where the trend is a plateau.
 
     Strategies may act on the bound of one look, because what they do can be taken back.
     """
     if trend.state == "plateau":
         return ""
     return (
-        f"this is not a plateau yet: that bound is of this look alone, and over all looks of the run it is "
+        f"This is not a plateau yet: the bound is that of one look, and over all looks of the run it is "
         f"{in_words(trend, options, trend.upper)}"
     )
 

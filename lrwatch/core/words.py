@@ -46,17 +46,16 @@ def percents(*shares: float, margin: float) -> tuple[str, ...]:
     return tuple(_written(100 * share, decimals) for share in shares)
 
 
-def moves(share: float, size: str = "") -> str:
-    """Say an improvement with its sign as a verb.
+def moves(improvement: float, size: str) -> str:
+    """Say an improvement of this size with its sign as a verb; one that rounds to nothing has none.
 
-    Args:
-        share: The improvement; below 0 it is none.
-        size: Its size in words; by default the share in percent.
-
-    >>> moves(0.0023), moves(-0.105)
-    ('improves by 0.23 %', 'gets worse by 10.5 %')
+    >>> moves(0.0023, "0.23 %"), moves(-0.105, "10.5 %"), moves(-1e-7, "0.000 % ± 0.042 %")
+    ('improves by 0.23 %', 'gets worse by 10.5 %', 'moves by 0 % ± 0.042 %')
     """
-    return f"{'improves' if share >= 0 else 'gets worse'} by {size or percent(abs(share))}"
+    number, _, unit = size.partition(" ")
+    if float(number) == 0:
+        return f"moves by 0 {unit}".rstrip()
+    return f"{'improves' if improvement > 0 else 'gets worse'} by {size}"
 
 
 def _decimals(value: float, digits: int) -> int:

@@ -117,7 +117,7 @@ def test_a_command_on_the_bound_of_one_look_says_why_that_is_no_plateau() -> Non
                     continue
                 (loss,) = run.metrics.statuses()
                 assert re.search(r"surely (improves )?by (less|more) than ", event.reason)
-                explained = "that bound is of this look alone, and over all looks of the run it is" in event.reason
+                explained = "the bound is that of one look, and over all looks of the run it is" in event.reason
                 said += explained
                 assert explained or loss.state == "plateau"
     assert said > 0

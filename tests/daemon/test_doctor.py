@@ -156,7 +156,7 @@ def test_a_spent_budget_is_found_on_both_sides(make_rig: Make) -> None:
     of_policy = make_rig(policy__mode="auto", policy__max_commands=0)
     of_policy.train(5)
     of_policy.look()
-    assert causes(of_policy)["budget_spent"].text == "0 of 0 commands are spent"
+    assert causes(of_policy)["budget_spent"].text == "all 0 commands of the run are used (0 so far)"
     of_trainer = make_rig(policy__mode="auto")
     of_trainer.attach(max_commands=0)
     of_trainer.train(5)

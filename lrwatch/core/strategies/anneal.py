@@ -158,7 +158,7 @@ class Anneal(Plateau):
         excess = self._excess_in_words(step, context)
         reason = (
             f"anneal: the scale falls in a line to {scale:.4g} at step {context.total_steps:,}, over the last "
-            f"{100 * left / context.total_steps:.0f} % of the run; {excess}, and a decay over up to {100 * share:.0f} % of the run pays for itself"
+            f"{100 * left / context.total_steps:.0f} % of the run; up to {100 * share:.0f} % of it pay for themselves ({excess})"
         )
         command = Command(step, scale, reason, cause="anneal", ramp_steps=left)
         asked = Asked(scale, ramp_steps=left)
@@ -170,7 +170,7 @@ class Anneal(Plateau):
             level = abs(line.level)
             return f"the averaged weights are better by {estimate(told[0] / level, told[1] / level)}"
         if self.excess is None:
-            return "no trial has shown what this rate costs"
+            return "a first guess: no trial has shown what this rate costs"
         return f"by its trials this rate costs {estimate(self.excess, self.excess_error)} of the level"
 
     def _extended(self, step: int, context: Context) -> StrategyDecision:

@@ -162,7 +162,7 @@ class Plateau(Trials):
         if bound >= worth or not self._is_flat(worth, trend, context):
             return StrategyDecision(self)
         reason = (
-            f"the metric {moves(trend.ratio(trend.improvement_now))} per {trend.horizon:,.0f} steps, {_bounded(trend, bound)}; "
+            f"the metric {moves(trend.improvement_now, percent(abs(trend.ratio(trend.improvement_now))))} per {trend.horizon:,.0f} steps, {_bounded(trend, bound)}; "
             f"{percent(worth)} is required to keep this rate. The cut is a trial: it is taken back unless it is proven"
         )
         trial = Trial(context.scale)

@@ -69,7 +69,7 @@ class Rescue(Strategy):
         reload = finding.kind == "nonfinite"
         reason = f"{finding.message}; scale {scale:.4g} for {wait:,.0f} steps, then back to {back_to:.4g}"
         if reload:
-            reason += "; the trainer is asked to load its last checkpoint"
+            reason += "; the trainer loads its last checkpoint, if it can"
         calm = math.inf
         if finding.kind == "divergence":
             calm = context.sign * float(finding.evidence["best"] or 0.0) + float(finding.evidence["allowed"] or 0.0)

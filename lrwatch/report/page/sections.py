@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from lrwatch.core.events import kind_label
 from lrwatch.report.chart.caption import notes
 from lrwatch.report.chart.effect_chart import MAX_CLOSE_UPS, close_up
 from lrwatch.report.chart.layout import ChartLayout, PlottedCurve
@@ -202,7 +203,7 @@ def finding_rows(data: ReportData) -> tuple[list[FindingRow], int]:
     rows = []
     for number, e in enumerate(findings[:MAX_MARKS], 1):
         kind = text(e, "kind")
-        name, bad = finding_kinds.name(kind), kind in finding_kinds.BAD_KINDS
+        name, bad = kind_label(kind), kind in finding_kinds.BAD_KINDS
         evidence = _pairs(e.get("evidence"))
         rows.append(FindingRow(number, integer(e, "step"), name, bad, text(e, "metric"), text(e, "message"), evidence))
     return rows, len(findings)
