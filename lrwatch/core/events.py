@@ -265,6 +265,8 @@ def effect_in_words(gain: float, lower: float, upper: float) -> str:
     'helped: 2.10 % better (1.85 to 2.35 %)'
     >>> effect_in_words(-0.002, -0.012, 0.008)
     'no gain: 0.2 % worse (1.2 % worse to 0.8 % better)'
+    >>> effect_in_words(0.73, 0.15, 1.31)
+    'helped: 73 % better (at least 15 %)'
     >>> effect_in_words(-0.3, -0.5, -0.1)
     'cost progress: 30 % worse (10 to 50 %)'
     """
@@ -272,8 +274,8 @@ def effect_in_words(gain: float, lower: float, upper: float) -> str:
     word = "no gain" if judged == "no certain gain" and gain <= 0 else judged
     shown, low, high = percents(abs(gain), abs(lower), abs(upper), margin=(upper - lower) / 2)
     size = f"{shown} %" if float(shown) == 0 else f"{shown} % {'better' if gain > 0 else 'worse'}"
-    if judged == "helped":
-        return f"{word}: {size} ({low} to {high} %)"
+    if judged == "helped":  # no loss falls by more than all of it, so such a bound says nothing
+        return f"{word}: {size} ({f'at least {low} %' if gain < 1 <= upper else f'{low} to {high} %'})"
     if judged == "cost progress":
         return f"{word}: {size} ({high} to {low} %)"
     return f"{word}: {size} ({low} % worse to {high} % better)"

@@ -188,7 +188,7 @@ class Examination:
         elif counted >= _COUNTED_STEPS and _is_torch(observed) and not observed.schedule_lr and not observed.warm_until:
             yield (
                 "not_stepping",
-                f"the trainer has counted {counted:,} steps, but the optimizer that was given to attach has made none",
+                f"the trainer has counted {counted:,} steps, and the optimizer that was given to attach has made none",
                 "Give attach the optimizer that steps, after everything that wraps or replaces it.",
             )  # fmt: skip
 
@@ -241,7 +241,7 @@ class Examination:
         limits = {} if self.observed is None else self.observed.limits
         if limits.get("commands", 0) >= limits.get("max_commands", float("inf")):
             yield (
-                "budget_spent", f"the trainer has applied all of its {limits['max_commands']:g} commands",
+                "budget_spent", f"the trainer has taken all of its {limits['max_commands']:g} commands",
                 "Start it from its checkpoint with attach(..., max_commands=) larger.",
             )  # fmt: skip
 

@@ -133,7 +133,7 @@ def test_a_warmup_is_found_wherever_it_is_said(make_rig: Make) -> None:
     of_policy = make_rig(policy__mode="auto", policy__warmup_steps=1000)
     of_policy.train(5)
     of_policy.look()
-    assert "before step 1000" in causes(of_policy)["warmup"].text
+    assert "before step 1,000" in causes(of_policy)["warmup"].text
     of_trainer = make_rig(policy__mode="auto")
     of_trainer.attach(warmup_steps=700)
     of_trainer.train(5)

@@ -127,7 +127,7 @@ def test_a_held_run_takes_no_set_undo_or_approval_and_says_how_it_would(rig: Any
     (entry,) = rig.run.commands.proposals
     held = rig.ask("hold")
     assert held["done"]
-    assert "`set`, `undo` and `approve` are refused" in held["text"]
+    assert "and refuses `set`, `undo` and `approve`" in held["text"]
     for verb, argument in (("set", "0.4"), ("undo", ""), ("approve", str(entry))):
         answer = rig.ask(verb, argument)
         assert answer == {
