@@ -112,10 +112,11 @@ def at_one_look(trend: Trend, options: DetectOptions) -> str:
 def _at_one_look(trend: Trend, options: DetectOptions) -> str:
     if trend.few or trend.upper_now >= _asked(trend, options):
         return ""
-    return (
-        f"; this look alone shows less than {in_words(trend, options, trend.upper_now)}, which is enough for a trial "
-        "and not for a plateau"
+    bound = in_words(trend, options, abs(trend.upper_now))
+    shown = (
+        f"an improvement of less than {bound}" if trend.upper_now >= 0 else f"that it gets worse by more than {bound}"
     )
+    return f"; this look alone shows {shown}, which is enough for a trial and not for a plateau"
 
 
 def in_words(trend: Trend, options: DetectOptions, amount: float) -> str:

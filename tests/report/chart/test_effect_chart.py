@@ -60,7 +60,7 @@ def test_the_picture_of_the_run_has_line_band_and_mark_of_each_effect(full_run: 
     assert source.count('class="expected"') == source.count('class="interval"') == 1
     (title,) = re.findall(r'<circle class="measured helped"[^>]*><title>(.*?)</title>', source)
     assert title == "1 helped: 12.0 % better (8.0 to 16.0 %); 0.4300 at step 2,900 instead of 0.4900 at the old rate"
-    assert "Dashed: the line before a change, continued" in source
+    assert "dashed: the line before a change, continued" in source
 
 
 def test_those_who_cannot_see_it_are_told(full_run: ReportData) -> None:
@@ -101,7 +101,10 @@ def test_what_was_taken_back_says_by_which_change() -> None:
 
     assert "Taken back by <a" in pictures(source)[0]
     assert 'taken back by <a class="mark" href="#change-2"' in source
-    assert '<td class="effect">takes <a class="mark" href="#change-1" aria-label="change 1">1</a> back</td>' in source
+    assert (
+        '<td class="effect" data-label="Effect">takes <a class="mark" href="#change-1" aria-label="change 1">1</a> back</td>'
+        in source
+    )
 
 
 def test_the_points_are_means_on_both_sides_that_a_spike_does_not_bend() -> None:
@@ -139,11 +142,13 @@ def test_a_journal_that_does_not_tell_the_line_is_shown_in_its_own_words() -> No
 
     assert not pictures(source)
     assert "<small>5.0 % better (4.0 to 6.0 %)</small><small>better than going on</small>" in source
-    assert "Dashed" not in source
+    assert "dashed: the line" not in source
 
 
 def test_an_effect_without_numbers_is_a_dash() -> None:
-    assert '<td class="effect"><b class="k unsure">\u2013</b></td>' in render(run({"event": "effect", "scale": 0.5}))
+    assert '<td class="effect" data-label="Effect"><b class="k unsure">\u2013</b></td>' in render(
+        run({"event": "effect", "scale": 0.5})
+    )
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def test_the_tables_hold_every_change_and_finding(full_run: ReportData) -> None:
         ["2", "4,200", "0.5 → 0.25", "plateau again", "refusedheld", "not measured"],
     ]
     assert findings[1:] == [
-        ["F1", "2,000", "plateau", "loss", "less than 0.5 % betterimprovement 0.0021 · level 0.48"],
-        ["F2", "3,000", "non-finite", "loss", "10 values are not finitecount 10"],
+        ["F1", "2,000", "plateau", "loss", "less than 0.5 % betterimprovement in a horizon 0.0021 · level 0.48"],
+        ["F2", "3,000", "non-finite", "loss", "10 values are not finite10 in all"],
     ]
     assert [row[:2] for row in phases[1:]] == [["0", "start"], ["2,004", "command"]]
     assert operators[1:] == [["3,600", "anna", "hold", "note maintenance"]]
