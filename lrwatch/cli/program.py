@@ -13,6 +13,7 @@ from lrwatch.cli.backtest import backtest
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
 from lrwatch.cli.doctor import doctor
+from lrwatch.cli.examples import add_examples
 from lrwatch.cli.forecast import forecast
 from lrwatch.cli.init import init
 from lrwatch.cli.live import is_there, live, unknown
@@ -75,6 +76,7 @@ def cli() -> None:
 
 for _command in COMMANDS:
     cli.add_command(_command)
+add_examples(cli)
 
 
 def main() -> None:
