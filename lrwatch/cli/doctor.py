@@ -30,7 +30,7 @@ def doctor(run_or_path: str | None, config_file: Path | None, state: str | None,
         if form == "json":
             print_json(cause.as_json())
         else:
-            click.echo(safe(f"{cause.run}: {cause.cause}: {cause.text}. {cause.remedy}"))
+            click.echo(safe(f"{cause.run}: {cause.cause.replace('_', ' ')}: {cause.text}. {cause.remedy}"))
     return 0
 
 

@@ -131,7 +131,7 @@ class PhaseEvent(EventRecord, kw_only=True, tag="phase"):
 
 
 class EffectEvent(EventRecord, kw_only=True, tag="effect"):
-    """A command was measured against going on without it.
+    """A command was measured against the rate before it.
 
     Attributes:
         scale: The scale that it set.

@@ -18,7 +18,7 @@ from lrwatch.cli.output import print_json
 from lrwatch.cli.settings import config_option, load_config, metric_option
 
 if TYPE_CHECKING:
-    from lrwatch.core.snapshot import RunStatus, Snapshot
+    from lrwatch.core.snapshot import Snapshot
     from lrwatch.store import Store
 
 # Seconds between two looks of `status --watch`; its daemon saves about as often.
@@ -97,6 +97,8 @@ def watch_states(store: Store, run: str | None, form: str, daemon_runs: Callable
                 print_json(one)
             sys.stdout.flush()
             time.sleep(WATCH_SECONDS)
+    from lrwatch.offline.saved_status import status_of
+
     with closing(view()) as shown:
         while True:
             changed()
@@ -105,15 +107,6 @@ def watch_states(store: Store, run: str | None, form: str, daemon_runs: Callable
             )
             shown.show(by_attention(map(status_of, seen.values()), time.time()), notes)
             time.sleep(WATCH_SECONDS)
-
-
-def status_of(saved: Mapping[str, Any]) -> RunStatus:
-    """Return the status of a run as a daemon saved it; what another version added is left out, and what it lacks has its default."""
-    import msgspec
-
-    from lrwatch.core.snapshot import RunStatus
-
-    return msgspec.convert({**saved, "problem": saved.get("why", "")}, RunStatus)
 
 
 def is_there(path: str) -> bool:

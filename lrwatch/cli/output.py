@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from lrwatch.core.events import kind_label
 from lrwatch.core.plain import plain
 from lrwatch.core.proposal import how_to_approve
 
@@ -107,18 +108,26 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], right: 
         click.echo(text.rstrip())
 
 
+# States of a command that say too little in one word.
+_STATES = {
+    "outdated": "not sent: the training is far beyond it",
+    "history": "not sent: the log was read afterwards",
+    "held": "not sent: the run is held",
+}
+
+
 def sentence(event: Mapping[str, Any]) -> str:
     """Return one event of the journal in words."""
     what = event["event"]
     if what == "finding":
-        return f"{event['kind']}: {event['message']}"
+        return f"{kind_label(event['kind'])}: {event['message']}"
     if what == "command":
-        state = f" ({event['state']})" if "state" in event else ""
-        return f"scale {event['scale']:g}{state}: {event['reason']}{_how_to_approve(event)}"
+        state = f" ({_STATES.get(event['state'], event['state'])})" if "state" in event else ""
+        return f"scale {event['scale']:.4g}{state}: {event['reason']}{_how_to_approve(event)}"
     if what == "acknowledged":
-        return f"acknowledged: scale {event['scale']:g} from step {event['step']} on"
+        return f"acknowledged: scale {event['scale']:.4g} from step {event['step']:,} on"
     if what == "rejected":
-        return f"rejected: {event['code']}: {event['message']}"
+        return f"rejected: {event['message']}"
     if what == "operator" and event["verb"] == "strategy":  # the argument is JSON, and the message repeats it in words
         return f"{event['actor']}: {event['message']}"
     if what == "operator":
@@ -129,7 +138,7 @@ def sentence(event: Mapping[str, Any]) -> str:
         return f"a trainer listens, at scale {event['scale']:g} ({event['client']})"
     if what == "life":
         return f"{event['life']}: {event['message']}"
-    return f"{what}: {event['message']}"
+    return f"{what.replace('_', ' ')}: {event['message']}"
 
 
 def decided_by(source: str) -> str:
@@ -145,7 +154,7 @@ def _how_to_approve(event: Mapping[str, Any]) -> str:
     """Return what to type, where a command waits for a person and has its number in a journal."""
     if "expires_at" not in event or event.get("state") in (None, "outdated", "history") or "id" not in event:
         return ""
-    return f"; approve with: {how_to_approve(event['run'], event['id'])} (before step {event['expires_at']})"
+    return f"; approve with: {how_to_approve(event['run'], event['id'])} (before step {event['expires_at']:,})"
 
 
 def event_line(event: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from lrwatch.cli.backtest import backtest
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
 from lrwatch.cli.doctor import doctor
+from lrwatch.cli.examples import add_examples
 from lrwatch.cli.forecast import forecast
 from lrwatch.cli.init import init
 from lrwatch.cli.live import is_there, live, unknown
@@ -75,6 +76,7 @@ def cli() -> None:
 
 for _command in COMMANDS:
     cli.add_command(_command)
+add_examples(cli)
 
 
 def main() -> None:
@@ -100,6 +102,6 @@ def main() -> None:
     except Exception as error:
         if type(error).__module__ != "sqlite3":  # which most commands never load
             raise
-        hint = "Move the state directory away to begin anew, or give another one with --state."
+        hint = "Move the state directory away to start afresh, or give another one with --state."
         click.echo(safe(f"lrwatch: the state cannot be used: {error}. {hint}"), err=True)
         sys.exit(InputError.exit_code)

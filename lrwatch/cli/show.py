@@ -74,7 +74,7 @@ def status(run: str | None, watch: bool, config_file: Path | None, state: str | 
         over = one.get("life") if one.get("life") in OVER else None
         if not over:
             said += [f"{name}: {m['name']}: {m['words']}" for m in watched]
-        state_now = _state(decides) if decides else "no metric decides" if one["up"] else "down"
+        state_now = _state(decides) if decides else "no metric decides" if one["up"] else "not readable"
         rows.append([
             name, _progress(one), one["metric"], decides["value"] if decides else None, over or state_now,
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
@@ -117,7 +117,8 @@ def _waits(name: str, one: dict[str, Any]) -> str:
     """Return what a person can do: approve a proposal, resume a run that is held, end one of two daemons."""
     parts = [f"held: lrwatch resume {shlex.quote(name)}"] if one["held"] else []  # before anything can be approved
     parts += [
-        f"scale {p['scale']:g} ({p['cause']}): {p['approve']}, before step {p['expires_at']}" for p in one["proposals"]
+        f"scale {p['scale']:g} ({p['cause']}): {p['approve']}, before step {p['expires_at']:,}"
+        for p in one["proposals"]
     ]
     if one["fenced"]:
         parts.append("another daemon commands this run: end one of the two")

@@ -11,9 +11,9 @@ TWO_TRAINERS = (
 
 _NO_ACTION = "Until then its learning rate is reported as unknown, and no command is answered with applied. The training continues."
 NOT_ACTING_WORDS: dict[NotActing, str] = {
-    "no_step": "the attached optimizer does not step while watch.step() is called: was it made anew, or is it inside another one? "
+    "no_step": "the attached optimizer does not step while watch.step() is called: was it created again, or is it inside another one? "
     f"Attach the optimizer that steps. {_NO_ACTION}",
-    "some_no_step": "some of the attached optimizers do not step while watch.step() is called: were they made anew? Attach those "
+    "some_no_step": "some of the attached optimizers do not step while watch.step() is called: were they created again? Attach those "
     f"that step. {_NO_ACTION}",
     "lr_written_in_step": "the optimizer writes its own learning rate in step(), so lrwatch cannot scale it and leaves it alone: "
     "attach a callable, or None and read watch.scale. Its learning rate is reported as unknown. The training continues.",

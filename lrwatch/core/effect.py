@@ -85,8 +85,8 @@ def measure(before: Baseline, after: Trend) -> Effect | None:
         lower=lower,
         upper=upper,
         message=(
-            f"{after.step - before.step} steps after scale {before.scale:g}: {after.end:.4g} where continuing would have given "
-            f"{expected:.4g}; {effect_in_words(gain, lower, upper)}"
+            f"after {after.step - before.step:,} steps at scale {before.scale:.4g}: {after.end:.4g} instead of {expected:.4g} at the old "
+            f"rate; {effect_in_words(gain, lower, upper)}"
         ),
         line=_line(before, after, expected, slope_error),
     )

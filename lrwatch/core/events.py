@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from lrwatch.core.words import percents
 
 Kind = Literal["plateau", "divergence", "nonfinite", "spike", "oscillation", "overfitting", "too_slow", "stalled"]
 Severity = Literal["info", "warning", "critical"]
@@ -23,12 +24,14 @@ class FindingKind:
         plural: Several of them.
         severity: "info" may be left alone, "warning" wants a look, "critical" means that the run is being lost.
         description: What it says of the run, in one clause.
+        label: The kind as a table shows it; the kind itself where that is a word.
     """
 
     noun: str
     plural: str
     severity: Severity
     description: str
+    label: str = ""
 
 
 KINDS: Mapping[Kind, FindingKind] = {
@@ -39,7 +42,11 @@ KINDS: Mapping[Kind, FindingKind] = {
         "divergence", "divergences", "critical", "the metric has left the level that it had reached, and stays away"
     ),
     "nonfinite": FindingKind(
-        "run of non-finite values", "runs of non-finite values", "critical", "the metric is NaN or infinite"
+        "run of non-finite values",
+        "runs of non-finite values",
+        "critical",
+        "the metric is NaN or infinite",
+        "non-finite",
     ),
     "spike": FindingKind("spike", "spikes", "info", "the metric is far worse for a few values, and comes back"),
     "oscillation": FindingKind(
@@ -49,13 +56,28 @@ KINDS: Mapping[Kind, FindingKind] = {
         "sign of overfitting", "signs of overfitting", "warning", "validation gets worse while training improves"
     ),
     "too_slow": FindingKind(
-        "stretch that was too slow", "stretches that were too slow", "info", "the learning rate may be too low"
+        "stretch that was too slow",
+        "stretches that were too slow",
+        "info",
+        "the learning rate may be too low",
+        "too slow",
     ),
     "stalled": FindingKind(
         "stall", "stalls", "warning", "no sample for much longer than the run takes between samples"
     ),
 }
 """All kinds of findings, in the order in which people read them. A new kind is a row here and a word in `Kind`."""
+
+
+def kind_label(kind: str) -> str:
+    """Name a kind of finding as people read it; one of another version as it is.
+
+    >>> kind_label("too_slow"), kind_label("plateau")
+    ('too slow', 'plateau')
+    """
+    known = next((about for name, about in KINDS.items() if name == kind), None)
+    return known.label or kind if known else kind
+
 
 CAUSES = (
     "plateau",
@@ -83,12 +105,6 @@ MEANWHILE = "; meanwhile "
 
 # Standard errors from which on a difference of two levels is no chance. Neighbouring values of a loss may be correlated.
 SURE_CHANGE = 3.0
-
-# Of a gain in percent. Errors below a thousandth of a percent are not certain themselves.
-MAX_DECIMALS = 3
-
-# Percents beyond this are written with an exponent: the level before was next to nothing.
-MAX_PERCENT = 1e6
 
 Value = float | int | str | bool | None
 Evidence = Mapping[str, Value]
@@ -202,13 +218,13 @@ class LossChange:
         >>> LossChange("val_loss", 1.96, 2.99, 0.02, True).words
         'val_loss rose 53 % (1.96 to 2.99)'
         >>> LossChange("val_loss", 1.96, 1.97, 0.02, True).words
-        'val_loss did not surely change (1.96 to 1.97)'
+        'val_loss shows no certain change (1.96 to 1.97)'
         """
         levels = f"({self.before:.4g} to {self.after:.4g})"
         if self.error is None:
-            return f"{self.metric} went from {self.before:.4g} to {self.after:.4g}, of too few values to be sure"
+            return f"{self.metric} went from {self.before:.4g} to {self.after:.4g} (too few values to be certain)"
         if not self.is_sure:
-            return f"{self.metric} did not surely change {levels}"
+            return f"{self.metric} shows no certain change {levels}"
         size = abs(self.after - self.before)
         share = f"{100 * size / abs(self.before):.2g} %" if self.before else f"by {size:.4g}"
         return f"{self.metric} {'rose' if self.after > self.before else 'fell'} {share} {levels}"
@@ -246,24 +262,23 @@ def effect_in_words(gain: float, lower: float, upper: float) -> str:
     """Format a measured gain for people. A gain of zero or less is `no gain`, whatever its upper bound allows.
 
     >>> effect_in_words(0.021, 0.0185, 0.0235)
-    'helped: 2.10 % (1.85 to 2.35 %)'
+    'helped: 2.10 % better (1.85 to 2.35 %)'
     >>> effect_in_words(-0.002, -0.012, 0.008)
-    'no gain: -0.2 % (-1.2 to 0.8 %)'
+    'no gain: 0.2 % worse (1.2 % worse to 0.8 % better)'
+    >>> effect_in_words(0.73, 0.15, 1.31)
+    'helped: 73 % better (at least 15 %)'
+    >>> effect_in_words(-0.3, -0.5, -0.1)
+    'cost progress: 30 % worse (10 to 50 %)'
     """
     judged = verdict(lower, upper)
     word = "no gain" if judged == "no certain gain" and gain <= 0 else judged
-    shown, low, high = _percents(gain, lower, upper)
-    return f"{word}: {shown} % ({low} to {high} %)"
-
-
-def _percents(gain: float, lower: float, upper: float) -> tuple[str, ...]:
-    """Format the three in percent, with as many decimals as give the margin two significant digits, as errors are stated."""
-    margin = 50 * (upper - lower)
-    digits = 1 - math.floor(math.log10(margin) + 1e-9) if math.isfinite(margin) and margin > 0 else 1
-    decimals = min(max(digits, 0), MAX_DECIMALS)
-    percents = (100 * gain, 100 * lower, 100 * upper)
-    written = [f"{x:.{decimals}f}" if abs(x) < MAX_PERCENT else f"{x:.2g}" for x in percents]
-    return tuple(text if float(text) else text.removeprefix("-") for text in written)
+    shown, low, high = percents(abs(gain), abs(lower), abs(upper), margin=(upper - lower) / 2)
+    size = f"{shown} %" if float(shown) == 0 else f"{shown} % {'better' if gain > 0 else 'worse'}"
+    if judged == "helped":  # no loss falls by more than all of it, so such a bound says nothing
+        return f"{word}: {size} ({f'at least {low} %' if gain < 1 <= upper else f'{low} to {high} %'})"
+    if judged == "cost progress":
+        return f"{word}: {size} ({high} to {low} %)"
+    return f"{word}: {size} ({low} % worse to {high} % better)"
 
 
 @dataclass(frozen=True, slots=True)

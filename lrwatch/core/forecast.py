@@ -81,8 +81,8 @@ class Forecast(NamedTuple):
         if self.reason:
             return f"no forecast: {self.reason}"
         return (
-            f"as it goes it ends at {self.value:.4g} ({self.lower:.4g} to {self.upper:.4g} in 80 % of runs); a decay of the "
-            "rate may end lower, and only the better bound leaves room for one"
+            f"at this rate the run ends at {self.value:.4g} (80 % interval {self.lower:.4g} to {self.upper:.4g}); a decay of the "
+            "rate may end lower, for which the better bound leaves room"
         )
 
 
@@ -150,11 +150,11 @@ def _why_not(curve: Curve, total_steps: int, since: int, *, falls: bool) -> str:
     if total_steps <= 0:
         return "the length of the run is unknown"
     if share < EARLIEST:
-        return f"{100 * share:.0f} % of the run are done, and forecasts are calibrated from 30 % on"
+        return f"{100 * share:.0f} % of the run is done, and forecasts are calibrated from 30 % on"
     if share > LATEST:
-        return f"{100 * share:.0f} % of the run are done, and forecasts are calibrated up to 90 %"
+        return f"{100 * share:.0f} % of the run is done, and forecasts are calibrated up to 90 %"
     if since > _LATEST_PHASE * step:
-        return f"the learning rate or the level changed at step {since}, too short a time ago"
+        return f"the learning rate or the level changed at step {since}, which is too recent"
     if (count := curve.count(since, step + 1)) < LEAST_VALUES:
         return f"{count} values are too few; {LEAST_VALUES} are needed"
     if curve.nonfinite >= 0.9 * step:

@@ -43,7 +43,7 @@ class Overview(NamedTuple):
         step, share: How far it is in words, and as a share of its length where that is known.
         age: Time since the newest sample, in words, or "".
         metric, value: The metric that decides and its newest value, in words, or "".
-        scale: The acknowledged scale, and the one that is asked for.
+        scale: The acknowledged scale, and the one that is sent.
         rate: The rate that the optimizer used, in words, or "".
         change: The last change of the rate and what it brought, or "".
         mode: The mode of its controller.
@@ -173,7 +173,7 @@ def overview(run: RunStatus, now: float) -> Overview:
         age="" if run.last_sample_time is None else ago(now - run.last_sample_time),
         metric=run.metric,
         value="" if metric is None else f"{metric.value:.5g}",
-        scale=f"{run.scale:.4g}" if run.wanted is None else f"{run.scale:.4g}, asked for {run.wanted:.4g}",
+        scale=f"{run.scale:.4g}" if run.wanted is None else f"{run.scale:.4g}, {run.wanted:.4g} sent",
         rate=_rate(run),
         change=_change(run, now),
         mode=run.mode,
@@ -249,7 +249,9 @@ def ago(seconds: float) -> str:
 
 def _waits(run: RunStatus) -> list[str]:
     """Return what waits for a person, with what to type."""
-    waits = [f"proposed: scale {one.scale:g}, before step {one.expires_at:,}: {one.approve}" for one in run.proposals]
+    waits = [
+        f"scale {one.scale:.4g} is proposed; before step {one.expires_at:,}: {one.approve}" for one in run.proposals
+    ]
     waits += ["held: no command is sent"] if run.held else []
     waits += ["another daemon commands this run: end one of the two"] if run.fenced else []
     waits += [run.problem] if run.trainer_faults and run.problem else []

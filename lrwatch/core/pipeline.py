@@ -338,7 +338,8 @@ class Pipeline:
             or back == command.scale
         ):
             return []
-        reason = f"since scale {effect.scale:g} {worse.words}, while {self.metric} {effect.verdict}; this goes back to scale {back:g}"
+        gained = "improved" if effect.verdict == "helped" else "shows no certain gain"
+        reason = f"{worse.words} since scale {effect.scale:.4g}, while {self.metric} {gained}; this goes back to scale {back:.4g}"
         if self.options.validation == "undo" and self._sends:
             self.policy.ask(back, self.trend)
         return [Command(effect.step, back, reason, cause="validation")]
@@ -378,7 +379,7 @@ class Pipeline:
         self.proposal = None
         if self.command.wanted == proposal.scale and not self.policy.wants_steps:  # a schedule goes on by its steps
             self.refused(until=0.0)
-        message = f"scale {proposal.scale:g}, proposed at step {proposal.step}, was not taken up in time: what it rests on is old now"
+        message = f"nobody answered the proposal of scale {proposal.scale:.4g} of step {proposal.step:,} in time: its evidence is old now"
         return [Expired(step, proposal.scale, proposal.step, message)]
 
     def objection(self, proposal: Proposal) -> str:
@@ -400,7 +401,7 @@ class Pipeline:
         learned = self.metrics.improved(metric)
         command = self.policy.look(trend, others, self._schedule(trend.step, trend.horizon), learned=learned)
         if command is not None and command.cause == "plateau" and (why := at_one_look(trend, self.detect)):
-            command = replace(command, reason=f"{command.reason}; {why}")
+            command = replace(command, reason=f"{command.reason}. {why}")
         return [event for event in (effect, command) if event is not None]
 
     def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:
@@ -427,14 +428,14 @@ class Pipeline:
         if finding.kind != "plateau":
             return finding
         if self.command.ramps_at(finding.step):
-            why = "the learning rate falls to the end of the run"
+            why = "the learning rate already falls to the end of the run"
         elif self._lr.moves(finding.step, float(finding.evidence["horizon_steps"] or 0)):
-            why = "the learning rate is moved by its own schedule"
+            why = "the trainer's own schedule moves the learning rate"
         elif not self.metrics.improved(finding.metric):
             why = "it has not surely improved since the run began"
         else:
             return finding
-        message = f"{finding.message}; {why}, so this is advice and no reason to act"
+        message = f"{finding.message}; {why}, so lrwatch does not act on it"
         return replace(finding, evidence={**finding.evidence, "advice": True}, message=message)
 
     def _keep_pending(self, batch: Batch, asked_row: int | None) -> None:

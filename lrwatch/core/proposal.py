@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrwatch.core.options import Horizon
+from lrwatch.core.words import percent
 
 if TYPE_CHECKING:
     from lrwatch.core.detectors.plateau import Trend
@@ -60,17 +61,17 @@ class Proposal:
             worth: Improvement per horizon, relative to the level, that is worth going on for.
         """
         if step >= self.expires_at:
-            return f"it was proposed at step {self.step} and is void since step {self.expires_at}; the run is at step {step}"
+            return f"it was proposed at step {self.step:,} and expired at step {self.expires_at:,}; the run is at step {step:,}"
         if scale != self.scale_before:
-            return f"it was proposed at scale {self.scale_before:g}, and scale {scale:g} is in use now"
+            return f"it was proposed at scale {self.scale_before:.4g}, and scale {scale:.4g} is in use now"
         if trend is None or self.cause not in CONTRADICTED or trend.step <= self.step:
             return ""
         surely = trend.ratio(trend.improvement_now - trend.margin_now)
         if surely <= worth:
             return ""
         return (
-            f"the metric improves again, by {100 * trend.ratio(trend.improvement_now):.2g} % per {trend.horizon:.0f} steps and surely by "
-            f"more than {100 * surely:.2g} %, where {100 * worth:.2g} % is worth going on for"
+            f"the metric improves again: by {percent(trend.ratio(trend.improvement_now))} per {trend.horizon:,.0f} steps, surely by more "
+            f"than {percent(surely)}; {percent(worth)} is required to keep this rate"
         )
 
     def steps_left(self, step: int) -> int:

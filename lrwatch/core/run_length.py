@@ -9,7 +9,7 @@ from lrwatch.core.sample import Axis
 LengthSource = Literal["", "log", "trainer", "config", "operator"]
 """Who knows the length, the least reliable first: nobody, the log (`i/N`), the trainer, the settings, an operator."""
 
-UNKNOWN = "length unknown: say it with [run] total_steps, attach(total_steps=) or `lrwatch extend RUN STEPS`"
+UNKNOWN = "length unknown: set it with [run] total_steps, attach(total_steps=) or `lrwatch extend RUN STEPS`"
 """The sentence for a run whose length nobody knows."""
 
 _RANK = {source: rank for rank, source in enumerate(get_args(LengthSource))}

@@ -101,8 +101,8 @@ def said(kind: FaultKind, error: Exception) -> str:
     what = f"{type(error).__name__}: {error}".removesuffix(": ")[:200]
     if kind == "state":
         return (
-            f"its saved state cannot be used ({what}); it is tried again. Go on with the version of lrwatch that wrote it, or give "
-            "another directory with --state to begin anew"
+            f"its saved state cannot be used ({what}); it is tried again. Continue with the version of lrwatch that wrote it, or give "
+            "another directory with --state to start afresh"
         )
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "lrwatch" in frame.filename]
     where = f" in {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -135,18 +135,18 @@ def _hold(run: WatchedRun) -> Reply:
         f"; the trial at scale {command.scale:g} stays in force until then" if command.status is Status.ON_TRIAL else ""
     )
     return True, (
-        "held: decisions are journalled and not sent, and `set`, `undo` and `approve` are refused, until "
+        "held: lrwatch writes its decisions to the journal and sends none, and refuses `set`, `undo` and `approve`, until "
         f"`lrwatch resume {shlex.quote(run.name)}`{trial}"
     )
 
 
 def _resume(run: WatchedRun) -> Reply:
     if not run.commands.held:
-        return True, "it was not held"
+        return True, "the run was not held"
     run.commands.held = False
     run.pipeline.refused(until=0.0)  # decisions that were held are made again
     run.commands.proposals.clear()
-    return True, "decisions are sent again"
+    return True, "the run is no longer held; commands are sent again"
 
 
 def _follow(run: WatchedRun, argument: str) -> Reply:
@@ -192,7 +192,7 @@ def _approve(run: WatchedRun, request: Request, options: PolicyOptions, now: flo
         run.pipeline.refused(until=0.0)  # if it is right again, it is proposed again
         return (
             False,
-            f"the proposal does not hold any more: {objection}; nothing was sent, and a new one will be made where it pays",
+            f"the proposal no longer holds: {objection}; nothing was sent, and lrwatch proposes again when a change pays",
         )
     ramp = proposal.steps_left(run.pipeline.step or 0)
     done, text = _set(
@@ -214,4 +214,4 @@ def _deny(run: WatchedRun, entry: int) -> Reply:
     if run.commands.proposals.pop(entry, None) is None:
         return False, _no_proposal(run, entry)
     run.pipeline.refused()
-    return True, "denied; nothing is proposed for a horizon"
+    return True, "denied; lrwatch proposes nothing for one horizon"

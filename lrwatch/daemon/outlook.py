@@ -132,8 +132,8 @@ class Outlook(Checkpointed):
             inside = one["lower"] <= came <= one["upper"]
             where = "inside" if inside else "outside"
             message = (
-                f"the forecast of step {one['made_at']}, {one['value']:.4g} ({one['lower']:.4g} to {one['upper']:.4g}), has the "
-                f"end {where}: it came to {came:.4g}"
+                f"the run ended at {came:.4g}, {where} the interval that was forecast at step {one['made_at']:,}: {one['value']:.4g} "
+                f"({one['lower']:.4g} to {one['upper']:.4g})"
             )
             score = {**one, "came": _short(came), "error": _short(came - one["value"]), "inside": inside}
             events.append(self._event("forecast_scored", self.curve.last, score, message))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrwatch._version import __version__
+from lrwatch.core.life import OVER
 from lrwatch.core.names import role
 from lrwatch.core.overview import Overview, overview
 from lrwatch.core.picture import PictureCurve
@@ -23,6 +24,7 @@ from lrwatch.export.http import Response
 from lrwatch.export.pages import RELOAD_SECONDS, live_script, policy
 from lrwatch.report import Live, MetricCurve, ReportData, render
 from lrwatch.report.model.data import Role
+from lrwatch.report.model.settings import settings_in_words
 from lrwatch.report.page.template import asset
 from lrwatch.store import Store
 
@@ -90,12 +92,13 @@ class RunPages:
             ("Logs", "; ".join(f"{path}: {what}" if what else path for path, what in status.logs.items()) or "none")
         ]
         facts += [("Journal", problem)] if problem else []
+        facts += settings_in_words(run.pipeline.detect, run.pipeline.options) if run is not None else ()
         facts += [("Samples", f"{status.samples:,}, of which {values:,} are drawn"), ("lrwatch", __version__)]
         watched = [one for one in status.metrics if one.watched and one.name != status.metric]
         title = f"{status.name}: {status.metric}" if status.metric else status.name
         return ReportData(
             status.name, title, status.metric, "step" if run is None else run.logs.axis, tuple(curves), tuple(events), tuple(facts),
-            standings=tuple((one.name, one.words) for one in watched),
+            standings=() if status.life in OVER else tuple((one.name, one.words) for one in watched), is_over=status.life in OVER,
         )  # fmt: skip
 
     def _events(self, run: str) -> tuple[list[dict[str, Any]], str]:

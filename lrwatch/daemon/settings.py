@@ -9,7 +9,9 @@ import numpy as np
 
 from lrwatch._version import __version__
 from lrwatch.config import Config
+from lrwatch.core.options import Horizon
 from lrwatch.core.run_length import RunLength
+from lrwatch.core.standing import asked_in_words
 
 
 def settings_event(config: Config, length: RunLength) -> dict[str, Any]:
@@ -31,8 +33,8 @@ def settings_event(config: Config, length: RunLength) -> dict[str, Any]:
         "length": list(length),
         "versions": {"lrwatch": __version__, "numpy": np.__version__},
         "message": (
-            f"lrwatch {__version__} in mode {policy.mode}, strategy {policy.strategy}; a plateau is less than {detect.min_improvement:g} "
-            f"better over {detect.horizon} of the run; length {known}; "
+            f"lrwatch {__version__} in mode {policy.mode}, strategy {policy.strategy}; a plateau is an improvement of less than "
+            f"{asked_in_words(detect)} over {Horizon.parse(detect.horizon)}; length {known}; "
             f"{config.metric or 'a training loss, by its name,'} decides"
         ),
     }

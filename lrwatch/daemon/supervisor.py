@@ -42,9 +42,7 @@ class Supervisor:
 
     def _open(self, address: str) -> socket.socket | None:
         if address[0] not in "/@":
-            self.problem = (
-                f"NOTIFY_SOCKET must be a path or begin with @, found {address!r}: the supervisor is told nothing"
-            )
+            self.problem = f"NOTIFY_SOCKET must be a path or begin with @, found {address!r}: lrwatch cannot report to the supervisor"
             return None
         if address[0] == "@":  # of the abstract name space
             address = "\0" + address[1:]
@@ -54,9 +52,7 @@ class Supervisor:
             opened.connect(address)
         except OSError as error:
             opened.close()
-            self.problem = (
-                f"NOTIFY_SOCKET={address!r} cannot be used ({error.strerror or error}): the supervisor is told nothing"
-            )
+            self.problem = f"NOTIFY_SOCKET={address!r} cannot be used ({error.strerror or error}): lrwatch cannot report to the supervisor"
             return None
         return opened
 

@@ -10,7 +10,7 @@ TRAINER_FAULTS: tuple[str, ...] = (*NOT_ACTING, "two_trainers")
 _WORDS: dict[NotActing, str] = {
     "no_step": (
         "not acting: the optimizer that is attached does not step while the training goes on, so its learning rate is unknown; "
-        "attach the one that steps (it was made anew, or is inside another)"
+        "attach the one that steps (it was created again, or is inside another)"
     ),
     "some_no_step": (
         "not acting on all: some of the attached optimizers do not step, so their learning rates are unknown; attach those that step"

@@ -102,7 +102,7 @@ class CallbackBase:
         try:
             watch = attach(optimizer, **arguments)
         except Exception as error:  # noqa: BLE001  the training goes on, and the client finds out that it does not act
-            self._warn(f"{type(self).__name__}: the optimizers were made anew, and attach failed: {error!r}")
+            self._warn(f"{type(self).__name__}: the optimizers were created again, and attach failed: {error!r}")
             return
         watch.load_state_dict(state)
         watch.load_average_state(average)

@@ -146,10 +146,10 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
             found = torch.load(path, map_location="cpu", weights_only=True)
             average = found["average"] if found["name"] == name else None
         except Exception as error:  # noqa: BLE001  of a file from outside
-            self._warn(f"{path}: {error!r}; the average of the weights begins anew")
+            self._warn(f"{path}: {error!r}; the average of the weights starts afresh")
             return
         if average is None:
-            self._warn(f"{path} is of another checkpoint; the average of the weights begins anew")
+            self._warn(f"{path} is of another checkpoint; the average of the weights starts afresh")
         else:
             self.watch.load_average_state(average)
 

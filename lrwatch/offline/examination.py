@@ -82,7 +82,7 @@ class Examination:
     def causes(self) -> Iterator[Cause]:
         """Yield the causes, the most important first; a `ready` one where there is none, and `over` alone where it is that."""
         if self.status.life in OVER:
-            what = f"the run is {self.status.life}: {self.status.life_note}"
+            what = f"the run {'has ended' if self.status.life == 'ended' else f'is {self.status.life}'}: {self.status.life_note}"
             goes_on = (
                 "a daemon notices by itself when it goes on"
                 if self.daemon
@@ -98,7 +98,9 @@ class Examination:
         found = [Cause(self.name, *cause) for question in questions for cause in question()]
         if not found:
             found = [
-                Cause(self.name, "ready", "nothing is in the way", "It acts once the metric surely stops improving.")
+                Cause(
+                    self.name, "ready", "nothing is in the way", "lrwatch acts once the metric surely stops improving."
+                )
             ]
         yield from found
 
@@ -120,7 +122,7 @@ class Examination:
         missing = [str(log) for log in self.logs if not log.exists()]
         if not self.logs or len(missing) == len(self.logs):
             what = f"{', '.join(missing)} is not there" if missing else "it has no log"
-            yield "no_log", what, "Check the path, or where the training writes."
+            yield "no_log", what, "Check the path, and where the training writes."
             return
         names = [metric.name for metric in self.status.metrics]
         if not names:
@@ -128,14 +130,14 @@ class Examination:
             what = self.problem or "nothing so far that could be understood as a metric"
             yield "no_metric", what, f"`lrwatch read --explain {log}` says what each line gives."
         elif self.problem and self.metric is not None:  # without the metric `no_loss` says it
-            yield "problem", self.problem, "Mend that first."
+            yield "problem", self.problem, "Repair that first."
         last = self.status.last_sample_time
         if last and self.daemon and time.time() - last > _SILENT_SECONDS:
             minutes = (time.time() - last) / 60
             yield (
                 "silent",
                 f"no new value for {minutes:.0f} minutes",
-                "See whether the training still runs, and where it writes.",
+                "Check that the training still runs, and where it writes.",
             )
 
     def _metric(self) -> Iterator[tuple[str, str, str]]:
@@ -173,20 +175,20 @@ class Examination:
             if mode in ("approve", "auto") or not self.daemon:
                 yield (
                     "no_trainer", f"no trainer listens in {self.control}" if self.control else "only its logs are watched",
-                    f"Two lines in the loop: watch = lrwatch.attach(optimizer, {str(self.control)!r}), watch.step(loss=loss).",
+                    f"Two lines in the loop: watch = lrwatch.attach(optimizer, {str(self.control or self._home() / 'lrwatch')!r}), watch.step(loss=loss).",
                 )  # fmt: skip
             return
         counted = observed.step - (observed.resumed_from_step or 0)
         if counted == 0 and (self.status.step or 0) >= _COUNTED_STEPS:
             yield (
                 "no_steps",
-                "the trainer listens and has counted no step",
+                "the trainer listens, but has counted no step",
                 "Call watch.step() once per optimizer step.",
             )
         elif counted >= _COUNTED_STEPS and _is_torch(observed) and not observed.schedule_lr and not observed.warm_until:
             yield (
                 "not_stepping",
-                f"the trainer has counted {counted} steps, and the optimizer that was given to attach has made none",
+                f"the trainer has counted {counted:,} steps, and the optimizer that was given to attach has made none",
                 "Give attach the optimizer that steps, after everything that wraps or replaces it.",
             )  # fmt: skip
 
@@ -224,8 +226,8 @@ class Examination:
         reconciler = commands.reconciler
         if reconciler is not None and (pending := reconciler.pending) is not None:
             yield (
-                "in_flight", f"scale {pending.scale:g} is on its way and not acknowledged",
-                "It lasts until the trainer's next step; see that it calls watch.step().",
+                "in_flight", f"scale {pending.scale:.4g} is sent and not yet acknowledged",
+                "The trainer answers at its next step; check that it calls watch.step().",
             )  # fmt: skip
 
     def _budget(self) -> Iterator[tuple[str, str, str]]:
@@ -233,8 +235,8 @@ class Examination:
         if count >= most:
             yield (
                 "budget_spent",
-                f"{count} of {most} commands are spent",
-                "Raise [policy] max_commands, and start the daemon again.",
+                f"all {most} commands of the run are used ({count} so far)",
+                "Raise [policy] max_commands and restart the daemon.",
             )
         limits = {} if self.observed is None else self.observed.limits
         if limits.get("commands", 0) >= limits.get("max_commands", float("inf")):
@@ -250,26 +252,26 @@ class Examination:
         observed = self.observed
         until = 0 if observed is None else int(max(observed.limits.get("warmup_steps", 0), observed.warm_until or 0))
         if observed is not None and observed.step < until:
-            yield "warmup", f"the trainer warms up until step {until}, and is at {observed.step}", "Wait."
+            yield "warmup", f"the trainer warms up until step {until:,}; it is at step {observed.step:,}", "Wait."
         elif step < self.options.warmup_steps:
             yield (
                 "warmup",
-                f"nothing is commanded before step {self.options.warmup_steps}",
+                f"lrwatch sends no command before step {self.options.warmup_steps:,}",
                 "Wait, or lower [policy] warmup_steps.",
             )
         elif pipeline.rate_rises:
             yield "warmup", "the learning rate in the log still rises", "Wait until its warmup is over."
         elif pipeline.rate_moves:
             yield (
-                "schedule_moves", "the trainer's own schedule moves the learning rate, and is left to do so",
-                "Let it end, or train with a constant rate and let lrwatch choose.",
+                "schedule_moves", "the trainer's own schedule moves the learning rate, so lrwatch leaves it alone",
+                "Let the schedule end, or train at a constant rate and let lrwatch choose.",
             )  # fmt: skip
         quiet = pipeline.command.quiet_until
         if quiet > step:
             yield (
                 "quiet",
-                f"after the last command nothing is tried before step {quiet:.0f}",
-                f"Wait; it is at step {step}.",
+                f"after the last command, nothing is tried before step {quiet:,.0f}",
+                f"Wait; the run is at step {step:,}.",
             )
 
     def _judgement(self) -> Iterator[tuple[str, str, str]]:
@@ -279,21 +281,21 @@ class Examination:
         said = f"{metric.name}: {metric.words}"
         match metric.state:
             case "improving":
-                yield "improving", said, "Nothing to do: this is what it is there for."
+                yield "improving", said, "Nothing to do: a run that improves is left alone."
             case "cannot_tell_yet":
                 yield (
                     "cannot_tell",
                     said,
-                    "Wait; a smoother metric, such as a validation loss, tells sooner: [run] metric.",
+                    "Wait, or choose a smoother metric, such as a validation loss, with [run] metric.",
                 )
             case "not_judged":
-                yield "not_judged", said, "Name a metric that is to be judged: `--metric NAME`, or [run] metric."
+                yield "not_judged", said, "Choose another metric with `--metric NAME` or [run] metric."
             case _:
                 pass
         if self.status.step and metric.state != "improving" and not self.run.pipeline.metrics.improved(metric.name):
             yield (
-                "not_improved", f"{metric.name} has not surely improved since the run began, and flat is not yet a plateau",
-                "Wait, or see whether the training learns at all.",
+                "not_improved", f"{metric.name} has not surely improved since the run began, so being flat is not yet a plateau",
+                "Wait, or check that the training learns at all.",
             )  # fmt: skip
 
 

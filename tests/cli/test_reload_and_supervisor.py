@@ -110,7 +110,7 @@ def test_settings_that_cannot_be_used_leave_all_as_it_is(tmp_path: Path, start: 
         daemon.process.send_signal(signal.SIGHUP)
         eventually(partial(says, daemon, said), what=said)
         assert "the settings stay as they were: " in daemon.stderr
-    assert "the supervisor is told nothing" in daemon.stderr  # and that ends nothing
+    assert "lrwatch cannot report to the supervisor" in daemon.stderr  # and that ends nothing
     settings(tmp_path, "a.jsonl", "suggest")
     daemon.process.send_signal(signal.SIGHUP)
     eventually(lambda: "settings read again: nothing has changed" in daemon.stderr)

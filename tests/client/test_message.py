@@ -70,7 +70,9 @@ def test_seven_hundred_optimizers_that_step_in_backward_hooks_are_answered(pair:
 def test_ten_thousand_groups_of_one_optimizer_are_answered(pair: Callable[..., Any]) -> None:
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(10_000)]
     optimizer = torch.optim.SGD(weights[:1], lr=0.1)
-    first = optimizer.param_groups[0]  # torch compares each group that it is given with all others, which takes half a minute
+    first = optimizer.param_groups[
+        0
+    ]  # torch compares each group that it is given with all others, which takes half a minute
     optimizer.param_groups += [{**first, "params": [weight]} for weight in weights[1:]]
     ends = pair(optimizer)
     ends.send(0.5)

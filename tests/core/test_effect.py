@@ -33,7 +33,9 @@ def test_nothing_is_said_before_the_new_phase_is_a_horizon_old() -> None:
 def test_an_effect_that_noise_hides_is_measured_all_the_same_and_its_interval_says_so() -> None:
     measured = effect(look(1000, 2.0), look(1510, 1.99))
     assert measured.lower < 0 < measured.gain < measured.upper
-    assert measured.message.endswith("; no certain gain: 0.5 % (-0.9 to 1.9 %)"), "as status, report and demo say it"
+    assert measured.message.endswith("; no certain gain: 0.5 % better (0.9 % worse to 1.9 % better)"), (
+        "as status, report and demo say it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,16 +111,16 @@ def test_an_effect_without_a_line_is_told_as_before() -> None:
 @pytest.mark.parametrize(
     ("gain", "lower", "upper", "words"),
     [
-        (0.021, 0.0185, 0.0235, "helped: 2.10 % (1.85 to 2.35 %)"),
-        (0.0278, 0.0071, 0.0486, "helped: 2.8 % (0.7 to 4.9 %)"),
-        (0.004, -0.011, 0.019, "no certain gain: 0.4 % (-1.1 to 1.9 %)"),
-        (0.0, 0.0, 0.0, "no gain: 0.0 % (0.0 to 0.0 %)"),
-        (-0.0004, -0.016, 0.015, "no gain: 0.0 % (-1.6 to 1.5 %)"),
-        (-0.3, -0.5, -0.1, "cost progress: -30 % (-50 to -10 %)"),
-        (1.5, 1.1, 1.9, "helped: 150 % (110 to 190 %)"),
+        (0.021, 0.0185, 0.0235, "helped: 2.10 % better (1.85 to 2.35 %)"),
+        (0.0278, 0.0071, 0.0486, "helped: 2.8 % better (0.7 to 4.9 %)"),
+        (0.004, -0.011, 0.019, "no certain gain: 0.4 % better (1.1 % worse to 1.9 % better)"),
+        (0.0, 0.0, 0.0, "no gain: 0.0 % (0.0 % worse to 0.0 % better)"),
+        (-0.0004, -0.016, 0.015, "no gain: 0.0 % (1.6 % worse to 1.5 % better)"),
+        (-0.3, -0.5, -0.1, "cost progress: 30 % worse (10 to 50 %)"),
+        (1.5, 1.1, 1.9, "helped: 150 % better (110 to 190 %)"),
         (3e-7, 2e-7, 4e-7, "helped: 0.000 % (0.000 to 0.000 %)"),
-        (1e8, 0.5, 2e8, "helped: 1e+10 % (50 to 2e+10 %)"),
-        (0.1, float("-inf"), float("inf"), "no certain gain: 10.0 % (-inf to inf %)"),
+        (1e8, 0.5, 2e8, "helped: 1e+10 % better (50 to 2e+10 %)"),
+        (0.1, float("-inf"), float("inf"), "no certain gain: 10.0 % better (inf % worse to inf % better)"),
     ],
 )
 def test_a_gain_is_told_plainly_and_as_exactly_as_it_is_known(

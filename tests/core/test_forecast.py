@@ -59,8 +59,8 @@ def not_finite(steps: Floats, levels: Floats) -> Floats:
     ("made", "total", "reason"),
     [
         (curve(5000), 0, "the length of the run is unknown"),
-        (curve(1000), TOTAL, "10 % of the run are done"),
-        (curve(9800), TOTAL, "98 % of the run are done"),
+        (curve(1000), TOTAL, "10 % of the run is done"),
+        (curve(9800), TOTAL, "98 % of the run is done"),
         (curve(30), 60, "30 values are too few"),
         (curve(5000, shifted), TOTAL, "the level shifts near step 4"),
         (curve(5000, diverging), TOTAL, "the metric diverges"),
@@ -79,7 +79,7 @@ def test_where_it_cannot_be_calibrated_there_is_none_and_the_reason_is_named(
 def test_after_a_change_of_the_rate_only_the_new_phase_counts_once_it_is_long_enough() -> None:
     made = curve(5000, lambda steps, levels: np.where(steps >= 1500, levels - 1, levels))
     early = forecast(made, TOTAL, since=3500)
-    assert early.reason == "the learning rate or the level changed at step 3500, too short a time ago"
+    assert early.reason == "the learning rate or the level changed at step 3500, which is too recent"
     assert forecast(made, TOTAL, since=1500).value == pytest.approx(ended_at(curve(TOTAL), TOTAL) - 1, abs=0.15)
 
 

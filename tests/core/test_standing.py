@@ -34,16 +34,16 @@ FLAT = np.full(6000, 2.0)
 FALLING = 5 - np.arange(6000) / 2000
 
 CASES: dict[MetricState, tuple[MetricStatus, str]] = {
-    "improving": (stands(noisy(FALLING, 0.02)), r"improving: [\d.]+ % ± [\d.]+ % per 500 steps"),
+    "improving": (stands(noisy(FALLING, 0.02)), r"improving: by [\d.]+ % ± [\d.]+ % per 500 steps"),
     "plateau": (
         stands(noisy(np.maximum(FALLING, 4.0), 0.02)),
-        r"plateau since step [\d,]+: -?[\d.e-]+ % ± [\d.]+ % per 500 steps, and 1 % is required",
+        r"plateau since step [\d,]+: (improves|gets worse) by [\d.]+ % ± [\d.]+ % per 500 steps, and 1 % is required",
     ),
     "cannot_tell_yet": (
         stands(noisy(FLAT, 2.0), DetectOptions(min_improvement=0.01)),
-        r"cannot tell yet: .* the noise hides the required 1 % \([\d.]+ % would show by now\); by about step [\d,]+",
+        r"cannot tell yet: .* the noise hides the required 1 % \([\d.]+ % would show by now\); it can tell by about step [\d,]+",
     ),
-    "rising": (stands(noisy(5 - FALLING, 0.02)), r"rising: [\d.]+ % ± [\d.]+ % per 500 steps, since step [\d,]+"),
+    "rising": (stands(noisy(5 - FALLING, 0.02)), r"rising: by [\d.]+ % ± [\d.]+ % per 500 steps, since step [\d,]+"),
     "not_judged": (stands(noisy(FLAT, 0.1), metric="d_loss"), r"not judged: it is the loss of a game.*"),
 }
 
@@ -77,7 +77,10 @@ def test_where_no_improvement_is_asked_for_only_a_rise_can_be_told() -> None:
 
 def test_a_metric_says_how_many_values_it_lacks_and_until_when() -> None:
     status = stands(FLAT[:8])
-    assert status.words == "cannot tell yet: 8 values in this phase, 20 at the least are needed; by about step 500"
+    assert (
+        status.words
+        == "cannot tell yet: 8 values in this phase, and at least 20 are needed; it can tell by about step 500"
+    )
     assert stands(FLAT[:8], DetectOptions()).tells_at == 19
     assert stands(FLAT[:200]).words.startswith(
         "cannot tell yet: 200 values in this phase, and the horizon of 500 is not over"
@@ -85,7 +88,10 @@ def test_a_metric_says_how_many_values_it_lacks_and_until_when() -> None:
 
 
 def test_a_plateau_of_a_run_that_has_never_improved_says_that_nothing_is_done() -> None:
-    assert "has not surely improved since the run began, so nothing is done" in stands(noisy(FLAT, 0.02)).words
+    assert (
+        "has not surely improved since the run began, so lrwatch does nothing about it"
+        in stands(noisy(FLAT, 0.02)).words
+    )
 
 
 def test_a_metric_that_is_not_a_number_now_is_not_judged() -> None:
@@ -99,7 +105,7 @@ def test_a_metric_that_is_not_watched_says_how_to_watch_it() -> None:
 
 
 def test_a_command_on_the_bound_of_one_look_says_why_that_is_no_plateau() -> None:
-    """`surely less than` beside `cannot tell yet` has its reason."""
+    """`surely by less than` beside `cannot tell yet` has its reason."""
     said = 0
     for seed in range(12):
         mean = np.full(16_000, 2.0) + 3 * np.exp(-np.arange(16_000) / 150)
@@ -110,8 +116,8 @@ def test_a_command_on_the_bound_of_one_look_says_why_that_is_no_plateau() -> Non
                 if not isinstance(event, Command):
                     continue
                 (loss,) = run.metrics.statuses()
-                assert re.search(r"surely (less than|by more than) ", event.reason)
-                explained = "this bound holds at one look; over all looks of the run it is" in event.reason
+                assert re.search(r"surely (improves )?by (less|more) than ", event.reason)
+                explained = "the bound is that of one look, and over all looks of the run it is" in event.reason
                 said += explained
                 assert explained or loss.state == "plateau"
     assert said > 0

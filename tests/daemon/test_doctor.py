@@ -133,7 +133,7 @@ def test_a_warmup_is_found_wherever_it_is_said(make_rig: Make) -> None:
     of_policy = make_rig(policy__mode="auto", policy__warmup_steps=1000)
     of_policy.train(5)
     of_policy.look()
-    assert "before step 1000" in causes(of_policy)["warmup"].text
+    assert "before step 1,000" in causes(of_policy)["warmup"].text
     of_trainer = make_rig(policy__mode="auto")
     of_trainer.attach(warmup_steps=700)
     of_trainer.train(5)
@@ -148,7 +148,7 @@ def test_noise_that_hides_the_trend_is_told_with_about_when(make_rig: Make) -> N
     rig.look()
     found = causes(rig)["cannot_tell"]
     assert "loss: cannot tell yet: " in found.text
-    assert re.search(r"the noise hides the required 0.5 % .* by about step [\d,]+$", found.text)
+    assert re.search(r"the noise hides the required 0.5 % .* it can tell by about step [\d,]+$", found.text)
     assert "has not surely improved since the run began" in causes(rig)["not_improved"].text
 
 
@@ -156,7 +156,7 @@ def test_a_spent_budget_is_found_on_both_sides(make_rig: Make) -> None:
     of_policy = make_rig(policy__mode="auto", policy__max_commands=0)
     of_policy.train(5)
     of_policy.look()
-    assert causes(of_policy)["budget_spent"].text == "0 of 0 commands are spent"
+    assert causes(of_policy)["budget_spent"].text == "all 0 commands of the run are used (0 so far)"
     of_trainer = make_rig(policy__mode="auto")
     of_trainer.attach(max_commands=0)
     of_trainer.train(5)

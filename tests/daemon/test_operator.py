@@ -127,7 +127,7 @@ def test_a_held_run_takes_no_set_undo_or_approval_and_says_how_it_would(rig: Any
     (entry,) = rig.run.commands.proposals
     held = rig.ask("hold")
     assert held["done"]
-    assert "`set`, `undo` and `approve` are refused" in held["text"]
+    assert "and refuses `set`, `undo` and `approve`" in held["text"]
     for verb, argument in (("set", "0.4"), ("undo", ""), ("approve", str(entry))):
         answer = rig.ask(verb, argument)
         assert answer == {
@@ -168,7 +168,7 @@ def test_hold_journals_decisions_without_sending_and_resume_decides_again(make_r
     rig = make_rig(policy__mode="auto")
     rig.attach()
     rig.look()
-    assert rig.ask("resume") == {"done": True, "text": "it was not held"}
+    assert rig.ask("resume") == {"done": True, "text": "the run was not held"}
     assert rig.ask("hold")["done"]
     rig.restart()
     command = rig.until("command")
@@ -375,7 +375,7 @@ def test_a_loss_that_is_no_number_brings_the_trainer_back_to_its_checkpoint_at_a
     assert math.isfinite(rig.training._level)
     command = rig.events("command")[0]
     assert command["reload"] is True
-    assert "asked to load its last checkpoint" in command["reason"]
+    assert "the trainer loads its last checkpoint" in command["reason"]
     if mode == "auto":
         rig.until("acknowledged", scale=1.0)
         assert rig.training.scale == 1.0

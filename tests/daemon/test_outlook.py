@@ -47,8 +47,8 @@ def test_forecasts_are_made_at_their_marks_and_scored_at_the_end(tmp_path: Path)
         assert (scored["value"], scored["lower"], scored["upper"]) == (made["value"], made["lower"], made["upper"])
         assert scored["inside"] == (made["lower"] <= scored["came"] <= made["upper"])
         assert scored["error"] == pytest.approx(scored["came"] - made["value"], abs=1e-4)
-        assert "as it goes it ends at" in made["message"]
-        assert "has the end inside" in scored["message"]
+        assert "at this rate the run ends at" in made["message"]
+        assert "inside the interval that was forecast" in scored["message"]
 
 
 def test_they_do_not_depend_on_how_the_log_was_read_or_on_restarts(tmp_path: Path) -> None:

@@ -101,14 +101,14 @@ def test_a_proposal_is_judged_again_when_it_is_approved(rig: Any) -> None:
     proposal = rig.run.commands.proposals[entry.id]
     trend = rig.run.pipeline.trend
     assert proposal.objection(proposal.step + 1, 1.0, trend, 0.005) == ""
-    assert "void since step" in proposal.objection(proposal.expires_at, 1.0, trend, 0.005)
+    assert "expired at step" in proposal.objection(proposal.expires_at, 1.0, trend, 0.005)
     assert "scale 0.5 is in use now" in proposal.objection(proposal.step + 1, 0.5, trend, 0.005)
     rig.training.scale = 0.01  # the loss begins to fall again, for a reason that no log tells
     rig.train(100, "step", "loss")
     rig.look()
     answer = rig.ask("approve", str(entry.id))
     assert not answer["done"]
-    assert "the metric improves again, by " in answer["text"]
+    assert "the metric improves again: by " in answer["text"]
     assert "nothing was sent" in answer["text"]
     assert not (rig.control / "desired.json").exists()
     assert rig.run.status(rig.clock.now).proposals == ()

@@ -16,12 +16,16 @@ from support.quadratic import Training
 from support.report_page import Page
 
 from lrwatch.config import load
+from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.sample import Batch, Column
 from lrwatch.core.snapshot import RunStatus
 from lrwatch.daemon.live_picture import LivePicture
 from lrwatch.daemon.loop import Daemon
 from lrwatch.daemon.run_page import MAX_ENTRIES, RunPages
 from lrwatch.store import Store
+
+# The settings that a page shows of a run.
+JUDGED = SimpleNamespace(detect=DetectOptions(), options=PolicyOptions())
 
 NOW = 1_700_000_004.5
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -43,7 +47,7 @@ def filled(values: int, metric: str = "val/loss") -> LivePicture:
 
 
 def pages_of(picture: LivePicture, state: Path | None = None, **more: Any) -> RunPages:
-    run: Any = SimpleNamespace(picture=picture, logs=SimpleNamespace(axis="step"))
+    run: Any = SimpleNamespace(picture=picture, logs=SimpleNamespace(axis="step"), pipeline=JUDGED)
     return RunPages(lambda: {CALM.name: run}, state, **more)
 
 
@@ -76,7 +80,7 @@ def test_the_policy_allows_two_scripts_of_ours_by_their_hashes_and_nothing_of_th
     hostile = replace(
         CALM, name=HOSTILE, metric=HOSTILE, life_note=HOSTILE, metrics=(replace(CALM.metrics[2], name=HOSTILE, words=HOSTILE),)
     )  # fmt: skip
-    run: Any = SimpleNamespace(picture=filled(100, HOSTILE), logs=SimpleNamespace(axis="step"))
+    run: Any = SimpleNamespace(picture=filled(100, HOSTILE), logs=SimpleNamespace(axis="step"), pipeline=JUDGED)
     response = RunPages(lambda: {HOSTILE: run}, None)(hostile, NOW)
     page = Page(response.body.decode())
     assert len(page.raw["script"]) == 3  # numbers, the picture's script, the one that looks for news

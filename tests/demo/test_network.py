@@ -74,7 +74,7 @@ def test_a_command_without_an_answer_says_so() -> None:
     }
     events = [command, answer, effect, {**command, "step": 40, "scale": 0.25}]
     assert [(answer_in_words(change), effect_of(change)) for change in lr_changes(events)] == [
-        ("acknowledged at step 12", "helped: 3.0 % (1.0 to 5.0 %)"),
+        ("acknowledged at step 12", "helped: 3.0 % better (1.0 to 5.0 %)"),
         ("not acknowledged", "not measured: too few samples followed it"),
     ]
 
@@ -84,5 +84,8 @@ def test_an_effect_names_the_two_levels_that_show_it() -> None:
     gain = Effect(30, 0.5, -0.01, -0.03, 0.01, "", Counterfactual(12, 1.01, 0.01, 1.0, 0.01, 1.01, 0.01))
     events = [command, as_json(gain, "train"), {**command, "scale": 1.0, "step": 31, "cause": "restore"}]
     cut, back = (effect_of(change) for change in lr_changes(events))
-    assert cut == "no gain: -1.0 % (-3.0 to 1.0 %); 1.01 after 18 steps, where continuing would have given 1"
+    assert (
+        cut
+        == "no gain: 1.0 % worse (3.0 % worse to 1.0 % better); 1.01 after 18 steps, where continuing would have given 1"
+    )
     assert back == "not measured: it takes a change back"

@@ -99,7 +99,7 @@ def test_every_change_is_shown_with_reason_acknowledgement_and_effect(demo: Demo
         )
     ) == len(changes)
     effects = re.findall(r"^  effect  (.*)$", demo.out, re.MULTILINE)
-    measured = r"(helped|no certain gain|no gain|cost progress): \S+ % \(.+ to .+ %\); .* continuing would have given .*|not measured: .*"
+    measured = r"(helped|no certain gain|no gain|cost progress): \S+ %( better| worse)? \(.+ to .+ %( better)?\); .* continuing would have given .*|not measured: .*"
     assert [effect for effect in effects if not re.fullmatch(measured, effect)] == []
     assert len(effects) == len(changes)
 

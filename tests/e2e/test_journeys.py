@@ -224,7 +224,7 @@ def test_a_run_that_ended_has_one_thing_to_say_and_it_is_not_to_wait(acted: Acte
     told = lrwatch("doctor", "net", "--state", acted.state).stdout.splitlines()
     assert len(told) == 1
     assert re.fullmatch(
-        r"net: over: the run is ended: the training closed its client at step (\d+)\. Nothing to do; .*", told[0]
+        r"net: over: the run has ended: the training closed its client at step (\d+)\. Nothing to do; .*", told[0]
     )
     row = lrwatch("status", "--state", acted.state).stdout.splitlines()[1].split()
     assert (row[0], row[2], row[4]) == ("net", "loss", "ended")
@@ -336,7 +336,7 @@ def test_auto_without_a_trainer_says_what_is_missing(tmp_path: Path, daemons: Ca
     daemon = daemons(tmp_path / "daemon", "--mode", "auto", tmp_path / "run")
     eventually(lambda: daemon.value("lrwatch_run_step", run="run") == 1000, what="the log")
     told = lrwatch("doctor", "run", "--state", daemon.state).stdout
-    assert f"run: no_trainer: no trainer listens in {tmp_path}/run/lrwatch. Two lines in the loop: " in told
+    assert f"run: no trainer: no trainer listens in {tmp_path}/run/lrwatch. Two lines in the loop: " in told
     assert not daemon.value("lrwatch_commands_total", run="run", state="sent")
     assert daemon.end(signal.SIGINT) == 130
     assert "Traceback" not in daemon.stderr
@@ -345,7 +345,7 @@ def test_auto_without_a_trainer_says_what_is_missing(tmp_path: Path, daemons: Ca
 @pytest.mark.skipif(not NANOGPT.is_file(), reason=f"the real log is not there: {NANOGPT}")
 def test_the_famous_overfitting_is_found(tmp_path: Path) -> None:
     replayed = lrwatch("replay", NANOGPT).stdout
-    assert re.search(r"overfitting: val loss has got worse by .* the checkpoint of about step 1750", replayed)
+    assert re.search(r"overfitting: val loss has got worse by .* keep the checkpoint of about step 1,750", replayed)
     assert "nothing to report" not in replayed
     assert lrwatch("report", NANOGPT, "-o", tmp_path / "page.html").returncode == 0
     assert "the run overfits" in (tmp_path / "page.html").read_text()

@@ -212,5 +212,5 @@ def test_a_finished_directory_of_40_logs_raises_no_alert_and_a_live_one_beside_i
         (age,) = server.query('time() - lrwatch_run_last_sample_timestamp_seconds{run="o00"}')
         assert float(age["value"][1]) == pytest.approx(30 * 86_400, abs=600)
     journal = lrwatch("journal", "o00", "--state", daemon.state).stdout
-    assert "nonfinite: " in journal
+    assert "non-finite: " in journal
     assert "before lrwatch looked" in journal

@@ -55,7 +55,7 @@ def test_a_long_noisy_flat_run_says_until_when_it_cannot_tell_and_gets_its_plate
     young.write_text("".join(log.read_text().splitlines(keepends=True)[:1500]))
     early = json.loads(lrwatch("replay", young, "--format", "json", "--states").stdout.splitlines()[-1])
     assert (early["event"], early["state"]) == ("state", "cannot_tell_yet")
-    assert re.search(r"the noise hides the required 0\.5 % .*; by about step [\d,]+", early["message"])
+    assert re.search(r"the noise hides the required 0\.5 % .*; it can tell by about step [\d,]+", early["message"])
     assert early["tells_at"] > 1500
     late = json.loads(lrwatch("replay", log, "--format", "json", "--states").stdout.splitlines()[-1])
     assert (late["state"], late["decides"]) == ("plateau", True)

@@ -165,7 +165,7 @@ def test_the_landing_page_shows_the_runs_and_escapes_their_names(site: Site) -> 
     assert "&lt;script&gt;alert(1)" in html
     assert "plateau" in html
     assert "val/loss 3.5" in html
-    assert "0.5, asked for 0.25" in html
+    assert "0.5, 0.25 sent" in html
     assert "no file matches runs/resnet/*.jsonl" in html
     assert 'href="/metrics"' in html
 

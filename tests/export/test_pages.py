@@ -66,7 +66,7 @@ def test_a_row_says_how_far_a_run_is_what_changed_last_and_draws_its_curve() -> 
     assert "12,000 of 40,000" in cells[4]
     assert "4 s ago" in cells[4]
     assert [one["value"] for one in landing.all("progress")] == ["30.0"]
-    assert cells[6] == "16 min ago; helped: 2.10 % (1.50 to 2.70 %)"
+    assert cells[6] == "16 min ago; helped: 2.10 % better (1.50 to 2.70 %)"
     assert landing.all("svg")[0]["aria-label"] == "from 4 to 1"
     assert landing.all("path")[0]["d"] == curve_path((4.0, 2.0, 1.0))
     assert landing.all("a", href="/runs/gpt2")

@@ -24,7 +24,7 @@ def test_whatever_a_log_says_becomes_one_printable_bounded_line_without_markup(t
 
 
 def test_what_people_need_to_read_stays_as_it_is() -> None:
-    said = "loss improves by 0.258 % per 175 steps, surely less than 0.497 %; approve with: lrwatch approve 'gpt2+rope/lr(3e-4)' 12"
+    said = "loss improves by 0.258 % per 175 steps, surely by less than 0.497 %; approve with: lrwatch approve 'gpt2+rope/lr(3e-4)' 12"
     assert quoted(said) == said
     assert quoted("val_loss #3 = 2.5e-3 & more!") == "val_loss #3 = 2.5e-3 & more!"
 

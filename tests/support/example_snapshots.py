@@ -37,7 +37,7 @@ CALM = RunStatus(
             TrendStatus(0.001, -0.002, 0.004, 1200.0, 0.003),
             watched=True,
             state="plateau",
-            words="plateau since step 11,000: 0.1 % \u00b1 0.3 % per 1,200 steps, and 0.5 % is required",
+            words="plateau since step 11,000: improves by 0.1 % \u00b1 0.3 % per 1,200 steps, and 0.5 % is required",
             since=11_000,
         ),
         MetricStatus("val/accuracy", 11_990, math.nan, TrendStatus(0.01, -math.inf, math.inf, 1200.0), watched=True),

@@ -198,7 +198,7 @@ class DivergenceDetector(Detector[float]):
         return self._finding(
             step,
             {"best": best, "now": now, "start": self._sign * start, "noise": noise, "allowed": allowed},
-            f"{self._name} is at {now:.4g} and stays there; it had reached {best:.4g} with noise of {noise:.2g}",
+            f"{self._name} is at {now:.4g} and stays there; its best level was {best:.4g}, with noise of {noise:.2g}",
         )
 
     def _wander(self) -> float:

@@ -170,12 +170,12 @@ class OscillationDetector(Detector[float]):
         how = "period 2" if lasting > alike[2] / 2 else "negative correlation"
         if how == "period 2":
             message = (
-                f"every second value of {self._name} is worse, which is {100 * statistic / (2 - statistic):.0f} % or so of its variance: "
+                f"every second value of {self._name} is worse, which makes up about {100 * statistic / (2 - statistic):.0f} % of its variance; "
                 "the learning rate may be too high (two kinds of batches in turn look the same)"
             )
         else:
             message = (
-                f"{self._name} is thrown to and fro from one value to the next (correlation of neighbours {alike[1]:.2f}): the learning "
+                f"{self._name} jumps up and down from one value to the next (correlation of neighbours {alike[1]:.2f}); the learning "
                 "rate may be too high"
             )
         return self._finding(
@@ -216,7 +216,7 @@ class OscillationDetector(Detector[float]):
                 "level": self._sign * level,
                 "level_before": self._sign * least[1],
             },
-            f"{self._name} scatters {scatter / least[0]:.1f} times as much as before in this phase, and is worse: "
+            f"{self._name} scatters {scatter / least[0]:.1f} times as much as earlier in this phase, and is worse: "
             f"{self._sign * level:.4g} after {self._sign * least[1]:.4g}; the learning rate may be too high",
         )
 

@@ -30,6 +30,7 @@ from lrwatch.core.events import Evidence, Finding
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.stats.blocks import MAD_TO_SD
 from lrwatch.core.stats.eprocess import Dependence, RiseDetector, log_sum, log_weight
+from lrwatch.core.words import percent
 
 # Pairs that a level is the mean of: one validation value alone is too noisy to be the best.
 SMOOTH = 5
@@ -82,7 +83,7 @@ class OverfittingDetector(Detector[Pair]):
     ...     val = 3 - 0.01 * i + 0.0004 * max(0, i - 40) ** 2 + noise.gauss(0, 0.02)
     ...     for _, finding in detector.feed([50 * i], [Pair(val, train)]):
     ...         print(finding.message)
-    val_loss has got worse by 4.67 % since step 2750 while loss got better by 5.62 %: the run overfits; the checkpoint of about step 2750 is the one to keep
+    val_loss has got worse by 4.67 % since step 2,750 while loss improved by 5.62 %: the run overfits; keep the checkpoint of about step 2,750
     """
 
     KIND = "overfitting"
@@ -247,8 +248,8 @@ class OverfittingDetector(Detector[Pair]):
                 **evidence,
                 "pairs": self._pairs,
             },
-            f"{metric} has got worse by {_change(best, now[1])} since step {best_step} while {train_metric} got better by "
-            f"{_change(best_train, now[2])}: the run overfits; the checkpoint of about step {best_step} is the one to keep",
+            f"{metric} has got worse by {_change(best, now[1])} since step {best_step:,} while {train_metric} improved by "
+            f"{_change(best_train, now[2])}: the run overfits; keep the checkpoint of about step {best_step:,}",
         )
 
 
@@ -270,4 +271,4 @@ def _change(before: float, after: float) -> str:
     """Format the size of the change: in percent, or in the metric's unit where the level is no base for that."""
     size = abs(after / 2 - before / 2)
     relative = size / abs(before / 2) if before / 2 else math.inf
-    return f"{100 * relative:.3g} %" if relative < 1 else f"{2 * size:.4g}"
+    return percent(relative) if relative < 1 else f"{2 * size:.4g}"

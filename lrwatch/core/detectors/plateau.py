@@ -60,6 +60,7 @@ from lrwatch.core.stats.blocks import BITE, CAPACITY, Blocks, Winsor
 from lrwatch.core.stats.shift import LevelShift
 from lrwatch.core.stats.slope import MIN_BLOCKS, Outline, Slope, fit_quietly
 from lrwatch.core.stats.student import t_quantile
+from lrwatch.core.words import moves
 
 # Windows in horizons. The short ones answer fast where noise is small, the long ones at all where it is large.
 WINDOWS = (1.0, 1.5, 2.25, 3.4, 5.0)
@@ -475,14 +476,17 @@ class PlateauDetector(TrendDetector):
         if trend.state != "plateau" or self._plateau_since is not None:
             return None
         self._plateau_since = trend.step
-        unit, wanted = partial(in_words, trend, self._options), asked_in_words(self._options)
+        unit, required = partial(in_words, trend, self._options), f"{asked_in_words(self._options)} is required"
         if trend.few_asked:
-            wanted = f"{unit(trend.few_asked)} is what {trend.samples} values can tell, {wanted} per {self._horizon}"
+            required += f" ({unit(trend.few_asked)} is the least that {trend.samples:,} values can tell)"
+        moved = moves(trend.improvement, unit(abs(trend.improvement)))
         if trend.gets_worse:
-            verb = "rises" if self._sign > 0 else "falls"
-            moves = f"{verb} by {unit(-trend.improvement)} per {trend.horizon:.0f} steps, surely by more than {unit(-trend.upper)}"
+            moved = f"{'rises' if self._sign > 0 else 'falls'} by {unit(-trend.improvement)}"
+            bound = f"surely by more than {unit(-trend.upper)}"
+        elif trend.improvement >= 0:
+            bound = f"surely by less than {unit(trend.upper)}"
         else:
-            moves = f"improves by {unit(trend.improvement)} per {trend.horizon:.0f} steps, surely less than {unit(trend.upper)}"
+            bound = f"and surely improves by less than {unit(trend.upper)}"
         return self._finding(
             trend.step,
             {
@@ -496,7 +500,7 @@ class PlateauDetector(TrendDetector):
                 "level": trend.end,
                 "samples": trend.samples,
             },
-            f"{self._name} {moves}; {wanted} was asked for",
+            f"{self._name} {moved} per {trend.horizon:,.0f} steps, {bound}; {required}",
         )
 
     # ---- one look -------------------------------------------------------------------------------------------------

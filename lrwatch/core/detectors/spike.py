@@ -208,11 +208,12 @@ class SpikeDetector(Detector[float]):
         self._reported, self._reported_recurring = True, recurring or self._reported_recurring
         height = min(self._peak - self._centre, LARGEST)
         severity = min(height / self._scale, LARGEST)
-        where = f"{self._name} was {height:.3g} ({severity:.0f} deviations) off its level at step {self._since}, for {lasted} values"
+        values = "1 value" if lasted == 1 else f"{lasted} values"
+        where = f"{self._name} was {height:.3g} worse than its level at step {self._since:,} ({severity:.0f} times its noise) for {values}"
         if recurring:
-            message = f"{where}; it is the spike number {RECURRING} in {place - self._spikes[0]} values: the training is unstable"
+            message = f"{where}; this is spike number {RECURRING} within {place - self._spikes[0]:,} values: the training is unstable"
         else:
-            message = f"{where}, and came back; a single spike is no reason to act"
+            message = f"{where}, and came back; a single spike needs no action"
         evidence = {
             "severity": severity,
             "height": height,

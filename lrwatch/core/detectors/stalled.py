@@ -88,5 +88,5 @@ class StalledDetector(Detector[Poll]):
         return self._finding(
             step,
             {"silent_seconds": silent, "usual_seconds": usual, "longest_seconds": self._longest},
-            f"no sample for {silent:.0f} s; one comes every {usual:.3g} s, and the longest wait was {self._longest:.3g} s",
+            f"no sample for {silent:.0f} s; one usually comes every {usual:.3g} s, and the longest gap before was {self._longest:.3g} s",
         )

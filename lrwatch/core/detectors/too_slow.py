@@ -20,6 +20,7 @@ import math
 
 from lrwatch.core.detectors.base import Detector
 from lrwatch.core.events import Finding
+from lrwatch.core.words import percent
 
 # Blocks of a whole window, and values of the first ones: the first look comes after 1,024 values.
 BLOCKS = 64
@@ -107,8 +108,8 @@ class TooSlowDetector(Detector[float]):
                 "steps": steps,
                 "level": self._sign * self._means[-1],
             },
-            f"{self._name} has improved by {100 * gain / level:.3g} % in {steps} steps in a straight line (the second half "
-            f"{late / early:.2f} times as steep as the first): a suspicion, no more, that the learning rate is too low",
+            f"{self._name} improved by {percent(gain / level)} in {steps:,} steps along a straight line (the second half is "
+            f"{late / early:.2f} times as steep as the first); the learning rate may be too low, but this is only a hint",
         )
 
 

@@ -34,6 +34,7 @@ from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.plateau import GAINED, Plateau
 from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
 from lrwatch.core.strategies.trials import ONE_SIDED_95, pooled
+from lrwatch.core.words import estimate
 
 # Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
 # share is 0.3 * E / G for the excess of a long trial; a short one shows a part of it. On six real trainings 0.3 and 0.7 are as good.
@@ -153,8 +154,8 @@ class Anneal(Plateau):
             return StrategyDecision(self)
         excess = self._excess_in_words(step, context)
         reason = (
-            f"anneal: the scale falls along a line to {scale:.4g} at step {context.total_steps}, over {100 * left / context.total_steps:.0f} % "
-            f"of the run; up to {100 * share:.0f} % pays by what the rate costs (excess {excess}) and by the progress that it still brings"
+            f"anneal: the scale falls in a line to {scale:.4g} at step {context.total_steps:,}, over the last "
+            f"{100 * left / context.total_steps:.0f} % of the run; up to {100 * share:.0f} % of it pay for themselves ({excess})"
         )
         command = Command(step, scale, reason, cause="anneal", ramp_steps=left)
         asked = Asked(scale, ramp_steps=left)
@@ -164,17 +165,17 @@ class Anneal(Plateau):
         line, told = self.fitted(step, context), self.averaged_excess(step, context)
         if told is not None and line is not None and line.level:
             level = abs(line.level)
-            return f"{100 * told[0] / level:.2g} \u00b1 {100 * told[1] / level:.2g} % by the averaged weights"
-        return (
-            "not proven" if self.excess is None else f"{100 * self.excess:.2g} \u00b1 {100 * self.excess_error:.2g} %"
-        )
+            return f"the averaged weights are better by {estimate(told[0] / level, told[1] / level)}"
+        if self.excess is None:
+            return "a first guess: no trial has shown what this rate costs"
+        return f"by its trials this rate costs {estimate(self.excess, self.excess_error)} of the level"
 
     def _extended(self, step: int, context: Context) -> StrategyDecision:
         """Continue the line from where it is to the new end, where the length was corrected."""
         left = context.total_steps - step
         if context.total_steps == self.ends or left <= 0 or context.refuses(context.scale, step):
             return StrategyDecision(self)
-        reason = f"anneal: the run has {context.total_steps} steps, and not {self.ends}; the scale falls to {context.scale:.4g} by then"
+        reason = f"anneal: the run has {context.total_steps:,} steps, not {self.ends:,}; the scale falls to {context.scale:.4g} by then"
         command = Command(step, context.scale, reason, cause="anneal", ramp_steps=left)
         asked = Asked(context.scale, ramp_steps=left)
         return StrategyDecision(replace(self, ends=context.total_steps, asked=True), command, asked)

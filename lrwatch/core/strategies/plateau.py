@@ -33,6 +33,7 @@ from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
 from lrwatch.core.strategies.trials import ONE_SIDED_95, Trials, way_back
+from lrwatch.core.words import estimate, moves, percent
 
 # A cut must show this many times the gain per e-fold as excess. By theory a cut to half pays at any length above 1.4, at the
 # length that doubles the run above 0.6. In closed loop on six real trainings, from a third, one and three times the best rate, at
@@ -93,15 +94,16 @@ class Plateau(Trials):
                 return self._by_average(told, level) if sure > 0 else ""
         if level == 0 or most is None or most >= FLAT * level or GAINED * most >= self._gained(line, context):
             return ""
-        doubling = math.log(2)
+        doubling = math.log(2) / level
+        size = estimate(doubling * abs(line.gain), doubling * line.gain_error)
         return (
-            f"the metric {_moves(doubling * line.gain / level)} \u00b1 {_percent(doubling * line.gain_error / level)} "
-            "while the run doubles its steps, and what a smaller rate would bring is not known"
+            f"the run has slowed down: while its steps double, the metric {moves(line.gain, size)}, "
+            "and what a lower rate would bring is not known"
         )
 
     @staticmethod
     def _by_average(told: tuple[float, float], level: float) -> str:
-        return f"the averaged weights are better by {_percent(told[0] / level)} \u00b1 {_percent(told[1] / level)}, more than a cut costs"
+        return f"the averaged weights are better by {estimate(told[0] / level, told[1] / level)}, which is more than a cut costs"
 
     def _most_gained(self, line: LogLine, step: int, context: Context) -> float | None:
         """Return the gain per e-fold, with its error, in the window where it is largest; None where one has too few values."""
@@ -160,8 +162,8 @@ class Plateau(Trials):
         if bound >= worth or not self._is_flat(worth, trend, context):
             return StrategyDecision(self)
         reason = (
-            f"the metric {_moves(trend.ratio(trend.improvement_now))} per {trend.horizon:.0f} steps, {_bounded(trend, bound)}; "
-            f"{_percent(worth)} is required to keep this rate. The cut is on trial until it is proven"
+            f"the metric {moves(trend.improvement_now, percent(abs(trend.ratio(trend.improvement_now))))} per {trend.horizon:,.0f} steps, {_bounded(trend, bound)}; "
+            f"{percent(worth)} is required to keep this rate. The cut is a trial: it is taken back unless it is proven"
         )
         trial = Trial(context.scale)
         return StrategyDecision(self, Command(trend.step, scale, reason), Asked(scale, trial=trial), worth)
@@ -194,7 +196,7 @@ class Plateau(Trials):
         slows = finding.kind == "overfitting" and context.options.overfitting == "cut" and scale < context.scale
         if not slows or context.refuses(scale, finding.step):
             return StrategyDecision(self)
-        reason = f"{finding.message}; scale {scale:.4g} slows that"
+        reason = f"{finding.message}; scale {scale:.4g} slows that down"
         return StrategyDecision(self, Command(finding.step, scale, reason, cause="overfitting"), Asked(scale))
 
     # ---- what commands brought ------------------------------------------------------------------------------------------
@@ -215,18 +217,9 @@ class Plateau(Trials):
         return replace(self, no_increase_before=max(self.no_increase_before, until)), until
 
 
-def _percent(ratio: float) -> str:
-    return f"{100 * ratio:.2g} %"
-
-
-def _moves(gain: float) -> str:
-    """Return an improvement in words; a negative one is none."""
-    return f"improves by {_percent(gain)}" if gain >= 0 else f"gets worse by {_percent(-gain)}"
-
-
 def _bounded(trend: Trend, bound: float) -> str:
     """Return the most that a look allows, as a clause behind its estimate."""
     if bound < 0:
-        return f"surely by more than {_percent(-bound)}"
-    surely = f"surely less than {_percent(bound)}"
-    return surely if trend.improvement_now >= 0 else f"and its improvement is {surely}"
+        return f"surely by more than {percent(-bound)}"
+    surely = f"by less than {percent(bound)}"
+    return f"surely {surely}" if trend.improvement_now >= 0 else f"and surely improves {surely}"

@@ -67,9 +67,9 @@ class Rescue(Strategy):
         wait = max(context.horizon.steps(step), 2 * self.wait if soon else 0.0)
         back_to = context.scale if self.back_to is None else self.back_to
         reload = finding.kind == "nonfinite"
-        reason = f"{finding.message}; scale {scale:.4g} for {wait:.0f} steps, then back to {back_to:.4g}"
+        reason = f"{finding.message}; scale {scale:.4g} for {wait:,.0f} steps, then back to {back_to:.4g}"
         if reload:
-            reason += "; the trainer is asked to load its last checkpoint"
+            reason += "; the trainer loads its last checkpoint, if it can"
         calm = math.inf
         if finding.kind == "divergence":
             calm = context.sign * float(finding.evidence["best"] or 0.0) + float(finding.evidence["allowed"] or 0.0)
@@ -92,10 +92,10 @@ class Rescue(Strategy):
         calm_for = step - max(since, after.bad_at)
         if calm_for >= wait:
             scale = context.bounded(min(scale_now * STAIR, back_to))
-            reason = f"the run was calm for {calm_for} steps; on the way back to scale {back_to:.4g}"
+            reason = f"the run was calm for {calm_for:,} steps; this is on the way back to scale {back_to:.4g}"
         elif after.bad_at == step and step - since >= self.wait and math.isfinite(self.calm) and math.isfinite(value):
             scale = context.cut
-            reason = f"{step - since} steps at scale {scale_now:.4g} did not bring the run back"
+            reason = f"{step - since:,} steps at scale {scale_now:.4g} did not bring the run back"
         else:
             return StrategyDecision(after)
         if scale == scale_now or context.refuses(scale, step):

@@ -47,7 +47,7 @@ def ask(
     early = is_on(limits) or step < not_before
     if early or scale <= limits.scale or limits.refuses(scale, step):
         return None, None
-    reason = f"{finding.message}; scale {scale:.4g} is tried, and kept if it is surely better"
+    reason = f"{finding.message}; scale {scale:.4g} is tried, and stays only if it is proven better"
     trial = Trial(limits.scale, continuing)
     return Command(step, scale, reason, cause="too_slow"), Asked(scale, trial=trial)
 
@@ -76,5 +76,5 @@ def take_back(step: int, limits: CommandLimits) -> tuple[Command | None, ReturnA
         return None, TrialKept()
     if limits.refuses(scale, step):
         return None, None
-    reason = f"scale {limits.scale:.4g} was not surely better; it is taken back, and not tried again before step {PATIENCE * step:.0f}"
+    reason = f"scale {limits.scale:.4g} is taken back: it is not proven better; it is not tried again before step {PATIENCE * step:,.0f}"
     return Command(step, scale, reason, cause="restore"), ReturnAsked(scale, command.quiet_until)

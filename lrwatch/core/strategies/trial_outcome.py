@@ -187,8 +187,8 @@ def effect_of(outcome: TrialOutcome, line: LogLine, step: int, context: Context)
         lower=lower,
         upper=upper,
         message=(
-            f"{step - line.step + 1} steps at scale {scale:g}: {sign * outcome.came:.4g} where continuing would have given "
-            f"{expected:.4g}; {effect_in_words(gain, lower, upper)}"
+            f"after {step - line.step + 1:,} steps at scale {scale:.4g}: {sign * outcome.came:.4g} instead of {expected:.4g} at the old "
+            f"rate; {effect_in_words(gain, lower, upper)}"
         ),
         line=Counterfactual(
             since=line.step,

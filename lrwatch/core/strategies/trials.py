@@ -136,7 +136,7 @@ class Trials(Strategy, ABC):
             if command.restores:  # one command could not go all the way
                 if self.reversal is not None:
                     return self._reverse(command.trial, step, context)
-                return self._take_back(command.trial, step, context, "it is taken back")
+                return self._take_back(command.trial, step, context, "the way back takes several commands")
         if self.proven is not None:
             return self._proven(self.proven, step, context)
         if self.reversal is not None:
@@ -154,7 +154,7 @@ class Trials(Strategy, ABC):
             return StrategyDecision(self)
         scale = context.cut
         reason = (
-            f"{why}; scale {scale:.4g} is tried for at most {longest:.0f} steps, and stays only if it is proven to bring more "
+            f"{why}; scale {scale:.4g} is tried for at most {longest:,.0f} steps, and stays only if it is proven to bring more "
             "than it costs"
         )
         command = Command(step, scale, reason, cause="probe")
@@ -262,7 +262,7 @@ class Trials(Strategy, ABC):
             return StrategyDecision(kept, event=TrialKept(), effect=effect)
         again = (AGAIN_LATER if verdict.surely_not else AGAIN) * step
         back = replace(learned, not_before=again)
-        why = "it brought too little" if outcome.gain > 0 else "it brought nothing"
+        why = "it is not proven" if outcome.gain > 0 else "it brought nothing"
         return back._take_back(trial, step, context, why, effect)
 
     def _take_back(
@@ -270,13 +270,13 @@ class Trials(Strategy, ABC):
     ) -> StrategyDecision:
         """End a trial that is not proven."""
         next_trial = max(self.not_before, AGAIN * step)
-        reason = f"the trial of scale {context.scale:.4g} is over: {why}; the next one comes at step {next_trial:.0f} or later"
+        reason = f"the trial of scale {context.scale:.4g} is taken back: {why}; the next trial begins at step {next_trial:,.0f} or later"
         after = replace(self, not_before=next_trial)
         return after._return(trial, step, context, reason, self.quiet_until(next_trial, step), effect)
 
     def _reverse(self, trial: Trial, step: int, context: Context) -> StrategyDecision:
         """End a trial that looks proven, to see whether the metric gets worse."""
-        reason = f"the metric is better at scale {context.scale:.4g}; the rate goes back, and the cut comes again if that makes it worse"
+        reason = f"the metric is better at scale {context.scale:.4g}; the rate goes back for now, and the cut stays for good if that makes it worse"
         after = replace(self, not_before=max(self.not_before, AGAIN * step))
         return after._return(trial, step, context, reason, float(step))
 

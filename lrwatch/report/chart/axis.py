@@ -35,6 +35,9 @@ SMALLEST_POWER, LARGEST_POWER, LEAST_DECADES = -300.0, 307.9, 1e-3
 # A span below this is noise of the floating-point representation, relative to the level.
 FLAT = 1e-12
 
+# Ticks of an axis of learning rates at the most.
+MOST_RATES = 5
+
 # A learning rate that falls to nearly zero is not followed further than this many decades below its largest value.
 MAX_LR_DECADES = 6
 
@@ -115,6 +118,27 @@ def decades(low: float, high: float) -> ChartAxis:
     """Return the logarithmic axis between two powers of ten, which are brought within those that an axis can hold."""
     low = min(max(low, SMALLEST_POWER), LARGEST_POWER - LEAST_DECADES)
     return ChartAxis(10**low, 10 ** max(min(high, LARGEST_POWER), low + LEAST_DECADES), log=True)
+
+
+def rate_ticks(axis: ChartAxis) -> list[tuple[float, str]]:
+    """Return the ticks of an axis of learning rates: 1, 2 and 5 times the powers of ten, or the powers alone where they are many.
+
+    Small rates are written with their power, as people write them in code.
+
+    >>> [label for _, label in rate_ticks(ChartAxis(4e-4, 0.2, log=True))]
+    ['1e-3', '0.01', '0.1']
+    >>> [label for _, label in rate_ticks(ChartAxis(4e-4, 4e-3, log=True))]
+    ['5e-4', '1e-3', '2e-3']
+    """
+    powers = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
+    for multiples in ((1,), (1, 3), (1, 2, 5)):
+        places = [(m, p) for p in powers for m in multiples if axis.low <= m * 10.0**p <= axis.high]
+        if len(places) >= 3:
+            places = places[:: math.ceil(len(places) / MOST_RATES)]
+            break
+    if len(places) < 2:
+        return axis.ticks(MOST_RATES - 1)
+    return [(m * 10.0**p, f"{m}e{p}" if p <= -3 or p >= 4 else tidy(f"{m * 10.0**p:.4g}")) for m, p in places]
 
 
 def step_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,16 +16,67 @@ from lrwatch.report.text import short, whole
 # Nobody listens to more effects than this; the table has them all.
 MAX_DESCRIBED = 12
 
-CONTINUED_LINES = (
-    "Dashed: the line before a change, continued, with its 95\u00a0% band; the dot at its end is the measured level."
-)
+
+class LegendItem(NamedTuple):
+    """One kind of mark of the chart.
+
+    Attributes:
+        css: Class of its sample.
+        sample: Text of the sample, or "" where it is drawn.
+        words: What it means.
+    """
+
+    css: str
+    sample: str
+    words: str
+
+
+def legend(layout: ChartLayout) -> list[LegendItem]:
+    """Return the marks that this chart has, and what they mean."""
+    answers = {change.answer for change in layout.changes}
+    kinds = {str(event.get("event")) for event in layout.data.events}
+    noun = layout.data.axis
+    items = [
+        (
+            bool(layout.changes),
+            LegendItem("mark", "1", "change of the learning rate, with its number in the table below"),
+        ),
+        ("finding" in kinds, LegendItem("mark found", "F1", "finding, with its number in the table below")),
+        ("acknowledged" in answers, LegendItem("tick", "\u2713", "the trainer applied the change")),
+        ("rejected" in answers, LegendItem("cross", "\u2717", "the trainer refused it")),
+        (
+            bool(layout.effects and layout.y),
+            LegendItem("dash", "", "dashed: the line before a change, continued, with its 95\u00a0% band"),
+        ),
+        (bool(layout.effects and layout.y), LegendItem("dot", "", "the level that was measured instead")),
+        (bool(layout.data.marks), LegendItem("circle", "", "change of the learning rate of that run")),
+        ("phase" in kinds, LegendItem("shade", "", f"phase: {noun}s between two changes of the learning rate")),
+        (any(_has_both(d) for d in layout.upper), LegendItem("bold", "", "thin: each value; bold: the median of many")),
+        (
+            any(_beyond(d, axis) for axis, curves in layout.losses for d in curves),
+            LegendItem("arrow", "\u25b2", "values outside the picture"),
+        ),
+    ]
+    return [item for holds, item in items if holds]
+
+
+def _has_both(d: PlottedCurve) -> bool:
+    return d.trend is not d.rows
+
+
+def _beyond(d: PlottedCurve, axis: ChartAxis) -> bool:
+    return bool((d.rows.high > axis.high).any() or (d.rows.low < axis.low).any())
 
 
 def notes(layout: ChartLayout) -> list[str]:
     """Return the sentences below the chart: values that are not finite, not within it, not drawn at all."""
-    sentences = [CONTINUED_LINES] if layout.effects and layout.y else []
-    sentences += [
-        sentence for d in layout.upper for sentence in (_not_finite(d, layout), _outside(d, layout)) if sentence
+    panels = layout.losses or ((None, layout.upper),)
+    sentences = [
+        sentence
+        for axis, curves in panels
+        for d in curves
+        for sentence in (_not_finite(d, layout), _outside(d, layout, axis))
+        if sentence
     ]
     axis = layout.y_rate
     if axis and any((d.rows.low < axis.low).any() for d in layout.lower):
@@ -66,8 +118,7 @@ def _not_finite(d: PlottedCurve, layout: ChartLayout) -> str:
     return f"{count:,} of {len(d.curve.values):,} values of {d.name} {'is' if count == 1 else 'are'} NaN or infinite{shown}."
 
 
-def _outside(d: PlottedCurve, layout: ChartLayout) -> str:
-    axis = layout.y
+def _outside(d: PlottedCurve, layout: ChartLayout, axis: ChartAxis | None) -> str:
     if axis is None:
         return ""
     values = d.curve.values
@@ -77,8 +128,8 @@ def _outside(d: PlottedCurve, layout: ChartLayout) -> str:
     lie = "lies" if count == 1 else "lie"
     furthest = _furthest(d, axis, layout.data)
     if d.curve.stands_for:
-        return f"There are values of {d.name} outside the picture (arrows); {furthest}."
-    return f"{count:,} of {len(values):,} values of {d.name} {lie} outside the picture (arrows); {furthest}."
+        return f"There are values of {d.name} outside the picture; {furthest}."
+    return f"{count:,} of {len(values):,} values of {d.name} {lie} outside the picture; {furthest}."
 
 
 def _furthest(d: PlottedCurve, axis: ChartAxis, data: ReportData) -> str:

@@ -78,7 +78,7 @@ def css_of(effect: MeasuredEffect) -> str:
 
 def effect_words(effect: MeasuredEffect) -> str:
     """Put an effect into words; empty where its numbers are missing."""
-    return effect_in_words(effect.gain, effect.lower, effect.upper).replace("-", MINUS) if effect.verdict else ""
+    return effect_in_words(effect.gain, effect.lower, effect.upper) if effect.verdict else ""
 
 
 def levels_in_words(effect: MeasuredEffect, axis: str) -> str:
@@ -87,7 +87,7 @@ def levels_in_words(effect: MeasuredEffect, axis: str) -> str:
     if line is None or step is None:
         return ""
     measured, expected = _alike(line.came, line.expected)
-    return f"{measured} at {axis} {whole(step)}, where continuing would have given {expected}"
+    return f"{measured} at {axis} {whole(step)} instead of {expected} at the old rate"
 
 
 def drawable_effects(data: ReportData, changes: Sequence[LrChange]) -> list[DrawableEffect]:

@@ -40,6 +40,12 @@ DOT_ROOM = 0.01
 MAX_CURVES = 6
 MAX_RATES = 4
 
+# Training and validation losses of which one would take less than this share of a common axis have a panel each.
+LEAST_SPAN = 0.4
+
+# Points of a ramp of the scale.
+RAMP_POINTS = 65
+
 # Steps beyond this do not fit into the arrays.
 _LARGEST_STEP = 2.0**62
 
@@ -78,6 +84,8 @@ class ChartLayout:
         x: The step axis.
         y, y_rate: Axes of the upper and the lower panel; None where a panel has nothing to show.
         upper, lower: Curves of the two panels.
+        y_validation: Axis of the validation losses, where they have a panel of their own between these; else None.
+        validation: Curves of that panel.
         left_out: Names of the curves for which there is no room.
         effects: Measured effects that can be drawn.
         groups: Changes that have one mark together.
@@ -95,11 +103,19 @@ class ChartLayout:
     effects: tuple[DrawableEffect, ...]
     groups: tuple[CommandGroup, ...]
     periods: tuple[StrategyPeriod, ...]
+    y_validation: ChartAxis | None = None
+    validation: tuple[PlottedCurve, ...] = ()
+
+    @property
+    def losses(self) -> tuple[tuple[ChartAxis, tuple[PlottedCurve, ...]], ...]:
+        """The panels of losses from top to bottom, with their axes."""
+        panels = ((self.y, self.upper), (self.y_validation, self.validation))
+        return tuple((axis, curves) for axis, curves in panels if axis is not None)
 
     @property
     def curves(self) -> tuple[PlottedCurve, ...]:
         """All curves, in the order of the read-out's numbers."""
-        return self.upper + self.lower
+        return self.upper + self.validation + self.lower
 
     def numbers(self) -> dict[str, Any]:
         """Return the numbers for the script's read-out; there is no text from outside among them."""
@@ -127,12 +143,37 @@ def lay_out(data: ReportData, changes: Sequence[LrChange], groups: Sequence[Comm
     upper = [_plotted(c, c.name, f"c{i}", x) for i, c in enumerate(above)]
     upper += [_plotted(c, f"{c.name} {data.comparison_label}".strip(), "other", x) for c in compare]
     lower = [_plotted(c, c.name, "planned" if _is_planned(c, rates) else f"r{i}", x) for i, c in enumerate(rates)]
+    upper, validation = _apart(upper)
     y, y_rate = value_axis([d.rows for d in upper]), rate_axis([d.rows for d in lower])
+    y_validation = value_axis([d.rows for d in validation])
     effects = tuple(drawable_effects(data, changes))
     periods = tuple(strategy_periods(data.events))
     return ChartLayout(
-        data, changes, x, y, y_rate, tuple(upper), tuple(lower), left_out, effects, tuple(groups), periods
-    )
+        data, changes, x, y, y_rate, tuple(upper), tuple(lower), left_out, effects, tuple(groups), periods,
+        y_validation, tuple(validation),
+    )  # fmt: skip
+
+
+def _apart(curves: list[PlottedCurve]) -> tuple[list[PlottedCurve], list[PlottedCurve]]:
+    """Part off the curves of the other kind than the first one where either kind would be flat on an axis of both.
+
+    Returns:
+        The curves of the first panel, and those that have a panel of their own.
+    """
+    own = [d for d in curves if _is_validation(d) == _is_validation(curves[0])]
+    others = [d for d in curves if d not in own]
+    both = value_axis([d.rows for d in curves])
+    spans = [_span(both, value_axis([d.rows for d in part])) for part in (own, others)] if both else []
+    return (own, others) if others and spans and min(spans) < LEAST_SPAN else (curves, [])
+
+
+def _is_validation(one: PlottedCurve) -> bool:
+    return one.curve.role == "val"
+
+
+def _span(axis: ChartAxis, own: ChartAxis | None) -> float:
+    """Return the share of an axis that curves take which have an axis of their own, too."""
+    return 1.0 if own is None else axis.share(own.high) - axis.share(own.low)
 
 
 def _plotted(curve: MetricCurve, name: str, css: str, x: ChartAxis) -> PlottedCurve:
@@ -167,8 +208,13 @@ def _scales(data: ReportData, changes: Sequence[LrChange]) -> list[MetricCurve]:
     """Return the acknowledged scale and the commanded one, as curves that begin with 1 and end with the log."""
     filled = [c.steps for c in data.curves if len(c.steps)]
     first, last = min((int(s.min()) for s in filled), default=None), max((int(s.max()) for s in filled), default=None)
-    acknowledged = [(c.answer_step, c.scale) for c in changes if c.answer == "acknowledged"]
-    commanded = [(c.step, c.scale) for c in changes]
+    ends = [*(c.answer_step if c.answer_step is not None else c.step for c in changes[1:]), last]
+    acknowledged, commanded = list[tuple[float | None, float | None]](), list[tuple[float | None, float | None]]()
+    for change, until in zip(changes, ends, strict=False):  # without a change, no end either
+        if change.answer == "acknowledged":
+            acknowledged += _move(change, change.answer_step, until)
+        if not change.not_taken_up:
+            commanded += _move(change, change.step, until)
     curves = []
     for name, points in (("scale, acknowledged", acknowledged), ("scale, commanded", commanded)):
         drawn = [(float(step), scale) for step, scale in points if step is not None and scale is not None and scale > 0]
@@ -180,6 +226,17 @@ def _scales(data: ReportData, changes: Sequence[LrChange]) -> list[MetricCurve]:
                 MetricCurve(name, "lr", np.clip(steps, -_LARGEST_STEP, _LARGEST_STEP).astype(np.int64), values)
             )
     return curves
+
+
+def _move(change: LrChange, begin: int | None, until: int | None) -> list[tuple[float | None, float | None]]:
+    """Return steps and scales of a change that begins at a step: one point, or those of its ramp as far as the next change."""
+    if not change.ramp_steps or begin is None or change.scale is None:
+        return [(begin, change.scale)]
+    shares = np.linspace(0.0, 1.0, RAMP_POINTS)
+    points = [
+        (begin + s * change.ramp_steps, change.before + s * (change.scale - change.before)) for s in shares.tolist()
+    ]
+    return [point for point in points if until is None or point[0] <= until] or [(begin, change.scale)]
 
 
 def _numbers(d: PlottedCurve) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lrwatch.report.chart.axis import ChartAxis, step_ticks
+from lrwatch.report.chart.axis import ChartAxis, rate_ticks, step_ticks
 from lrwatch.report.chart.caption import description
 from lrwatch.report.chart.effect_chart import continued_lines, outcome_dots
 from lrwatch.report.chart.layout import MAX_DOTS, TREND_ROWS, ChartLayout, PlottedCurve
@@ -41,6 +41,9 @@ MAX_HAIRS, SHORT_HAIR = 30, 14
 # Heights in pixels: a panel's title, a lane of badges, the two panels, the strip of phases between, the step axis.
 TITLE, LANE, UPPER, LOWER, STRIP, FOOT = 22, 23, 320, 110, 20, 30
 
+# Height of each of two panels of losses, and the room between them.
+SHARED, BETWEEN = 220, 34
+
 # Height of the strip of strategies, length of the stroke that marks one of many changes, and least distance of two lines.
 PERIODS, STROKE, CROWD = 22, 6, 4
 
@@ -48,6 +51,11 @@ PERIODS, STROKE, CROWD = 22, 6, 4
 LETTER, BESIDE = 6, 8
 
 _CAUSES = {"lr_change": "LR change"}
+
+
+def cause_words(cause: str) -> str:
+    """Name the cause of a phase as people read it."""
+    return _CAUSES.get(cause, spaced(cause))
 
 
 def draw_run(layout: ChartLayout) -> str:
@@ -65,29 +73,36 @@ def draw_run(layout: ChartLayout) -> str:
     lanes = [lane for lane in (changes, findings) if lane]
     first_lane = TITLE + (PERIODS if layout.periods else 0)
     top = first_lane + LANE * len(lanes) + 3
-    bottom = top + (UPPER if y else 0)
+    height = UPPER if len(layout.losses) < 2 else SHARED
+    panels = [(top + i * (height + BETWEEN), axis, curves) for i, (axis, curves) in enumerate(layout.losses)]
+    bottom = panels[-1][0] + height if panels else top
     labels, bands = _phases(layout, bottom)
     strip = bottom + (STRIP if labels else 4)
     end = strip + TITLE + LOWER if y_rate else bottom
     foot = end if y_rate else strip
 
     parts = [stretch(bands, top, end - top)] if bands else []
-    if y:
-        kind = ", logarithmic axis" if y.log else ""
-        parts += [f'<text class="name" x="0" y="13">{escaped(data.metric)}{kind}</text>', *_grid(y, top, UPPER, 6)]
+    for i, (at_y, axis, curves) in enumerate(panels):
+        title = data.metric if len(panels) == 1 else ", ".join(d.name for d in curves)
+        kind = (", logarithmic axis" if axis.log else "") + (", own axis" if i else "")
+        name_y = 13 if i == 0 else at_y - 8
+        parts.append(f'<text class="name" x="0" y="{name_y:g}">{escaped(title)}{kind}</text>')
+        parts += _grid(axis, at_y, height, axis.ticks(6 if len(panels) == 1 else 4))
     if y_rate:
         kind = "learning rate" if any(c.role == "lr" for c in data.curves) else "scale of the learning rate"
         parts.append(f'<text class="name" x="0" y="{strip + 13}">{kind}, logarithmic axis</text>')
-        parts += _grid(y_rate, strip + TITLE, LOWER, 4)
+        parts += _grid(y_rate, strip + TITLE, LOWER, rate_ticks(y_rate))
     reach = bottom if len(findings) <= MAX_HAIRS else top + SHORT_HAIR
     parts += [at(s, f'<line class="hair {m.css}" y1="{top}" y2="{reach}"/>') for s, m in _placed(findings, x)]
     parts += _change_hairs(layout, changes, top, end)
-    if y:
-        curves = "".join(_curve(d, x, y) for d in reversed(layout.upper))
-        parts.append(stretch(curves + continued_lines(layout.effects[:MAX_MARKS], x, y, UPPER), top, UPPER))
-        for d in layout.upper:
-            parts += arrows(d.name, d.css, d.rows, x, y, top, UPPER, data.axis)
-        parts += outcome_dots(layout.effects[:MAX_MARKS], x, y, top, UPPER, data.axis)
+    for at_y, axis, curves in panels:
+        effects = layout.effects[:MAX_MARKS] if curves is layout.upper else ()  # they are of the metric that decides
+        drawn = "".join(_curve(d, x, axis, height) for d in reversed(curves))
+        parts.append(stretch(drawn + continued_lines(effects, x, axis, height), at_y, height))
+        for d in curves:
+            parts += arrows(d.name, d.css, d.rows, x, axis, at_y, height, data.axis)
+        parts += outcome_dots(effects, x, axis, at_y, height, data.axis)
+        parts += _curve_marks(layout, curves, axis, at_y, height)
     if y_rate:
         in_order = sorted(layout.lower, key=lambda d: d.css != "planned")
         parts.append(stretch("".join(_rate(d, x, y_rate) for d in in_order), strip + TITLE, LOWER))
@@ -180,16 +195,38 @@ def _periods(layout: ChartLayout) -> list[str]:
     return [stretch("".join(paths), TITLE, PERIODS), *names] if paths else []
 
 
-def _curve(d: PlottedCurve, x: ChartAxis, y: ChartAxis) -> str:
+def _curve_marks(
+    layout: ChartLayout, curves: Sequence[PlottedCurve], y: ChartAxis, top: float, height: float
+) -> list[str]:
+    """Draw a ring on the curve of each of several runs where its learning rate changed."""
+    drawn = []
+    by_name = {d.name: d for d in curves}
+    for mark in layout.data.marks[:MAX_MARKS]:
+        d = by_name.get(mark.curve)
+        if d is None or not len(d.trend):
+            continue
+        row = int(np.searchsorted(d.trend.first, mark.step, side="right")) - 1
+        level = float(d.trend.median[max(row, 0)])
+        if not math.isfinite(level):
+            continue
+        at_y = top + (1 - min(max(y.share(level), 0.0), 1.0)) * height
+        ring = (
+            f'<circle class="ring {d.css}" cx="0" cy="{at_y:.1f}" r="5"><title>{escaped(mark.words)}</title></circle>'
+        )
+        drawn.append(at(layout.x.share(mark.step), ring))
+    return drawn
+
+
+def _curve(d: PlottedCurve, x: ChartAxis, y: ChartAxis, height: float) -> str:
     count = len(d.curve.values)
-    path = line(d.trend.medians(), x, y, UPPER)
+    path = line(d.trend.medians(), x, y, height)
     parts = [f'<path class="trend {d.css}" d="{path}"/>']
     if count > TREND_ROWS and d.css != "other":
-        parts.insert(0, f'<path class="raw {d.css}" d="{line(d.rows.extremes(), x, y, UPPER)}"/>')
+        parts.insert(0, f'<path class="raw {d.css}" d="{line(d.rows.extremes(), x, y, height)}"/>')
     if count <= MAX_DOTS:
-        parts.append(f'<path class="dots {d.css}" d="{dots(d.trend.medians(), x, y, UPPER)}"/>')
+        parts.append(f'<path class="dots {d.css}" d="{dots(d.trend.medians(), x, y, height)}"/>')
     if d.rows.nonfinite.any() and d.css != "other":
-        parts.append(f'<path class="nonfinite" d="{ticks_below(d.rows.first[d.rows.nonfinite > 0], x, UPPER)}"/>')
+        parts.append(f'<path class="nonfinite" d="{ticks_below(d.rows.first[d.rows.nonfinite > 0], x, height)}"/>')
     return "".join(parts)
 
 
@@ -231,8 +268,7 @@ def _phases(layout: ChartLayout, labels_y: float) -> tuple[list[str], str]:
     labels, bands = [], []
     for i, (_, event) in enumerate(events):
         begin, end = shares[i], shares[i + 1] if i + 1 < len(shares) else 1.0
-        cause = text(event, "cause")
-        cause = _CAUSES.get(cause, spaced(cause))
+        cause = cause_words(text(event, "cause"))
         if i % 2:
             left, right = round(begin * WIDTH), round(end * WIDTH)
             title = f"<title>{escaped(text(event, 'message') or cause)}</title>"
@@ -244,9 +280,9 @@ def _phases(layout: ChartLayout, labels_y: float) -> tuple[list[str], str]:
     return labels, "".join(bands)
 
 
-def _grid(y: ChartAxis, top: float, height: float, count: int) -> list[str]:
+def _grid(y: ChartAxis, top: float, height: float, ticks: Sequence[tuple[float, str]]) -> list[str]:
     parts = []
-    for value, label in y.ticks(count):
+    for value, label in ticks:
         at_y = round(top + (1 - y.share(value)) * height, 1)
         parts.append(f'<line class="grid" x1="0" x2="100%" y1="{at_y:g}" y2="{at_y:g}"/>')
         parts.append(f'<text class="tick y" x="-10" y="{at_y + 4:g}" text-anchor="end">{label}</text>')

@@ -6,7 +6,7 @@ Runs are compared at the last step that all of them have. A run that went on for
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from lrwatch.errors import InputError
 from lrwatch.report.model import finding_kinds
-from lrwatch.report.model.data import ComparedRun, MetricCurve, ReportData
+from lrwatch.report.model.data import ComparedRun, CurveMark, MetricCurve, ReportData
 from lrwatch.report.model.event_fields import of_kind, text
 from lrwatch.report.model.summary import final_level
+from lrwatch.report.model.timeline import lr_changes
 from lrwatch.report.text import listed, short, whole
 
 # Differences of levels below this, as a share, are not worth a number.
@@ -58,7 +59,7 @@ def compare(runs: Sequence[ReportData], direction: Literal["min", "max"] = "min"
     )
     return ReportData(
         run=title, title=title, metric=metrics[0], axis=runs[0].axis, curves=sorted_curves, facts=facts, runs=rows,
-        lead=_lead(rows, common, runs[0].axis),
+        lead=_lead(rows, common, runs[0].axis), marks=tuple(_marks(names, runs)),
     )  # fmt: skip
 
 
@@ -99,9 +100,18 @@ def _row(name: str, run: ReportData, curve: MetricCurve, common: int) -> Compare
         last=int(curve.steps.max()),
         lowest=float(finite.min()) if len(finite) else None,
         findings=listed(kinds) if kinds else "none",
-        changes=len(of_kind(run.events, "command")),
-        stands=next((words for metric, words in run.standings if metric == run.metric), ""),
+        changes=sum(not change.not_taken_up for change in lr_changes(run.events)),
+        stands=run.state.sentence if run.state else "",
     )
+
+
+def _marks(names: Sequence[str], runs: Sequence[ReportData]) -> Iterator[CurveMark]:
+    """Yield the changes of the learning rate that the trainers of the runs applied."""
+    for name, run in zip(names, runs, strict=True):
+        for number, change in enumerate(lr_changes(run.events), 1):
+            if change.answer == "acknowledged" and change.answer_step is not None and change.scale is not None:
+                words = f"{name}: change {number}, scale {short(change.before)} to {short(change.scale)} at {run.axis} {whole(change.answer_step)}"
+                yield CurveMark(name, change.answer_step, words)
 
 
 def _lead(rows: Sequence[ComparedRun], common: int, axis: str) -> str:

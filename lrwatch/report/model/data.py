@@ -71,6 +71,47 @@ class ComparedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class RunState:
+    """What a run is in, first on its page.
+
+    Attributes:
+        badge, tone: In a word or two, and how urgent that is.
+        words: The same as a sentence, or "".
+        waits: What a person can do, a sentence each.
+    """
+
+    badge: str
+    tone: str
+    words: str
+    waits: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The state with its words, as everything else says it.
+
+        >>> RunState("plateau", "warn", "since step 40: improves by 0.1 %").sentence
+        'plateau since step 40: improves by 0.1 %'
+        """
+        join = " " if self.words.startswith("since ") else ": "
+        return f"{self.badge}{join}{self.words}" if self.words else self.badge
+
+
+@dataclass(frozen=True, slots=True)
+class CurveMark:
+    """A change of the learning rate of one of several runs.
+
+    Attributes:
+        curve: Name of its curve.
+        step: The step.
+        words: What changed.
+    """
+
+    curve: str
+    step: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """All that `render` needs; it asks neither a clock nor a file.
 
@@ -85,9 +126,12 @@ class ReportData:
         facts: Label and value, shown as they are: source files, counts, versions.
         compare: The same metric of another run.
         comparison_label: Words that follow "against" and the other run's value, e.g. "without lrwatch".
-        standings: Each watched metric and where it stands, in words; the watched metric first.
+        standings: Each further metric that is judged and where it stands, in words.
         runs: The runs, on a page about several of them, the best first; empty on a page about one.
         lead: The sentence that sums these up.
+        state: What the run is in, or None on a page that says so elsewhere.
+        is_over: Whether no further values come, so that the last one is the end.
+        marks: Changes of the learning rate that are marked on the curve of their run, on a page about several.
     """
 
     run: str
@@ -102,3 +146,6 @@ class ReportData:
     standings: tuple[tuple[str, str], ...] = ()
     runs: tuple[ComparedRun, ...] = ()
     lead: str = ""
+    state: RunState | None = None
+    is_over: bool = True
+    marks: tuple[CurveMark, ...] = ()

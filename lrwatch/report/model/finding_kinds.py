@@ -9,8 +9,6 @@ from lrwatch.core.events import KINDS, FindingKind
 # A journal may have kinds of another version.
 _KINDS: Mapping[str, FindingKind] = dict(KINDS.items())
 
-_NAMES = {"nonfinite": "non-finite", "too_slow": "too slow"}
-
 BAD_KINDS = frozenset(kind for kind, about in KINDS.items() if about.severity == "critical")
 
 
@@ -27,8 +25,3 @@ def counted(kind: str, count: int) -> str:
 def rank(kind: str) -> int:
     """Return the place of a kind in a list of several; kinds of a foreign journal come last."""
     return next((place for place, known in enumerate(_KINDS) if known == kind), len(_KINDS))
-
-
-def name(kind: str) -> str:
-    """Name a kind as a table shows it."""
-    return _NAMES.get(kind, kind)

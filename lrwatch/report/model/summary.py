@@ -64,7 +64,7 @@ def _findings(data: ReportData, changes: Sequence[LrChange]) -> str:
     proposals = sum(c.not_taken_up for c in changes)
     changes = [c for c in changes if not c.not_taken_up]
     if proposals:
-        findings += f"; {proposals:,} {'proposal that was' if proposals == 1 else 'proposals that were'} not taken up"
+        findings += f"; {proposals:,} {'proposal that was' if proposals == 1 else 'proposals that were'} not sent"
     if not changes:
         return f"{findings}; no change of the learning rate."
     count = len(changes)
@@ -105,7 +105,7 @@ def _effects(changes: Sequence[LrChange]) -> str:
         return ""
     undone = sum(c.taken_back is not None for c in changes)
     back = f"; {undone:,} {'was' if undone == 1 else 'were'} taken back" if undone else ""
-    return f"Measured against continuing, {listed(parts)}{back}."
+    return f"Measured against the old rate, {listed(parts)}{back}."
 
 
 def _final_levels(data: ReportData) -> str:
@@ -114,14 +114,20 @@ def _final_levels(data: ReportData) -> str:
         level, against = (final_level(mine) if mine else None), final_level(other)
         if mine and level is not None and against is not None:
             label = f" {data.comparison_label}" if data.comparison_label else " in the other run"
-            return f"{mine.name} ends at {short(level)}, against {short(against)}{label}{_difference(level, against)}."
+            return (
+                f"{mine.name} {_at(data)} {short(level)}, against {short(against)}{label}{_difference(level, against)}."
+            )
     watched = data.curves[0] if data.curves else None
     level = final_level(watched) if watched else None
     if watched is None or not len(watched.values):
-        return f"There are no values of {data.metric or 'any metric'}."
+        return f"There are no values of {data.metric or 'any metric'}{'' if data.is_over else ' so far'}."
     if level is None:
         return f"None of the {len(watched.values):,} values of {watched.name} is finite."
-    return f"{watched.name} ends at {short(level)}."
+    return f"{watched.name} {_at(data)} {short(level)}."
+
+
+def _at(data: ReportData) -> str:
+    return "ends at" if data.is_over else "is so far at"
 
 
 def _difference(level: float, against: float) -> str:

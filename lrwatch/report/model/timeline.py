@@ -69,6 +69,7 @@ class LrChange:
         place: Index of the first event about the change.
         taken_back: Number, from 1, of the change that undoes this one.
         proposed: Whether it was not sent when it was decided: it awaited a person or a trainer, or was too late.
+        ramp_steps: Steps over which the scale moves along a line; 0 is at once.
     """
 
     step: int | None
@@ -84,6 +85,7 @@ class LrChange:
     place: int = 0
     taken_back: int | None = None
     proposed: bool = False
+    ramp_steps: int = 0
 
     @property
     def not_taken_up(self) -> bool:
@@ -142,7 +144,8 @@ def _commanded(event: JsonEvent, before: float, place: int) -> LrChange:
         generation=integer(event, "generation"),
         cause=text(event, "cause"),
         place=place,
-        proposed=text(event, "state") not in ("", "sent"),  # one of a replay or of an old journal has none
+        proposed=text(event, "state") not in ("", "sent"),  # one of an old journal has none
+        ramp_steps=max(0, min(integer(event, "ramp_steps") or 0, LARGEST_STEP)),
     )
 
 

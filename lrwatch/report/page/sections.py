@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lrwatch.report.chart.caption import notes
+from lrwatch.core.events import kind_label
+from lrwatch.report.chart.caption import LegendItem, legend, notes
 from lrwatch.report.chart.effect_chart import MAX_CLOSE_UPS, close_up
 from lrwatch.report.chart.layout import ChartLayout, PlottedCurve
 from lrwatch.report.chart.range_test_chart import draw_range_test
-from lrwatch.report.chart.run_chart import MAX_MARKS, draw_run
+from lrwatch.report.chart.run_chart import MAX_MARKS, cause_words, draw_run
 from lrwatch.report.model import finding_kinds
 from lrwatch.report.model.command_groups import CommandGroup, merged_phases
 from lrwatch.report.model.data import ReportData
 from lrwatch.report.model.event_fields import integer, of_kind, text
+from lrwatch.report.model.evidence import in_words
 from lrwatch.report.model.operator_actions import OperatorAction, operator_actions
 from lrwatch.report.model.range_tests import RangeTestRecord, rates_in_words, span_in_words
 from lrwatch.report.model.timeline import LrChange
 from lrwatch.report.page.template import own_markup
-from lrwatch.report.text import DASH, sentence, short, spaced, whole
+from lrwatch.report.text import DASH, sentence, short, whole
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -46,6 +48,8 @@ _ACTION_FIELDS = frozenset(
         "verb",
         "argument",
         "done",
+        "heard",
+        "uid",
         "message",
         "v",
     }
@@ -72,6 +76,7 @@ class RunFigure:
     noun: str
     upper: tuple[LegendEntry, ...]
     lower: tuple[LegendEntry, ...]
+    legend: tuple[LegendItem, ...]
     notes: tuple[str, ...]
 
 
@@ -119,7 +124,7 @@ class FindingRow:
     bad: bool
     metric: str
     message: str
-    evidence: Pairs
+    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +149,11 @@ class ActionRow:
 def run_figure(layout: ChartLayout | None) -> RunFigure:
     """Draw the run's chart."""
     if layout is None:
-        return RunFigure("", "", (), (), ())
-    upper, lower = (tuple(map(_legend_entry, curves)) for curves in (layout.upper, layout.lower))
-    return RunFigure(own_markup(draw_run(layout)), layout.data.axis, upper, lower, tuple(notes(layout)))
+        return RunFigure("", "", (), (), (), ())
+    losses = layout.upper + layout.validation
+    upper, lower = (tuple(map(_legend_entry, curves)) for curves in (losses, layout.lower))
+    svg = own_markup(draw_run(layout))
+    return RunFigure(svg, layout.data.axis, upper, lower, tuple(legend(layout)), tuple(notes(layout)))
 
 
 def close_ups(layout: ChartLayout | None) -> list[CloseUp]:
@@ -202,8 +209,8 @@ def finding_rows(data: ReportData) -> tuple[list[FindingRow], int]:
     rows = []
     for number, e in enumerate(findings[:MAX_MARKS], 1):
         kind = text(e, "kind")
-        name, bad = finding_kinds.name(kind), kind in finding_kinds.BAD_KINDS
-        evidence = _pairs(e.get("evidence"))
+        name, bad = kind_label(kind), kind in finding_kinds.BAD_KINDS
+        evidence = in_words(e.get("evidence"))
         rows.append(FindingRow(number, integer(e, "step"), name, bad, text(e, "metric"), text(e, "message"), evidence))
     return rows, len(findings)
 
@@ -220,7 +227,7 @@ def phase_rows(
     """
     phases = merged_phases(data.events, changes, groups)
     rows = [
-        PhaseRow(integer(e, "step"), spaced(text(e, "cause")), text(e, "message"), count - 1)
+        PhaseRow(integer(e, "step"), cause_words(text(e, "cause")), text(e, "message"), count - 1)
         for e, count in phases[:MAX_MARKS]
     ]
     return rows, sum(count for _, count in phases)

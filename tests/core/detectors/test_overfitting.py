@@ -92,7 +92,7 @@ def test_the_finding_tells_the_checkpoint_to_keep() -> None:
     assert number(finding, "now") > number(finding, "best")
     assert number(finding, "train_now") < number(finding, "train_at_best")
     assert number(finding, "log_e") >= number(finding, "asked")
-    assert f"checkpoint of about step {finding.evidence['best_step']} is the one to keep" in finding.message
+    assert f"keep the checkpoint of about step {finding.evidence['best_step']:,}" in finding.message
     assert number(finding, "best_step") == pytest.approx(8000, abs=1200)
 
 
@@ -145,7 +145,7 @@ def test_of_few_evaluations_a_steady_rise_is_enough() -> None:
     assert at == 14
     assert finding.evidence["best_step"] == 2000
     assert finding.evidence["rises"] == 6
-    assert "val_loss has got worse by 6.9 % since step 2000 while loss got better by 19.3 %" in finding.message
+    assert "val_loss has got worse by 6.9 % since step 2,000 while loss improved by 19.3 %" in finding.message
     huge = make().feed(list(range(21)), [Pair(1e307 * val, 1e307 * train) for train, val in NANOGPT])
     assert [i for i, _ in huge] == [14]
 

@@ -187,7 +187,7 @@ def test_the_evidence_is_in_the_finding() -> None:
     assert evidence["upper"] < evidence["asked"] == 0.1
     assert evidence["lower"] <= evidence["improvement"] <= evidence["upper"]
     assert evidence["horizon_steps"] == HORIZON
-    assert "0.1 was asked for" in finding.message
+    assert "0.1 is required" in finding.message
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def test_a_spike_is_said_when_the_metric_has_come_back(height: float, length: in
     assert finding.evidence["height"] == pytest.approx(height, rel=0.3)
     assert finding.evidence["severity"] == pytest.approx(height / 0.1, rel=0.4)
     assert finding.evidence["recurring"] is False
-    assert "no reason to act" in finding.message
+    assert "needs no action" in finding.message
 
 
 def test_a_metric_to_maximise_is_the_same_mirrored() -> None:

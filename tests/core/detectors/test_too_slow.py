@@ -31,7 +31,7 @@ def test_a_straight_line_with_little_noise_is_suspected_once(per_value: float) -
     assert finding.evidence["suspicion"] is True
     assert finding.evidence["gain_ratio"] == pytest.approx(per_value * at / 4, rel=0.05)
     assert finding.evidence["slope_ratio"] == pytest.approx(1, abs=0.1)
-    assert "a suspicion" in finding.message
+    assert "only a hint" in finding.message
     assert [i for i, _ in found(-(line(N, per_value) + noise()), "max")] == [at]
 
 

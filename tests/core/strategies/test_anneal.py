@@ -62,10 +62,10 @@ def test_it_is_one_command_whose_ramp_ends_with_the_run() -> None:
     assert command.step + command.ramp_steps == TOTAL
     assert anneal(loop.moment).ends == TOTAL
     assert (
-        f"the scale falls along a line to {command.scale:.4g} at step {TOTAL}, over {100 * command.ramp_steps / TOTAL:.0f} %"
+        f"the scale falls in a line to {command.scale:.4g} at step {TOTAL:,}, over the last {100 * command.ramp_steps / TOTAL:.0f} %"
         in command.reason
     )
-    assert "excess not proven" in command.reason
+    assert "no trial has shown what this rate costs" in command.reason
     ramp = loop.scales[command.step :]
     assert ramp == pytest.approx(np.linspace(1, command.scale, command.ramp_steps + 1)[1:])
     assert loop.scales[: command.step] == [1.0] * command.step
@@ -85,7 +85,7 @@ def test_with_a_proven_excess_it_is_longer_and_none_is_longer_than_the_longest()
     proven = run(HOLDS.learned(excess=0.5, excess_error=0.01)).commands[0]
     assert 0.98 * LONGEST_SHARE <= proven.ramp_steps / TOTAL <= LONGEST_SHARE
     assert proven.step >= EARLIEST * TOTAL
-    assert "excess 50 \u00b1 1 %" in proven.reason
+    assert "this rate costs 50.0 % \u00b1 1.0 % of the level" in proven.reason
 
 
 @pytest.mark.parametrize("left", [5, 20, 200])
@@ -210,7 +210,7 @@ def test_a_corrected_length_continues_the_line_from_where_it_is(longer: int) -> 
     _, corrected = loop.commands
     assert (corrected.scale, corrected.cause) == (scale, "anneal")
     assert corrected.step + corrected.ramp_steps == longer
-    assert f"the run has {longer} steps, and not {TOTAL}" in corrected.reason
+    assert f"the run has {longer:,} steps, not {TOTAL:,}" in corrected.reason
     assert loop.scales[corrected.step] < loop.scales[corrected.step - 1]
     assert np.all(np.diff(loop.scales[TOTAL - 600 :]) <= 0)
     assert loop.scales[corrected.step - 1] - loop.scales[corrected.step] < 0.01

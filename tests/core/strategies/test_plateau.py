@@ -120,11 +120,10 @@ def test_a_reason_says_how_the_run_improves() -> None:
     values = slowing(0.03)(np.arange(1, 2001))
     _, command = TRIES.knows(curve=curve_of(values)).check(2000)
     assert command is not None
-    assert command.reason.startswith("the metric improves by 0.7 % \u00b1 ")
-    assert (
-        "while the run doubles its steps, and what a smaller rate would bring is not known; scale 0.5 is tried"
-        in command.reason
+    assert command.reason.startswith(
+        "the run has slowed down: while its steps double, the metric improves by 0.698 % \u00b1 "
     )
+    assert "and what a lower rate would bring is not known; scale 0.5 is tried" in command.reason
 
 
 # ---- which trials stay ------------------------------------------------------------------------------------------------
@@ -237,8 +236,8 @@ def test_a_plateau_is_answered_with_a_cut_on_trial() -> None:
     assert command is not None
     assert (command.step, command.scale, command.cause) == (5000, 0.5, "plateau")
     assert command.reason == (
-        "the metric improves by 0.2 % per 500 steps, surely less than 0.4 %; 0.5 % is required to keep this rate. "
-        "The cut is on trial until it is proven"
+        "the metric improves by 0.2 % per 500 steps, surely by less than 0.4 %; 0.5 % is required to keep this rate. "
+        "The cut is a trial: it is taken back unless it is proven"
     )
     assert after.command == CommandState(Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0), count=1, log_ratio=0.5)
 
@@ -248,7 +247,7 @@ def test_a_metric_that_seems_to_rise_is_not_said_to_improve() -> None:
     rises = replace(trend(upper=0.0022), improvement_now=-0.017 * 2.0)
     surely = replace(trend(upper=-0.05), improvement_now=-0.1 * 2.0)
     for look, words in (
-        (rises, "gets worse by 1.7 % per 500 steps, and its improvement is surely less than 0.22 %;"),
+        (rises, "gets worse by 1.7 % per 500 steps, and surely improves by less than 0.22 %;"),
         (surely, "gets worse by 10 % per 500 steps, surely by more than 5 %;"),
     ):
         _, command = FRESH.look(look)

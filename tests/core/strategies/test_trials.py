@@ -220,7 +220,7 @@ def test_a_cut_that_looks_proven_goes_back_and_stays_once_the_metric_gets_worse_
     trial, back, cut = run.commands
     strategy, (effect,) = tries(run.moment), run.effects
     assert [(one.cause, one.scale) for one in run.commands] == [("probe", 0.5), ("restore", 1.0), ("plateau", 0.5)]
-    assert "the rate goes back, and the cut comes again if that makes it worse" in back.reason
+    assert "the rate goes back for now, and the cut stays for good if that makes it worse" in back.reason
     assert cut.step - back.step <= 1.3 * (back.step - trial.step)
     assert run.moment.command.status is Status.IDLE
     assert (run.moment.command.scale, run.moment.command.trial) == (0.5, None)
@@ -246,7 +246,9 @@ def test_a_metric_that_falls_by_itself_in_a_trial_does_not_prove_it(lasts: int) 
     run = on_trial(leaves).until(1500)
     trial, back = run.commands[:2]
     assert [(one.cause, one.scale) for one in (trial, back)] == [("probe", 0.5), ("restore", 1.0)]
-    assert "the rate goes back, and the cut comes again if that makes it worse" in back.reason  # it looked proven
+    assert (
+        "the rate goes back for now, and the cut stays for good if that makes it worse" in back.reason
+    )  # it looked proven
     assert not [command for command in run.commands if command.cause == "plateau"]
     assert run.effects[0].verdict == "no certain gain"
     assert run.effects[0].lower < 0 < run.effects[0].upper
@@ -306,7 +308,7 @@ def test_what_brought_nothing_is_taken_back_when_the_time_is_over() -> None:
     run = on_trial(settling(0.0)).until(2000, command=True)
     trial, back = run.commands
     assert (back.scale, back.cause) == (1.0, "restore")
-    assert f"; the next one comes at step {AGAIN * back.step:.0f} or later" in back.reason
+    assert f"; the next trial begins at step {AGAIN * back.step:,.0f} or later" in back.reason
     assert 0.1 * trial.step <= back.step - trial.step <= 0.11 * trial.step
     assert run.moment.command.status is Status.TAKING_BACK
     run.until(back.step + 1)
@@ -334,7 +336,7 @@ def test_what_brought_too_little_is_taken_back_and_comes_later_where_that_is_sur
     back = run.commands[1]
     assert (back.scale, back.cause) == (1.0, "restore")
     assert back.reason == (
-        f"the trial of scale 0.5 is over: it brought too little; the next one comes at step {again * back.step:.0f} or later"
+        f"the trial of scale 0.5 is taken back: it is not proven; the next trial begins at step {again * back.step:,.0f} or later"
     )
     assert tries(run.moment).not_before == again * back.step
     run.until(2000)

@@ -59,18 +59,18 @@ def test_the_picture_of_the_run_has_line_band_and_mark_of_each_effect(full_run: 
 
     assert source.count('class="expected"') == source.count('class="interval"') == 1
     (title,) = re.findall(r'<circle class="measured helped"[^>]*><title>(.*?)</title>', source)
-    assert title == "1 helped: 12.0 % (8.0 to 16.0 %); 0.4300 at step 2,900, where continuing would have given 0.4900"
-    assert "Dashed: the line before a change, continued" in source
+    assert title == "1 helped: 12.0 % better (8.0 to 16.0 %); 0.4300 at step 2,900 instead of 0.4900 at the old rate"
+    assert "dashed: the line before a change, continued" in source
 
 
 def test_those_who_cannot_see_it_are_told(full_run: ReportData) -> None:
     source = render(full_run)
 
     description = re.findall(r"<desc[^>]*>(.*?)</desc>", source)[0]
-    assert "Change 1 helped: 12.0 % (8.0 to 16.0 %); 0.4300 at step 2,900, where continuing" in description
+    assert "Change 1 helped: 12.0 % better (8.0 to 16.0 %); 0.4300 at step 2,900 instead of 0.4900" in description
     (label,) = re.findall(r'role="img" aria-label="([^"]*)"', source)
     assert label == (
-        "helped: 12.0 % (8.0 to 16.0 %). 0.4300 at step 2,900, where continuing would have given 0.4900. "
+        "helped: 12.0 % better (8.0 to 16.0 %). 0.4300 at step 2,900 instead of 0.4900 at the old rate. "
         "Each point is the mean of 75 values."
     )
 
@@ -78,10 +78,10 @@ def test_those_who_cannot_see_it_are_told(full_run: ReportData) -> None:
 @pytest.mark.parametrize(
     ("gain", "margin", "css", "words"),
     [
-        (0.05, 0.01, "helped", "helped</b>: <span>5.0 % (4.0 to 6.0 %)"),
-        (0.004, 0.01, "unsure", "no certain gain</b>: <span>0.4 % (\u22120.6 to 1.4 %)"),
-        (-0.004, 0.01, "unsure", "no gain</b>: <span>\u22120.4 % (\u22121.4 to 0.6 %)"),
-        (-0.05, 0.01, "cost", "cost progress</b>: <span>\u22125.0 % (\u22126.0 to \u22124.0 %)"),
+        (0.05, 0.01, "helped", "helped</b>: <span>5.0 % better (4.0 to 6.0 %)"),
+        (0.004, 0.01, "unsure", "no certain gain</b>: <span>0.4 % better (0.6 % worse to 1.4 % better)"),
+        (-0.004, 0.01, "unsure", "no gain</b>: <span>0.4 % worse (1.4 % worse to 0.6 % better)"),
+        (-0.05, 0.01, "cost", "cost progress</b>: <span>5.0 % worse (4.0 to 6.0 %)"),
     ],
 )
 def test_a_close_up_says_what_came_of_the_change(gain: float, margin: float, css: str, words: str) -> None:
@@ -101,7 +101,10 @@ def test_what_was_taken_back_says_by_which_change() -> None:
 
     assert "Taken back by <a" in pictures(source)[0]
     assert 'taken back by <a class="mark" href="#change-2"' in source
-    assert '<td class="effect">takes <a class="mark" href="#change-1" aria-label="change 1">1</a> back</td>' in source
+    assert (
+        '<td class="effect" data-label="Effect">takes <a class="mark" href="#change-1" aria-label="change 1">1</a> back</td>'
+        in source
+    )
 
 
 def test_the_points_are_means_on_both_sides_that_a_spike_does_not_bend() -> None:
@@ -130,7 +133,7 @@ def test_an_effect_on_another_metric_is_told_and_not_drawn() -> None:
 
     assert not pictures(source)
     assert 'class="expected"' not in source
-    assert "0.02000 at step 1,600, where continuing would have given 0.03000" in source
+    assert "0.02000 at step 1,600 instead of 0.03000 at the old rate" in source
 
 
 def test_a_journal_that_does_not_tell_the_line_is_shown_in_its_own_words() -> None:
@@ -138,12 +141,14 @@ def test_a_journal_that_does_not_tell_the_line_is_shown_in_its_own_words() -> No
     source = render(run(cut(), old))
 
     assert not pictures(source)
-    assert "<small>5.0 % (4.0 to 6.0 %)</small><small>better than going on</small>" in source
-    assert "Dashed" not in source
+    assert "<small>5.0 % better (4.0 to 6.0 %)</small><small>better than going on</small>" in source
+    assert "dashed: the line" not in source
 
 
 def test_an_effect_without_numbers_is_a_dash() -> None:
-    assert '<td class="effect"><b class="k unsure">\u2013</b></td>' in render(run({"event": "effect", "scale": 0.5}))
+    assert '<td class="effect" data-label="Effect"><b class="k unsure">\u2013</b></td>' in render(
+        run({"event": "effect", "scale": 0.5})
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from support.report_page import Page
 
 from lrwatch.errors import InputError
 from lrwatch.report import MetricCurve, ReportData, compare, render
+from lrwatch.report.model.data import RunState
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -20,7 +21,9 @@ def run(name: str, level: float, steps: int = 1_000, fall: float = 0.0) -> Repor
     values[500:] -= fall
     curve = MetricCurve("loss", "train", np.arange(steps), values)
     events = ({"event": "finding", "kind": "plateau", "step": 5}, {"event": "command", "step": 6, "scale": 0.5})
-    return ReportData(name, f"{name}: loss", "loss", "step", (curve,), events, standings=(("loss", f"{name} stands"),))
+    return ReportData(
+        name, f"{name}: loss", "loss", "step", (curve,), events, state=RunState("plateau", "warn", f"{name} stands")
+    )
 
 
 def test_runs_are_compared_at_the_last_step_that_all_have() -> None:
@@ -31,7 +34,7 @@ def test_runs_are_compared_at_the_last_step_that_all_have() -> None:
         ("shorter", 2.0, 2.0, 399), ("longer", 3.0, 1.0, 999),
     ]  # fmt: skip
     assert [(one.findings, one.changes, one.stands) for one in page.runs] == [
-        ("1 plateau", 1, "shorter stands"), ("1 plateau", 1, "longer stands"),
+        ("1 plateau", 1, "plateau: shorter stands"), ("1 plateau", 1, "plateau: longer stands"),
     ]  # fmt: skip
     assert [curve.name for curve in page.curves] == ["shorter", "longer"]
 

@@ -24,7 +24,7 @@ def words(data: ReportData) -> str:
 def test_the_summary_counts_findings_answers_and_effects(full_run: ReportData) -> None:
     assert words(full_run) == (
         "1 plateau and 1 run of non-finite values; 2 changes of the learning rate, 1 acknowledged and 1 refused. "
-        "Measured against continuing, 1 helped. "
+        "Measured against the old rate, 1 helped. "
         "val loss ends at 0.4222, against 0.4722 without lrwatch (10.6\u00a0% lower)."
     )
 
@@ -40,7 +40,7 @@ def test_what_helped_what_did_not_and_what_was_taken_back_is_counted() -> None:
     )
 
     assert (
-        "Measured against continuing, 1 helped, 1 brought no certain gain and 1 cost progress; 2 were taken back."
+        "Measured against the old rate, 1 helped, 1 brought no certain gain and 1 cost progress; 2 were taken back."
         in paragraph
     )
 
@@ -57,7 +57,7 @@ def test_what_helped_what_did_not_and_what_was_taken_back_is_counted() -> None:
         (log(command(1, 0.5)), "No findings; 1 change of the learning rate, not acknowledged. loss ends at 1."),
         (
             log({**command(1, 0.5), "state": "suggested"}, {**command(3, 0.5), "state": "suggested"}),
-            "No findings; 2 proposals that were not taken up; no change of the learning rate. loss ends at 1.",
+            "No findings; 2 proposals that were not sent; no change of the learning rate. loss ends at 1.",
         ),
         (
             log(command(1, 0.5), answer("acknowledged", 2, 0.5)),

@@ -101,13 +101,13 @@ def test_the_tables_hold_every_change_and_finding(full_run: ReportData) -> None:
             "1 → 0.5",
             "plateau at the first level",
             "2,0044 later",
-            "helped12.0 % (8.0 to 16.0 %)0.4300 at step 2,900, where continuing would have given 0.4900",
+            "helped12.0 % better (8.0 to 16.0 %)0.4300 at step 2,900 instead of 0.4900 at the old rate",
         ],
         ["2", "4,200", "0.5 → 0.25", "plateau again", "refusedheld", "not measured"],
     ]
     assert findings[1:] == [
-        ["F1", "2,000", "plateau", "loss", "less than 0.5 % betterimprovement 0.0021 · level 0.48"],
-        ["F2", "3,000", "non-finite", "loss", "10 values are not finitecount 10"],
+        ["F1", "2,000", "plateau", "loss", "less than 0.5 % betterimprovement in a horizon 0.0021 · level 0.48"],
+        ["F2", "3,000", "non-finite", "loss", "10 values are not finite10 in all"],
     ]
     assert [row[:2] for row in phases[1:]] == [["0", "start"], ["2,004", "command"]]
     assert operators[1:] == [["3,600", "anna", "hold", "note maintenance"]]
