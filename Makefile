@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts
+.PHONY: bench-harm bench-ingest-long clean docs golden pictures test-fast simulate-alerts
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -40,9 +40,18 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Regenerate what tests compare with files: the exposition of an example, the dashboards, the blocks of the documents.
+# Regenerate what tests compare with files: the exposition of an example, the dashboards, the documents.
 golden: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m support.golden
+
+# The documentation site in build/site. Strict: a link or an anchor that leads nowhere is an error. It needs no network.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+# The picture of the README: the live page of a real training. Two minutes, and chromium.
+pictures: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python bench/live_page_picture.py
 
 bench: $(VENV)/.test
 	$(BIN)/python bench/start.py
@@ -89,6 +98,10 @@ $(VENV)/.test: pyproject.toml
 
 $(VENV)/.frameworks: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,frameworks,bench]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.demo pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test pyproject.toml
