@@ -52,7 +52,7 @@ def train(control: Path) -> None:
                 y = teacher(x) + 0.1 * torch.randn(BATCH, 4)
             loss = torch.nn.functional.mse_loss(model(x), y)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             since += loss.item()
             if step % LOG_EVERY:

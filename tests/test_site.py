@@ -119,7 +119,9 @@ def test_the_readme_shows_what_its_first_commands_print() -> None:
     assert first_commands.rendered(README) == README, "make golden"
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs/getting-started.md", ROOT / "docs/training.md"], ids=name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "docs/getting-started.md", ROOT / "docs/training.md"], ids=name
+)
 def test_the_two_lines_attach_a_loop(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
@@ -178,7 +180,19 @@ def test_the_figures_of_the_readme_stand_in_the_benchmarks() -> None:
 def test_the_glossary_has_the_words_of_the_design_in_order() -> None:
     words = re.findall(r"^\| (?!word)([a-z][\w ]+) \|", page("glossary.md"), re.MULTILINE)
     assert words == sorted(words)
-    assert {"run", "axis", "phase", "finding", "strategy", "scale", "command", "trial", "effect", "token", "journal"} <= set(words)
+    assert {
+        "run",
+        "axis",
+        "phase",
+        "finding",
+        "strategy",
+        "scale",
+        "command",
+        "trial",
+        "effect",
+        "token",
+        "journal",
+    } <= set(words)
 
 
 # Phrases that a native speaker would not write, and that this project once had in many places.

@@ -28,7 +28,9 @@ BESIDE = {
 OPTIONAL = {"guarantees.md": "Guarantees", "degradation.md": "What happens when things fail"}
 
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
-_LOADED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(https?:)?//|<link\b[^>]*rel=["']?(?:stylesheet|preconnect|preload)["']?[^>]*href=["']?(?:https?:)?//""")
+_LOADED = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(https?:)?//|<link\b[^>]*rel=["']?(?:stylesheet|preconnect|preload)["']?[^>]*href=["']?(?:https?:)?//"""
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -47,7 +49,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
     """Lead links to where a file is on the site, or else to the repository."""
     here = page.file.src_uri
     folder = posixpath.dirname(BESIDE.get(here, f"docs/{here}"))
@@ -58,7 +60,9 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         if not (Path(config.docs_dir).parent / path).exists():
             return found[0]  # MkDocs reports it
         anchor = found[2] or ""
-        if (inside := pages.get(path) or (path.removeprefix("docs/") if path.endswith((".md", ".png", ".svg")) and path.startswith("docs/") else None)):
+        if inside := pages.get(path) or (
+            path.removeprefix("docs/") if path.endswith((".md", ".png", ".svg")) and path.startswith("docs/") else None
+        ):
             return f"]({posixpath.relpath(inside, posixpath.dirname(here) or '.')}{anchor})"
         return f"]({config.repo_url}/{path}{anchor})"
 

@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -58,17 +58,29 @@ to standard output. [For programs and assistants](programs.md) has more on `--fo
 """
 
 
-def _default(of: Field[Any]) -> str:
-    value = of.default if of.default is not MISSING else of.default_factory()  # type: ignore[misc]
+def _default(value: Any) -> str:
     return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`" if value is not None else ""
 
 
 def _kind(hint: Any) -> str:
     """Return the values that a key takes, in words."""
     if get_origin(hint) is Literal:
-        return " or ".join(f"`{json.dumps(one)}`" for one in get_args(hint)).replace(" or ", ", ", len(get_args(hint)) - 2)
-    names = {"int": "whole number", "float": "number", "bool": "`true` or `false`", "str": "text", "tuple": "list", "Mapping": "table"}
-    parts = dict.fromkeys(names[name] for name in re.findall(r"tuple|Mapping|int|float|bool|str", str(hint)) if name != "str" or "[" not in str(hint))
+        return " or ".join(f"`{json.dumps(one)}`" for one in get_args(hint)).replace(
+            " or ", ", ", len(get_args(hint)) - 2
+        )
+    names = {
+        "int": "whole number",
+        "float": "number",
+        "bool": "`true` or `false`",
+        "str": "text",
+        "tuple": "list",
+        "Mapping": "table",
+    }
+    parts = dict.fromkeys(
+        names[name]
+        for name in re.findall(r"tuple|Mapping|int|float|bool|str", str(hint))
+        if name != "str" or "[" not in str(hint)
+    )
     return " or ".join(parts) or "text"
 
 
@@ -86,35 +98,35 @@ def settings_page() -> str:
         if more:
             yield f"\n{' '.join(more.split())}"
         yield "\n| key | values | default | what it does, and why |\n|---|---|---|---|"
-        said, hints = attribute_texts(options), get_type_hints(options)
+        said, hints, defaults = attribute_texts(options), get_type_hints(options), options()
         for one in fields(options):
-            yield f"| `{one.name}` | {_kind(hints[one.name])} | {_default(one)} | {_cell(said[one.name])} |"
+            yield f"| `{one.name}` | {_kind(hints[one.name])} | {_default(getattr(defaults, one.name))} | {_cell(said[one.name])} |"
 
     return _SETTINGS + "\n".join(line for name, options in SECTIONS.items() for line in section(name, options)) + "\n"
 
 
-def commands(of: click.Command = cli, context: click.Context | None = None) -> Iterator[tuple[str, str]]:
-    """Return every command with what its `--help` prints."""
+def commands(of: click.Command = cli, context: click.Context | None = None) -> Iterator[tuple[str, str, str]]:
+    """Return every command with its first sentence and with what its `--help` prints."""
     name = "lrwatch" if context is None else of.name
     settings = {**of.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
     here = click.Context(of, info_name=name, parent=context, **settings)
     if isinstance(of, click.Group):
         if context is not None:
-            yield here.command_path, of.get_help(here)
+            yield here.command_path, of.get_short_help_str(_WIDTH), of.get_help(here)
         for sub in of.list_commands(here):
             found = of.get_command(here, sub)
             assert found is not None
             yield from commands(found, here)
     else:
-        yield here.command_path, of.get_help(here)
+        yield here.command_path, of.get_short_help_str(_WIDTH), of.get_help(here)
 
 
 def commands_page() -> str:
     """Return the page of all commands: what `--help` prints for each."""
     found = list(commands())
-    listed = "\n".join(f"- [{path}](#{path.replace(' ', '-')})" for path, _ in found)
-    blocks = "\n".join(f"\n## {path}\n\n```text\n{text}\n```" for path, text in found)
-    return f"{_COMMANDS}\n{listed}\n{blocks}\n"
+    rows = [f"| [{path}](#{path.replace(' ', '-')}) | {_cell(short)} |" for path, short, _ in found]
+    blocks = "\n".join(f"\n## {path}\n\n```text\n{text}\n```" for path, _, text in found)
+    return "\n".join([_COMMANDS, "| command | what it does |\n|---|---|", *rows, blocks]) + "\n"
 
 
 PAGES = {DOCS / "settings.md": settings_page, DOCS / "commands.md": commands_page}
