@@ -34,7 +34,7 @@ Every setting has a default, so a configuration is optional. Where a setting is 
 3. the TOML file that `--config` names;
 4. the default.
 
-`lrwatch init DIR` writes a commented file for the logs in DIR. `lrwatch config check F` says what is wrong with one, `lrwatch config show` prints
+`lrwatch init DIR` writes a commented file for the logs in DIR. `lrwatch config check` with its name says what is wrong with it, `lrwatch config show` prints
 every key with its value and where that comes from, and `lrwatch config schema` prints a JSON Schema for editors. `lrwatch run` reads its file
 again when it gets SIGHUP.
 """
