@@ -45,8 +45,8 @@ golden: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m support.golden
 
 # The documentation site in build/site. Strict: a link or an anchor that leads nowhere is an error. It needs no network.
-docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+docs: $(VENV)/.docs  # not --quiet, which would let a warning pass
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "build/site/index.html"
 
 # The picture of the README: the live page of a real training. Two minutes, and chromium.

@@ -30,7 +30,7 @@ def printed() -> list[tuple[str, str]]:
         replayed = lrwatch("replay", "train.log", cwd=home)
         daemon = DaemonProcess(home / "daemon", home / "train.log")
         try:
-            eventually(lambda: daemon.value("lrwatch_run_step", run="train") == STEPS, what="all steps")
+            eventually(lambda: daemon.value("lrwatch_run_step", run="train") == STEPS, 60, "all steps")
             address = _PORT.sub("9767", f"listening on {daemon.address}\n")
             status = lrwatch("status", "--state", daemon.state, cwd=home)
         finally:
