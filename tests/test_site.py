@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from support import first_commands, golden_reference
+from support import golden_docs, golden_reference
 
 import lrwatch
 from lrwatch.config import keys
@@ -115,8 +115,10 @@ def test_every_setting_has_a_reason() -> None:
 
 
 @pytest.mark.slow
-def test_the_readme_shows_what_its_first_commands_print() -> None:
-    assert first_commands.rendered(README) == README, "make golden"
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs/how-it-decides.md"], ids=name)
+def test_a_page_shows_what_the_commands_print(path: Path) -> None:
+    now = golden_docs.without_numbers(golden_docs.rendered(path))
+    assert now == golden_docs.without_numbers(path.read_text(encoding="utf-8")), "make golden"
 
 
 @pytest.mark.parametrize(

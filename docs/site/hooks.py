@@ -25,7 +25,11 @@ BESIDE = {
 }
 
 # Pages that join the section "How it works" as soon as they are written.
-OPTIONAL = {"guarantees.md": "Guarantees", "degradation.md": "What happens when things fail"}
+OPTIONAL = {
+    "guarantees.md": "Guarantees",
+    "degradation.md": "What happens when things fail",
+    "journal.md": "The journal",
+}
 
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _LOADED = re.compile(

@@ -1,4 +1,4 @@
-"""The first commands of the README with what they print, made by running them; `make golden` writes them.
+"""The first commands of the README with what they print, made by running them.
 
 The log is that of a made-up training whose loss comes to rest on the noise that its learning rate makes.
 """
@@ -12,9 +12,6 @@ from pathlib import Path
 from support.daemon_process import DaemonProcess, lrwatch
 from support.quadratic import Training
 from support.waiting import eventually
-
-README = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- first commands: made by `make golden` -->", "<!-- end of first commands -->"
 
 # The first proposal is made, and still stands.
 STEPS = 700
@@ -48,13 +45,7 @@ def _now(found: re.Match[str]) -> str:
     return "2 s ago".ljust(len(found[0]))
 
 
-def rendered(readme: str) -> str:
-    """Return the README with the commands and what they print now."""
+def first_commands() -> str:
+    """Return the commands with what they print now, as a block of a page."""
     block = "\n".join(f"$ {command}\n{output}" for command, output in printed())
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n\n```console\n{block.rstrip()}\n```\n\n{END}{rest.partition(END)[2]}"
-
-
-def write() -> None:
-    """Write the README with the commands and what they print now."""
-    README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+    return f"```console\n{block.rstrip()}\n```"

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
-from support import first_commands, golden_docs, golden_reference
+from support import golden_docs, golden_reference
 from support.example_snapshots import FULL
 
 from lrwatch._version import __version__
@@ -106,7 +106,6 @@ if __name__ == "__main__":
     write_record_fields()
     golden_docs.write()
     golden_reference.write()
-    first_commands.write()
     PROMETHEUS_RULE.write_text(prometheus_rule(), encoding="utf-8")
     for path, text in unit_files().items():
         path.write_text(text, encoding="utf-8")
