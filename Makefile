@@ -47,7 +47,7 @@ golden: $(VENV)/.test
 # The documentation site in build/site. Strict: a link or an anchor that leads nowhere is an error. It needs no network.
 docs: $(VENV)/.docs  # not --quiet, which would let a warning pass
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; with the search: $(BIN)/python -m http.server -d build/site"
 
 # The picture of the README: the live page of a real training. Two minutes, and chromium.
 pictures: $(VENV)/.test
