@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-harm bench-ingest-long clean docs golden pictures test-fast simulate-alerts
+.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -44,6 +44,7 @@ lint: $(VENV)/.test
 golden: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m support.golden
 
+.PHONY: docs pictures
 # The documentation site in build/site. Strict: a link or an anchor that leads nowhere is an error. It needs no network.
 docs: $(VENV)/.docs  # not --quiet, which would let a warning pass
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -24,11 +24,12 @@ BESIDE = {
     "images/closed.svg": "bench/closed/closed.svg",
 }
 
-# Pages that join the section "How it works" as soon as they are written.
+# Pages that join a section of the navigation as soon as they are written.
 OPTIONAL = {
-    "guarantees.md": "Guarantees",
-    "degradation.md": "What happens when things fail",
-    "journal.md": "The journal",
+    "guarantees.md": ("How it works", "Guarantees"),
+    "degradation.md": ("How it works", "What happens when things fail"),
+    "journal.md": ("How it works", "The journal"),
+    "mutation.md": ("Develop it", "Mutation testing"),
 }
 
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
@@ -40,8 +41,10 @@ _LOADED = re.compile(
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the optional pages that exist into the navigation."""
     nav: list[dict[str, Any]] = config.nav or []
-    (section,) = (one["How it works"] for one in nav if "How it works" in one)
-    section += [{title: page} for page, title in OPTIONAL.items() if (Path(config.docs_dir) / page).exists()]
+    sections = {title: entries for one in nav if isinstance(one, dict) for title, entries in one.items()}
+    for page, (section, title) in OPTIONAL.items():
+        if (Path(config.docs_dir) / page).exists():
+            sections[section].append({title: page})
     return config
 
 

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
-from support import golden_docs, golden_reference
+from support import golden_docs
 from support.example_snapshots import FULL
 
 from lrwatch._version import __version__
@@ -105,7 +105,6 @@ if __name__ == "__main__":
     build_dashboards(DASHBOARDS)
     write_record_fields()
     golden_docs.write()
-    golden_reference.write()
     PROMETHEUS_RULE.write_text(prometheus_rule(), encoding="utf-8")
     for path, text in unit_files().items():
         path.write_text(text, encoding="utf-8")
