@@ -50,6 +50,10 @@ docs: $(VENV)/.docs  # not --quiet, which would let a warning pass
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "build/site/index.html; with the search: $(BIN)/python -m http.server -d build/site"
 
+$(VENV)/.docs: $(VENV)/.demo pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 # The picture of the README: the live page of a real training. Two minutes, and chromium.
 pictures: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python bench/live_page_picture.py
@@ -99,10 +103,6 @@ $(VENV)/.test: pyproject.toml
 
 $(VENV)/.frameworks: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,frameworks,bench]'
-	touch $@
-
-$(VENV)/.docs: $(VENV)/.demo pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test pyproject.toml
