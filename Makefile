@@ -40,9 +40,23 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Regenerate what tests compare with files: the exposition of an example, the dashboards, the blocks of the documents.
+# Regenerate what tests compare with files: the exposition of an example, the dashboards, the documents.
 golden: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m support.golden
+
+.PHONY: docs pictures
+# The documentation site in build/site. Strict: a link or an anchor that leads nowhere is an error. It needs no network.
+docs: $(VENV)/.docs  # not --quiet, which would let a warning pass
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "build/site/index.html; with the search: $(BIN)/python -m http.server -d build/site"
+
+$(VENV)/.docs: $(VENV)/.demo pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+# The picture of the README: the live page of a real training. Two minutes, and chromium.
+pictures: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python bench/live_page_picture.py
 
 bench: $(VENV)/.test
 	$(BIN)/python bench/start.py

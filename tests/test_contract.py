@@ -132,7 +132,7 @@ def promised_alerts() -> set[Promise]:
 
 
 def promised_files() -> set[Promise]:
-    text = section("Repository").split(" This page moves")[0]
+    text = section("Repository").split("\n\n`make demo`")[0]
     names = {name for words in re.findall(r"`([^`]+)`", text) for name in words.split()}
     return {("file", name) for name in names}
 

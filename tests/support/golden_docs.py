@@ -1,18 +1,26 @@
-"""Blocks of docs/architecture.md that are made from code; `make golden` writes them.
+"""Blocks of pages that are made by code; `make golden` writes them.
 
 A block stands between `<!-- NAME: made by `make golden` -->` and `<!-- end of NAME -->`.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+from click.testing import CliRunner
+from support import golden_reference
+from support.first_commands import first_commands
 from test_layers import EDGES, INNER, LEAVES, RINGS
 
+from lrwatch.cli import cli
 from lrwatch.core.command import EVENTS, TRANSITIONS, Event, Fork, Status
 
-PAGE = Path(__file__).parents[2] / "docs/architecture.md"
+ROOT = Path(__file__).parents[2]
 
 
 def _next(status: Status, event: type[Event]) -> list[tuple[Status, str]]:
@@ -77,29 +85,66 @@ def ring_table() -> str:
     return "\n".join([groups, "", "| room | may import |", "|---|---|", *rows])
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "rings": ring_table,
-    "state diagram": state_diagram,
-    "transitions": transition_table,
+def state_table() -> str:
+    """Return the states of a metric, each in the words of `replay --states` about a made-up log."""
+    steps, noise = np.arange(1, 4001), np.random.default_rng(0).standard_normal(4000)
+    falling, rests = 4 * steps**-0.25, 1 + 3 * np.exp(-steps / 150)
+    curves = {
+        "improving": falling + 0.01 * noise,
+        "plateau": rests + 0.02 * noise,
+        "cannot tell yet": rests + 0.4 * noise,
+        "rising": rests + 0.02 * noise + 3e-4 * np.maximum(0, steps - 1000),
+        "not judged": np.where(steps < 3990, falling, np.nan),
+    }
+
+    def said(losses: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder, "log.jsonl")
+            records = zip(steps.tolist(), losses.round(5).tolist(), strict=True)
+            log.write_text("".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in records))
+            ended = CliRunner().invoke(cli, ["replay", str(log), "--states", "--format", "json"])
+            return str(json.loads(ended.stdout.splitlines()[-1])["message"])
+
+    rows = [f"| {state} | `{said(curve)}` |" for state, curve in curves.items()]
+    return "\n".join(["| state | for example |", "|---|---|", *rows])
+
+
+BLOCKS: dict[Path, dict[str, Callable[[], str]]] = {
+    ROOT / "docs/architecture.md": {
+        "rings": ring_table,
+        "state diagram": state_diagram,
+        "transitions": transition_table,
+    },
+    ROOT / "docs/how-it-decides.md": {"states": state_table},
+    ROOT / "README.md": {"first commands": first_commands},
 }
+"""The pages that have such blocks, and how each is made."""
 
 
-def rendered(page: str) -> str:
+def rendered(path: Path) -> str:
     """Return the page with every block as the code gives it.
 
     Raises:
         ValueError: A block does not stand on the page exactly once.
     """
-    for name, make in BLOCKS.items():
+    page = path.read_text(encoding="utf-8")
+    for name, make in BLOCKS[path].items():
         begin, end = f"<!-- {name}: made by `make golden` -->", f"<!-- end of {name} -->"
         if page.count(begin) != 1 or page.count(end) != 1:
-            raise ValueError(f"{PAGE} must have one block {name!r}")
+            raise ValueError(f"{path} must have one block {name!r}")
         before, _, rest = page.partition(begin)
         after = rest.partition(end)[2]
         page = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
     return page
 
 
+def without_numbers(page: str) -> str:
+    """Return a page without its numbers and widths, which may differ in the last digit from machine to machine."""
+    return re.sub(r" +|-{3,}", " ", re.sub(r"-?\d[\d,.]*(e[+-]?\d+)?", "#", page))
+
+
 def write() -> None:
-    """Write the page with every block as the code gives it."""
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the pages with every block as the code gives it, and those that are made whole."""
+    for path in BLOCKS:
+        path.write_text(rendered(path), encoding="utf-8")
+    golden_reference.write()

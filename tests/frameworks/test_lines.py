@@ -1,4 +1,4 @@
-"""What the README says for each framework, run as it is written, against the framework itself or its double."""
+"""What docs/frameworks.md says for each framework, run as it is written, against the framework itself or its double."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ pytestmark = [
     ),
 ]
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-SECTION = README.split("## Two lines for each framework")[1].split("\n## ")[0]
+PAGE = (Path(__file__).parents[2] / "docs/frameworks.md").read_text(encoding="utf-8")
+SECTION = PAGE.split("## Two lines for each framework")[1].split("\n## ")[0]
 BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 
 
@@ -162,7 +162,7 @@ def test_the_block_as_it_is_written(word: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     names = PREPARED[word]()
     names["lrwatch"] = lrwatch
-    exec(compile(block_of(word), f"README, {word}", "exec"), names)
+    exec(compile(block_of(word), f"frameworks.md, {word}", "exec"), names)
     if word == "composer":
         ComposerTrainer([names["Watch"]()], [build(0.1)]).fit(2)
     watch = names.get("watch")
@@ -176,7 +176,7 @@ def test_the_block_as_it_is_written(word: str, tmp_path: Path, monkeypatch: pyte
 def test_the_callback_for_composer_goes_on_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = composer() | {"lrwatch": lrwatch}
-    exec(compile(block_of("composer"), "README, composer", "exec"), names)
+    exec(compile(block_of("composer"), "frameworks.md, composer", "exec"), names)
 
     class Daemon(ComposerCallback):
         def __init__(self, watched: Any, plan: dict[int, float]) -> None:
