@@ -43,7 +43,14 @@ START_SECONDS, END_SECONDS = 60.0, 60.0
 # Seconds between two looks at the progress, and between two lines about it where there is no terminal.
 LOOK_SECONDS, LINE_SECONDS = 0.2, 5.0
 
-_LAST_STEP = re.compile(rb"step=(\d+)(?!.*step=)", re.DOTALL)
+# Bytes at the end of a log that hold its last step.
+END_BYTES = 200
+
+# The directories of the trainings. The daemon watches those of the first, and knows nothing of the others.
+WITH, ALONE, TORCH = WAYS = ("with-lrwatch", "alone", "torch")
+
+_NAMES = tuple(f"lr-{lr:g}" for lr in START_RATES)
+_STEPS = re.compile(rb"^step=(\d+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +92,21 @@ def run_demo(seconds: float, listen: str, report: Path | None, *, seed: int = 0,
         The exit code: 1 if a training ended worse than without lrwatch, or a change was not acknowledged.
     """
     files = _Files(Path(tempfile.mkdtemp(prefix="lrwatch-demo-")))
-    (files.home / "runs").mkdir()
-    files.settings.write_text(SETTINGS.format(folder=files.home / "runs"), encoding="utf-8")
+    (files.home / WITH).mkdir()
+    files.settings.write_text(SETTINGS.format(folder=files.home / WITH), encoding="utf-8")
     _say(
-        f"The same small network is trained nine times, {STEPS:,} steps each: from three start rates, alone, with the rule of "
-        f"torch's\nReduceLROnPlateau at its defaults, and with lrwatch beside it. It takes about {_about(seconds)} seconds."
+        f"The same small network is trained nine times, {STEPS:,} steps each, for about {_about(seconds)} seconds: from three start "
+        "rates,\nalone, with torch's ReduceLROnPlateau at its defaults, and with lrwatch beside it. All of it is real."
     )
-    with contextlib.ExitStack() as processes:
-        daemon = processes.enter_context(_daemon(files, listen, insecure=insecure))
-        _say(f"Watch it live: {_address(daemon, files)}")
-        trainings = [processes.enter_context(each) for each in _trainings(files, seed, STEPS / seconds)]
-        _wait(trainings, files)
-        _wait_for_daemon(daemon, files)
+    with contextlib.ExitStack() as children:
+        daemon = children.enter_context(_daemon(files, listen, insecure=insecure))
+        _say(f"Watch it live: {_address(daemon)}")
+        trainings = [children.enter_context(each) for each in _trainings(files, seed, STEPS / seconds)]
+        _wait(trainings, daemon, files)
+        _end(daemon, files)
     config = load(files.settings)
-    store = Store(files.state)
-    try:
-        pages = [of_run(f"lr-{lr:g}", store, config) for lr in START_RATES]
-    finally:
-        store.close()
+    with contextlib.closing(Store(files.state)) as store:
+        pages = [of_run(name, store, config) for name in _NAMES]
     endings = [_ending(lr, page, files, config) for lr, page in zip(START_RATES, pages, strict=True)]
     report = report or files.home / "report.html"
     _write_report(endings, pages, files, config, report)
@@ -123,7 +127,7 @@ def _about(seconds: float) -> int:
 
 def _where(files: _Files, report: Path) -> Iterator[str]:
     yield f"report   {report}"
-    yield f"logs     {files.home / 'runs'}"
+    yield f"logs     {files.home / WITH}"
     yield f"config   {files.settings}"
     yield f"journal  lrwatch journal --state {files.state}"
 
@@ -131,83 +135,110 @@ def _where(files: _Files, report: Path) -> Iterator[str]:
 # ---- processes ------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A process of the demo.
+
+    Attributes:
+        process: The process.
+        errors: The file with its standard error.
+        what: What it is to do, in words.
+    """
+
+    process: subprocess.Popen[bytes]
+    errors: Path
+    what: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet.
+
+        Raises:
+            InputError: It ended with an error.
+        """
+        code = self.process.poll()
+        if code:
+            raise self.failed(f"exit code {code}")
+        return code is None
+
+    def failed(self, how: str) -> InputError:
+        """Return the error that it did not do what it is for."""
+        lines = self.errors.read_text(errors="replace").strip().splitlines()
+        return InputError(
+            expected=self.what, found=f"{how}: {lines[-1]}" if lines else how, where=str(self.errors),
+            hint="That file holds its standard error.",
+        )  # fmt: skip
+
+
 @contextlib.contextmanager
-def _process(command: Sequence[str], errors: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module of lrwatch in a process that does not outlive the block; its standard error goes into a file."""
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }  # the matrices are too small to share
+def _child(command: Sequence[str], errors: Path, what: str) -> Iterator[_Child]:
+    """Run a module of lrwatch in a process that does not outlive the block."""
+    # One thread each: the matrices are too small to share.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with errors.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", *command], env=environment, stderr=stderr, stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     try:
-        yield process
+        yield _Child(process, errors, what)
     finally:
         process.kill()
         process.wait()
 
 
-def _daemon(
-    files: _Files, listen: str, *, insecure: bool
-) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+def _daemon(files: _Files, listen: str, *, insecure: bool) -> contextlib.AbstractContextManager[_Child]:
     command = ["lrwatch", "run", "--config", str(files.settings), "--state", str(files.state), "--listen", listen]
-    return _process([*command, *(["--insecure-listen"] if insecure else [])], files.home / "daemon.err")
+    return _child(
+        [*command, *(["--insecure-listen"] if insecure else [])], files.home / "daemon.err", "a daemon that watches"
+    )
 
 
-def _trainings(
-    files: _Files, seed: int, pace: float
-) -> Iterator[contextlib.AbstractContextManager[subprocess.Popen[bytes]]]:
+def _trainings(files: _Files, seed: int, pace: float) -> Iterator[contextlib.AbstractContextManager[_Child]]:
     """Yield the processes: one for each training with lrwatch, and one for all others."""
     common = ["lrwatch.demo.trainer", f"--steps={STEPS}", f"--seed={seed}", f"--pace={pace}"]
-    rest = list(common)
+    others = list(common)
     for lr in START_RATES:
-        logs = {way: files.log(way, lr) for way in ("runs", "alone", "torch")}
+        logs = {way: files.log(way, lr) for way in WAYS}
         for log in logs.values():
             log.parent.mkdir(parents=True)
-        control = logs["runs"].parent / "lrwatch"
-        own = [f"--lr={lr}", f"--log={logs['runs']}", f"--control={control}"]
-        yield _process([*common, *own], files.home / f"lr-{lr:g}.err")
-        rest += [f"--lr={lr}", f"--log={logs['alone']}", f"--torch-log={logs['torch']}"]
-    yield _process(rest, files.home / "without.err")
+        own = [f"--lr={lr}", f"--log={logs[WITH]}", f"--control={logs[WITH].parent / 'lrwatch'}"]
+        yield _child([*common, *own], files.home / f"lr-{lr:g}.err", "a training that ends without an error")
+        others += [f"--lr={lr}", f"--log={logs[ALONE]}", f"--torch-log={logs[TORCH]}"]
+    yield _child(others, files.home / "without.err", "trainings that end without an error")
 
 
-def _address(daemon: subprocess.Popen[bytes], files: _Files) -> str:
-    """Wait for the address that the daemon prints first, and return it."""
-    errors = files.home / "daemon.err"
+def _address(daemon: _Child) -> str:
+    """Wait for the address that the daemon prints first, and return it.
+
+    Raises:
+        InputError: It does not say one in time.
+    """
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and daemon.poll() is None:
-        found = re.search(r"^listening on (\S+)$", errors.read_text(errors="replace"), re.MULTILINE)
+    while time.monotonic() < deadline and daemon.runs:
+        found = re.search(r"^listening on (\S+)$", daemon.errors.read_text(errors="replace"), re.MULTILINE)
         if found:
             return found[1]
         time.sleep(LOOK_SECONDS)
-    raise _failed("a daemon that serves its page", daemon, errors)
+    raise daemon.failed(f"no address within {START_SECONDS:g} s")
 
 
-def _wait(trainings: Sequence[subprocess.Popen[bytes]], files: _Files) -> None:
-    """Show a bar until all trainings have ended, or lines where there is no terminal."""
-    logs = [files.log(way, lr) for way in ("runs", "alone") for lr in START_RATES]
-    errors = [*(files.home / f"lr-{lr:g}.err" for lr in START_RATES), files.home / "without.err"]
+def _wait(trainings: Sequence[_Child], daemon: _Child, files: _Files) -> None:
+    """Show a bar until all trainings have ended; lines where there is no terminal."""
+    logs = [files.log(way, lr) for way in (WITH, ALONE) for lr in START_RATES]
     is_terminal = sys.stderr.isatty()
     said_at = time.monotonic()
-    with click.progressbar(length=STEPS, label="training", file=sys.stderr) as bar:
-        while any(training.poll() is None for training in trainings):
+    with click.progressbar(length=STEPS, label="training", file=sys.stderr, hidden=not is_terminal) as bar:
+        while sum(training.runs for training in trainings):
             step = min(_last_step(log) for log in logs)
             bar.update(step - bar.pos)
             if not is_terminal and time.monotonic() - said_at >= LINE_SECONDS:
                 said_at = time.monotonic()
-                _say(f"  step {step:,} of {STEPS:,}")
-            for training, log in zip(trainings, errors, strict=True):
-                if training.poll():
-                    raise _failed("trainings that end without an error", training, log)
+                _say(f"training: step {step:,} of {STEPS:,}")
+            if not daemon.runs:
+                raise daemon.failed("it ended early")
             time.sleep(LOOK_SECONDS)
         bar.update(STEPS - bar.pos)
-    for training, log in zip(trainings, errors, strict=True):
-        if training.returncode:
-            raise _failed("trainings that end without an error", training, log)
 
 
 def _last_step(log: Path) -> int:
@@ -215,41 +246,27 @@ def _last_step(log: Path) -> int:
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 200))
-            found = _LAST_STEP.search(file.read())
+            file.seek(max(0, file.tell() - END_BYTES))
+            found = _STEPS.findall(file.read())
     except FileNotFoundError:
         return 0
-    return int(found[1]) if found else 0
+    return int(found[-1]) if found else 0
 
 
-def _wait_for_daemon(daemon: subprocess.Popen[bytes], files: _Files) -> None:
-    """Wait until the daemon has read every log to its end, and end it."""
+def _end(daemon: _Child, files: _Files) -> None:
+    """Wait until the daemon has read every log to its end, and end it.
+
+    Raises:
+        InputError: It does not get there in time.
+    """
     deadline = time.monotonic() + END_SECONDS
-    store = Store(files.state)
-    try:
-        while any(status.get("step") != STEPS for status in _statuses(store)):
-            if daemon.poll() is not None or time.monotonic() > deadline:
-                raise _failed(f"a daemon that reads the logs to step {STEPS:,}", daemon, files.home / "daemon.err")
+    with contextlib.closing(Store(files.state)) as store:
+        while daemon.runs and any(store.statuses().get(name, {}).get("step") != STEPS for name in _NAMES):
+            if time.monotonic() > deadline:
+                raise daemon.failed(f"the logs are not read to step {STEPS:,} within {END_SECONDS:g} s")
             time.sleep(LOOK_SECONDS)
-    finally:
-        store.close()
-    daemon.send_signal(signal.SIGTERM)
-    if daemon.wait(END_SECONDS):
-        raise _failed("a daemon that ends without an error", daemon, files.home / "daemon.err")
-
-
-def _statuses(store: Store) -> list[dict[str, object]]:
-    found = store.statuses()
-    return [found.get(f"lr-{lr:g}", {}) for lr in START_RATES]
-
-
-def _failed(expected: str, process: subprocess.Popen[bytes], errors: Path) -> InputError:
-    lines = errors.read_text(errors="replace").strip().splitlines()
-    ended = "it still runs" if process.poll() is None else f"exit code {process.returncode}"
-    return InputError(
-        expected=expected, found=lines[-1] if lines else ended, where=str(errors),
-        hint="That file holds its standard error.",
-    )  # fmt: skip
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.wait(END_SECONDS)
 
 
 # ---- results --------------------------------------------------------------------------------------------------------------
@@ -260,19 +277,18 @@ def _validation(log: Path, config: Config) -> MetricCurve:
 
 
 def _ending(lr: float, page: ReportData, files: _Files, config: Config) -> Ending:
-    alone, torch, own = (
-        float(_validation(files.log(way, lr), config).values[-1]) for way in ("alone", "torch", "runs")
-    )
-    return Ending(lr, alone, torch, own, tuple(lr_changes(page.events)))
+    alone, torch, own = (float(_validation(files.log(way, lr), config).values[-1]) for way in (ALONE, TORCH, WITH))
+    changes = (change for change in lr_changes(page.events) if not change.not_taken_up)
+    return Ending(lr, alone, torch, own, tuple(changes))
 
 
 def _write_report(
     endings: Sequence[Ending], pages: Sequence[ReportData], files: _Files, config: Config, report: Path
 ) -> None:
     """Write the page of the training that gained most, with the same training alone beside it."""
-    best = max(range(len(endings)), key=lambda i: endings[i].gain)
+    best = min(range(len(endings)), key=lambda i: endings[i].ratio)
     lr = endings[best].lr
-    alone = _validation(files.log("alone", lr), config)
+    alone = _validation(files.log(ALONE, lr), config)
     write(
         replace(pages[best], title=f"lrwatch demo: from {lr:g}", compare=(alone,), comparison_label="without lrwatch"),
         report,

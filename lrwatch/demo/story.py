@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import click
 
+from lrwatch.demo.data import NOISE
 from lrwatch.report.model.timeline import LrChange
 
-# A training may end this much above the same one alone, as a share: the bound of DESIGN's first promise, do no harm.
+# The first promise: with lrwatch no training ends higher by more than this share. Of one training less may be chance.
 HARMLESS = 0.02
 
-# Start rates nearer than this to the best one are called the best.
-NEAR = 0.01
+# Ratios nearer to 1 than this are no difference.
+SAME = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Ending:
     Attributes:
         lr: The start rate.
         alone, torch, lrwatch: Final validation loss without help, with torch's rule, and with lrwatch.
-        changes: What lrwatch changed.
+        changes: What lrwatch changed, the ways back included.
     """
 
     lr: float
@@ -34,9 +36,9 @@ class Ending:
     changes: tuple[LrChange, ...]
 
     @property
-    def gain(self) -> float:
-        """The share by which the loss ended lower than alone; negative where it ended higher."""
-        return 1 - self.lrwatch / self.alone
+    def ratio(self) -> float:
+        """The loss with lrwatch as a multiple of that alone."""
+        return self.lrwatch / self.alone
 
 
 def tell(endings: Sequence[Ending], best: float, steps: int) -> list[str]:
@@ -48,30 +50,38 @@ def tell(endings: Sequence[Ending], best: float, steps: int) -> list[str]:
         steps: Number of steps of each training.
     """
     titles = ("alone", "torch's rule", "with lrwatch")
-    lines = [
-        f"Loss on unseen data after {steps:,} steps; lower is better:",
-        "",
-        f"  {'start rate':28}" + "".join(f"{title:>14}" for title in titles),
-    ]
+    lines = [f"Loss on unseen data after {steps:,} steps; lower is better:", ""]
+    lines.append(f"  {'start rate':31}{''.join(f'{title:>14}' for title in titles)}")
     for ending in endings:
-        name = f"{ending.lr:<6g} {_rate_in_words(ending.lr, best)}"
         losses = (ending.alone, ending.torch, ending.lrwatch)
-        cells = [_cell(loss, best=loss == min(losses)) for loss in losses]
-        lines.append(f"  {name:28}{''.join(cells)}   {_gain_in_words(ending.gain)}")
+        cells = "".join(_cell(loss, is_best=loss == min(losses)) for loss in losses)
+        lines.append(f"  {ending.lr:<7g}{_place(ending.lr, best):24}{cells}  {_compared(ending.ratio)} than alone")
     for ending in endings:
         lines += ["", f"What lrwatch did from {ending.lr:g}:"]
-        lines += [f"  {sentence}" for sentence in sentences(ending, steps)] or ["  It left the rate alone."]
+        lines += [f"  {sentence}" for sentence in sentences(ending, steps)] or ["  It left the rate as it was."]
     return [*lines, "", *verdict(endings)]
 
 
 def verdict(endings: Sequence[Ending]) -> list[str]:
-    """Return the result in one or two sentences, faults included."""
+    """Return the result in a few sentences: what went wrong, or what lrwatch brought."""
     faults = faults_of(endings)
     if faults:
-        return [click.style(f"FAILED: {fault}", fg="red", bold=True) for fault in faults]
-    said = f"On average the loss ended {_gain_in_words(mean_gain(endings))} alone, and {_gain_in_words(mean_gain(endings, 'torch'))} torch's rule."
-    every = "Every change was acknowledged by its training."
-    return [f"{click.style(said, fg='green', bold=True)} {every}"]
+        return [click.style(f"FAILED: {fault}.", fg="red", bold=True) for fault in faults]
+    alone, torch = mean_ratio(endings, "alone"), mean_ratio(endings, "torch")
+    floor = NOISE**2
+    said = f"With lrwatch the loss ended {_compared(alone)} than alone and {_compared(torch)} than with torch's rule, on average."
+    left = f"{floor:g} of each loss is noise in the data, which no training takes away. Of what is above that"
+    lines = [
+        click.style(said, fg="green", bold=True),
+        f"{left}, {100 * _above(floor, endings):.0f} % is left.",
+        "Every change was acknowledged by its training.",
+    ]
+    higher = [ending for ending in endings if ending.ratio > 1 + SAME]
+    lines += [
+        f"From {ending.lr:g} it ended {_compared(ending.ratio)}: of one training, up to {100 * HARMLESS:g} % may be chance."
+        for ending in higher
+    ]
+    return lines
 
 
 def faults_of(endings: Sequence[Ending]) -> list[str]:
@@ -80,26 +90,26 @@ def faults_of(endings: Sequence[Ending]) -> list[str]:
     for ending in endings:
         lost = [change for change in ending.changes if change.answer != "acknowledged"]
         if lost:
-            steps = ", ".join(f"{change.step}: {change.code or 'no answer'}" for change in lost)
+            steps = ", ".join(f"step {change.step}: {change.code or 'no answer'}" for change in lost)
             found.append(
-                f"from {ending.lr:g} {len(lost)} of {len(ending.changes)} changes were not acknowledged (step {steps})"
+                f"from {ending.lr:g} {len(lost)} of {len(ending.changes)} changes were not acknowledged ({steps})"
             )
-        if not ending.gain >= -HARMLESS:  # NaN is a fault
-            found.append(f"from {ending.lr:g} the loss ended {_gain_in_words(ending.gain)} alone")
-    if not mean_gain(endings) > 0:
-        found.append(f"on average the loss ended {_gain_in_words(mean_gain(endings))} alone")
+        if not ending.ratio <= 1 + HARMLESS:  # NaN is a fault
+            found.append(f"from {ending.lr:g} the loss ended {_compared(ending.ratio)} than alone")
+    if not mean_ratio(endings, "alone") < 1:
+        found.append(f"on average the loss ended {_compared(mean_ratio(endings, 'alone'))} than alone")
     return found
 
 
-def mean_gain(endings: Sequence[Ending], against: str = "alone") -> float:
-    """Return the gain over all start rates, as the geometric mean of the ratios.
+def mean_ratio(endings: Sequence[Ending], against: Literal["alone", "torch"]) -> float:
+    """Return the loss with lrwatch as a multiple of another one, as the geometric mean over all start rates.
 
     Args:
         endings: One for each start rate.
-        against: The field to compare with: "alone" or "torch".
+        against: What to compare with.
     """
-    logs = [math.log(ending.lrwatch / getattr(ending, against)) for ending in endings]
-    return 1 - math.exp(sum(logs) / len(logs))
+    ratios = [ending.lrwatch / (ending.alone if against == "alone" else ending.torch) for ending in endings]
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def sentences(ending: Ending, steps: int) -> list[str]:
@@ -110,68 +120,62 @@ def sentences(ending: Ending, steps: int) -> list[str]:
         steps: Its number of steps.
     """
     return [
-        f"step {change.step or 0:>6,}  {_what(change, steps)} {_outcome(change, ending, i)}"
+        f"step {change.step or 0:>6,}: {_what(change, steps)} {_outcome(change, ending, i)}"
         for i, change in enumerate(ending.changes)
         if change.cause != "restore"
     ]
 
 
 def _what(change: LrChange, steps: int) -> str:
-    scale = change.scale or math.nan
     if change.cause == "anneal":
-        return f"Lowered the rate along a line that ends near zero at step {steps:,}."
-    return f"Tried the rate times {scale / change.before:.3g}."
+        return f"lowered the rate along a line to almost zero at step {steps:,}."
+    ratio = (change.scale or math.nan) / change.before
+    return f"tried {'half the rate' if ratio == 0.5 else f'{ratio:.3g} times the rate'}."
 
 
 def _outcome(change: LrChange, ending: Ending, i: int) -> str:
     if change.answer != "acknowledged":
         return click.style(f"Not acknowledged: {change.code or 'no answer'}.", fg="red")
     if change.cause == "anneal":
-        said = f"the loss ended {_gain_in_words(ending.gain)} the same training alone."
-        return f"{_proven()}: {said}" if ending.gain > 0 else f"Not proven: {said}"
+        said = f"the loss ended {_compared(ending.ratio)} than in the same training alone."
+        return f"{_proven()}: {said}" if ending.ratio < 1 else f"Not proven: {said}"
     if change.taken_back is not None:
         back = ending.changes[change.taken_back - 1]
-        return f"Taken back at step {back.answer_step or 0:,}: not proven to help."
+        return f"Taken back at step {back.answer_step or 0:,}: not proven to bring more than it costs."
     if change.effect is not None and change.effect.verdict == "helped":
         return f"{_proven()} to help, so it stayed."
-    following = ending.changes[i + 1 :]
-    return f"Not judged yet when {'the next change came' if following else 'the training ended'}."
+    return f"Not judged when {'the next change came' if ending.changes[i + 1 :] else 'the training ended'}."
 
 
 def _proven() -> str:
     return click.style("Proven", fg="green")
 
 
-def _cell(loss: float, *, best: bool) -> str:
-    return click.style(f"{loss:>14.5f}", bold=best, fg="green" if best else None)
+def _above(floor: float, endings: Sequence[Ending]) -> float:
+    """Return the part of the loss above `floor` that is left of that of the trainings alone."""
+    return sum(ending.lrwatch - floor for ending in endings) / sum(ending.alone - floor for ending in endings)
 
 
-def _rate_in_words(lr: float, best: float) -> str:
+def _cell(loss: float, *, is_best: bool) -> str:
+    return click.style(f"{loss:>14.4f}", fg="green", bold=True) if is_best else f"{loss:>14.4f}"
+
+
+def _place(lr: float, best: float) -> str:
     """Return where a rate stands beside the best.
 
-    >>> [_rate_in_words(lr, 0.01) for lr in (0.003, 0.01, 0.03)]
-    ['(a third of the best)', '(the best constant one)', '(3 times the best)']
+    >>> [_place(lr, 0.01) for lr in (0.003, 0.01, 0.03)]
+    ['0.3 times the best', 'the best constant rate', '3 times the best']
     """
-    ratio = lr / best
-    if abs(ratio - 1) < NEAR:
-        return "(the best constant one)"
-    return (
-        f"({ratio:.2g} times the best)"
-        if ratio > 1
-        else "(a third of the best)"
-        if 0.3 <= ratio <= 0.34
-        else f"({ratio:.2g} of the best)"
-    )
+    return "the best constant rate" if lr == best else f"{lr / best:.2g} times the best"
 
 
-def _gain_in_words(gain: float) -> str:
-    """Return a gain as people read it.
+def _compared(ratio: float) -> str:
+    """Return a ratio of two losses as people read it, in front of "than".
 
-    >>> _gain_in_words(0.485), _gain_in_words(-0.031), _gain_in_words(0.0002)
-    ('48 % below', '3.1 % above', 'level with')
+    >>> _compared(0.515), _compared(1.0312), _compared(1.0002)
+    ('48 % lower', '3.1 % higher', 'no lower')
     """
-    if abs(gain) < 0.0005:
-        return "level with"
-    size = 100 * abs(gain)
-    shown = f"{size:.0f}" if size >= 10 else f"{size:.1f}"
-    return f"{shown} % {'below' if gain > 0 else 'above'}"
+    if abs(ratio - 1) < SAME:
+        return "no lower"
+    size = 100 * abs(ratio - 1)
+    return f"{size:.{0 if size >= 10 else 1}f} % {'lower' if ratio < 1 else 'higher'}"

@@ -31,16 +31,22 @@ POLL_SECONDS = 0.05
 
 
 class Pace:
-    """Pace limit of a loop: steps a second since the creation of the object; 0 sets no limit."""
+    """Pace limit of a loop. Time that was lost is not made up for: a command takes as many steps as it takes seconds.
+
+    Args:
+        steps_a_second: The limit; 0 sets none.
+    """
 
     def __init__(self, steps_a_second: float) -> None:
-        self._steps_a_second = steps_a_second
-        self._began = time.monotonic()
+        self._seconds = LOG_EVERY / steps_a_second if steps_a_second else 0.0
+        self._due = 0.0
 
     def keep(self, step: int) -> None:
         """Wait until `step` is due."""
-        if self._steps_a_second and step % LOG_EVERY == 0:
-            time.sleep(max(0.0, self._began + step / self._steps_a_second - time.monotonic()))
+        if self._seconds and step % LOG_EVERY == 0:
+            now = time.monotonic()
+            time.sleep(max(0.0, self._due - now))
+            self._due = max(self._due, now) + self._seconds
 
 
 def train(
