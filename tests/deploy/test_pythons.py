@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -29,7 +30,8 @@ def python(version: str) -> Path:
     on_path = shutil.which(f"python{version}")
     if on_path and subprocess.run([on_path, "--version"], capture_output=True, check=False).returncode == 0:
         return Path(on_path)
-    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # tests have a HOME of their own
+    found = sorted(Path(os.environ.get("PYENV_ROOT", home / ".pyenv")).glob(f"versions/{version}.*/bin/python"))
     if not found:
         pytest.skip(f"Python {version} is not on this machine")
     return found[-1]
