@@ -41,7 +41,7 @@ class Networks:
         """Take one step of SGD with momentum, and return the mean squared error of each network before the step."""
         activations, output = self._forward(x)
         delta = output - y
-        losses = np.mean(delta * delta, axis=(1, 2))
+        losses: Floats32 = np.mean(delta * delta, axis=(1, 2))
         delta *= np.float32(2 / y.size)
         lrs = np.asarray(self.lrs, np.float32)[:, np.newaxis, np.newaxis]
         for layer in range(self._layers - 1, -1, -1):
@@ -56,7 +56,8 @@ class Networks:
 
     def losses(self, x: Floats32, y: Floats32) -> Floats32:
         """Return the mean squared error of each network."""
-        return np.mean((self._forward(x)[1] - y) ** 2, axis=(1, 2))
+        losses: Floats32 = np.mean((self._forward(x)[1] - y) ** 2, axis=(1, 2))
+        return losses
 
     def _forward(self, x: Floats32) -> tuple[list[Floats32], Floats32]:
         activations = [x]

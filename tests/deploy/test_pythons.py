@@ -39,8 +39,10 @@ def python(version: str) -> Path:
 
 def alone(version: str, script: str, *arguments: Path) -> str:
     """Run a script with the standard library and the repository, and nothing else."""
-    command = [python(version), "-I", "-S", "-B", "-c", f"import sys; sys.path.insert(0, sys.argv[1])\n{script}"]
-    ended = subprocess.run([*command, ROOT, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    command = [str(python(version)), "-I", "-S", "-B", "-c", f"import sys; sys.path.insert(0, sys.argv[1])\n{script}"]
+    ended = subprocess.run(
+        [*command, str(ROOT), *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()
 

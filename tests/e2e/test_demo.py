@@ -178,12 +178,21 @@ def test_the_report_is_the_file_of_the_option(demo: Demo) -> None:
     assert "Effects of the changes" in page
 
 
-def test_the_status_of_its_state_lists_the_three_runs_that_ended(demo: Demo) -> None:
+def test_the_status_of_its_state_says_of_each_run_that_it_ended_and_whether_the_newest_command_helped(
+    demo: Demo,
+) -> None:
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
     command = [sys.executable, "-m", "lrwatch", "status", "--state", state]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for rate in RATES:
-        assert re.search(rf"^lr-{re.escape(rate)} .* ended ", said, re.MULTILINE), said
+    head, *rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    of_runs = {row.split()[0]: row for row in rows if row.startswith("lr-")}
+    assert set(of_runs) == {f"lr-{rate}" for rate in RATES}
+    assert all(" ended " in row for row in of_runs.values())
+    effects = [
+        e["message"] for e in _events("journal", "--state", state, "--format", "json", RUN) if e["event"] == "effect"
+    ]
+    newest = of_runs[RUN][head.index("last effect") :]
+    assert re.match(r"(helped|no certain gain|no gain|cost progress): \S+ % \(\S+ to \S+ %\)", newest)
+    assert newest.partition(")")[0] in effects[-1]
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)
