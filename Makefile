@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts
+.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts test-wheel test-pythons
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -18,6 +18,14 @@ test-fast: $(VENV)/.test
 
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest tests/frameworks tests/test_examples.py tests/test_bench_*.py -m frameworks
+
+# The wheel in an environment of its own, the whole demo included: a minute.
+test-wheel: $(VENV)/.test
+	LONG_TESTS=1 $(BIN)/python -m pytest tests/deploy/test_wheel.py --timeout 600
+
+# The demo under each Python that is on this machine, with the newest packages for it: minutes, and needs a package index.
+test-pythons: $(VENV)/.test
+	LONG_TESTS=1 $(BIN)/python -m pytest tests/deploy/test_pythons.py --timeout 900
 
 # Several ranks for 10,000 and 100,000 steps, stopped, torn at and killed: minutes.
 test-ranks: $(VENV)/.test

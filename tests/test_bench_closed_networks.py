@@ -18,7 +18,7 @@ from bench.closed.optimizers import OPTIMIZERS, Sgd
 from bench.closed.perceptron import Perceptron
 from bench.closed.torched import Convolutional, Perceptrons, Torched, Transformer
 from bench.closed.trainings import REAL, Network, Networks
-from lrwatch.demo.network import Network as DemoNetwork
+from lrwatch.demo.network import Networks as DemoNetworks
 
 pytestmark = pytest.mark.slow
 
@@ -125,14 +125,14 @@ def test_a_letter_says_nothing_of_the_letters_behind_it_to_those_before() -> Non
 
 def test_the_perceptron_is_the_network_of_the_demo() -> None:
     rng = np.random.default_rng(0)
-    network, demo = Perceptron(8, 4), DemoNetwork(0.02, seed=5)
+    network, demo = Perceptron(8, 4), DemoNetworks([0.02], seed=5)
     weights = np.stack([network.start(np.random.default_rng([5, 2]))] * 2)
     optimizer = Sgd()
     for _ in range(20):
         x, y = rng.standard_normal((16, 8), dtype=np.float32), rng.standard_normal((16, 4), dtype=np.float32)
         losses, gradient = network.gradient_of(weights, x, y)
         optimizer.step(weights, gradient, np.array([[0.1], [0.02]], np.float32))
-        assert losses[1] == pytest.approx(demo.step(x, y), rel=1e-5)
+        assert losses[1] == pytest.approx(demo.step(x, y)[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("make", [Perceptron, Convolutional, partial(Perceptrons, 2)])

@@ -34,6 +34,7 @@ NOT_BUILT: set[Promise] = set(re.findall(r"^\| (\w+) \| `([^`]+)` \|", TABLE, re
 # Verbs that print no data and so take no --format.
 WITHOUT_DATA = {
     "demo", "report", "config check", "config schema", "schema", "mcp", "notify test", "service install",
+    "assets", "completion",
 }  # fmt: skip
 # What sections say in prose: the sentence, and the promise in it.
 IN_PROSE: dict[str, Promise] = {

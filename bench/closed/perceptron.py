@@ -16,7 +16,7 @@ TARGETS = ((np.eye(CLASSES) - 1 / CLASSES) / math.sqrt((1 - 1 / CLASSES) / CLASS
 
 
 class Perceptron:
-    """Stacked `lrwatch.demo.network.Network`; the targets are the classes, one high and the others low.
+    """Stacked `lrwatch.demo.network.Networks`; the targets are the classes, one high and the others low.
 
     Attributes:
         size: Number of weights of one network.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lrwatch.cli.completion import run_names_or_files
 from lrwatch.cli.output import format_option, print_json, safe
 from lrwatch.cli.settings import config_option, load_config, open_store, state_option, states
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run_or_path", metavar="[RUN|PATH]", required=False)
+@click.argument("run_or_path", metavar="[RUN|PATH]", required=False, shell_complete=run_names_or_files)
 @config_option
 @state_option
 @format_option

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from lrwatch.cli.completion import run_names_or_files
 from lrwatch.cli.output import format_option, number, print_json, print_table, safe
 from lrwatch.cli.report import is_run
 from lrwatch.cli.settings import config_option, load_config, metric_option, open_store, require_run, state_option
 
 
 @click.command()
-@click.argument("run_or_file", metavar="RUN|FILE")
+@click.argument("run_or_file", metavar="RUN|FILE", shell_complete=run_names_or_files)
 @click.option("--total", type=click.IntRange(min=1), metavar="N", help="Length of the run, counted as its log counts.")
 @click.option("--at", type=click.IntRange(min=1), metavar="STEP", help="Forecast from what came up to STEP.")
 @config_option

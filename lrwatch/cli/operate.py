@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lrwatch.cli.ask import ask
+from lrwatch.cli.completion import run_argument
 from lrwatch.cli.output import Choice, format_option, print_json, safe
 from lrwatch.cli.settings import config_option, load_config, state_option
 from lrwatch.core.options import STRATEGIES
@@ -24,7 +25,7 @@ def _shared(command: ClickCommand) -> ClickCommand:
 
 
 @click.command("set")
-@click.argument("run")
+@run_argument()
 @click.option(
     "--scale",
     type=float,
@@ -39,7 +40,7 @@ def set_scale(run: str, scale: float, config_file: Path | None, state: str | Non
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @_shared
 def undo(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Go back to the scale before the last change."""
@@ -47,7 +48,7 @@ def undo(run: str, config_file: Path | None, state: str | None, form: str) -> in
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @click.argument("name", type=Choice(STRATEGIES))
 @click.option(
     "--every", type=click.IntRange(min=1), metavar="N", help="Steps in which step and exponential reduce by `factor`."
@@ -68,7 +69,7 @@ def strategy(
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @_shared
 def decay(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Begin the decay of RUN's strategy wsd now."""
@@ -76,7 +77,7 @@ def decay(run: str, config_file: Path | None, state: str | None, form: str) -> i
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @_shared
 def hold(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Send no more commands to RUN, operators' own included, until `resume`; decisions are journalled all the same."""
@@ -84,7 +85,7 @@ def hold(run: str, config_file: Path | None, state: str | None, form: str) -> in
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @_shared
 def resume(run: str, config_file: Path | None, state: str | None, form: str) -> int:
     """Send commands to RUN again."""
@@ -92,7 +93,7 @@ def resume(run: str, config_file: Path | None, state: str | None, form: str) -> 
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @click.argument("steps", type=click.IntRange(min=1))
 @_shared
 def extend(run: str, steps: int, config_file: Path | None, state: str | None, form: str) -> int:
@@ -101,7 +102,7 @@ def extend(run: str, steps: int, config_file: Path | None, state: str | None, fo
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @click.argument("entry_id", metavar="ID", type=int)
 @_shared
 def approve(run: str, entry_id: int, config_file: Path | None, state: str | None, form: str) -> int:
@@ -110,7 +111,7 @@ def approve(run: str, entry_id: int, config_file: Path | None, state: str | None
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @click.argument("entry_id", metavar="ID", type=int)
 @_shared
 def deny(run: str, entry_id: int, config_file: Path | None, state: str | None, form: str) -> int:

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from lrwatch._version import __version__
+from lrwatch.cli.assets import assets
 from lrwatch.cli.backtest import backtest
+from lrwatch.cli.completion import completion
 from lrwatch.cli.configure import config
 from lrwatch.cli.demo import demo
 from lrwatch.cli.doctor import doctor
@@ -35,7 +37,7 @@ EXIT_INTERRUPTED = 130
 
 COMMANDS = (
     run, live, demo, replay, backtest, read, init, report, forecast, config, schema, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
-    resume, extend, approve, deny, service, notify, mcp,
+    resume, extend, approve, deny, service, notify, mcp, assets, completion,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lrwatch.cli.completion import run_names_or_files
 from lrwatch.cli.output import safe
 from lrwatch.cli.settings import config_option, load_config, metric_option, open_store, require_run, state_option
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("runs_or_files", nargs=-1, required=True, metavar="RUN|FILE...")
+@click.argument("runs_or_files", nargs=-1, required=True, metavar="RUN|FILE...", shell_complete=run_names_or_files)
 @click.option(
     "-o",
     "--output",

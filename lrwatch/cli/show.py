@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lrwatch.cli.completion import run_argument
 from lrwatch.cli.output import (
     clock,
     decided_by,
@@ -40,7 +41,7 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @click.option("--watch", "-w", is_flag=True, help="A table at a glance that goes on, until Ctrl-C.")
 @config_option
 @state_option
@@ -144,7 +145,7 @@ def _age(seconds: float | None) -> str:
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @click.option(
     "--since",
     metavar="WHEN",
@@ -225,7 +226,7 @@ def parse_since(text: str, now: float) -> tuple[int, float]:
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @click.argument("entry_id", metavar="[ID]", type=int, required=False)
 @config_option
 @state_option

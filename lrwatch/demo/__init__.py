@@ -1,1 +1,1 @@
-"""`lrwatch demo`: a real, small training with the daemon beside it, compared with the same training without lrwatch."""
+"""`lrwatch demo`: real, small trainings from three start rates, alone, with torch's rule and with the daemon beside them."""

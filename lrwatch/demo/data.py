@@ -1,8 +1,8 @@
 """The demo's data: a regression problem drawn from a fixed seed, with enough noise that training has a noise floor.
 
 A teacher network with random weights maps 8 inputs to 4 outputs, scaled to unit variance. The student trains on these
-outputs plus noise of a tenth of their variance. Validation uses the outputs without noise, so the validation loss is the
-squared distance to the truth and has no irreducible part.
+outputs plus noise of a tenth of their variance, and is validated on others of the same kind. So both losses have one scale,
+and neither falls below the variance of the noise by learning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INPUTS, TEACHER_WIDTH, OUTPUTS = 8, 8, 4
 # The demo uses each sample only a few times: the limit is the noise floor, not overfitting.
 TRAIN_SAMPLES, VALIDATION_SAMPLES = 400_000, 8_000
 
-# Standard deviation of the noise on the training targets; that of the targets is 1.
+# Standard deviation of the noise on the targets; that of the targets is 1.
 NOISE = 0.3
 
 
@@ -41,5 +41,5 @@ def make(seed: int = 0) -> Data:
     second = rng.standard_normal((TEACHER_WIDTH, OUTPUTS), dtype=np.float32)
     y = np.tanh(np.float32(1.0) * x @ first) @ second
     y /= y.std()
-    noisy = y[:n] + np.float32(NOISE) * rng.standard_normal((n, OUTPUTS), dtype=np.float32)
-    return Data(x[:n], noisy, x[n:], y[n:])
+    y += np.float32(NOISE) * rng.standard_normal(y.shape, dtype=np.float32)
+    return Data(x[:n], y[:n], x[n:], y[n:])

@@ -1,214 +1,295 @@
-"""Run of the demo: two trainings, the daemon beside one of them, and the comparison of their results."""
+"""Run of the demo: nine trainings, a daemon beside three of them, and the story of how they ended."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterable
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
-from lrwatch.config import load
-from lrwatch.core.events import effect_in_words
-from lrwatch.core.snapshot import Snapshot
-from lrwatch.daemon.loop import Daemon
-from lrwatch.daemon.run_page import RunPages
-from lrwatch.daemon.wake import Waker
-from lrwatch.demo.sweep import LR, STEPS
+from lrwatch.config import Config, load
+from lrwatch.demo.story import Ending, faults_of, tell
+from lrwatch.demo.sweep import LR, START_RATES, STEPS
 from lrwatch.errors import InputError
-from lrwatch.export.exporter import Exporter
 from lrwatch.offline.report_data import curves, of_run
-from lrwatch.report import MetricCurve, write
-from lrwatch.report.model.timeline import LrChange, lr_changes
-from lrwatch.store import Entry, Store
+from lrwatch.report import MetricCurve, ReportData, write
+from lrwatch.report.model.timeline import lr_changes
+from lrwatch.store import Store
 
+# The demo polls more often than a daemon on a real run, whose steps are slower.
 SETTINGS = """\
-[detect]
-# An improvement below this per tenth of the run is a plateau. The default of 0.005 suits runs that are long enough to
-# tell so little from noise; three thousand noisy values are too few. Commands follow the policy's defaults.
-min_improvement = 0.02
+[watch]
+paths = ["{folder}"]
 
 [policy]
 mode = "auto"
+
+[daemon]
+poll_seconds = 0.05
 """
 
-# The demo polls more often than a daemon on a real run, whose steps are slower.
-POLL_SECONDS = 0.05
+# Seconds within which the daemon must serve its page, and within which it must have read the last lines of the trainings.
+START_SECONDS, END_SECONDS = 60.0, 60.0
 
-# Why a change of a cause has no effect of its own.
-_UNMEASURED = {
-    "restore": "it takes a change back",
-    "anneal": "it lasts to the end of the run, and the final loss shows it",
-}
+# Seconds between two looks at the progress, and between two lines about it where there is no terminal.
+LOOK_SECONDS, LINE_SECONDS = 0.2, 5.0
 
-# Seconds within which a trainer must end after its last step.
-END_SECONDS = 30.0
+# Bytes at the end of a log that hold its last step.
+END_BYTES = 200
+
+# The directories of the trainings. The daemon watches those of the first, and knows nothing of the others.
+WITH, ALONE, TORCH = WAYS = ("with-lrwatch", "alone", "torch")
+
+_NAMES = tuple(f"lr-{lr:g}" for lr in START_RATES)
+_STEPS = re.compile(rb"^step=(\d+) ", re.MULTILINE)
 
 
-def run_demo(seconds: float, listen: str, report: Path | None, *, insecure: bool = False) -> int:
-    """Run the demo and print its results.
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where things are.
+
+    Attributes:
+        home: The demo's own directory.
+    """
+
+    home: Path
+
+    def log(self, way: str, lr: float) -> Path:
+        """Return the log of a training, in a directory of its own."""
+        return self.home / way / f"lr-{lr:g}" / "train.log"
+
+    @property
+    def settings(self) -> Path:
+        """The daemon's configuration."""
+        return self.home / "lrwatch.toml"
+
+    @property
+    def state(self) -> Path:
+        """The daemon's state."""
+        return self.home / "state"
+
+
+def run_demo(seconds: float, listen: str, report: Path | None, *, seed: int = 0, insecure: bool = False) -> int:
+    """Run the demo and print its story.
 
     Args:
-        seconds: Duration of the trainings. The number of steps is fixed, because the learning rate was swept for it.
-        listen: Address of `/metrics`, HOST:PORT.
-        report: File for the report; a temporary file unless given.
+        seconds: Duration of the trainings. The number of steps is fixed, because the learning rates were swept for it.
+        listen: Address of the live page and of `/metrics`, HOST:PORT.
+        report: File for the report; one in the demo's own directory unless given.
+        seed: Seed of weights, data and batches.
         insecure: Whether other machines may read.
 
     Returns:
-        The exit code: 1 if the run was not improved or a command was not acknowledged.
+        The exit code: 1 if a training ended worse than without lrwatch, or a change was not acknowledged.
     """
-    steps, pace = STEPS, STEPS / seconds
-    home = Path(tempfile.mkdtemp(prefix="lrwatch-demo-"))
-    exporter = Exporter(listen, insecure=insecure)
-    exporter.start()
-    click.echo(f"listening on {exporter.url}", err=True)
-    click.echo(
-        f"two trainings of {steps} steps at a learning rate of {LR:g}, the best constant one; lrwatch runs beside one of them",
-        err=True,
+    files = _Files(Path(tempfile.mkdtemp(prefix="lrwatch-demo-")))
+    (files.home / WITH).mkdir()
+    files.settings.write_text(SETTINGS.format(folder=files.home / WITH), encoding="utf-8")
+    _say(
+        f"The same small network is trained nine times, {STEPS:,} steps each, for about {_about(seconds)} seconds: from three start "
+        "rates,\nalone, with torch's ReduceLROnPlateau at its defaults, and with lrwatch beside it. All of it is real."
     )
-    log, plain_log = home / "train.log", home / "without.log"
-    control = home / "lrwatch"
-    settings = home / "lrwatch.toml"
-    settings.write_text(SETTINGS)
-    own = {"watch.paths": (str(log),), "watch.control": str(control), "daemon.poll_seconds": POLL_SECONDS}
-    config = load(settings, flags=own)
-    entries: list[Entry] = []
-    store = Store(home / "state", exclusive=True)
-    daemon = Daemon(config, store, entries.append)
-    exporter.run_page = RunPages(lambda: daemon.runs, home / "state")
-    trainers = [
-        _start(log, steps, pace, home / "train.err", control),
-        _start(plain_log, steps, pace, home / "without.err", None),
-    ]
-    try:
-        _watch(daemon, exporter, trainers, steps)
-        _check(trainers, home)
-        daemon.read_all()  # the last lines of the trainers
-        exporter.publish(daemon.snapshot())
-        name = next(iter(daemon.runs))
-        data = of_run(name, store, config)
-    finally:
-        for trainer in trainers:
-            trainer.kill()
-            trainer.wait()
-        daemon.close()
-        exporter.close()
-    report = report or home / "report.html"
-    without = tuple(replace(curve, name=curve.name) for curve in curves([plain_log], config)[0] if curve.role == "val")
-    write(replace(data, title="lrwatch demo", compare=without, comparison_label="without lrwatch"), report)
-    code = _print(entries, _final(data.curves), _final(without))
-    click.echo(
-        f"\nlog      {log}\nconfig   {settings}\njournal  lrwatch journal --state {home / 'state'}\nreport   {report}"
-    )
-    store.close()
-    return code
+    with contextlib.ExitStack() as children:
+        daemon = children.enter_context(_daemon(files, listen, insecure=insecure))
+        _say(f"Watch it live: {_address(daemon)}")
+        trainings = [children.enter_context(each) for each in _trainings(files, seed, STEPS / seconds)]
+        _wait(trainings, daemon, files)
+        _end(daemon, files)
+    config = load(files.settings)
+    with contextlib.closing(Store(files.state)) as store:
+        pages = [of_run(name, store, config) for name in _NAMES]
+    endings = [_ending(lr, page, files, config) for lr, page in zip(START_RATES, pages, strict=True)]
+    report = report or files.home / "report.html"
+    _write_report(endings, pages, files, config, report)
+    color = False if os.environ.get("NO_COLOR") else None
+    for line in ["", *tell(endings, LR, STEPS), "", *_where(files, report)]:
+        click.echo(line, color=color)
+    return 1 if faults_of(endings) else 0
 
 
-def _start(log: Path, steps: int, pace: float, errors: Path, control: Path | None) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "lrwatch.demo.trainer",
-        f"--steps={steps}",
-        f"--lr={LR}",
-        f"--pace={pace}",
-        f"--log={log}",
-    ]
-    if control is not None:
-        command.append(f"--control={control}")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one core each
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _about(seconds: float) -> int:
+    """Return the duration of the demo with what comes before and after the trainings, to ten seconds."""
+    return 10 * round((seconds + 8) / 10)
+
+
+def _where(files: _Files, report: Path) -> Iterator[str]:
+    yield f"report   {report}"
+    yield f"logs     {files.home / WITH}"
+    yield f"config   {files.settings}"
+    yield f"journal  lrwatch journal --state {files.state}"
+
+
+# ---- processes ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A process of the demo.
+
+    Attributes:
+        process: The process.
+        errors: The file with its standard error.
+        what: What it is to do, in words.
+    """
+
+    process: subprocess.Popen[bytes]
+    errors: Path
+    what: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet.
+
+        Raises:
+            InputError: It ended with an error.
+        """
+        code = self.process.poll()
+        if code:
+            raise self.failed(f"exit code {code}")
+        return code is None
+
+    def failed(self, how: str) -> InputError:
+        """Return the error that it did not do what it is for."""
+        lines = self.errors.read_text(errors="replace").strip().splitlines()
+        return InputError(
+            expected=self.what, found=f"{how}: {lines[-1]}" if lines else how, where=str(self.errors),
+            hint="That file holds its standard error.",
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _child(command: Sequence[str], errors: Path, what: str) -> Iterator[_Child]:
+    """Run a module of lrwatch in a process that does not outlive the block."""
+    # One thread each: the matrices are too small to share.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with errors.open("wb") as stderr:
-        return subprocess.Popen(command, env=environment, stderr=stderr, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], env=environment, stderr=stderr, stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    try:
+        yield _Child(process, errors, what)
+    finally:
+        process.kill()
+        process.wait()
 
 
-def _watch(daemon: Daemon, exporter: Exporter, trainers: Iterable[subprocess.Popen[bytes]], steps: int) -> None:
-    """Run the daemon until the trainers end, with a progress bar."""
-    waker = Waker(POLL_SECONDS)
-
-    def wait_for_the_end() -> None:
-        for trainer in trainers:
-            trainer.wait()
-        waker.stop()
-
-    ended = threading.Thread(target=wait_for_the_end)
-    with click.progressbar(length=steps, label="training", file=sys.stderr) as bar:
-
-        class Sink:
-            """Passes snapshots to the exporter and the progress bar."""
-
-            def publish(self, snapshot: Snapshot) -> None:
-                exporter.publish(snapshot)
-                bar.update(max((run.step or 0 for run in snapshot.runs), default=0) - bar.pos)
-
-            def observe_loop(self, seconds: float) -> None:
-                exporter.observe_loop(seconds)
-
-        ended.start()
-        try:
-            daemon.run(waker, Sink())
-        finally:
-            waker.close()
-
-
-def _check(trainers: Iterable[subprocess.Popen[bytes]], home: Path) -> None:
-    for trainer in trainers:
-        if trainer.wait(END_SECONDS) != 0:
-            errors = "".join(file.read_text(errors="replace") for file in home.glob("*.err")).strip()
-            raise InputError(
-                expected="two trainings that end without an error",
-                found=errors.splitlines()[-1] if errors else f"exit code {trainer.returncode}",
-                where=str(home), hint="The .err files there hold the standard error of the trainers.",
-            )  # fmt: skip
-
-
-def _final(found: Iterable[MetricCurve]) -> float:
-    return next(float(curve.values[-1]) for curve in found if curve.role == "val")
-
-
-def _print(entries: Iterable[Entry], with_lrwatch: float, without: float) -> int:
-    changes = lr_changes(entry.event for entry in entries)
-    unanswered = sum(change.answer != "acknowledged" for change in changes)
-    better = (without - with_lrwatch) / without
-    click.echo(f"\n{'final validation loss':24}{'without lrwatch':>18}{'with lrwatch':>16}")
-    click.echo(
-        f"{'':24}{without:>18.5f}{with_lrwatch:>16.5f}   {100 * abs(better):.1f} % {'lower' if better > 0 else 'higher'}"
+def _daemon(files: _Files, listen: str, *, insecure: bool) -> contextlib.AbstractContextManager[_Child]:
+    command = ["lrwatch", "run", "--config", str(files.settings), "--state", str(files.state), "--listen", listen]
+    return _child(
+        [*command, *(["--insecure-listen"] if insecure else [])], files.home / "daemon.err", "a daemon that watches"
     )
-    for change in changes:
-        click.echo(f"\nstep {change.step}: scale {change.scale:g}, {answer_in_words(change)}")
-        click.echo(f"  reason  {change.reason}")
-        click.echo(f"  effect  {effect_of(change)}")
-    if not changes:
-        click.echo("\nthe learning rate was not changed")
-    if unanswered:
-        click.echo(f"\n{unanswered} of {len(changes)} commands were not acknowledged")
-    return 1 if unanswered or better <= 0 else 0
 
 
-def answer_in_words(change: LrChange) -> str:
-    """Return the trainer's answer to a command in words."""
-    match change.answer:
-        case "acknowledged":
-            return f"acknowledged at step {change.answer_step}"
-        case "rejected":
-            return f"rejected: {change.code}"
-        case _:
-            return "not acknowledged"
+def _trainings(files: _Files, seed: int, pace: float) -> Iterator[contextlib.AbstractContextManager[_Child]]:
+    """Yield the processes: one for each training with lrwatch, and one for all others."""
+    common = ["lrwatch.demo.trainer", f"--steps={STEPS}", f"--seed={seed}", f"--pace={pace}"]
+    others = list(common)
+    for lr in START_RATES:
+        logs = {way: files.log(way, lr) for way in WAYS}
+        for log in logs.values():
+            log.parent.mkdir(parents=True)
+        own = [f"--lr={lr}", f"--log={logs[WITH]}", f"--control={logs[WITH].parent / 'lrwatch'}"]
+        yield _child([*common, *own], files.home / f"lr-{lr:g}.err", "a training that ends without an error")
+        others += [f"--lr={lr}", f"--log={logs[ALONE]}", f"--torch-log={logs[TORCH]}"]
+    yield _child(others, files.home / "without.err", "trainings that end without an error")
 
 
-def effect_of(change: LrChange) -> str:
-    """Return in words whether a command helped, with the two levels that show it."""
-    effect = change.effect
-    if effect is None:
-        return f"not measured: {_UNMEASURED.get(change.cause, 'too few samples followed it')}"
-    words, line = effect_in_words(effect.gain, effect.lower, effect.upper), effect.line
-    if line is None or effect.step is None:
-        return words
-    return (
-        f"{words}; {line.came:.4g} after {effect.step - line.since} steps, where continuing would have given "
-        f"{line.expected:.4g}"
+def _address(daemon: _Child) -> str:
+    """Wait for the address that the daemon prints first, and return it.
+
+    Raises:
+        InputError: It does not say one in time.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and daemon.runs:
+        found = re.search(r"^listening on (\S+)$", daemon.errors.read_text(errors="replace"), re.MULTILINE)
+        if found:
+            return found[1]
+        time.sleep(LOOK_SECONDS)
+    raise daemon.failed(f"no address within {START_SECONDS:g} s")
+
+
+def _wait(trainings: Sequence[_Child], daemon: _Child, files: _Files) -> None:
+    """Show a bar until all trainings have ended; lines where there is no terminal."""
+    logs = [files.log(way, lr) for way in (WITH, ALONE) for lr in START_RATES]
+    is_terminal = sys.stderr.isatty()
+    said_at = time.monotonic()
+    with click.progressbar(length=STEPS, label="training", file=sys.stderr, hidden=not is_terminal) as bar:
+        while sum(training.runs for training in trainings):
+            step = min(_last_step(log) for log in logs)
+            bar.update(step - bar.pos)
+            if not is_terminal and time.monotonic() - said_at >= LINE_SECONDS:
+                said_at = time.monotonic()
+                _say(f"training: step {step:,} of {STEPS:,}")
+            if not daemon.runs:
+                raise daemon.failed("it ended early")
+            time.sleep(LOOK_SECONDS)
+        bar.update(STEPS - bar.pos)
+
+
+def _last_step(log: Path) -> int:
+    """Return the last step of a log; 0 before there is one."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - END_BYTES))
+            found = _STEPS.findall(file.read())
+    except FileNotFoundError:
+        return 0
+    return int(found[-1]) if found else 0
+
+
+def _end(daemon: _Child, files: _Files) -> None:
+    """Wait until the daemon has read every log to its end, and end it.
+
+    Raises:
+        InputError: It does not get there in time.
+    """
+    deadline = time.monotonic() + END_SECONDS
+    with contextlib.closing(Store(files.state)) as store:
+        while daemon.runs and any(store.statuses().get(name, {}).get("step") != STEPS for name in _NAMES):
+            if time.monotonic() > deadline:
+                raise daemon.failed(f"the logs are not read to step {STEPS:,} within {END_SECONDS:g} s")
+            time.sleep(LOOK_SECONDS)
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.wait(END_SECONDS)
+
+
+# ---- results --------------------------------------------------------------------------------------------------------------
+
+
+def _validation(log: Path, config: Config) -> MetricCurve:
+    return next(curve for curve in curves([log], config)[0] if curve.role == "val")
+
+
+def _ending(lr: float, page: ReportData, files: _Files, config: Config) -> Ending:
+    alone, torch, own = (float(_validation(files.log(way, lr), config).values[-1]) for way in (ALONE, TORCH, WITH))
+    changes = (change for change in lr_changes(page.events) if not change.not_taken_up)
+    return Ending(lr, alone, torch, own, tuple(changes))
+
+
+def _write_report(
+    endings: Sequence[Ending], pages: Sequence[ReportData], files: _Files, config: Config, report: Path
+) -> None:
+    """Write the page of the training that gained most, with the same training alone beside it."""
+    best = min(range(len(endings)), key=lambda i: endings[i].ratio)
+    lr = endings[best].lr
+    alone = _validation(files.log(ALONE, lr), config)
+    write(
+        replace(pages[best], title=f"lrwatch demo: from {lr:g}", compare=(alone,), comparison_label="without lrwatch"),
+        report,
     )

@@ -44,7 +44,7 @@ def test_nothing_at_run_time_needs_a_shell() -> None:
 def test_what_the_image_copies_exists_and_passes_the_ignore_file() -> None:
     listed = (ROOT / "deploy/docker/Dockerfile.dockerignore").read_text(encoding="utf-8").split()
     sources = [word for line in re.findall(r"^COPY (?!--)(.*) \S+$", TEXT, re.MULTILINE) for word in line.split()]
-    assert set(sources) == {"pyproject.toml", "README.md", "LICENSE", "lrwatch"}
+    assert set(sources) == {"pyproject.toml", "README.md", "LICENSE", "lrwatch", "deploy", "grafana"}
     assert {f"!{source}" for source in sources} <= set(listed)
     assert all((ROOT / source).exists() for source in sources)
 

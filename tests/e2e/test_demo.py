@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,16 +13,25 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from support.prometheus_server import JOB, Query, ScrapedRun, dashboard_queries, prometheus
 from support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]  # one demo for all of them
+# One demo for all of them. It is held to its pace, so a busy machine takes longer.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "grafana/dashboards/run.json").read_text(encoding="utf-8"))
 QUERIES = dashboard_queries(DASHBOARD)
+
+# The one of its three trainings that gains most: its rate is three times the best.
+RUN = "lr-0.03"
+RATES = ("0.003", "0.01", "0.03")
+
+# So much that a plateau is found in a run of this length; the demo itself keeps the default, under which it finds none.
+WITH_FINDINGS = {**os.environ, "LRWATCH_DETECT_MIN_IMPROVEMENT": "0.02"}
 
 # The demo's trainer has a callable, which cannot say its rates; nothing is refused, asked or lost, and no line is unusable in it.
 MAY_BE_EMPTY = {
@@ -36,7 +46,9 @@ class Demo:
 
     code: int
     out: str
+    err: str
     report: Path
+    live: str
     queries: dict[str, list[dict[str, Any]]]
 
     def path(self, name: str) -> str:
@@ -51,57 +63,70 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo at its defaults, scraped until its command is acknowledged and measured, and the dashboard was asked."""
     home = tmp_path_factory.mktemp("demo")
     report = home / "page.html"
-    command = [sys.executable, "-m", "lrwatch", "demo", "--listen", "127.0.0.1:0", "--report", str(report)]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=home)
+    command = [sys.executable, "-m", "lrwatch", "demo", "--seconds", "20", "--report", str(report)]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=home, env=WITH_FINDINGS
+    )
     try:
         assert running.stderr is not None
-        first = running.stderr.readline()
-        address = re.fullmatch(r"listening on http://(127\.0\.0\.1:\d+)\n", first)
-        assert address, first
+        head = [running.stderr.readline() for _ in range(3)]
+        address = re.fullmatch(r"Watch it live: http://(127\.0\.0\.1:\d+)\n", head[-1])
+        assert address, head
         with prometheus(tmp_path_factory.mktemp("prometheus"), [address[1]]) as server:
             start = time.time()
-            applied = 'lrwatch_command_applied_timestamp_seconds{run="train"} > 0'
-            eventually(partial(server.query, applied), timeout=120, what=applied)
-            moved = 'increase(lrwatch_commands_total{run="train"}[10s]) > 0'
-            eventually(partial(server.query, moved), timeout=30, what=moved)
+            applied = f'lrwatch_command_applied_timestamp_seconds{{run="{RUN}"}} > 0'
+            eventually(partial(server.query, applied), timeout=300, what=applied)
+            live = urlopen(f"http://{address[1]}/", timeout=30).read().decode()
+            moved = f'increase(lrwatch_commands_total{{run="{RUN}"}}[10s]) > 0'
+            eventually(partial(server.query, moved), timeout=60, what=moved)
             # A new phase has no trend until its first window is full. Some scrapes of both, since the dashboard asks for
             # whole steps of time; both at one moment, since the next command may follow at once.
-            trend = 'count_over_time(lrwatch_run_improvement_ratio{run="train",metric="loss"}[10s]) > 2'
-            measured = 'count_over_time(lrwatch_effect_gain_ratio{run="train"}[10s]) > 1'
+            trend = f'count_over_time(lrwatch_run_improvement_ratio{{run="{RUN}",metric="loss"}}[10s]) > 2'
+            measured = f'count_over_time(lrwatch_effect_gain_ratio{{run="{RUN}"}}[10s]) > 1'
             both = f"{trend} and on (run) {measured}"
-            eventually(partial(server.query, both), timeout=60, what=both)
-            choice = {"job": JOB, "instance": ".+", "run": "train", "metric": ".+"}
+            eventually(partial(server.query, both), timeout=120, what=both)
+            choice = {"job": JOB, "instance": ".+", "run": RUN, "metric": ".+"}
             watched = ScrapedRun(server, start, time.time(), choice)
             answers = {query.where: watched.answer(query) for query in QUERIES}
-        out, err = running.communicate(timeout=120)
+        out, err = running.communicate(timeout=300)
         assert "Traceback" not in err
-        yield Demo(running.returncode, out, report, answers)
+        yield Demo(running.returncode, out, err, report, live, answers)
     finally:
         running.kill()
         running.wait()
 
 
-def test_it_improves_on_the_training_without_lrwatch(demo: Demo) -> None:
-    without, with_lrwatch = map(float, re.findall(r"^ +(\d\.\d+) +(\d\.\d+) ", demo.out, re.MULTILINE)[0])
-    assert demo.code == 0
-    assert with_lrwatch < without
+def test_lrwatch_ends_lower_than_each_training_alone_on_average(demo: Demo) -> None:
+    rows = re.findall(r"^  ([\d.]+) .{24} +(0\.\d{4}) +(0\.\d{4}) +(0\.\d{4})  .* than alone$", demo.out, re.MULTILINE)
+    assert [rate for rate, *_ in rows] == list(RATES), demo.out
+    assert demo.code == 0, demo.out
+    assert sum(float(own) for *_, own in rows) < sum(float(alone) for _, alone, *_ in rows)
+    assert re.search(
+        r"^With lrwatch the loss ended \S+ % lower than alone and .* than with torch's rule", demo.out, re.MULTILINE
+    )
 
 
-def test_every_change_is_shown_with_reason_acknowledgement_and_effect(demo: Demo) -> None:
-    changes = re.findall(r"^step (\d+): scale ([\d.]+), acknowledged at step (\d+)$", demo.out, re.MULTILINE)
-    assert changes
-    assert all(int(sent) <= int(applied) for sent, _, applied in changes)
-    assert len(
-        re.findall(
-            r"^  reason  (?:the metric (?:improves|gets worse) by|the trial of scale|anneal: the scale falls)",
-            demo.out,
-            re.MULTILINE,
-        )
-    ) == len(changes)
-    effects = re.findall(r"^  effect  (.*)$", demo.out, re.MULTILINE)
-    measured = r"(helped|no certain gain|no gain|cost progress): \S+ %( better| worse)? \(.+ to .+ %( better)?\); .* continuing would have given .*|not measured: .*"
-    assert [effect for effect in effects if not re.fullmatch(measured, effect)] == []
-    assert len(effects) == len(changes)
+def test_the_losses_are_those_of_the_logs(demo: Demo) -> None:
+    home = Path(demo.path("logs")).parent
+    for rate in RATES:
+        ways = ("alone", "torch", "with-lrwatch")
+        logs = [(home / way / f"lr-{rate}" / "train.log").read_text(encoding="utf-8") for way in ways]
+        losses = [f"{float(log.rstrip().rpartition('val_loss=')[2]):.4f}" for log in logs]
+        assert re.search(rf"^  {rate} .*{' +'.join(losses)} ", demo.out, re.MULTILINE), demo.out
+
+
+def test_every_change_is_one_sentence_and_acknowledged(demo: Demo) -> None:
+    told = re.findall(r"^  step +[\d,]+: (.*)$", demo.out, re.MULTILINE)
+    outcome = r"(Proven|Not proven|Taken back at step [\d,]+|Not judged when).*\."
+    change = rf"(tried .* the rate|lowered the rate along a line to almost zero at step 20,000)\. {outcome}"
+    assert [sentence for sentence in told if not re.fullmatch(change, sentence)] == []
+    assert len(told) > len(RATES)
+    assert "Every change was acknowledged by its training." in demo.out
+
+
+def test_it_shows_that_it_gets_on_and_serves_a_live_page(demo: Demo) -> None:
+    assert re.search(r"^training: step [\d,]+ of 20,000$", demo.err, re.MULTILINE)
+    assert all(f"/runs/lr-{rate}" in demo.live for rate in RATES)
 
 
 def test_the_journal_it_names_holds_the_same(demo: Demo) -> None:
@@ -110,15 +135,17 @@ def test_the_journal_it_names_holds_the_same(demo: Demo) -> None:
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     events = [json.loads(line) for line in lines]
     assert next(e["kind"] for e in events if e["event"] == "finding") == "plateau"
-    assert [e["scale"] for e in events if e["event"] == "acknowledged"] == [
-        e["scale"] for e in events if e["event"] == "command"
-    ]
+    for rate in RATES:
+        own = [e for e in events if e["run"] == f"lr-{rate}"]
+        sent = [e["scale"] for e in own if e["event"] == "command" and e["state"] == "sent"]
+        assert [e["scale"] for e in own if e["event"] == "acknowledged"] == sent != []
 
 
 def test_a_replay_of_its_log_finds_what_the_daemon_found_until_the_rate_was_changed(demo: Demo) -> None:
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
-    live = _events("journal", "--state", state, "--format", "json")
-    replayed = _events("replay", demo.path("log"), "--config", demo.path("config"), "--format", "json")
+    live = _events("journal", "--state", state, "--format", "json", RUN)
+    log = Path(demo.path("logs")) / RUN / "train.log"
+    replayed = _events("replay", str(log), "--config", demo.path("config"), "--format", "json")
     changed = next(
         event["step"] for event in live if event["event"] == "acknowledged"
     )  # a log alone does not tell by whom
@@ -133,11 +160,11 @@ def test_a_replay_of_its_log_finds_what_the_daemon_found_until_the_rate_was_chan
 def test_every_finding_and_command_is_computed_again(demo: Demo) -> None:
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
     entries = [
-        e for e in _events("journal", "--state", state, "--format", "json") if e["event"] in ("finding", "command")
+        e for e in _events("journal", "--state", state, "--format", "json", RUN) if e["event"] in ("finding", "command")
     ]
     assert len(entries) > 3
     for entry in entries:
-        command = [sys.executable, "-m", "lrwatch", "explain", "--state", state, "train", str(entry["id"])]
+        command = [sys.executable, "-m", "lrwatch", "explain", "--state", state, RUN, str(entry["id"])]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert "Computed again: the same numbers" in said, said
 
@@ -151,12 +178,21 @@ def test_the_report_is_the_file_of_the_option(demo: Demo) -> None:
     assert "Effects of the changes" in page
 
 
-def test_the_status_of_its_state_says_first_whether_the_newest_command_helped(demo: Demo) -> None:
+def test_the_status_of_its_state_says_of_each_run_that_it_ended_and_whether_the_newest_command_helped(
+    demo: Demo,
+) -> None:
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
     command = [sys.executable, "-m", "lrwatch", "status", "--state", state]
-    head, row, *_ = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    newest = re.findall(r"^  effect  (\w[^;]* %\));", demo.out, re.MULTILINE)[-1]
-    assert row[head.index("last effect") :].startswith(f"{newest}  ")
+    head, *rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    of_runs = {row.split()[0]: row for row in rows if row.startswith("lr-")}
+    assert set(of_runs) == {f"lr-{rate}" for rate in RATES}
+    assert all(" ended " in row for row in of_runs.values())
+    effects = [
+        e["message"] for e in _events("journal", "--state", state, "--format", "json", RUN) if e["event"] == "effect"
+    ]
+    newest = of_runs[RUN][head.index("last effect") :]
+    assert re.match(r"(helped|no certain gain|no gain|cost progress): \S+ % \(\S+ to \S+ %\)", newest)
+    assert newest.partition(")")[0] in effects[-1]
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)
@@ -165,5 +201,7 @@ def test_the_dashboard_shows_the_live_demo(demo: Demo, query: Query) -> None:
 
 
 def _events(*command: str) -> list[dict[str, Any]]:
-    run = subprocess.run([sys.executable, "-m", "lrwatch", *command], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "lrwatch", *command], capture_output=True, text=True, check=True, env=WITH_FINDINGS
+    )
     return [json.loads(line) for line in run.stdout.splitlines()]
