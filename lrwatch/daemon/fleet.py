@@ -57,6 +57,7 @@ class Fleet:
         self._store = store
         self._listener = listener
         self._clock = clock
+        self._monotonic = monotonic
         self._key = _read_key(config.daemon.key_file)
         if config.watch.reading != "auto":
             formats.by_name(config.watch.reading)
@@ -118,6 +119,7 @@ class Fleet:
                     self._listener,
                     self._key,
                     journals_settings=True,
+                    monotonic=self._monotonic,
                 )
             for path in logs:
                 run.add_log(path)

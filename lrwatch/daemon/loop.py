@@ -84,7 +84,7 @@ class Daemon:
         store: Where the state is kept.
         listener: Called with every journal entry after it was saved.
         clock: Seconds since the epoch.
-        monotonic: Seconds that never go back, for intervals.
+        monotonic: Seconds that never go back, for intervals. A clock that is given serves for them too.
 
     Attributes:
         fleet: The runs, those that are set aside, and what the search for them found.
@@ -102,13 +102,13 @@ class Daemon:
         listener: Listener,
         *,
         clock: Clock = time.time,
-        monotonic: Clock = time.monotonic,
+        monotonic: Clock | None = None,
     ) -> None:
         self._config = config
         self._store = store
         self._listener = listener
         self._clock = clock
-        self._monotonic = monotonic
+        self._monotonic = monotonic = monotonic or (time.monotonic if clock is time.time else clock)
         self.fleet = Fleet(config, store, listener, clock=clock, monotonic=monotonic)
         self._discovered_at = float("-inf")
         self.inbox = Inbox()

@@ -166,7 +166,7 @@ class StatusView(Checkpointed):
             metric_source="" if pipeline.metric is None else "config" if self._config.metric else "name",
             up=not problem,
             # Its logs tell as before, so it is not down.
-            problem=problem or trainer_problem(observed, gone=self._life.gone),
+            problem=problem or commands.rival or trainer_problem(observed, gone=self._life.gone),
             trainer_faults=trainer_faults(observed, gone=self._life.gone),
             step=pipeline.step,
             total_steps=(total_steps := pipeline.length.counted_in(logs.axis)),

@@ -8,6 +8,7 @@ published only when that is committed: so a daemon that is killed at any point n
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,6 +55,7 @@ class WatchedRun:
         listener: Called with every journal entry, after it was saved.
         key: Key that signs commands.
         journals_settings: Whether the settings are journalled, at the beginning and whenever they change.
+        monotonic: Seconds that never go back.
 
     Attributes:
         name, control: As given.
@@ -80,11 +82,13 @@ class WatchedRun:
         key: bytes | None = None,
         *,
         journals_settings: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.control = control
         self._store = store
         self._listener = listener
+        self._monotonic = monotonic
         self._config = config
         self._events: list[JournalEvent] = []  # to be journalled by the next save
         self._answers: dict[int, tuple[Request, dict[str, Any]]] = {}  # to requests by number, to be saved with them
@@ -98,7 +102,10 @@ class WatchedRun:
             self.add_log(path)
         reconciler = None
         if control is not None:
-            reconciler = Reconciler(ControlDirectory(control, key), None if saved is None else saved["reconciler"])
+            reconciler = Reconciler(
+                ControlDirectory(control, key), None if saved is None else saved["reconciler"],
+                claims_at_once=config.policy.mode in ("approve", "auto"),
+            )  # fmt: skip
         self.commands = RunCommands(name, self.pipeline, config.policy.mode, reconciler)
         self.life = LifeWatch(watched=journals_settings)
         self.outlook = Outlook(name, config.detect.direction)
@@ -132,7 +139,7 @@ class WatchedRun:
             Whether there was anything to read.
         """
         self._journal_settings()
-        if (received := self.commands.receive(now)) is not None:
+        if (received := self.commands.receive(now, self._monotonic())) is not None:
             answer, events = received
             self._note(answer)
             self.outlook.heard(events)
