@@ -22,7 +22,7 @@ from lrwatch.daemon.wake import Waker
 from lrwatch.daemon.watched_run import Listener, WatchedRun, save_together
 from lrwatch.errors import InputError
 from lrwatch.sources.stdin import STDIN, Stdin
-from lrwatch.store import Request, Store
+from lrwatch.store import Request, StateGoneError, Store
 
 # Seconds between two searches for new files and directories: a new run may wait that long, and a directory of 10,000 files
 # is not worth a scan a second.
@@ -128,7 +128,8 @@ class Daemon:
     @property
     def problems(self) -> list[str]:
         """Problems of the daemon as a whole, and of trainers that cannot be heard, a sentence each."""
-        return [*self.fleet.problems, *self.fleet.unheard()]
+        state = f"state: {problem}" if (problem := self.fleet.save_problem) else ""
+        return [*([state] if state else []), *self.fleet.problems, *self.fleet.unheard()]
 
     def discover(self) -> None:
         """Search the watched paths for new runs and logs."""
@@ -307,10 +308,16 @@ class Daemon:
         self.save()
 
     def run(self, waker: Waker, sink: Sink) -> None:
-        """Take turns until the waker is stopped."""
+        """Take turns until the waker is stopped.
+
+        Raises:
+            InputError: The state was deleted or replaced.
+        """
         hints_due, discovering, publish_from = False, 0.0, float("-inf")
+        self._store.be_brief()
         while True:
             began = time.perf_counter()
+            self._check_store()
             if self._monotonic() - self._discovered_at >= max(DISCOVER_SECONDS, discovering / DISCOVER_SHARE):
                 self.discover()
                 discovering = time.perf_counter() - began
@@ -329,6 +336,20 @@ class Daemon:
                 break
         self._save(LAST_SAVE_SECONDS)
         self._save_pictures(LAST_PICTURES_SECONDS)
+
+    def _check_store(self) -> None:
+        """Check that what is saved is not lost.
+
+        Raises:
+            InputError: The state was deleted or replaced.
+        """
+        try:
+            self._store.check()
+        except StateGoneError as error:
+            raise InputError(
+                expected="the state that was opened at the start", found=f"that {error}", where=str(self._store.path),
+                hint="lrwatch ends, and the trainings go on at their scale. Start it again: it begins a new state and reads the logs anew.",
+            ) from error  # fmt: skip
 
     def wait_for_input(self) -> bool:
         """Wait for more of standard input.

@@ -340,7 +340,9 @@ class WatchedRun:
 
     def not_written(self, error: sqlite3.Error) -> None:
         """Take note that the transaction failed."""
-        self.view.save_problem = f"cannot save to {self._store.path}: {error}"
+        self.view.save_problem = (
+            f"cannot save to {self._store.path}: {error}; no command is sent until it can, and it is tried again"
+        )
         self.logs.errors["not_saved"] += 1
         self.view.invalidate()
 
