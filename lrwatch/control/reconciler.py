@@ -272,7 +272,7 @@ class Reconciler(Checkpointed):
             self._unwritten = ""
 
     def clock_stepped(self, seconds: float) -> None:
-        """Learn that the clock was set: what is kept as a time moves with it."""
+        """Learn that the clock was set by `seconds`: the command in flight has waited as long as it had."""
         if self.pending_since is not None:
             self.pending_since += seconds
 

@@ -281,6 +281,13 @@ class RunCommands(Checkpointed):
         message = in_words(code, acknowledgement.desired, observed, self._pipeline.options, run=self._run)
         return {"event": "rejected", **common, "step": observed.step, "code": code, "message": message}
 
+    def clock_stepped(self, seconds: float) -> None:
+        """See `WatchedRun.clock_stepped`."""
+        if self.applied_time is not None:
+            self.applied_time += seconds
+        if self.reconciler is not None:
+            self.reconciler.clock_stepped(seconds)
+
     def publish(self) -> None:
         """Send the command in flight, unless it is sent already."""
         if self.reconciler is not None:

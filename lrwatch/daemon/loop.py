@@ -59,6 +59,10 @@ PUBLISH_SHARE = 0.02
 # Longest time between two snapshots on that account: a scraper comes every fifteen seconds.
 MAX_PUBLISH_SECONDS = 4.0
 
+# The clock was set when it has moved by so many seconds against the monotonic one since the turn before. What keeps it right moves it by
+# less than a millisecond a second.
+CLOCK_STEP_SECONDS = 1.0
+
 Clock = Callable[[], float]
 
 
@@ -119,6 +123,7 @@ class Daemon:
         self._next = 0  # index of the run at which an interrupted turn continues
         self._round = (False, False)  # its results until then: anything was read, a run is behind
         self.behind = False
+        self._clock_ahead = clock() - monotonic()  # of the monotonic clock, at the last turn
 
     @property
     def runs(self) -> dict[str, WatchedRun]:
@@ -149,6 +154,7 @@ class Daemon:
         Returns:
             Whether anything was read, or a run has not had its turn.
         """
+        self._follow_clock()
         self.fleet.try_again()
         progress, behind = self._round
         requests = self._requests()
@@ -173,6 +179,14 @@ class Daemon:
         self._save_pictures()
         self.behind = behind
         return progress
+
+    def _follow_clock(self) -> None:
+        """Move what is kept as a time with a clock that was set: the time between two moments did not change."""
+        ahead = self._clock() - self._monotonic()
+        seconds, self._clock_ahead = ahead - self._clock_ahead, ahead
+        if abs(seconds) >= CLOCK_STEP_SECONDS:
+            for run in self.runs.values():
+                run.clock_stepped(seconds)
 
     def apply(self, config: Config) -> None:
         """Watch and judge by other settings from now on: what a restart does, without an end of the process.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from lrwatch.config import Config
@@ -81,6 +81,12 @@ class StatusView(Checkpointed):
                 event.step, event.scale, event.gain, event.lower, event.upper, event.verdict,
                 tuple(other.words for other in event.others if other.is_sure),
             )  # fmt: skip
+
+    def clock_stepped(self, seconds: float) -> None:
+        """See `WatchedRun.clock_stepped`."""
+        if self.last_sample_time is not None:
+            self.last_sample_time += seconds
+        self.found = {kind: replace(one, time=one.time + seconds) for kind, one in self.found.items()}
 
     def invalidate(self) -> None:
         """Compute the status again at the next demand."""

@@ -205,6 +205,12 @@ class WatchedRun:
             self._touch()
         self.view.caught_up = True
 
+    def clock_stepped(self, seconds: float) -> None:
+        """Learn that the clock was set by `seconds`: every time that is kept for an interval moves with it."""
+        for part in (self.logs.ownership, self.stalled, self.life, self.view, self.commands):
+            part.clock_stepped(seconds)
+        self._touch()
+
     def remove(self, now: float) -> None:
         """Journal that the files of the run are gone, and save."""
         event = self.life.becomes("removed", "its files are gone", step=self.pipeline.step, now=now)
