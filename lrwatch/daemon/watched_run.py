@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -411,5 +412,7 @@ def save_together(store: Store, runs: Sequence[WatchedRun], now: float) -> None:
         for run in runs:
             run.not_written(error)
         return
-    for run, result in zip(runs, written, strict=True):
-        run.written(result)
+    # What is committed is told to every run, though one that is told raises: it would be committed again.
+    with ExitStack() as told:
+        for run, result in reversed(list(zip(runs, written, strict=True))):
+            told.callback(run.written, result)

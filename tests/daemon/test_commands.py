@@ -15,6 +15,7 @@ from support.waiting import eventually
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import EXPIRES_AFTER_STEPS, Reconciler
 from lrwatch.control.token import LEASE_SECONDS, RENEW_SECONDS, claim_token
+from lrwatch.daemon.commands import TURNS_SECONDS
 from lrwatch.protocol import Desired, Observed, decode_desired, replace
 
 Make = Callable[..., Any]
@@ -370,6 +371,8 @@ def test_trainers_that_take_turns_on_one_directory_do_not_fill_the_journal(make_
     rig.attach()
     spoken = [rig.observed().replace('"incarnation":"', f'"incarnation":"{name}-') for name in ("a", "b")]
     rig.client.close()
+    rig.client = None
+    rig.train(1)
     for turn in range(200):
         if turn == 100:
             rig.restart()
@@ -378,3 +381,10 @@ def test_trainers_that_take_turns_on_one_directory_do_not_fill_the_journal(make_
     hellos = [event["event"] for event in rig.events()].count("hello")
     assert 2 <= hellos <= 3 + 8  # at the first, and at the 1st, 2nd, 4th, ... 128th return
     assert len(rig.events()) < 2 * hellos + 5
+    status = rig.run.status(rig.clock.now)
+    assert status.trainer_faults == ("two_trainers",)
+    assert "give each its own directory" in status.problem
+    rig.clock.now += TURNS_SECONDS
+    rig.train(1)
+    rig.look()
+    assert rig.run.status(rig.clock.now).trainer_faults == ()
