@@ -28,6 +28,7 @@ from lrwatch.client.judge import (
     Rules,
     WorkerState,
     answer_override,
+    check_reach,
     conclude,
     judge_command,
     judge_override,
@@ -226,6 +227,7 @@ class Worker:
         """Judge the content of `desired.json`; unreadable content is counted, everything else is answered."""
         try:
             desired = decode_desired(raw)
+            check_reach(self.state, desired)
         except ProtocolError as error:
             self.errors[error.code] += 1
             self._evidence[error.code] = raw
@@ -354,7 +356,7 @@ class Worker:
         if self._rivals.silent:
             return
         content = state, self._folder.identity, total_steps, not_acting, self._rivals.found
-        changed = content != last.content
+        changed = content != last.content or self._rivals.is_lost
         stale = box.step != last.step and now >= last.time + self._poll_seconds
         goodbye, process = self._goodbye, self._process
         if not (changed or stale or goodbye):

@@ -31,6 +31,9 @@ GO_BACK = ("restore", "validation")
 # Incarnations of trainers that are remembered: those of a few trainers that take turns on one directory.
 MET = 16
 
+# A trainer that has come back while another one was heard takes turns with it, until none has come back for so many seconds.
+TURNS_SECONDS = 120.0
+
 # The actor of a command that is no operator's.
 OWN_NAME = "lrwatch"
 
@@ -51,6 +54,7 @@ class RunCommands(Checkpointed):
         held: Whether an operator holds the run: decisions are journalled and not sent.
         proposals: The open proposal by the number of its journal entry: one at the most, because a newer one rests on a newer curve.
         scales: Scales that the trainer used since it started, the newest last. causes: The cause of each; "" for the first.
+        takes_turns: Whether two trainers are heard in turn.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
         counts: Counter of what became of commands, by `count_key`; those of operators have the cause `operator`.
         rejected: Counter of rejections by code.
@@ -76,7 +80,9 @@ class RunCommands(Checkpointed):
         self._undoes = False
         self.rejected: Counter[str] = Counter()
         self._met: list[str] = []  # incarnations that have said hello, the newest last
-        self._returns = 0  # how often one of them has said it again
+        self._returns = 0  # how often one of them has said it again, and when it did last, in monotonic seconds
+        self._returned_at = float("-inf")
+        self.takes_turns = False
 
     @property
     def can_send(self) -> bool:
@@ -85,8 +91,18 @@ class RunCommands(Checkpointed):
 
     @property
     def fenced(self) -> bool:
-        """Whether the trainer refused a command because another daemon has taken over."""
+        """Whether another daemon has taken over, so that this one writes nothing."""
         return self.reconciler is not None and self.reconciler.fenced
+
+    @property
+    def rival(self) -> str:
+        """The other daemon that has taken over and what follows from that, as a sentence, or ""."""
+        if self.reconciler is None or not self.reconciler.fenced:
+            return ""
+        return (
+            f"another daemon commands this run ({self.reconciler.lease.rival}), so this one only watches until that one is gone; end one "
+            "of the two"
+        )
 
     def by_state(self) -> dict[str, dict[str, int]]:
         """Return what became of commands: cause to state to count."""
@@ -209,11 +225,12 @@ class RunCommands(Checkpointed):
         self._in_flight, self._undoes = cause, undoes or cause in GO_BACK
         return desired
 
-    def receive(self, now: float) -> tuple[JournalEvent, list[Event]] | None:
+    def receive(self, now: float, ticks: float) -> tuple[JournalEvent, list[Event]] | None:
         """Read what the trainer wrote, and tell the pipeline.
 
         Args:
             now: Seconds since the epoch.
+            ticks: Monotonic seconds.
 
         Returns:
             The journal event and the pipeline's events that follow from it, or None when there is nothing for the journal. Two trainers
@@ -222,8 +239,9 @@ class RunCommands(Checkpointed):
         reconciler = self.reconciler
         if reconciler is None or (reconciler.observed is None and not _may_exist(reconciler.control.path)):
             return None
+        self.takes_turns = ticks - self._returned_at < TURNS_SECONDS
         before = reconciler.observed
-        acknowledgement = reconciler.look(now)
+        acknowledgement = reconciler.look(ticks)
         if reconciler.observed is not None and reconciler.observed is not before:
             self._pipeline.set_total_steps(reconciler.observed.total_steps or 0, "trainer")
         if acknowledgement is None:
@@ -240,8 +258,10 @@ class RunCommands(Checkpointed):
             case "hello":
                 self.scales, self.causes = [scale], [""]
                 event = {"event": "hello", **common, "step": observed.step, "client": observed.client}
+                if observed.two_trainers:
+                    event["two_trainers"] = True
                 events = self._pipeline.joined(self._pipeline.step or observed.step, scale)
-                return (event, events) if self._is_news(observed.incarnation) else None
+                return (event, events) if self._is_news(observed.incarnation, ticks) else None
             case "acknowledged":
                 self._applied(scale)
                 self.applied_time = now
@@ -252,12 +272,13 @@ class RunCommands(Checkpointed):
             case "rejected":
                 return self._rejection(acknowledgement, common), []
 
-    def _is_news(self, incarnation: str) -> bool:
+    def _is_news(self, incarnation: str, ticks: float) -> bool:
         """Whether the journal is to have the hello of an incarnation, so that flapping ones let it grow by their logarithm only."""
         if incarnation not in self._met:
             self._met = [*self._met, incarnation][-MET:]
             return True
         self._returns += 1
+        self._returned_at, self.takes_turns = ticks, True
         return self._returns & (self._returns - 1) == 0
 
     def _applied(self, scale: float) -> None:
@@ -270,12 +291,19 @@ class RunCommands(Checkpointed):
 
     def _rejection(self, acknowledgement: Acknowledgement, common: JournalEvent) -> JournalEvent:
         observed = acknowledgement.observed
-        code = observed.code or observed.status
+        code = acknowledgement.code or observed.code or observed.status
         self.rejected[code] += 1
         self._count(self._in_flight, "rejected")
         self._pipeline.refused()
         message = in_words(code, acknowledgement.desired, observed, self._pipeline.options, run=self._run)
         return {"event": "rejected", **common, "step": observed.step, "code": code, "message": message}
+
+    def clock_stepped(self, seconds: float) -> None:
+        """See `WatchedRun.clock_stepped`."""
+        if self.applied_time is not None:
+            self.applied_time += seconds
+        if self.reconciler is not None:
+            self.reconciler.clock_stepped(seconds)
 
     def publish(self) -> None:
         """Send the command in flight, unless it is sent already."""
