@@ -36,6 +36,10 @@ from lrwatch.daemon.status import StatusView
 from lrwatch.protocol import METRICS_NAME
 from lrwatch.store import Entry, Request, Store
 
+# Turns in a row that the logs wait for a trainer's word that cannot be read: a fault of the disk that passes must not let the log
+# tell of a change before the trainer has, and one that stays must not stop the watching.
+UNHEARD_TURNS = 3
+
 Listener = Callable[[Entry], None]
 
 Written = tuple[list[Entry], dict[int, Proposal]]
@@ -104,6 +108,7 @@ class WatchedRun:
         self.outlook = Outlook(name, config.detect.direction)
         self.view = StatusView(name, config, self.pipeline, self.logs, self.commands, self.life, self.outlook.points)
         self.picture = LivePicture(store.load_picture(name)) if journals_settings else LivePicture(kept=False)
+        self._unheard = 0  # turns in a row without the trainer's word
         self._position = SamplePosition()
         self._journals_settings = journals_settings
         self._settings: dict[str, Any] = {}  # as they were journalled last, and the length at the last comparison:
@@ -138,6 +143,8 @@ class WatchedRun:
             self.outlook.heard(events)
             self._handle(events, now)
             self._journal_settings()
+        if self._waits_for_word():
+            return True
         self._meet_trainer(now)
         progress = arrived = False
         for batch in self.logs.read(final=final, now=now):
@@ -160,6 +167,13 @@ class WatchedRun:
         else:
             self.commands.publish()
         return progress
+
+    def _waits_for_word(self) -> bool:
+        """Whether the logs wait until it can be read what the trainer says: what it used comes before what it made of it."""
+        reconciler = self.commands.reconciler
+        unheard = reconciler is not None and reconciler.control.unreadable
+        self._unheard = self._unheard + 1 if unheard else 0
+        return 0 < self._unheard <= UNHEARD_TURNS
 
     def _meet_trainer(self, now: float) -> None:
         """Learn whether the trainer that was listening is still there, before anything is decided for it."""
