@@ -31,6 +31,10 @@ GO_BACK = ("restore", "validation")
 # Incarnations of trainers that are remembered: those of a few trainers that take turns on one directory.
 MET = 16
 
+# Looks in a row that a run waits for a trainer's word that cannot be read: a fault of the disk that passes must not let the log tell of
+# a change before the trainer has, and one that stays must not stop the watching.
+UNHEARD_TURNS = 3
+
 # The actor of a command that is no operator's.
 OWN_NAME = "lrwatch"
 
@@ -76,12 +80,18 @@ class RunCommands(Checkpointed):
         self._undoes = False
         self.rejected: Counter[str] = Counter()
         self._met: list[str] = []  # incarnations that have said hello, the newest last
+        self._unheard = 0  # looks in a row at which the trainer's word could not be read
         self._returns = 0  # how often one of them has said it again
 
     @property
     def can_send(self) -> bool:
         """Whether a trainer is attached that would take a command of this daemon."""
         return self.reconciler is not None and self.reconciler.attached and not self.reconciler.fenced
+
+    @property
+    def waits_for_word(self) -> bool:
+        """Whether logs and operators wait until what the trainer says can be read: nothing is decided on what may be out of date."""
+        return 0 < self._unheard <= UNHEARD_TURNS
 
     @property
     def fenced(self) -> bool:
@@ -217,6 +227,7 @@ class RunCommands(Checkpointed):
             return None
         before = reconciler.observed
         acknowledgement = reconciler.look(now)
+        self._unheard = self._unheard + 1 if reconciler.control.unreadable else 0
         if reconciler.observed is not None and reconciler.observed is not before:
             self._pipeline.set_total_steps(reconciler.observed.total_steps or 0, "trainer")
         if acknowledgement is None:

@@ -1,7 +1,7 @@
 """One run in the daemon: read its logs, decide, save, and only then send.
 
-What it reads, commands and shows are subjects of their own: `logs`, `commands` and `status`. This file holds the order in
-which they act, and what is saved together. What led to an event is saved with it in one transaction, and a command is
+What it reads, commands and shows are subjects of their own: `logs`, `commands` and `status`. One file because it holds the order
+in which they act, and what is saved together. What led to an event is saved with it in one transaction, and a command is
 published only when that is committed: so a daemon that is killed at any point neither repeats nor loses a decision.
 """
 
@@ -35,10 +35,6 @@ from lrwatch.daemon.settings import settings_event
 from lrwatch.daemon.status import StatusView
 from lrwatch.protocol import METRICS_NAME
 from lrwatch.store import Entry, Request, Store
-
-# Turns in a row that the logs wait for a trainer's word that cannot be read: a fault of the disk that passes must not let the log
-# tell of a change before the trainer has, and one that stays must not stop the watching.
-UNHEARD_TURNS = 3
 
 Listener = Callable[[Entry], None]
 
@@ -108,7 +104,6 @@ class WatchedRun:
         self.outlook = Outlook(name, config.detect.direction)
         self.view = StatusView(name, config, self.pipeline, self.logs, self.commands, self.life, self.outlook.points)
         self.picture = LivePicture(store.load_picture(name)) if journals_settings else LivePicture(kept=False)
-        self._unheard = 0  # turns in a row without the trainer's word
         self._position = SamplePosition()
         self._journals_settings = journals_settings
         self._settings: dict[str, Any] = {}  # as they were journalled last, and the length at the last comparison:
@@ -143,7 +138,7 @@ class WatchedRun:
             self.outlook.heard(events)
             self._handle(events, now)
             self._journal_settings()
-        if self._waits_for_word():
+        if self.commands.waits_for_word:
             return True
         self._meet_trainer(now)
         progress = arrived = False
@@ -167,13 +162,6 @@ class WatchedRun:
         else:
             self.commands.publish()
         return progress
-
-    def _waits_for_word(self) -> bool:
-        """Whether the logs wait until it can be read what the trainer says: what it used comes before what it made of it."""
-        reconciler = self.commands.reconciler
-        unheard = reconciler is not None and reconciler.control.unreadable
-        self._unheard = self._unheard + 1 if unheard else 0
-        return 0 < self._unheard <= UNHEARD_TURNS
 
     def _meet_trainer(self, now: float) -> None:
         """Learn whether the trainer that was listening is still there, before anything is decided for it."""

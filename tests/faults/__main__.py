@@ -51,15 +51,22 @@ def _course(name: str) -> Any:
 
 def _try(point: Point) -> tuple[Point, list[str]]:
     """Try one point in a worker process."""
-    missed = ""
-    for _ in range(TRIES):
-        try:
-            return point, _course(point.course).disturb(point)
-        except LookupError as error:
-            missed = str(error)
-        except (AssertionError, TimeoutError, OSError) as error:
-            return point, [f"{type(error).__name__}: {error}"[:800]]
-    return point, [f"not reached: {missed}"]
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(LookupError):
+            return point, _disturbed(point)
+    try:
+        return point, _disturbed(point)
+    except LookupError as error:
+        return point, [f"not reached: {error}"]
+
+
+def _disturbed(point: Point) -> list[str]:
+    """Return what is wrong behind a fault, where that cannot even be compared too."""
+    try:
+        found: list[str] = _course(point.course).disturb(point)
+    except (AssertionError, TimeoutError, OSError) as error:
+        return [f"{type(error).__name__}: {error}"[:800]]
+    return found
 
 
 @contextlib.contextmanager
@@ -104,10 +111,14 @@ def _run(points: Sequence[Point], pool: Pool, kept: Path) -> Iterator[tuple[Poin
 def main() -> int:
     """Run the points that are asked for, and print what was found."""
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
-    parser.add_argument("--sample", type=int, metavar="N", help="that many points, the same ones each time; all without it")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="that many points, the same ones each time; all without it"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="points at a time")
     parser.add_argument("--course", choices=COURSES, action="append", help="only the points of one")
-    parser.add_argument("--kept", type=Path, default=ROOT / "build" / "faults", metavar="DIR", help="where results are kept")
+    parser.add_argument(
+        "--kept", type=Path, default=ROOT / "build" / "faults", metavar="DIR", help="where results are kept"
+    )
     options = parser.parse_args()
     if shutil.which("strace") is None:
         print("needs strace (Debian: strace)", file=sys.stderr)
@@ -119,7 +130,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     memory = Path("/dev/shm")  # a kill loses nothing that a system call has written, so no disk is needed
     with (
-        tempfile.TemporaryDirectory(prefix="lrwatch-faults-", dir=memory if os.access(memory, os.W_OK) else None) as home,
+        tempfile.TemporaryDirectory(
+            prefix="lrwatch-faults-", dir=memory if os.access(memory, os.W_OK) else None
+        ) as home,
         _workers(Path(home), options.workers) as pool,
     ):
         every = [point for points in pool.imap(_list, options.course or COURSES) for point in points]
@@ -133,7 +146,9 @@ def main() -> int:
                     bad += 1
                     print(f"{point.key}:", *found, sep="\n    ", flush=True)
     print(f"{len(chosen)} of {len(every)} points in {time.monotonic() - began:.0f} s, {bad} differ")
-    counts, totals = (Counter((point.course, point.life, point.fault) for point in points) for points in (chosen, every))
+    counts, totals = (
+        Counter((point.course, point.life, point.fault) for point in points) for points in (chosen, every)
+    )
     for (course, life, fault), count in sorted(totals.items()):
         print(f"{course:8}{life:8}{fault:14}{counts[course, life, fault]:6} of {count}")
     return bool(bad)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from faults.points import ERRORS, KILL, Point, file_in, points_of
 from faults.processes import Flag, Life, traced, was_hit
 
 import lrwatch
+from lrwatch.client.worker import Worker
 from lrwatch.protocol import (
     DESIRED_NAME,
     METRICS_NAME,
@@ -34,7 +34,8 @@ from lrwatch.protocol import (
 )
 
 NAME = "client"
-LIVES = ("only",)
+# The two threads of the client: that of the training, and the worker, which does all that may take time.
+LIVES = ("training", "worker")
 
 # Steps of a life.
 STEPS = 16
@@ -110,6 +111,7 @@ class ClientCourse:
         self._control = home / "lrwatch"
         self._trace = home.parent / f"{home.name}.trace"
         self._record, self._at, self._may_pass = Record(), Flag(), Flag()
+        self._worker, self._may_work = Flag(), Flag()
         self._generation = 0
         self._sent: dict[int, float] = {}
         self._stopped_at = 0
@@ -127,6 +129,7 @@ class ClientCourse:
             scale[0] = wanted
             used.append([client.scale if used else 1.0, wanted])
 
+        self._hold_worker()
         client = lrwatch.attach(use, self._control, poll_seconds=60.0)
         turns = self._turns(client)
         if saved:
@@ -142,13 +145,28 @@ class ClientCourse:
             client.step(loss=1.0 / step)
             longest = max(longest, time.thread_time() - began)
             wrong += client.scale != scale[0]
-            self._record.write({"state": client.state_dict(), "used": [after for _, after in used], "longest": longest, "wrong": wrong})
+            self._record.write(
+                {"state": client.state_dict(), "used": [after for _, after in used], "longest": longest, "wrong": wrong}
+            )
             turns.have_one()
         state = client.state_dict()
         client.close()
         ended = {"ended": True, "scale": client.scale, "errors": dict(client.errors)}
-        self._record.write({"state": state, "used": [after for _, after in used], "longest": longest, "wrong": wrong, **ended})
+        self._record.write(
+            {"state": state, "used": [after for _, after in used], "longest": longest, "wrong": wrong, **ended}
+        )
         return 0
+
+    def _hold_worker(self) -> None:
+        """Let the worker tell its number, and wait until it may begin."""
+        work = Worker._work
+
+        def held(worker: Worker) -> None:
+            self._worker.value = threading.get_native_id()
+            self._may_work.wait_for(1)
+            work(worker)
+
+        Worker._work = held  # type: ignore[assignment, method-assign]
 
     def _turns(self, client: Any) -> Turns:
         """Put an event in the place of the worker's that tells when it waits, and wait for its first round."""
@@ -189,7 +207,11 @@ class ClientCourse:
 
     def _check(self, observed: Observed) -> None:
         used = self._record.read().get("used", [])
-        if observed.status == "applied" and observed.applied_step and self._sent.get(observed.observed_generation) not in used:
+        if (
+            observed.status == "applied"
+            and observed.applied_step
+            and self._sent.get(observed.observed_generation) not in used
+        ):
             self._seen.append(f"I6: generation {observed.observed_generation} is acknowledged, and {used} were used")
 
     # ---- faults ---------------------------------------------------------------------------------------------------
@@ -204,15 +226,13 @@ class ClientCourse:
         self._seen.clear()
 
     def _fork(self) -> Life:
-        self._at.value = self._may_pass.value = self._stopped_at = 0
+        self._at.value = self._may_pass.value = self._worker.value = self._may_work.value = self._stopped_at = 0
         saved = self._record.read().get("state", {})
         return Life(lambda: self._train(saved), self.home)
 
     def _undisturbed(self) -> dict[str, Any]:
         self._begin()
-        life = self._fork()
-        life.go()
-        code = life.wait(self._look)
+        code, life = self._live()
         assert code == 0, f"a training that nothing disturbs ends with {code}: {life.stderr[-800:]}"
         return self._ending()
 
@@ -222,7 +242,9 @@ class ClientCourse:
         return {
             "scale": record.get("scale"),
             "used": record["used"],
-            "observed": None if observed is None else [observed.scale, observed.life, observed.goodbye, observed.step - began_at],
+            "observed": None
+            if observed is None
+            else [observed.scale, observed.life, observed.goodbye, observed.step - began_at],
             "rows": rows,
             "torn rows": torn,
             "temporary files": sorted(path.name for path in self._control.glob(".*.tmp")),
@@ -230,28 +252,37 @@ class ClientCourse:
 
     def _metrics(self) -> tuple[list[int], int]:
         path = self._control / METRICS_NAME
-        rows, torn = [], 0
-        for line in path.read_bytes().splitlines() if path.exists() else []:
-            try:
-                rows.append(int(json.loads(line)["step"]))
-            except ValueError:
-                torn += 1
-        return rows, torn
+        rows = [_step_of(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        return [step for step in rows if step], rows.count(0)
+
+    def _live(self, thread: str = "", calls: Sequence[str] = (), inject: str = "") -> tuple[int, Life]:
+        """Live one life, and trace one of its threads."""
+        life = self._fork()
+        if thread != "worker":
+            self._may_work.value = 1
+        if thread == "training":
+            with traced(life.pid, calls, self._trace, inject):
+                life.go()
+                return life.wait(self._look), life
+        life.go()
+        if thread == "worker":
+            self._worker.wait_for(1)
+            with traced(self._worker.value, calls, self._trace, inject):
+                self._may_work.value = 1
+                return life.wait(self._look), life
+        return life.wait(self._look), life
 
     def points(self) -> Iterator[Point]:
-        """Return every point of the life."""
-        self._begin()
-        life = self._fork()
-        with traced(life, list(ERRORS), self._trace):
-            assert life.wait(self._look) == 0
-        yield from points_of(NAME, LIVES[0], self._trace, self.home)
+        """Return every point of both threads."""
+        for thread in LIVES:
+            self._begin()
+            assert self._live(thread, list(ERRORS))[0] == 0
+            yield from points_of(NAME, thread, self._trace, self.home)
 
     def disturb(self, point: Point) -> list[str]:
         """Live with one fault; after a kill, resume from the checkpoint. Return what is not as it would have been without the fault."""
         self._begin()
-        life = self._fork()
-        with traced(life, [point.call], self._trace, f"{point.call}:{point.fault}:when={point.number}"):
-            code = life.wait(self._look)
+        code, life = self._live(point.life, [point.call], f"{point.call}:{point.fault}:when={point.number}")
         if not was_hit(self._trace, point.call, point.file, self._file):
             raise LookupError(f"another call was struck: {point.key}")
         found = self._of_training(life, code, killed=point.fault == KILL)
@@ -259,9 +290,8 @@ class ClientCourse:
         if point.fault == KILL:
             saved = self._record.read().get("state", {}).get("step", 0)
             before = self._record.read().get("used", [])
-            again = self._fork()
-            again.go()
-            found += self._of_training(again, again.wait(self._look), killed=False)
+            code, life = self._live()
+            found += self._of_training(life, code, killed=False)
             ending = self._ending(saved)
             # Of the rows of the steps behind the checkpoint some are there twice: the training made these steps twice.
             rows = ending.pop("rows")
@@ -275,7 +305,11 @@ class ClientCourse:
             wanted = {name: value for name, value in wanted.items() if name in ending}
         else:
             ending = self._ending()
-        found += [f"{name}: {ending[name]!r}, without the fault {value!r}" for name, value in wanted.items() if ending[name] != value]
+        found += [
+            f"{name}: {ending[name]!r}, without the fault {value!r}"
+            for name, value in wanted.items()
+            if ending[name] != value
+        ]
         return found + self._seen
 
     def _of_training(self, life: Life, code: int, *, killed: bool) -> list[str]:
@@ -297,9 +331,17 @@ class ClientCourse:
         return file_in(arguments, self.home)
 
 
+def _step_of(line: bytes) -> int:
+    """Return the step of a row, or 0 for one that is torn."""
+    try:
+        return int(json.loads(line)["step"])
+    except ValueError:
+        return 0
+
+
 def whole_life(home: Path) -> int:
     """Live a short life in `home`, so that everything it needs is imported."""
     (home / "client").mkdir(mode=0o700)
-    with lrwatch.attach(lambda scale: None, home / "client", poll_seconds=0.01) as client:
+    with lrwatch.attach([].append, home / "client", poll_seconds=0.01) as client:
         client.step(loss=1.0)
     return 0

@@ -6,7 +6,6 @@ acknowledges whatever was asked, at the same steps each time.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -76,7 +75,8 @@ class DaemonCourse:
             self._write_log(PIECES[life][0])
             self._keep(life)
             self._live()
-            assert (wanted := self._desired()) is not None, "a life asks for nothing"
+            wanted = self._desired()
+            assert wanted is not None, "a life asks for nothing"
             training.scale = wanted.scale
         self._pieces += [training.lines(steps) for steps in STEPS[len(self._pieces) :]]
         self.reference = {life: self._undisturbed(life) for life in LIVES}
@@ -181,7 +181,8 @@ class DaemonCourse:
         store = Store(self._state)
         try:
             journal = [
-                {name: value for name, value in entry.as_json().items() if name not in VOLATILE} for entry in store.journal()
+                {name: value for name, value in entry.as_json().items() if name not in VOLATILE}
+                for entry in store.journal()
             ]
             broken = store.broken_link()
             integrity = store._db.execute("PRAGMA integrity_check").fetchone()[0]
@@ -203,7 +204,8 @@ class DaemonCourse:
         for name in LIVES:
             self._restore(name)
             life = self._fork()
-            with traced(life, list(ERRORS), self._trace):
+            with traced(life.pid, list(ERRORS), self._trace):
+                life.go()
                 assert life.wait() == 0
             yield from points_of(NAME, name, self._trace, self.home)
 
@@ -212,7 +214,8 @@ class DaemonCourse:
         self._restore(point.life)
         found: list[str] = []
         life = self._fork()
-        with traced(life, [point.call], self._trace, f"{point.call}:{point.fault}:when={point.number}"):
+        with traced(life.pid, [point.call], self._trace, f"{point.call}:{point.fault}:when={point.number}"):
+            life.go()
             code = life.wait()
         if not was_hit(self._trace, point.call, point.file, self._file):
             raise LookupError(f"another call was struck: {point.key}")
@@ -220,8 +223,7 @@ class DaemonCourse:
             found.append(f"ended with {code}: {life.stderr[-400:]}")
         if "Traceback" in life.stderr:
             found.append(f"a traceback: {life.stderr[-400:]}")
-        with contextlib.closing(self._journal_before()) as before:
-            kept = list(before)
+        kept = self._ending()["journal"] if (self._state / "lrwatch.sqlite").exists() else []
         self._note_sent()
         self._go_on(point.life)
         ending, wanted = self._ending(), self.reference[point.life]
@@ -232,10 +234,6 @@ class DaemonCourse:
 
     def _file(self, arguments: str) -> str:
         return file_in(arguments, self.home)
-
-    def _journal_before(self) -> Iterator[Ending]:
-        if (self._state / "lrwatch.sqlite").exists():
-            yield from self._ending()["journal"]
 
     def _broken_invariants(self, journal: list[Ending]) -> list[str]:
         allowed = {ASKED, *(entry["scale"] for entry in journal if entry["event"] == "command")}
@@ -275,7 +273,9 @@ def whole_life(home: Path, run: Callable[[], None] = main) -> int:
     """Live a first life in `home`, so that everything it needs is imported."""
     (home / "train.jsonl").write_text(Training(time=TIME).lines(STEPS[0]))
     (home / "lrwatch").mkdir(mode=0o700)
-    publish(home / "lrwatch", "observed.json", encode(Observed(run="", incarnation=INCARNATION, step=STEPS[0], scale=1.0)))
+    publish(
+        home / "lrwatch", "observed.json", encode(Observed(run="", incarnation=INCARNATION, step=STEPS[0], scale=1.0))
+    )
     log = str(home / "train.jsonl")
     sys.argv = ["lrwatch", "run", "--once", "--format", "json", "--mode", "auto", "--state", str(home / "state"), log]
     try:

@@ -24,7 +24,7 @@ ERRORS = {
 
 KILL = "signal=KILL"
 
-_CALL = re.compile(r"^(\d+) +(\w+)\((.*)$")
+_CALL = re.compile(r"^(\w+)\((.*)$")
 
 
 @dataclass(frozen=True, order=True)
@@ -33,9 +33,9 @@ class Point:
 
     Attributes:
         course: Whose life it is.
-        life: Which of its lives.
+        life: Which of its lives, or of its threads.
         call: The system call.
-        number: The how-manieth call of that name in its thread.
+        number: The how-manieth call of that name.
         fault: What strace does there: `signal=KILL` or `error=...`.
         file: What the call was about in the recording, without the directory of the course.
     """
@@ -59,22 +59,22 @@ def points_of(course: str, life: str, recording: Path, home: Path) -> list[Point
     Args:
         course: Whose life it is.
         life: Which of its lives.
-        recording: What `strace -f -y` wrote about an undisturbed one.
+        recording: What `strace -y` wrote about an undisturbed one.
         home: Directory of the files of the run.
     """
-    counts: Counter[tuple[str, str]] = Counter()
-    points = []
+    counts: Counter[str] = Counter()
+    points: list[Point] = []
     for line in recording.read_text(errors="replace").splitlines():
         if (found := _CALL.match(line)) is None:
             continue
-        thread, call, rest = found.groups()
-        counts[thread, call] += 1
+        call, rest = found.groups()
+        counts[call] += 1
         if not re.search(re.escape(str(home)) + r'[/">]', rest):
             continue
         file = file_in(rest, home)
-        for fault in (KILL, *(f"error={error}" for error in ERRORS[call])):
-            points.append(Point(course, life, call, counts[thread, call], fault, file))
-    return list(dict.fromkeys(points))
+        faults = (KILL, *(f"error={error}" for error in ERRORS[call]))
+        points.extend(Point(course, life, call, counts[call], fault, file) for fault in faults)
+    return points
 
 
 def file_in(arguments: str, home: Path) -> str:

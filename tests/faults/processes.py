@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import mmap
 import os
@@ -22,6 +23,9 @@ RAISED = 70
 
 # A life takes a fraction of a second; this is a hang.
 HANGS_SECONDS = 30.0
+
+# Of <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
 
 # Calls in which a process waits. They touch no file; that one shows in the trace tells that strace has begun.
 _WAITING = "clock_nanosleep,restart_syscall"
@@ -66,6 +70,7 @@ class Life:
     def _live(self, body: Callable[[], int]) -> None:
         code = RAISED
         try:
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # it waits for ever for who has gone
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             for number, path in ((1, self._out), (2, self._err)):
                 handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -77,7 +82,7 @@ class Life:
                 code = body()
             except SystemExit as error:
                 code = error.code if isinstance(error.code, int) else 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001  as the interpreter does
                 traceback.print_exc()
             sys.stdout.flush()
             sys.stderr.flush()
@@ -116,26 +121,29 @@ class Life:
 
 
 @contextlib.contextmanager
-def traced(life: Life, calls: Sequence[str], trace: Path, inject: str = "") -> Iterator[None]:
-    """Let a life begin under strace, and see strace end.
+def traced(thread: int, calls: Sequence[str], trace: Path, inject: str = "") -> Iterator[None]:
+    """Trace one thread, which waits until strace has begun, and see strace end.
+
+    One thread alone, because strace counts the calls of each by itself: a fault at the third read would strike that of every thread.
 
     Args:
-        life: The process, which has not begun.
+        thread: Its number for the kernel; that of a process is its first thread.
         calls: The system calls that are recorded.
         trace: Where they are recorded.
         inject: The fault, as strace's `inject=` takes it, or "".
     """
     trace.unlink(missing_ok=True)
-    command = ["strace", "-f", "-qq", "-y", "-o", str(trace), "-e", f"trace={','.join(calls)},{_WAITING}", "-p", str(life.pid)]
+    command = ["strace", "-qq", "-y", "-o", str(trace), "-e", f"trace={','.join(calls)},{_WAITING}", "-p", str(thread)]
     strace = subprocess.Popen(
         [*command, *(["-e", f"inject={inject}"] if inject else [])], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        eventually(lambda: strace.poll() is not None or (trace.exists() and trace.stat().st_size), what="strace attaches")
+        eventually(
+            lambda: strace.poll() is not None or (trace.exists() and trace.stat().st_size), what="strace attaches"
+        )
         if (code := strace.poll()) is not None:
             assert strace.stderr is not None
             raise OSError(f"strace ended with {code}: {strace.stderr.read().decode()[-300:]}")
-        life.go()
         yield
     finally:
         strace.wait(HANGS_SECONDS)
