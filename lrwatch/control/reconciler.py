@@ -218,7 +218,7 @@ class Reconciler(Checkpointed):
         try:
             self.control.publish(self._desired)
         except (OSError, ProtocolError) as error:
-            self.problem = f"cannot write {self.control.path}: {error}"
+            self.problem = f"cannot write {self.control.path}: {getattr(error, 'strerror', None) or error}"  # without the temporary name
         else:
             self._published, self.problem = True, ""
 

@@ -136,7 +136,7 @@ def main() -> int:
         _workers(Path(home), options.workers) as pool,
     ):
         every = [point for points in pool.imap(_list, options.course or COURSES) for point in points]
-        chosen = every if options.sample is None else sample(every, options.sample)
+        chosen = sample(every, len(every) if options.sample is None else options.sample)  # each kind early
         console, bad = Console(stderr=True), 0
         with Progress(console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task("faults", total=len(chosen))

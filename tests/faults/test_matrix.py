@@ -14,8 +14,8 @@ from faults.points import KILL, Point, points_of, sample
 
 ROOT = Path(__file__).parents[2]
 
-# As many as twelve seconds of a core have room for.
-SAMPLE = 24
+# As many as eight seconds of a core have room for.
+SAMPLE = 18
 
 
 def traces() -> bool:
