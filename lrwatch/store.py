@@ -10,11 +10,13 @@ The file lies on a local disk (WAL does not work on network file systems); one d
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,8 +28,9 @@ from lrwatch.errors import InputError
 # Incremented when the tables change; a newer file is refused, not guessed at.
 SCHEMA_VERSION = 1
 
-# Seconds that a reader or writer waits for the transaction of another.
-BUSY_SECONDS = 10.0
+# Seconds that a reader or writer waits for the transaction of another, and that a daemon does, which tries again at the next turn.
+BUSY_SECONDS = 5.0
+BRIEF_SECONDS = 0.1
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, state TEXT NOT NULL);
@@ -104,12 +107,20 @@ def _digest(previous: str, entry_id: int, time: float, run: str, event: str) -> 
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class StateGoneError(sqlite3.OperationalError):
+    """The file was deleted or replaced while it was open: what is written goes nowhere."""
+
+
 class Store:
     """The state of one daemon.
 
     Args:
         directory: The state directory, created when missing; None keeps everything in memory (`replay`).
         exclusive: Take the lock that only one daemon may hold; readers and operators need none.
+
+    Attributes:
+        path: The file.
+        damaged: What could not be read since it was opened, and was left out, as phrases.
 
     Raises:
         InputError: The directory or the file cannot be used, or another daemon holds it.
@@ -118,11 +129,14 @@ class Store:
     def __init__(self, directory: Path | None, *, exclusive: bool = False) -> None:
         self._lock: TextIO | None = None
         self.path = Path(":memory:") if directory is None else directory / "lrwatch.sqlite"
+        self.damaged: list[str] = []
+        self._identity: tuple[int, int] | None = None
         try:
             if directory is not None:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if exclusive:
                     self._lock = _take_lock(directory)
+                self._identity = _open_file(self.path)
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._prepare()
         except (OSError, sqlite3.Error, InputError) as error:
@@ -160,9 +174,32 @@ class Store:
             self._lock.close()
             self._lock = None
 
+    def be_brief(self) -> None:
+        """Wait no more than BRIEF_SECONDS for others from now on: a daemon must hear a stop within two seconds."""
+        self._db.execute(f"PRAGMA busy_timeout = {int(1000 * BRIEF_SECONDS)}")
+
+    def check(self) -> None:
+        """Check that the file is still where it was: SQLite writes into one that was deleted, and says nothing.
+
+        Raises:
+            StateGoneError: It was deleted or replaced.
+        """
+        if self._identity is None:
+            return
+        try:
+            about = os.stat(self.path)  # noqa: PTH116  a third of the time of Path.stat, at every turn
+            found = about.st_dev, about.st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        except OSError:  # it cannot be looked at, which does not mean that it is gone
+            return
+        if found != self._identity:
+            raise StateGoneError(f"it was {'deleted' if found is None else 'replaced'} while it was in use")
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Open a transaction: all of its writes are committed, or none."""
+        self.check()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -239,13 +276,13 @@ class Store:
         """Yield the entries of one run or of all behind entry `after`, in order."""
         query = "SELECT id, time, run, event, hash FROM journal WHERE (?1 IS NULL OR run = ?1) AND id > ?2 ORDER BY id"
         for entry_id, time, name, event, digest in self._db.execute(query, (run, after)):
-            yield Entry(entry_id, time, name, json.loads(event), digest)
+            yield Entry(entry_id, time, name, _event(entry_id, event), digest)
 
     def newest(self, run: str, most: int) -> list[Entry]:
         """Return the newest entries of a run, `most` at the most, in order."""
         query = "SELECT id, time, run, event, hash FROM journal WHERE run = ? ORDER BY id DESC LIMIT ?"
         found = [
-            Entry(i, time, name, json.loads(event), digest)
+            Entry(i, time, name, _event(i, event), digest)
             for i, time, name, event, digest in self._db.execute(query, (run, most))
         ]
         return found[::-1]
@@ -310,8 +347,42 @@ class Store:
         self._db.execute("DELETE FROM status WHERE run = ?", (run,))
 
     def statuses(self) -> dict[str, dict[str, Any]]:
-        """Return the status of each run, by name."""
-        return {run: json.loads(text) for run, text in self._db.execute("SELECT run, status FROM status ORDER BY run")}
+        """Return the status of each run, by name, without those that are damaged: a running daemon writes them anew."""
+        found: dict[str, dict[str, Any]] = {}
+        self.damaged = []
+        for run, text in self._db.execute("SELECT run, status FROM status ORDER BY run"):
+            try:
+                found[run] = dict(json.loads(text))
+            except (ValueError, TypeError):  # noqa: PERF203  one damaged row hides no other
+                self.damaged.append(f"the status of run {run}")
+        return found
+
+
+def _event(entry: int, text: str) -> dict[str, Any]:
+    """Return the event of a journal entry.
+
+    Raises:
+        sqlite3.DatabaseError: It is damaged.
+    """
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"entry {entry} of the journal is damaged ({error})") from None
+
+
+def _open_file(path: Path) -> tuple[int, int]:
+    """Make the file of a state, for its owner alone, where there is none. Return its device and inode.
+
+    Raises:
+        OSError: It cannot be made, or is no regular file.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    # One that is there is not opened: to close it would end the locks that SQLite holds on it in this process (fcntl(2)).
+    about = os.stat(path)  # noqa: PTH116  as in `check`
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(f"{path.name} is not a regular file")
+    return about.st_dev, about.st_ino
 
 
 def daemon_is_running(directory: Path) -> bool:
@@ -327,7 +398,8 @@ def daemon_is_running(directory: Path) -> bool:
 
 
 def _take_lock(directory: Path) -> TextIO:
-    lock = (directory / "lock").open("a+")
+    handle = os.open(directory / "lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    lock = os.fdopen(handle, "a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lrwatch.errors import InputError
-from lrwatch.store import SCHEMA_VERSION, Store, daemon_is_running, default_directory
+from lrwatch.store import BRIEF_SECONDS, SCHEMA_VERSION, StateGoneError, Store, daemon_is_running, default_directory
 
 
 @pytest.fixture
@@ -222,3 +224,66 @@ def test_a_path_of_any_bytes_can_be_kept(store: Store) -> None:
     store.save_log("a", path, {"offset": 1})
     assert store.logs("a") == [path]
     assert store.load_log("a", path) == {"offset": 1}
+
+
+def test_what_is_written_into_a_file_that_is_no_longer_there_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state", exclusive=True)
+    copy = tmp_path / "copy"
+    shutil.copy(store.path, copy)
+    store.check()
+    copy.rename(store.path)
+    with pytest.raises(StateGoneError, match="replaced"), store.transaction():
+        store.save_run("a", {})
+    shutil.rmtree(tmp_path / "state")
+    with pytest.raises(StateGoneError, match="deleted"), store.transaction():
+        store.save_run("a", {})
+    store.close()
+    Store(None).check()
+
+
+def test_file_and_lock_are_made_for_their_owner_whatever_the_directory_is(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        tmp_path.chmod(0o777)
+        store = Store(tmp_path, exclusive=True)
+        store.save_run("a", {})
+        assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == dict.fromkeys(
+            ("lock", "lrwatch.sqlite", "lrwatch.sqlite-wal", "lrwatch.sqlite-shm"), 0o600
+        )
+        store.close()
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "directory"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "lrwatch.sqlite")
+    with pytest.raises(InputError, match="not a regular file"):
+        Store(tmp_path, exclusive=True)
+
+
+def test_a_daemon_waits_for_no_lock(tmp_path: Path) -> None:
+    store, other = Store(tmp_path, exclusive=True), Store(tmp_path)
+    store.be_brief()
+    with other.transaction():
+        began = time.monotonic()
+        with pytest.raises(sqlite3.OperationalError, match="locked"), store.transaction():
+            pass
+        assert time.monotonic() - began < 20 * BRIEF_SECONDS
+    store.close()
+    other.close()
+
+
+def test_a_damaged_status_hides_no_other_and_a_damaged_entry_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name in "ab":
+        store.save_status(name, {"run": name})
+        store.append(name, {"event": "finding"}, 0.0)
+    with sqlite3.connect(store.path) as database:
+        database.execute("UPDATE status SET status = '[1]' WHERE run = 'a'")
+        database.execute("UPDATE journal SET event = '{' WHERE run = 'b'")
+    assert store.statuses() == {"b": {"run": "b"}}
+    assert store.damaged == ["the status of run a"]
+    with pytest.raises(sqlite3.DatabaseError, match="entry 2 of the journal is damaged"):
+        list(store.journal())
+    store.close()

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from lrwatch.notify.notifier import Notifier
     from lrwatch.store import Entry, Store
 
+# What has problems beside runs and paths.
+_OF_ALL = ("state", "textfile")
+
+# Runs that a sentence about several names.
+_NAMED = 3
+
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
@@ -292,13 +298,29 @@ def _serve(
 
 
 def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, reported: dict[str, str]) -> None:
-    """Print each problem once, and its end once; `reported` holds those that were printed."""
+    """Print each problem once, however many runs have it, and its end once; `reported` holds those that were printed."""
     problems = {problem.split(":")[0]: problem for problem in of_all}
-    problems |= {run.name: f"run {run.name}: {run.problem}" for run in snapshot.runs if run.problem}
-    for name, problem in problems.items():
-        if reported.get(name) != problem:
-            tell(f"lrwatch: {problem}")
-    for name in reported.keys() - problems.keys():
-        tell(f"lrwatch: {name}: it works again" if name == "textfile" else f"lrwatch: run {name}: can be read now")
+    news = [problem for name, problem in problems.items() if reported.get(name) != problem]
+    of_runs: dict[str, list[str]] = {}
+    for run in snapshot.runs:
+        if run.problem and run.problem != snapshot.problem:  # else it is that of all
+            problems[run.name] = run.problem
+            if reported.get(run.name) != run.problem:
+                of_runs.setdefault(run.problem, []).append(run.name)
+    for problem in news + [f"{_called(names)}: {problem}" for problem, names in of_runs.items()]:
+        tell(f"lrwatch: {problem}")
+    over = sorted(reported.keys() - problems.keys())
+    for name in [name for name in over if name in _OF_ALL]:
+        tell(f"lrwatch: {name}: it works again")
+    if over := [name for name in over if name not in _OF_ALL]:
+        tell(f"lrwatch: {_called(over)}: can be read now")
     reported.clear()
     reported.update(problems)
+
+
+def _called(runs: Sequence[str]) -> str:
+    """Return what some runs are called in a sentence."""
+    if len(runs) == 1:
+        return f"run {runs[0]}"
+    rest = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+    return f"runs {', '.join(runs[:_NAMED])}{rest}"

@@ -60,8 +60,11 @@ def status(run: str | None, watch: bool, config_file: Path | None, state: str | 
         if watch:
             watch_states(store, run, form, lambda: daemon_is_running(store.path.parent))
         statuses = {name: s for name, s in store.statuses().items() if run in (None, name)}
+        damaged = store.damaged
     finally:
         store.close()
+    for what in damaged:
+        click.echo(safe(f"lrwatch: {what} is damaged and left out; a running daemon writes it anew"), err=True)
     if form == "json":
         for one in statuses.values():
             print_json(one)

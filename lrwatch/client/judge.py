@@ -21,7 +21,7 @@ from __future__ import annotations
 from lrwatch.client.handoff import CommandResult, Resumed
 from lrwatch.client.interlock import Limits, ScaleState, forbidden, misaddressed
 from lrwatch.client.override import Override, read_override
-from lrwatch.protocol import Desired, ProtocolError, RejectionCode, Status, replace, verify
+from lrwatch.protocol import MAX_AHEAD, Desired, ProtocolError, RejectionCode, Status, replace, verify
 from lrwatch.protocol.lean import dataclass
 
 LEFTOVER = "leftover"
@@ -127,6 +127,26 @@ def judge_command(
         state = _supersede_override(state)
     state = replace(state, generation=desired.generation, order=desired)
     return Decision(_answer(state, desired, "pending"))
+
+
+def check_reach(state: WorkerState, desired: Desired) -> None:
+    """Check that token and number of a command are such as a daemon can have come to.
+
+    Args:
+        state: The state before.
+        desired: The command.
+
+    Raises:
+        ProtocolError: One is so far above those that are known that to believe it would let no daemon command any more.
+    """
+    for name, value, known in (
+        ("token", desired.token, state.max_token),
+        ("generation", desired.generation, max(state.generation, state.answered)),
+    ):
+        if value > known + MAX_AHEAD:
+            raise ProtocolError(
+                "out_of_range", f"{name} {value} is more than {MAX_AHEAD} above {known}, the last one known"
+            )
 
 
 def judge_override(

@@ -84,6 +84,8 @@ class MetricsFile:
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode):
                 raise OSError(f"{METRICS_NAME} is not a regular file")
+            if about.st_nlink > 1:
+                raise OSError(f"{METRICS_NAME} has {about.st_nlink} names, so it may be a file of somebody else")
             if not self._begun:
                 os.utime(handle)  # of an earlier training it may be old
                 self._begun = True

@@ -28,6 +28,7 @@ from lrwatch.client.judge import (
     Rules,
     WorkerState,
     answer_override,
+    check_reach,
     conclude,
     judge_command,
     judge_override,
@@ -228,6 +229,7 @@ class Worker:
         """Judge the content of `desired.json`; unreadable content is counted, everything else is answered."""
         try:
             desired = decode_desired(raw)
+            check_reach(self.state, desired)
         except ProtocolError as error:
             self.errors[error.code] += 1
             self._evidence[error.code] = raw

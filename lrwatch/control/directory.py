@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from pathlib import Path
 
-from lrwatch.control.token import claim_token
 from lrwatch.protocol import (
     DESIRED_NAME,
     OBSERVED_NAME,
@@ -18,8 +18,11 @@ from lrwatch.protocol import (
     publish,
     read_control_file,
     sign,
-    sweep,
 )
+
+# Reads of a file before it counts as unreadable. One failed call is often none: a network file system whose handle went stale, a moment
+# without descriptors.
+TRIES = 2
 
 
 class ControlDirectory:
@@ -34,12 +37,14 @@ class ControlDirectory:
         errors: Counter of states that could not be used, by reason; `io` where they could not be read. One that stays is counted
             once.
         problem: Why the newest state cannot be used, as a sentence, or "".
+        is_absent: Whether the newest read found no state. One that cannot be read is not absent: its trainer may well be there.
     """
 
     def __init__(self, path: str | os.PathLike[str], key: bytes | None = None) -> None:
         self.path = Path(path)
         self.errors: Counter[str] = Counter()
         self.problem = ""
+        self.is_absent = False
         self._fault = ""  # reason of the newest read
         self._key = key
 
@@ -59,9 +64,10 @@ class ControlDirectory:
         Returns:
             The state, or None without a file and for one that cannot be used; the latter is counted in `errors`.
         """
-        observed, fault, self.problem = None, "", ""
+        observed, fault, self.problem, self.is_absent = None, "", "", False
         try:
-            raw = read_control_file(self.path, OBSERVED_NAME)
+            raw = self._read(OBSERVED_NAME)
+            self.is_absent = raw is None
             observed = None if raw is None else decode_observed(raw)
         except ProtocolError as error:
             fault = error.code
@@ -74,17 +80,27 @@ class ControlDirectory:
         self._fault = fault
         return observed
 
-    def claim_token(self, above: int) -> int:
-        """Draw a fencing token higher than `above` that no other daemon has drawn from this directory.
-
-        Temporary files that killed daemons left there are removed.
+    def _read(self, name: str) -> bytes | None:
+        """Return the content of a file, or None where there is none.
 
         Raises:
-            OSError: It could not be claimed.
-            ProtocolError: The directory is not to be trusted, or there is no higher token.
+            OSError: It could not be read, TRIES times.
+            ProtocolError: It cannot be trusted.
         """
-        sweep(self.path, of_commands=True)
-        return claim_token(self.path, above)
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(OSError):
+                return read_control_file(self.path, name)
+        return read_control_file(self.path, name)
+
+    def holds(self, desired: Desired) -> bool:
+        """Return whether this very command lies there; of a file that cannot be read nobody knows, so it does not."""
+        try:
+            return self._read(DESIRED_NAME) == self._bytes(desired)
+        except (OSError, ProtocolError):
+            return False
+
+    def _bytes(self, desired: Desired) -> bytes:
+        return encode(desired if self._key is None else sign(desired, self._key))
 
     def publish(self, desired: Desired) -> None:
         """Write the command for the trainer, signed if there is a key.
@@ -93,4 +109,4 @@ class ControlDirectory:
             OSError: It could not be written; the command before it stays in place.
             ProtocolError: It is too large, the key is too short, or the directory is not to be trusted.
         """
-        publish(self.path, DESIRED_NAME, encode(desired if self._key is None else sign(desired, self._key)))
+        publish(self.path, DESIRED_NAME, self._bytes(desired))

@@ -1,7 +1,12 @@
 """Reconciliation of one run: commands to a trainer (desired state) and its acknowledgements (observed state).
 
-One command at a time is in flight. It is journalled and saved before it is published, and published again, unchanged,
-after a restart; the trainer takes a generation once. The scale that the trainer reports overrides the daemon's own.
+One command at a time is in flight. It is journalled and saved before it is published. At every turn what lies in the directory
+is compared with it, and put back where it is something else: a file that was lost, damaged or written over costs a turn. That does no
+harm, because the trainer takes a generation once. The command ends with the trainer's answer, or when the trainer has passed its
+last step without having read it. The scale that the trainer reports overrides the daemon's own.
+
+A state that cannot be read is not one that is absent. The trainer that was heard last is still there, until its state is gone,
+it says goodbye, or its process is seen to be gone.
 """
 
 from __future__ import annotations
@@ -11,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lrwatch.control.directory import ControlDirectory
+from lrwatch.control.token import Lease
 from lrwatch.core.checkpoint import Checkpointed
-from lrwatch.protocol import MAX_INT, Desired, Observed, ProtocolError, asdict, replace
+from lrwatch.protocol import MAX_INT, Desired, Observed, ProtocolError, RejectionCode, asdict, replace
 
 # A command expires when the trainer has not begun it after this many of its steps, two horizons, or as many steps as it
 # makes in a minute, whichever is most: the trainer polls every second or so, but it may be a fast one.
@@ -35,12 +41,14 @@ class Acknowledgement:
         observed: The state as the trainer wrote it.
         generation: The command that it responds to; 0 for `hello`.
         desired: That command, or None for `hello`.
+        code: Why the command is over, where the trainer did not say so itself; else None.
     """
 
     kind: Literal["hello", "acknowledged", "rejected"]
     observed: Observed
     generation: int = 0
     desired: Desired | None = None
+    code: RejectionCode | None = None
 
 
 class Reconciler(Checkpointed):
@@ -49,42 +57,60 @@ class Reconciler(Checkpointed):
     Args:
         control: The directory.
         state: State of an earlier reconciler of the same run, or None.
+        claims_at_once: Whether to take the control as soon as there is a trainer. Otherwise the first command does: a daemon that only
+            suggests takes it from nobody.
 
     Attributes:
         control: The directory.
         observed: The newest state that the trainer wrote and that could be read, or None.
         pending_since: When the command in flight was prepared, in seconds since the epoch; None without one.
-        token: Fencing number under which this daemon commands the run; 0 until it claims one.
-        fenced: Whether the trainer refused a command because another daemon has a higher token.
+        lease: The right to command the trainer, and the other daemon that has it, if one has.
         gone: Whether the trainer has said goodbye or its process is gone; who knows sets it.
-        problem: Why no token could be claimed or no command written, as a sentence, or "".
     """
 
-    SAVED = ("_generation", "token", "_incarnation", "pending_since")
+    SAVED = ("_generation", "_incarnation", "pending_since")
 
-    def __init__(self, control: ControlDirectory, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, control: ControlDirectory, state: Mapping[str, Any] | None = None, *, claims_at_once: bool = True
+    ) -> None:
         self.control = control
+        self._claims_at_once = claims_at_once
         self.observed: Observed | None = None
         self.pending_since: float | None = None
-        self.token = 0
-        self.fenced = False
+        self.lease = Lease(control.path)
         self.gone = False
-        self.problem = ""
+        self._unleased = self._unwritten = self._exhausted = ""  # why, as a sentence
         self._desired: Desired | None = None
-        self._published = False
         self._claimed = False
-        self._exhausted = False
         self._generation = 0
         self._incarnation: str | None = None
-        self._first_report = (0.0, 0)  # time and step of the first one that this daemon read of the trainer
+        # Monotonic time and step of the first report of this trainer that this daemon read.
+        self._first_report: tuple[float, int] | None = None
         self._reported_at = 0.0
+        self._now = 0.0
         if state is not None:
             self.restore(state)
 
     @property
+    def token(self) -> int:
+        """Fencing number under which this daemon commands the run; 0 until it claims one."""
+        return self.lease.token
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another daemon commands the run, so that this one writes nothing."""
+        return bool(self.lease.rival)
+
+    @property
+    def problem(self) -> str:
+        """The reason why no token could be claimed or no command written, as a sentence, or ""."""
+        return self._exhausted or self._unleased or self._unwritten
+
+    @property
     def attached(self) -> bool:
-        """Whether a trainer has said hello, this daemon has read it, and the trainer is still there."""
-        return self._incarnation is not None and self.observed is not None and not self.gone
+        """Whether a trainer has said hello and is still there, as far as anybody knows."""
+        known = self._incarnation is not None and self.observed is not None
+        return known and not (self.gone or self.control.is_absent or self._generation >= MAX_INT)
 
     @property
     def pending(self) -> Desired | None:
@@ -95,65 +121,79 @@ class Reconciler(Checkpointed):
         """Read the observed state.
 
         Args:
-            now: Seconds since the epoch.
+            now: Monotonic seconds.
 
         Returns:
             What is new in it, or None.
         """
+        self._now = now
         observed = self.control.read_observed()
-        if observed is None or observed == self.observed:
+        if observed is None:
+            return None
+        if observed == self.observed:
+            self._keep_lease()
             return None
         if observed.observed_generation >= MAX_INT:  # valid, and no command could follow
             self.control.errors["out_of_range"] += not self._exhausted
-            self._exhausted = True
-            self.problem = (
-                f"{self.control.path}: the trainer has seen the last number that a command can have, {MAX_INT}"
+            self._exhausted = (
+                f"{self.control.path}: the trainer has seen the last number that a command can have, {MAX_INT}, so it takes no other. "
+                "Start it again from a checkpoint of before"
             )
             return None
-        if self._exhausted:
-            self._exhausted, self.problem = False, ""
-        if self.observed is None or observed.incarnation != self.observed.incarnation:
+        self._exhausted = ""
+        if self._first_report is None or self.observed is None or observed.incarnation != self.observed.incarnation:
             self._first_report = (now, observed.step)
         self.observed = observed
         self._reported_at = now
         if observed.life == "ended" and observed.incarnation != self._incarnation:
             return None  # it had left before anybody could command it
-        self._claim()
+        self._keep_lease()
         self._generation = max(self._generation, observed.observed_generation)
         if observed.incarnation != self._incarnation:
             self._incarnation = observed.incarnation
             self._clear_pending()
             return Acknowledgement("hello", observed)
+        return self._answer(observed)
+
+    def _answer(self, observed: Observed) -> Acknowledgement | None:
+        """Return what a state means for the command in flight, or None where it means nothing."""
         desired = self._desired
-        if desired is None or observed.observed_generation != desired.generation:
+        if desired is None:
             return None
-        if observed.status == "applied":
+        if observed.observed_generation == desired.generation:
+            if observed.status == "applied":
+                self._clear_pending()
+                return Acknowledgement("acknowledged", observed, desired.generation, desired)
+            if observed.status in ("rejected", "superseded"):
+                self._clear_pending()
+                return Acknowledgement("rejected", observed, desired.generation, desired)
+            return None
+        if desired.not_after_step is not None and observed.step > desired.not_after_step:
+            # It had not read the command when it was past the last step, so it can only refuse it from here on.
             self._clear_pending()
-            return Acknowledgement("acknowledged", observed, desired.generation, desired)
-        if observed.status in ("rejected", "superseded"):
-            self._clear_pending()
-            self.fenced = observed.code == "stale_token"
-            return Acknowledgement("rejected", observed, desired.generation, desired)
+            return Acknowledgement("rejected", observed, desired.generation, desired, code="expired")
         return None
 
-    def _claim(self) -> None:
-        """Draw a token, once a daemon: a second daemon draws a higher one, and then this one's commands are refused.
+    def _keep_lease(self, *, closely: bool = False) -> None:
+        """Claim a token, once a daemon; later renew the lease, and see whether another daemon has taken it.
 
-        A token that was claimed before counts even if no trainer has read it. A failure is kept in `problem` and
-        tried again.
+        A token that was claimed before counts even if no trainer has read it. A failure is kept in `problem` and tried again.
         """
-        if self._claimed:
+        if not (self._claimed or self._claims_at_once or self._desired is not None):
             return
-        highest = max(self.token, self.observed.max_token if self.observed is not None else 0)
+        seen = self.observed.max_token if self.observed is not None else 0
         try:
-            self.token = self.control.claim_token(highest)
+            if self._claimed:
+                self.lease.look(seen, self._now, closely=closely)
+            else:
+                self.lease.claim(max(self.token, seen))
         except (OSError, ProtocolError) as error:
-            self.problem = f"cannot claim {self.control.path}: {error}"
+            self._unleased = f"cannot claim {self.control.path}: {_said(error)}"
         else:
-            self._claimed, self.problem = True, ""
+            self._claimed, self._unleased = True, ""
 
     def _clear_pending(self) -> None:
-        self._desired, self._published, self.pending_since = None, False, None
+        self._desired, self.pending_since = None, None
 
     def prepare(
         self,
@@ -197,36 +237,64 @@ class Reconciler(Checkpointed):
             actor=actor[:128],
             prev="",
         )
-        self._published, self.pending_since = False, now
+        self.pending_since = now
         return self._desired
 
     def _steps_a_second(self) -> float:
         assert self.observed is not None
+        if self._first_report is None:
+            return float(UNKNOWN_STEPS_A_SECOND)
         began, first = self._first_report
         elapsed = self._reported_at - began
         return (self.observed.step - first) / elapsed if elapsed > 0 else float(UNKNOWN_STEPS_A_SECOND)
 
     def publish(self) -> None:
-        """Send the command in flight, unless it is sent already; a failure is kept in `problem` and tried again."""
-        if self._desired is None or self._published:
+        """Put the command in flight where the trainer reads it, unless it lies there, or another daemon commands.
+
+        A failure is kept in `problem` and tried again.
+        """
+        if self._desired is None:
+            self._unwritten = ""
             return
-        if self._desired.token == UNCLAIMED:
-            self._claim()
-            if not self._claimed:
-                return
+        if self._claimed and self.control.holds(self._desired):
+            self._unwritten = ""
+            return
+        self._keep_lease(closely=True)
+        if not self._claimed or self.fenced:
+            return
+        if self._desired.token != self.token:
             self._desired = replace(self._desired, token=self.token)
         try:
             self.control.publish(self._desired)
         except (OSError, ProtocolError) as error:
-            self.problem = f"cannot write {self.control.path}: {getattr(error, 'strerror', None) or error}"  # without the temporary name
+            self._unwritten = f"cannot write {self.control.path}: {_said(error)}"
         else:
-            self._published, self.problem = True, ""
+            self._unwritten = ""
+
+    def clock_stepped(self, seconds: float) -> None:
+        """Learn that the clock was set by `seconds`: the command in flight has waited as long as it had."""
+        if self.pending_since is not None:
+            self.pending_since += seconds
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""
-        return {**super().state(), "desired": None if self._desired is None else asdict(self._desired)}
+        desired, observed = self._desired, self.observed
+        return {
+            **super().state(),
+            "token": self.token,
+            "desired": None if desired is None else asdict(desired),
+            "observed": None if observed is None else asdict(observed),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned; its command is published again."""
         super().restore(state)
+        self.lease.token = state["token"]
         self._desired = None if state["desired"] is None else Desired(**state["desired"])
+        observed = state.get("observed")
+        self.observed = None if observed is None else Observed(**observed)
+
+
+def _said(error: OSError | ProtocolError) -> str:
+    """Return an error without the name of the temporary file that it happened to be about: it is the same error the next time."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

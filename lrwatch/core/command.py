@@ -239,6 +239,10 @@ class LevelShifted(NamedTuple):
     """The level of the metric shifted for another reason: its effect hides that of the command."""
 
 
+class BaselineTooOld(NamedTuple):
+    """The command was applied, or is measured, so long after its baseline that the effect is unknown."""
+
+
 class Reset(NamedTuple):
     """A resume, a rewind, or a jump of the trainer's own schedule: the curve before does not compare."""
 
@@ -262,6 +266,7 @@ Event = (
     | LogFollowed
     | MetricChanged
     | LevelShifted
+    | BaselineTooOld
     | Reset
     | Joined
 )
@@ -284,23 +289,23 @@ _I, _F, _T, _B, _Q = Status.IDLE, Status.IN_FLIGHT, Status.ON_TRIAL, Status.TAKI
 TRANSITIONS: dict[Status, dict[type[Event], Status | Fork]] = {
     _I: {
         Asked: _F, Applied: _I, AlreadyInUse: _I, Refused: _Q, EffectMeasured: _I, TrialKept: _I,
-        LogFollowed: _I, MetricChanged: _I, LevelShifted: _I, Reset: _I, Joined: _I,
+        LogFollowed: _I, MetricChanged: _I, LevelShifted: _I, BaselineTooOld: _I, Reset: _I, Joined: _I,
     },
     _F: {
         Asked: _F, Applied: Fork(_T, _I), AlreadyInUse: Fork(_T, _I), Refused: _Q, EffectMeasured: _F, TrialKept: _F,
-        LogFollowed: _F, MetricChanged: _F, LevelShifted: _F, Reset: Fork(_T, _I), Joined: _I,
+        LogFollowed: _F, MetricChanged: _F, LevelShifted: _F, BaselineTooOld: _F, Reset: Fork(_T, _I), Joined: _I,
     },
     _T: {
         Asked: _F, ReturnAsked: _B, Applied: _T, AlreadyInUse: _T, Refused: _Q, EffectMeasured: _T, TrialKept: _I, TrialFailed: _B,
-        LogFollowed: _T, MetricChanged: _T, LevelShifted: _T, Reset: _T, Joined: _I,
+        LogFollowed: _T, MetricChanged: _T, LevelShifted: _T, BaselineTooOld: _T, Reset: _T, Joined: _I,
     },
     _B: {
         Asked: _F, ReturnAsked: _B, Applied: Fork(_B, _Q), AlreadyInUse: Fork(_B, _Q), Refused: Fork(_B, _Q), EffectMeasured: _B,
-        TrialKept: Fork(_B, _I), LogFollowed: _B, MetricChanged: _B, LevelShifted: _B, Reset: Fork(_B, _Q), Joined: _I,
+        TrialKept: Fork(_B, _I), LogFollowed: _B, MetricChanged: _B, LevelShifted: _B, BaselineTooOld: _B, Reset: Fork(_B, _Q), Joined: _I,
     },
     _Q: {
         Asked: _F, Applied: _Q, AlreadyInUse: _Q, Refused: _Q, EffectMeasured: _Q, TrialKept: _Q,
-        LogFollowed: _Q, MetricChanged: _Q, LevelShifted: _Q, Reset: _Q, Joined: _I,
+        LogFollowed: _Q, MetricChanged: _Q, LevelShifted: _Q, BaselineTooOld: _Q, Reset: _Q, Joined: _I,
     },
 }
 # fmt: on
@@ -371,7 +376,7 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
             return replace(state, log_ratio=None)
         case MetricChanged():
             return replace(state, baseline=None, look=None)
-        case LevelShifted():
+        case LevelShifted() | BaselineTooOld():
             return replace(state, baseline=None)
         case Reset():
             return replace(state, baseline=None, **_NOT_WANTED)

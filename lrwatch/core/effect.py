@@ -5,6 +5,8 @@ curve look flattest, so a line that seems to rise there is selected noise, and c
 is too high for the same reason, so the mean of its window stands in for it. A falling line is kind to continuing, because
 curves flatten.
 
+A line says little beyond its own length. A command that goes out late, or is measured late, has no effect that anybody could tell.
+
 The two are compared once, a horizon after the command was applied: the noise floor answers a cut fast, the slow directions
 do not. Where noise hides the difference, the interval says so. To wait for certainty would measure what the extended line
 does, which says little about a curve that bends, and was worth nothing in closed loop.
@@ -61,6 +63,10 @@ class Baseline:
     def improving(self) -> bool:
         """Whether the line goes the right way."""
         return self.sign * self.per_step < 0
+
+    def reaches(self, step: int) -> bool:
+        """Whether the line may be extended to `step`: by its own length, or by the horizon that the measurement takes and one more."""
+        return step - self.at <= max(self.span, 2 * self.horizon)
 
     def extended(self, ahead: float) -> float:
         """Return the level that continuing gives `ahead` steps after the look."""

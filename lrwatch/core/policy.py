@@ -17,6 +17,7 @@ from lrwatch.core.command import (
     AlreadyInUse,
     Applied,
     Asked,
+    BaselineTooOld,
     CommandState,
     EffectMeasured,
     Event,
@@ -147,6 +148,9 @@ class Policy:
         ):
             self._step(LogFollowed())  # this log does not show our changes: the next jump is not ours
         baseline = command.baseline
+        if baseline is not None and not baseline.reaches(trend.step):
+            self._step(BaselineTooOld())
+            return None
         if baseline is None or (measured := effect.measure(baseline, trend)) is None:
             return None
         level_ratio = trend.level / baseline.level if trend.level and baseline.level else 1.0

@@ -212,8 +212,10 @@ class Snapshot:
         time: Seconds since the epoch.
         runs: The runs.
         paths: Whether something to read was found there, by the watched path as it was given.
+        problem: Why the state cannot be saved, as a sentence, or "".
     """
 
     time: float
     runs: tuple[RunStatus, ...] = ()
     paths: Mapping[str, bool] = field(default_factory=dict)
+    problem: str = ""

@@ -95,8 +95,18 @@ class RunCommands(Checkpointed):
 
     @property
     def fenced(self) -> bool:
-        """Whether the trainer refused a command because another daemon has taken over."""
+        """Whether another daemon has taken over, so that this one writes nothing."""
         return self.reconciler is not None and self.reconciler.fenced
+
+    @property
+    def rival(self) -> str:
+        """The other daemon that has taken over and what follows from that, as a sentence, or ""."""
+        if self.reconciler is None or not self.reconciler.fenced:
+            return ""
+        return (
+            f"another daemon commands this run ({self.reconciler.lease.rival}), so this one only watches until that one is gone; end one "
+            "of the two"
+        )
 
     def by_state(self) -> dict[str, dict[str, int]]:
         """Return what became of commands: cause to state to count."""
@@ -212,11 +222,12 @@ class RunCommands(Checkpointed):
         self._in_flight, self._undoes = cause, undoes or cause in GO_BACK
         return desired
 
-    def receive(self, now: float) -> tuple[JournalEvent, list[Event]] | None:
+    def receive(self, now: float, ticks: float) -> tuple[JournalEvent, list[Event]] | None:
         """Read what the trainer wrote, and tell the pipeline.
 
         Args:
             now: Seconds since the epoch.
+            ticks: Monotonic seconds.
 
         Returns:
             The journal event and the pipeline's events that follow from it, or None when there is nothing for the journal. Two trainers
@@ -226,7 +237,7 @@ class RunCommands(Checkpointed):
         if reconciler is None or (reconciler.observed is None and not _may_exist(reconciler.control.path)):
             return None
         before = reconciler.observed
-        acknowledgement = reconciler.look(now)
+        acknowledgement = reconciler.look(ticks)
         self._unheard = self._unheard + 1 if reconciler.control.unreadable else 0
         if reconciler.observed is not None and reconciler.observed is not before:
             self._pipeline.set_total_steps(reconciler.observed.total_steps or 0, "trainer")
@@ -274,12 +285,19 @@ class RunCommands(Checkpointed):
 
     def _rejection(self, acknowledgement: Acknowledgement, common: JournalEvent) -> JournalEvent:
         observed = acknowledgement.observed
-        code = observed.code or observed.status
+        code = acknowledgement.code or observed.code or observed.status
         self.rejected[code] += 1
         self._count(self._in_flight, "rejected")
         self._pipeline.refused()
         message = in_words(code, acknowledgement.desired, observed, self._pipeline.options, run=self._run)
         return {"event": "rejected", **common, "step": observed.step, "code": code, "message": message}
+
+    def clock_stepped(self, seconds: float) -> None:
+        """See `WatchedRun.clock_stepped`."""
+        if self.applied_time is not None:
+            self.applied_time += seconds
+        if self.reconciler is not None:
+            self.reconciler.clock_stepped(seconds)
 
     def publish(self) -> None:
         """Send the command in flight, unless it is sent already."""

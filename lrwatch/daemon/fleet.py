@@ -57,6 +57,7 @@ class Fleet:
         self._store = store
         self._listener = listener
         self._clock = clock
+        self._monotonic = monotonic
         self._key = _read_key(config.daemon.key_file)
         if config.watch.reading != "auto":
             formats.by_name(config.watch.reading)
@@ -118,6 +119,7 @@ class Fleet:
                     self._listener,
                     self._key,
                     journals_settings=True,
+                    monotonic=self._monotonic,
                 )
             for path in logs:
                 run.add_log(path)
@@ -216,6 +218,11 @@ class Fleet:
                 found.append(f"{name} (control): {reconciler.control.problem}")
         return found
 
+    @property
+    def save_problem(self) -> str:
+        """The reason why the state cannot be saved, as a sentence, or ""."""
+        return next((run.view.save_problem for run in self.runs.values() if run.view.save_problem), "")
+
     def try_again(self) -> None:
         """Take up the runs whose time has come since they were set aside."""
         for name, aside in self.bulkheads.due().items():
@@ -231,7 +238,8 @@ class Fleet:
             except Exception as error:  # noqa: BLE001, PERF203  a fault of one run is none of the others
                 self.set_aside(run, "status", error)
         shown += [self._aside_status(name) for name in self.bulkheads.aside]
-        return Snapshot(now, tuple(run for run in shown if not _has_left(run, now, keep)), dict(self.paths_up))
+        shown = [run for run in shown if not _has_left(run, now, keep)]
+        return Snapshot(now, tuple(shown), dict(self.paths_up), self.save_problem)
 
 
 def _all_gone(paths: Sequence[Path]) -> bool:

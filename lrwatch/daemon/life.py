@@ -61,6 +61,13 @@ class LifeWatch(Checkpointed):
         self._alive: bool | None = None
         self._told: Told = ""
 
+    def clock_stepped(self, seconds: float) -> None:
+        """See `WatchedRun.clock_stepped`."""
+        if self.since is not None:
+            self.since += seconds
+        if self._parted is not None:
+            self._parted += seconds
+
     def meet(self, observed: Observed | None, now: float) -> None:
         """Look at the trainer: its goodbye, and its process.
 

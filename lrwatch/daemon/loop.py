@@ -22,7 +22,7 @@ from lrwatch.daemon.wake import Waker
 from lrwatch.daemon.watched_run import Listener, WatchedRun, save_together
 from lrwatch.errors import InputError
 from lrwatch.sources.stdin import STDIN, Stdin
-from lrwatch.store import Request, Store
+from lrwatch.store import Request, StateGoneError, Store
 
 # Seconds between two searches for new files and directories: a new run may wait that long, and a directory of 10,000 files
 # is not worth a scan a second.
@@ -59,6 +59,10 @@ PUBLISH_SHARE = 0.02
 # Longest time between two snapshots on that account: a scraper comes every fifteen seconds.
 MAX_PUBLISH_SECONDS = 4.0
 
+# The clock was set when it has moved by so many seconds against the monotonic one since the turn before. What keeps it right moves it by
+# less than a millisecond a second.
+CLOCK_STEP_SECONDS = 1.0
+
 Clock = Callable[[], float]
 
 
@@ -84,7 +88,7 @@ class Daemon:
         store: Where the state is kept.
         listener: Called with every journal entry after it was saved.
         clock: Seconds since the epoch.
-        monotonic: Seconds that never go back, for intervals.
+        monotonic: Seconds that never go back, for intervals. A clock that is given serves for them too.
 
     Attributes:
         fleet: The runs, those that are set aside, and what the search for them found.
@@ -102,13 +106,13 @@ class Daemon:
         listener: Listener,
         *,
         clock: Clock = time.time,
-        monotonic: Clock = time.monotonic,
+        monotonic: Clock | None = None,
     ) -> None:
         self._config = config
         self._store = store
         self._listener = listener
         self._clock = clock
-        self._monotonic = monotonic
+        self._monotonic = monotonic = monotonic or (time.monotonic if clock is time.time else clock)
         self.fleet = Fleet(config, store, listener, clock=clock, monotonic=monotonic)
         self._discovered_at = float("-inf")
         self.inbox = Inbox()
@@ -119,6 +123,7 @@ class Daemon:
         self._next = 0  # index of the run at which an interrupted turn continues
         self._round = (False, False)  # its results until then: anything was read, a run is behind
         self.behind = False
+        self._clock_ahead = clock() - monotonic()  # of the monotonic clock, at the last turn
 
     @property
     def runs(self) -> dict[str, WatchedRun]:
@@ -128,7 +133,8 @@ class Daemon:
     @property
     def problems(self) -> list[str]:
         """Problems of the daemon as a whole, and of trainers that cannot be heard, a sentence each."""
-        return [*self.fleet.problems, *self.fleet.unheard()]
+        state = f"state: {problem}" if (problem := self.fleet.save_problem) else ""
+        return [*([state] if state else []), *self.fleet.problems, *self.fleet.unheard()]
 
     def discover(self) -> None:
         """Search the watched paths for new runs and logs."""
@@ -148,6 +154,7 @@ class Daemon:
         Returns:
             Whether anything was read, or a run has not had its turn.
         """
+        self._follow_clock()
         self.fleet.try_again()
         progress, behind = self._round
         requests = self._requests()
@@ -172,6 +179,14 @@ class Daemon:
         self._save_pictures()
         self.behind = behind
         return progress
+
+    def _follow_clock(self) -> None:
+        """Move what is kept as a time with a clock that was set: the time between two moments did not change."""
+        ahead = self._clock() - self._monotonic()
+        seconds, self._clock_ahead = ahead - self._clock_ahead, ahead
+        if abs(seconds) >= CLOCK_STEP_SECONDS:
+            for run in self.runs.values():
+                run.clock_stepped(seconds)
 
     def apply(self, config: Config) -> None:
         """Watch and judge by other settings from now on: what a restart does, without an end of the process.
@@ -309,10 +324,16 @@ class Daemon:
         self.save()
 
     def run(self, waker: Waker, sink: Sink) -> None:
-        """Take turns until the waker is stopped."""
+        """Take turns until the waker is stopped.
+
+        Raises:
+            InputError: The state was deleted or replaced.
+        """
         hints_due, discovering, publish_from = False, 0.0, float("-inf")
+        self._store.be_brief()
         while True:
             began = time.perf_counter()
+            self._check_store()
             if self._monotonic() - self._discovered_at >= max(DISCOVER_SECONDS, discovering / DISCOVER_SHARE):
                 self.discover()
                 discovering = time.perf_counter() - began
@@ -331,6 +352,20 @@ class Daemon:
                 break
         self._save(LAST_SAVE_SECONDS)
         self._save_pictures(LAST_PICTURES_SECONDS)
+
+    def _check_store(self) -> None:
+        """Check that what is saved is not lost.
+
+        Raises:
+            InputError: The state was deleted or replaced.
+        """
+        try:
+            self._store.check()
+        except StateGoneError as error:
+            raise InputError(
+                expected="the state that was opened at the start", found=f"that {error}", where=str(self._store.path),
+                hint="lrwatch ends, and the trainings go on at their scale. Start it again: it begins a new state and reads the logs anew.",
+            ) from error  # fmt: skip
 
     def wait_for_input(self) -> bool:
         """Wait for more of standard input.

@@ -113,11 +113,8 @@ def _cannot_send(run: WatchedRun) -> str:
     reconciler = run.commands.reconciler
     if reconciler is None:
         return f"{_NOT_ATTACHED}; this daemon only watches it"
-    if reconciler.fenced:
-        return (
-            f"another daemon has taken the control of this run (this one has token {reconciler.token}); stop one of the two: "
-            f"the newest `controller-N` in {reconciler.control.path} names host and process"
-        )
+    if run.commands.rival:
+        return run.commands.rival
     return f"{_NOT_ATTACHED}, {reconciler.control.path}; call lrwatch.attach(optimizer, {str(reconciler.control.path)!r}) there"
 
 

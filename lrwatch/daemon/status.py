@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from lrwatch.config import Config
@@ -81,6 +81,12 @@ class StatusView(Checkpointed):
                 event.step, event.scale, event.gain, event.lower, event.upper, event.verdict,
                 tuple(other.words for other in event.others if other.is_sure),
             )  # fmt: skip
+
+    def clock_stepped(self, seconds: float) -> None:
+        """See `WatchedRun.clock_stepped`."""
+        if self.last_sample_time is not None:
+            self.last_sample_time += seconds
+        self.found = {kind: replace(one, time=one.time + seconds) for kind, one in self.found.items()}
 
     def invalidate(self) -> None:
         """Compute the status again at the next demand."""
@@ -166,7 +172,7 @@ class StatusView(Checkpointed):
             metric_source="" if pipeline.metric is None else "config" if self._config.metric else "name",
             up=not problem,
             # Its logs tell as before, so it is not down.
-            problem=problem or trainer_problem(observed, gone=self._life.gone),
+            problem=problem or commands.rival or trainer_problem(observed, gone=self._life.gone),
             trainer_faults=trainer_faults(observed, gone=self._life.gone),
             step=pipeline.step,
             total_steps=(total_steps := pipeline.length.counted_in(logs.axis)),

@@ -8,6 +8,7 @@ published only when that is committed: so a daemon that is killed at any point n
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,6 +55,7 @@ class WatchedRun:
         listener: Called with every journal entry, after it was saved.
         key: Key that signs commands.
         journals_settings: Whether the settings are journalled, at the beginning and whenever they change.
+        monotonic: Seconds that never go back.
 
     Attributes:
         name, control: As given.
@@ -80,11 +82,13 @@ class WatchedRun:
         key: bytes | None = None,
         *,
         journals_settings: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.control = control
         self._store = store
         self._listener = listener
+        self._monotonic = monotonic
         self._config = config
         self._events: list[JournalEvent] = []  # to be journalled by the next save
         self._answers: dict[int, tuple[Request, dict[str, Any]]] = {}  # to requests by number, to be saved with them
@@ -98,7 +102,10 @@ class WatchedRun:
             self.add_log(path)
         reconciler = None
         if control is not None:
-            reconciler = Reconciler(ControlDirectory(control, key), None if saved is None else saved["reconciler"])
+            reconciler = Reconciler(
+                ControlDirectory(control, key), None if saved is None else saved["reconciler"],
+                claims_at_once=config.policy.mode in ("approve", "auto"),
+            )  # fmt: skip
         self.commands = RunCommands(name, self.pipeline, config.policy.mode, reconciler)
         self.life = LifeWatch(watched=journals_settings)
         self.outlook = Outlook(name, config.detect.direction)
@@ -132,7 +139,7 @@ class WatchedRun:
             Whether there was anything to read.
         """
         self._journal_settings()
-        if (received := self.commands.receive(now)) is not None:
+        if (received := self.commands.receive(now, self._monotonic())) is not None:
             answer, events = received
             self._note(answer)
             self.outlook.heard(events)
@@ -199,6 +206,12 @@ class WatchedRun:
         elif self.life.life != before or not self.view.caught_up:
             self._touch()
         self.view.caught_up = True
+
+    def clock_stepped(self, seconds: float) -> None:
+        """Learn that the clock was set by `seconds`: every time that is kept for an interval moves with it."""
+        for part in (self.logs.ownership, self.stalled, self.life, self.view, self.commands):
+            part.clock_stepped(seconds)
+        self._touch()
 
     def remove(self, now: float) -> None:
         """Journal that the files of the run are gone, and save."""
@@ -335,7 +348,9 @@ class WatchedRun:
 
     def not_written(self, error: sqlite3.Error) -> None:
         """Take note that the transaction failed."""
-        self.view.save_problem = f"cannot save to {self._store.path}: {error}"
+        self.view.save_problem = (
+            f"cannot save to {self._store.path}: {error}; no command is sent until it can, and it is tried again"
+        )
         self.logs.errors["not_saved"] += 1
         self.view.invalidate()
 

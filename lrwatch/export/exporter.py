@@ -191,9 +191,11 @@ class Exporter:
 
     def _health(self) -> Response:
         age = self._clock() - self._published_at
-        if age <= UNHEALTHY_AFTER_SECONDS:
-            return text(200, "ok")
-        return text(503, f"the loop published nothing for {age:.0f} s, {UNHEALTHY_AFTER_SECONDS:.0f} s are allowed")
+        if age > UNHEALTHY_AFTER_SECONDS:
+            return text(503, f"the loop published nothing for {age:.0f} s, {UNHEALTHY_AFTER_SECONDS:.0f} s are allowed")
+        if self._snapshot is not None and self._snapshot.problem:
+            return text(503, self._snapshot.problem)
+        return text(200, "ok")
 
 
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:

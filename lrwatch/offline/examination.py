@@ -196,8 +196,8 @@ class Examination:
         if claim is None or reconciler is None or not 0 < reconciler.token < claim.token:
             return
         who = f"process {claim.pid} on {claim.host} has token {claim.token}, this daemon has {reconciler.token}"
-        remedy = "Stop one of the two daemons; start this one again if it is to command."
-        if self.run.commands.rejected["stale_token"]:
+        remedy = "Stop one of the two daemons; the one that is left commands a minute later."
+        if reconciler.observed is not None and reconciler.observed.max_token > reconciler.token:
             yield "fenced", f"the trainer refuses this daemon: {who}", remedy
         else:
             yield "other_daemon", f"another daemon has taken the control: {who}", remedy

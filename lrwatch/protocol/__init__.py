@@ -26,6 +26,7 @@ from lrwatch.protocol.files import (
 from lrwatch.protocol.lean import asdict, replace
 from lrwatch.protocol.messages import (
     GOODBYES,
+    MAX_AHEAD,
     MAX_BYTES,
     MAX_GROUPS,
     MAX_INT,
@@ -50,6 +51,7 @@ __all__ = [
     "DESIRED_NAME",
     "EVIDENCE_NAME",
     "GOODBYES",
+    "MAX_AHEAD",
     "MAX_BYTES",
     "MAX_GROUPS",
     "MAX_INT",

@@ -70,6 +70,9 @@ REJECTION_CODES: tuple[RejectionCode, ...] = RejectionCode.__args__  # type: ign
 MAX_BYTES = 64 * 1024
 # Integers beyond this are not exact in every JSON reader.
 MAX_INT = 2**53 - 1
+# Tokens and generations grow by one at a time. One that is further above all that are known is an accident or an attack: believed, the
+# last one there is would end control for good.
+MAX_AHEAD = 2**20
 # Names are used as label values and in terminals.
 MAX_NAME = 128
 # One or two sentences for people.

@@ -99,6 +99,13 @@ class Ownership:
         self._wanted = wanted
         self._sources: dict[str, Source] = {}
 
+    def clock_stepped(self, seconds: float) -> None:
+        """Learn that the clock was set by `seconds`: nobody is silent, or waits, for longer because of it."""
+        for source in self._sources.values():
+            source.alive += seconds
+            if source.waits is not None:
+                source.waits += seconds
+
     # ---- sources --------------------------------------------------------------------------------------------------
 
     def add(self, name: str, now: float, *, rank: Rank | None = None, awaited: bool = False, old: bool = False) -> None:

@@ -116,6 +116,15 @@ def test_nothing_but_a_regular_file_is_written_to(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match=r"metrics\.jsonl"):
         file.append(folder, [])
-    os.close(folder)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "of another").write_text("precious\n")
+    (tmp_path / "metrics.jsonl").hardlink_to(tmp_path / "of another")
+    with pytest.raises(OSError, match="2 names"):
+        file.append(folder, [])
+    assert (tmp_path / "of another").read_text() == "precious\n"
     assert not (tmp_path / "elsewhere").exists()
     assert file.unsaved == 1
+    (tmp_path / "metrics.jsonl").unlink()
+    file.append(folder, [])
+    os.close(folder)
+    assert [line["step"] for line in lines(tmp_path)] == [1]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lrwatch.client.worker import MAX_FAILURES
-from lrwatch.protocol import Desired, decode_desired, encode, publish, sign
+from lrwatch.protocol import MAX_INT, Desired, decode_desired, encode, publish, replace, sign
 
 KEY = b"0123456789abcdef"
 
@@ -79,7 +79,7 @@ def test_a_command_that_is_refused_is_answered_at_once_and_changes_nothing(
 def test_a_refused_command_does_not_stand_in_the_way_of_the_next(pair: Callable[..., Any]) -> None:
     ends = pair()
     assert ends.send(5.0).code == "out_of_bounds"
-    assert ends.send(0.5, generation=2**53 - 1, incarnation="x").code == "wrong_incarnation"
+    assert ends.send(0.5, generation=1_000_000, incarnation="x").code == "wrong_incarnation"
     assert ends.send(0.5).status == "pending"
     ends.client.step()
     ends.client.step()
@@ -135,6 +135,22 @@ def test_a_lower_token_never_wins_after_a_higher_one_was_seen(pair: Callable[...
     assert ends.client.scale == 1.0
     assert ends.send(0.5, token=6).code == "stale_token"
     assert ends.observed.max_token == 7
+
+
+@pytest.mark.parametrize("field", ["token", "generation"])
+def test_a_number_that_no_daemon_can_have_come_to_locks_nobody_out(pair: Callable[..., Any], field: str) -> None:
+    ends = pair()
+    ends.send(0.5)
+    ends.client.step()
+    ends.control.publish(replace(ends.command(0.9), **{field: MAX_INT}))
+    observed = ends.observed
+    assert (observed.observed_generation, observed.max_token) == (1, 1)
+    assert ends.client.errors == {"out_of_range": 1}
+    assert (ends.control.path / "desired.out_of_range.rejected").exists()
+    ends.client.step()
+    assert ends.send(0.25).status == "pending"
+    ends.client.step()
+    assert ends.client.scale == 0.25
 
 
 def test_a_command_of_the_run_before_is_left_lying_and_the_hello_stands(

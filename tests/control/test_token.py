@@ -77,9 +77,14 @@ def test_names_that_are_not_ours_count_for_nothing(tmp_path: Path) -> None:
     ):
         (tmp_path / name).touch()
     assert claim_token(tmp_path, 0) == 1
+
+
+def test_a_number_that_nobody_can_have_drawn_locks_no_daemon_out(tmp_path: Path) -> None:
+    assert claim_token(tmp_path, 0) == 1
     (tmp_path / f"controller-{MAX_INT}").touch()
-    with pytest.raises(ProtocolError, match="no token above"):
-        claim_token(tmp_path, 0)
+    assert claim_token(tmp_path, 0) == 2
+    with pytest.raises(ProtocolError, match=r"no token above .* max_token set to 0"):
+        claim_token(tmp_path, MAX_INT)
 
 
 def test_two_daemons_that_start_before_either_commanded_have_different_tokens(tmp_path: Path) -> None:
@@ -91,7 +96,8 @@ def test_two_daemons_that_start_before_either_commanded_have_different_tokens(tm
 
 
 def test_a_token_that_cannot_be_claimed_holds_the_command_back_until_it_can(tmp_path: Path) -> None:
-    publish(tmp_path, "observed.json", encode(Observed(run="a", incarnation="i", step=3, scale=1.0, max_token=4)))
+    seen = MAX_INT - 5
+    publish(tmp_path, "observed.json", encode(Observed(run="a", incarnation="i", step=3, scale=1.0, max_token=seen)))
     daemon = Reconciler(ControlDirectory(tmp_path))
     full = tmp_path / f"controller-{MAX_INT}"
     full.touch()
@@ -103,4 +109,4 @@ def test_a_token_that_cannot_be_claimed_holds_the_command_back_until_it_can(tmp_
     full.unlink()
     daemon.publish()
     assert daemon.problem == ""
-    assert decode_desired(read_control_file(tmp_path, "desired.json") or b"").token == daemon.token == 5
+    assert decode_desired(read_control_file(tmp_path, "desired.json") or b"").token == daemon.token == seen + 1

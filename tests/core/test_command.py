@@ -15,6 +15,7 @@ from lrwatch.core.command import (
     AlreadyInUse,
     Applied,
     Asked,
+    BaselineTooOld,
     CommandState,
     EffectMeasured,
     Event,
@@ -59,7 +60,7 @@ STATES: dict[str, CommandState] = {
 }
 _EVENTS: tuple[Event, ...] = (
     Asked(0.25), ReturnAsked(1.0, 300.0), Applied(100, 0.5, 1.0), AlreadyInUse(), Refused(200.0), EffectMeasured(),
-    TrialKept(), TrialFailed(), LogFollowed(), MetricChanged(), LevelShifted(), Reset(), Joined(100, 0.7),
+    TrialKept(), TrialFailed(), LogFollowed(), MetricChanged(), LevelShifted(), BaselineTooOld(), Reset(), Joined(100, 0.7),
 )  # fmt: skip
 EXAMPLES: dict[type[Event], Event] = {type(event): event for event in _EVENTS}
 
@@ -158,7 +159,7 @@ def test_the_log_may_show_an_acknowledged_command_and_has_shown_one_that_it_told
 def test_a_baseline_that_is_lost_leaves_a_trial_of_unknown_effect() -> None:
     on_trial = step(STATES["a trial in flight"], Applied(100, 0.5, 1.0))
     assert not on_trial.effect_is_unknown
-    for event in (LevelShifted(), Reset(), MetricChanged()):
+    for event in (LevelShifted(), BaselineTooOld(), Reset(), MetricChanged()):
         assert step(on_trial, event).effect_is_unknown
 
 

@@ -9,6 +9,8 @@ import pytest
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.effect import Baseline, measure
 from lrwatch.core.events import Counterfactual, Effect, as_json, effect_in_words
+from lrwatch.core.options import DetectOptions, PolicyOptions
+from lrwatch.core.policy import Policy
 
 
 def look(step: int, end: float, *, per_step: float = 0.0, error: float = 0.01, slope_error: float = 0.0) -> Trend:
@@ -125,3 +127,26 @@ def test_a_gain_is_told_plainly_and_as_exactly_as_it_is_known(
     gain: float, lower: float, upper: float, words: str
 ) -> None:
     assert effect_in_words(gain, lower, upper) == words
+
+
+@pytest.mark.parametrize(
+    ("span", "applied", "measured", "is_known"),
+    [
+        (0.0, 1010, 1510, True),  # at once
+        (0.0, 1400, 2000, True),
+        (0.0, 1600, 2100, False),  # the command went out late, as after a full disk
+        (0.0, 1010, 2100, False),  # the log was read late
+        (5000.0, 1600, 2100, True),  # a long line says more
+        (5000.0, 5600, 6100, False),
+    ],
+)
+def test_a_line_is_not_extended_beyond_what_it_can_say(
+    span: float, applied: int, measured: int, *, is_known: bool
+) -> None:
+    falling = replace(look(1000, 2.0, per_step=-0.001), span=span)
+    policy = Policy(DetectOptions(), PolicyOptions(mode="auto"))
+    policy.ask(0.5, falling)
+    policy.applied(applied, 0.5)
+    effect = policy.measure(look(measured, 1.0))
+    assert (effect is not None) == is_known
+    assert policy.command.baseline is None, "it is asked for once"

@@ -14,6 +14,7 @@ from support.waiting import eventually
 
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import EXPIRES_AFTER_STEPS, Reconciler
+from lrwatch.control.token import LEASE_SECONDS, RENEW_SECONDS, claim_token
 from lrwatch.protocol import Desired, Observed, decode_desired, replace
 
 Make = Callable[..., Any]
@@ -145,30 +146,48 @@ def test_a_rejected_command_is_journalled_with_its_code_and_not_repeated_at_once
     assert again["step"] >= command["step"] * 1.1 - 1, "it waited for a horizon"
 
 
-def test_a_daemon_with_a_higher_token_takes_over_and_this_one_falls_silent(make_rig: Make) -> None:
+def test_a_daemon_whose_control_was_taken_writes_nothing_until_the_other_one_is_gone(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
     rig.attach()
     rig.look()
-    token = rig.run.status(0.0).token
-    assert token == 1
+    assert rig.run.status(0.0).token == 1
+    assert claim_token(rig.control, 1) == 2
     other = ControlDirectory(rig.control)
     incarnation = json.loads(rig.observed())["incarnation"]
-    other.publish(Desired(run="", incarnation=incarnation, generation=1, token=token + 1, scale=1.0))
-    eventually(lambda: f'"max_token":{token + 1}' in rig.observed(), what="the trainer knows the other daemon")
+    other.publish(Desired(run="", incarnation=incarnation, generation=1, token=2, scale=1.0))
+    eventually(lambda: rig.says('"max_token":2'), what="the trainer knows the other daemon")
     rig.train(2)
-    rig.until("command", state="sent")
-    rig.settle()
-    assert [event["code"] for event in rig.events("rejected")] == ["stale_token"]
-    silent = rig.until("command")
-    assert silent["state"] == "no trainer listens"
-    assert rig.training.scale == 1.0
+    of_the_other = (rig.control / "desired.json").read_bytes()
+    assert rig.until("command")["state"] == "no trainer listens"
+    status = rig.run.status(0.0)
+    assert (status.fenced, status.up) == (True, True)
+    assert "this daemon has 1" in status.problem
     assert not rig.ask("set", "0.5")["done"]
-    rig.restart()  # an operator who restarts a daemon wants it in control
+    assert (rig.control / "desired.json").read_bytes() == of_the_other
+    assert rig.events("rejected") == []
+
+    rig.clock.now += LEASE_SECONDS  # in which the other one gives no sign of life
     rig.look()
-    assert rig.run.status(0.0).token == token + 2
+    status = rig.run.status(0.0)
+    assert (status.fenced, status.token, status.problem) == (False, 3, "")
     assert rig.ask("set", "0.5")["done"]
     rig.settle()
     assert rig.training.scale == 0.5
+
+
+def test_a_daemon_that_is_started_again_takes_the_control_that_it_had_lost(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    claim_token(rig.control, 1)
+    rig.train(2)
+    rig.clock.now += RENEW_SECONDS
+    rig.look()
+    assert rig.run.status(0.0).fenced
+    rig.restart()  # an operator who restarts a daemon wants it in control
+    rig.train(2)
+    rig.look()
+    assert (rig.run.status(0.0).fenced, rig.run.status(0.0).token) == (False, 3)
 
 
 def test_a_trainer_that_restarts_while_a_command_is_on_its_way_is_commanded_again(make_rig: Make) -> None:

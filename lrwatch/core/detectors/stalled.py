@@ -66,6 +66,11 @@ class StalledDetector(Detector[Poll]):
             self._gaps = [*self._gaps, gap][-GAPS:]
         self._last, self._reported = time, False
 
+    def clock_stepped(self, seconds: float) -> None:
+        """Learn that the clock was set by `seconds`: the silence so far is as long as it was."""
+        if self._last is not None:
+            self._last += seconds
+
     def paused(self) -> None:
         """Nobody read for a while: the time until the next samples is no gap of the run's own."""
         self._last = None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.strategies import Moment
 
-from lrwatch.core.command import LevelShifted, Reset, Status, Trial
+from lrwatch.core.command import BaselineTooOld, LevelShifted, Reset, Status, Trial
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
@@ -82,7 +82,7 @@ def test_what_is_not_proven_better_is_taken_back_and_not_repeated_before_the_run
     assert back.found(replace(SLOW, step=6750))[1] is not None
 
 
-@pytest.mark.parametrize("event", [LevelShifted(), Reset()])
+@pytest.mark.parametrize("event", [LevelShifted(), BaselineTooOld(), Reset()])
 def test_a_trial_whose_baseline_is_lost_is_taken_back(event: Any) -> None:
     lost = FRESH.but(**RAISED, trial=Trial(1.0, 0.0)).step(event)
     _, command = lost.look(trend(4100))
