@@ -113,6 +113,7 @@ class World:
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"], check=True)
         return ["env", f"LD_PRELOAD={shim}", f"CLOCK_OFFSET_FILE={self._offset}"]
 
+    ends_with = 0  # exit code of the daemon
     _ended: dict[str, Any] | None = None
 
     @property
@@ -297,8 +298,8 @@ class World:
         self._ended = {}
         try:
             code = self.daemon.end()
+            assert code == self.ends_with, self.daemon.stderr
             out, _ = self.trainer.communicate("", timeout=30)
-            assert code == 0, self.daemon.stderr
             found: dict[str, Any] = json.loads(out)
             self._ended = {**found, "code": self.trainer.returncode, "messages": self._err.read_text().splitlines()}
         finally:
