@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts test-wheel test-pythons
+.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts test-wheel test-pythons test-faults
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -30,6 +30,11 @@ test-pythons: $(VENV)/.test
 # Several ranks for 10,000 and 100,000 steps, stopped, torn at and killed: minutes.
 test-ranks: $(VENV)/.test
 	LONG_TESTS=1 $(BIN)/python -m pytest tests/client/test_ranks.py --timeout 1200
+
+# Each system call of a daemon's and a client's lives on the files of a run killed and failed, some 4,400 points: half an hour on two
+# cores. What is done is kept in build/faults, so a run that was broken off goes on.
+test-faults: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 # A hundred days of healthy and faulty runs through the daemon and the alert rules: minutes.
 simulate-alerts: $(VENV)/.test

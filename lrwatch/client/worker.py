@@ -196,9 +196,11 @@ class Worker:
         box = self._box
         while not self.disabled:
             stopping = self._goodbye is not None  # read first, so that everything before the end is still written
-            began = time.monotonic()
+            began, failed = time.monotonic(), self.errors["io"]
             self.round(reading=not stopping)
             if stopping:
+                if self.errors["io"] > failed:  # no later round makes up for it
+                    self.round(reading=False)
                 break
             # From look to look, however long writing took; on a slow file system half of the time is still left to others.
             box.wake.wait(max(began + PUNCTUAL * self._poll_seconds - time.monotonic(), self._poll_seconds / 2))

@@ -49,6 +49,11 @@ class ControlDirectory:
         self._key = key
 
     @property
+    def unreadable(self) -> bool:
+        """Whether the newest look failed at the disk, so that nobody knows what the trainer says."""
+        return self._fault == "io"
+
+    @property
     def exists(self) -> bool:
         """Whether the directory is there."""
         return self.path.is_dir()

@@ -34,6 +34,10 @@ MET = 16
 # A trainer that has come back while another one was heard takes turns with it, until none has come back for so many seconds.
 TURNS_SECONDS = 120.0
 
+# Looks in a row that a run waits for a trainer's word that cannot be read: a fault of the disk that passes must not let the log tell of
+# a change before the trainer has, and one that stays must not stop the watching.
+UNHEARD_TURNS = 3
+
 # The actor of a command that is no operator's.
 OWN_NAME = "lrwatch"
 
@@ -80,6 +84,7 @@ class RunCommands(Checkpointed):
         self._undoes = False
         self.rejected: Counter[str] = Counter()
         self._met: list[str] = []  # incarnations that have said hello, the newest last
+        self._unheard = 0  # looks in a row at which the trainer's word could not be read
         self._returns = 0  # how often one of them has said it again, and when it did last, in monotonic seconds
         self._returned_at = float("-inf")
         self.takes_turns = False
@@ -88,6 +93,11 @@ class RunCommands(Checkpointed):
     def can_send(self) -> bool:
         """Whether a trainer is attached that would take a command of this daemon."""
         return self.reconciler is not None and self.reconciler.attached and not self.reconciler.fenced
+
+    @property
+    def waits_for_word(self) -> bool:
+        """Whether logs and operators wait until what the trainer says can be read: nothing is decided on what may be out of date."""
+        return 0 < self._unheard <= UNHEARD_TURNS
 
     @property
     def fenced(self) -> bool:
@@ -242,6 +252,7 @@ class RunCommands(Checkpointed):
         self.takes_turns = ticks - self._returned_at < TURNS_SECONDS
         before = reconciler.observed
         acknowledgement = reconciler.look(ticks)
+        self._unheard = self._unheard + 1 if reconciler.control.unreadable else 0
         if reconciler.observed is not None and reconciler.observed is not before:
             self._pipeline.set_total_steps(reconciler.observed.total_steps or 0, "trainer")
         if acknowledgement is None:

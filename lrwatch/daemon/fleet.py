@@ -214,7 +214,7 @@ class Fleet:
         for name, run in self.runs.items():
             reconciler = run.commands.reconciler
             # Where no log can be read either, that is what the run says.
-            if reconciler is not None and reconciler.control.problem and not run.problem:
+            if reconciler is not None and reconciler.control.problem and not run.logs.problem:
                 found.append(f"{name} (control): {reconciler.control.problem}")
         return found
 

@@ -227,6 +227,8 @@ class Daemon:
         except Exception as error:  # noqa: BLE001  a fault of one run is none of the others
             self.fleet.set_aside(run, "turn", error)
             return False
+        if run.commands.waits_for_word:
+            return progress
         for request in due:
             try:
                 operator.handle(run, request, self._config.policy, now)

@@ -1,7 +1,7 @@
 """One run in the daemon: read its logs, decide, save, and only then send.
 
-What it reads, commands and shows are subjects of their own: `logs`, `commands` and `status`. This file holds the order in
-which they act, and what is saved together. What led to an event is saved with it in one transaction, and a command is
+What it reads, commands and shows are subjects of their own: `logs`, `commands` and `status`. One file because it holds the order
+in which they act, and what is saved together. What led to an event is saved with it in one transaction, and a command is
 published only when that is committed: so a daemon that is killed at any point neither repeats nor loses a decision.
 """
 
@@ -146,6 +146,8 @@ class WatchedRun:
             self.outlook.heard(events)
             self._handle(events, now)
             self._journal_settings()
+        if self.commands.waits_for_word:
+            return True
         self._meet_trainer(now)
         progress = arrived = False
         for batch in self.logs.read(final=final, now=now):

@@ -14,6 +14,7 @@ import socketserver
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple, cast
@@ -37,8 +38,12 @@ _BACKLOG = 128
 LEAST_COMPRESSED = 1400
 COMPRESSION = 4
 
-# How long `close` may wait for the accepting thread to look up from its selector.
+# How long `close` may wait for the accepting thread to look up from its selector, and how long that one waits where no connection can
+# be accepted.
 _POLL_SECONDS = 0.1
+
+# A thread begins within milliseconds, or never.
+_START_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +68,19 @@ def text(status: int, message: str) -> Response:
 
 Responder = Callable[[str, str], Response]
 """Function of the path without its query, and the Accept header. Many threads call it at once."""
+
+
+class _ConnectionThread(threading.Thread):
+    """Thread whose start ends even if memory is too short for the first word of the new thread."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._started = _Started()  # what `start` waits for: the accepting thread would wait for ever
+
+
+class _Started(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(_START_SECONDS if timeout is None else timeout)
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -140,8 +158,18 @@ class Server(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection. The handshake is left to its thread, because the client may take its time."""
-        connection, address = super().get_request()
+        """Accept a connection. The handshake is left to its thread, because the client may take its time.
+
+        Raises:
+            OSError: There is no descriptor for it; it stays in the queue, and without a pause it would be tried at once again.
+        """
+        try:
+            connection, address = super().get_request()
+        except OSError:
+            time.sleep(
+                _POLL_SECONDS
+            )  # without descriptors the connection stays in the queue, and would be tried without a pause
+            raise
         context = None if self.web is None else self.web.context()
         if context is not None:
             connection = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -155,7 +183,10 @@ class Server(socketserver.ThreadingTCPServer):
                 del self._open[oldest]
                 _hang_up(oldest)
             self._open[request] = None
-        super().process_request(request, client_address)
+        try:
+            _ConnectionThread(target=self.process_request_thread, args=(request, client_address), daemon=True).start()
+        except (RuntimeError, MemoryError):  # there is no room for one
+            self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
         """Forget the connection and close it."""

@@ -307,6 +307,39 @@ def test_a_command_that_cannot_be_written_is_tried_again_and_names_the_problem(m
     assert rig.training.scale == 0.5
 
 
+def test_a_word_of_the_trainer_that_cannot_be_read_is_waited_for_and_not_taken_for_none(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.train(10)
+    rig.look()
+    away = rig.home / "away"
+
+    def hide() -> None:
+        rig.control.rename(away)
+        rig.control.write_text("no directory")
+
+    def show() -> None:
+        rig.control.unlink()
+        away.rename(rig.control)
+
+    hide()
+    rig.train(10)
+    number = rig.store.request(rig.run.name, "anna", "set", "0.5", rig.clock.now)
+    rig.daemon.turn()
+    assert rig.store.answer_to(number) is None
+    assert rig.run.pipeline.step == 10, "the log waits too"
+    show()
+    rig.look()
+    assert rig.store.answer_to(number) == {"done": True, "text": "scale 0.5 is on its way"}
+    assert rig.run.pipeline.step == 20
+    hide()
+    rig.train(10)
+    rig.look()
+    assert rig.run.pipeline.step == 30, "a fault that stays does not stop the watching"
+    assert "cannot be read" in rig.run.status(0.0).problem or "cannot be read" in str(rig.daemon.problems)
+    show()
+
+
 def test_garbage_in_the_control_directory_is_counted_and_changes_nothing(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
     rig.attach()
