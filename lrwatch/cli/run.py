@@ -299,6 +299,10 @@ def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, reported: dict[str
         if reported.get(name) != problem:
             tell(f"lrwatch: {problem}")
     for name in reported.keys() - problems.keys():
-        tell(f"lrwatch: {name}: it works again" if name == "textfile" else f"lrwatch: run {name}: can be read now")
+        tell(
+            f"lrwatch: {name}: it works again"
+            if name in ("textfile", "journal")
+            else f"lrwatch: run {name}: can be read now"
+        )
     reported.clear()
     reported.update(problems)

@@ -212,8 +212,10 @@ class Snapshot:
         time: Seconds since the epoch.
         runs: The runs.
         paths: Whether something to read was found there, by the watched path as it was given.
+        journal_entries: Number of the newest entry of the journal; None where it cannot be read.
     """
 
     time: float
     runs: tuple[RunStatus, ...] = ()
     paths: Mapping[str, bool] = field(default_factory=dict)
+    journal_entries: int | None = None

@@ -138,4 +138,4 @@ def fleet(second: int) -> Snapshot:
         replace(run, name="lost", life="lost"), replace(run, name="ended", life="ended"), replace(run, name="stuck", metrics=stuck),
         replace(run, name="infinite", metrics=broken, findings={"nonfinite": int(second >= 3)}),
     ]  # fmt: skip
-    return replace(made, runs=(*made.runs, *more), paths={"runs": True, "elsewhere": False})
+    return replace(made, runs=(*made.runs, *more), paths={"runs": True, "elsewhere": False}, journal_entries=57)
