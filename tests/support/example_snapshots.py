@@ -80,7 +80,7 @@ CALM = RunStatus(
 WAITING = RunStatus(name="resnet", mode="suggest", problem="no file matches runs/resnet/*.jsonl")
 """A run of which nothing was read yet."""
 
-FULL = Snapshot(1_700_000_001.0, (CALM, WAITING), {"runs": True, "elsewhere/*.log": False})
+FULL = Snapshot(1_700_000_001.0, (CALM, WAITING), {"runs": True, "elsewhere/*.log": False}, journal_entries=57)
 
 
 def training(second: int) -> Snapshot:
@@ -120,7 +120,7 @@ def training(second: int) -> Snapshot:
         errors={"undecodable": second // 3},
         lag_bytes=0,
     )
-    return Snapshot(now, (running, WAITING))
+    return Snapshot(now, (running, WAITING), journal_entries=57)
 
 
 FLEET_NAMES = ("gpt2", "gpt2+rope", "lr(3e-4)", 'a|b \\ "c"/50%')
