@@ -143,6 +143,14 @@ def judged(part: str, work: str, points: list[Point], tolerance: float, most_byt
     return Result(part, work, found, error, grown, points[-1], tuple(faults))
 
 
+def lines_read(daemon: DaemonProcess) -> float:
+    """Return how many lines a daemon has read; 0 where it does not answer in time, and is asked again."""
+    try:
+        return daemon.value("lrwatch_ingest_lines_total", run="a") or 0.0
+    except OSError:
+        return 0.0
+
+
 def followed(home: Path, lines: int) -> Iterator[Point]:
     """Yield what a daemon uses that follows a log which grows by `lines` lines, and is rotated."""
     run = home / "runs" / "a"
@@ -162,7 +170,7 @@ def followed(home: Path, lines: int) -> Iterator[Point]:
                     file.write(f'{{"step": {done}, "loss": {losses[done % 10_000]:.4f}, "lr": 0.0003}}\n')
             target = done
             eventually(
-                lambda target=target: (daemon.value("lrwatch_ingest_lines_total", run="a") or 0) >= target,
+                lambda target=target: lines_read(daemon) >= target,
                 timeout=3600, what=f"{target} lines are read",
             )  # fmt: skip
             yield measured(daemon.process.pid, done, daemon.state)

@@ -30,6 +30,9 @@ SCHEMA_VERSION = 2
 # Answered requests that are kept, the newest: whoever asks looks for the answer a moment later.
 KEPT_ANSWERS = 1000
 
+# Runs without files whose state is kept, the newest: when the files come back, such a run goes on.
+KEPT_REMOVED = 1000
+
 # Requests that may wait for an answer: those to a run that was set aside wait until it can be read again.
 MAX_OPEN_REQUESTS = 1000
 
@@ -322,8 +325,16 @@ class Store:
         self._db.execute("REPLACE INTO status VALUES (?, ?)", (run, json.dumps(status)))
 
     def drop_status(self, run: str) -> None:
-        """Forget the status of a run; its state and its journal stay."""
-        self._db.execute("DELETE FROM status WHERE run = ?", (run,))
+        """Forget the status of a run that was removed. Its journal stays, and its state, until KEPT_REMOVED others were removed after it."""
+        removed = "SELECT name FROM runs WHERE name NOT IN (SELECT run FROM status)"
+        oldest = (
+            f"{removed} ORDER BY rowid DESC LIMIT -1 OFFSET {KEPT_REMOVED}"  # saving a run gives it the newest number
+        )
+        with self.transaction():
+            self._db.execute("DELETE FROM status WHERE run = ?", (run,))
+            forgotten = self._db.execute(oldest).fetchall()
+            for table, column in (("runs", "name"), ("logs", "run"), ("pictures", "run")):
+                self._db.executemany(f"DELETE FROM {table} WHERE {column} = ?", forgotten)  # noqa: S608  no text from outside
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Return the status of each run, by name."""

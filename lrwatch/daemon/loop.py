@@ -142,6 +142,7 @@ class Daemon:
         """Search the watched paths for new runs and logs."""
         self._discovered_at = self._monotonic()
         self.fleet.discover()
+        self._pictured_at = {name: at for name, at in self._pictured_at.items() if name in self.runs}
 
     def turn(self, stopped: Callable[[], bool] = _never, *, final: bool = False) -> bool:
         """Give runs their turn, until all had it, TURN_SECONDS are over or `stopped` returns True.
