@@ -139,14 +139,16 @@ def _write(table: pd.DataFrame, output: Path) -> None:
 
 def _describe(file: Path, table: pd.DataFrame) -> None:
     """Print the metrics of a log, one a row."""
-    from lrwatch.sources.table import LEFT_OUT
+    from lrwatch.sources.metric_names import LEFT_OUT, TOO_LONG
+    from lrwatch.sources.table import SPARSE
 
     attrs = table.attrs
     segments = attrs["segments"]
     more = f", in {len(segments)} segments (steps go back: a resume or another run)" if len(segments) > 1 else ""
     click.echo(safe(f"{file}: format {attrs['format']}, {len(table)} rows{more}; {AXES[attrs['axis']]}"), err=True)
-    if left_out := attrs["errors"].get(LEFT_OUT):
-        click.echo(f"{left_out} metrics are left out: more than a table holds", err=True)
+    for reason in (LEFT_OUT, TOO_LONG, SPARSE):
+        if count := attrs["errors"].get(reason):
+            click.echo(f"{count} x {reason}", err=True)
     described = []
     for name in table.columns[1:]:
         column = table[name].dropna()

@@ -151,7 +151,8 @@ class WatchedRun:
                 written = now if self.logs.written_at is None else min(now, self.logs.written_at)
                 self.life.arrived(written, now)
                 self.view.last_sample_time = max(written, self.view.last_sample_time or 0.0)
-                self._decide(batch, now)
+                for part in batch.parts():
+                    self._decide(part, now)
         self._live(now, arrived=arrived)
         if self.view.outside_changed() or self.logs.changed:
             self._touch()
