@@ -218,8 +218,7 @@ class WatchedRun:
         self._position.add(batch, self.pipeline.metrics.watched)
         self.picture.add(batch, self.pipeline.metric)
         self.outlook.heard(events)
-        total_steps = self.pipeline.length.counted_in(batch.axis)
-        forecasts = self.outlook.feed(batch, self.pipeline.metric, total_steps)
+        forecasts = self.outlook.feed(batch, self.pipeline.metric, self.pipeline.length.counted_in(batch.axis))
         for event in events:
             while forecasts and forecasts[0]["step"] < event.step:
                 self._note(forecasts.pop(0))
