@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrwatch.cli.output import format_option, json_text, print_json, print_table, safe
+from lrwatch.cli.output import csv_cell, format_option, json_text, print_json, print_table, safe
 from lrwatch.cli.settings import config_option, load_config
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _write(table: pd.DataFrame, output: Path) -> None:
     from lrwatch.errors import UsageError
 
     if output.suffix == ".csv":
-        table.to_csv(output, index=False)
+        table.to_csv(output, index=False, header=[csv_cell(str(name)) for name in table.columns])
     elif output.suffix == ".jsonl":
         with output.open("w", encoding="utf-8") as out:
             out.writelines(json_text(record) + "\n" for record in _records(table))

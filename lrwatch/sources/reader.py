@@ -96,8 +96,7 @@ class LogReader:
         self._format: Format | None = None if self._fixed is None else formats.by_name(self._fixed)
         # Name and state of the format before the log started over.
         self._former: tuple[str, Mapping[str, Any]] | None = None
-        self._deduplicator = Deduplicator()
-        self._names = MetricNames()
+        self._deduplicator, self._names = Deduplicator(), MetricNames()
         self._undetected = 0  # bytes of the longest examined head without a known format
         self._unexamined = 0  # bytes of a longer head that was not examined since
         self._name = UNNAMED if path == STDIN else metric_name(path.absolute()) or UNNAMED
@@ -109,8 +108,7 @@ class LogReader:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._deduplicator.restore(state["deduplicator"])
-        if "names" in state:  # states of before 0.1 have none
-            self._names.restore(state["names"])
+        self._names.restore(state.get("names") or MetricNames().state())  # states of before 0.1 have none
         self._former = state["former"]
         if state["format"] is not None:
             self._format = formats.restore(state["format"], state["format_state"])

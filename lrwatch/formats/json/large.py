@@ -12,7 +12,7 @@ from typing import Any, overload
 
 import msgspec
 
-from lrwatch.formats.json.lines import BARE, QUOTED, decoded
+from lrwatch.formats.json.lines import BARE, QUOTED, decoded, without_surrogates
 
 # Smaller texts are decoded at once: at the worst they take some 30 MB.
 LARGE_BYTES = 1 << 20
@@ -28,7 +28,6 @@ _MANY_KEYS = 100_000
 _DEPTH = 2
 
 _OBJECT = re.compile(rb"\{")
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -93,7 +92,7 @@ def decoded_large(text: bytes) -> Any:
     if document is None:  # bare NaN, bytes that are no UTF-8, half of a pair of surrogates
         document = _parts(BARE.sub(QUOTED, text))
     if document is None:
-        document = _parts(_SURROGATE.sub(rb"\\ufffd", BARE.sub(QUOTED, text)))
+        document = _parts(without_surrogates(BARE.sub(QUOTED, text)))
     return document
 
 

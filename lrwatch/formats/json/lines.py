@@ -45,6 +45,11 @@ _NOT_AN_OBJECT = "not a JSON object"
 BARE = re.compile(rb"([:\[,]\s*)([-+]?(?:nan(?:\(ind\))?|inf(?:inity)?))(?=\s*[,}\]])", re.IGNORECASE)
 QUOTED = rb'\1"\2"'
 
+_HALF_A_PAIR = re.compile(
+    rb"\\u[dD][89a-bA-B][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+
 _MODES = ("mode", "phase", "split", "stage")
 _MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
 _VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
@@ -126,7 +131,7 @@ def decoded(text: bytes) -> Any:
     decodings: tuple[Callable[[], Any], ...] = (
         lambda: _decode(text),
         lambda: _decode(BARE.sub(QUOTED, text)),
-        lambda: json.loads(text.decode("utf-8", "replace")),  # also lone surrogates and numbers beyond a double
+        lambda: json.loads(without_surrogates(text).decode("utf-8", "replace")),  # also numbers beyond a double
     )
     for decode in decodings:
         try:
@@ -135,6 +140,15 @@ def decoded(text: bytes) -> Any:
             continue
         return value
     return None
+
+
+def without_surrogates(text: bytes) -> bytes:
+    r"""Return JSON with U+FFFD for each half of a pair of surrogates, which is no character and cannot be written anywhere.
+
+    >>> without_surrogates(rb'{"\ud800": "\ud83d\ude00"}')
+    b'{"\\ufffd": "\\ud83d\\ude00"}'
+    """
+    return _HALF_A_PAIR.sub(rb"\\ufffd", text)
 
 
 def tells(record: Mapping[str, Any], roles: Container[str] = PLACES_AND_LOSSES, depth: int = 2) -> bool:
