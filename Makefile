@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
+.PHONY: demo test test-frameworks test-ranks fuzz fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
 .PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts
 
 demo: $(VENV)/.demo
@@ -27,13 +27,18 @@ test-ranks: $(VENV)/.test
 simulate-alerts: $(VENV)/.test
 	LONG_TESTS=1 $(BIN)/python -m pytest tests/e2e/test_simulated_alerts.py -s --timeout 1800
 
+# Everything that takes bytes of anybody, FUZZ_SECONDS (60) for each of some twenty targets; `FUZZ=toml` or `FUZZ="http judge"`
+# are single ones. What is worth keeping is kept in build/fuzz.
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python bench/fuzz $(FUZZ)
+
 # A million hostile commands against a real optimizer: minutes.
 fuzz-client: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python bench/fuzz_client.py
+	PYTHONPATH=tests $(BIN)/python bench/fuzz/client.py
 
 # A hundred thousand hostile calls of the tools for assistants: minutes.
 fuzz-mcp: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python bench/fuzz_agent.py
+	PYTHONPATH=tests $(BIN)/python bench/fuzz/agent.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -86,6 +91,10 @@ $(VENV)/.test: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $(VENV)/.demo $@
+
+$(VENV)/.fuzz: $(VENV)/.test pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
+	touch $@
 
 $(VENV)/.frameworks: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,frameworks,bench]'
