@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
+.PHONY: demo test test-frameworks test-ranks fuzz fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
 .PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts test-wheel test-pythons test-faults test-stateful soak
 
 demo: $(VENV)/.demo
@@ -49,13 +49,18 @@ test-stateful: $(VENV)/.test
 soak: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python bench/soak.py $(if $(LONG),--long)
 
+# Everything that takes bytes of anybody, FUZZ_SECONDS (60) for each of some twenty targets; `FUZZ=toml` or `FUZZ="http judge"`
+# are single ones. What is worth keeping is kept in build/fuzz.
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python bench/fuzz $(FUZZ)
+
 # A million hostile commands against a real optimizer: minutes.
 fuzz-client: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python bench/fuzz_client.py
+	PYTHONPATH=tests $(BIN)/python bench/fuzz/client.py
 
 # A hundred thousand hostile calls of the tools for assistants: minutes.
 fuzz-mcp: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python bench/fuzz_agent.py
+	PYTHONPATH=tests $(BIN)/python bench/fuzz/agent.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -122,6 +127,10 @@ $(VENV)/.test: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $(VENV)/.demo $@
+
+$(VENV)/.fuzz: $(VENV)/.test pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
+	touch $@
 
 $(VENV)/.frameworks: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,frameworks,bench]'
