@@ -95,9 +95,11 @@ sbom: $(VENV)/.test
 build: $(VENV)/.test
 	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m hatchling build -d $(DIST)
 
-# Mutants of the command's life, the strategies and the client: hours; what is done is kept in mutants/. docs/mutation.md says how to read it.
+# Mutants of the command's life, the strategies and the client: hours. What is done is kept in build/mutation, and a run that was broken
+# off goes on. ROOMS chooses, as ROOMS=command; docs/mutation.md says how to read the result.
+ROOMS := command strategies client
 mutate: $(VENV)/.dev
-	PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache nice -n 19 $(BIN)/python -m mutmut run --max-children 2 $(MUTANTS)
+	nice -n 19 $(BIN)/python bench/mutate.py $(ROOMS)
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -122,4 +124,4 @@ $(VENV)/.bench: $(VENV)/.test pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
