@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
-.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts test-wheel test-pythons test-faults
+.PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts test-wheel test-pythons test-faults test-stateful soak
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -39,6 +39,15 @@ test-faults: $(VENV)/.test
 # A hundred days of healthy and faulty runs through the daemon and the alert rules: minutes.
 simulate-alerts: $(VENV)/.test
 	LONG_TESTS=1 $(BIN)/python -m pytest tests/e2e/test_simulated_alerts.py -s --timeout 1800
+
+# Games of daemons and trainers with every accident in between, new ones each time: some ten minutes.
+test-stateful: $(VENV)/.test
+	STATEFUL_EXAMPLES=1000 STATEFUL_STEPS=50 $(BIN)/python -m pytest tests/e2e/test_stateful.py -s --timeout 7200
+
+# Ten million lines followed, ten million steps taken, half a million journal entries, all as they come: memory, descriptors, threads
+# and files must not grow. Some minutes; LONG=1 takes 10^8 lines, for hours.
+soak: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python bench/soak.py $(if $(LONG),--long)
 
 # A million hostile commands against a real optimizer: minutes.
 fuzz-client: $(VENV)/.test

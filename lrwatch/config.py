@@ -17,6 +17,7 @@ import msgspec
 
 from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.errors import ConfigError, SettingError
+from lrwatch.journal import JournalOptions
 from lrwatch.notify.options import NotifyOptions, redacted
 
 ENV_PREFIX = "LRWATCH_"
@@ -150,7 +151,7 @@ class Config:
     """The effective settings.
 
     Attributes:
-        run, watch, detect, policy, daemon, operators, export, notify: The sections.
+        run, watch, detect, policy, daemon, operators, export, notify, journal: The sections.
         origins: Origin of each value that is no default, by "section.key".
     """
 
@@ -162,6 +163,7 @@ class Config:
     operators: OperatorOptions = field(default_factory=OperatorOptions)
     export: ExportOptions = field(default_factory=ExportOptions)
     notify: NotifyOptions = field(default_factory=NotifyOptions)
+    journal: JournalOptions = field(default_factory=JournalOptions)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -173,6 +175,7 @@ class Config:
 SECTIONS: dict[str, type] = {
     "run": RunOptions, "watch": WatchOptions, "detect": DetectOptions, "policy": PolicyOptions, "daemon": DaemonOptions,
     "operators": OperatorOptions, "export": ExportOptions, "notify": NotifyOptions,
+    "journal": JournalOptions,
 }  # fmt: skip
 
 

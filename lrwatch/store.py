@@ -2,8 +2,8 @@
 
 One transaction holds the results of a read: the offset of the log, the states of the detectors, the journal entries and the
 command that follows. So a daemon that is killed at any point and started again neither repeats nor loses anything: what it
-had read since the last transaction had led to nothing, and is read again. The journal is a hash chain: the hash of each entry
-covers the entry and the hash before it.
+had read since the last transaction had led to nothing, and is read again. The journal is a subject of its own: see
+`lrwatch.journal`.
 
 The file lies on a local disk (WAL does not work on network file systems); one daemon at a time may hold it.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
@@ -24,9 +23,20 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lrwatch.errors import InputError
+from lrwatch.journal import Entry as Entry
+from lrwatch.journal import Journal, JournalFault, JournalOptions
 
 # Incremented when the tables change; a newer file is refused, not guessed at.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# Answered requests that are kept, the newest: whoever asks looks for the answer a moment later.
+KEPT_ANSWERS = 1000
+
+# Runs without files whose state is kept, the newest: when the files come back, such a run goes on.
+KEPT_REMOVED = 1000
+
+# Requests that may wait for an answer: those to a run that was set aside wait until it can be read again.
+MAX_OPEN_REQUESTS = 1000
 
 # Seconds that a reader or writer waits for the transaction of another, and that a daemon does, which tries again at the next turn.
 BUSY_SECONDS = 5.0
@@ -37,10 +47,6 @@ CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, state TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS logs (
     run TEXT NOT NULL, path BLOB NOT NULL, state TEXT NOT NULL, PRIMARY KEY (run, path)
 );
-CREATE TABLE IF NOT EXISTS journal (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, run TEXT NOT NULL, event TEXT NOT NULL, hash TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS journal_run ON journal (run, id);
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, run TEXT NOT NULL, actor TEXT NOT NULL, verb TEXT NOT NULL,
     argument TEXT NOT NULL, answer TEXT
@@ -51,8 +57,6 @@ CREATE TABLE IF NOT EXISTS status (run TEXT PRIMARY KEY, status TEXT NOT NULL);
 # A table that a state of the same version may lack; without it nothing is lost but pictures.
 _PICTURES = "CREATE TABLE IF NOT EXISTS pictures (run TEXT PRIMARY KEY, picture BLOB NOT NULL)"
 
-_GENESIS = "0" * 64
-
 
 def default_directory(environ: Mapping[str, str]) -> Path:
     """Return the state directory of the XDG specification: $XDG_STATE_HOME/lrwatch, else ~/.local/state/lrwatch."""
@@ -60,21 +64,6 @@ def default_directory(environ: Mapping[str, str]) -> Path:
     if base and Path(base).is_absolute():
         return Path(base) / "lrwatch"
     return Path(environ.get("HOME") or "~").expanduser() / ".local" / "state" / "lrwatch"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the journal; `event` is in the JSON form of the contract."""
-
-    id: int
-    time: float
-    run: str
-    event: dict[str, Any]
-    hash: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the event with `time`, `id` and `hash` added."""
-        return {**self.event, "run": self.run, "time": self.time, "id": self.id, "hash": self.hash}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +89,6 @@ class Request:
     uid: int | None = None
     refusal: str = ""
     reply: Callable[[dict[str, Any]], None] | None = None
-
-
-def _digest(previous: str, entry_id: int, time: float, run: str, event: str) -> str:
-    text = json.dumps([previous, entry_id, time, run, event], separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class StateGoneError(sqlite3.OperationalError):
@@ -138,7 +122,10 @@ class Store:
                     self._lock = _take_lock(directory)
                 self._identity = _open_file(self.path)
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._journal = Journal(self._db, directory)
             self._prepare()
+            if exclusive:
+                self._journal.begin()
         except (OSError, sqlite3.Error, InputError) as error:
             self.close()
             if isinstance(error, InputError):
@@ -163,6 +150,7 @@ class Store:
         self._db.execute("PRAGMA synchronous = FULL")  # a journalled command survives a power cut
         if version < SCHEMA_VERSION:
             self._db.executescript(_SCHEMA)
+            self._journal.create_tables()
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._db.execute(_PICTURES)
 
@@ -205,9 +193,11 @@ class Store:
             yield
             self._db.execute("COMMIT")
         except BaseException:
+            self._journal.undone()
             if self._db.in_transaction:  # SQLite itself rolls back when the disk is full
                 self._db.execute("ROLLBACK")
             raise
+        self._journal.committed()
 
     # ---- runs and their logs --------------------------------------------------------------------------------------
 
@@ -265,38 +255,57 @@ class Store:
         Returns:
             The entry.
         """
-        last = self._db.execute("SELECT id, hash FROM journal ORDER BY id DESC LIMIT 1").fetchone()
-        entry_id, previous = (1, _GENESIS) if last is None else (last[0] + 1, last[1])
-        text = json.dumps(event)
-        entry = Entry(entry_id, time, run, dict(event), _digest(previous, entry_id, time, run, text))
-        self._db.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", (entry_id, time, run, text, entry.hash))
-        return entry
+        if self._db.in_transaction:
+            return self._journal.append(run, event, time)
+        with self.transaction():
+            return self._journal.append(run, event, time)
 
     def journal(self, run: str | None = None, *, after: int = 0) -> Iterator[Entry]:
-        """Yield the entries of one run or of all behind entry `after`, in order."""
-        query = "SELECT id, time, run, event, hash FROM journal WHERE (?1 IS NULL OR run = ?1) AND id > ?2 ORDER BY id"
-        for entry_id, time, name, event, digest in self._db.execute(query, (run, after)):
-            yield Entry(entry_id, time, name, _event(entry_id, event), digest)
+        """Yield the entries of one run or of all behind entry `after`, in order, those in files included."""
+        return self._journal.entries(run, after)
 
     def newest(self, run: str, most: int) -> list[Entry]:
-        """Return the newest entries of a run, `most` at the most, in order."""
-        query = "SELECT id, time, run, event, hash FROM journal WHERE run = ? ORDER BY id DESC LIMIT ?"
-        found = [
-            Entry(i, time, name, _event(i, event), digest)
-            for i, time, name, event, digest in self._db.execute(query, (run, most))
-        ]
-        return found[::-1]
+        """Return the newest entries of a run, `most` at the most, in order, without those in files."""
+        return self._journal.newest(run, most)
+
+    def rotate_journal(self, options: JournalOptions) -> bool:
+        """Move the oldest entries to a file if there are too many. Return whether there was anything to do.
+
+        Raises:
+            OSError: The file could not be written.
+            ProtocolError: Others may write in its directory.
+            sqlite3.Error: The store could not be written.
+        """
+        surplus = self._journal.surplus(options)
+        if surplus is None:
+            return False
+        with self.transaction():
+            self._journal.take_out(surplus, options.files)
+        self._journal.sweep()
+        return True
+
+    def journal_fault(self, anchors: Mapping[int, str] | None = None) -> JournalFault | None:
+        """Check the journal; `anchors` are hashes by the number of the entry that it must have."""
+        return self._journal.fault(anchors or {})
 
     def broken_link(self) -> int | None:
-        """Return the first journal entry that does not fit the chain, or None when all do."""
-        previous = _GENESIS
-        for entry_id, time, name, event, digest in self._db.execute(
-            "SELECT id, time, run, event, hash FROM journal ORDER BY id"
-        ):
-            if digest != _digest(previous, entry_id, time, name, event):
-                return int(entry_id)
-            previous = digest
-        return None
+        """Return the first journal entry that does not fit the chain or is missing, or None when all is there."""
+        fault = self.journal_fault()
+        return None if fault is None else fault.entry
+
+    @property
+    def journal_problem(self) -> str:
+        """What was missing in the journal when the daemon began, as a sentence, or ""."""
+        return self._journal.problem
+
+    @property
+    def journal_dropped(self) -> int:
+        """Number of the newest journal entry that is no longer kept; 0 while all are."""
+        return self._journal.dropped
+
+    def journal_length(self) -> int:
+        """Return the number of the newest journal entry: how many were written so far."""
+        return self._journal.newest_entry()[0]
 
     # ---- operators and status -------------------------------------------------------------------------------------
 
@@ -312,7 +321,16 @@ class Store:
 
         Returns:
             Its number.
+
+        Raises:
+            InputError: Too many wait already.
         """
+        (waiting,) = self._db.execute("SELECT count(*) FROM requests WHERE answer IS NULL").fetchone()
+        if waiting >= MAX_OPEN_REQUESTS:
+            raise InputError(
+                expected=f"fewer than {MAX_OPEN_REQUESTS} requests that wait for the daemon", found=str(waiting), where=str(self.path),
+                hint="See `lrwatch doctor` for why it answers none.",
+            )  # fmt: skip
         cursor = self._db.execute(
             "INSERT INTO requests (time, run, actor, verb, argument) VALUES (?, ?, ?, ?, ?)",
             (time, run, actor, verb, argument),
@@ -330,8 +348,9 @@ class Store:
         return unanswered
 
     def answer(self, request_id: int, answer: Mapping[str, Any]) -> None:
-        """Answer a request."""
+        """Answer a request, and forget the oldest answers."""
         self._db.execute("UPDATE requests SET answer = ? WHERE id = ?", (json.dumps(answer), request_id))
+        self._db.execute("DELETE FROM requests WHERE answer IS NOT NULL AND id <= ?", (request_id - KEPT_ANSWERS,))
 
     def answer_to(self, request_id: int) -> dict[str, Any] | None:
         """Return the answer to a request, or None while there is none."""
@@ -343,8 +362,16 @@ class Store:
         self._db.execute("REPLACE INTO status VALUES (?, ?)", (run, json.dumps(status)))
 
     def drop_status(self, run: str) -> None:
-        """Forget the status of a run; its state and its journal stay."""
-        self._db.execute("DELETE FROM status WHERE run = ?", (run,))
+        """Forget the status of a run that was removed. Its journal stays, and its state, until KEPT_REMOVED others were removed after it."""
+        removed = "SELECT name FROM runs WHERE name NOT IN (SELECT run FROM status)"
+        oldest = (
+            f"{removed} ORDER BY rowid DESC LIMIT -1 OFFSET {KEPT_REMOVED}"  # saving a run gives it the newest number
+        )
+        with self.transaction():
+            self._db.execute("DELETE FROM status WHERE run = ?", (run,))
+            forgotten = self._db.execute(oldest).fetchall()
+            for table, column in (("runs", "name"), ("logs", "run"), ("pictures", "run")):
+                self._db.executemany(f"DELETE FROM {table} WHERE {column} = ?", forgotten)  # noqa: S608  no text from outside
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Return the status of each run, by name, without those that are damaged: a running daemon writes them anew."""
@@ -356,18 +383,6 @@ class Store:
             except (ValueError, TypeError):  # noqa: PERF203  one damaged row hides no other
                 self.damaged.append(f"the status of run {run}")
         return found
-
-
-def _event(entry: int, text: str) -> dict[str, Any]:
-    """Return the event of a journal entry.
-
-    Raises:
-        sqlite3.DatabaseError: It is damaged.
-    """
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise sqlite3.DatabaseError(f"entry {entry} of the journal is damaged ({error})") from None
 
 
 def _open_file(path: Path) -> tuple[int, int]:

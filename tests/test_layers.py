@@ -15,7 +15,7 @@ PACKAGE = Path(lrwatch.__file__).parent
 # Small and pure, so that everybody may use them.
 LEAVES = {"errors", "_version"}
 # Where the edges stand: they touch the world, and never each other.
-EDGES = {"sources", "control", "store", "export", "notify", "report"}
+EDGES = {"sources", "control", "journal", "store", "export", "notify", "report"}
 INNER = {"core", "formats", "protocol"}
 # Room -> the rooms of lrwatch that it may import, beside itself and the leaves.
 RINGS: dict[str, set[str]] = {
@@ -27,6 +27,7 @@ RINGS: dict[str, set[str]] = {
     "controller": {"core"},
     "formats": {"core"},
     **dict.fromkeys(EDGES, INNER),
+    "store": INNER | {"journal"},
     "explain": INNER | {"sources"},
     "config": INNER | EDGES,
     "daemon": INNER | EDGES | {"config"},

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from lrwatch.errors import InputError
-from lrwatch.store import BRIEF_SECONDS, SCHEMA_VERSION, StateGoneError, Store, daemon_is_running, default_directory
+from lrwatch.store import (
+    BRIEF_SECONDS,
+    KEPT_REMOVED,
+    SCHEMA_VERSION,
+    StateGoneError,
+    Store,
+    daemon_is_running,
+    default_directory,
+)
 
 
 @pytest.fixture
@@ -287,3 +295,20 @@ def test_a_damaged_status_hides_no_other_and_a_damaged_entry_is_named(tmp_path: 
     with pytest.raises(sqlite3.DatabaseError, match="entry 2 of the journal is damaged"):
         list(store.journal())
     store.close()
+
+
+def test_the_state_of_removed_runs_is_kept_until_many_were_removed_after_them(store: Store) -> None:
+    with store.transaction():
+        for number in range(KEPT_REMOVED + 5):
+            store.save_run(f"run{number:04}", {})
+            store.save_log(f"run{number:04}", f"/logs/{number}", {})
+            store.save_picture(f"run{number:04}", b"picture")
+        store.save_run("run0000", {})  # it was there for longer than the others
+        store.save_status("watched", {})
+    store.drop_status("run0003")
+    assert store.load_run("run0000") == {}
+    assert store.load_run("run0005") is None
+    assert store.load_run("run0006") == {}
+    assert store.logs("run0005") == []
+    assert store.load_picture("run0005") is None
+    assert len(store.runs()) == KEPT_REMOVED + 1

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lrwatch.store import Entry, Store
 
 # What has problems beside runs and paths.
-_OF_ALL = ("state", "textfile")
+_OF_ALL = ("state", "textfile", "journal")
 
 # What is said at the end of a problem that begins so; of all others, that the run can be read again.
 _ENDS = {

@@ -156,19 +156,31 @@ def _age(seconds: float | None) -> str:
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N of those that are there.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option(
+    "--anchor",
+    metavar="ID:HASH",
+    help="End with an error unless entry ID is there with this hash: for one that was noted out of reach of who may write the state.",
+)
 @config_option
 @state_option
 @format_option
 def journal(
-    run: str | None, since: str | None, limit: int | None, follow: bool, config_file: Path | None, state: str | None, form: str
+    run: str | None, since: str | None, limit: int | None, follow: bool, anchor: str | None, config_file: Path | None, state: str | None,
+    form: str,
 ) -> int:  # fmt: skip
-    """Show the events in order: findings, commands, acknowledgements, effects, operators."""
+    """Show the events in order: findings, commands, acknowledgements, effects, operators.
+
+    The whole chain of hashes is checked first. It ends with exit code 4 where an entry was changed, or is missing.
+    """
+    anchors = {} if anchor is None else parse_anchor(anchor)
     after, not_before = (0, 0.0) if since is None else parse_since(since, time.time())
     store = open_store(load_config(config_file, daemon__state=state), run)
     try:
         if run is not None:
             require_run(store, run)
-        broken = store.broken_link()
+        fault = store.journal_fault(anchors)
+        if dropped := store.journal_dropped:
+            click.echo(f"entries 1 to {dropped} are no longer kept: see [journal] files", err=True)
         last = after
         while True:
             found = (entry for entry in store.journal(run, after=last) if entry.time >= not_before)
@@ -176,20 +188,39 @@ def journal(
                 last = entry.id
                 _print_entry(entry, form)
             limit = None  # what comes from now on is new
-            if not follow or broken is not None:
+            if not follow or fault is not None:
                 break
             sys.stdout.flush()
             time.sleep(_FOLLOW_SECONDS)
     finally:
         store.close()
-    if broken is not None:
+    if fault is not None:
         from lrwatch.errors import InputError
 
         raise InputError(
-            expected="a journal whose hashes form a chain", found=f"entry {broken} that does not fit", where=str(store.path),
+            expected="a journal whose hashes form a chain", found=fault.found, where=str(store.path),
             hint="The journal was changed after it was written; entries from there on prove nothing.",
         )  # fmt: skip
     return 0
+
+
+def parse_anchor(text: str) -> dict[int, str]:
+    """Return the hash that `--anchor` gives, by the number of its entry.
+
+    Raises:
+        UsageError: It gives none.
+
+    >>> parse_anchor("17:" + "0f" * 32) == {17: "0f" * 32}
+    True
+    """
+    from lrwatch.errors import UsageError
+
+    if found := re.fullmatch(r"([1-9]\d*):([0-9a-f]{64})", text):
+        return {int(found[1]): found[2]}
+    raise UsageError(
+        expected="ID:HASH as a line of `lrwatch journal --format json` has them", found=repr(text), where="--anchor",
+        hint="The hash has 64 hexadecimal digits.",
+    )  # fmt: skip
 
 
 def _print_entry(entry: Entry, form: str) -> None:

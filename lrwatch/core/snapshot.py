@@ -213,9 +213,11 @@ class Snapshot:
         runs: The runs.
         paths: Whether something to read was found there, by the watched path as it was given.
         problem: Why the state cannot be saved, as a sentence, or "".
+        journal_entries: Number of the newest entry of the journal; None where it cannot be read.
     """
 
     time: float
     runs: tuple[RunStatus, ...] = ()
     paths: Mapping[str, bool] = field(default_factory=dict)
     problem: str = ""
+    journal_entries: int | None = None

@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from lrwatch.daemon.inbox import Inbox
 from lrwatch.daemon.wake import Waker
 from lrwatch.daemon.watched_run import Listener, WatchedRun, save_together
 from lrwatch.errors import InputError
+from lrwatch.protocol import ProtocolError
 from lrwatch.sources.stdin import STDIN, Stdin
 from lrwatch.store import Request, StateGoneError, Store
 
@@ -62,6 +64,9 @@ MAX_PUBLISH_SECONDS = 4.0
 # The clock was set when it has moved by so many seconds against the monotonic one since the turn before. What keeps it right moves it by
 # less than a millisecond a second.
 CLOCK_STEP_SECONDS = 1.0
+
+# Seconds until the rotation of the journal is tried again after it failed.
+ROTATE_AGAIN_SECONDS = 60.0
 
 Clock = Callable[[], float]
 
@@ -119,6 +124,8 @@ class Daemon:
         self._unsaved: dict[str, WatchedRun] = {}
         self._saved_at = time.perf_counter()
         self._save_seconds = 0.0
+        self._rotate_from = float("-inf")
+        self._rotation_problem = ""
         self._pictured_at: dict[str, float] = {}  # when the picture of a run was saved, on the monotonic clock
         self._next = 0  # index of the run at which an interrupted turn continues
         self._round = (False, False)  # its results until then: anything was read, a run is behind
@@ -134,12 +141,14 @@ class Daemon:
     def problems(self) -> list[str]:
         """Problems of the daemon as a whole, and of trainers that cannot be heard, a sentence each."""
         state = f"state: {problem}" if (problem := self.fleet.save_problem) else ""
-        return [*([state] if state else []), *self.fleet.problems, *self.fleet.unheard()]
+        own = [problem for problem in (state, self._store.journal_problem, self._rotation_problem) if problem]
+        return [*own, *self.fleet.problems, *self.fleet.unheard()]
 
     def discover(self) -> None:
         """Search the watched paths for new runs and logs."""
         self._discovered_at = self._monotonic()
         self.fleet.discover()
+        self._pictured_at = {name: at for name, at in self._pictured_at.items() if name in self.runs}
 
     def turn(self, stopped: Callable[[], bool] = _never, *, final: bool = False) -> bool:
         """Give runs their turn, until all had it, TURN_SECONDS are over or `stopped` returns True.
@@ -177,6 +186,7 @@ class Daemon:
                     self._unsaved.setdefault(run.name, run)
         self._save_some()
         self._save_pictures()
+        self._rotate_journal()
         self.behind = behind
         return progress
 
@@ -313,6 +323,20 @@ class Daemon:
             if time.perf_counter() > ends:
                 break
 
+    def _rotate_journal(self) -> None:
+        """Move the oldest entries of the journal to files when there are too many, as long as there is time for it in a turn."""
+        now = self._monotonic()
+        if now < self._rotate_from:
+            return
+        try:
+            while self._store.rotate_journal(self._config.journal) and self._monotonic() - now < TURN_SECONDS:
+                pass
+        except (OSError, ProtocolError, sqlite3.Error) as error:
+            self._rotation_problem = f"journal: its oldest entries cannot be moved, so it grows: {error}"
+            self._rotate_from = now + ROTATE_AGAIN_SECONDS
+        else:
+            self._rotation_problem = ""
+
     def save(self) -> None:
         """Save every run with unsaved state."""
         self._save(float("inf"))
@@ -386,7 +410,11 @@ class Daemon:
 
     def snapshot(self) -> Snapshot:
         """Return the status of all runs."""
-        return self.fleet.snapshot(self._clock())
+        try:
+            entries = self._store.journal_length()
+        except sqlite3.Error:  # what the runs say of the state is told already
+            entries = None
+        return replace(self.fleet.snapshot(self._clock()), journal_entries=entries)
 
     def close(self) -> None:
         """Close all logs."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lrwatch.config import Config, keys
 
 # What `Daemon.apply` and `lrwatch run` take up. Everything else is used once, when the daemon begins.
-_SECTIONS = frozenset({"run", "watch", "detect", "policy", "operators"})
+_SECTIONS = frozenset({"run", "watch", "detect", "policy", "operators", "journal"})
 _KEYS = frozenset({"daemon.poll_seconds", "daemon.key_file", "export.keep_ended"})
 
 

@@ -16,7 +16,15 @@ from prometheus_client.registry import Collector
 from lrwatch._version import __version__
 from lrwatch.core.snapshot import MetricStatus, RunStatus, Snapshot
 from lrwatch.export.labels import label_value
-from lrwatch.export.metrics import BUILD_INFO, RUN_METRICS, SERIES_DROPPED, WATCH_PATH_UP, Metric, Values
+from lrwatch.export.metrics import (
+    BUILD_INFO,
+    JOURNAL_ENTRIES,
+    RUN_METRICS,
+    SERIES_DROPPED,
+    WATCH_PATH_UP,
+    Metric,
+    Values,
+)
 
 # Beyond 100 values of one label Prometheus' guidelines ask for another design. A log with more metrics than that (one
 # per layer, say) still has its watched metrics served first.
@@ -84,6 +92,8 @@ class RunCollector(Collector):
         up: Family = {(label_value(path),): float(up) for path, up in paths.items()}
         yield _family(BUILD_INFO, BUILD_INFO.labels, {(__version__,): 1.0})
         yield _family(WATCH_PATH_UP, WATCH_PATH_UP.labels, up)
+        entries = None if snapshot is None else snapshot.journal_entries
+        yield _family(JOURNAL_ENTRIES, (), {} if entries is None else {(): entries})
         yield _family(SERIES_DROPPED, (), {(): total_dropped})
 
 

@@ -416,6 +416,13 @@ WATCH_PATH_UP = Metric(
     "1 while something to read is found at a watched path, else 0.",
 )
 
+JOURNAL_ENTRIES = Metric(
+    "lrwatch_journal_entries_total",
+    "counter",
+    (),
+    "Entries that were ever written into the journal: the number of the newest one, those that are no longer kept included.",
+)
+
 SERIES_DROPPED = Metric(
     "lrwatch_series_dropped_total",
     "counter",
@@ -434,5 +441,5 @@ LOOP_DURATION = Metric(
 )
 
 METRICS: tuple[Metric, ...] = (
-    BUILD_INFO, *RUN_METRICS, WATCH_PATH_UP, SERIES_DROPPED, NOTIFICATIONS, NOTIFICATIONS_FAILED, LOOP_DURATION,
+    BUILD_INFO, *RUN_METRICS, WATCH_PATH_UP, JOURNAL_ENTRIES, SERIES_DROPPED, NOTIFICATIONS, NOTIFICATIONS_FAILED, LOOP_DURATION,
 )  # fmt: skip

@@ -80,7 +80,7 @@ CALM = RunStatus(
 WAITING = RunStatus(name="resnet", mode="suggest", problem="no file matches runs/resnet/*.jsonl")
 """A run of which nothing was read yet."""
 
-FULL = Snapshot(1_700_000_001.0, (CALM, WAITING), {"runs": True, "elsewhere/*.log": False})
+FULL = Snapshot(1_700_000_001.0, (CALM, WAITING), {"runs": True, "elsewhere/*.log": False}, journal_entries=57)
 
 
 def training(second: int) -> Snapshot:
@@ -120,7 +120,7 @@ def training(second: int) -> Snapshot:
         errors={"undecodable": second // 3},
         lag_bytes=0,
     )
-    return Snapshot(now, (running, WAITING))
+    return Snapshot(now, (running, WAITING), journal_entries=57)
 
 
 FLEET_NAMES = ("gpt2", "gpt2+rope", "lr(3e-4)", 'a|b \\ "c"/50%')
@@ -138,4 +138,4 @@ def fleet(second: int) -> Snapshot:
         replace(run, name="lost", life="lost"), replace(run, name="ended", life="ended"), replace(run, name="stuck", metrics=stuck),
         replace(run, name="infinite", metrics=broken, findings={"nonfinite": int(second >= 3)}),
     ]  # fmt: skip
-    return replace(made, runs=(*made.runs, *more), paths={"runs": True, "elsewhere": False})
+    return replace(made, runs=(*made.runs, *more), paths={"runs": True, "elsewhere": False}, journal_entries=57)
