@@ -1,10 +1,12 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both build what they need in .venv.
 PYTHON ?= python3
 VENV := .venv
+DIST := dist
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-frameworks test-ranks fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
+.PHONY: demo test test-frameworks test-ranks fuzz fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
 .PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts test-wheel test-pythons test-faults test-stateful soak
+.PHONY: lock sbom build mutate
 
 demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
@@ -49,13 +51,18 @@ test-stateful: $(VENV)/.test
 soak: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python bench/soak.py $(if $(LONG),--long)
 
+# Everything that takes bytes of anybody, FUZZ_SECONDS (60) for each of some twenty targets; `FUZZ=toml` or `FUZZ="http judge"`
+# are single ones. What is worth keeping is kept in build/fuzz.
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python bench/fuzz $(FUZZ)
+
 # A million hostile commands against a real optimizer: minutes.
 fuzz-client: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python bench/fuzz_client.py
+	PYTHONPATH=tests $(BIN)/python bench/fuzz/client.py
 
 # A hundred thousand hostile calls of the tools for assistants: minutes.
 fuzz-mcp: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python bench/fuzz_agent.py
+	PYTHONPATH=tests $(BIN)/python bench/fuzz/agent.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -113,6 +120,29 @@ bench-harm: $(VENV)/.bench
 bench-ingest-long: $(VENV)/.test
 	$(BIN)/python bench/replay.py --lines 100000 1000000 10000000
 
+# The packages of the container image, each with its hashes and none with the address of an index. Resolves anew: newer releases come in.
+LOCK = CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/python -m piptools compile --quiet --upgrade --strip-extras --generate-hashes \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
+lock: $(VENV)/.dev
+	$(LOCK) --output-file deploy/docker/requirements.lock pyproject.toml
+	$(LOCK) --build-deps-for wheel --only-build-deps --output-file deploy/docker/build.lock pyproject.toml
+
+# What the image is made of, as CycloneDX JSON. cyclonedx-py warns that a lock file does not say who needs what.
+sbom: $(VENV)/.test
+	mkdir -p $(DIST)
+	$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-file $(DIST)/lrwatch.cdx.json deploy/docker/requirements.lock
+
+# Wheel and source distribution. The time in them is that of the last commit: the same commit gives the same bytes.
+build: $(VENV)/.test
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m hatchling build -d $(DIST)
+
+# Mutants of the command's life, the strategies and the client: hours. What is done is kept in build/mutation, and a run that was broken
+# off goes on. ROOMS chooses, as ROOMS=command; docs/mutation.md says how to read the result.
+ROOMS := command strategies client
+mutate: $(VENV)/.dev
+	nice -n 19 $(BIN)/python bench/mutate.py $(ROOMS)
+
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
@@ -123,8 +153,16 @@ $(VENV)/.test: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $(VENV)/.demo $@
 
+$(VENV)/.fuzz: $(VENV)/.test pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
+	touch $@
+
 $(VENV)/.frameworks: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,frameworks,bench]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test pyproject.toml

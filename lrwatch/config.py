@@ -15,8 +15,9 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
+from lrwatch import toml
 from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
-from lrwatch.errors import ConfigError, SettingError
+from lrwatch.errors import ConfigError, SettingError, short
 from lrwatch.journal import JournalOptions
 from lrwatch.notify.options import NotifyOptions, redacted
 
@@ -264,7 +265,7 @@ def _check_reading(reading: str, where: str) -> None:
 
 def _from_file(file: Path) -> dict[str, Any]:
     try:
-        settings = msgspec.toml.decode(file.read_bytes())
+        text = toml.read(file)
     except OSError as error:
         raise ConfigError(
             expected="a TOML file that can be read",
@@ -272,13 +273,12 @@ def _from_file(file: Path) -> dict[str, Any]:
             where=str(file),
             hint="Check the path given with --config.",
         ) from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(expected="TOML", found=str(error), where=str(file), hint="Correct that line.") from error
+    settings = toml.decode(text, str(file))
     for section, key in _PATHS:
         values = settings.get(section)
         if isinstance(values, dict) and key in values:
             values[key] = _beside(file, values[key])
-    return dict(settings)
+    return settings
 
 
 def _beside(file: Path, value: Any) -> Any:
@@ -345,7 +345,7 @@ def _merge(config: Config, settings: Mapping[str, Any], where: str) -> Config:
         if not isinstance(values, Mapping):
             raise ConfigError(
                 expected=f"a table [{section}]",
-                found=repr(values),
+                found=short(repr(values)),
                 where=where,
                 hint=f"Write [{section}] and its keys below it.",
             )
@@ -370,13 +370,15 @@ def _invalid(section: str, values: Mapping[str, Any], problem: Exception, where:
     if found is None:  # of the options themselves, in words
         return SettingError(reason=f"[{section}] {problem}", where=where, hint=hint)
     key = found["key"]
-    value = "something else, which is not shown" if (section, key) == ("notify", "urls") else repr(values.get(key))
+    value = (
+        "something else, which is not shown" if (section, key) == ("notify", "urls") else short(repr(values.get(key)))
+    )
     if found["kinds"] is not None:
         kinds = ("object" if key == "labels" else "array") if found["item"] else found["kinds"]
         words = " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | ") if kind != "null")
         return SettingError(reason=f"[{section}] {key} must be {words}, got {value}", where=where, hint=hint)
     choices = [str(choice) for choice in get_args(get_type_hints(SECTIONS[section])[key])]
-    near = difflib.get_close_matches(str(values.get(key)), choices, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(short(str(values.get(key))), choices, n=1, cutoff=0.5)
     meant = f"Did you mean {near[0]!r}? " if near else ""
     return SettingError(
         reason=f"[{section}] {key} must be one of its choices, got {value}",
@@ -390,6 +392,6 @@ def _unknown_key(section: str, key: str, where: str) -> ConfigError:
 
 
 def _unknown(found: str, valid: list[str], where: str, what: str) -> ConfigError:
-    near = difflib.get_close_matches(found, valid, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(short(found), valid, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(valid)}."
-    return ConfigError(expected=f"a known {what}", found=repr(found), where=where, hint=hint)
+    return ConfigError(expected=f"a known {what}", found=short(repr(found)), where=where, hint=hint)

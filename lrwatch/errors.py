@@ -84,3 +84,8 @@ class RefusedError(LrwatchError):
         self.reason = reason
         self.where = where
         Exception.__init__(self, f"{where}: refused: {reason.removesuffix('.')}.")
+
+
+def short(text: str, most: int = 200) -> str:
+    """Return the beginning of what a message shows of a text that anybody wrote."""
+    return text if len(text) <= most else f"{text[:most]} ..."

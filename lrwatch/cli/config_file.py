@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from lrwatch import toml
 from lrwatch.errors import ConfigError, InputError
 
 NAME = "lrwatch.toml"
@@ -43,15 +44,14 @@ class ConfigFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.text = path.read_bytes().decode("utf-8") if path.exists() else ""
-            self._settings = msgspec.toml.decode(self.text)
+            text = toml.read(path) if path.exists() else b""
         except OSError as error:
             raise InputError(
                 expected="a file that can be read", found=error.strerror or str(error), where=str(path),
                 hint="Check its permissions, or name another one with --config.",
             ) from error  # fmt: skip
-        except (msgspec.DecodeError, ValueError) as error:
-            raise ConfigError(expected="TOML", found=str(error), where=str(path), hint="Correct that line.") from error
+        self._settings = toml.decode(text, str(path))
+        self.text = text.decode("utf-8")
         watch = self._settings.get("watch", {})
         self.watch: dict[str, Any] = watch if isinstance(watch, dict) else {}
         if self.watch.get("format", "auto") != "auto":
@@ -99,8 +99,8 @@ class ConfigFile:
         text = "".join(lines)
         wanted = {**self._settings, "watch": {**self.watch, "pattern": [pattern]}}
         try:
-            changed = msgspec.toml.decode(text) == wanted
-        except (msgspec.DecodeError, ValueError):
+            changed = toml.decode(text.encode(), str(self.path)) == wanted
+        except ConfigError:
             changed = False
         if not changed:
             raise ConfigError(

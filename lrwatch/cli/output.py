@@ -17,13 +17,11 @@ from lrwatch.core.events import kind_label
 from lrwatch.core.plain import plain
 from lrwatch.core.proposal import how_to_approve
 
-# Characters that a terminal acts on, or that turn text around: control characters and the bidirectional marks.
-_UNSAFE = {c: f"\\x{c:02x}" for c in [*range(0x20), *range(0x7F, 0xA0)]} | {
-    c: f"\\u{c:04x}" for c in [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-}
-
 # Columns of a cell that the others of its column are set as wide as; a longer one moves only its own row.
 _WIDEST = 40
+
+# What begins a formula, also in the full width of East Asian text, which spreadsheets take for the same.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 RECORD_VERSION = 1
 """Version of the records of `--format json`. It grows when a field is renamed or taken away, never when one is added."""
@@ -56,8 +54,32 @@ def format_option(command: ClickCommand) -> ClickCommand:
 
 
 def safe(text: object) -> str:
-    """Return `text` with every character escaped that a terminal would act on."""
-    return str(text).translate(_UNSAFE)
+    r"""Return `text` with every character escaped that a terminal would act on, or that turns the text around it.
+
+    Characters that nobody sees are among them: they would make a name read as another.
+
+    >>> safe("loss\x1b[2J \u202etxt.exe"), safe("\ud800"), safe("потери 损失")
+    ('loss\\x1b[2J \\u202etxt.exe', '\\ud800', 'потери 损失')
+    """
+    plain_text = str(text)
+    if plain_text.isprintable():
+        return plain_text
+    return "".join(c if c.isprintable() else _escape(ord(c)) for c in plain_text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def csv_cell(text: str) -> str:
+    """Return the text of a cell that is no formula to a spreadsheet, and holds no character that `safe` escapes.
+
+    Spreadsheets show what is behind an apostrophe as it is.
+
+    >>> csv_cell("=HYPERLINK(1)"), csv_cell("@loss"), csv_cell("loss")
+    ("'=HYPERLINK(1)", "'@loss", 'loss')
+    """
+    return safe(f"'{text}" if text.startswith(_FORMULA) else text)
 
 
 def give_up_output() -> None:

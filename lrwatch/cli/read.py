@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrwatch.cli.output import format_option, json_text, print_json, print_table, safe
+from lrwatch.cli.output import csv_cell, format_option, json_text, print_json, print_table, safe
 from lrwatch.cli.settings import config_option, load_config
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _write(table: pd.DataFrame, output: Path) -> None:
     from lrwatch.errors import UsageError
 
     if output.suffix == ".csv":
-        table.to_csv(output, index=False)
+        table.to_csv(output, index=False, header=[csv_cell(str(name)) for name in table.columns])
     elif output.suffix == ".jsonl":
         with output.open("w", encoding="utf-8") as out:
             out.writelines(json_text(record) + "\n" for record in _records(table))
@@ -139,14 +139,16 @@ def _write(table: pd.DataFrame, output: Path) -> None:
 
 def _describe(file: Path, table: pd.DataFrame) -> None:
     """Print the metrics of a log, one a row."""
-    from lrwatch.sources.table import LEFT_OUT
+    from lrwatch.sources.metric_names import LEFT_OUT, TOO_LONG
+    from lrwatch.sources.table import SPARSE
 
     attrs = table.attrs
     segments = attrs["segments"]
     more = f", in {len(segments)} segments (steps go back: a resume or another run)" if len(segments) > 1 else ""
     click.echo(safe(f"{file}: format {attrs['format']}, {len(table)} rows{more}; {AXES[attrs['axis']]}"), err=True)
-    if left_out := attrs["errors"].get(LEFT_OUT):
-        click.echo(f"{left_out} metrics are left out: more than a table holds", err=True)
+    for reason in (LEFT_OUT, TOO_LONG, SPARSE):
+        if count := attrs["errors"].get(reason):
+            click.echo(f"{count} x {reason}", err=True)
     described = []
     for name in table.columns[1:]:
         column = table[name].dropna()

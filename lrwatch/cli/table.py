@@ -163,8 +163,8 @@ class RichView:
         for one in runs[:room]:
             dim = "dim" if one.tone == "over" else ""
             cells = [
-                Text(safe(one.name), "bold" if one.tone != "over" else "dim"), Text(one.state, _STYLES[one.state_tone]),
-                Text(one.value, dim), Text(spark(one.curve), "dim" if dim else "cyan"), Text(progress(one), dim), Text(one.scale, dim),
+                Text(safe(one.name), "bold" if one.tone != "over" else "dim"), Text(safe(one.state), _STYLES[one.state_tone]),
+                Text(safe(one.value), dim), Text(spark(one.curve), "dim" if dim else "cyan"), Text(progress(one), dim), Text(safe(one.scale), dim),
             ]  # fmt: skip
             table.add_row(*cells, *([Text(safe(one.words), "dim")] if wide else []))
         parts: list[RenderableType] = [Text(headline(runs), "bold")]

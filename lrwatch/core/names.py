@@ -23,10 +23,10 @@ Words of some other languages are translated first: ``потери`` and ``损�
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, wraps
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time", "other"]
 
@@ -123,6 +123,21 @@ _SEPARATORS = re.compile(r"[/._\-:\s]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
 # Distinct names that are remembered: a run has tens of them, a hostile log any number.
 _REMEMBERED = 8192
+LONGEST_NAME = 256
+"""Characters of the name of a metric. A longer one is a sentence or worse, and has no role; it is not remembered either."""
+
+_Answer = TypeVar("_Answer")
+
+
+def _remembered(meaning: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
+    """Remember the meaning of names; a name that is too long means what the empty one does."""
+    known = lru_cache(_REMEMBERED)(meaning)
+
+    @wraps(meaning)
+    def meaning_of(name: str) -> _Answer:
+        return known(name) if len(name) <= LONGEST_NAME else known("")
+
+    return meaning_of
 
 
 def _words(name: str) -> list[str]:
@@ -143,7 +158,7 @@ def _is_validation(words: list[str]) -> bool:
     return any(word in _VALIDATION or _VALIDATION_LOSS.fullmatch(word) for word in words)
 
 
-@lru_cache(_REMEMBERED)
+@_remembered
 def role(name: str) -> Role:
     """Return the role of the number called `name`.
 
@@ -178,13 +193,13 @@ def role(name: str) -> Role:
     return "other"
 
 
-@lru_cache(_REMEMBERED)
+@_remembered
 def step_rank(name: str) -> int:
     """Return how well the step called `name` places a record among several of its steps; lower is better."""
     return _STEP_RANK.get(_position(_words(name)), len(_STEPS))
 
 
-@lru_cache(_REMEMBERED)
+@_remembered
 def is_of_a_game(name: str) -> bool:
     """Return whether `name` is a loss of a GAN, or of a policy or its value: to be shown, and not to be judged.
 
@@ -201,7 +216,7 @@ def is_of_a_game(name: str) -> bool:
     return _VALUE.search(name) is not None or ("entropy" in words and _CROSS.isdisjoint(words))
 
 
-@lru_cache(_REMEMBERED)
+@_remembered
 def should_rise(name: str) -> bool:
     """Return whether `name` says that the metric should rise, as a reward or an accuracy.
 

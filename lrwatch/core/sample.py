@@ -20,6 +20,9 @@ Smoothing = Literal["raw", "window", "running"]
 """How a trainer smoothed a value before it wrote it: not at all; mean or median over the steps since the last one that was
 written; mean over all steps since the epoch began, which is no new information at each step and jumps at each epoch."""
 
+PART_ROWS = 50_000
+"""Rows that are judged at once: more than a read of lines has, and few enough that what is made of them is soon forgotten."""
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -95,6 +98,11 @@ class Batch:
             if low < high:
                 columns[name] = Column(column.rows[low:high] - start, column.values[low:high])
         return replace(self, steps=self.steps[start:end], columns=columns)
+
+    def parts(self) -> Iterator[Batch]:
+        """Yield the rows in parts that are judged at once: a document has all its rows in one batch."""
+        for start in range(0, self.rows, PART_ROWS):
+            yield self.part(start, min(start + PART_ROWS, self.rows))
 
     def __len__(self) -> int:
         """Return the number of samples."""

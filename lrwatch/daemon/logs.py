@@ -10,6 +10,7 @@ One file because reading and merging share the rows that wait.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ from lrwatch.store import Store
 
 # Reads of one log before the other logs have their turn and a stop is looked for.
 READS_A_TURN = 4
+# Seconds after which no further read begins: a log that is made to be slow delays the other runs by one read only.
+READ_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -165,6 +168,7 @@ class RunLogs(Checkpointed):
         self.behind = self.changed = self.alive = False
         self._now = now
         self._meet()
+        ends = time.perf_counter() + READ_SECONDS
         for _ in range(READS_A_TURN):
             found = [log for log in self._logs if self._fetch(log, final=final)]
             for log in found:
@@ -173,6 +177,9 @@ class RunLogs(Checkpointed):
                     yield self._without_rows(log, log.waiting)
             yield from self._merged(final=final)
             if not found or (len(self._logs) == 1 and not found[0].reader.tail.lag):
+                break
+            if time.perf_counter() > ends:
+                self.behind = True
                 break
         else:
             self.behind = True

@@ -161,7 +161,8 @@ class WatchedRun:
                 written = now if self.logs.written_at is None else min(now, self.logs.written_at)
                 self.life.arrived(written, now)
                 self.view.last_sample_time = max(written, self.view.last_sample_time or 0.0)
-                self._decide(batch, now)
+                for part in batch.parts():
+                    self._decide(part, now)
         self._live(now, arrived=arrived)
         if self.view.outside_changed() or self.logs.changed:
             self._touch()
@@ -233,8 +234,7 @@ class WatchedRun:
         self._position.add(batch, self.pipeline.metrics.watched)
         self.picture.add(batch, self.pipeline.metric)
         self.outlook.heard(events)
-        total_steps = self.pipeline.length.counted_in(batch.axis)
-        forecasts = self.outlook.feed(batch, self.pipeline.metric, total_steps)
+        forecasts = self.outlook.feed(batch, self.pipeline.metric, self.pipeline.length.counted_in(batch.axis))
         for event in events:
             while forecasts and forecasts[0]["step"] < event.step:
                 self._note(forecasts.pop(0))

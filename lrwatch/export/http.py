@@ -61,6 +61,16 @@ class Response(NamedTuple):
     policy: str = POLICY
 
 
+# What is said of a request that is none of HTTP/1.0 or 1.1, or too long.
+_FAULTS = {
+    400: "this is no request of HTTP/1.0 or 1.1 with one Host",
+    414: "the path is too long",
+    431: "the headers are too long, or too many",
+    501: "GET and HEAD are answered, and nothing else",
+    505: "HTTP/1.0 and 1.1 are spoken here",
+}
+
+
 def text(status: int, message: str) -> Response:
     """Return a response of one line of plain text."""
     return Response(status, "text/plain; charset=utf-8", f"{message}\n".encode())
@@ -225,6 +235,25 @@ class _Handler(BaseHTTPRequestHandler):
             raise
         if web is not None and not web.knows(connection.getpeercert()):
             raise ConnectionRefusedError("the certificate has none of the names that are allowed")
+
+    def parse_request(self) -> bool:
+        """Read the head of a request. One of HTTP/0.9 has no head, so no Host that could be judged."""
+        if not super().parse_request():
+            return False
+        hosts = len(self.headers.get_all("Host", ()))
+        if self.request_version == "HTTP/0.9" or hosts > 1 or (self.request_version == "HTTP/1.1" and not hosts):
+            self.send_error(400)
+            return False
+        return True
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer a request that is none of HTTP, in one line of text that repeats nothing of it."""
+        self.close_connection = True
+        if (
+            self.request_version == "HTTP/0.9"
+        ):  # as the library calls what it does not understand; it would send no status
+            self.request_version = "HTTP/1.0"
+        self._send(text(code, _FAULTS.get(code, _FAULTS[400])))
 
     def do_GET(self) -> None:
         self.requests += 1

@@ -12,8 +12,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from lrwatch.formats.linewise import Linewise
 _SEPARATORS = (",", "\t", ";")
 # Cells of a row beyond the header that are read.
 _MOST_UNNAMED = 64
+# Columns that are read; a log of metrics has some hundreds at the most.
+MAX_COLUMNS = 4096
 # A longer name is a sentence.
 _LONGEST_NAME = 128
 _NAME = re.compile(r"[^\W\d][^{}=\"]*|")  # begins with a letter or an underscore; empty is the index of a data frame
@@ -33,6 +35,7 @@ _COMMON_ROLES = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
 
 _NO_HEADER = "line before the header"
 _MISFIT = "row does not fit the header"
+_HIDDEN = f"column beyond the first {MAX_COLUMNS:,}"
 _LONGER = "row with more cells than the header names"
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:\d*,\d+|\d+(?:\.\d{3})+,\d+)(?:[eE][-+]?\d+)?\s*")
 
@@ -40,7 +43,7 @@ _DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:\d*,\d+|\d+(?:\.\d{3})+,\d+)(?:[eE][-+]
 class Csv(Linewise):
     """The format `csv`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header", "_longer")
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header", "_hidden", "_longer")
 
     name: ClassVar[str] = "csv"
     evidence: ClassVar[int] = 1
@@ -49,6 +52,7 @@ class Csv(Linewise):
         super().__init__()
         self._separator = ""
         self._header: list[str] = []
+        self._hidden = 0  # names of the header beyond MAX_COLUMNS
         self._longer = False  # there was a row with more cells than the header
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
@@ -65,9 +69,16 @@ class Csv(Linewise):
             count += self._rows(lines[start:i], found, count, errors)
             start = i + 1
             if header is not True:
-                self._separator, self._header = header
+                self._separator, names = header
+                self._header, self._hidden = names[:MAX_COLUMNS], max(0, len(names) - MAX_COLUMNS)
+                if self._hidden:
+                    errors[_HIDDEN] += self._hidden
         count += self._rows(lines[start:], found, count, errors)
         return count
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        super().restore({"hidden": 0, **state})  # states of before 0.1 do not have it
 
     def _header_in(self, line: str) -> tuple[str, list[str]] | None:
         """Return separator and names if `line` is a header; after the first one, it needs a well-known name."""
@@ -87,7 +98,7 @@ class Csv(Linewise):
         if not self._header:
             errors[_NO_HEADER] += len(lines)
             return 0
-        longest = width = len(self._header)
+        longest = width = len(self._header) + self._hidden
         rows = [_cells(line, self._separator) for line in lines]
         if set(map(len, rows)) != {width}:
             rows = [row for row in rows if len(row) >= width]
@@ -98,7 +109,7 @@ class Csv(Linewise):
                 errors[_LONGER] += 1  # once: such rows are read
             longest = max(map(len, rows), default=0)
         numbers = np.arange(first_row, first_row + len(rows))
-        named = [row[:width] for row in rows] if longest > width else rows
+        named = [row[: len(self._header)] for row in rows] if longest > len(self._header) else rows
         for name, cells in zip(self._header, zip(*named, strict=True), strict=False):
             if name:
                 self._collect(found, name, cells, numbers)

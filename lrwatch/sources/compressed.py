@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_DECOMPRESSED_BYTES = 16 << 30
 # Compressed bytes that are read at once.
 _PIECE_BYTES = 1 << 16
+# Members behind one another that hold nothing: a megabyte has fifty thousand of them, and each costs as much as a line.
+_MAX_EMPTY_MEMBERS = 10_000
 # Memory that the dictionary of an xz file may take; its strongest preset needs 65 MiB.
 _MAX_XZ_MEMORY = 256 << 20
 
@@ -143,6 +145,7 @@ class Decompressed:
         self._member: _Decompressor | None = None
         self._failure: type[Exception] = zlib.error
         self._ended = False
+        self._empty = 0  # members behind one another without a byte
         self.errors: Counter[str] = Counter()
         self.count = 0
 
@@ -204,8 +207,12 @@ class Decompressed:
             if member.eof:
                 self._member, self._input = None, member.unused_data
             if part:
+                self._empty = 0
                 self._count(len(part))
                 return part
+            self._empty += member.eof
+            if self._empty > _MAX_EMPTY_MEMBERS:
+                self._end(_DAMAGED)
         return b""
 
     def _next_member(self) -> _Decompressor | None:

@@ -32,6 +32,7 @@ from lrwatch.sources.compressed_tail import CompressedTail
 from lrwatch.sources.database import Database, is_database
 from lrwatch.sources.dedup import Deduplicator
 from lrwatch.sources.document_tail import DocumentTail
+from lrwatch.sources.metric_names import MetricNames
 from lrwatch.sources.stdin import STDIN, Stdin
 from lrwatch.sources.tail import Tail
 
@@ -95,7 +96,7 @@ class LogReader:
         self._format: Format | None = None if self._fixed is None else formats.by_name(self._fixed)
         # Name and state of the format before the log started over.
         self._former: tuple[str, Mapping[str, Any]] | None = None
-        self._deduplicator = Deduplicator()
+        self._deduplicator, self._names = Deduplicator(), MetricNames()
         self._undetected = 0  # bytes of the longest examined head without a known format
         self._unexamined = 0  # bytes of a longer head that was not examined since
         self._name = UNNAMED if path == STDIN else metric_name(path.absolute()) or UNNAMED
@@ -107,6 +108,7 @@ class LogReader:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._deduplicator.restore(state["deduplicator"])
+        self._names.restore(state.get("names") or MetricNames().state())  # states of before 0.1 have none
         self._former = state["former"]
         if state["format"] is not None:
             self._format = formats.restore(state["format"], state["format_state"])
@@ -129,6 +131,7 @@ class LogReader:
             "format_state": None if self._format is None else self._format.state(),
             "former": self._former,
             "deduplicator": self._deduplicator.state(),
+            "names": self._names.state(),
         }
 
     def close(self) -> None:
@@ -284,8 +287,8 @@ class LogReader:
         return new
 
     def _named(self, batch: Batch) -> Batch:
-        """Call the metric of a log that does not name it after the path of the log."""
-        name = self._name
+        """Call the metric of a log that does not name it after the path of the log. No log has any number of metrics."""
+        batch, name = self._names.bounded(batch), self._name
         if UNNAMED not in batch.columns or name in batch.columns:
             return batch
         return replace(

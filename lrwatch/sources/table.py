@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +14,22 @@ from lrwatch.core.names import role
 from lrwatch.core.sample import Axis, Batch, Column, Floats, Ints, Smoothing
 from lrwatch.errors import InputError
 from lrwatch.formats import FORMATS, HEAD_BYTES
+from lrwatch.sources.metric_names import ESSENTIAL
 from lrwatch.sources.reader import CHUNK_BYTES, LogReader, beginning, must_be_readable
 from lrwatch.sources.segments import segments
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Columns of a table. Real runs log tens of metrics, those that log each parameter's norm some hundreds; a hostile log has
-# as many names as lines. Losses, learning rates and epochs are counted apart, so that noise does not push them out.
-MAX_COLUMNS = 1000
-# Cells of a table, 8 bytes each: many columns of many rows would not fit into memory.
+# Cells of a table, 8 bytes each: many columns of many rows would not fit into memory. A log in which almost every cell is
+# empty, because each line has a name of its own, has fewer of them.
 MAX_CELLS = 1 << 27
-LEFT_OUT = "metric left out of the table"
-"""The reason under which `errors` has the number of metrics beyond MAX_COLUMNS."""
+LEAST_CELLS = 1 << 23
+CELLS_PER_SAMPLE = 16
+SPARSE = "metric left out: the table would be almost empty"
+"""The reason under which `errors` has the number of metrics that have no column."""
 # Characters of a log that an error message shows.
 _SHOWN = 80
-
-_ESSENTIAL = frozenset({"train_loss", "val_loss", "lr", "epoch"})
 
 
 @dataclass(slots=True)
@@ -44,7 +43,6 @@ class Reading:
         lines: Lines, records or rows that were read.
         errors: Reason to number of lines.
         smoothing: Smoothing of the metrics that are known not to be raw.
-        left_out: Number of metrics beyond MAX_COLUMNS.
         total_steps: Length of the run that the log states; see `Batch.total_steps`.
         problem: What is wrong with the file as a whole, or "".
     """
@@ -55,7 +53,6 @@ class Reading:
     lines: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     smoothing: dict[str, Smoothing] = field(default_factory=dict)
-    left_out: int = 0
     total_steps: int = 0
     problem: str = ""
 
@@ -109,8 +106,6 @@ def read(
     reader = LogReader(Path(path), format)
     must_be_readable(path)
     reading = Reading()
-    included: dict[bool, set[str]] = {True: set(), False: set()}
-    left_out: set[str] = set()
     limit, size = (HEAD_BYTES + 1 if only_beginning else CHUNK_BYTES), 0
     while (size < limit or not only_beginning) and (given := reader.read(final=True, limit=limit)) is not None:
         batch, used = given
@@ -121,23 +116,11 @@ def read(
         reading.errors.update(batch.errors)
         reading.smoothing.update(batch.smoothing)
         if batch.rows:
-            reading.batches.append(_bounded(batch, included, left_out))
+            reading.batches.append(batch)
     reader.close()
     reading.format, reading.problem = reader.format, reader.tail.problem
     reading.errors.update(reader.tail.errors)
-    reading.left_out = len(left_out)
     return reading
-
-
-def _bounded(batch: Batch, included: dict[bool, set[str]], left_out: set[str]) -> Batch:
-    """Return the batch without the metrics beyond MAX_COLUMNS."""
-    for name in batch.columns:
-        names = included[role(name) in _ESSENTIAL]
-        if name not in names:
-            (names if len(names) < MAX_COLUMNS else left_out).add(name)
-    if left_out.isdisjoint(batch.columns):
-        return batch
-    return replace(batch, columns={name: batch.columns[name] for name in batch.columns if name not in left_out})
 
 
 def read_log(path: str | os.PathLike[str], format: str = "auto") -> pd.DataFrame:  # noqa: A002 - the contract's name
@@ -188,13 +171,13 @@ def _table(reading: Reading) -> pd.DataFrame:
     import pandas as pd
 
     steps, columns = reading.steps(), reading.columns()
-    room = max(1, MAX_CELLS // max(1, len(steps)))
+    cells = min(MAX_CELLS, max(LEAST_CELLS, CELLS_PER_SAMPLE * len(reading)))
+    room = max(1, cells // max(1, len(steps)))
     if len(columns) > room:
-        first = sorted(columns, key=lambda name: role(name) not in _ESSENTIAL)[:room]
-        reading.left_out += len(columns) - room
-        columns = {name: column for name, column in columns.items() if name in set(first)}
-    if reading.left_out:
-        reading.errors[LEFT_OUT] += reading.left_out
+        reading.errors[SPARSE] += len(columns) - room
+        fullest = sorted(columns, key=lambda name: (role(name) not in ESSENTIAL, -len(columns[name].rows)))
+        chosen = set(fullest[:room])
+        columns = {name: column for name, column in columns.items() if name in chosen}
     values: dict[str, Any] = {}
     for name, column in columns.items():
         values[name] = np.full(len(steps), np.nan)

@@ -63,9 +63,12 @@ def test_a_trainer_without_a_name_listens_to_any() -> None:
         (0.5, {"not_after_step": 99}, ScaleState(), "expired"),
         (0.5, {"groups": {"0": 1.0}}, ScaleState(), "unsupported"),
         (0.5, {"groups": {}}, ScaleState(), None),
+        (0.5, {}, ScaleState(commands=2), None),
         (0.5, {}, ScaleState(commands=3), "budget"),
         (0.5, {}, ScaleState(last_step=80), None),
         (0.5, {}, ScaleState(last_step=81), "too_soon"),
+        (0.5, {}, ScaleState(last_step=100), "too_soon"),
+        (0.5, {}, ScaleState(last_step=101), None),  # a resume went back to before the last change
         (0.5, {}, ScaleState(0.5, commands=3, last_step=99), None),
     ],
 )
@@ -102,6 +105,22 @@ def test_the_scale_is_locked_during_the_warmup() -> None:
 def test_limits_that_make_no_sense_are_refused_in_words(limits: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error, match=next(iter(limits))):
         Limits(**limits)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.999, 2.0])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"min_scale": 1, "max_scale": 1},
+        {"max_scale": 2.0, "max_factor_down": 1, "max_factor_up": 1},
+        {"max_scale": 2.0, "max_commands": 0},
+    ],
+    ids=["one scale", "one factor", "no command"],
+)
+def test_limits_may_leave_no_change_at_all(limits: dict[str, Any], scale: float) -> None:
+    asked = {"scale_state": ScaleState(), "limits": Limits(**limits), "step": 1}
+    assert forbidden(command(scale), **asked) is not None
+    assert forbidden(command(1.0), **asked) is None
 
 
 numbers = st.floats() | st.integers() | st.sampled_from([0.5, 0.1, 1.0, 1e-3, 5e-324, 1e308, -0.0, 0])

@@ -122,6 +122,17 @@ def test_an_override_passes_the_bounds_of_a_command(
         assert (order.generation, order.token, order.incarnation) == (1, BUSY.max_token, "i")
 
 
+@pytest.mark.parametrize(("warmup", "refusal"), [(10, ""), (11, "warmup")])
+def test_an_override_counts_from_the_next_step_on_under_the_newest_number(warmup: int, refusal: str) -> None:
+    rules = Rules("a", Limits(warmup_steps=warmup))
+    decision = judge_override(BUSY, b"0.5x", rules=rules, step=10, scale_state=ScaleState(generation=4), rate=0.0)
+    assert decision.refusal == refusal
+    order = decision.state.order
+    assert (None if order is None else (order.generation, order.actor, order.run)) == (
+        None if refusal else (4, "override_file", "a")
+    )
+
+
 def test_the_newer_of_command_and_override_supersedes_the_older_one_that_pends() -> None:
     pending = judged(BUSY, command()).state
     after = judge_override(pending, b"0.4x", rules=RULES, step=10, scale_state=ScaleState(), rate=0.0).state

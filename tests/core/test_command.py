@@ -163,6 +163,71 @@ def test_a_baseline_that_is_lost_leaves_a_trial_of_unknown_effect() -> None:
         assert step(on_trial, event).effect_is_unknown
 
 
+# ---- what an event leaves behind ------------------------------------------------------------------------------------------
+
+
+def test_the_log_shows_the_ratio_to_the_scale_in_use_and_not_the_scale() -> None:
+    asked = step(CommandState(scale=0.5), Asked(0.25))
+    assert asked.explains(0.5)
+    assert not asked.explains(0.25)
+    applied = step(asked, Applied(100, 0.25, 1.0))
+    assert applied.explains(0.5)
+    assert not step(applied, LogFollowed()).explains(0.5)
+
+
+def test_the_way_back_is_a_command_of_its_own() -> None:
+    asked = step(STATES["a failed trial"], ReturnAsked(1.0, 300.0), look=LOOK)
+    assert (asked.wanted, asked.wanted_ramp, asked.by_operator, asked.trial) == (1.0, 0, False, None)
+    assert (asked.count, asked.quiet_until) == (STATES["a failed trial"].count + 1, 300.0)
+    assert asked.explains(2.0)
+    assert asked.restores
+
+
+def test_the_way_back_from_a_trial_upwards_is_a_cut_and_measured_as_one() -> None:
+    failed = CommandState(Status.TAKING_BACK, scale=2.0, trial=Trial(1.0), applied_at=100, count=1)
+    back = step(step(failed, ReturnAsked(1.0, 300.0), look=LOOK), Applied(200, 1.0, 1.0))
+    assert back.baseline is not None
+    assert (back.baseline.step, back.baseline.scale) == (200, 1.0)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_baseline_knows_whether_the_metric_should_rise(sign: float) -> None:
+    after = step(STATES["a command in flight"], Applied(100, 0.5, sign))
+    assert after.baseline is not None
+    assert after.baseline.improving is (sign > 0)  # the line of LOOK falls
+
+
+def test_a_command_that_leaves_the_scale_as_it_is_has_no_effect_to_measure() -> None:
+    asked = step(CommandState(scale=0.5), Asked(0.5), look=LOOK)
+    assert step(asked, Applied(100, 0.5, 1.0)).baseline is None
+    assert step(STATES["on trial"], AlreadyInUse()).scale == 0.5
+
+
+def test_a_look_at_another_metric_is_no_baseline() -> None:
+    changed = step(STATES["a trial in flight"], MetricChanged())
+    assert step(changed, Applied(100, 0.5, 1.0)).effect_is_unknown
+
+
+def test_strategies_wait_after_a_refusal_and_never_less_than_they_were_told() -> None:
+    assert step(STATES["a command in flight"], Refused(200.0)).quiet_until == 200.0
+    assert step(STATES["quiet"], EffectMeasured(400.0)).quiet_until == 500.0
+    assert step(STATES["quiet"], EffectMeasured(600.0)).quiet_until == 600.0
+    assert step(STATES["quiet"], EffectMeasured()).quiet_until == 500.0
+
+
+def test_a_trainer_that_joins_is_believed_and_has_no_history() -> None:
+    joined = step(STATES["a trial in flight"], Joined(300, 0.25))
+    assert joined == CommandState(scale=0.25, applied_at=300, count=1)
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_is_plain_json_and_comes_back_as_it_was(name: str) -> None:
+    measured = step(STATES["a trial in flight"], Applied(100, 0.5, 1.0))
+    assert measured.baseline is not None
+    for state in (STATES[name], measured):
+        assert CommandState.from_json(json.loads(json.dumps(state.as_json()))) == state
+
+
 # ---- ramps --------------------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from lrwatch.export import Exporter
 ROOT = Path(__file__).parents[2]
 TEXT = DOCKERFILE.read_text(encoding="utf-8")
 COMPOSE = ROOT / "deploy/compose/compose.yaml"
+LOCKS = [Path("deploy/docker/build.lock"), Path("deploy/docker/requirements.lock")]
 
 
 def service(name: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def test_nothing_at_run_time_needs_a_shell() -> None:
 def test_what_the_image_copies_exists_and_passes_the_ignore_file() -> None:
     listed = (ROOT / "deploy/docker/Dockerfile.dockerignore").read_text(encoding="utf-8").split()
     sources = [word for line in re.findall(r"^COPY (?!--)(.*) \S+$", TEXT, re.MULTILINE) for word in line.split()]
-    assert set(sources) == {"pyproject.toml", "README.md", "LICENSE", "lrwatch", "deploy", "grafana"}
+    assert set(sources) == {"pyproject.toml", "README.md", "LICENSE", "lrwatch", "deploy", "grafana", *map(str, LOCKS)}
     assert {f"!{source}" for source in sources} <= set(listed)
     assert all((ROOT / source).exists() for source in sources)
 

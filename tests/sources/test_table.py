@@ -12,7 +12,8 @@ from support.format_samples import LOGS
 
 from lrwatch.errors import ConfigError, InputError
 from lrwatch.sources import table as module
-from lrwatch.sources.table import LEFT_OUT, MAX_COLUMNS, read, read_log
+from lrwatch.sources.metric_names import LEFT_OUT, MAX_NAMES
+from lrwatch.sources.table import SPARSE, read, read_log
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 
@@ -118,10 +119,10 @@ def test_how_the_trainer_smoothed_a_metric_is_told(tmp_path: Path) -> None:
 def test_a_log_with_too_many_names_keeps_its_loss_and_says_how_many_are_left_out(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text(
-        "".join(f'{{"step": {i}, "n{i}": 1}}\n' for i in range(MAX_COLUMNS + 500)) + '{"step": 9999, "loss": 2}\n'
+        "".join(f'{{"step": {i}, "n{i}": 1}}\n' for i in range(MAX_NAMES + 500)) + '{"step": 9999, "loss": 2}\n'
     )
     table = read_log(log)
-    assert len(table.columns) == 1 + MAX_COLUMNS + 1
+    assert len(table.columns) == 1 + MAX_NAMES + 1
     assert table["loss"].dropna().tolist() == [2.0]
     assert table.attrs["errors"] == {LEFT_OUT: 500}
 
@@ -132,7 +133,7 @@ def test_a_table_of_too_many_cells_keeps_the_loss(tmp_path: Path, monkeypatch: p
     log.write_text("".join(f'{{"step": {i}, "a": 1, "b": 2, "c": 3, "loss": 4}}\n' for i in range(50)))
     table = read_log(log)
     assert table.columns.tolist() == ["step", "a", "loss"]
-    assert table.attrs["errors"] == {LEFT_OUT: 2}
+    assert table.attrs["errors"] == {SPARSE: 2}
 
 
 def test_only_the_beginning_is_read_on_demand(tmp_path: Path) -> None:

@@ -93,6 +93,34 @@ def needed(error: float, values: int, df: int) -> float:
     return t_quantile(error * min(1.0, values / PLENTY), max(df, 1))
 
 
+class SettledLevel(NamedTuple):
+    """Mean of sign * metric since a change, without the transient: steps left out, the mean, and its variance."""
+
+    skipped: float
+    mean: float
+    variance: float
+
+
+def settled_level(context: Context, applied_at: int, step: int, noise: float) -> SettledLevel | None:
+    """Return the level from a change at `applied_at` up to `step`, or None where too few values came.
+
+    Args:
+        context: Holds the curve.
+        applied_at: First step after the change.
+        step: The last step.
+        noise: Variance of one value before. Noise with heavy tails may show in the few values since, and not in those before.
+    """
+    skipped = TRANSIENT * (step - applied_at)
+    if epoch := context.epoch_at(applied_at):
+        skipped = step - applied_at - (step - applied_at - skipped) // epoch * epoch
+    first, end = applied_at + skipped, step + 1
+    count = context.curve.count(first, end)
+    if count < MIN_VALUES:
+        return None
+    scatter = context.curve.deviation(first, end)
+    return SettledLevel(skipped, context.sign * context.curve.mean(first, end), max(noise, scatter * scatter) / count)
+
+
 def measure(line: LogLine, context: Context, applied_at: int, step: int, share: float) -> TrialOutcome | None:
     """Compare what came since a trial began with the line before it.
 
@@ -106,16 +134,10 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
     Returns:
         The outcome, or None where too few values came.
     """
-    skipped = TRANSIENT * (step - applied_at)
-    if epoch := context.epoch_at(applied_at):
-        skipped = step - applied_at - (step - applied_at - skipped) // epoch * epoch
-    count = context.curve.count(applied_at + skipped, step + 1)
-    if count < MIN_VALUES:
+    settled = settled_level(context, applied_at, step, line.noise)
+    if settled is None:
         return None
-    came = context.sign * context.curve.mean(applied_at + skipped, step + 1)
-    # Noise with heavy tails may show in the few values of the trial, and not in the line.
-    scatter = context.curve.deviation(applied_at + skipped, step + 1)
-    variance = max(line.noise, scatter * scatter) / count
+    skipped, came, variance = settled
     x = math.log1p((skipped + step - applied_at) / 2 / max(applied_at, 1))
     falls = max(line.gain, 0.0)
     lost = 1 - share
@@ -140,6 +162,7 @@ class Reversal(NamedTuple):
         line: The line before it.
         outcome: What it brought against that line.
         back_at: First step back at the scale before; None until it is applied.
+        came, came_error: Level of sign * metric in the trial, until the rate was back, and its standard error.
         rise, rise_error: By how much the metric got worse at that scale, and its standard error; progress that the run made meanwhile
             is not added, since it cannot be told from what the cut did not bring.
     """
@@ -151,6 +174,8 @@ class Reversal(NamedTuple):
     line: LogLine
     outcome: TrialOutcome
     back_at: int | None = None
+    came: float = 0.0
+    came_error: float = 0.0
     rise: float = 0.0
     rise_error: float = math.inf
 
@@ -158,15 +183,14 @@ class Reversal(NamedTuple):
         """Return it with what came up to `step`; unchanged while too few values came."""
         if self.back_at is None:
             return self
-        first = self.back_at + TRANSIENT * (step - self.back_at)
-        if epoch := context.epoch_at(self.back_at):
-            first = step - (step - first) // epoch * epoch
-        count = context.curve.count(first, step + 1)
-        if count < MIN_VALUES:
+        low = settled_level(context, self.applied_at, self.back_at - 1, self.line.noise)
+        high = settled_level(context, self.back_at, step, self.line.noise)
+        if low is None or high is None:
             return self
-        level, scatter = context.sign * context.curve.mean(first, step + 1), context.curve.deviation(first, step + 1)
-        error = math.hypot(self.outcome.came_error, math.sqrt(max(self.line.noise, scatter * scatter) / count))
-        return self._replace(rise=level - self.outcome.came, rise_error=error)
+        rise_error = math.sqrt(low.variance + high.variance)
+        return self._replace(
+            came=low.mean, came_error=math.sqrt(low.variance), rise=high.mean - low.mean, rise_error=rise_error
+        )
 
     def is_proven(self, error: float, values: int) -> bool:
         """Whether the metric surely got worse when the rate went back; arguments as for `needed`."""
@@ -202,21 +226,21 @@ def effect_of(outcome: TrialOutcome, line: LogLine, step: int, context: Context)
     )
 
 
-def effect_of_reversal(reversal: Reversal, step: int, context: Context) -> Effect:
+def effect_of_reversal(reversal: Reversal, step: int, context: Context, *, proven: bool) -> Effect:
     """Return the effect of a trial that was reversed, for people: the level in it against the level after it.
 
-    Where the metric did not get worse, its gain in the trial and the loss of it after the trial contradict each other, and the
-    bounds are those of both.
+    Where the metric did not surely get worse, its gain in the trial and what was lost after it contradict each other: the bounds are
+    those of both, and the lower one is 0 at the most.
     """
     line, sign, outcome = reversal.line, context.sign, reversal.outcome
     level = abs(line.level) or 1.0
     gain, margin = reversal.rise, Z95 * reversal.rise_error
     lower, upper = gain - margin, gain + margin
-    if lower <= 0:
-        gain = (gain + outcome.gain) / 2
+    if not proven:
+        gain, lower = (gain + outcome.gain) / 2, min(lower, 0.0)
         upper = max(upper, outcome.gain + Z95 * outcome.gain_error)
     gain, lower, upper = gain / level, lower / level, upper / level
-    after = outcome.came + reversal.rise
+    after = reversal.came + reversal.rise
     return Effect(
         step=step,
         scale=reversal.scale,
@@ -224,7 +248,7 @@ def effect_of_reversal(reversal: Reversal, step: int, context: Context) -> Effec
         lower=lower,
         upper=upper,
         message=(
-            f"{sign * outcome.came:.4g} at scale {reversal.scale:g}, {sign * after:.4g} back at scale {reversal.previous:g}; "
+            f"{sign * reversal.came:.4g} at scale {reversal.scale:g}, {sign * after:.4g} back at scale {reversal.previous:g}; "
             f"{effect_in_words(gain, lower, upper)}"
         ),
         line=Counterfactual(
@@ -232,8 +256,8 @@ def effect_of_reversal(reversal: Reversal, step: int, context: Context) -> Effec
             before=sign * line.level,
             before_error=math.sqrt(line.level_variance),
             expected=sign * after,
-            expected_error=math.sqrt(max(reversal.rise_error**2 - outcome.came_error**2, 0.0)),
-            came=sign * outcome.came,
-            came_error=outcome.came_error,
+            expected_error=math.sqrt(max(reversal.rise_error**2 - reversal.came_error**2, 0.0)),
+            came=sign * reversal.came,
+            came_error=reversal.came_error,
         ),
     )

@@ -313,13 +313,15 @@ class Trials(Strategy, ABC):
                 return StrategyDecision(self)
             reason = (
                 f"the metric was better at scale {reversal.scale:.4g} and got worse when the rate went back: "
-                f"{effect_of_reversal(reversal, step, context).message}"
+                f"{effect_of_reversal(reversal, step, context, proven=True).message}"
             )
             cut = replace(self, reversal=None, proven=reversal)
             return StrategyDecision(cut, Command(step, reversal.scale, reason), Asked(reversal.scale))
         if step - back_at < max(self.LONGEST * back_at, reversal.lasted):
             return self.decide(step, context)
-        return StrategyDecision(replace(self, reversal=None), effect=effect_of_reversal(reversal, step, context))
+        return StrategyDecision(
+            replace(self, reversal=None), effect=effect_of_reversal(reversal, step, context, proven=False)
+        )
 
     def _proven(self, reversal: Reversal, step: int, context: Context) -> StrategyDecision:
         """Say what a proven cut brought, once it is in use again."""
@@ -327,7 +329,7 @@ class Trials(Strategy, ABC):
         if not equal(context.scale, reversal.scale):  # it was refused, or an operator was faster
             return after.decide(step, context)
         kept = after._kept(step, reversal.scale / reversal.previous)
-        return StrategyDecision(kept, effect=effect_of_reversal(reversal, step, context))
+        return StrategyDecision(kept, effect=effect_of_reversal(reversal, step, context, proven=True))
 
     def quiet_until(self, next_trial: float, step: int) -> float:
         """Return the step before which there is no command of any kind after a trial was taken back at `step`."""

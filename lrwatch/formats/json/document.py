@@ -13,6 +13,7 @@ from typing import ClassVar
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.sample import Batch
 from lrwatch.formats.json.documents import EMPTY, history, is_history
+from lrwatch.formats.json.large import decoded_large
 from lrwatch.formats.json.lines import decoded
 from lrwatch.formats.lines import MAX_LINE_BYTES
 
@@ -58,11 +59,11 @@ class JsonDocument(Checkpointed):
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
         """Read the document; see `Format.feed`. `data` is the whole of it."""
         text = _stripped(data)
-        document = decoded(text) if text.startswith((b"{", b"[")) else None
+        document = decoded_large(text) if text.startswith((b"{", b"[")) else None
         if document is None and _CATBOOST.match(text):
-            document = decoded(text[: text.rfind(b"}") + 1] + b"]}")
+            document = decoded_large(text[: text.rfind(b"}") + 1] + b"]}")
         if document is None and final:
-            document = decoded(_completed(text))
+            document = decoded_large(_completed(text))
         if document is not None:
             return replace(history(document), lines=1), len(data)
         if not final:

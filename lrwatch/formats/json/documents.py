@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from lrwatch.core.sample import Batch
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.epochs import EpochAxis
+from lrwatch.formats.json.large import LazyList, pieces
 from lrwatch.formats.json.lines import LOSSES, MAX_LIST, PLACES, by_mode, collect, tells
 
 # Levels of a document that are searched for its history: deeper ones hold configurations.
@@ -40,6 +41,8 @@ _NEUTRAL = frozenset({
 })  # fmt: skip
 # The largest whole number that JSON holds exactly; a greater one is no step.
 _LARGEST_STEP = 2**53
+
+_LISTS = (list, LazyList)
 
 EMPTY = Batch(np.empty(0, np.int64), {})
 
@@ -60,7 +63,7 @@ def is_history(document: Any, *, one_line: bool, ended: bool) -> bool:
         one_line: The document is on one line.
         ended: This line has its end.
     """
-    if isinstance(document, list):
+    if isinstance(document, _LISTS):
         return _are_records(document)
     if not isinstance(document, dict):
         return False
@@ -75,7 +78,7 @@ def is_history(document: Any, *, one_line: bool, ended: bool) -> bool:
 
 def _parts(document: Any, name: str, depth: int) -> Iterator[Batch]:
     """Iterate over the histories in a document, or in a part of one whose key is `name`."""
-    if isinstance(document, list):
+    if isinstance(document, _LISTS):
         if _are_records(document):
             yield _table(name, document)
     elif not isinstance(document, dict):
@@ -83,7 +86,7 @@ def _parts(document: Any, name: str, depth: int) -> Iterator[Batch]:
     elif _is_trainer_state(document):
         yield _trainer_state(document)
     elif _is_catboost(document):
-        yield _table(name, _catboost(document))
+        yield _table(name, _listed(document, "iterations"), _with_names(document))
     elif _is_sacred(document):
         yield _sacred(document)
     else:
@@ -91,7 +94,7 @@ def _parts(document: Any, name: str, depth: int) -> Iterator[Batch]:
         if series:
             yield _columns(name, series)
         for key, value in document.items():
-            if key not in series and (depth or isinstance(value, list)):
+            if key not in series and (depth or isinstance(value, _LISTS)):
                 yield from _parts(value, name if key in _NEUTRAL else _joined(name, key), depth - 1)
 
 
@@ -102,6 +105,10 @@ def _joined(name: str, key: str) -> str:
 # ---- records --------------------------------------------------------------------------------------------------------
 
 
+def _same(record: dict[str, Any]) -> dict[str, Any]:
+    return record
+
+
 def _are_records(values: Sequence[Any]) -> bool:
     return any(isinstance(value, dict) and tells(value) for value in values[:_DECIDING_RECORDS])
 
@@ -110,23 +117,32 @@ def _is_one_record(document: Any) -> bool:
     return isinstance(document, dict) and not _is_trainer_state(document) and tells(document, LOSSES, _DEPTH)
 
 
-def _table(name: str, values: Sequence[Any]) -> Batch:
-    """Return the samples of a list of records; `name` is a prefix of the names of their metrics."""
-    records = [by_mode(value) for value in values if isinstance(value, dict)]
-    if name:
-        records = [
-            {key if role(key) in PLACES else _joined(name, key): value for key, value in record.items()}
-            for record in records
-        ]
+def _table(name: str, values: Sequence[Any], change: Callable[[dict[str, Any]], dict[str, Any]] = _same) -> Batch:
+    """Return the samples of a list of records.
+
+    Args:
+        name: Prefix of the names of their metrics.
+        values: The records; what is none is counted.
+        change: Changes each record first.
+    """
     found = Columns()
-    if records:
-        collect(found, "", records, np.arange(len(records)))
-    errors = {"not a record": len(values) - len(records)} if len(values) > len(records) else None
-    return EpochAxis().batch(len(records), found, errors=errors)
+    count = 0
+    for piece in pieces(values):
+        records = [by_mode(change(value)) for value in piece if isinstance(value, dict)]
+        if name:
+            records = [
+                {key if role(key) in PLACES else _joined(name, key): value for key, value in record.items()}
+                for record in records
+            ]
+        if records:
+            collect(found, "", records, np.arange(count, count + len(records)))
+            count += len(records)
+    errors = {"not a record": len(values) - count} if len(values) > count else None
+    return EpochAxis().batch(count, found, errors=errors)
 
 
 def _is_trainer_state(document: Mapping[str, Any]) -> bool:
-    return isinstance(document.get("log_history"), list)
+    return isinstance(document.get("log_history"), _LISTS)
 
 
 def _trainer_state(document: Mapping[str, Any]) -> Batch:
@@ -145,23 +161,26 @@ def _is_catboost(document: Mapping[str, Any]) -> bool:
     return isinstance(meta, dict) and ("learn_metrics" in meta or "test_metrics" in meta)
 
 
-def _catboost(document: Mapping[str, Any]) -> list[Any]:
-    """Return the iterations with the names of their metrics, which the document has in another place."""
+def _with_names(document: Mapping[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what gives an iteration of CatBoost the names of its metrics, which the document has in another place."""
     names: dict[str, list[str]] = {}
     for kind in ("learn", "test"):
         metrics = _listed(document["meta"], f"{kind}_metrics")
         for part in _listed(document["meta"], f"{kind}_sets") or [kind]:
             names[str(part)] = [str(metric.get("name")) for metric in metrics if isinstance(metric, dict)]
-    return [
-        {key: dict(zip(names[key], value, strict=False)) if key in names and isinstance(value, list) else value
-         for key, value in iteration.items()} if isinstance(iteration, dict) else iteration
-        for iteration in _listed(document, "iterations")
-    ]  # fmt: skip
+
+    def named(iteration: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: dict(zip(names[key], value, strict=False)) if key in names and isinstance(value, list) else value
+            for key, value in iteration.items()
+        }
+
+    return named
 
 
-def _listed(document: Mapping[str, Any], key: str) -> list[Any]:
+def _listed(document: Mapping[str, Any], key: str) -> Sequence[Any]:
     value = document.get(key)
-    return value if isinstance(value, list) else []
+    return value if isinstance(value, _LISTS) else []
 
 
 # ---- columns --------------------------------------------------------------------------------------------------------
@@ -181,9 +200,9 @@ def _number(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
-def _series(document: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _series(document: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
     """Return the lists of an object that are the history of its metrics; none if there is no metric to watch."""
-    series = {key: value for key, value in document.items() if isinstance(value, list) and _are_numbers(value)}
+    series = {key: value for key, value in document.items() if isinstance(value, _LISTS) and _are_numbers(value)}
     watched = [key for key in series if role(key) in LOSSES]
     if not watched and primary(series) is None and not any(f"val_{key}" in series for key in series):
         return {}
@@ -221,7 +240,7 @@ def _is_sacred(document: Mapping[str, Any]) -> bool:
     """Return whether an object has metrics with steps of their own. A beginning may have only those of the first."""
     values = list(document.values())
     return (
-        bool(values) and all(isinstance(value, dict) for value in values) and isinstance(values[0].get("steps"), list)
+        bool(values) and all(isinstance(value, dict) for value in values) and isinstance(values[0].get("steps"), _LISTS)
     )
 
 

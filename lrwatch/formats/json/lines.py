@@ -16,6 +16,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -34,13 +35,20 @@ _PIECE_BYTES = 1 << 16
 # Deeper nesting, and lists longer than this (histograms, token ids), are no metrics.
 MAX_DEPTH = 8
 MAX_LIST = 8
+# Keys of one object that are read; a record of metrics has some hundreds at the most.
+MAX_KEYS = 4096
 
 _NOT_AN_OBJECT = "not a JSON object"
 
 # A bare NaN or infinity, where JSON wants a value. Put in quotes it is a string, which `number` reads. Inside a string
 # the quotes would end that string before a letter, which no decoder accepts: a wrong match does no harm.
-_BARE = re.compile(rb"([:\[,]\s*)([-+]?(?:nan(?:\(ind\))?|inf(?:inity)?))(?=\s*[,}\]])", re.IGNORECASE)
-_QUOTED = rb'\1"\2"'
+BARE = re.compile(rb"([:\[,]\s*)([-+]?(?:nan(?:\(ind\))?|inf(?:inity)?))(?=\s*[,}\]])", re.IGNORECASE)
+QUOTED = rb'\1"\2"'
+
+_HALF_A_PAIR = re.compile(
+    rb"\\u[dD][89a-bA-B][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
 
 _MODES = ("mode", "phase", "split", "stage")
 _MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
@@ -87,8 +95,8 @@ def pieces(text: bytes) -> Iterator[bytes]:
 def objects(piece: bytes, errors: Counter[str]) -> list[dict[str, Any]]:
     """Decode the objects in the lines of `piece`, and count other lines as errors."""
     records = _at_once(piece)
-    if records is None and _BARE.search(piece):
-        records = _at_once(_BARE.sub(_QUOTED, piece))
+    if records is None and BARE.search(piece):
+        records = _at_once(BARE.sub(QUOTED, piece))
     if records is None:
         decoded = [_line(line) for line in piece.split(b"\n")[:-1]]
         records = [record for record in decoded if record is not None]
@@ -122,8 +130,8 @@ def decoded(text: bytes) -> Any:
     """Decode JSON, with NaN and infinities in any spelling; None if `text` is not JSON."""
     decodings: tuple[Callable[[], Any], ...] = (
         lambda: _decode(text),
-        lambda: _decode(_BARE.sub(_QUOTED, text)),
-        lambda: json.loads(text.decode("utf-8", "replace")),  # also lone surrogates and numbers beyond a double
+        lambda: _decode(BARE.sub(QUOTED, text)),
+        lambda: json.loads(without_surrogates(text).decode("utf-8", "replace")),  # also numbers beyond a double
     )
     for decode in decodings:
         try:
@@ -132,6 +140,15 @@ def decoded(text: bytes) -> Any:
             continue
         return value
     return None
+
+
+def without_surrogates(text: bytes) -> bytes:
+    r"""Return JSON with U+FFFD for each half of a pair of surrogates, which is no character and cannot be written anywhere.
+
+    >>> without_surrogates(rb'{"\ud800": "\ud83d\ude00"}')
+    b'{"\\ufffd": "\\ud83d\\ude00"}'
+    """
+    return _HALF_A_PAIR.sub(rb"\\ufffd", text)
 
 
 def tells(record: Mapping[str, Any], roles: Container[str] = PLACES_AND_LOSSES, depth: int = 2) -> bool:
@@ -181,7 +198,7 @@ def collect(found: Columns, prefix: str, records: Sequence[dict[str, Any]], rows
         depth: Levels of nesting that are followed.
     """
     keys = tuple(records[0])
-    if set(map(len, records)) == {len(keys)}:
+    if len(keys) <= MAX_KEYS and set(map(len, records)) == {len(keys)}:
         try:
             columns = _columns(keys, records)
         except KeyError:
@@ -192,7 +209,9 @@ def collect(found: Columns, prefix: str, records: Sequence[dict[str, Any]], rows
             return
     shapes: dict[tuple[str, ...], list[int]] = {}
     for i, record in enumerate(records):
-        shapes.setdefault(tuple(record), []).append(i)
+        shapes.setdefault(tuple(islice(record, MAX_KEYS)), []).append(i)
+    if max(map(len, records)) > MAX_KEYS:
+        records = [dict(islice(record.items(), MAX_KEYS)) for record in records]
     for which in shapes.values():
         collect(found, prefix, [records[i] for i in which], rows[which], depth)
 

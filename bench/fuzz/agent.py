@@ -1,4 +1,4 @@
-"""Fuzz test of the tools of `lrwatch mcp` with a hundred thousand hostile calls, `python bench/fuzz_agent.py [COUNT]`.
+"""Fuzz test of the tools of `lrwatch mcp` with a hundred thousand hostile calls, `python bench/fuzz/agent.py [COUNT]`.
 
 The calls come from tests/support/hostile_agent.py.
 """

@@ -1,4 +1,4 @@
-"""Fuzz test of the client with a million hostile commands, `python bench/fuzz_client.py [COUNT]`.
+"""Fuzz test of the client with a million hostile commands, `python bench/fuzz/client.py [COUNT]`.
 
 The commands come from tests/support/hostile_commands.py.
 """
