@@ -65,7 +65,7 @@ def status(run: str | None, watch: bool, config_file: Path | None, state: str | 
     finally:
         store.close()
     for what in damaged:
-        click.echo(safe(f"lrwatch: {what} is damaged and left out; a running daemon writes it anew"), err=True)
+        click.echo(safe(f"lrwatch: {what} is damaged and left out; a running daemon writes it again"), err=True)
     if form == "json":
         for one in statuses.values():
             print_json(one)

@@ -390,7 +390,7 @@ class Daemon:
         except StateGoneError as error:
             raise InputError(
                 expected="the state that was opened at the start", found=f"that {error}", where=str(self._store.path),
-                hint="lrwatch ends, and the trainings go on at their scale. Start it again: it begins a new state and reads the logs anew.",
+                hint="lrwatch ends, and the trainings go on at their scale. Start it again: it begins a new state and reads the logs from their beginning.",
             ) from error  # fmt: skip
 
     def wait_for_input(self) -> bool:

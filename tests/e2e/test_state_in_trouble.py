@@ -102,7 +102,7 @@ def test_a_damaged_row_hides_no_other(tmp_path: Path) -> None:
     status = lrwatch("status", "--state", state)
     assert status.returncode == 0
     assert "\nb " in status.stdout
-    assert "lrwatch: the status of run a is damaged and left out; a running daemon writes it anew" in status.stderr
+    assert "lrwatch: the status of run a is damaged and left out; a running daemon writes it again" in status.stderr
     journal = lrwatch("journal", "--state", state)
     assert journal.returncode == 4
     assert "of the journal is damaged" in journal.stderr
