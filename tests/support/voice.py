@@ -58,6 +58,21 @@ GAINS = (
 )
 
 
+# What no sentence holds, and what is written instead.
+PRIVATE = {
+    r"\b(is|was|are|were) asked\b": "is required, was requested",
+    r"\bwhat (was|is) asked for\b": "what is required",
+    r"\banew\b": "again",
+    r"\bgoing on (is|brings|without)\b": "continuing, the old rate",
+    r"\bat the least\b": "at least",
+    r"\bthrown to and fro\b": "jumps up and down",
+    r"\b(gain|better|worse|improves by|gets worse by) -": "a verb for the sign",
+    r"\bis looked\b|\bis told\b|\bas it goes it\b": "an active verb",
+    r"\b[a-z]+_(ratio|steps|per|at_best|before) -?[\d{]": "the evidence in words",
+    r"\d[eE]\+\d+ %": "a percentage without an exponent",
+}
+
+
 def voice() -> str:
     """Return all sentences, under a heading for each place that says them."""
     sections = (
