@@ -6,8 +6,9 @@ code that says it.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ LOOPS: tuple[tuple[dict[str, Any], float, int], ...] = (
     ({"mode": "suggest"}, 0.5, 5000),
     ({"strategy": "cosine", "length": 400}, 0.5, 500),
     ({"strategy": "range_test", "length": 400, "max_scale": 2.0}, 0.3, 600),
+)
+
+# Losses that no scale helps, or that a spike takes off course: options of the controller, and the loss at a step and a scale.
+DEAF: tuple[tuple[dict[str, Any], Callable[[int, float], float]], ...] = (
+    ({}, lambda step, _: 2 + 3 * math.exp(-step / 150)),
+    (
+        {"strategy": "rescue"},
+        lambda step, scale: 2 - step * 1e-4 + (0.05 * (step - 800) * scale if 800 < step < 1100 else 0),
+    ),
 )
 
 GAINS = (
@@ -117,6 +127,11 @@ def _commands() -> Iterator[str]:
             training.step(rate * controller.scale)
             controller.update(step, training.observe())
         yield from _said([*controller.commands, *controller.effects, *controller.range_tests])
+    for options, loss in DEAF:
+        controller, rng = Controller(**options), np.random.default_rng(0)
+        for step in range(2500):
+            controller.update(step, loss(step, controller.scale) + 0.02 * float(rng.standard_normal()))
+        yield from _said([*controller.commands, *controller.effects])
 
 
 def _states() -> Iterator[str]:
