@@ -110,8 +110,9 @@ def _data(
     facts += [("Samples", f"{samples:,} of {len(found)} metrics"), ("lrwatch", __version__)]
     # At the moment of the newest sample, so that the page is the same whenever it is made.
     seen = overview(status, status.last_sample_time or 0.0)
+    sentence = f"{seen.state}: {seen.words}" if status.life in OVER else seen.sentence
     title = f"{run}: {metric}" if metric else run
     return ReportData(
         run, title, metric, axis, tuple(found), tuple(events), tuple(facts), standings=tuple(standings[1:]),
-        state=RunState(seen.state, seen.state_tone, seen.words, seen.waits), is_over=status.life in OVER,
+        state=RunState(seen.state, seen.state_tone, seen.words, seen.waits, sentence), is_over=status.life in OVER,
     )  # fmt: skip
