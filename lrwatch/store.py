@@ -6,6 +6,8 @@ had read since the last transaction had led to nothing, and is read again. The j
 covers the entry and the hash before it.
 
 The file lies on a local disk (WAL does not work on network file systems); one daemon at a time may hold it.
+
+One file because a transaction spans all of its tables.
 """
 
 from __future__ import annotations

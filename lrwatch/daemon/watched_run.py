@@ -3,6 +3,8 @@
 What it reads, commands and shows are subjects of their own: `logs`, `commands` and `status`. This file holds the order in
 which they act, and what is saved together. What led to an event is saved with it in one transaction, and a command is
 published only when that is committed: so a daemon that is killed at any point neither repeats nor loses a decision.
+
+One file because the order of a turn and what is saved after it are one promise.
 """
 
 from __future__ import annotations
