@@ -349,9 +349,13 @@ class WatchedRun:
 
     def not_written(self, error: sqlite3.Error) -> None:
         """Take note that the transaction failed."""
-        self.view.save_problem = (
-            f"cannot save to {self._store.path}: {error}; no command is sent until it can, and it is tried again"
+        # A lock and a full disk pass; damage stays.
+        remedy = (
+            ""
+            if isinstance(error, sqlite3.OperationalError)
+            else ". If it stays so, move the state directory away, and start again"
         )
+        self.view.save_problem = f"cannot save to {self._store.path}: {error}; no command is sent until it can, and it is tried again{remedy}"
         self.logs.errors["not_saved"] += 1
         self.view.invalidate()
 
