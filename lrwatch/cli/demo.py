@@ -39,7 +39,8 @@ def demo(seconds: float, seed: int, listen: str, insecure_listen: bool, report: 
     The trainings are real, and so is the daemon beside them. At the end one table shows the final losses, and one sentence
     each change: proven, or taken back.
 
-    Exit code 1 if a training ended worse than alone, or did not acknowledge a change.
+    Exit code 1 if lrwatch did not lower the loss on average, if a training ended more than 2 % above the same one alone, or
+    if a change was not acknowledged.
     """
     from lrwatch.demo.show import run_demo
 

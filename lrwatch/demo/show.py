@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -228,17 +229,19 @@ def _wait(trainings: Sequence[_Child], daemon: _Child, files: _Files) -> None:
     logs = [files.log(way, lr) for way in (WITH, ALONE) for lr in START_RATES]
     is_terminal = sys.stderr.isatty()
     said_at = time.monotonic()
-    with click.progressbar(length=STEPS, label="training", file=sys.stderr, hidden=not is_terminal) as bar:
+    with click.progressbar(length=STEPS, label="training", file=sys.stderr) if is_terminal else nullcontext() as bar:
         while sum(training.runs for training in trainings):
             step = min(_last_step(log) for log in logs)
-            bar.update(step - bar.pos)
-            if not is_terminal and time.monotonic() - said_at >= LINE_SECONDS:
+            if bar is not None:
+                bar.update(step - bar.pos)
+            elif time.monotonic() - said_at >= LINE_SECONDS:
                 said_at = time.monotonic()
                 _say(f"training: step {step:,} of {STEPS:,}")
             if not daemon.runs:
                 raise daemon.failed("it ended early")
             time.sleep(LOOK_SECONDS)
-        bar.update(STEPS - bar.pos)
+        if bar is not None:
+            bar.update(STEPS - bar.pos)
 
 
 def _last_step(log: Path) -> int:
