@@ -42,7 +42,7 @@ LOST_HEAD_NAME = "journal-head.lost"
 
 # Levels above it cost more time than the entries, half of which is the digits of hashes, get smaller.
 _COMPRESSION = 3
-
+_FILE = re.compile(r"\d{12}-(\d{12,})-[0-9a-f]{8}\.jsonl\.gz")
 _HEAD = re.compile(rb"(\d{20}) ([0-9a-f]{64})\n")
 
 _TABLES = """
@@ -235,8 +235,7 @@ class Journal:
         self._db.execute("DELETE FROM journal WHERE id <= ?", (last.id,))
         dropped = (last.id, last.hash)
         if surplus.name:
-            runs = json.dumps(sorted({row.run for row in surplus.rows}))
-            noted = (surplus.name, surplus.rows[0].id, *dropped, runs)
+            noted = (surplus.name, surplus.rows[0].id, *dropped, json.dumps(sorted({row.run for row in surplus.rows})))
             self._db.execute("INSERT INTO journal_files VALUES (?, ?, ?, ?, ?)", noted)
             query = "SELECT last, hash FROM journal_files ORDER BY last DESC LIMIT 1 OFFSET ?"
             dropped = self._db.execute(query, (files,)).fetchone()
@@ -253,8 +252,8 @@ class Journal:
         sweep(folder, of_commands=False)
         dropped = self.dropped
         for path in folder.glob("*.jsonl.gz"):
-            numbers = path.name.split("-")
-            if numbers[1].isdecimal() and int(numbers[1]) <= dropped:
+            found = _FILE.fullmatch(path.name)
+            if found is not None and int(found[1]) <= dropped:
                 path.unlink(missing_ok=True)
 
     def _move(self, rows: list[_Stored]) -> str:

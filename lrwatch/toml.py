@@ -1,6 +1,6 @@
 """TOML of a file, bounded: the parser of the standard library recurses at each bracket, and copies at each dot of a key.
 
-100,000 brackets end in a RecursionError of it, and a key of 100,000 dots takes 10 GB and most of a minute.
+100,000 brackets end in its RecursionError, and a key of 100,000 dots takes 10 GB and most of a minute.
 """
 
 from __future__ import annotations

@@ -7,25 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.voice import FILE, RULES, masked, voice
+from support.voice import FILE, PRIVATE, RULES, masked, voice
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = sorted((ROOT / "lrwatch").rglob("*.py"))
 TEMPLATES = sorted((ROOT / "lrwatch").rglob("*.j2"))
-
-# What no sentence holds, and what is written instead.
-PRIVATE = {
-    r"\b(is|was|are|were) asked\b": "is required, was requested",
-    r"\bwhat (was|is) asked for\b": "what is required",
-    r"\banew\b": "again",
-    r"\bgoing on (is|brings|without)\b": "continuing, the old rate",
-    r"\bat the least\b": "at least",
-    r"\bthrown to and fro\b": "jumps up and down",
-    r"\b(gain|better|worse|improves by|gets worse by) -": "a verb for the sign",
-    r"\bis looked\b|\bis told\b|\bas it goes it\b": "an active verb",
-    r"\b[a-z]+_(ratio|steps|per|at_best|before) -?[\d{]": "the evidence in words",
-    r"\d[eE]\+\d+ %": "a percentage without an exponent",
-}
 
 # A sentence is read at once; the longest reason of a command has three clauses.
 LONGEST = 330

@@ -26,6 +26,12 @@ from bench.fuzz.mutations import damaged  # noqa: E402
 KEPT = ROOT / "build" / "fuzz"
 SECONDS = 60.0
 MEGABYTES = 1024
+# What is instrumented for a target: all of lrwatch takes minutes.
+_ROOMS = {
+    "format": ("formats", "core.names"), "log": ("formats", "sources"), "protocol": ("protocol",), "judge": ("protocol", "client"),
+    "toml": ("toml", "config"), "pattern": ("formats.pattern",), "teach": ("explain",), "http": ("export.http",),
+    "pages": ("report", "export.pages", "export.labels"),
+}  # fmt: skip
 _EXECUTED = re.compile(rb"number_of_executed_units: (\d+)")
 
 
@@ -100,7 +106,7 @@ def _run(name: str, seconds: float, *, guided: bool) -> None:
 def _run_guided(name: str, seconds: float) -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["lrwatch"]):
+    with atheris.instrument_imports(include=[f"lrwatch.{room}" for room in _ROOMS[name.partition("-")[0]]]):
         from bench.fuzz.targets import TARGETS
 
     target = TARGETS[name]

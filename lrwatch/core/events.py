@@ -272,9 +272,11 @@ def effect_in_words(gain: float, lower: float, upper: float) -> str:
     """
     judged = verdict(lower, upper)
     word = "no gain" if judged == "no certain gain" and gain <= 0 else judged
-    shown, low, high = percents(abs(gain), abs(lower), abs(upper), margin=(upper - lower) / 2)
+    # No loss falls by more than all of it: beyond that a bound says nothing.
+    most = min(upper, 1.0) if gain < 1 else upper
+    shown, low, high = percents(abs(gain), abs(lower), abs(most), margin=(upper - lower) / 2)
     size = f"{shown} %" if float(shown) == 0 else f"{shown} % {'better' if gain > 0 else 'worse'}"
-    if judged == "helped":  # no loss falls by more than all of it, so such a bound says nothing
+    if judged == "helped":
         return f"{word}: {size} ({f'at least {low} %' if gain < 1 <= upper else f'{low} to {high} %'})"
     if judged == "cost progress":
         return f"{word}: {size} ({high} to {low} %)"

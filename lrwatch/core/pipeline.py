@@ -494,7 +494,7 @@ class Pipeline:
         self._pending = None
         self._curve.forget()
         self._curve.level_may_change(step)
-        return Phase(step, "command", f"scale {scale:g} from step {step} on: {how}")
+        return Phase(step, "command", f"scale {scale:.4g} from step {step:,} on: {how}")
 
     # ---- the trainer and operators ----------------------------------------------------------------------------------
 

@@ -50,11 +50,11 @@ def moves(improvement: float, size: str) -> str:
     """Say an improvement of this size with its sign as a verb; one that rounds to nothing has none.
 
     >>> moves(0.0023, "0.23 %"), moves(-0.105, "10.5 %"), moves(-1e-7, "0.000 % ± 0.042 %")
-    ('improves by 0.23 %', 'gets worse by 10.5 %', 'moves by 0 % ± 0.042 %')
+    ('improves by 0.23 %', 'gets worse by 10.5 %', 'changes by 0 % ± 0.042 %')
     """
     number, _, unit = size.partition(" ")
     if float(number) == 0:
-        return f"moves by 0 {unit}".rstrip()
+        return f"changes by 0 {unit}".rstrip()
     return f"{'improves' if improvement > 0 else 'gets worse'} by {size}"
 
 

@@ -2,6 +2,8 @@
 
 A fault of one run ends nothing else: each call into a run is guarded, and a fault sets the run aside. That is why
 exceptions of every kind are caught here and in `fleet`, and in no other file of the daemon.
+
+One file because a turn is read from top to bottom.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ SEEDS = (0, 1, 2)
 STEPS = 20_000
 
 LR = 0.01
-"""The winner: final validation loss 0.0083, against 0.0126 at 0.003 and 0.0124 at 0.03 (mean of three seeds)."""
+"""The winner: final validation loss 0.0981, against 0.1022 at 0.003 and 0.1023 at 0.03 (mean of three seeds)."""
 
 START_RATES = (0.003, 0.01, 0.03)
 """Where the trainings of the demo start: about a third of the best, the best, and three times the best."""

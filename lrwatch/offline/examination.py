@@ -148,7 +148,7 @@ class Examination:
             what = f"no metric is called {wanted!r}" if wanted else "no metric looks like a loss"
             yield (
                 "no_loss",
-                f"{what}; there are {listed}",
+                f"{what}; the log has {listed}",
                 'Name one: `lrwatch run --metric NAME ...`, or [run] metric; one that should rise needs [detect] direction = "max" too.',
             )
         elif self.metric is not None and sounds_wrong(self.metric.name, self.run.pipeline.detect.direction):

@@ -107,11 +107,15 @@ def _data(
     metric = config.metric or status.metric or primary(curve.name for curve in found) or ""
     found.sort(key=lambda curve: curve.name != metric)
     samples = sum(len(curve.values) for curve in found)
-    facts += [("Samples", f"{samples:,} of {len(found)} metrics"), ("lrwatch", __version__)]
+    facts += [
+        ("Samples", f"{samples:,} of {len(found)} {'metric' if len(found) == 1 else 'metrics'}"),
+        ("lrwatch", __version__),
+    ]
     # At the moment of the newest sample, so that the page is the same whenever it is made.
     seen = overview(status, status.last_sample_time or 0.0)
+    sentence = f"{seen.state}: {seen.words}" if status.life in OVER else seen.sentence
     title = f"{run}: {metric}" if metric else run
     return ReportData(
         run, title, metric, axis, tuple(found), tuple(events), tuple(facts), standings=tuple(standings[1:]),
-        state=RunState(seen.state, seen.state_tone, seen.words, seen.waits), is_over=status.life in OVER,
+        state=RunState(seen.state, seen.state_tone, seen.words, seen.waits, sentence), is_over=status.life in OVER,
     )  # fmt: skip

@@ -118,7 +118,7 @@ def test_limits_that_make_no_sense_are_refused_in_words(limits: dict[str, Any], 
     ids=["one scale", "one factor", "no command"],
 )
 def test_limits_may_leave_no_change_at_all(limits: dict[str, Any], scale: float) -> None:
-    asked = {"scale_state": ScaleState(), "limits": Limits(**limits), "step": 1}
+    asked: dict[str, Any] = {"scale_state": ScaleState(), "limits": Limits(**limits), "step": 1}
     assert forbidden(command(scale), **asked) is not None
     assert forbidden(command(1.0), **asked) is None
 

@@ -122,7 +122,7 @@ def test_an_effect_without_a_line_is_told_as_before() -> None:
         (1.5, 1.1, 1.9, "helped: 150 % better (110 to 190 %)"),
         (3e-7, 2e-7, 4e-7, "helped: 0.000 % (0.000 to 0.000 %)"),
         (1e8, 0.5, 2e8, "helped: 1e+10 % better (50 to 2e+10 %)"),
-        (0.1, float("-inf"), float("inf"), "no certain gain: 10.0 % better (inf % worse to inf % better)"),
+        (0.1, float("-inf"), float("inf"), "no certain gain: 10.0 % better (inf % worse to 100.0 % better)"),
     ],
 )
 def test_a_gain_is_told_plainly_and_as_exactly_as_it_is_known(

@@ -171,7 +171,7 @@ IN_TIME = acknowledged_after(APPLIED_AT)
 def test_an_acknowledgement_begins_a_phase_at_its_step_and_the_effect_is_measured() -> None:
     before, after = IN_TIME
     assert [command.scale for command in before if isinstance(command, Command)] == [0.5]
-    assert after[0] == Phase(APPLIED_AT, "command", f"scale 0.5 from step {APPLIED_AT} on: acknowledged")
+    assert after[0] == Phase(APPLIED_AT, "command", f"scale 0.5 from step {APPLIED_AT:,} on: acknowledged")
     (effect,) = of(after, Effect)[:1]
     assert isinstance(effect, Effect)
     assert effect.verdict == "helped"

@@ -345,6 +345,24 @@ def test_a_word_of_the_trainer_that_cannot_be_read_is_waited_for_and_not_taken_f
     show()
 
 
+def test_a_command_that_is_lost_before_the_trainer_has_read_it_is_put_back(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach(poll_seconds=60.0)  # it will not read it in this test
+    rig.look()
+    rig.until("command", state="sent")
+    path = rig.control / "desired.json"
+    before = path.read_bytes()
+    path.unlink()
+    rig.look()
+    assert path.read_bytes() == before
+    path.write_bytes(b"torn")
+    rig.restart()
+    rig.look()
+    again = desired(rig)
+    assert (again.generation, again.scale) == (1, 0.5)
+    assert len(rig.events("command")) == 1
+
+
 def test_garbage_in_the_control_directory_is_counted_and_changes_nothing(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
     rig.attach()

@@ -199,7 +199,7 @@ def test_a_log_that_is_gone_and_one_without_a_metric_or_a_loss_are_told_apart(ma
     rewards = make_rig()
     rewards.log.write_text("".join(f'{{"step": {s}, "reward": {s}}}\n' for s in range(50)))
     rewards.look()
-    assert causes(rewards)["no_loss"].text == "no metric looks like a loss; there are reward"
+    assert causes(rewards)["no_loss"].text == "no metric looks like a loss; the log has reward"
 
 
 def test_a_control_directory_that_cannot_be_used_is_told(rig: Any) -> None:

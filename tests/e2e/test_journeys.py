@@ -393,16 +393,16 @@ def test_each_failure_has_one_line_with_the_fix(tmp_path: Path) -> None:
     for arguments, words in (
         (
             [losing, "--config", tmp_path / "losss.toml"],
-            "loss: no_loss: no metric is called 'losss'; there are loss. Name one: ",
+            "loss: no loss: no metric is called 'losss'; the log has loss. Name one: ",
         ),
-        ([winning], "reward: no_loss: no metric looks like a loss; there are reward. Name one: "),
+        ([winning], "reward: no loss: no metric looks like a loss; the log has reward. Name one: "),
         (
             [winning, "--config", tmp_path / "reward.toml"],
             "reward: direction: reward sounds like a metric that should rise, and is taken for a loss. Say [detect] direction",
         ),
         (
             [tmp_path / "words.log"],
-            "words: no_metric: nothing so far that could be understood as a metric. `lrwatch read --explain ",
+            "words: no metric: nothing so far that could be understood as a metric. `lrwatch read --explain ",
         ),
     ):
         told = lrwatch("doctor", *arguments)

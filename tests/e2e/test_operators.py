@@ -247,7 +247,7 @@ def test_a_run_without_a_decision_is_sent_to_the_doctor_who_knows(
     lines = lrwatch("doctor", "--state", daemon.state, env=home).stdout.splitlines()
     assert any(line.startswith("quiet-run: held: ") and "`lrwatch resume quiet-run`" in line for line in lines)
     assert daemon.end() == 0
-    assert "quiet-run: no_daemon: " in lrwatch("doctor", "--state", daemon.state).stdout
+    assert "quiet-run: no daemon: " in lrwatch("doctor", "--state", daemon.state).stdout
     assert "no daemon watches this run" in lrwatch("doctor", directory, env=home).stdout
     missing = lrwatch("doctor", "no-such-run", env=home)
     assert (missing.returncode, missing.stdout) == (4, "")

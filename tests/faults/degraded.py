@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from support.daemon_process import DaemonProcess
 from support.waiting import eventually
@@ -170,10 +169,10 @@ class World:
 
     def knock(self) -> None:
         """Open a connection, and do not mind whether it is answered."""
-        where = urlsplit(self.daemon.address)
+        port = int(self.daemon.address.rpartition(":")[2])
         with (
             contextlib.suppress(OSError),
-            socket.create_connection((where.hostname, where.port), timeout=0.2) as connection,
+            socket.create_connection(("127.0.0.1", port), timeout=0.2) as connection,
         ):
             connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             connection.recv(1)

@@ -26,6 +26,7 @@ def traces() -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # seconds of work, and a machine that is busy with other tests
 @pytest.mark.skipif(not traces(), reason="kills and fails processes at their system calls with strace")
 def test_a_run_ends_the_same_whichever_system_call_is_killed_or_fails(tmp_path: Path) -> None:
     ended = subprocess.run(

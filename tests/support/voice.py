@@ -6,8 +6,9 @@ code that says it.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ LOOPS: tuple[tuple[dict[str, Any], float, int], ...] = (
     ({"strategy": "range_test", "length": 400, "max_scale": 2.0}, 0.3, 600),
 )
 
+# Losses that no scale helps, or that a spike takes off course: options of the controller, and the loss at a step and a scale.
+DEAF: tuple[tuple[dict[str, Any], Callable[[int, float], float]], ...] = (
+    ({}, lambda step, _: 2 + 3 * math.exp(-step / 150)),
+    (
+        {"strategy": "rescue"},
+        lambda step, scale: 2 - step * 1e-4 + (0.05 * (step - 800) * scale if 800 < step < 1100 else 0),
+    ),
+)
+
 GAINS = (
     (0.021, 0.0185, 0.0235),
     (0.004, -0.011, 0.019),
@@ -56,6 +66,21 @@ GAINS = (
     (-0.3, -0.5, -0.1),
     (0.73, 0.15, 1.31),
 )
+
+
+# What no sentence holds, and what is written instead.
+PRIVATE = {
+    r"\b(is|was|are|were) asked\b": "is required, was requested",
+    r"\bwhat (was|is) asked for\b": "what is required",
+    r"\banew\b": "again",
+    r"\bgoing on (is|brings|without)\b": "continuing, the old rate",
+    r"\bat the least\b": "at least",
+    r"\bthrown to and fro\b": "jumps up and down",
+    r"\b(gain|better|worse|improves by|gets worse by) -": "a verb for the sign",
+    r"\bis looked\b|\bis told\b|\bas it goes it\b": "an active verb",
+    r"\b[a-z]+_(ratio|steps|per|at_best|before) -?[\d{]": "the evidence in words",
+    r"\d[eE]\+\d+ %": "a percentage without an exponent",
+}
 
 
 def voice() -> str:
@@ -102,6 +127,11 @@ def _commands() -> Iterator[str]:
             training.step(rate * controller.scale)
             controller.update(step, training.observe())
         yield from _said([*controller.commands, *controller.effects, *controller.range_tests])
+    for options, loss in DEAF:
+        controller, rng = Controller(**options), np.random.default_rng(0)
+        for step in range(2500):
+            controller.update(step, loss(step, controller.scale) + 0.02 * float(rng.standard_normal()))
+        yield from _said([*controller.commands, *controller.effects])
 
 
 def _states() -> Iterator[str]:

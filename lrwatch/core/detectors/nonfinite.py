@@ -64,5 +64,5 @@ class NonFiniteDetector(Detector[float]):
         return self._finding(
             step,
             {"value": spelled, "before": self.count},
-            f"{self._name} is {spelled} at step {step}; a lower learning rate cannot repair that; go back to a checkpoint",
+            f"{self._name} is {spelled} at step {step:,}; a lower learning rate cannot repair that; go back to a checkpoint",
         )

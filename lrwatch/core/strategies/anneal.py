@@ -155,7 +155,7 @@ class Anneal(Plateau):
         excess = self._excess_in_words(step, context)
         reason = (
             f"anneal: the scale falls in a line to {scale:.4g} at step {context.total_steps:,}, over the last "
-            f"{100 * left / context.total_steps:.0f} % of the run; up to {100 * share:.0f} % of it pay for themselves ({excess})"
+            f"{100 * left / context.total_steps:.0f} % of the run; a decay of up to {100 * share:.0f} % of the run is worth it ({excess})"
         )
         command = Command(step, scale, reason, cause="anneal", ramp_steps=left)
         asked = Asked(scale, ramp_steps=left)

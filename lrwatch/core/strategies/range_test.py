@@ -268,7 +268,7 @@ def result(sweep: Sweep, step: int) -> RangeTest:
     ]
     parts.append("the loss fell on none" if steepest is None else f"it fell fastest at {steepest:.4g}")
     if valley is not None:
-        parts.append(f"the valley is at {valley:.4g}")
+        parts.append(f"the valley, in the middle of its longest fall, is at {valley:.4g}")
     parts.append("it did not diverge" if sweep.diverges is None else f"it diverges at {sweep.diverges:.4g}")
     if sweep.refused is not None:
         parts.append(f"{sweep.refused:.4g} was refused")

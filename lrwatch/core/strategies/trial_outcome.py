@@ -198,9 +198,9 @@ class Reversal(NamedTuple):
 
 
 def effect_of(outcome: TrialOutcome, line: LogLine, step: int, context: Context) -> Effect:
-    """Return the effect for people, relative to the level before."""
+    """Return the effect for people, relative to the level before. Its bounds are those of a proof, at least 95 %."""
     level, scale, sign = abs(line.level) or 1.0, context.scale, context.sign
-    margin = Z95 * outcome.gain_error
+    margin = max(Z95, outcome.needed) * outcome.gain_error
     gain, lower, upper = (value / level for value in (outcome.gain, outcome.gain - margin, outcome.gain + margin))
     expected = sign * (outcome.came + outcome.gain)
     expected_error = math.sqrt(max(outcome.gain_error**2 - outcome.came_error**2, 0.0))

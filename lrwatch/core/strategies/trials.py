@@ -312,7 +312,7 @@ class Trials(Strategy, ABC):
             if context.refuses(reversal.scale, step):
                 return StrategyDecision(self)
             reason = (
-                f"the metric was better at scale {reversal.scale:.4g} and got worse when the rate went back: "
+                f"proven: the metric was better at scale {reversal.scale:.4g} and got worse when the rate went back: "
                 f"{effect_of_reversal(reversal, step, context, proven=True).message}"
             )
             cut = replace(self, reversal=None, proven=reversal)

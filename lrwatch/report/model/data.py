@@ -78,22 +78,14 @@ class RunState:
         badge, tone: In a word or two, and how urgent that is.
         words: The same as a sentence, or "".
         waits: What a person can do, a sentence each.
+        sentence: Badge and words in one, as everything else says it.
     """
 
     badge: str
     tone: str
     words: str
     waits: tuple[str, ...] = ()
-
-    @property
-    def sentence(self) -> str:
-        """The state with its words, as everything else says it.
-
-        >>> RunState("plateau", "warn", "since step 40: improves by 0.1 %").sentence
-        'plateau since step 40: improves by 0.1 %'
-        """
-        join = " " if self.words.startswith("since ") else ": "
-        return f"{self.badge}{join}{self.words}" if self.words else self.badge
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ _WORDS: Mapping[str, Callable[[float], str]] = {
     "best": _level("best"),
     "best_step": _step("best at"),
     "now": _level("now"),
+    "before": _count("such values before"),
     "start": _level("at the start"),
     "noise": _level("noise"),
     "allowed": _level("allowed"),

@@ -240,7 +240,7 @@ def test_a_cut_that_looks_proven_goes_back_and_stays_once_the_metric_gets_worse_
 def test_a_metric_that_falls_by_itself_in_a_trial_does_not_prove_it(lasts: int) -> None:
     """A run that leaves a saddle in the middle of its trial, at once or slowly: the scale does nothing to it."""
 
-    def leaves(progress: Floats, _: float) -> Floats:
+    def leaves(progress: Floats, _: Floats) -> Floats:
         return 2 + 3 * np.exp(-progress / 100) - np.clip((progress - 1020) / lasts, 0, 1)
 
     run = on_trial(leaves).until(1500)

@@ -102,7 +102,7 @@ def test_what_was_taken_back_says_by_which_change() -> None:
     assert "Taken back by <a" in pictures(source)[0]
     assert 'taken back by <a class="mark" href="#change-2"' in source
     assert (
-        '<td class="effect" data-label="Effect">takes <a class="mark" href="#change-1" aria-label="change 1">1</a> back</td>'
+        '<td class="effect" data-l="Effect">takes <a class="mark" href="#change-1" aria-label="change 1">1</a> back</td>'
         in source
     )
 
@@ -146,7 +146,7 @@ def test_a_journal_that_does_not_tell_the_line_is_shown_in_its_own_words() -> No
 
 
 def test_an_effect_without_numbers_is_a_dash() -> None:
-    assert '<td class="effect" data-label="Effect"><b class="k unsure">\u2013</b></td>' in render(
+    assert '<td class="effect" data-l="Effect"><b class="k unsure">\u2013</b></td>' in render(
         run({"event": "effect", "scale": 0.5})
     )
 

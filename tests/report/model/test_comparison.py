@@ -22,7 +22,13 @@ def run(name: str, level: float, steps: int = 1_000, fall: float = 0.0) -> Repor
     curve = MetricCurve("loss", "train", np.arange(steps), values)
     events = ({"event": "finding", "kind": "plateau", "step": 5}, {"event": "command", "step": 6, "scale": 0.5})
     return ReportData(
-        name, f"{name}: loss", "loss", "step", (curve,), events, state=RunState("plateau", "warn", f"{name} stands")
+        name,
+        f"{name}: loss",
+        "loss",
+        "step",
+        (curve,),
+        events,
+        state=RunState("plateau", "warn", f"{name} stands", sentence=f"{name} stands"),
     )
 
 
@@ -34,7 +40,7 @@ def test_runs_are_compared_at_the_last_step_that_all_have() -> None:
         ("shorter", 2.0, 2.0, 399), ("longer", 3.0, 1.0, 999),
     ]  # fmt: skip
     assert [(one.findings, one.changes, one.stands) for one in page.runs] == [
-        ("1 plateau", 1, "plateau: shorter stands"), ("1 plateau", 1, "plateau: longer stands"),
+        ("1 plateau", 1, "shorter stands"), ("1 plateau", 1, "longer stands"),
     ]  # fmt: skip
     assert [curve.name for curve in page.curves] == ["shorter", "longer"]
 

@@ -95,7 +95,7 @@ def test_a_run_of_a_comparison_is_marked_where_its_rate_changed_and_not_where_it
 def test_a_narrow_page_has_the_label_of_each_cell(full_run: ReportData) -> None:
     page = Page(render(full_run))
     for row in page.all("td"):
-        assert row.get("data-label") or row.get("class") == "words"
+        assert row.get("data-l") or row.get("class") == "words"
 
 
 def test_a_page_without_a_state_begins_with_what_happened(full_run: ReportData) -> None:
