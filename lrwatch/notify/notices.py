@@ -115,11 +115,9 @@ def of_entry(entry: Mapping[str, Any]) -> Notice | None:
         case "command":
             return _of_command(entry, made)
         case "rejected":
-            return made(
-                "rejected", "the trainer refused a command", f"{entry['code']}: {entry['message']}", entry["code"]
-            )
+            return made("rejected", "the trainer refused a command", entry["message"], entry["code"])
         case "expired":
-            return made("expired", f"the proposal of scale {entry['scale']:g} is void", entry["message"])
+            return made("expired", f"the proposal of scale {entry['scale']:g} has expired", entry["message"])
         case "effect" if verdict(entry["lower"], entry["upper"]) == "cost progress":
             return made("cost_progress", "a change of the learning rate made it worse", entry["message"])
     return None
@@ -138,13 +136,14 @@ def _of_command(entry: Mapping[str, Any], made: Callable[..., Notice]) -> Notice
     asks = _asks(reason, how_to_approve(entry["run"], entry["id"]), entry.get("expires_at"))
     if state == "awaits approval":
         return made("awaiting_approval", f"{scale} waits for approval", asks, about)
-    return made("proposal", f"{scale} is proposed ({state})", asks, about)
+    what = f"{scale} is proposed" if state == "suggested" else f"{scale} is proposed ({state})"
+    return made("proposal", what, asks, about)
 
 
 def _asks(reason: str, typed: str, expires_at: int | None) -> str:
     """Return why, and what to type, unless the name of the run had to be changed to be shown: then it cannot be typed."""
     approve = f"approve with: {typed}" if quoted(typed) == typed else "approve as lrwatch status says"
-    return f"{reason}; {approve}{'' if expires_at is None else f' before step {expires_at}'}"
+    return f"{reason}; {approve}{'' if expires_at is None else f' before step {expires_at:,}'}"
 
 
 def of_proposal(run: RunStatus, proposal: ProposalStatus, time: float) -> Notice:

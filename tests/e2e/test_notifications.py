@@ -95,7 +95,7 @@ def test_a_plateau_waits_for_approval_a_nan_is_critical_and_a_killed_trainer_is_
         entry = json.loads(lrwatch("status", "gpt2", "--format", "json", "--state", daemon.state).stdout)["proposals"][
             0
         ]
-        assert f"approve with: lrwatch approve gpt2 {entry['id']} before step {entry['expires_at']}" in hook.text()
+        assert f"approve with: lrwatch approve gpt2 {entry['id']} before step {entry['expires_at']:,}" in hook.text()
 
         trainer.train(5, float("nan"))
         eventually(lambda: "gpt2: run of non-finite values of loss" in hook.text())

@@ -51,12 +51,12 @@ def test_every_finding_is_told_in_the_words_of_the_journal(kind: str) -> None:
         ({"event": "life", "life": "ended", "message": "m"}, "ended", "gpt2: ended"),
         ({"event": "life", "life": "running", "message": "m"}, "running", "gpt2: goes on"),
         ({**COMMAND, "state": "awaits approval"}, "awaiting_approval", "gpt2: scale 0.5 waits for approval at step 900"),
-        ({**COMMAND, "state": "suggested"}, "proposal", "gpt2: scale 0.5 is proposed (suggested) at step 900"),
+        ({**COMMAND, "state": "suggested"}, "proposal", "gpt2: scale 0.5 is proposed at step 900"),
         ({**COMMAND, "state": "held"}, "proposal", "gpt2: scale 0.5 is proposed (held) at step 900"),
         ({**COMMAND, "state": "sent"}, "command", "gpt2: scale 0.5 is sent at step 900"),
         ({**COMMAND, "state": "sent", "cause": "restore"}, "taken_back", "gpt2: scale 0.5 takes the last change back at step 900"),
         ({"event": "rejected", "code": "scale_low", "message": "m"}, "rejected", "gpt2: the trainer refused a command at step 900"),
-        ({"event": "expired", "scale": 0.5, "message": "m"}, "expired", "gpt2: the proposal of scale 0.5 is void at step 900"),
+        ({"event": "expired", "scale": 0.5, "message": "m"}, "expired", "gpt2: the proposal of scale 0.5 has expired at step 900"),
         ({"event": "effect", "lower": -0.2, "upper": -0.1, "message": "m"}, "cost_progress",
          "gpt2: a change of the learning rate made it worse at step 900"),
     ],
@@ -83,7 +83,7 @@ def test_what_needs_nobody_is_told_nobody(event: dict[str, Any]) -> None:
 
 
 def test_who_is_to_approve_is_told_how_unless_the_name_cannot_be_typed() -> None:
-    assert "approve with: lrwatch approve gpt2 12 before step 1400" in told(**COMMAND, state="awaits approval").message
+    assert "approve with: lrwatch approve gpt2 12 before step 1,400" in told(**COMMAND, state="awaits approval").message
     strange = of_entry({**entry(**COMMAND, state="awaits approval"), "run": "a@b <!channel>"})
     assert strange is not None
     assert "approve as lrwatch status says" in strange.message
@@ -101,7 +101,7 @@ def test_a_proposal_that_stands_when_its_run_is_first_seen_is_told() -> None:
     proposal = ProposalStatus(7, 900, 0.5, "plateau", "it no longer improves", 1400, "lrwatch approve calm 7")
     found = of_proposal(replace(CALM, name="calm", mode="approve"), proposal, 5.0)
     assert (found.kind, found.title) == ("awaiting_approval", "calm: scale 0.5 waits for approval at step 900")
-    assert "lrwatch approve calm 7 before step 1400" in found.message
+    assert "lrwatch approve calm 7 before step 1,400" in found.message
     assert of_proposal(replace(CALM, mode="suggest"), proposal, 5.0).kind == "proposal"
 
 
