@@ -38,7 +38,7 @@ from support.quadratic import Training
 from lrwatch.client import worker as client_worker
 from lrwatch.client.adapter import CallableAdapter
 from lrwatch.client.client import Client
-from lrwatch.client.interlock import Limits
+from lrwatch.client.interlock import Limits, ScaleState
 from lrwatch.config import load
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.daemon.loop import Daemon
@@ -76,6 +76,7 @@ class Trainer:
         self.training.done = start_step
         self.expected = scale  # until a command has its effect
         self.effects: set[tuple[str, int]] = set()
+        self.resumed: ScaleState | None = None  # by the checkpoint, whose ramp goes on
         self.client = Client(
             CallableAdapter(self._use), str(machine.control),
             run=RUN, limits=LIMITS, key=None, poll_seconds=1e-9, metrics_file=True, start_step=start_step,
@@ -91,6 +92,7 @@ class Trainer:
         self.client.load_state_dict(json.loads(json.dumps(state)))
         self.training.done = state["step"]
         self.expected = state["scale"]
+        self.resumed = self.client._box.scale_state
 
     def step(self) -> None:
         """Take one step, as a training loop does, and check what it used."""
@@ -110,6 +112,11 @@ class Trainer:
         """Find the command that has changed the scale, and check that it might."""
         client = self.client
         generation = client._box.scale_state.generation
+        if self.resumed is not None and self.resumed.ramp is not None and self.resumed.generation == generation:
+            target = self.resumed.ramp.to_scale
+            assert min(before, target) <= after <= max(before, target), f"I1: {after} is off the ramp to {target}"
+            self._within_bounds(before, after)
+            return
         found = [
             one
             for one in self.machine.published
@@ -124,17 +131,21 @@ class Trainer:
             assert min(before, *targets) <= after <= max(before, *targets), f"I1: {after} is off the ramp to {targets}"
             if ramp is not None or (client._incarnation, generation) in self.effects:
                 self.effects.add((client._incarnation, generation))
+                self._within_bounds(before, after)
                 return
         else:
-            assert after in [one.scale for one in found], f"I1: {after} is of no command"
+            found = [one for one in found if one.scale == after]
+            assert found, f"I1: {after} is of no command"
             assert (client._incarnation, generation) not in self.effects, f"I3: generation {generation} had its effect"
         self.effects.add((client._incarnation, generation))
         SEEN["effects"] += 1
         assert max(one.token for one in found) >= seen, f"I5: token {found[0].token} won over {seen}"
+        self._within_bounds(before, after)
+
+    def _within_bounds(self, before: float, after: float) -> None:
         assert LIMITS.min_scale <= after <= LIMITS.max_scale, f"I2: {after}"
-        assert LIMITS.max_factor_down * 0.999 <= after / before <= LIMITS.max_factor_up * 1.001, (
-            f"I2: {before} -> {after}"
-        )
+        factor = after / before
+        assert LIMITS.max_factor_down * 0.999 <= factor <= LIMITS.max_factor_up * 1.001, f"I2: {before} -> {after}"
 
     def round(self) -> None:
         """Let the worker do one round."""
@@ -421,6 +432,25 @@ class ProtocolMachine(RuleBasedStateMachine):
         if path.exists():
             content = path.read_bytes()
             os.truncate(path, int(len(content) * part))
+
+    @rule(
+        scale=st.sampled_from([1e-300, 1e-3, 0.005, 0.04, 0.3, 0.9, 1.5, 1e300]),
+        generation=st.integers(-2, 3),
+        token=st.integers(-2, 2),
+        addressed=st.booleans(),
+        ramp=st.sampled_from([0, 0, 30]),
+    )
+    @precondition(lambda self: self.trainer is not None)
+    def forge_a_command(self, scale: float, generation: int, token: int, addressed: bool, ramp: int) -> None:
+        """Write a command as nobody should: beyond the bounds, to another incarnation, with any number and token."""
+        assert self.trainer is not None
+        client = self.trainer.client
+        forged = Desired(
+            run=RUN, incarnation=client._incarnation if addressed else "0" * 32, scale=scale, ramp_steps=ramp, reason="", actor="nobody",
+            generation=max(1, client._worker.state.generation + generation), token=max(1, client._max_token + token), prev="",
+        )  # fmt: skip
+        ControlDirectory(self.control).publish(forged)
+        self._steps(2)
 
     @rule(part=st.floats(0, 1))
     def repeat_lines(self, part: float) -> None:
