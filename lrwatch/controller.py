@@ -53,7 +53,7 @@ class Controller:
     >>> scale < 1
     True
     >>> print(controller.effects[0].message.partition(";")[2].strip().partition(" (")[0])
-    helped: 15.8 % better
+    helped: 16.6 % better
     """
 
     def __init__(

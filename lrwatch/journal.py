@@ -13,6 +13,8 @@ or any line of `lrwatch journal --format json`, for `lrwatch journal --anchor ID
 
 The store holds so many entries as `JournalOptions` says. What is older is moved, a tenth of the store at a time, to compressed files in
 `journal/`; the oldest files are dropped. Their entries are counted, and the chain goes on from the hash of the last of them.
+
+One file because the chain, its anchors and its files are changed together.
 """
 
 from __future__ import annotations

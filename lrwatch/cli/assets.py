@@ -59,12 +59,7 @@ def assets(directory: Path | None, force: bool) -> int:
     """Write alert rules, dashboards, manifests and units into DIR; without DIR, list them.
 
     Files that are there already and differ are kept, and nothing is written, unless --force is given.
-
-    \b
-    Examples:
-      lrwatch assets
-      lrwatch assets monitoring
-    """  # noqa: D301  (click takes the character itself)
+    """
     from lrwatch.errors import InputError
 
     if directory is None:

@@ -74,6 +74,13 @@ HELP: Mapping[str, VerbHelp] = {
     "service install": VerbHelp("Write a systemd unit.", (("lrwatch service install --user runs/", "a service of your own, without root"),)),
     "notify": VerbHelp("Test the channels that tell people.", (("lrwatch notify test", "one message through each"),)),
     "notify test": VerbHelp("Send a test message.", (("lrwatch notify test --config lrwatch.toml", "through each channel of [notify]"),)),
+    "assets": VerbHelp("Write alert rules, dashboards and manifests.", (
+        ("lrwatch assets", "what there is, and what each is for"),
+        ("lrwatch assets monitoring", "all of it, into the directory monitoring"),
+    )),
+    "completion": VerbHelp("Complete commands and names of runs.", (
+        ("lrwatch completion bash", "the script to load in ~/.bashrc"),
+    )),
     "mcp": VerbHelp("Serve the verbs to an assistant.", (("lrwatch mcp runs/", "over standard input and output"),)),
 }  # fmt: skip
 """By verb; a verb of a group has both words. A verb that is missing here has no example, and a test says so."""
