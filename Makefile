@@ -14,9 +14,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# The core of `make test` in under a minute on two cores: no browser, no ranks, no long processes.
+# The core of `make test` in under a minute on two cores: what decides, what reads, and what talks to the trainer.
+CORE := tests/core tests/formats tests/protocol tests/control tests/client tests/test_*.py
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not frameworks'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not frameworks' $(CORE)
 
 test-frameworks: $(VENV)/.frameworks
 	$(BIN)/python -m pytest tests/frameworks tests/test_examples.py tests/test_bench_*.py -m frameworks

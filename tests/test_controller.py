@@ -56,6 +56,7 @@ def test_the_first_metric_decides_and_findings_are_made_on_all_losses() -> None:
     assert controller.scale == 1.0
 
 
+@pytest.mark.slow
 def test_restored_from_its_state_it_goes_on_the_same() -> None:
     whole = Controller(**OPTIONS)
     expected = fed(whole)
@@ -177,6 +178,7 @@ def test_a_metric_that_says_that_it_should_rise_is_warned_of_and_never_acted_on(
     assert controller.scale == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["plateau", "rescue"])
 def test_a_metric_that_rises_from_the_first_value_on_is_warned_of_once_and_never_acted_on(strategy: str) -> None:
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from support.voice import FILE, PRIVATE, RULES, masked, voice
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,7 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+@pytest.mark.slow
 def test_the_golden_file_holds_what_lrwatch_says() -> None:
     assert masked(FILE.read_text(encoding="utf-8")) == masked(voice()), "`make golden` rewrites tests/data/voice.txt"
 
@@ -46,6 +48,7 @@ def test_each_sentence_is_plain_and_read_at_once() -> None:
     assert [(text, better) for text in said for pattern, better in PRIVATE.items() if re.search(pattern, text)] == []
 
 
+@pytest.mark.slow
 def test_no_text_of_the_program_has_private_words() -> None:
     found = []
     for path in (*PROGRAM, *TEMPLATES, RULES):

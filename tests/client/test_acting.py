@@ -60,6 +60,7 @@ def test_an_optimizer_that_was_made_anew_is_noticed_within_twenty_steps(
     assert "lr" not in rows[-1]
 
 
+@pytest.mark.slow
 def test_one_that_steps_again_is_believed_again_and_may_wait_longer(pair: Callable[..., Any]) -> None:
     optimizer = sgd()
     ends = pair(optimizer)

@@ -50,6 +50,7 @@ def test_the_differences_are_taken_where_both_losses_are_there() -> None:
     assert fed([RUN.part(0, 30)]).policy.averaged.excess(0, 30) is None, f"fewer than {MIN_PAIRS}"
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, N - 1), max_size=20), st.booleans())
 @settings(max_examples=15, deadline=None)
 def test_how_the_log_is_cut_and_where_lrwatch_is_restarted_changes_nothing(cuts: list[int], restart: bool) -> None:

@@ -32,6 +32,7 @@ def test_means_and_deviations_are_those_of_the_values() -> None:
     assert curve.deviation(edge, 30_001) == pytest.approx(later.std())
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, len(STEPS)), max_size=8))
 def test_it_does_not_depend_on_the_cut_or_on_restarts(at: list[int]) -> None:
     curve = Curve()

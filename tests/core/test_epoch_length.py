@@ -161,6 +161,7 @@ def test_the_budget_of_false_alarms_counts_horizons_of_epochs_that_are_read_agai
     assert passed > 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 1999), max_size=20), st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_events_do_not_depend_on_when_the_length_was_read(cuts: list[int], restart: bool) -> None:

@@ -40,6 +40,7 @@ def test_a_name_has_one_meaning(name: str, meaning: Role) -> None:
     assert role(name) == meaning
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 @settings(deadline=None)
 def test_any_text_has_a_meaning_that_does_not_depend_on_its_digits_being_zeros(name: str) -> None:

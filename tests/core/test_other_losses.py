@@ -99,6 +99,7 @@ def test_nothing_is_undone_where_validation_is_as_good() -> None:
     assert not [event for event in play(log(2.99), mode="observe") if isinstance(event, Command)]
 
 
+@pytest.mark.slow
 def test_neither_batches_nor_restarts_nor_the_time_of_the_answer_change_what_is_said() -> None:
     whole = log(2.99)
     calm = play(whole)

@@ -51,6 +51,7 @@ def test_a_proposal_expires_by_its_steps_and_another_follows(mode: str) -> None:
     assert len(said) < 15, "the number of proposals grows with the logarithm of the steps"
 
 
+@pytest.mark.slow
 def test_how_the_log_is_cut_and_where_the_daemon_restarts_changes_nothing() -> None:
     calm = play([])
     rng = np.random.default_rng(3)

@@ -104,6 +104,7 @@ def test_a_metric_that_is_not_watched_says_how_to_watch_it() -> None:
     assert "--metric NAME" in status.words
 
 
+@pytest.mark.slow
 def test_a_command_on_the_bound_of_one_look_says_why_that_is_no_plateau() -> None:
     """`surely by less than` beside `cannot tell yet` has its reason."""
     said = 0

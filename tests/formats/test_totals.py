@@ -67,6 +67,7 @@ def test_a_fixture_log_states_its_length_or_none(path: Path) -> None:
     assert length(path) == STATED.get(path.name, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", STATED_ELSEWHERE)
 def test_a_real_log_states_its_length_or_none(part: str) -> None:
     logs = [path for path in sorted((SHARED / part).rglob("*")) if path.is_file()]

@@ -216,6 +216,7 @@ def flat_noise(seed: int, sd: float = 0.2, n: int = 16_000) -> Floats:
     return 2 * (1 + sd * np.random.default_rng(seed).standard_normal(n))
 
 
+@pytest.mark.slow
 def test_a_long_flat_run_gets_its_plateau_however_noisy_because_windows_grow_with_the_phase() -> None:
     for seed in SEEDS:
         assert len(found(DetectOptions(), flat_noise(seed))) == 1  # over half of the run its noise hides 0.9 %
@@ -238,6 +239,7 @@ def test_windows_that_grow_make_no_false_alarm_where_the_metric_improves_by_exac
     assert len(false) <= 3  # 1 % is promised: 60 runs have four or more by chance in one case of 300
 
 
+@pytest.mark.slow
 def test_a_metric_that_was_flat_for_long_and_improves_now_is_no_plateau_by_its_past() -> None:
     steps = np.arange(12_000)
     curve_of = 4 - np.maximum(0, steps - 8000) / 2000

@@ -501,6 +501,7 @@ TAILS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tails", TAILS)
 def test_a_healthy_curve_keeps_its_rate_however_heavy_the_tails_of_its_noise(tails: str) -> None:
     """Trials begin, because it falls slowly against its noise, and none of them brings anything: none may stay."""
