@@ -67,7 +67,6 @@ def build(site: Path, page: str) -> subprocess.CompletedProcess[str]:
 def test_links_that_leave_the_folder_lead_to_a_page_of_the_site_or_to_the_repository(site: Path) -> None:
     page = "[a](../CONTRIBUTING.md#add) [b](../examples/loop.py) [c](other.md) ![d](../bench/detect/detect.svg) [e](https://x.org)"
     (site / "CONTRIBUTING.md").write_text("# C\n\n## Add\n\n[back](docs/other.md), [up](deploy/README.md)\n")
-    (site / "docs/guarantees.md").write_text("# Optional, and in the navigation by itself\n")
     ended = build(site, page)
     assert ended.returncode == 0, ended.stderr
     made = (site / "site/index.html").read_text()
@@ -82,7 +81,6 @@ def test_links_that_leave_the_folder_lead_to_a_page_of_the_site_or_to_the_reposi
     assert '"other.html"' in (site / "site/contributing.html").read_text()
     assert '"index.html"' in (site / "site/examples.html").read_text()
     assert (site / "site/images/detect.svg").exists()
-    assert (site / "site/guarantees.html").exists()
 
 
 @pytest.mark.slow

@@ -24,28 +24,10 @@ BESIDE = {
     "images/closed.svg": "bench/closed/closed.svg",
 }
 
-# Pages that join a section of the navigation as soon as they are written.
-OPTIONAL = {
-    "guarantees.md": ("How it works", "Guarantees"),
-    "degradation.md": ("How it works", "What happens when things fail"),
-    "journal.md": ("How it works", "The journal"),
-    "mutation.md": ("Develop it", "Mutation testing"),
-}
-
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _LOADED = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(https?:)?//|<link\b[^>]*rel=["']?(?:stylesheet|preconnect|preload)["']?[^>]*href=["']?(?:https?:)?//"""
 )
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the optional pages that exist into the navigation."""
-    nav: list[dict[str, Any]] = config.nav or []
-    sections = {title: entries for one in nav if isinstance(one, dict) for title, entries in one.items()}
-    for page, (section, title) in OPTIONAL.items():
-        if (Path(config.docs_dir) / page).exists():
-            sections[section].append({title: page})
-    return config
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:

@@ -19,6 +19,7 @@ ELSEWHERE = {
     "lrwatch PATH": "a live view in a terminal, which never ends",
     "lrwatch train.log": "a live view in a terminal, which never ends: tests/cli/test_live.py",
     "lrwatch run --textfile DIR": "names a flag, without the paths: tests/export/test_textfile.py",
+    "lrwatch journal --anchor ID:HASH": "needs the hash of an entry: tests/e2e/test_bounded_journal.py",
     "lrwatch run --once": "names a flag, without the paths: tests/cli/test_run_process.py",
     "LRWATCH_EXPORT_HOSTS=lrwatch,.cluster.example lrwatch run runs --listen 0.0.0.0:9767 --insecure-listen": "listens to other machines: tests/export/test_web_config.py",
     "amtool silence": "speaks to an Alertmanager: tests/e2e/test_alerts.py types it",
