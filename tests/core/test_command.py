@@ -190,6 +190,21 @@ def test_the_way_back_from_a_trial_upwards_is_a_cut_and_measured_as_one() -> Non
     assert (back.baseline.step, back.baseline.scale) == (200, 1.0)
 
 
+def test_a_way_back_in_two_commands_is_not_over_after_the_first() -> None:
+    asked = step(STATES["a failed trial"], ReturnAsked(0.8, 300.0, trial=Trial(1.0)))
+    after = step(asked, Applied(200, 0.8, 1.0))
+    assert (after.status, after.trial) == (Status.TAKING_BACK, Trial(1.0))
+
+
+def test_what_was_asked_is_on_trial_from_its_step_on_until_its_effect_is_measured() -> None:
+    asked = step(CommandState(), Asked(0.5, trial=Trial(1.0, 0.1)), look=LOOK)
+    on_trial = step(asked, Applied(100, 0.5, 1.0))
+    assert (on_trial.status, on_trial.trial, on_trial.applied_at) == (Status.ON_TRIAL, Trial(1.0, 0.1), 100)
+    assert on_trial.baseline is not None
+    assert step(on_trial, EffectMeasured()).baseline is None
+    assert step(on_trial, Joined(200, 0.7)).baseline is None
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_baseline_knows_whether_the_metric_should_rise(sign: float) -> None:
     after = step(STATES["a command in flight"], Applied(100, 0.5, sign))
@@ -243,6 +258,7 @@ def test_a_ramp_moves_along_a_line_from_its_first_step_to_its_last() -> None:
     )
     assert [state.ramps_at(at) for at in (100, 101, 149, 150, 151)] == [True, True, True, False, False]
     assert state.scale_at(150) == state.scale == 0.5
+    assert ramping(scale=0.1).scale_at(150) == 0.1, "to the last bit"
 
 
 def test_a_ramp_of_one_step_is_at_once() -> None:
