@@ -93,7 +93,7 @@ def test_every_change_is_shown_with_reason_acknowledgement_and_effect(demo: Demo
     assert all(int(sent) <= int(applied) for sent, _, applied in changes)
     assert len(
         re.findall(
-            r"^  reason  (?:the metric (?:improves|gets worse) by|the trial of scale|anneal: the scale falls)",
+            r"^  reason  (?:the run has slowed down: |the metric (?:improves|gets worse) by|the trial of scale|anneal: the scale falls)",
             demo.out,
             re.MULTILINE,
         )
