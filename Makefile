@@ -51,6 +51,7 @@ golden: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python bench/start.py
+	$(BIN)/python bench/restart.py
 	$(BIN)/python bench/client_step.py
 	$(BIN)/python bench/latency.py
 	$(BIN)/python bench/ingest_formats.py

@@ -6,6 +6,8 @@ had read since the last transaction had led to nothing, and is read again. The j
 covers the entry and the hash before it.
 
 The file lies on a local disk (WAL does not work on network file systems); one daemon at a time may hold it.
+
+One file because a transaction spans all of its tables.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,9 +137,13 @@ class Store:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if exclusive:
                     self._lock = _take_lock(directory)
-                self._identity = _open_file(self.path)
+                _make_file(self.path)
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._prepare()
+            if directory is not None:
+                self._identity = _identity(
+                    self.path
+                )  # the one that SQLite has open: to open it may have copied it up, on an overlay
         except (OSError, sqlite3.Error, InputError) as error:
             self.close()
             if isinstance(error, InputError):
@@ -187,8 +192,7 @@ class Store:
         if self._identity is None:
             return
         try:
-            about = os.stat(self.path)  # noqa: PTH116  a third of the time of Path.stat, at every turn
-            found = about.st_dev, about.st_ino
+            found: tuple[int, int] | None = _identity(self.path)
         except (FileNotFoundError, NotADirectoryError):
             found = None
         except OSError:  # it cannot be looked at, which does not mean that it is gone
@@ -370,18 +374,26 @@ def _event(entry: int, text: str) -> dict[str, Any]:
         raise sqlite3.DatabaseError(f"entry {entry} of the journal is damaged ({error})") from None
 
 
-def _open_file(path: Path) -> tuple[int, int]:
-    """Make the file of a state, for its owner alone, where there is none. Return its device and inode.
+def _make_file(path: Path) -> None:
+    """Make the file of a state, for its owner alone, where there is none.
 
     Raises:
-        OSError: It cannot be made, or is no regular file.
+        OSError: It cannot be made, or what is there is no regular file.
     """
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     # One that is there is not opened: to close it would end the locks that SQLite holds on it in this process (fcntl(2)).
-    about = os.stat(path)  # noqa: PTH116  as in `check`
-    if not stat.S_ISREG(about.st_mode):
+    if not path.is_file():
         raise OSError(f"{path.name} is not a regular file")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return device and inode of a file.
+
+    Raises:
+        OSError: It is gone, or cannot be looked at.
+    """
+    about = os.stat(path)  # noqa: PTH116  a third of the time of Path.stat, at every turn
     return about.st_dev, about.st_ino
 
 

@@ -187,11 +187,13 @@ class HelloEvent(EventRecord, kw_only=True, tag="hello"):
         scale: The scale that it uses.
         generation: Number of the newest command that it knows.
         client: Name and version of its client.
+        two_trainers: True where another process that runs uses the control directory too.
     """
 
     scale: float
     generation: int
     client: str
+    two_trainers: bool | UnsetType = UNSET
 
 
 class AcknowledgedEvent(EventRecord, kw_only=True, tag="acknowledged"):

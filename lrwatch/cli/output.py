@@ -126,7 +126,8 @@ def sentence(event: Mapping[str, Any]) -> str:
     if what == "state":
         return f"{event['metric']}{' (decides)' if event['decides'] else ''}: {event['message']}"
     if what == "hello":
-        return f"a trainer listens, at scale {event['scale']:g} ({event['client']})"
+        other = "; another process that runs uses its control directory too" if event.get("two_trainers") else ""
+        return f"a trainer listens, at scale {event['scale']:g} ({event['client']}){other}"
     if what == "life":
         return f"{event['life']}: {event['message']}"
     return f"{what}: {event['message']}"

@@ -32,6 +32,13 @@ from lrwatch.errors import InputError, LrwatchError
 # Ctrl-C, as a shell reports it.
 EXIT_INTERRUPTED = 130
 
+# What to do about a state that SQLite cannot use, by what its message holds.
+_STATE_HINTS = {
+    "locked": "Another process holds it: try again, or end that one; `fuser` names it.",
+    "full": "Make room on its disk, and try again.",
+    "": "Move the state directory away to begin anew, or give another one with --state.",
+}
+
 COMMANDS = (
     run, live, demo, replay, backtest, read, init, report, forecast, config, schema, status, journal, explain, doctor, set_scale, undo, strategy, decay, hold,
     resume, extend, approve, deny, service, notify, mcp,
@@ -100,6 +107,6 @@ def main() -> None:
     except Exception as error:
         if type(error).__module__ != "sqlite3":  # which most commands never load
             raise
-        hint = "Move the state directory away to begin anew, or give another one with --state."
+        hint = next((hint for sign, hint in _STATE_HINTS.items() if sign in str(error)), _STATE_HINTS[""])
         click.echo(safe(f"lrwatch: the state cannot be used: {error}. {hint}"), err=True)
         sys.exit(InputError.exit_code)

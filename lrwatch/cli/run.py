@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 # What has problems beside runs and paths.
 _OF_ALL = ("state", "textfile")
 
+# What is said at the end of a problem that begins so; of all others, that the run can be read again.
+_ENDS = {
+    "cannot claim": "can be commanded now",
+    "cannot write": "can be commanded now",
+    "another daemon": "is commanded by this daemon again",
+}
+
 # Runs that a sentence about several names.
 _NAMED = 3
 
@@ -312,8 +319,12 @@ def _tell_problems(of_all: Sequence[str], snapshot: Snapshot, reported: dict[str
     over = sorted(reported.keys() - problems.keys())
     for name in [name for name in over if name in _OF_ALL]:
         tell(f"lrwatch: {name}: it works again")
-    if over := [name for name in over if name not in _OF_ALL]:
-        tell(f"lrwatch: {_called(over)}: can be read now")
+    ends: dict[str, list[str]] = {}
+    for name in [name for name in over if name not in _OF_ALL]:
+        said = next((end for begin, end in _ENDS.items() if reported[name].startswith(begin)), "can be read now")
+        ends.setdefault(said, []).append(name)
+    for said, names in ends.items():
+        tell(f"lrwatch: {_called(names)}: {said}")
     reported.clear()
     reported.update(problems)
 

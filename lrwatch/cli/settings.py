@@ -50,6 +50,17 @@ def has_state(config: Config) -> bool:
         return False
 
 
+def _may_look(directory: Path) -> bool:
+    """Return whether this user sees what is in a directory: one that nobody may look into is not empty."""
+    try:
+        (directory / "lrwatch.sqlite").lstat()
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def open_store(config: Config, run: str | None = None) -> Store:
     """Open the state of a daemon that runs or ran: of the settings, or else of the daemon that watches `run`, or of the only one.
 
@@ -79,6 +90,11 @@ def open_store(config: Config, run: str | None = None) -> Store:
         raise InputError(
             expected="one daemon", found=f"{len(elsewhere)}", where="this machine",
             hint=f"Name the state directory of one with --state: {', '.join(map(str, elsewhere))}.",
+        )  # fmt: skip
+    if not _may_look(directory):
+        raise InputError(
+            expected="a state directory that this user may read", found="that it may not", where=str(directory),
+            hint="Ask as the user of the daemon or as root, or name another directory with --state.",
         )  # fmt: skip
     raise InputError(
         expected="the state of a daemon", found="nothing", where=str(directory),

@@ -43,10 +43,11 @@ class Rivals:
     Attributes:
         found: Another process that runs uses the directory.
         silent: This training must not publish.
+        is_lost: What this training said last is not there any more, and no word of another one in its place.
     """
 
     def __init__(self, owner: object, directory: str, process: Process | None) -> None:
-        self.found = self.silent = False
+        self.found = self.silent = self.is_lost = False
         self._owner = weakref.ref(owner)
         self._directory = os.path.realpath(directory)
         self._process = process
@@ -73,9 +74,10 @@ class Rivals:
             return
         try:
             content = read_control_file(folder, OBSERVED_NAME)
+            self.is_lost = content is None
             theirs = None if content is None or content == self._written else decode_observed(content)
         except ProtocolError:  # it is written over
-            theirs = None
+            theirs, self.is_lost = None, True
         if theirs is not None:
             self._hear(theirs)
         self.found = self._is_there()

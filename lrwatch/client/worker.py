@@ -358,7 +358,7 @@ class Worker:
         if self._rivals.silent:
             return
         content = state, self._folder.identity, total_steps, not_acting, self._rivals.found
-        changed = content != last.content
+        changed = content != last.content or self._rivals.is_lost
         stale = box.step != last.step and now >= last.time + self._poll_seconds
         goodbye, process = self._goodbye, self._process
         if not (changed or stale or goodbye):

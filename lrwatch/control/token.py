@@ -120,6 +120,7 @@ class Lease:
                 self.rival, self._sign, self._renewed = "", None, now
                 return
             name = f"controller-{newest}"
+            # Read first: on NFS it is opening that brings the newest time.
             holder, sign = _holder(folder, newest), (newest, _touched(folder, name))
         finally:
             os.close(folder)

@@ -35,6 +35,9 @@ MET = 16
 # a change before the trainer has, and one that stays must not stop the watching.
 UNHEARD_TURNS = 3
 
+# A trainer that has come back while another one was heard takes turns with it, until none has come back for so many seconds.
+TURNS_SECONDS = 120.0
+
 # The actor of a command that is no operator's.
 OWN_NAME = "lrwatch"
 
@@ -55,6 +58,7 @@ class RunCommands(Checkpointed):
         held: Whether an operator holds the run: decisions are journalled and not sent.
         proposals: The open proposal by the number of its journal entry: one at the most, because a newer one rests on a newer curve.
         scales: Scales that the trainer used since it started, the newest last. causes: The cause of each; "" for the first.
+        takes_turns: Whether two trainers are heard in turn.
         applied_time: Seconds since the epoch of the last acknowledged command, or None.
         counts: Counter of what became of commands, by `count_key`; those of operators have the cause `operator`.
         rejected: Counter of rejections by code.
@@ -81,7 +85,9 @@ class RunCommands(Checkpointed):
         self.rejected: Counter[str] = Counter()
         self._met: list[str] = []  # incarnations that have said hello, the newest last
         self._unheard = 0  # looks in a row at which the trainer's word could not be read
-        self._returns = 0  # how often one of them has said it again
+        self._returns = 0  # how often one of them has said it again, and when it did last, in monotonic seconds
+        self._returned_at = float("-inf")
+        self.takes_turns = False
 
     @property
     def can_send(self) -> bool:
@@ -236,6 +242,7 @@ class RunCommands(Checkpointed):
         reconciler = self.reconciler
         if reconciler is None or (reconciler.observed is None and not _may_exist(reconciler.control.path)):
             return None
+        self.takes_turns = ticks - self._returned_at < TURNS_SECONDS
         before = reconciler.observed
         acknowledgement = reconciler.look(ticks)
         self._unheard = self._unheard + 1 if reconciler.control.unreadable else 0
@@ -255,8 +262,10 @@ class RunCommands(Checkpointed):
             case "hello":
                 self.scales, self.causes = [scale], [""]
                 event = {"event": "hello", **common, "step": observed.step, "client": observed.client}
+                if observed.two_trainers:
+                    event["two_trainers"] = True
                 events = self._pipeline.joined(self._pipeline.step or observed.step, scale)
-                return (event, events) if self._is_news(observed.incarnation) else None
+                return (event, events) if self._is_news(observed.incarnation, ticks) else None
             case "acknowledged":
                 self._applied(scale)
                 self.applied_time = now
@@ -267,12 +276,13 @@ class RunCommands(Checkpointed):
             case "rejected":
                 return self._rejection(acknowledgement, common), []
 
-    def _is_news(self, incarnation: str) -> bool:
+    def _is_news(self, incarnation: str, ticks: float) -> bool:
         """Whether the journal is to have the hello of an incarnation, so that flapping ones let it grow by their logarithm only."""
         if incarnation not in self._met:
             self._met = [*self._met, incarnation][-MET:]
             return True
         self._returns += 1
+        self._returned_at, self.takes_turns = ticks, True
         return self._returns & (self._returns - 1) == 0
 
     def _applied(self, scale: float) -> None:

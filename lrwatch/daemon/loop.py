@@ -333,12 +333,12 @@ class Daemon:
         self._store.be_brief()
         while True:
             began = time.perf_counter()
-            self._check_store()
             if self._monotonic() - self._discovered_at >= max(DISCOVER_SECONDS, discovering / DISCOVER_SHARE):
                 self.discover()
                 discovering = time.perf_counter() - began
                 hints_due = True
             self.turn(lambda: waker.stopped)
+            self._check_store()
             if hints_due and not self.behind:  # a daemon that is behind reads on without a hint
                 waker.watch(self._directories())
                 hints_due = False

@@ -108,6 +108,7 @@ class StatusView(Checkpointed):
         return (
             tails,
             self._commands.held,
+            self._commands.takes_turns,
             reconciler.fenced,
             reconciler.observed,
             reconciler.problem,
@@ -172,8 +173,10 @@ class StatusView(Checkpointed):
             metric_source="" if pipeline.metric is None else "config" if self._config.metric else "name",
             up=not problem,
             # Its logs tell as before, so it is not down.
-            problem=problem or commands.rival or trainer_problem(observed, gone=self._life.gone),
-            trainer_faults=trainer_faults(observed, gone=self._life.gone),
+            problem=problem
+            or commands.rival
+            or trainer_problem(observed, gone=self._life.gone, takes_turns=commands.takes_turns),
+            trainer_faults=trainer_faults(observed, gone=self._life.gone, takes_turns=commands.takes_turns),
             step=pipeline.step,
             total_steps=(total_steps := pipeline.length.counted_in(logs.axis)),
             length_source=pipeline.length.source if total_steps else "",

@@ -30,22 +30,23 @@ _TWO = (
 )
 
 
-def trainer_faults(observed: Observed | None, *, gone: bool) -> tuple[str, ...]:
-    """Return the kinds of the faults that a trainer reports, in the order of `TRAINER_FAULTS`.
+def trainer_faults(observed: Observed | None, *, gone: bool, takes_turns: bool = False) -> tuple[str, ...]:
+    """Return the kinds of the faults of a trainer, in the order of `TRAINER_FAULTS`.
 
     Args:
         observed: Its newest report, or None.
         gone: Whether it has ended; then nothing of it holds any more.
+        takes_turns: Whether it takes turns with another one that does not notice, as from a machine of its own.
     """
     if observed is None or gone:
         return ()
     found = () if observed.not_acting is None else (observed.not_acting,)
-    return (*found, *(("two_trainers",) if observed.two_trainers else ()))
+    return (*found, *(("two_trainers",) if observed.two_trainers or takes_turns else ()))
 
 
-def trainer_problem(observed: Observed | None, *, gone: bool) -> str:
-    """Return the faults that a trainer reports as sentences, or ""."""
+def trainer_problem(observed: Observed | None, *, gone: bool, takes_turns: bool = False) -> str:
+    """Return what `trainer_faults` gives as sentences, or ""."""
     if observed is None or gone:
         return ""
     words = [] if observed.not_acting is None else [_WORDS[observed.not_acting]]
-    return "; ".join([*words, *([_TWO] if observed.two_trainers else [])])
+    return "; ".join([*words, *([_TWO] if observed.two_trainers or takes_turns else [])])

@@ -3,6 +3,8 @@
 What it reads, commands and shows are subjects of their own: `logs`, `commands` and `status`. One file because it holds the order
 in which they act, and what is saved together. What led to an event is saved with it in one transaction, and a command is
 published only when that is committed: so a daemon that is killed at any point neither repeats nor loses a decision.
+
+One file because the order of a turn and what is saved after it are one promise.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -348,9 +351,13 @@ class WatchedRun:
 
     def not_written(self, error: sqlite3.Error) -> None:
         """Take note that the transaction failed."""
-        self.view.save_problem = (
-            f"cannot save to {self._store.path}: {error}; no command is sent until it can, and it is tried again"
+        # A lock and a full disk pass; damage stays.
+        remedy = (
+            ""
+            if isinstance(error, sqlite3.OperationalError)
+            else ". If it stays so, move the state directory away, and start again"
         )
+        self.view.save_problem = f"cannot save to {self._store.path}: {error}; no command is sent until it can, and it is tried again{remedy}"
         self.logs.errors["not_saved"] += 1
         self.view.invalidate()
 
@@ -413,5 +420,7 @@ def save_together(store: Store, runs: Sequence[WatchedRun], now: float) -> None:
         for run in runs:
             run.not_written(error)
         return
-    for run, result in zip(runs, written, strict=True):
-        run.written(result)
+    # What is committed is told to every run, though one that is told raises: it would be committed again.
+    with ExitStack() as told:
+        for run, result in reversed(list(zip(runs, written, strict=True))):
+            told.callback(run.written, result)

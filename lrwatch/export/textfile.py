@@ -40,6 +40,7 @@ class Textfile:
         self.problem = ""
         self._clock = clock
         self._written_at: float | None = None
+        self._swept = False
         self._runs = RunCollector(max_series, of_runs_only=True)
         self._registry = CollectorRegistry()
         self._registry.register(self._runs)
@@ -61,6 +62,11 @@ class Textfile:
     def _write(self, content: bytes) -> None:
         """Write the file completely or not at all, readable for everybody, as node_exporter is another user."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._swept:
+            self._swept = True
+            for left in self.path.parent.glob(f".{self.path.name}.*"):  # by a daemon that was killed while it wrote
+                with suppress(OSError):
+                    left.unlink()
         # The collector reads only what ends in .prom, so never half of this.
         descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         try:

@@ -267,6 +267,19 @@ def test_a_directory_that_cannot_be_made_is_tried_again_and_told_once(
     assert len((obstacle / "metrics.jsonl").read_text().splitlines()) == 5
 
 
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_text("torn"), lambda path: path.chmod(0o666)], ids=["gone", "torn", "open to all"]
+)  # fmt: skip
+def test_a_state_that_is_lost_is_told_again_though_nothing_happens(
+    pair: Callable[..., Any], damage: Callable[[Path], object]
+) -> None:
+    ends = pair()
+    ends.client.step()
+    before = ends.observed
+    damage(ends.control.path / "observed.json")
+    assert replace(ends.observed, client="") == replace(before, client="")
+
+
 def test_the_step_is_told_while_the_training_goes_on_and_not_otherwise(pair: Callable[..., Any]) -> None:
     ends = pair()
     ends.client.step()

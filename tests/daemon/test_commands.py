@@ -15,6 +15,7 @@ from support.waiting import eventually
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import EXPIRES_AFTER_STEPS, Reconciler
 from lrwatch.control.token import LEASE_SECONDS, RENEW_SECONDS, claim_token
+from lrwatch.daemon.commands import TURNS_SECONDS
 from lrwatch.protocol import Desired, Observed, decode_desired, replace
 
 Make = Callable[..., Any]
@@ -334,6 +335,24 @@ def test_a_word_of_the_trainer_that_cannot_be_read_is_waited_for_and_not_taken_f
     show()
 
 
+def test_a_command_that_is_lost_before_the_trainer_has_read_it_is_put_back(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach(poll_seconds=60.0)  # it will not read it in this test
+    rig.look()
+    rig.until("command", state="sent")
+    path = rig.control / "desired.json"
+    before = path.read_bytes()
+    path.unlink()
+    rig.look()
+    assert path.read_bytes() == before
+    path.write_bytes(b"torn")
+    rig.restart()
+    rig.look()
+    again = desired(rig)
+    assert (again.generation, again.scale) == (1, 0.5)
+    assert len(rig.events("command")) == 1
+
+
 def test_garbage_in_the_control_directory_is_counted_and_changes_nothing(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
     rig.attach()
@@ -403,6 +422,8 @@ def test_trainers_that_take_turns_on_one_directory_do_not_fill_the_journal(make_
     rig.attach()
     spoken = [rig.observed().replace('"incarnation":"', f'"incarnation":"{name}-') for name in ("a", "b")]
     rig.client.close()
+    rig.client = None
+    rig.train(1)
     for turn in range(200):
         if turn == 100:
             rig.restart()
@@ -411,3 +432,10 @@ def test_trainers_that_take_turns_on_one_directory_do_not_fill_the_journal(make_
     hellos = [event["event"] for event in rig.events()].count("hello")
     assert 2 <= hellos <= 3 + 8  # at the first, and at the 1st, 2nd, 4th, ... 128th return
     assert len(rig.events()) < 2 * hellos + 5
+    status = rig.run.status(rig.clock.now)
+    assert status.trainer_faults == ("two_trainers",)
+    assert "give each its own directory" in status.problem
+    rig.clock.now += TURNS_SECONDS
+    rig.train(1)
+    rig.look()
+    assert rig.run.status(rig.clock.now).trainer_faults == ()

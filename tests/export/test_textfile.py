@@ -57,3 +57,12 @@ def test_a_place_that_cannot_be_written_is_a_problem_and_is_tried_again(tmp_path
     textfile.publish(FULL)
     assert textfile.problem == ""
     assert textfile.path.exists()
+
+
+def test_what_a_killed_daemon_left_behind_is_removed(tmp_path: Path) -> None:
+    left, other = tmp_path / ".lrwatch.prom.a1b2c3", tmp_path / ".another.prom.a1b2c3"
+    left.touch()
+    other.touch()
+    Textfile(str(tmp_path)).publish(FULL)
+    assert not left.exists()
+    assert other.exists()

@@ -1,0 +1,62 @@
+"""Two daemons on one run, with states of their own: the one that came last commands, and the other one takes over when it is gone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.daemon_process import DaemonProcess, lrwatch
+from support.quadratic import Training
+from support.waiting import eventually
+
+import lrwatch as package
+
+pytestmark = pytest.mark.slow
+
+
+def fenced(daemon: DaemonProcess) -> bool:
+    return daemon.value("lrwatch_run_fenced", run="run") == 1.0
+
+
+def test_the_last_daemon_commands_and_the_first_one_takes_over_when_it_is_killed(tmp_path: Path) -> None:
+    control = tmp_path / "run" / "lrwatch"
+    control.parent.mkdir()
+    (control.parent / "train.jsonl").write_text(Training().lines(60))
+    first = last = None
+    client = package.attach(print, control, poll_seconds=0.02, start_step=60, metrics_file=False)
+    try:
+        arguments: list[str | Path] = ["--mode", "auto", "--poll-seconds", "0.1", control.parent]
+        first = DaemonProcess(tmp_path / "first", *arguments)
+        eventually(lambda: first.value("lrwatch_controller_token") == 1, what="the first claim")
+        last = DaemonProcess(tmp_path / "last", *arguments)
+        eventually(lambda: last.value("lrwatch_controller_token") == 2, what="the second claim")
+        eventually(lambda: fenced(first), what="that the first one noticed")
+        assert not fenced(last)
+        assert first.value("lrwatch_run_up", run="run") == 1.0
+        words = f"another daemon commands this run (process {last.process.pid} on "
+        eventually(lambda: first.stderr.count(words) == 1, what="a sentence")
+        refused = lrwatch("set", "run", "--scale", "0.5", "--state", first.state)
+        assert refused.returncode == 5
+        assert words in refused.stderr
+        assert not (control / "desired.json").exists()
+
+        assert lrwatch("set", "run", "--scale", "0.5", "--state", last.state).returncode == 0
+        (control / "desired.json").unlink(missing_ok=True)  # the trainer may have read it already
+        eventually(lambda: client.step() or client.scale == 0.5, what="the scale of the last one")
+
+        last.process.kill()
+        last.process.wait()
+        eventually(lambda: not fenced(first), what="that the first one took over")
+        assert first.value("lrwatch_controller_token") == 3
+        eventually(lambda: "run run: is commanded by this daemon again" in first.stderr, what="a sentence")
+        assert lrwatch("set", "run", "--scale", "0.25", "--state", first.state).returncode == 0
+        eventually(lambda: client.step() or client.scale == 0.25, what="the scale of the first one")
+        assert json.loads((control / "desired.json").read_text())["token"] == 3
+        assert first.end() == 0
+    finally:
+        client.close()
+        for daemon in (first, last):
+            if daemon is not None:
+                daemon.process.kill()
+                daemon.process.wait()
