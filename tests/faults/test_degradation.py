@@ -31,7 +31,7 @@ needs_mount = pytest.mark.skipif(not can_mount(), reason="mounts file systems of
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="makes system calls slow with strace")
 
 # What is said when it is over: of one run, and of the state of all.
-HEALED = "can be read now"
+HEALED = "can be commanded now"
 ALL_HEALED = "state: it works again"
 
 
