@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,11 @@ def lines_read(daemon: DaemonProcess) -> float:
         return 0.0
 
 
+def has_read(daemon: DaemonProcess, lines: int) -> bool:
+    """Return whether a daemon has read so many lines."""
+    return lines_read(daemon) >= lines
+
+
 def followed(home: Path, lines: int) -> Iterator[Point]:
     """Yield what a daemon uses that follows a log which grows by `lines` lines, and is rotated."""
     run = home / "runs" / "a"
@@ -168,11 +174,7 @@ def followed(home: Path, lines: int) -> Iterator[Point]:
                     done += 1
                     since += 1
                     file.write(f'{{"step": {done}, "loss": {losses[done % 10_000]:.4f}, "lr": 0.0003}}\n')
-            target = done
-            eventually(
-                lambda target=target: lines_read(daemon) >= target,
-                timeout=3600, what=f"{target} lines are read",
-            )  # fmt: skip
+            eventually(partial(has_read, daemon, done), timeout=3600, what=f"{done} lines are read")
             yield measured(daemon.process.pid, done, daemon.state)
             log.replace(run / "train.jsonl.1")
             log.touch()

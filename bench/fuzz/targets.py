@@ -277,7 +277,7 @@ def _made(data: bytes) -> tuple[str, str]:
     )
     report = ReportData(
         run=name, title=words, metric=metric, axis="step",
-        curves=(MetricCurve(metric, "train", steps, steps * 0.5),), events=events, facts=((name, words),),
+        curves=(MetricCurve(metric, "train", steps, steps.astype(np.float64)),), events=events, facts=((name, words),),
     )  # fmt: skip
     return page(Snapshot(0.0, (status,))).decode(), render(report)
 

@@ -238,7 +238,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.watchers = [Watcher(self, "state"), Watcher(self, "state2")]
         self._kill: tuple[str, str] | None = None
         self._directory_publish = ControlDirectory.publish
-        self._worker_publish = client_worker.publish
+        self._worker_publish = vars(client_worker)["publish"]
         self._transaction = Store.transaction
         self._patch()
 
@@ -257,8 +257,8 @@ class ProtocolMachine(RuleBasedStateMachine):
             machine._dying("say", lambda: machine._worker_publish(folder, name, data))
             machine._remember("observed.json")
 
-        ControlDirectory.publish = send  # type: ignore[method-assign]
-        client_worker.publish = say
+        ControlDirectory.publish = send  # type: ignore[method-assign, assignment]
+        vars(client_worker)["publish"] = say
 
     def _dying(self, place: str, act: Callable[[], None]) -> None:
         if self._kill == (place, "before"):
@@ -523,7 +523,7 @@ class ProtocolMachine(RuleBasedStateMachine):
                 watcher.crash()
             self._end_rival()
             ControlDirectory.publish = self._directory_publish  # type: ignore[method-assign]
-            client_worker.publish = self._worker_publish
+            vars(client_worker)["publish"] = self._worker_publish
             shutil.rmtree(self.home)
 
     def _settle(self) -> None:
@@ -548,7 +548,8 @@ class ProtocolMachine(RuleBasedStateMachine):
         assert answer is not None, f"I6: no answer to an operator; problems: {self._problems()}"
         assert answer["done"], f"I6: {answer}; problems: {self._problems()}"
         assert math.isclose(trainer.client.scale, wanted), f"I6: {trainer.client.scale} instead of {wanted}"
-        (run,) = watcher.daemon.runs.values() if watcher.daemon is not None else ()
+        assert watcher.daemon is not None
+        (run,) = watcher.daemon.runs.values()
         assert run.commands.reconciler is not None
         assert run.commands.reconciler.pending is None, "I6: what was applied is not acknowledged"
         assert math.isclose(run.commands.scales[-1], wanted), f"I6: the daemon believes {run.commands.scales}"
