@@ -37,7 +37,7 @@ CASES: dict[MetricState, tuple[MetricStatus, str]] = {
     "improving": (stands(noisy(FALLING, 0.02)), r"improving: by [\d.]+ % ± [\d.]+ % per 500 steps"),
     "plateau": (
         stands(noisy(np.maximum(FALLING, 4.0), 0.02)),
-        r"plateau since step [\d,]+: (improves|gets worse) by [\d.]+ % ± [\d.]+ % per 500 steps, and 1 % is required",
+        r"plateau since step [\d,]+: (improves|gets worse|moves) by [\d.]+ % ± [\d.]+ % per 500 steps, and 1 % is required",
     ),
     "cannot_tell_yet": (
         stands(noisy(FLAT, 2.0), DetectOptions(min_improvement=0.01)),
