@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import time
@@ -288,6 +289,11 @@ class Examination:
                     said,
                     "Wait, or choose a smoother metric, such as a validation loss, with [run] metric.",
                 )
+            case "not_judged" if not math.isfinite(metric.value):
+                yield (
+                    "not_finite", said,
+                    "Stop the training, and go on from its last good checkpoint with a lower rate; strategy `rescue` does that by itself.",
+                )  # fmt: skip
             case "not_judged":
                 yield "not_judged", said, "Choose another metric with `--metric NAME` or [run] metric."
             case _:

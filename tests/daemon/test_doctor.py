@@ -152,6 +152,16 @@ def test_noise_that_hides_the_trend_is_told_with_about_when(make_rig: Make) -> N
     assert "has not surely improved since the run began" in causes(rig)["not_improved"].text
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_a_loss_that_is_no_number_needs_a_checkpoint_and_no_other_metric(make_rig: Make, value: str) -> None:
+    rig = make_rig()
+    rig.log.write_text("".join(f'{{"step": {s}, "loss": {9 / (s + 1) if s < 50 else value}}}\n' for s in range(60)))
+    rig.look()
+    found = causes(rig)
+    assert "not_judged" not in found
+    assert "last good checkpoint" in found["not_finite"].remedy
+
+
 def test_a_spent_budget_is_found_on_both_sides(make_rig: Make) -> None:
     of_policy = make_rig(policy__mode="auto", policy__max_commands=0)
     of_policy.train(5)
