@@ -98,7 +98,8 @@ class CommandState:
         look: The newest look at the trend when `wanted` was set: the baseline, if it is applied.
         trial: The way back, from the question until the verdict, or None.
         baseline: What the effect of the newest applied command is measured against, until it is measured, or None.
-        log_ratio: The ratio by which the logged learning rate is about to jump because of a command, or None.
+        log_ratio: The ratio by which the logged learning rate is about to jump because of the newest command, or None.
+        earlier_ratio: The same for the command before it, where that was applied and the log is so far behind that it has not shown it.
         applied_at: Step from which the newest applied command was in force, or None.
         count: Commands of strategies so far, for the budget.
         quiet_until: Strategies give no command before this step.
@@ -114,6 +115,7 @@ class CommandState:
     trial: Trial | None = None
     baseline: Baseline | None = None
     log_ratio: float | None = None
+    earlier_ratio: float | None = None
     applied_at: int | None = None
     count: int = 0
     quiet_until: float = 0.0
@@ -145,8 +147,17 @@ class CommandState:
         return self.ramp.start + (self.scale - self.ramp.start) * done
 
     def explains(self, ratio: float) -> bool:
-        """Whether a jump of the logged learning rate by `ratio` is that of a command."""
+        """Whether a jump of the logged learning rate by `ratio` is that of the newest command."""
         return self.log_ratio is not None and abs(ratio / self.log_ratio - 1) < RATIO_TOLERANCE
+
+    def explained_earlier(self, ratio: float) -> bool:
+        """Whether a jump of the logged learning rate by `ratio` is that of the command before the newest."""
+        return self.earlier_ratio is not None and abs(ratio / self.earlier_ratio - 1) < RATIO_TOLERANCE
+
+    @property
+    def not_yet_in_log(self) -> float | None:
+        """The ratio of a command that was applied and that the log has not shown, or None."""
+        return self.log_ratio if self.wanted is None else self.earlier_ratio
 
     def as_json(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""
@@ -347,12 +358,13 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
         case Asked(scale, trial, by_operator, ramp_steps):
             return replace(
                 state, wanted=scale, wanted_ramp=ramp_steps, look=look, trial=trial, by_operator=by_operator,
-                log_ratio=None if ramp_steps else scale / state.scale, count=state.count + (not by_operator),
+                log_ratio=None if ramp_steps else scale / state.scale, earlier_ratio=state.not_yet_in_log,
+                count=state.count + (not by_operator),
             )  # fmt: skip
         case ReturnAsked(scale, quiet_until, trial):
             return replace(
                 state, wanted=scale, wanted_ramp=0, look=look, trial=trial, by_operator=False, log_ratio=scale / state.scale,
-                count=state.count + 1, quiet_until=quiet_until,
+                earlier_ratio=state.not_yet_in_log, count=state.count + 1, quiet_until=quiet_until,
             )  # fmt: skip
         case Applied(at, scale, _, in_log):
             ramp = ScaleRamp(state.scale_at(at - 1), at, state.wanted_ramp) if state.wanted_ramp else None
@@ -360,7 +372,7 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
             after = replace(
                 state, scale=scale, ramp=ramp, applied_at=at, baseline=_baseline(state, event), **_NOT_WANTED
             )
-            return replace(after, log_ratio=log_ratio)
+            return replace(after, log_ratio=log_ratio, earlier_ratio=None if in_log else state.earlier_ratio)
         case AlreadyInUse():
             return replace(state, **_NOT_WANTED)
         case Refused(until):
@@ -372,6 +384,8 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
             return replace(state, trial=None)
         case TrialFailed():
             return state
+        case LogFollowed() if state.earlier_ratio is not None:
+            return replace(state, earlier_ratio=None)
         case LogFollowed():
             return replace(state, log_ratio=None)
         case MetricChanged():
@@ -379,9 +393,18 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
         case LevelShifted() | BaselineTooOld():
             return replace(state, baseline=None)
         case Reset():
-            return replace(state, baseline=None, **_NOT_WANTED)
+            return replace(state, baseline=None, earlier_ratio=None, **_NOT_WANTED)
         case Joined(at, scale):
-            return replace(state, scale=scale, ramp=None, applied_at=at, trial=None, baseline=None, **_NOT_WANTED)
+            return replace(
+                state,
+                scale=scale,
+                ramp=None,
+                applied_at=at,
+                trial=None,
+                baseline=None,
+                earlier_ratio=None,
+                **_NOT_WANTED,
+            )
 
 
 def _baseline(state: CommandState, applied: Applied) -> Baseline | None:

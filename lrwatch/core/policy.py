@@ -318,7 +318,8 @@ class Policy:
 
     def log_jumped(self, ratio: float) -> bool:
         """Learn of a jump of the logged learning rate. Return whether it is that of a command which was applied already."""
-        known = self.command.wanted is None and self.command.explains(ratio)
+        command = self.command
+        known = command.explained_earlier(ratio) or (command.wanted is None and command.explains(ratio))
         if known:
             self._step(LogFollowed())
         return known

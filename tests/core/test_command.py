@@ -322,3 +322,19 @@ def test_whatever_happens_in_whatever_order_the_state_is_sound_and_survives_a_re
         holds(state)
         assert json.loads(json.dumps(state.as_json())) == state.as_json()
         assert CommandState.from_json(state.as_json()) == state
+
+
+def test_a_log_that_lags_behind_shows_the_command_before_the_newest_one_and_drops_nothing() -> None:
+    applied = step(step(CommandState(), Asked(0.5)), Applied(122, 0.5, sign=1.0))
+    asked = step(applied, Asked(0.2, by_operator=True))
+    assert asked.explained_earlier(0.5)
+    assert not asked.explained_earlier(0.4)
+    assert asked.explains(0.4)
+    shown = step(asked, LogFollowed())
+    assert (shown.wanted, shown.earlier_ratio) == (0.2, None)
+    assert shown.explains(0.4)
+    again = step(asked, Asked(0.25, by_operator=True))  # before the trainer has answered
+    assert again.explained_earlier(0.5)
+    assert step(asked, Applied(182, 0.2, sign=1.0)).explained_earlier(0.5)
+    for over in (Applied(182, 0.2, sign=1.0, in_log=True), Reset(), Joined(190, 1.0)):
+        assert step(asked, over).earlier_ratio is None
