@@ -34,7 +34,7 @@ MET = 16
 # A trainer that has come back while another one was heard takes turns with it, until none has come back for so many seconds.
 TURNS_SECONDS = 120.0
 
-# Looks in a row that a run waits for a trainer's word that cannot be read: a fault of the disk that passes must not let the log tell of
+# Looks in a row that a run waits for a trainer's word, or an operator for the logs, that cannot be read: a fault of the disk that passes must not let the log tell of
 # a change before the trainer has, and one that stays must not stop the watching.
 UNHEARD_TURNS = 3
 

@@ -31,6 +31,7 @@ from lrwatch.sources.merging import first_useful, placed, up_to
 from lrwatch.sources.ownership import Ownership
 from lrwatch.sources.reader import LogReader
 from lrwatch.sources.source import PATIENCE, Rank, rank_of
+from lrwatch.sources.tail import Tail
 from lrwatch.store import Store
 
 # Reads of one log before the other logs have their turn and a stop is looked for.
@@ -385,6 +386,11 @@ class RunLogs(Checkpointed):
         """The problem of the first log if all logs have one, else ""."""
         problems = [reader.tail.problem for reader in self.readers if reader.tail.problem]
         return problems[0] if problems and len(problems) == len(self._logs) else ""
+
+    @property
+    def problem_may_pass(self) -> bool:
+        """Whether a log file met an error of the disk that may be over at the next read."""
+        return any(isinstance(reader.tail, Tail) and reader.tail.may_pass for reader in self.readers)
 
     def roles(self) -> dict[str, str]:
         """Return what each log is to the run, in words, by its path."""

@@ -239,7 +239,7 @@ class Daemon:
         except Exception as error:  # noqa: BLE001  a fault of one run is none of the others
             self.fleet.set_aside(run, "turn", error)
             return False
-        if run.commands.waits_for_word:
+        if run.operators_wait:
             return progress
         for request in due:
             try:

@@ -29,7 +29,7 @@ from lrwatch.core.proposal import Proposal
 from lrwatch.core.run_length import RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.snapshot import RunStatus
-from lrwatch.daemon.commands import JournalEvent, RunCommands, voids_proposals
+from lrwatch.daemon.commands import UNHEARD_TURNS, JournalEvent, RunCommands, voids_proposals
 from lrwatch.daemon.life import LifeWatch
 from lrwatch.daemon.live_picture import LivePicture
 from lrwatch.daemon.logs import RunLogs
@@ -118,6 +118,7 @@ class WatchedRun:
         self._journals_settings = journals_settings
         self._settings: dict[str, Any] = {}  # as they were journalled last, and the length at the last comparison:
         self._compared: RunLength | None = None
+        self._unread_turns = 0  # in a row in which a log could not be read
         if saved is not None:
             self._restore(saved)
 
@@ -165,6 +166,7 @@ class WatchedRun:
                 self.view.last_sample_time = max(written, self.view.last_sample_time or 0.0)
                 for part in batch.parts():
                     self._decide(part, now)
+        self._unread_turns = self._unread_turns + 1 if self.logs.problem_may_pass else 0
         self._live(now, arrived=arrived)
         if self.view.outside_changed() or self.logs.changed:
             self._touch()
@@ -173,6 +175,11 @@ class WatchedRun:
         else:
             self.commands.publish()
         return progress
+
+    @property
+    def operators_wait(self) -> bool:
+        """Whether operators wait for what cannot be read: a fault of the disk that passes must not let their wish overtake a decision."""
+        return self.commands.waits_for_word or 0 < self._unread_turns <= UNHEARD_TURNS
 
     def _meet_trainer(self, now: float) -> None:
         """Learn whether the trainer that was listening is still there, before anything is decided for it."""

@@ -73,6 +73,7 @@ class Tail:
         opens, rotations, truncations: How often a file was opened, was replaced by another, was rewritten in place.
         errors: Number of survived errors, by reason.
         problem: Why nothing can be read at present, a sentence; "" when all is well.
+        may_pass: Whether that is an error of the disk, which may be over at the next read.
         lag: Unconsumed bytes in the file at the last read.
         at_end: Whether the last read reached the end of the file.
     """
@@ -82,7 +83,7 @@ class Tail:
         self.opens = self.rotations = self.truncations = self.lag = 0
         self.errors: Counter[str] = Counter()
         self.problem = ""
-        self.at_end = False
+        self.may_pass = self.at_end = False
         self._name = os.fspath(path)
         # Version of the file that was read to its end last, by which it is known under its later name: see `_unread`.
         self._finished: tuple[int, ...] | None = tuple(state["finished"]) if state and state.get("finished") else None
@@ -179,7 +180,7 @@ class Tail:
             chunk = Chunk(data, bool(self._reset), self._reset, last)
             self._reset = ""
         if named is not None:
-            self.problem = ""
+            self.problem, self.may_pass = "", False
             if stays and self.at_end:
                 self._idle = _version(about)
         return chunk
@@ -195,6 +196,7 @@ class Tail:
         except (FileNotFoundError, NotADirectoryError):
             was = "was deleted or renamed" if self._identity.position is not None else "does not exist yet"
             self.problem = f"{self.path} {was}; it is read as soon as it is there"
+            self.may_pass = False
             return None
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EISDIR if stat.S_ISDIR(about.st_mode) else errno.EINVAL, "not a regular file")
@@ -347,6 +349,7 @@ class Tail:
         """Report that nothing can be read now; the next read tries from the same offset."""
         self._data, self._used, self._idle = b"", 0, None
         self.errors[_name(error)] += 1
+        self.may_pass = error.errno not in (errno.EISDIR, errno.EINVAL, errno.EACCES, errno.EPERM)
         match error.errno:
             case errno.EISDIR:
                 self.problem = f"{self.path} is a directory; a log file was expected"
