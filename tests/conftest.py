@@ -23,6 +23,7 @@ _numbers = itertools.count()
 _GRACE_SECONDS = 5.0
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Send the tests that share a fixture of their module to one worker: two would each set it up."""
     for item in items:

@@ -121,8 +121,12 @@ class HostileWorld:
 
     def asked(self) -> list[dict[str, Any]]:
         """What the journal says that operators asked."""
+        return self.journalled("operator")
+
+    def journalled(self, kind: str) -> list[dict[str, Any]]:
+        """The events of a kind in the journal."""
         store = Store(self.daemon.state)
-        events = [entry.event for entry in store.journal() if entry.event["event"] == "operator"]
+        events = [entry.event for entry in store.journal() if entry.event["event"] == kind]
         store.close()
         return events
 
@@ -146,9 +150,7 @@ def hostile_world(home: Path, allowed: Sequence[str] = ("hold",)) -> Iterator[Ho
             trainer = threading.Thread(target=trains)
             trainer.start()
             try:
-                eventually(
-                    lambda: world.daemon.value("lrwatch_controller_token", run="a"), what="a trainer that listens"
-                )
+                eventually(lambda: world.journalled("hello"), what="a trainer that listens")
                 yield world
             finally:
                 stop.set()
