@@ -281,8 +281,7 @@ def _validation(log: Path, config: Config) -> MetricCurve:
 
 def _ending(lr: float, page: ReportData, files: _Files, config: Config) -> Ending:
     alone, torch, own = (float(_validation(files.log(way, lr), config).values[-1]) for way in (ALONE, TORCH, WITH))
-    changes = (change for change in lr_changes(page.events) if not change.not_taken_up)
-    return Ending(lr, alone, torch, own, tuple(changes))
+    return Ending(lr, alone, torch, own, tuple(lr_changes(page.events)))
 
 
 def _write_report(

@@ -29,7 +29,7 @@ class Ending:
     Attributes:
         lr: The start rate.
         alone, torch, lrwatch: Final validation loss without help, with torch's rule, and with lrwatch.
-        changes: What lrwatch changed, the ways back included.
+        changes: What lrwatch changed, the ways back and what came too late to be sent included.
     """
 
     lr: float
@@ -37,6 +37,11 @@ class Ending:
     torch: float
     lrwatch: float
     changes: tuple[LrChange, ...]
+
+    @property
+    def sent(self) -> list[LrChange]:
+        """The changes that the training was asked for."""
+        return [change for change in self.changes if not change.not_taken_up]
 
     @property
     def ratio(self) -> float:
@@ -92,11 +97,11 @@ def faults_of(endings: Sequence[Ending]) -> list[str]:
     """Return what went wrong: a change without an acknowledgement, harm, or no gain on average."""
     found = []
     for ending in endings:
-        lost = [change for change in ending.changes if change.answer != "acknowledged"]
+        lost = [change for change in ending.sent if change.answer != "acknowledged"]
         if lost:
             steps = ", ".join(f"step {change.step}: {change.code or 'no answer'}" for change in lost)
             found.append(
-                f"from {ending.lr:g} {len(lost)} of {len(ending.changes)} changes were not acknowledged ({steps})"
+                f"from {ending.lr:g} {len(lost)} of {len(ending.sent)} changes were not acknowledged ({steps})"
             )
         if not ending.ratio <= 1 + HARMLESS:  # NaN is a fault
             found.append(f"from {ending.lr:g} the loss ended {_compared(ending.ratio)} than alone")
@@ -126,7 +131,7 @@ def sentences(ending: Ending, steps: int) -> list[str]:
     return [
         f"step {change.step or 0:>6,}: {_what(change, steps)} {_outcome(change, ending, i)}"
         for i, change in enumerate(ending.changes)
-        if change.cause != "restore"
+        if change.cause != "restore" and not change.not_taken_up
     ]
 
 
@@ -134,7 +139,8 @@ def _what(change: LrChange, steps: int) -> str:
     if change.cause == "anneal":
         return f"lowered the rate along a line to almost zero at step {steps:,}."
     ratio = (change.scale or math.nan) / change.before
-    return f"tried {'half the rate' if ratio == 0.5 else f'{ratio:.3g} times the rate'}."
+    size = "half the rate" if ratio == 0.5 else f"{ratio:.3g} times the rate"
+    return f"went to {size} for good." if change.cause == "plateau" else f"tried {size}."
 
 
 def _outcome(change: LrChange, ending: Ending, i: int) -> str:
@@ -145,6 +151,9 @@ def _outcome(change: LrChange, ending: Ending, i: int) -> str:
         return f"{_proven()}: {said}" if ending.ratio < 1 else f"Not proven: {said}"
     if change.taken_back is not None:
         back = ending.changes[change.taken_back - 1]
+        following = ending.changes[change.taken_back : change.taken_back + 1]
+        if following and (following[0].cause, following[0].scale) == ("plateau", change.scale):
+            return f"The loss was lower, and rose again when the rate went back at step {back.answer_step or 0:,}."
         return f"Taken back at step {back.answer_step or 0:,}: not proven to bring more than it costs."
     if change.effect is not None and change.effect.verdict == "helped":
         return f"{_proven()} to help, so it stayed."

@@ -59,6 +59,26 @@ def test_a_change_is_one_sentence_with_its_outcome(events: list[dict[str, Any]],
     assert [click.unstyle(one) for one in sentences(ending(events), STEPS)] == [said]
 
 
+def test_a_trial_that_is_proven_twice_is_told_as_it_went() -> None:
+    again = [
+        command(1110, 1.0, "restore"),
+        acknowledged(1150, 1.0),
+        command(1260, 0.5, "plateau"),
+        acknowledged(1300, 0.5),
+    ]
+    told = [click.unstyle(one) for one in sentences(ending([*TRIAL, *again, effect(1310, 0.5, 0.03, 0.01)]), STEPS)]
+    assert told == [
+        "step  1,000: tried half the rate. The loss was lower, and rose again when the rate went back at step 1,150.",
+        "step  1,260: went to half the rate for good. Proven to help, so it stayed.",
+    ]
+
+
+def test_what_came_too_late_to_be_sent_is_not_told_and_counts_for_nothing() -> None:
+    late = command(500, 0.5, state="outdated")
+    assert sentences(ending([late, *TAKEN_BACK]), STEPS) == sentences(ending(TAKEN_BACK), STEPS)
+    assert not faults_of([ending([late, *TAKEN_BACK])])
+
+
 def test_a_trial_that_the_line_overtook_is_not_judged() -> None:
     first, _ = sentences(ending([*TRIAL, *LINE]), STEPS)
     assert first.endswith("tried half the rate. Not judged when the next change came.")
