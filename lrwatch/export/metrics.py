@@ -50,8 +50,8 @@ def _from_zero(values: Iterable[str], counts: Mapping[str, float]) -> Mapping[st
 
 
 def _if_commanded(run: RunStatus, values: tuple[str, ...]) -> tuple[str, ...]:
-    """`values` if a trainer is attached, so that there is a token: only then can it be commanded, and refuse."""
-    return values if run.token else ()
+    """`values` if the run can be commanded: this daemon has a token for its trainer, or has decided on a command before it needs one."""
+    return values if run.token or run.commands else ()
 
 
 def _commands(run: RunStatus) -> Values:

@@ -28,7 +28,7 @@ from lrwatch.protocol import Desired, Observed, encode
 # Seconds until a training of several processes is given up; they share few cores with others.
 LONG = bool(os.environ.get("LONG_TESTS"))
 PATIENCE = 1200.0 if LONG else 170.0
-EVIL = 2**50
+EVIL = 2**19
 SCALES = (0.5, 0.25, 0.5, 1.0, 0.3, 0.6)
 
 

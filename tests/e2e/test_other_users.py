@@ -69,7 +69,8 @@ def test_private_runs_of_others_are_not_readable_and_the_rest_is_watched(
     daemon = watch(runs)
     eventually(lambda: daemon.value("lrwatch_run_step", run="good") == 50, what="the run that can be read")
     assert daemon.value("lrwatch_run_up", run="good") == 1
-    assert daemon.value("lrwatch_run_up", run="private") == 0
+    # The word of its trainer is waited for, for a few looks, before its log is tried.
+    eventually(lambda: daemon.value("lrwatch_run_up", run="private") == 0, what="the run that cannot be read")
     assert daemon.value("lrwatch_watch_path_up", path=str(runs)) == 1
 
     train_as_somebody(runs / "later")  # while it runs
