@@ -78,11 +78,13 @@ def status(run: str | None, watch: bool, config_file: Path | None, state: str | 
         over = one.get("life") if one.get("life") in OVER else None
         if not over:
             said += [f"{name}: {m['name']}: {m['words']}" for m in watched]
+        effect = _effect(one["effect"])
+        said += [f"{name}: last effect: {effect}"] if effect else []
         state_now = _state(decides) if decides else "no metric decides" if one["up"] else "not readable"
         rows.append([
             name, _progress(one), one["metric"], decides["value"] if decides else None, over or state_now,
             f"{one['scale']:g}" + (f" -> {one['wanted']:g}" if one["wanted"] is not None else ""),
-            _effect(one["effect"]), one["mode"], one["strategy"], _age(one["last_sample_time"]), _waits(name, one),
+            effect.partition(" (")[0], one["mode"], one["strategy"], _age(one["last_sample_time"]), _waits(name, one),
             one["life_note"] if over else one["why"],
         ])  # fmt: skip
         rows += [

@@ -183,15 +183,17 @@ def test_the_status_of_its_state_says_of_each_run_that_it_ended_and_whether_the_
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
     command = [sys.executable, "-m", "lrwatch", "status", "--state", state]
     head, *rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    of_runs = {row.split()[0]: row for row in rows if row.startswith("lr-")}
+    of_runs = {row.split()[0]: row for row in rows if re.match(r"lr-[\d.]+ ", row)}
     assert set(of_runs) == {f"lr-{rate}" for rate in RATES}
     assert all(" ended " in row for row in of_runs.values())
     effects = [
         e["message"] for e in _events("journal", "--state", state, "--format", "json", RUN) if e["event"] == "effect"
     ]
     newest = of_runs[RUN][head.index("last effect") :]
-    assert re.match(r"(helped|no certain gain|no gain|cost progress): \S+ % \(\S+ to \S+ %\)", newest)
-    assert newest.partition(")")[0] in effects[-1]
+    assert re.match(r"(helped|no certain gain|no gain|cost progress): \S+ % (better|worse)  ", newest)
+    (whole,) = (row.removeprefix(f"{RUN}: last effect: ") for row in rows if row.startswith(f"{RUN}: last effect: "))
+    assert newest.partition("  ")[0] in whole
+    assert whole.partition(")")[0] in effects[-1]
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)

@@ -58,7 +58,7 @@ def ask(address: tuple[str, int], request: bytes) -> bytes:
             client.shutdown(socket.SHUT_WR)
             while more := client.recv(65_536):
                 answer += more
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError:  # reset, broken pipe, or not connected any more
             pass
     return answer
 
