@@ -110,11 +110,16 @@ def test_a_store_that_another_process_has_locked(world: World, seen: list[str]) 
 @pytest.mark.slow
 @needs_mount
 def test_a_control_directory_that_is_deleted(world: World) -> None:
-    with world.said():
-        shutil.rmtree(world.control / "lrwatch")
-        eventually((world.control / "lrwatch" / "observed.json").exists, PATIENCE, what="the training makes it anew")
-        world.lasts()
-        world.obeys()
+    before = len(world.lines())
+    shutil.rmtree(world.control / "lrwatch")
+    eventually((world.control / "lrwatch" / "observed.json").exists, PATIENCE, what="the training makes it anew")
+    world.lasts()
+    world.obeys()
+    found = world.lines()[before:]
+    if found:  # the daemon looked in the moment in which it was not there
+        assert len(found) == 2, found
+        assert "cannot claim" in found[0]
+        assert HEALED in found[1]
 
 
 @pytest.mark.slow

@@ -29,8 +29,10 @@ try:
     main()
 except SystemExit as ended:
     code = ended.code or 0
+# Not ru_maxrss, which counts what the process was forked from.
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 used = resource.getrusage(resource.RUSAGE_SELF)
-print("MEASURED", code, used.ru_maxrss // 1024, used.ru_utime + used.ru_stime, file=sys.stderr)
+print("MEASURED", code, peak // 1024, used.ru_utime + used.ru_stime, file=sys.stderr)
 """
 
 

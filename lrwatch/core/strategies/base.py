@@ -189,9 +189,16 @@ class Strategy:
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""
-        return asdict(self)
+        return {name: _plain(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Strategy:
         """Return the strategy whose `state` this is."""
         return cls(**state)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a state with lists in the place of tuples: a named one would need its class where a checkpoint is loaded."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, (tuple, list)) else value
