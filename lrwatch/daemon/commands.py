@@ -32,7 +32,7 @@ GO_BACK = ("restore", "validation")
 MET = 16
 
 # A trainer that has come back while another one was heard takes turns with it, until none has come back for so many seconds.
-TURNS_SECONDS = 120.0
+TURNS_SECONDS = 30.0
 
 # Looks in a row that a run waits for a trainer's word, or an operator for the logs, that cannot be read: a fault of the disk that passes must not let the log tell of
 # a change before the trainer has, and one that stays must not stop the watching.
@@ -272,7 +272,9 @@ class RunCommands(Checkpointed):
                 if observed.two_trainers:
                     event["two_trainers"] = True
                 events = self._pipeline.joined(self._pipeline.step or observed.step, scale)
-                return (event, events) if self._is_news(observed.incarnation, ticks) else None
+                said_goodbye = before is not None and before.life == "ended"
+                is_news = self._is_news(observed.incarnation, ticks, alone=said_goodbye)
+                return (event, events) if is_news else None
             case "acknowledged":
                 self._applied(scale)
                 self.applied_time = now
@@ -283,13 +285,17 @@ class RunCommands(Checkpointed):
             case "rejected":
                 return self._rejection(acknowledgement, common), []
 
-    def _is_news(self, incarnation: str, ticks: float) -> bool:
-        """Whether the journal is to have the hello of an incarnation, so that flapping ones let it grow by their logarithm only."""
+    def _is_news(self, incarnation: str, ticks: float, *, alone: bool) -> bool:
+        """Whether the journal is to have the hello of an incarnation, so that flapping ones let it grow by their logarithm only.
+
+        One that comes back `alone`, when the other has said goodbye, takes no turns with it.
+        """
         if incarnation not in self._met:
             self._met = [*self._met, incarnation][-MET:]
             return True
         self._returns += 1
-        self._returned_at, self.takes_turns = ticks, True
+        if not alone:
+            self._returned_at, self.takes_turns = ticks, True
         return self._returns & (self._returns - 1) == 0
 
     def _applied(self, scale: float) -> None:

@@ -110,7 +110,9 @@ def test_status_metrics_and_journal_tell_the_truth_about_it(tmp_path: Path) -> N
         eventually(lambda: "two trainers" in status(daemon)["why"], what="the second trainer in the status")
         trainers.pop().end()
         trainers[0].tell("5")
-        eventually(lambda: daemon.value(two, run="a", kind="two_trainers") is None, what="one trainer again")
+        eventually(
+            lambda: daemon.value(two, run="a", kind="two_trainers") is None, timeout=60, what="one trainer again"
+        )
 
         trainers[0].tell("own")
         trainers[0].tell("attach")

@@ -70,9 +70,8 @@ def test_each_is_answered_in_a_line_that_repeats_nothing(
     with caplog.at_level(logging.DEBUG):
         answer = ask(address, request_)
     head, _, body = answer.partition(b"\r\n\r\n")
-    if (
-        answer or len(request_) < 65_536
-    ):  # else the rest of a long one met a closed connection, which discards the answer
+    # The rest of a long one may meet a closed connection, which discards the answer: a line has 64 KiB at the most, a request 100 lines.
+    if answer or (len(request_) < 65_536 and request_.count(b"\r\n") < 100):
         assert head.startswith(b"HTTP/1.1 %d " % ANSWERS[request_])
         assert b"Content-Type: text/plain" in head
         assert b"script" not in answer
