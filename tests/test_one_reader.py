@@ -17,7 +17,7 @@ from support.event_files import TFEVENTS
 from support.format_samples import LOGS, OUTPUT
 from support.waiting import eventually
 
-from lrwatch.cli.read import read as read_command
+from lrwatch.cli.program import cli
 from lrwatch.config import Config, load
 from lrwatch.core.events import Event
 from lrwatch.core.names import role
@@ -142,7 +142,7 @@ def by_report(log: Path) -> Samples:
 
 
 def by_read_command(log: Path) -> Samples:
-    ended = CliRunner().invoke(read_command, [str(log), "--format", "json"])
+    ended = CliRunner().invoke(cli, ["read", str(log), "--format", "json"])
     found: Samples = {}
     for line in ended.stdout.splitlines() if not ended.exception else ():
         row = json.loads(line)
