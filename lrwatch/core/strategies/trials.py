@@ -276,7 +276,7 @@ class Trials(Strategy, ABC):
 
     def _reverse(self, trial: Trial, step: int, context: Context) -> StrategyDecision:
         """End a trial that looks proven, to see whether the metric gets worse."""
-        reason = f"the metric is better at scale {context.scale:.4g}; the rate goes back for now, and the cut stays for good if that makes it worse"
+        reason = f"the metric is better at scale {context.scale:.4g}; the rate goes back for now, and the cut returns for good if that makes it worse"
         after = replace(self, not_before=max(self.not_before, AGAIN * step))
         return after._return(trial, step, context, reason, float(step))
 

@@ -220,7 +220,7 @@ def test_a_cut_that_looks_proven_goes_back_and_stays_once_the_metric_gets_worse_
     trial, back, cut = run.commands
     strategy, (effect,) = tries(run.moment), run.effects
     assert [(one.cause, one.scale) for one in run.commands] == [("probe", 0.5), ("restore", 1.0), ("plateau", 0.5)]
-    assert "the rate goes back for now, and the cut stays for good if that makes it worse" in back.reason
+    assert "the rate goes back for now, and the cut returns for good if that makes it worse" in back.reason
     assert cut.step - back.step <= 1.3 * (back.step - trial.step)
     assert run.moment.command.status is Status.IDLE
     assert (run.moment.command.scale, run.moment.command.trial) == (0.5, None)
@@ -247,7 +247,7 @@ def test_a_metric_that_falls_by_itself_in_a_trial_does_not_prove_it(lasts: int) 
     trial, back = run.commands[:2]
     assert [(one.cause, one.scale) for one in (trial, back)] == [("probe", 0.5), ("restore", 1.0)]
     assert (
-        "the rate goes back for now, and the cut stays for good if that makes it worse" in back.reason
+        "the rate goes back for now, and the cut returns for good if that makes it worse" in back.reason
     )  # it looked proven
     assert not [command for command in run.commands if command.cause == "plateau"]
     assert run.effects[0].verdict == "no certain gain"
