@@ -8,7 +8,8 @@ stays if its strategy finds the effect good enough, and is taken back otherwise.
 - IN_FLIGHT: a scale is wanted. The trainer has not answered, or an operator has not approved it.
 - ON_TRIAL: the scale of a trial is in use, and no verdict has been given. Without a baseline its effect is unknown.
 - TAKING_BACK: the trial failed. The way back is due, or it is on its way to the trainer. Where the limits of one command
-  do not let it reach the scale before the trial at once, it takes several commands.
+  do not let it reach the scale before the trial at once, it takes several commands. What is unproven does not stay: the way back is
+  due again where its command was not applied, and where a trainer resumes with the scale of the trial, as from a checkpoint.
 - QUIET: as IDLE, after something failed: strategies wait until `quiet_until`.
 
 `quiet_until` outlives QUIET: an operator may command earlier, and strategies still wait. The baseline, too, is
@@ -97,6 +98,7 @@ class CommandState:
         by_operator: Whether an operator asked for `wanted`.
         look: The newest look at the trend when `wanted` was set: the baseline, if it is applied.
         trial: The way back, from the question until the verdict, or None.
+        tried: Scale of the newest trial that was applied and has not been proven since, and its way back; None before one.
         baseline: What the effect of the newest applied command is measured against, until it is measured, or None.
         log_ratio: The ratio by which the logged learning rate is about to jump because of the newest command, or None.
         earlier_ratio: The same for the command before it, where that was applied and the log is so far behind that it has not shown it.
@@ -113,6 +115,7 @@ class CommandState:
     by_operator: bool = False
     look: Trend | None = None
     trial: Trial | None = None
+    tried: tuple[float, Trial] | None = None
     baseline: Baseline | None = None
     log_ratio: float | None = None
     earlier_ratio: float | None = None
@@ -162,19 +165,22 @@ class CommandState:
     def as_json(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""
         trial = None if self.trial is None else list(self.trial)
+        tried = None if self.tried is None else [self.tried[0], list(self.tried[1])]
         ramp = None if self.ramp is None else list(self.ramp)
-        return {**asdict(self), "status": self.status.value, "trial": trial, "ramp": ramp}
+        return {**asdict(self), "status": self.status.value, "trial": trial, "tried": tried, "ramp": ramp}
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> CommandState:
         """Return the state that `as_json` gave."""
         look, trial, baseline, ramp = state["look"], state["trial"], state["baseline"], state["ramp"]
+        tried = state.get("tried")  # a state that an older version saved has none
         return cls(
             **{
                 **state,
                 "status": Status(state["status"]),
                 "look": None if look is None else Trend(**look),
                 "trial": None if trial is None else Trial(*trial),
+                "tried": None if tried is None else (tried[0], Trial(*tried[1])),
                 "ramp": None if ramp is None else ScaleRamp(*ramp),
                 "baseline": None if baseline is None else Baseline(**baseline),
             }
@@ -300,23 +306,23 @@ _I, _F, _T, _B, _Q = Status.IDLE, Status.IN_FLIGHT, Status.ON_TRIAL, Status.TAKI
 TRANSITIONS: dict[Status, dict[type[Event], Status | Fork]] = {
     _I: {
         Asked: _F, Applied: _I, AlreadyInUse: _I, Refused: _Q, EffectMeasured: _I, TrialKept: _I,
-        LogFollowed: _I, MetricChanged: _I, LevelShifted: _I, BaselineTooOld: _I, Reset: _I, Joined: _I,
+        LogFollowed: _I, MetricChanged: _I, LevelShifted: _I, BaselineTooOld: _I, Reset: _I, Joined: Fork(_B, _I),
     },
     _F: {
         Asked: _F, Applied: Fork(_T, _I), AlreadyInUse: Fork(_T, _I), Refused: _Q, EffectMeasured: _F, TrialKept: _F,
-        LogFollowed: _F, MetricChanged: _F, LevelShifted: _F, BaselineTooOld: _F, Reset: Fork(_T, _I), Joined: _I,
+        LogFollowed: _F, MetricChanged: _F, LevelShifted: _F, BaselineTooOld: _F, Reset: Fork(_T, _I), Joined: Fork(_B, _I),
     },
     _T: {
-        Asked: _F, ReturnAsked: _B, Applied: _T, AlreadyInUse: _T, Refused: _Q, EffectMeasured: _T, TrialKept: _I, TrialFailed: _B,
-        LogFollowed: _T, MetricChanged: _T, LevelShifted: _T, BaselineTooOld: _T, Reset: _T, Joined: _I,
+        Asked: _F, ReturnAsked: _B, Applied: _T, AlreadyInUse: _T, Refused: _T, EffectMeasured: _T, TrialKept: _I, TrialFailed: _B,
+        LogFollowed: _T, MetricChanged: _T, LevelShifted: _T, BaselineTooOld: _T, Reset: _T, Joined: Fork(_B, _I),
     },
     _B: {
         Asked: _F, ReturnAsked: _B, Applied: Fork(_B, _Q), AlreadyInUse: Fork(_B, _Q), Refused: Fork(_B, _Q), EffectMeasured: _B,
-        TrialKept: Fork(_B, _I), LogFollowed: _B, MetricChanged: _B, LevelShifted: _B, BaselineTooOld: _B, Reset: Fork(_B, _Q), Joined: _I,
+        TrialKept: Fork(_B, _I), LogFollowed: _B, MetricChanged: _B, LevelShifted: _B, BaselineTooOld: _B, Reset: Fork(_B, _Q), Joined: Fork(_B, _I),
     },
     _Q: {
         Asked: _F, Applied: _Q, AlreadyInUse: _Q, Refused: _Q, EffectMeasured: _Q, TrialKept: _Q,
-        LogFollowed: _Q, MetricChanged: _Q, LevelShifted: _Q, BaselineTooOld: _Q, Reset: _Q, Joined: _I,
+        LogFollowed: _Q, MetricChanged: _Q, LevelShifted: _Q, BaselineTooOld: _Q, Reset: _Q, Joined: Fork(_B, _I),
     },
 }
 # fmt: on
@@ -356,8 +362,9 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
     """Return `state` with what `event` changes beside the status."""
     match event:
         case Asked(scale, trial, by_operator, ramp_steps):
+            tried = None if by_operator or (trial is None and _is_of(state.tried, scale)) else state.tried
             return replace(
-                state, wanted=scale, wanted_ramp=ramp_steps, look=look, trial=trial, by_operator=by_operator,
+                state, wanted=scale, wanted_ramp=ramp_steps, look=look, trial=trial, tried=tried, by_operator=by_operator,
                 log_ratio=None if ramp_steps else scale / state.scale, earlier_ratio=state.not_yet_in_log,
                 count=state.count + (not by_operator),
             )  # fmt: skip
@@ -369,19 +376,28 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
         case Applied(at, scale, _, in_log):
             ramp = ScaleRamp(state.scale_at(at - 1), at, state.wanted_ramp) if state.wanted_ramp else None
             log_ratio = None if in_log or ramp else scale / state.scale
+            tried = (
+                (scale, state.trial) if state.trial is not None and state.status is Status.IN_FLIGHT else state.tried
+            )
             after = replace(
-                state, scale=scale, ramp=ramp, applied_at=at, baseline=_baseline(state, event), **_NOT_WANTED
+                state,
+                scale=scale,
+                ramp=ramp,
+                applied_at=at,
+                tried=tried,
+                baseline=_baseline(state, event),
+                **_NOT_WANTED,
             )
             return replace(after, log_ratio=log_ratio, earlier_ratio=None if in_log else state.earlier_ratio)
         case AlreadyInUse():
             return replace(state, **_NOT_WANTED)
         case Refused(until):
-            trial = state.trial if state.restores else None
+            trial = None if state.status is Status.IN_FLIGHT else _not_proven(state)
             return replace(state, trial=trial, quiet_until=until, **_NOT_WANTED)
         case EffectMeasured(quiet_until):
             return replace(state, baseline=None, quiet_until=max(state.quiet_until, quiet_until))
         case TrialKept():
-            return replace(state, trial=None)
+            return replace(state, trial=None, tried=None if _is_of(state.tried, state.scale) else state.tried)
         case TrialFailed():
             return state
         case LogFollowed() if state.earlier_ratio is not None:
@@ -393,18 +409,33 @@ def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandSt
         case LevelShifted() | BaselineTooOld():
             return replace(state, baseline=None)
         case Reset():
-            return replace(state, baseline=None, earlier_ratio=None, **_NOT_WANTED)
+            return replace(state, trial=_not_proven(state), baseline=None, earlier_ratio=None, **_NOT_WANTED)
         case Joined(at, scale):
             return replace(
-                state,
-                scale=scale,
-                ramp=None,
-                applied_at=at,
-                trial=None,
-                baseline=None,
-                earlier_ratio=None,
-                **_NOT_WANTED,
-            )
+                state, scale=scale, ramp=None, applied_at=at, trial=_resumed(state, scale), baseline=None, earlier_ratio=None, **_NOT_WANTED
+            )  # fmt: skip
+
+
+def _is_of(tried: tuple[float, Trial] | None, scale: float) -> bool:
+    """Whether `scale` is that of a trial, or one on the way back from it."""
+    if tried is None:
+        return False
+    low, high = sorted((tried[0], tried[1].previous))
+    return low <= scale <= high and scale != tried[1].previous
+
+
+def _not_proven(state: CommandState) -> Trial | None:
+    """Return the trial that the command in flight does not end, because it does not come: the scale in use is unproven still."""
+    if state.restores and state.trial is None and state.wanted is not None:  # the command went all the way
+        return Trial(state.wanted)
+    return state.trial
+
+
+def _resumed(state: CommandState, scale: float) -> Trial | None:
+    """Return the way back of a trainer that resumes with `scale`, if that is unproven: a checkpoint of a trial, or one on its way there."""
+    if state.status is Status.IN_FLIGHT and state.wanted == scale:
+        return state.trial
+    return state.tried[1] if state.tried is not None and _is_of(state.tried, scale) else None
 
 
 def _baseline(state: CommandState, applied: Applied) -> Baseline | None:

@@ -532,10 +532,19 @@ class Pipeline:
 
     def refused(self, until: float | None = None) -> None:
         """Learn that a command will not be applied: no further one until step `until`, or for a horizon."""
-        if until is None:
-            trend = self.trend
-            until = trend.step + trend.horizon if trend is not None else 0.0
-        self.policy.refused(until)
+        self.policy.refused(self._next_horizon if until is None else until)
+        self._forget_command()
+
+    def denied(self) -> None:
+        """Learn that a person does not want what was proposed: no further command for a horizon, and no way back that was denied."""
+        self.policy.denied(self._next_horizon)
+        self._forget_command()
+
+    @property
+    def _next_horizon(self) -> float:
+        return self.trend.step + self.trend.horizon if self.trend is not None else 0.0
+
+    def _forget_command(self) -> None:
         self.proposal = None
         self._pending = None
         self._curve.forget()

@@ -316,6 +316,12 @@ class Policy:
         self._become(strategy)
         self._step(Refused(until))
 
+    def denied(self, until: float) -> None:
+        """Learn that a person does not want a command: as `refused`, and a trial that it was to take back stays."""
+        self.refused(until)
+        if self.command.restores:
+            self._step(TrialKept())
+
     def log_jumped(self, ratio: float) -> bool:
         """Learn of a jump of the logged learning rate. Return whether it is that of a command which was applied already."""
         command = self.command

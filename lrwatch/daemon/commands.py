@@ -22,8 +22,8 @@ from lrwatch.protocol import Desired
 MIN_STALE_STEPS = 1000
 
 # Causes that rest on the trend at a step of the log, so that a trainer far ahead of the log outdates them. A schedule holds
-# however far ahead the trainer is, and so does a rescue.
-DECIDED_ON_TREND = ("plateau", "probe", "restore", "overfitting", "too_slow")
+# however far ahead the trainer is, and so does a rescue, and the way back of a trial, which must not stay because a log lags.
+DECIDED_ON_TREND = ("plateau", "probe", "overfitting", "too_slow")
 
 # Causes of commands that undo the one before.
 GO_BACK = ("restore", "validation")
@@ -93,6 +93,11 @@ class RunCommands(Checkpointed):
     def can_send(self) -> bool:
         """Whether a trainer is attached that would take a command of this daemon."""
         return self.reconciler is not None and self.reconciler.attached and not self.reconciler.fenced
+
+    @property
+    def are_on_their_way(self) -> bool:
+        """Whether a command was sent that the trainer has not answered."""
+        return self.reconciler is not None and self.reconciler.pending is not None
 
     @property
     def waits_for_word(self) -> bool:

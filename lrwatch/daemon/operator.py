@@ -141,7 +141,8 @@ def _resume(run: WatchedRun) -> Reply:
     if not run.commands.held:
         return True, "the run was not held"
     run.commands.held = False
-    run.pipeline.refused(until=0.0)  # decisions that were held are made again
+    if not run.commands.are_on_their_way:
+        run.pipeline.refused(until=0.0)  # decisions that were held are made again
     run.commands.proposals.clear()
     return True, "the run is no longer held; commands are sent again"
 
@@ -210,5 +211,5 @@ def _no_proposal(run: WatchedRun, entry: int) -> str:
 def _deny(run: WatchedRun, entry: int) -> Reply:
     if run.commands.proposals.pop(entry, None) is None:
         return False, _no_proposal(run, entry)
-    run.pipeline.refused()
+    run.pipeline.denied()
     return True, "denied; lrwatch proposes nothing for one horizon"

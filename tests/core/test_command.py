@@ -113,10 +113,12 @@ def test_every_pair_of_state_and_event_is_in_the_table_or_an_error(name: str, ev
         ("a trial in flight", Refused(200.0), Status.QUIET),
         ("on trial", TrialKept(), Status.IDLE),
         ("on trial", TrialFailed(), Status.TAKING_BACK),
-        ("on trial", Refused(0.0), Status.QUIET),
+        ("on trial", Refused(0.0), Status.ON_TRIAL),
         ("the way back in flight", Applied(200, 1.0, 1.0), Status.QUIET),
         ("a part of the way back in flight", Applied(200, 0.2, 1.0), Status.TAKING_BACK),
-        ("the way back in flight", Refused(200.0), Status.QUIET),
+        ("the way back in flight", Refused(200.0), Status.TAKING_BACK),
+        ("the way back in flight", Reset(), Status.TAKING_BACK),
+        ("the way back in flight", AlreadyInUse(), Status.QUIET),
         ("a part of the way back in flight", Refused(200.0), Status.TAKING_BACK),
         ("a failed trial", Refused(200.0), Status.TAKING_BACK),
         ("the way back in flight", Asked(0.7, by_operator=True), Status.IN_FLIGHT),
@@ -125,6 +127,51 @@ def test_every_pair_of_state_and_event_is_in_the_table_or_an_error(name: str, ev
 )
 def test_where_a_command_goes(name: str, event: Event, status: Status) -> None:
     assert step(STATES[name], event).status is status
+
+
+@pytest.mark.parametrize("event", [Refused(200.0), Reset()])
+@pytest.mark.parametrize(
+    "name", ["on trial", "a failed trial", "the way back in flight", "a part of the way back in flight"]
+)
+def test_a_trial_whose_way_back_does_not_come_is_still_to_be_taken_back(name: str, event: Event) -> None:
+    after = step(STATES[name], event)
+    assert (after.wanted, after.trial) == (None, Trial(1.0))
+
+
+def tried() -> CommandState:
+    """A state after a trial of half the scale that was taken back."""
+    applied = step(step(CommandState(), Asked(0.5, trial=Trial(1.0))), Applied(100, 0.5, 1.0))
+    return step(step(applied, ReturnAsked(1.0, 0.0)), Applied(150, 1.0, 1.0))
+
+
+def test_a_trainer_that_resumes_with_the_scale_of_a_trial_goes_back_as_well() -> None:
+    resumed = step(tried(), Joined(120, 0.5))  # from a checkpoint that was saved meanwhile
+    assert (resumed.status, resumed.scale, resumed.trial) == (Status.TAKING_BACK, 0.5, Trial(1.0))
+    on_its_way = step(STATES["a trial in flight"], Joined(120, 0.5))  # its answer was never read
+    assert (on_its_way.status, on_its_way.trial) == (Status.TAKING_BACK, Trial(1.0))
+    again = step(step(resumed, ReturnAsked(1.0, 0.0)), Applied(160, 1.0, 1.0))
+    assert step(again, Joined(120, 0.5)).status is Status.TAKING_BACK
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4, 1.5])
+def test_a_scale_that_is_not_of_the_trial_is_believed(scale: float) -> None:
+    assert step(step(tried(), Joined(120, scale)), Joined(121, scale)).status is Status.IDLE
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [Asked(0.5), Applied(200, 0.5, 1.0)],  # proven
+        [Asked(0.5, trial=Trial(1.0)), Applied(200, 0.5, 1.0), TrialKept()],
+        [Asked(0.5, by_operator=True), Applied(200, 0.5, 1.0)],
+    ],
+)
+def test_a_scale_that_was_proven_or_chosen_since_is_believed(events: list[Event]) -> None:
+    state = tried()
+    for event in events:
+        state = step(state, event)
+    resumed = step(step(state, Joined(210, 1.0)), Joined(205, 0.5))
+    assert (resumed.status, resumed.trial) == (Status.IDLE, None)
 
 
 def test_what_an_operator_asks_ends_a_trial_and_costs_nothing_of_the_budget() -> None:

@@ -15,6 +15,7 @@ from support.waiting import eventually
 from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import EXPIRES_AFTER_STEPS, Reconciler
 from lrwatch.control.token import LEASE_SECONDS, RENEW_SECONDS, claim_token
+from lrwatch.core.command import Status
 from lrwatch.daemon.commands import TURNS_SECONDS
 from lrwatch.protocol import Desired, Observed, decode_desired, replace
 
@@ -270,6 +271,86 @@ def test_a_decision_on_a_backlog_is_outdated_and_not_sent(make_rig: Make) -> Non
     rig.train(200)
     rig.look()
     assert len(rig.events("command")) == 1, "still before the step at which the trainer was"
+
+
+def trial(make_rig: Make, **flags: Any) -> Any:
+    """A run with a trial of half the rate in force."""
+    rig = make_rig(policy__mode="auto", **flags)
+    rig.client = rig.attach()
+    rig.look()
+    rig.until("command", cause="probe")
+    rig.settle()
+    assert rig.training.scale == 0.5
+    return rig
+
+
+def test_the_way_back_of_a_trial_is_never_outdated(make_rig: Make) -> None:
+    rig = trial(make_rig)
+    rig.client.step(20_000)  # its log is far behind
+    back = rig.until("command", cause="restore")
+    assert back["state"] == "sent"
+
+
+def test_a_way_back_that_expires_is_asked_for_again(make_rig: Make) -> None:
+    rig = trial(make_rig)
+    rig.until("command", cause="restore", chunk=5)
+    deadline = desired(rig).not_after_step
+    assert deadline is not None
+    eventually(lambda: '"observed_generation":2' in rig.observed(), what="accepted")
+    rig.client.step(deadline + 10)
+    eventually(lambda: '"code":"expired"' in rig.observed(), what="refused")
+    rig.look()
+    assert rig.training.scale == 0.5
+    assert rig.until("command", cause="restore")["scale"] == 1.0
+
+
+def test_a_trainer_that_resumes_from_a_checkpoint_of_a_trial_goes_back(make_rig: Make) -> None:
+    rig = trial(make_rig)
+    checkpoint = rig.client.state_dict()
+    assert checkpoint["scale"] == 0.5
+    rig.until("command", cause="restore")
+    rig.settle()
+    assert rig.training.scale == 1.0
+    before = rig.observed()
+    rig.client.load_state_dict(checkpoint)
+    eventually(lambda: rig.observed() != before, what="a hello")
+    rig.restart()
+    rig.look()
+    assert rig.events("hello")[-1]["scale"] == 0.5
+    assert rig.until("command", limit=200, cause="restore")["scale"] == 1.0
+
+
+def test_a_hold_and_a_resume_while_a_trial_is_on_do_not_let_it_stay(make_rig: Make) -> None:
+    rig = trial(make_rig)
+    assert rig.ask("hold")["done"]
+    assert rig.ask("resume")["done"]
+    assert rig.until("command", cause="restore")["scale"] == 1.0
+
+
+def test_a_trial_on_its_way_at_a_hold_and_a_resume_is_a_trial_still(make_rig: Make) -> None:
+    rig = make_rig(policy__mode="auto")
+    rig.attach()
+    rig.look()
+    rig.until("command", cause="probe", chunk=5)
+    assert rig.ask("hold")["done"]
+    assert rig.ask("resume")["done"]
+    rig.settle()
+    assert rig.training.scale == 0.5
+    assert rig.until("command", cause="restore")["scale"] == 1.0
+
+
+def test_a_person_who_denies_the_way_back_keeps_the_cut(make_rig: Make) -> None:
+    rig = trial(make_rig)
+    assert rig.ask("hold")["done"]
+    assert rig.until("command", cause="restore")["state"] == "held"
+    (entry,) = rig.run.commands.proposals
+    assert rig.ask("deny", str(entry))["done"]
+    assert rig.ask("resume")["done"]
+    rig.train(100)
+    rig.look()
+    assert len(rig.events("command", cause="restore")) == 1
+    assert rig.run.pipeline.command.status is Status.QUIET
+    assert rig.training.scale == 0.5
 
 
 def test_a_plan_is_not_outdated_however_far_ahead_the_trainer_is(make_rig: Make) -> None:

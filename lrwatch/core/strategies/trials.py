@@ -133,10 +133,10 @@ class Trials(Strategy, ABC):
         if command.trial is not None and command.trial.previous > context.scale:
             if command.status is Status.ON_TRIAL:
                 return self._judge(command.trial, step, context)
-            if command.restores:  # one command could not go all the way
-                if self.reversal is not None:
-                    return self._reverse(command.trial, step, context)
-                return self._take_back(command.trial, step, context, "the way back takes several commands")
+            if command.restores:
+                return self._return_further(command.trial, step, context)
+        if self.leaves is not None:  # a person has denied the way back
+            return replace(self, leaves=None).check(step, context)
         if self.proven is not None:
             return self._proven(self.proven, step, context)
         if self.reversal is not None:
@@ -280,6 +280,14 @@ class Trials(Strategy, ABC):
         after = replace(self, not_before=max(self.not_before, AGAIN * step))
         return after._return(trial, step, context, reason, float(step))
 
+    def _return_further(self, trial: Trial, step: int, context: Context) -> StrategyDecision:
+        """Continue the way back: one command could not go all of it or was not applied, or the trainer resumed with the trial's scale."""
+        if step < context.command.quiet_until:
+            return StrategyDecision(self)
+        if self.reversal is not None:
+            return self._reverse(trial, step, context)
+        return self._take_back(trial, step, context, "it is still in force and not proven")
+
     def _return(
         self, trial: Trial, step: int, context: Context, reason: str, quiet_until: float, effect: Effect | None = None
     ) -> StrategyDecision:
@@ -287,11 +295,14 @@ class Trials(Strategy, ABC):
         if scale <= context.scale:
             return StrategyDecision(replace(self, line=None, reversal=None), event=TrialKept(), effect=effect)
         left = trial if scale < trial.previous else None  # further than one command may go: the next check continues
-        share, applied_at = 1 - context.scale / trial.previous, context.command.applied_at
-        held_back = self.held_back + share * max(step - (applied_at or step), 0)
+        share, since = 1 - context.scale / trial.previous, context.command.applied_at
+        if self.leaves is not None:  # it was asked for before
+            since = self.leaves[1]
+        held_back = self.held_back + share * max(step - (since or step), 0)
         after = replace(self, line=None, awaits_line=False, held_back=held_back, leaves=(share, step))
         command = Command(step, scale, reason, cause="restore")
-        return StrategyDecision(after, command, ReturnAsked(scale, quiet_until, trial=left), effect=effect)
+        asked = ReturnAsked(scale, float(step) if left else quiet_until, trial=left)
+        return StrategyDecision(after, command, asked, effect=effect)
 
     def _kept(self, step: int, share: float) -> Trials:
         """Return the strategy after a cut to `share` of the scale that stays."""

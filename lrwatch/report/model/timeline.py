@@ -196,17 +196,21 @@ def _scale_of(action: JsonEvent) -> float | None:
 
 
 def _with_undoing(changes: list[LrChange]) -> list[LrChange]:
-    """Give each change the number of the one that undoes it: one to restore that was not refused undoes the newest."""
+    """Give each change the number of the one that undoes it: one to restore that may be in use undoes the newest of these."""
     for undoing, change in enumerate(changes, 1):
-        if change.cause != "restore" or change.answer == "rejected":
+        if change.cause != "restore" or not _may_be_in_use(change):
             continue
         for i in range(undoing - 2, -1, -1):
-            if changes[i].cause == "restore" and changes[i].answer != "rejected":
+            if changes[i].cause == "restore" and _may_be_in_use(changes[i]):
                 break  # the same one, further up: one command may not go all the way
-            if changes[i].answer != "rejected":
+            if _may_be_in_use(changes[i]):
                 changes[i] = replace(changes[i], taken_back=undoing)
                 break
     return changes
+
+
+def _may_be_in_use(change: LrChange) -> bool:
+    return change.answer != "rejected" and not change.not_taken_up
 
 
 def _line(event: JsonEvent) -> Counterfactual | None:

@@ -381,6 +381,30 @@ def test_a_way_back_longer_than_one_command_may_go_takes_several() -> None:
     assert tries(run.moment).held_back == pytest.approx(missing, abs=5)
 
 
+def test_a_way_back_that_is_refused_is_asked_for_again_when_the_wait_is_over() -> None:
+    run = on_trial(settling(0.0)).until(2000, command=True)
+    trial, back = run.commands
+    until = back.step + 200
+    run.moment = run.moment.refused(until)
+    run.until(2000, command=True)
+    again = run.commands[2]
+    assert (again.scale, again.cause) == (1.0, "restore")
+    assert until <= again.step < until + 100
+    run.until(again.step + 40)
+    assert (run.moment.command.status, run.moment.command.scale) == (Status.QUIET, 1.0)
+    missing = sum(1 - scale for scale in run.scales)
+    assert tries(run.moment).held_back == pytest.approx(missing, abs=2)
+    assert again.step - trial.step == pytest.approx(2 * missing, abs=4)
+
+
+def test_a_way_back_for_comparison_that_is_refused_is_asked_for_again_and_compared() -> None:
+    run = on_trial(settling(0.4)).until(2000, command=True)
+    run.moment = run.moment.refused(run.now + 20)
+    run.until(int(1.6 * run.commands[0].step))
+    assert [command.cause for command in run.commands] == ["probe", "restore", "restore", "plateau"]
+    assert run.moment.command.scale == 0.5
+
+
 def test_where_somebody_went_back_meanwhile_the_trial_is_over() -> None:
     joined = FRESH.but(**CUT, applied_at=900).step(Joined(950, 1.0))
     assert joined.knows(can_try=False).check(1000)[0].command.trial is None

@@ -120,6 +120,18 @@ def test_a_change_is_taken_back_once_even_in_two_steps_and_not_by_what_was_refus
     assert [r.taken_back for r in rows] == [None, 4, None, None, None]
 
 
+def test_a_way_back_that_nobody_sent_takes_nothing_back() -> None:
+    rows = lr_changes(
+        [
+            *(command(10, 0.5), answer("acknowledged", 11, 0.5)),
+            {**restore(30, 1.0), "state": "held"},
+            *(command(60, 0.25), answer("acknowledged", 61, 0.25)),
+        ]
+    )
+
+    assert [r.taken_back for r in rows] == [None, None, None]
+
+
 def test_the_line_of_an_effect_is_read_whole_or_not_at_all() -> None:
     line = Counterfactual(12, 1.0, 0.1, 0.9, 0.1, 0.8, 0.1)
     event = as_json(Effect(30, 0.5, 0.1, 0.0, 0.2, "", line), "r")
