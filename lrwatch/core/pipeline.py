@@ -530,6 +530,15 @@ class Pipeline:
                 events.extend(self._check(metric, part))
         return [*events, *self._feed_pending(pending.since(step))]
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether a command was sent that the trainer has not answered; who sends it says so."""
+        return self.policy.unanswered
+
+    @unanswered.setter
+    def unanswered(self, unanswered: bool) -> None:
+        self.policy.unanswered = unanswered
+
     def refused(self, until: float | None = None) -> None:
         """Learn that a command will not be applied: no further one until step `until`, or for a horizon."""
         self.policy.refused(self._next_horizon if until is None else until)

@@ -59,6 +59,7 @@ class Policy:
         total_steps: Length of the run in optimizer steps; 0 where it is unknown.
         epoch_steps: Steps of an epoch; 0 where they are unknown.
         attached: Whether somebody takes commands: a trainer that listens, or the loop itself.
+        unanswered: Whether a command was sent that the trainer has not answered.
         curve: The watched metric up to the newest check.
         averaged: What the loss of averaged weights says of the excess.
         command: The scale in use, and where the newest command stands.
@@ -75,7 +76,7 @@ class Policy:
         self._configured = self.options = options
         self._base = run.purpose == "base"
         self.total_steps = self.epoch_steps = 0
-        self.attached = False
+        self.attached = self.unanswered = False
         self.curve = Curve()
         self.averaged = AveragedLoss()
         # What an operator chose, as options; and what decides after a strategy that interrupts.
@@ -111,6 +112,11 @@ class Policy:
 
     def _step(self, event: Event) -> None:
         self.command = step(self.command, event)
+
+    @property
+    def _waits_for_answer(self) -> bool:
+        """Whether the log shows a command that the trainer has not answered: another one would replace it, and nobody would learn of it."""
+        return self.unanswered and self.command.wanted is None
 
     # ---- signals ------------------------------------------------------------------------------------------------------
 
@@ -179,6 +185,8 @@ class Policy:
             The effect of a trial and the command that the check leads to, as far as there are any.
         """
         self.curve = curve
+        if self._waits_for_answer:
+            return []
         decision = self.strategy.check(step, self._context(schedule, learned=learned))
         command = self._take(decision)
         assert not isinstance(command, RangeTest)
@@ -206,6 +214,8 @@ class Policy:
         context = self._context(schedule, learned=learned)
         if self.strategy.acts_between_looks(context):
             self._last_look = trend
+        if self._waits_for_answer:
+            return None
         strategy, command, event, agree_below, _ = self.strategy.look(trend, context)
         if agree_below is not None:
             agree = 1 + sum(other.ratio(other.upper_now) < agree_below for other in others)
@@ -218,11 +228,15 @@ class Policy:
 
     def found(self, finding: Finding, *, watched: bool) -> Command | None:
         """Take a finding; `watched` says whether it is of the watched metric. Return the command that it leads to."""
+        if self._waits_for_answer:
+            return None
         output = self._take(self.strategy.found(finding, self._context(), watched=watched))
         return output if isinstance(output, Command) else None
 
     def tick(self, step: int, value: float) -> Command | RangeTest | None:
         """Take a value of the watched metric. Return the command or the result that a strategy by steps gives."""
+        if self._waits_for_answer:
+            return None
         return self._take(self.strategy.tick(step, value, self._context()))
 
     def _take(self, decision: StrategyDecision) -> Command | RangeTest | None:
@@ -360,6 +374,7 @@ class Policy:
         return {
             "command": self.command.as_json(),
             "strategies": {name: strategy.state() for name, strategy in self._strategies.items()},
+            "unanswered": self.unanswered,
             "chosen": self._chosen,
             "afterwards": self._afterwards,
             "last_look": None if self._last_look is None else asdict(self._last_look),
@@ -369,6 +384,7 @@ class Policy:
         """Take over a state that `state` returned."""
         self.command = CommandState.from_json(state["command"])
         self._strategies = {name: STRATEGIES[name].from_state(saved) for name, saved in state["strategies"].items()}
+        self.unanswered = state.get("unanswered", False)  # a state that an older version saved does not say
         self._chosen, self._afterwards = dict(state["chosen"]), dict(state["afterwards"])
         self.options = replace(self._configured, **self._chosen)
         self._last_look = None if state["last_look"] is None else Trend(**state["last_look"])

@@ -95,11 +95,6 @@ class RunCommands(Checkpointed):
         return self.reconciler is not None and self.reconciler.attached and not self.reconciler.fenced
 
     @property
-    def are_on_their_way(self) -> bool:
-        """Whether a command was sent that the trainer has not answered."""
-        return self.reconciler is not None and self.reconciler.pending is not None
-
-    @property
     def waits_for_word(self) -> bool:
         """Whether logs and operators wait until what the trainer says can be read: nothing is decided on what may be out of date."""
         return 0 < self._unheard <= UNHEARD_TURNS
@@ -234,6 +229,7 @@ class RunCommands(Checkpointed):
         )
         if self._pipeline.command.wanted != scale:
             self._pipeline.ask(scale)
+        self._pipeline.unanswered = True
         if cause == "operator":
             self._count(cause, "asked")
         self._count(cause, "sent")
@@ -262,6 +258,7 @@ class RunCommands(Checkpointed):
             self._pipeline.set_total_steps(reconciler.observed.total_steps or 0, "trainer")
         if acknowledgement is None:
             return None
+        self._pipeline.unanswered = False
         observed, desired = acknowledgement.observed, acknowledgement.desired
         # A command with a ramp counts as its last scale, from its first step on.
         scale, ramp = observed.scale, {}

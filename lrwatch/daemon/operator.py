@@ -141,7 +141,7 @@ def _resume(run: WatchedRun) -> Reply:
     if not run.commands.held:
         return True, "the run was not held"
     run.commands.held = False
-    if not run.commands.are_on_their_way:
+    if not run.pipeline.unanswered:
         run.pipeline.refused(until=0.0)  # decisions that were held are made again
     run.commands.proposals.clear()
     return True, "the run is no longer held; commands are sent again"

@@ -98,7 +98,7 @@ class _Recomputation:
         self._commands = {entry.id: entry.event for entry in journal if entry.event["event"] == "command"}
         self._settings: JsonEvent | None = None
         self._scales: list[float] = []
-        self._held = self._on_its_way = False
+        self._held = False
         self._position = SamplePosition()
         self._pipeline = Pipeline(config.detect, config.policy, config.metric or None, config.run)
 
@@ -138,15 +138,15 @@ class _Recomputation:
             case "settings":
                 self._use(event)
             case "hello":
-                self._on_its_way = False
+                pipeline.unanswered = False
                 self._scales = [event["scale"]]
                 self._note(pipeline.joined(pipeline.step or event["step"], event["scale"]))
             case "acknowledged":
-                self._on_its_way = False
+                pipeline.unanswered = False
                 self._scales.append(event["scale"])
                 self._note(pipeline.acknowledged(event["step"], event["scale"]))
             case "rejected":
-                self._on_its_way = False
+                pipeline.unanswered = False
                 pipeline.refused()
             case "command":
                 self._decided(event)
@@ -179,7 +179,7 @@ class _Recomputation:
             self._ask(command["scale"])
 
     def _ask(self, scale: float) -> None:
-        self._on_its_way = True
+        self._pipeline.unanswered = True
         if self._pipeline.command.wanted != scale:
             self._pipeline.ask(scale)
 
@@ -198,7 +198,7 @@ class _Recomputation:
                 self._held = True
             case "resume" if self._held:
                 self._held = False
-                if not self._on_its_way:
+                if not self._pipeline.unanswered:
                     self._pipeline.refused(until=0.0)
             case "strategy":
                 wanted = msgspec.json.decode(argument, type=StrategyRequest)

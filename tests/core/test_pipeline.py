@@ -241,6 +241,22 @@ def test_an_acknowledgement_and_the_jump_in_the_log_are_one_phase(acknowledged_a
     assert watched.command.scale == 0.5
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_the_log_shows_before_the_trainer_has_answered_leads_to_no_further_command(restart: bool) -> None:
+    watched = run(attached=True)
+    *asked, rest = cut(with_rate(0.5), [ASKED_AT + 1, 3500])
+    watched.feed(asked[0])
+    watched.unanswered = True  # it was sent
+    if restart:
+        watched = restarted(watched)
+    assert kinds(watched.feed(asked[1])).count("command") == 0
+    assert watched.command.scale == 0.5
+    assert watched.command.wanted is None
+    watched.unanswered = False
+    assert watched.acknowledged(1500, 0.5) == []
+    assert "command" in kinds(watched.feed(rest))
+
+
 def test_a_jump_by_another_ratio_is_a_phase_of_its_own() -> None:
     watched = run(policy=replace(AUTO, max_commands=2))
     said = feed(watched, [with_rate(0.1)])

@@ -115,6 +115,7 @@ def test_the_keyboard_leads_to_a_run_into_its_picture_and_back(fleet: Fleet) -> 
     browser.value("document.getElementById('home').focus()")
     browser.press("Enter")
     browser.until("location.pathname === '/'")
+    assert browser.errors == []
 
 
 def test_the_page_of_a_run_goes_on_with_the_run_and_its_picture_still_works(fleet: Fleet) -> None:

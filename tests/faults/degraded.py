@@ -31,6 +31,9 @@ TURNS = 8
 # Seconds that anything may take on a machine that is busy with other tests.
 PATIENCE = 60.0
 
+# How a message ends that says that something is over.
+ENDS = ("can be read now", "can be commanded now", "it works again")
+
 # Steps of the training in the same time.
 STEPS = 20
 
@@ -181,6 +184,16 @@ class World:
         """See that all works: an operator's command reaches the training, and nothing is complained about any more."""
         self.uses(self.ask())
         eventually(lambda: self.daemon.get("/healthz")[0] == 200, PATIENCE, what="the daemon is well")
+
+    def heals(self, before: int) -> None:
+        """Wait until the daemon has said of everything it complained of since line `before` that it is over; it searches for runs rarely."""
+
+        def healed() -> bool:
+            lines = [line for line in self.lines()[before:] if line.startswith("lrwatch: ")]
+            begun = [(i, line.split(": ")[1]) for i, line in enumerate(lines) if not line.endswith(ENDS)]
+            return all(any(name in line and line.endswith(ENDS) for line in lines[i:]) for i, name in begun)
+
+        eventually(healed, PATIENCE, what=f"everything is over, {self.lines()[before:]}")
 
     @contextlib.contextmanager
     def said(self, *words: str, healed: str = "") -> Iterator[list[str]]:

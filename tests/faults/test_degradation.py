@@ -140,6 +140,7 @@ def test_no_descriptors_left(world: World, seen: list[str]) -> None:
         eventually(lambda: len(world.lines()) > before, PATIENCE, what="a message")
         world.lasts(unseen=True)
         during = world.lines()[before:]
+    world.heals(before)
     world.obeys()
     assert all(seen[0] in line for line in during), during
     assert len(during) == len(set(during)), "the search for runs, the claim and the trainer's word are each said once"
@@ -150,10 +151,12 @@ def test_no_descriptors_left(world: World, seen: list[str]) -> None:
 def test_no_memory_left(world: World) -> None:
     status = Path(f"/proc/{world.daemon.process.pid}/status").read_text()
     used = int(status.partition("VmSize:")[2].split()[0]) << 10
+    before = len(world.lines())
     with world.limited(resource.RLIMIT_AS, used):
         for _ in range(3):
             world.knock()  # a new thread has no room for its stack
         world.lasts(unseen=True)
+    world.heals(before)
     world.obeys()
     assert world.daemon.get(f"/runs/{RUN}")[0] == 200
 

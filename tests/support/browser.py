@@ -96,9 +96,9 @@ class Browser:
         return answer["result"].get("value")
 
     def until(self, expression: str, *, timeout: float = 60.0) -> None:
-        """Wait until an expression in the page is true."""
+        """Wait until an expression in the page is true; a page that is on its way has no document for a moment."""
         ends = time.monotonic() + timeout
-        while not self.value(expression):
+        while not self.value(f"document.documentElement !== null && ({expression})"):
             assert time.monotonic() < ends, f"{expression} never came true; errors: {self.errors}"
             select.select([], [], [], 0.05)
 
