@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/lrwatch demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # The core of `make test` in under a minute on two cores: what decides, what reads, and what talks to the trainer.
 CORE := tests/core tests/formats tests/protocol tests/control tests/client tests/test_*.py

@@ -240,13 +240,25 @@ class Reconciler(Checkpointed):
         self.pending_since = now
         return self._desired
 
+    @property
+    def trainer_step(self) -> int | None:
+        """The step that the trainer has about reached by now: the one that it reported last, and what it does in the time since."""
+        if self.observed is None:
+            return None
+        measured = self._measured_steps_a_second() or 0.0
+        return self.observed.step + round(max(measured * (self._now - self._reported_at), 0.0))
+
     def _steps_a_second(self) -> float:
+        measured = self._measured_steps_a_second()
+        return float(UNKNOWN_STEPS_A_SECOND) if measured is None else measured
+
+    def _measured_steps_a_second(self) -> float | None:
         assert self.observed is not None
         if self._first_report is None:
-            return float(UNKNOWN_STEPS_A_SECOND)
+            return None
         began, first = self._first_report
         elapsed = self._reported_at - began
-        return (self.observed.step - first) / elapsed if elapsed > 0 else float(UNKNOWN_STEPS_A_SECOND)
+        return (self.observed.step - first) / elapsed if elapsed > 0 else None
 
     def publish(self) -> None:
         """Put the command in flight where the trainer reads it, unless it lies there, or another daemon commands.

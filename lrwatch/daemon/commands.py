@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from dataclasses import replace
@@ -24,6 +25,10 @@ MIN_STALE_STEPS = 1000
 # Causes that rest on the trend at a step of the log, so that a trainer far ahead of the log outdates them. A schedule holds
 # however far ahead the trainer is, and so does a rescue, and the way back of a trial, which must not stay because a log lags.
 DECIDED_ON_TREND = ("plateau", "probe", "overfitting", "too_slow")
+
+# Share of the steps of a line that it may lose to the way of its command: the last step of a shorter one would go further than one
+# command may.
+MOST_SHORTENED = 0.1
 
 # Causes of commands that undo the one before.
 GO_BACK = ("restore", "validation")
@@ -164,9 +169,16 @@ class RunCommands(Checkpointed):
             return {**event, "proposal": Proposal.of(command)}
         desired = self.send(
             command.scale, reason=command.reason, actor=OWN_NAME, now=now, cause=command.cause,
-            reload=command.reload, ramp_steps=command.ramp_steps,
+            reload=command.reload, ramp_steps=self._ramp_from_now(command, axis),
         )  # fmt: skip
         return {**event, "generation": desired.generation}
+
+    def _ramp_from_now(self, command: Command, axis: Axis) -> int:
+        """Return over how many steps the scale must move to be there at the step that was decided, as the trainer is beyond the log."""
+        assert self.reconciler is not None
+        late = (self.reconciler.trainer_step or 0) - command.step if axis == "step" else 0
+        shortest = math.ceil((1 - MOST_SHORTENED) * command.ramp_steps)
+        return max(min(command.ramp_steps - late, command.ramp_steps), shortest)
 
     def _disposition(self, command: Command, axis: Axis) -> str:
         """Return the state in which the journal shows a decision."""

@@ -16,6 +16,7 @@ from lrwatch.control.directory import ControlDirectory
 from lrwatch.control.reconciler import EXPIRES_AFTER_STEPS, Reconciler
 from lrwatch.control.token import LEASE_SECONDS, RENEW_SECONDS, claim_token
 from lrwatch.core.command import Status
+from lrwatch.core.events import Command
 from lrwatch.daemon.commands import TURNS_SECONDS
 from lrwatch.protocol import Desired, Observed, decode_desired, replace
 
@@ -360,6 +361,21 @@ def test_a_plan_is_not_outdated_however_far_ahead_the_trainer_is(make_rig: Make)
     rig.look()
     (command,) = rig.events("command")
     assert (command["state"], command["step"]) == ("sent", 500)
+
+
+@pytest.mark.parametrize(("ahead", "ramp"), [(0, 2000), (120, 1880), (900, 1800)])
+def test_a_line_ends_where_it_was_decided_however_late_it_begins(make_rig: Make, ahead: int, ramp: int) -> None:
+    rig = make_rig(policy__mode="auto")
+    client = rig.attach()
+    rig.train(100)
+    rig.look()
+    client.step(100 + ahead)
+    eventually(lambda: f'"step":{100 + ahead}' in rig.observed(), what="the trainer is beyond its log")
+    rig.look()
+    line = Command(100, 0.001, "a line", cause="anneal", ramp_steps=2000)
+    rig.run.commands.decided(line, "step", rig.clock.now)
+    sent = rig.run.commands.reconciler.pending
+    assert sent.ramp_steps == pytest.approx(ramp, abs=20)
 
 
 def test_a_control_directory_that_vanishes_after_a_restart_is_survived(make_rig: Make) -> None:
