@@ -44,7 +44,7 @@ class Progress:
         whole, part = self._goal - self._from, done - self._from
         if self._bar is not None:
             self._bar.length = whole
-            self._bar.update(part - self._bar.pos)
+            self._bar.update((part if left > whole // 100 else whole) - self._bar.pos)
         elif time.monotonic() - self._shown_at >= LINE_SECONDS:
             self._shown_at = time.monotonic()
             tell(f"lrwatch: {100 * part // whole} % of {_size(whole)} read")

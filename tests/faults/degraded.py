@@ -129,6 +129,10 @@ class World:
         """Return what the daemon has said to people."""
         return self.daemon.stderr.splitlines()
 
+    def trainer_lines(self) -> list[str]:
+        """Return what the training's client has said to people."""
+        return self._err.read_text().splitlines()
+
     def steps(self) -> int:
         """Return the number of steps that the training has logged."""
         return self.log.read_bytes().count(b"\n")
@@ -313,7 +317,7 @@ class World:
             assert code == self.ends_with, self.daemon.stderr
             out, _ = self.trainer.communicate("", timeout=30)
             found: dict[str, Any] = json.loads(out)
-            self._ended = {**found, "code": self.trainer.returncode, "messages": self._err.read_text().splitlines()}
+            self._ended = {**found, "code": self.trainer.returncode, "messages": self.trainer_lines()}
         finally:
             for process in (self.trainer, self.daemon.process):
                 if process.poll() is None:

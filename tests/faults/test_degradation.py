@@ -82,6 +82,7 @@ def test_a_full_disk_of_the_control_directory(world: World, seen: list[str]) -> 
         with world.full(world.control):
             scale = world.ask()
             world.lasts()
+            eventually(world.trainer_lines, PATIENCE, what="the training says that its disk has errors")
         world.uses(scale)
         world.obeys()
 
