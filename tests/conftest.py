@@ -33,6 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse versions of pytest and pytest-xdist that do not fit: xdist names the group in the test's ID, or keeps none together."""
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError(
+            f"pytest {pytest.__version__} and the installed pytest-xdist keep no groups of tests together, so fixtures of modules are "
+            "set up once a worker; install the versions that pyproject.toml names"
+        )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Make the folder of all homes; meanwhile no setting of the person who runs the tests reaches them."""
