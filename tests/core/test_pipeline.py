@@ -76,7 +76,8 @@ def eventful() -> Batch:
 
 
 EVENTFUL = eventful()
-WHOLE = {attached: feed(run(attached=attached), [EVENTFUL]) for attached in (False, True)}
+AT_ONCE = {attached: run(attached=attached) for attached in (False, True)}
+WHOLE = {attached: feed(watched, [EVENTFUL]) for attached, watched in AT_ONCE.items()}
 
 
 def test_the_eventful_log_has_events_of_every_kind_that_samples_can_cause() -> None:
@@ -103,9 +104,7 @@ def test_how_the_log_is_cut_and_where_lrwatch_is_restarted_changes_nothing(
         if restart:
             watched = restarted(watched)
     assert said == WHOLE[attached]
-    whole = run(attached=attached)
-    whole.feed(EVENTFUL)
-    assert watched.state() == whole.state()
+    assert watched.state() == AT_ONCE[attached].state()
 
 
 @pytest.mark.slow
