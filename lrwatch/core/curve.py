@@ -44,8 +44,21 @@ class Curve(Checkpointed):
         self.first = 0
         self.last = -1
         self.nonfinite = -1
-        # A row for each block, up to the newest: count of values, sums of steps, values and squared values.
-        self._sums: Floats = np.zeros((0, 4))
+        # Room for blocks, of which the first ones are in use, up to the newest. Those behind it are 0.
+        self._room: Floats = np.zeros((0, 4))
+        self._used = 0
+        self._filled: tuple[Floats, Floats] | None = (
+            None  # blocks with values, and their mean steps; None where they changed
+        )
+
+    @property
+    def _sums(self) -> Floats:
+        """A row for each block: count of values, sums of steps, values and squared values."""
+        return self._room[: self._used]
+
+    def _keep(self, sums: Floats) -> None:
+        """Let these be the blocks."""
+        self._room, self._used, self._filled = sums, len(sums), None
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON-plain values."""
@@ -56,9 +69,9 @@ class Curve(Checkpointed):
         """Take over a state that `state` returned."""
         super().restore(state)
         rows = state["rows"]
-        self._sums = np.zeros((rows[-1] + 1 if rows else 0, 4))
+        self._keep(np.zeros((rows[-1] + 1 if rows else 0, 4)))
         if rows:
-            self._sums[rows] = state["sums"]
+            self._room[rows] = state["sums"]
 
     def add(self, steps: Ints, values: Floats) -> None:
         """Add values in log order. Where the steps go back, a resume, the later values replace those from there on.
@@ -82,37 +95,47 @@ class Curve(Checkpointed):
             while end < len(steps) and steps[end] >= steps[end - 1]:
                 end += 1
             self._reach(steps[at], steps[end - 1])
-            sums: list[float] = []  # of the block so far: count, steps, values, squares
-            block = -1
+            first, width = self.first, self.width
+            block, count, at_steps, total, squares = -1, 0.0, 0.0, 0.0, 0.0  # of the block so far
             for step, value in zip(steps[at:end], values[at:end], strict=True):
                 if not math.isfinite(value):
                     self.nonfinite = max(self.nonfinite, step)
                     continue
-                if (step - self.first) // self.width != block:
-                    if sums:
-                        self._sums[block] += sums
-                    block, sums = (step - self.first) // self.width, [0.0] * 4
-                sums[0] += 1
-                sums[1] += step
-                sums[2] += value
-                sums[3] += value * value
-            if sums:
-                self._sums[block] += sums
+                if (step - first) // width != block:
+                    if count:
+                        self._add_to(block, count, at_steps, total, squares)
+                    block, count, at_steps, total, squares = (step - first) // width, 0.0, 0.0, 0.0, 0.0
+                count += 1
+                at_steps += step
+                total += value
+                squares += value * value
+            if count:
+                self._add_to(block, count, at_steps, total, squares)
             at = end
+
+    def _add_to(self, block: int, count: float, steps: float, total: float, squares: float) -> None:
+        self._filled = None
+        row = self._room[block]
+        if row[0]:
+            row += (count, steps, total, squares)
+        else:  # nearly always
+            row[:] = count, steps, total, squares
 
     def _reach(self, first: int, last: int) -> None:
         """Make room for values of the steps from `first` to `last`."""
         if self.last < 0 or first < self.first:  # the first value, or those of another run
-            self.first, self.width, self._sums = first, 1, np.zeros((0, 4))
+            self.first, self.width = first, 1
+            self._keep(np.zeros((0, 4)))
         elif first < self.last:
             self._forget_from(first)
         self.last = last
         newest = last - self.first
         while newest // self.width >= self._most:
             self._halve()
-        missing = newest // self.width + 1 - len(self._sums)
-        if missing > 0:
-            self._sums = np.concatenate([self._sums, np.zeros((missing, 4))])
+        self._used = max(self._used, newest // self.width + 1)
+        if (missing := self._used - len(self._room)) > 0:
+            missing = max(missing, min(len(self._room), self._most - len(self._room)))  # room for more to come
+            self._room = np.concatenate([self._room, np.zeros((missing, 4))])
 
     def _add_rising(self, steps: Ints, values: Floats) -> None:
         self._reach(int(steps[0]), int(steps[-1]))
@@ -121,26 +144,30 @@ class Curve(Checkpointed):
             self.nonfinite = max(self.nonfinite, int(steps[~finite][-1]))
             steps, values = steps[finite], values[finite]
         blocks = (steps - self.first) // self.width
+        self._filled = None
         for i, weights in enumerate((None, steps, values, values * values)):
-            self._sums[:, i] += np.bincount(blocks, weights, len(self._sums))
+            self._sums[:, i] += np.bincount(blocks, weights, self._used)
 
     def _halve(self) -> None:
-        if len(self._sums) % 2:
-            self._sums = np.concatenate([self._sums, np.zeros((1, 4))])
-        self._sums = self._sums[::2] + self._sums[1::2]
+        sums = self._sums
+        if len(sums) % 2:
+            sums = np.concatenate([sums, np.zeros((1, 4))])
+        self._keep(sums[::2] + sums[1::2])
         self.width *= 2
 
     def _forget_from(self, step: int) -> None:
-        self._sums = self._sums[: (step - self.first) // self.width]
+        self._keep(self._sums[: (step - self.first) // self.width].copy())
 
     # ---- what it holds ----------------------------------------------------------------------------------------------
 
     def window(self, first: float, end: float) -> Floats:
         """Return the sums of the blocks whose mean step lies from `first` to before `end`, shape (n, 4)."""
-        sums = self._sums[self._sums[:, 0] > 0]
-        at = sums[:, 1] / sums[:, 0]
-        chosen: Floats = sums[(at >= first) & (at < end)]
-        return chosen
+        if self._filled is None:  # a look asks for several windows
+            sums = self._sums[self._sums[:, 0] > 0]
+            self._filled = sums, sums[:, 1] / sums[:, 0]
+        sums, at = self._filled
+        low, high = at.searchsorted((first, end))
+        return sums[low:high]
 
     def count(self, first: float, end: float) -> int:
         """Return the number of finite values in a window."""

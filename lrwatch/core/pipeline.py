@@ -208,8 +208,16 @@ class Pipeline:
         signals += self.metrics.feed(batch, self._threshold(batch, primary_from))
         if self.policy.wants_steps:
             signals += self.metrics.ticks(batch, primary_from)
-        signals += self._curve_parts(batch, primary_from)
-        return self._decide(batch, signals, primary_from)
+        parts = self._curve_parts(batch, primary_from)
+        if signals or self._pending is not None or len(primary_from) != 1 or self.policy.acts_at_checks:
+            return self._decide(batch, signals + parts, primary_from)
+        for _, _, metric, what in parts:  # nothing can follow from them
+            match what:
+                case CurvePart() as part:
+                    self._check(metric, part)
+                case LossDifference() as difference:
+                    self._averaged.add(difference)
+        return self._decide(batch, [], primary_from)
 
     def _curve_parts(self, batch: Batch, primary_from: PrimaryFrom) -> list[Signal]:
         rank = self.metrics.last_rank
@@ -249,10 +257,13 @@ class Pipeline:
             if remember is not None and signal.row > remember:
                 self._curve.remember(remember)
                 remember = None
-            primary = next((metric for since, metric in reversed(primary_from) if since <= signal.row), None)
+            primary = _primary_at(signal.row, primary_from)
             if isinstance(signal.what, Phase):
                 self._others.advance(signal.row - 1)  # what came before belongs to the phase before
-            heard = list(self._hear(signal, is_primary=signal.metric == primary))
+            heard = self._hear(signal, is_primary=signal.metric == primary)
+            if not heard:
+                continue
+            heard = list(heard)
             if any(isinstance(event, (Effect, Command)) for event in heard):
                 self._others.advance(signal.row)
                 heard = self._with_others(heard)
@@ -276,6 +287,8 @@ class Pipeline:
 
     def _hear(self, signal: Signal, *, is_primary: bool) -> Sequence[Event]:
         match signal.what:
+            case CurvePart() as part:  # most signals are
+                return self._check(signal.metric, part) if is_primary else []
             case Move() as move:
                 self._lr.note(move)
                 self._decays = self._decays or not move.rises
@@ -296,8 +309,6 @@ class Pipeline:
                 else:
                     self._reset()
                 return [phase]
-            case CurvePart() as part:
-                return self._check(signal.metric, part) if is_primary else []
             case LossDifference() as difference:
                 if is_primary:
                     self._averaged.add(difference)
@@ -410,7 +421,8 @@ class Pipeline:
             self._curve.restart()
             self._averaged.restart()
         self._curve.take(part)
-        if not self.policy.wants_curve:
+        if not self.policy.acts_at_checks:
+            self.policy.curve = self._curve.curve
             return []
         step = int(part.steps[-1])
         schedule = self._schedule(step, self._horizon(step - self._curve.curve.first))
@@ -635,6 +647,13 @@ class Pipeline:
         self.policy.curve = self._curve.curve
         self.policy.attached = state["attached"]
         self.length = RunLength(*state["length"])
+
+
+def _primary_at(row: int, primary_from: PrimaryFrom) -> str | None:
+    """Return the metric that decides at a row."""
+    if len(primary_from) == 1 and primary_from[0][0] <= row:
+        return primary_from[0][1]
+    return next((metric for since, metric in reversed(primary_from) if since <= row), None)
 
 
 def _place(signal: Signal) -> tuple[int, int]:

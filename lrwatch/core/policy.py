@@ -103,12 +103,15 @@ class Policy:
 
     def _context(self, schedule: ScheduleState | None = None, *, learned: bool = True) -> Context:
         schedule = schedule or ScheduleState()
-        can_try = self.attached and self.options.mode == "auto" and self.options.probe
         return Context(
             self.command, self.options, self._sign, self._horizon, self._last_look, schedule.moves, schedule.decays,
-            self.curve, learned, can_try, self.attached, self.total_steps, self._base, self.averaged,
+            self.curve, learned, self._can_try, self.attached, self.total_steps, self._base, self.averaged,
             self.epoch_steps,
         )  # fmt: skip
+
+    @property
+    def _can_try(self) -> bool:
+        return self.attached and self.options.mode == "auto" and self.options.probe
 
     def _step(self, event: Event) -> None:
         self.command = step(self.command, event)
@@ -171,6 +174,11 @@ class Policy:
     def wants_curve(self) -> bool:
         """Whether the strategy decides by the whole curve."""
         return self.strategy.WANTS_CURVE
+
+    @property
+    def acts_at_checks(self) -> bool:
+        """Whether a check may lead to anything now."""
+        return self.strategy.acts_at_checks(self.command, can_try=self._can_try, attached=self.attached)
 
     def check(self, step: int, curve: Curve, schedule: ScheduleState, *, learned: bool) -> list[Effect | Command]:
         """Take a check of the curve.

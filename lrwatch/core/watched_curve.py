@@ -124,10 +124,15 @@ class WatchedCurve:
         if self._levels_from is not None and part.steps[-1] >= self._levels_from:
             self._winsor.forget_level()
             self._levels_from = None
-        finite = [(step, value) for step, value in zip(*part, strict=True) if math.isfinite(value)]
-        values = [min(max(value, -LARGEST), LARGEST) for _, value in finite]
-        clipped = [value for at in range(0, len(values), BITE) for value in self._winsor.clip(values[at : at + BITE])]
-        steps = [step for step, _ in finite]
+        steps, values = part.steps, part.values
+        if not (min(values) >= -LARGEST and max(values) <= LARGEST and math.isfinite(sum(values))):  # hardly ever
+            finite = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+            steps, values = [step for step, _ in finite], [min(max(value, -LARGEST), LARGEST) for _, value in finite]
+        if len(values) <= BITE:
+            clipped = self._winsor.clip(values) if values else []
+        else:
+            bites = range(0, len(values), BITE)
+            clipped = [value for at in bites for value in self._winsor.clip(values[at : at + BITE])]
         if len(steps) <= FEW:
             self.curve.add_few(steps, clipped)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +22,9 @@ from lrwatch.formats.totals import Totals, column_states_length
 
 # The largest whole number that a float64, and so JSON, holds exactly. A greater or negative number is no step.
 _LARGEST_STEP = 2.0**53
+
+# Columns whose layout is remembered: those of most logs.
+_FEW_COLUMNS = 64
 
 Bools = npt.NDArray[np.bool_]
 
@@ -46,6 +50,14 @@ class Columns:
     def finish(self) -> dict[str, Column]:
         """Return the columns. Of several values of one metric in one record the last one counts."""
         return {name: _joined(self._rows[name], self._values[name]) for name in self._rows}
+
+
+@lru_cache(maxsize=256)
+def _layout(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return which of some columns are steps, the best first, and epochs; and all that are no steps. The last two are in order."""
+    steps = sorted((name for name in names if role(name) == "step"), key=lambda name: (step_rank(name), name))
+    epochs = sorted(name for name in names if role(name) == "epoch")
+    return tuple(steps), tuple(epochs), tuple(sorted({*names} - {*steps}))
 
 
 def _in_rows(column: Column, chosen: Bools) -> Column:
@@ -99,15 +111,17 @@ class StepAxis(Checkpointed):
             The records that have samples. Metrics are in the order of their names, whatever the cut of the log.
         """
         columns = found.finish()
-        step_names = sorted(
-            (name for name in columns if role(name) == "step"), key=lambda name: (step_rank(name), name)
-        )
-        epoch_names = sorted(name for name in columns if role(name) == "epoch")
-        metrics = {name: columns[name] for name in sorted(columns.keys() - {*step_names})}
+        layout = _layout if len(columns) <= _FEW_COLUMNS else _layout.__wrapped__
+        step_names, epoch_names, metric_names = layout(tuple(columns))
+        metrics = {name: columns[name] for name in metric_names}
         has_samples = np.zeros(count, np.bool_)
         for name, column in metrics.items():
-            if name not in epoch_names:
-                has_samples[column.rows] = True
+            if name in epoch_names:
+                continue
+            if len(column.rows) == count:
+                has_samples[:] = True
+                break
+            has_samples[column.rows] = True
         own = _first_usable(count, [columns[name] for name in step_names], whole=True)
         self.has_step = ~np.isnan(own)
         steps = self._place(
@@ -173,5 +187,7 @@ def _first_usable(count: int, columns: Sequence[Column], *, whole: bool) -> Floa
         usable = (values >= 0) & (values <= _LARGEST_STEP)  # False for NaN
         if whole:
             usable &= values == np.floor(values)
+        if column is columns[0] and len(values) == count and usable.all():  # as nearly always
+            return values
         places[column.rows[usable]] = values[usable]
     return places

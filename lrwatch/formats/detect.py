@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from lrwatch.core.names import role
@@ -40,8 +41,8 @@ HEAD_BYTES = 1 << 20
 
 # Metrics of MLPerf that are no loss by name.
 _ERRORS = frozenset({"eval_error", "eval_accuracy", "eval_loss"})
-# Lines that each format is given at once during detection.
-_PIECE_LINES = 64
+# Lines that each format is given at once during detection; at the beginning those that most logs need, a header and a record.
+_PIECE_LINES, _FIRST_LINES = 64, 2
 
 
 def by_name(name: str) -> Format:
@@ -164,8 +165,9 @@ def _first_to_understand(head: bytes, ends: list[int]) -> type[Format] | None:
         return next(i for i, end in enumerate(lines) if before.understands(end))
 
     candidates = [_Candidate(format_, head) for format_ in FORMATS if not format_.binary]
-    for start in range(0, len(ends), _PIECE_LINES):
-        lines = ends[start : start + _PIECE_LINES]
+    for start, end in pairwise([0, *range(_FIRST_LINES, len(ends) + _PIECE_LINES, _PIECE_LINES)]):
+        if not (lines := ends[start:end]):
+            break
         before = [candidate.copy() for candidate in candidates]
         enough = [b for b, c in zip(before, candidates, strict=True) if c.understands(lines[-1])]
         if enough:

@@ -428,8 +428,10 @@ class PlateauDetector(TrendDetector):
         """
         found: list[tuple[int, Output]] = []
         at = 0
+        if known := self._progress.improved:
+            self._progress.feed(steps, values)
         while at < len(values):
-            at, output = self._take(steps, values, at)
+            at, output = self._take(steps, values, at, progress=not known)
             if output is None:
                 continue
             if isinstance(output, Trend) and (finding := self._judge(output)) is not None:
@@ -437,8 +439,10 @@ class PlateauDetector(TrendDetector):
             found.append((at - 1, output))
         return found
 
-    def _take(self, steps: list[int], values: list[float], at: int) -> tuple[int, Trend | Phase | None]:
-        """Take the samples from index `at` up to the next look or level shift.
+    def _take(
+        self, steps: list[int], values: list[float], at: int, *, progress: bool
+    ) -> tuple[int, Trend | Phase | None]:
+        """Take the samples from index `at` up to the next look or level shift; `progress` says whether it is to be asked for.
 
         Returns:
             The index of the first sample that was not taken, and the output at the one before it, if any.
@@ -453,7 +457,8 @@ class PlateauDetector(TrendDetector):
                 "level_shift",
                 f"the level of {self._name} went from {before:.4g} to {after:.4g} at once and stays there",
             )
-        self._progress.feed(steps[at:end], values[at:end])
+        if progress:
+            self._progress.feed(steps[at:end], values[at:end])
         self._bite.extend(values[at:end])
         if self._first is None:
             self._first = steps[at]
@@ -513,11 +518,13 @@ class PlateauDetector(TrendDetector):
         in_samples = horizon / gap if gap > 0 else 0.0
         stride = max(1.0, in_samples / LOOKS)
         self._bite_size = int(min(stride, BITE))
+        if self._unlooked < stride:
+            return None
         few = self._horizon.fixed is None and 0 < in_samples < MIN_HORIZON_SAMPLES
         share = in_samples if few else 0.0
         if few:
             horizon, in_samples = gap * MIN_HORIZON_SAMPLES, float(MIN_HORIZON_SAMPLES)
-        if in_samples < 1 or (few and self._samples < MIN_BLOCKS) or self._unlooked < stride or self._shift.pending:
+        if in_samples < 1 or (few and self._samples < MIN_BLOCKS) or self._shift.pending:
             return None
         # By steps, so that samples which are read again, because a phase was known late, count once.
         since = self._last if self._counted_to is None else self._counted_to

@@ -38,6 +38,9 @@ CLIP = 3.0
 # The median absolute deviation of Gaussian noise is its standard deviation over this.
 MAD_TO_SD = 1.4826
 
+# Distance to which a value is pulled back, in median absolute deviations.
+_REACH = CLIP * MAD_TO_SD
+
 # Largest number of blocks. Merging halves them, so there are never fewer than half; five horizons of 128 blocks fit.
 CAPACITY = 1280
 
@@ -68,13 +71,14 @@ class Winsor(Checkpointed):
             centre = _median(self._ordered)
             return [min(max(value, centre - self._spread), centre + self._spread) for value in values]
         ordered = self._ordered
-        centre = _median(ordered)
-        low, high = min(values), max(values)
+        half = len(ordered) // 2
+        centre = ordered[half] if len(ordered) % 2 else ordered[half - 1] / 2 + ordered[half] / 2
         # At least half of the ring is not nearer to the centre than the nearer one of its quartiles is. So what lies within
         # the distance that this allows is no spike, and the deviations need not be sorted, which costs most.
-        quartile = (len(ordered) - len(ordered) // 2) // 2
-        least = CLIP * MAD_TO_SD * min(centre - ordered[quartile], ordered[-1 - quartile] - centre)
-        if centre - least <= low and high <= centre + least:
+        quartile = (len(ordered) - half) // 2
+        below, above = centre - ordered[quartile], ordered[-1 - quartile] - centre
+        least = _REACH * min(below, above)
+        if centre - least <= min(values) and max(values) <= centre + least:
             self._add(values)
             return values
         spread = self._reach(centre)
@@ -86,20 +90,23 @@ class Winsor(Checkpointed):
 
     def _reach(self, centre: float) -> float:
         """Return the distance from `centre` to which a value of the ring would be pulled back."""
-        return CLIP * MAD_TO_SD * _median(sorted([abs(value - centre) for value in self._ordered]))
+        return _REACH * _median(sorted([abs(value - centre) for value in self._ordered]))
 
     def _add(self, values: list[float]) -> None:
         ring, ordered = self._ring, self._ordered
-        ring.extend(values)
-        gone = ring[: max(0, len(ring) - RING)]
-        del ring[: len(gone)]
+        ring += values
+        many = len(ring) - RING
         if len(values) >= FEW:
+            if many > 0:
+                del ring[:many]
             self._ordered = sorted(ring)
             return
         for value in values:
             insort(ordered, value)
-        for value in gone:
-            del ordered[bisect_left(ordered, value)]
+        if many > 0:
+            for value in ring[:many]:
+                del ordered[bisect_left(ordered, value)]
+            del ring[:many]
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Checkpointed.restore`."""
@@ -141,6 +148,10 @@ class Blocks(Checkpointed):
 
     def extend(self, values: Sequence[float] | Floats) -> None:
         """Append finite values."""
+        if self.width == 1 and self._count + len(values) < CAPACITY:  # every value is a block
+            self._means[self._count : self._count + len(values)] = values
+            self._count += len(values)
+            return
         at = 0
         while at < len(values):
             take = min(self.width - self._filled, len(values) - at)

@@ -177,7 +177,7 @@ class Outline:
         rounding: A thousand times the difference that rounding makes to the metric's level, or more.
     """
 
-    __slots__ = ("_basis", "_noise", "_window", "blocks", "end", "per_block", "rounding")
+    __slots__ = ("_noise", "_window", "blocks", "end", "per_block", "rounding")
 
     def __init__(self, window: Floats) -> None:
         n = len(window)
@@ -186,7 +186,7 @@ class Outline:
             self.blocks = -(-n // MAX_BLOCKS)
             n //= self.blocks
             window = window[-n * self.blocks :].reshape(n, self.blocks).dot(_evenly(self.blocks))
-        self._basis, self._window = _basis(n), window
+        self._window = window
         self._noise: tuple[float, float] | None = None
         self.per_block, mean = _weights(n).dot(window).tolist()
         reach = (n - 1) / 2 * self.per_block
@@ -196,11 +196,16 @@ class Outline:
     def margin_at_least(self, alpha: float) -> float:
         """No more than `Slope.margin` is: what widens an error is left out."""
         error, sharp_error = self._errors()
-        return _margin(alpha, error, self._basis.low, sharp_error, self._basis.sharp_df)
+        basis = self._basis
+        return _margin(alpha, error, basis.low, sharp_error, basis.sharp_df)
 
     def error_at_least(self) -> float:
         """No more than `Slope.error` is."""
         return self._errors()[0]
+
+    @property
+    def _basis(self) -> _Basis:
+        return _basis(len(self._window))
 
     @property
     def df(self) -> int:
@@ -209,7 +214,8 @@ class Outline:
 
     def _errors(self) -> tuple[float, float]:
         if self._noise is None:
-            noise, low, length = self._basis.rows[1:].dot(self._window).tolist(), self._basis.low, self._basis.length
+            basis = self._basis
+            noise, low, length = basis.rows[1:].dot(self._window).tolist(), basis.low, basis.length
             # An autoregression has no more at any frequency than at 0, so to divide by its spectrum makes nothing smaller.
             self._noise = (
                 math.hypot(*noise[:low]) / math.sqrt(low) / length,

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from lrwatch.core.command import Asked
+from lrwatch.core.command import Asked, CommandState
 from lrwatch.core.events import Command
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
@@ -103,6 +103,11 @@ class Anneal(Plateau):
         return replace(self, ends=0, asked=False, shares=(), not_before=0.0)
 
     # ---- the line -----------------------------------------------------------------------------------------------------
+
+    def acts_at_checks(self, command: CommandState, *, can_try: bool, attached: bool) -> bool:
+        """Whether a check may lead to anything: the line may begin, or is on its way."""
+        on_its_way = self.asked or self.ends > 0
+        return attached or on_its_way or super(Anneal, self).acts_at_checks(command, can_try=can_try, attached=attached)
 
     def decide(self, step: int, context: Context) -> StrategyDecision:
         """Begin the line when it is due, or a trial."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from lrwatch.core.averaged_loss import AveragedLoss
-from lrwatch.core.command import Asked, ReturnAsked, TrialFailed, TrialKept
+from lrwatch.core.command import Asked, CommandState, ReturnAsked, TrialFailed, TrialKept
 from lrwatch.core.curve import Curve
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
@@ -138,6 +138,16 @@ class Strategy:
     def tick(self, step: int, value: float, context: Context) -> StrategyDecision:
         """Decide on a value of the watched metric, whatever a float can be."""
         return StrategyDecision(self)
+
+    def acts_at_checks(self, command: CommandState, *, can_try: bool, attached: bool) -> bool:
+        """Whether a check may lead to anything now. Most runs have no trainer that would take a command.
+
+        Args:
+            command: Where the newest command stands.
+            can_try: As in `Context`.
+            attached: Whether somebody can take a command: `Context.may_anneal`.
+        """
+        return self.WANTS_CURVE
 
     def check(self, step: int, context: Context) -> StrategyDecision:
         """Decide at a check of the curve, which holds the values up to `step`."""

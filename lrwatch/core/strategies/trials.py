@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from lrwatch.core.command import Asked, ReturnAsked, Status, Trial, TrialKept
+from lrwatch.core.command import Asked, CommandState, ReturnAsked, Status, Trial, TrialKept
 from lrwatch.core.events import Command, Effect
 from lrwatch.core.options import EPOCHS
 from lrwatch.core.stats.log_line import LogLine, fit
@@ -124,6 +124,10 @@ class Trials(Strategy, ABC):
         """Return the verdict on a trial, or None where more values may change it."""
 
     # ---- checks ---------------------------------------------------------------------------------------------------------
+
+    def acts_at_checks(self, command: CommandState, *, can_try: bool, attached: bool) -> bool:
+        """Whether a check may lead to anything: a trial can begin, or one is not over."""
+        return can_try or command.trial is not None or self.reversal is not None or self.proven is not None
 
     def check(self, step: int, context: Context) -> StrategyDecision:
         """Judge the trial that is on, take one back, or begin one."""
