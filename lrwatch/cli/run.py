@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -38,6 +39,9 @@ _ENDS = {
     "cannot write": "can be commanded now",
     "another daemon": "is commanded by this daemon again",
 }
+
+# Objects that are made before the collector looks among the newest, and looks before it looks further; Python's are 700, 10 and 10.
+GC_THRESHOLD = (10_000, 20, 50)
 
 # Runs that a sentence about several names.
 _NAMED = 3
@@ -216,6 +220,8 @@ def _serve(
     from lrwatch.export.exporter import Exporter
     from lrwatch.export.textfile import Textfile
 
+    # The loop leaves hardly a cycle, and with a thousand runs each search for some goes through a million objects.
+    gc.set_threshold(*GC_THRESHOLD)
     export = config.export
     supervisor = Supervisor(os.environ)
     exporter = Exporter(

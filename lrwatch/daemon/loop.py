@@ -289,7 +289,9 @@ class Daemon:
         waiting = sorted(known, key=lambda run: not run.logs.pressing)
         for at in range(0, len(waiting), SAVED_TOGETHER):
             together = waiting[at : at + SAVED_TOGETHER]
-            if not together[0].logs.pressing and (seconds <= 0 or time.perf_counter() > ends):
+            if seconds <= 0 or time.perf_counter() > ends:
+                together = [run for run in together if run.logs.pressing]
+            if not together:
                 break
             if not self._save_each(together):  # the disk refuses
                 break
