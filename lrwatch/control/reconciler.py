@@ -148,7 +148,7 @@ class Reconciler(Checkpointed):
         if observed.life == "ended" and observed.incarnation != self._incarnation:
             return None  # it had left before anybody could command it
         self._keep_lease()
-        self._generation = max(self._generation, observed.observed_generation)
+        self._generation = max(self._generation, observed.observed_generation, observed.max_generation)
         if observed.incarnation != self._incarnation:
             self._incarnation = observed.incarnation
             self._clear_pending()
