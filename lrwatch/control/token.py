@@ -97,12 +97,23 @@ class Lease:
             ProtocolError: The directory is not to be trusted, or there is no higher token.
         """
         sweep(self._directory, of_commands=True)
-        newest = newest_claim(self._directory)
-        self.predecessor = (
-            "" if newest is None or newest.token == self.token else _holder_in_words(newest, newest.token)
-        )
+        self.predecessor = self._predecessor(above)
         self.token, self._content = _claim(self._directory, above)
         self.rival, self._sign = "", None
+
+    def _predecessor(self, above: int) -> str:
+        """Return who has claimed a higher token than this daemon's last one, as a phrase, or "".
+
+        Raises:
+            OSError: The directory cannot be read.
+            ProtocolError: It is not to be trusted.
+        """
+        folder = open_directory(self._directory)
+        try:
+            newest = _highest(_claims(folder), above)
+            return _holder_in_words(_holder(folder, newest), newest) if newest > self.token else ""
+        finally:
+            os.close(folder)
 
     def look(self, seen: int, now: float, *, closely: bool = False) -> None:
         """Renew the lease; where another daemon has it, take it over once that one is gone.

@@ -56,6 +56,10 @@ def test_the_last_daemon_commands_and_the_first_one_takes_over_when_it_is_killed
         eventually(lambda: not fenced(first), what="that the first one took over")
         assert first.value("lrwatch_controller_token") == 3
         eventually(lambda: "run run: is commanded by this daemon again" in first.stderr, what="a sentence")
+        eventually(
+            lambda: client.step() or first.value("lrwatch_lr_scale", run="run") == 0.5,
+            what="the scale that the other one has set",
+        )
         assert lrwatch("set", "run", "--scale", "0.25", "--state", first.state).returncode == 0
         eventually(lambda: client.step() or client.scale == 0.25, what="the scale of the first one")
         assert json.loads((control / "desired.json").read_text())["token"] == 3
