@@ -44,7 +44,7 @@ class Referee:
         event = entry.event
         match event["event"]:
             case "operator" if event["done"]:
-                self._asked(event["verb"])
+                self._asked(event["verb"], event["argument"])
             case "command" if event["state"] == "sent":
                 assert not self._held, f"a run that is held sends: {event}"
                 assert event["mode"] == "auto", f"nobody approved this: {event}"
@@ -60,12 +60,14 @@ class Referee:
             case _:
                 pass
 
-    def _asked(self, verb: str) -> None:
+    def _asked(self, verb: str, argument: str) -> None:
         assert not (self._held and verb in SENDS), f"a run that is held carries out {verb!r}"
         if verb in ("hold", "resume"):
             self._held = verb == "hold"
         if verb in CHOOSES:
             self._unproven = None
+            if "plateau" not in argument:  # else a trial that is on its way is judged all the same
+                self._causes.clear()
 
     def _acknowledged(self, generation: int, scale: float) -> None:
         sent = self._sent.get(generation)
