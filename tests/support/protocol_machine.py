@@ -217,6 +217,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.mode == "auto")
     def disturb_a_trial(self, what: str) -> None:
         """Train until a trial is on, let something happen, and train on until it should be over."""
+        self.start_anew_in_the_old_directory()  # a young run begins a trial after some 350 steps
         trainer = self._ready()
         self.ask(0, "strategy", 1.0, STRATEGIES.index("plateau"))
         for _ in range(24):
