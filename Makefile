@@ -43,9 +43,9 @@ test-faults: $(VENV)/.test
 simulate-alerts: $(VENV)/.test
 	LONG_TESTS=1 $(BIN)/python -m pytest tests/e2e/test_simulated_alerts.py -s --timeout 1800
 
-# Games of daemons and trainers with every accident in between, new ones each time: some ten minutes.
+# Games of daemons and trainers with every accident in between, new ones each time, and the faults that they must find: some half an hour.
 test-stateful: $(VENV)/.test
-	STATEFUL_EXAMPLES=1000 STATEFUL_STEPS=50 $(BIN)/python -m pytest tests/e2e/test_stateful.py -s --timeout 7200
+	STATEFUL_EXAMPLES=1000 STATEFUL_STEPS=50 $(BIN)/python -m pytest tests/e2e/test_stateful.py tests/e2e/test_planted_faults.py -s --timeout 7200
 
 # Ten million lines followed, ten million steps taken, half a million journal entries, all as they come: memory, descriptors, threads
 # and files must not grow. Some minutes; LONG=1 takes 10^8 lines, for hours.

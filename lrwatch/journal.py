@@ -193,19 +193,33 @@ class Journal:
 
     def begin(self) -> None:
         """Compare `journal-head` with the store when a daemon begins, before it is written over."""
-        if self._directory is None or (head := _read_head(self._directory / HEAD_NAME)) is None:
-            return
-        entry_id, digest = head
-        row = self._db.execute("SELECT hash FROM journal WHERE id = ?", (entry_id,)).fetchone()
-        in_files = self._db.execute("SELECT max(last) FROM journal_files").fetchone()[0] or 0
-        if (row is not None and row[0] == digest) or 0 < entry_id <= max(in_files, self.dropped):
+        missing = self.missing()
+        if not missing or self._directory is None:
             return
         lost = self._directory / LOST_HEAD_NAME
         if not lost.exists():
             (self._directory / HEAD_NAME).replace(lost)
-        self.problem = (
-            f"journal: entry {entry_id} was written and is not in {self._directory}, which has {self.newest_entry()[0]}: its store was "
-            f"replaced by an older one, or changed. {lost} is kept as the evidence; remove it once you know why"
+        self.problem = f"{missing}. {lost} is kept as the evidence; remove it once you know why"
+
+    def missing(self) -> str:
+        """Return what the store does not have though `journal-head` notes it, as a sentence, or ""."""
+        if self._directory is None or (head := _read_head(self._directory / HEAD_NAME)) is None:
+            return ""
+        entry_id, digest = head
+        row = self._db.execute("SELECT hash FROM journal WHERE id = ?", (entry_id,)).fetchone()
+        in_files = self._db.execute("SELECT max(last) FROM journal_files").fetchone()[0] or 0
+        if (row is not None and row[0] == digest) or 0 < entry_id <= max(in_files, self.dropped):
+            return ""
+        newest = self.newest_entry()[0]
+        if newest == 0:
+            return (
+                f"state: the store in {self._directory} is empty, and it had {entry_id} entries of the journal: it was deleted or cut to "
+                "nothing. Lost are the journal in it, what was decided, holds, and how far the logs were read; they are read again from "
+                "their beginning, and a training keeps its scale"
+            )
+        return (
+            f"journal: entry {entry_id} was written and is not in {self._directory}, which has {newest}: its store was replaced by an older "
+            "one, or changed"
         )
 
     def surplus(self, options: JournalOptions) -> _Surplus | None:

@@ -301,6 +301,10 @@ class Store:
         """What was missing in the journal when the daemon began, as a sentence, or ""."""
         return self._journal.problem
 
+    def missing(self) -> str:
+        """Return what was in this state and is not there any more, as a sentence, or ""; `journal_problem` is for daemons."""
+        return self._journal.missing()
+
     @property
     def journal_dropped(self) -> int:
         """Number of the newest journal entry that is no longer kept; 0 while all are."""

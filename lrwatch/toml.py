@@ -1,4 +1,4 @@
-"""TOML of a file, bounded: the parser of the standard library recurses at each bracket, and copies at each dot of a key.
+"""TOML of a file, bounded in depth: the parser of the standard library recurses at each bracket, and copies at each dot of a key.
 
 100,000 brackets end in its RecursionError, and a key of 100,000 dots takes 10 GB and most of a minute.
 """
@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 
+from lrwatch import settings_file
 from lrwatch.errors import ConfigError, short
 
-MAX_BYTES = 1 << 20
-"""Bytes of a file of settings. The longest ones, with a pattern for each of many logs, have some ten thousand."""
 MAX_DEPTH = 32
 """Brackets within brackets, and dots in one key. The settings need two of them."""
 
@@ -30,16 +29,11 @@ def read(path: Path) -> bytes:
 
     Raises:
         OSError: It cannot be read.
-        ConfigError: It is larger than MAX_BYTES.
+        ConfigError: It is too large.
     """
-    with path.open("rb") as file:
-        text = file.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise ConfigError(
-            expected=f"settings of at most {MAX_BYTES:,} bytes", found="a larger file", where=str(path),
-            hint="Name the file with the settings, not a log.",
-        )  # fmt: skip
-    return text
+    return settings_file.read(
+        path, expected="settings", where=str(path), hint="Name the file with the settings, not a log."
+    )
 
 
 def decode(text: bytes, where: str) -> dict[str, Any]:

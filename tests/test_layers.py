@@ -13,7 +13,7 @@ import lrwatch
 
 PACKAGE = Path(lrwatch.__file__).parent
 # Small and pure, so that everybody may use them.
-LEAVES = {"errors", "_version"}
+LEAVES = {"errors", "settings_file", "_version"}
 # Where the edges stand: they touch the world, and never each other.
 EDGES = {"sources", "control", "journal", "store", "export", "notify", "report"}
 INNER = {"core", "formats", "protocol"}
@@ -21,6 +21,7 @@ INNER = {"core", "formats", "protocol"}
 RINGS: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
+    "settings_file": set(),
     "protocol": set(),
     "client": {"protocol"},
     "core": set(),

@@ -262,6 +262,20 @@ class LifeEvent(EventRecord, kw_only=True, tag="life"):
     message: str
 
 
+class TakeoverEvent(EventRecord, kw_only=True, tag="takeover"):
+    """Another daemon has taken over the run, or this one has taken it over from another one.
+
+    Attributes:
+        commands: Whether this daemon commands the run from here on.
+        token: Its token.
+        message: Who, and in whose place, as a sentence.
+    """
+
+    commands: bool
+    token: int
+    message: str
+
+
 class ForecastEvent(EventRecord, kw_only=True, tag="forecast"):
     """A forecast of the end of the run was made.
 
@@ -341,7 +355,7 @@ class StateEvent(EventRecord, kw_only=True, tag="state"):
 
 JOURNALLED = (
     FindingEvent, CommandEvent, ExpiredEvent, PhaseEvent, EffectEvent, RangeTestEvent, HelloEvent, AcknowledgedEvent,
-    RejectedEvent, OperatorEvent, LifeEvent, ForecastEvent, ForecastScoredEvent, SettingsEvent,
+    RejectedEvent, OperatorEvent, LifeEvent, TakeoverEvent, ForecastEvent, ForecastScoredEvent, SettingsEvent,
 )  # fmt: skip
 """Kinds of events that a journal has."""
 

@@ -61,9 +61,11 @@ def status(run: str | None, watch: bool, config_file: Path | None, state: str | 
         if watch:
             watch_states(store, run, form, lambda: daemon_is_running(store.path.parent))
         statuses = {name: s for name, s in store.statuses().items() if run in (None, name)}
-        damaged = store.damaged
+        damaged, missing = store.damaged, store.missing() if not statuses else ""
     finally:
         store.close()
+    if missing:
+        click.echo(safe(f"lrwatch: {missing}"), err=True)
     for what in damaged:
         click.echo(safe(f"lrwatch: {what} is damaged and left out; a running daemon writes it again"), err=True)
     if form == "json":

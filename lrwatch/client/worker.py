@@ -387,6 +387,7 @@ class Worker:
             total_steps=total_steps,
             limits=bounds_in_force(self._rules.limits, scale_state),
             max_token=box.max_token,
+            max_generation=state.generation,
             client=self._about(),
             life="running" if goodbye is None else "ended",
             goodbye=goodbye,

@@ -37,11 +37,12 @@ class Acknowledgement:
     """A new observed state, and what it means for the command in flight.
 
     Attributes:
-        kind: `hello` when a trainer starts or restarts, `acknowledged`, or `rejected`.
+        kind: `hello` when a trainer starts or restarts, or when this daemon takes it over from another one; `acknowledged`, or `rejected`.
         observed: The state as the trainer wrote it.
         generation: The command that it responds to; 0 for `hello`.
         desired: That command, or None for `hello`.
         code: Why the command is over, where the trainer did not say so itself; else None.
+        taken_over: Whether the `hello` is of a trainer that this daemon takes over: another one has commanded it since.
     """
 
     kind: Literal["hello", "acknowledged", "rejected"]
@@ -49,6 +50,7 @@ class Acknowledgement:
     generation: int = 0
     desired: Desired | None = None
     code: RejectionCode | None = None
+    taken_over: bool = False
 
 
 class Reconciler(Checkpointed):
@@ -81,7 +83,7 @@ class Reconciler(Checkpointed):
         self.gone = False
         self._unleased = self._unwritten = self._exhausted = ""  # why, as a sentence
         self._desired: Desired | None = None
-        self._claimed = False
+        self._claimed = self._took_over = False
         self._generation = 0
         self._incarnation: str | None = None
         # Monotonic time and step of the first report of this trainer that this daemon read.
@@ -132,7 +134,7 @@ class Reconciler(Checkpointed):
             return None
         if observed == self.observed:
             self._keep_lease()
-            return None
+            return self._hear_anew(observed)
         if observed.observed_generation >= MAX_INT:  # valid, and no command could follow
             self.control.errors["out_of_range"] += not self._exhausted
             self._exhausted = (
@@ -148,12 +150,21 @@ class Reconciler(Checkpointed):
         if observed.life == "ended" and observed.incarnation != self._incarnation:
             return None  # it had left before anybody could command it
         self._keep_lease()
-        self._generation = max(self._generation, observed.observed_generation)
+        self._generation = max(self._generation, observed.observed_generation, observed.max_generation)
         if observed.incarnation != self._incarnation:
             self._incarnation = observed.incarnation
             self._clear_pending()
+            self._took_over = False
             return Acknowledgement("hello", observed)
-        return self._answer(observed)
+        return self._hear_anew(observed) or self._answer(observed)
+
+    def _hear_anew(self, observed: Observed) -> Acknowledgement | None:
+        """Return a hello where another daemon has commanded the trainer: what this one knows of its scale may be out of date."""
+        if not self._took_over or self._incarnation is None or self.gone:
+            return None
+        self._took_over = False
+        self._clear_pending()
+        return Acknowledgement("hello", observed, taken_over=True)
 
     def _answer(self, observed: Observed) -> Acknowledgement | None:
         """Return what a state means for the command in flight, or None where it means nothing."""
@@ -163,6 +174,9 @@ class Reconciler(Checkpointed):
         if observed.observed_generation == desired.generation:
             if observed.status == "applied":
                 self._clear_pending()
+                # The newest token is that of the command which was accepted last. A higher one is of a daemon that used the same number.
+                if observed.max_token > desired.token:
+                    return Acknowledgement("rejected", observed, desired.generation, desired, code="stale_generation")
                 return Acknowledgement("acknowledged", observed, desired.generation, desired)
             if observed.status in ("rejected", "superseded"):
                 self._clear_pending()
@@ -181,7 +195,7 @@ class Reconciler(Checkpointed):
         """
         if not (self._claimed or self._claims_at_once or self._desired is not None):
             return
-        seen = self.observed.max_token if self.observed is not None else 0
+        seen, before = self.observed.max_token if self.observed is not None else 0, self.token
         try:
             if self._claimed:
                 self.lease.look(seen, self._now, closely=closely)
@@ -191,6 +205,7 @@ class Reconciler(Checkpointed):
             self._unleased = f"cannot claim {self.control.path}: {_said(error)}"
         else:
             self._claimed, self._unleased = True, ""
+            self._took_over = self._took_over or (self.token != before and bool(self.lease.predecessor))
 
     def _clear_pending(self) -> None:
         self._desired, self.pending_since = None, None

@@ -72,11 +72,12 @@ class Lease:
     Attributes:
         token: The token under which this daemon commands; 0 until it has claimed one.
         rival: Who commands in its place, as a clause, or "".
+        predecessor: In whose place it claimed the token, as a phrase; "" where nobody else had commanded in between.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.token = 0
-        self.rival = ""
+        self.rival = self.predecessor = ""
         self._directory = directory
         self._content = b""  # of the own claim
         self._renewed = float("-inf")
@@ -96,8 +97,23 @@ class Lease:
             ProtocolError: The directory is not to be trusted, or there is no higher token.
         """
         sweep(self._directory, of_commands=True)
+        self.predecessor = self._predecessor(above)
         self.token, self._content = _claim(self._directory, above)
         self.rival, self._sign = "", None
+
+    def _predecessor(self, above: int) -> str:
+        """Return who has claimed a higher token than this daemon's last one, as a phrase, or "".
+
+        Raises:
+            OSError: The directory cannot be read.
+            ProtocolError: It is not to be trusted.
+        """
+        folder = open_directory(self._directory)
+        try:
+            newest = _highest(_claims(folder), above)
+            return _holder_in_words(_holder(folder, newest), newest) if newest > self.token else ""
+        finally:
+            os.close(folder)
 
     def look(self, seen: int, now: float, *, closely: bool = False) -> None:
         """Renew the lease; where another daemon has it, take it over once that one is gone.
@@ -131,8 +147,7 @@ class Lease:
             self.claim(newest)
             self._renewed = now
             return
-        who = "another daemon" if holder is None else f"process {holder.pid} on {holder.host}"
-        self.rival = f"{who} has token {newest}, this daemon has {self.token}"
+        self.rival = f"{_holder_in_words(holder)} has token {newest}, this daemon has {self.token}"
 
     def _renew(self, folder: int) -> bool:
         """Touch the own claim, made again where it is gone. Return whether it is the own one."""
@@ -240,6 +255,11 @@ def _holder(folder: int, token: int) -> Claim | None:
         return Claim(token, str(content["host"]), pid, process)
     except (OSError, ProtocolError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _holder_in_words(holder: Claim | None, token: int | None = None) -> str:
+    who = "another daemon" if holder is None else f"process {holder.pid} on {holder.host}"
+    return who if token is None else f"{who}, which had token {token}"
 
 
 def _touched(folder: int, name: str) -> int:

@@ -27,6 +27,7 @@ from lrwatch.core.command import (
     MetricChanged,
     Refused,
     Reset,
+    Status,
     TrialKept,
     step,
 )
@@ -296,7 +297,9 @@ class Policy:
             self._afterwards = self._chosen
         self.options, self._chosen = options, wanted
         self._become(following)
-        if self.command.trial is not None:
+        # A trial in use is what the person sees and keeps. One that is on its way is not: who makes trials judges it once it is in use.
+        on_its_way = self.command.status is Status.IN_FLIGHT and following.WANTS_CURVE
+        if self.command.trial is not None and not on_its_way:
             self._step(TrialKept())
 
     def _hand_over(self) -> None:

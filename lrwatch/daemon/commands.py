@@ -287,7 +287,7 @@ class RunCommands(Checkpointed):
                     event["two_trainers"] = True
                 events = self._pipeline.joined(self._pipeline.step or observed.step, scale)
                 said_goodbye = before is not None and before.life == "ended"
-                is_news = self._is_news(observed.incarnation, ticks, alone=said_goodbye)
+                is_news = acknowledgement.taken_over or self._is_news(observed.incarnation, ticks, alone=said_goodbye)
                 return (event, events) if is_news else None
             case "acknowledged":
                 self._applied(scale)

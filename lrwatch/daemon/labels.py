@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from lrwatch import settings_file
 from lrwatch.config import Config
 from lrwatch.core.options import OWN_LABELS
 from lrwatch.errors import ConfigError
@@ -18,6 +19,7 @@ SLURM = (
     "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID",
 )  # fmt: skip
 
+_SETTING = "[run] labels_file"
 _LINE = re.compile(r"(?P<key>[^=\s]+)=(?P<value>\".*\")")
 
 
@@ -49,7 +51,10 @@ def _of_file(path: Path) -> dict[str, str]:
     """  # noqa: DOC501  # `_cannot` makes it
     labels = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        content = settings_file.read(
+            path, expected="labels", where=f"{_SETTING} = {path}", hint="Name the file with the labels, not a log."
+        )
+        lines = content.decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise _cannot(str(path), "a file that can be read", getattr(error, "strerror", None) or str(error)) from error
     for number, line in enumerate(lines, 1):
@@ -71,6 +76,6 @@ def _of_file(path: Path) -> dict[str, str]:
 
 def _cannot(where: str, expected: str, found: str) -> ConfigError:
     return ConfigError(
-        expected=expected, found=found, where=f"[run] labels_file = {where}",
+        expected=expected, found=found, where=f"{_SETTING} = {where}",
         hint="Mount metadata.labels of the Pod there with a downwardAPI volume, or take the setting out.",
     )  # fmt: skip

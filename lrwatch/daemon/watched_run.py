@@ -37,6 +37,7 @@ from lrwatch.daemon.outlook import Outlook
 from lrwatch.daemon.position import FROM_OUTSIDE, SamplePosition
 from lrwatch.daemon.settings import settings_event
 from lrwatch.daemon.status import StatusView
+from lrwatch.daemon.takeover import Takeovers
 from lrwatch.protocol import METRICS_NAME
 from lrwatch.store import Entry, Request, Store
 
@@ -115,6 +116,7 @@ class WatchedRun:
         self.view = StatusView(name, config, self.pipeline, self.logs, self.commands, self.life, self.outlook.points)
         self.picture = LivePicture(store.load_picture(name)) if journals_settings else LivePicture(kept=False)
         self._position = SamplePosition()
+        self._takeovers = Takeovers()
         self._journals_settings = journals_settings
         self._settings: dict[str, Any] = {}  # as they were journalled last, and the length at the last comparison:
         self._compared: RunLength | None = None
@@ -149,6 +151,7 @@ class WatchedRun:
             self.outlook.heard(events)
             self._handle(events, now)
             self._journal_settings()
+        self._look_at_lease()
         if self.commands.waits_for_word:
             return True
         self._meet_trainer(now)
@@ -175,6 +178,14 @@ class WatchedRun:
         else:
             self.commands.publish()
         return progress
+
+    def _look_at_lease(self) -> None:
+        if (reconciler := self.commands.reconciler) is not None:
+            if reconciler.token != self._takeovers.told:
+                self._touch()  # a restart compares the newest claim with the token that was saved
+            event = self._takeovers.look(reconciler.lease, run=self.name, step=self.pipeline.step)
+            if event is not None:
+                self._note(event)
 
     @property
     def operators_wait(self) -> bool:
@@ -382,6 +393,7 @@ class WatchedRun:
             "position": self._position.state(),
             "settings": self._settings,
             "life": self.life.state(),
+            "takeovers": self._takeovers.state(),
             "control": None if self.control is None else str(self.control),  # for those who look at the state alone
         }
 
@@ -398,6 +410,7 @@ class WatchedRun:
         self._position.restore(saved["position"])
         self._settings = saved["settings"]
         self.life.restore(saved["life"])
+        self._takeovers.restore(saved.get("takeovers", {"rival": ""}))  # a state of before has none
         self._learn_length()
 
     # ---- what it shows --------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from lrwatch import settings_file
 from lrwatch.errors import ConfigError
 
 # Passwords that were found right, and need no bcrypt again; users are few.
@@ -206,7 +207,12 @@ def _read(path: Path) -> _Access:
         ) from error  # fmt: skip
     stamp = _stamp([path])
     try:
-        file = msgspec.yaml.decode(path.read_bytes(), type=_File)
+        file = msgspec.yaml.decode(
+            settings_file.read(
+                path, expected="a web configuration", where=str(path), hint="Check the path given with --web-config."
+            ),
+            type=_File,
+        )
     except OSError as error:
         raise ConfigError(
             expected="a web configuration that can be read", found=error.strerror or str(error), where=str(path),

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from lrwatch import settings_file
 from lrwatch.core.events import Severity
 from lrwatch.core.plain import plain
 from lrwatch.errors import ConfigError
@@ -260,12 +261,16 @@ def _lines_of(file: str) -> list[tuple[str, str]]:
     Raises:
         ConfigError: It cannot be read.
     """
+    where = f"[notify] urls_file = {file!r}"
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        content = settings_file.read(
+            Path(file), expected="URLs", where=where, hint="Name the file with the URLs, not a log."
+        )
+        lines = content.decode("utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise ConfigError(
             expected="a file with a URL of apprise on each line", found=getattr(error, "strerror", None) or str(error),
-            where=f"[notify] urls_file = {file!r}", hint="Check the path, and that the daemon's user may read it.",
+            where=where, hint="Check the path, and that the daemon's user may read it.",
         ) from error  # fmt: skip
     return [
         (line.strip(), f"{file}, line {number}")

@@ -180,6 +180,7 @@ class Observed:
         limits: Bound to value, named as the arguments of `attach`, and what is used up of them: `commands` so far, and
             `last_change`, the first step of the newest one. Empty from a client that does not tell.
         max_token: Highest token seen.
+        max_generation: Highest number of a command that was accepted; 0 from a client that does not tell. A refused one may be lower.
         client: Version of the client, its kind of optimizer, and the errors that it survived, for people.
         life: Whether the training runs or has ended; None where the client does not say.
         goodbye: Why it has ended, with life `ended` only.
@@ -216,6 +217,7 @@ class Observed:
     machine: str = ""
     not_acting: NotActing | None = None
     two_trainers: bool = False
+    max_generation: int = 0
 
     def __post_init__(self) -> None:
         _text("run", self.run, MAX_NAME)
@@ -225,7 +227,7 @@ class Observed:
                 _whole(name, getattr(self, name), least=int(name in ("total_steps", "pid")))
         if self.target_scale is not None:
             object.__setattr__(self, "target_scale", _number("target_scale", self.target_scale, positive=True))
-        for name in ("step", "observed_generation", "max_token"):
+        for name in ("step", "observed_generation", "max_token", "max_generation"):
             _whole(name, getattr(self, name))
         object.__setattr__(self, "scale", _number("scale", self.scale, positive=True))
         if self.status not in STATUSES:

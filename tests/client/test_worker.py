@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lrwatch.client.worker import MAX_FAILURES
+from lrwatch.control.reconciler import Reconciler
 from lrwatch.protocol import MAX_INT, Desired, decode_desired, encode, publish, replace, sign
 
 KEY = b"0123456789abcdef"
@@ -227,6 +228,27 @@ def test_a_file_that_comes_back_is_no_new_command(pair: Callable[..., Any]) -> N
     assert ends.observed.status == "applied"
     publish(path.parent, path.name, content)
     assert ends.observed.status == "applied"
+
+
+def test_a_daemon_learns_the_newest_number_also_where_an_old_command_was_refused_last(pair: Callable[..., Any]) -> None:
+    ends = pair()
+    ends.send(0.5)
+    old = (ends.control.path / "desired.json").read_bytes()
+    for scale in (0.4, 0.3, 0.2):
+        ends.client.step()
+        ends.send(scale)
+    publish(ends.control.path, "desired.json", old)  # as a backup that is put back
+    observed = ends.observed
+    assert (observed.code, observed.observed_generation, observed.max_generation) == ("stale_generation", 1, 4)
+    daemon = Reconciler(ends.control)  # one that has not seen the answers before
+    daemon.look(1.0)
+    assert daemon.prepare(0.1, reason="", actor="anna", horizon=60, now=1.0).generation == 5
+    daemon.publish()
+    ends.client.step()
+    assert ends.observed.status == "pending"
+    ends.client.step()
+    ends.client.step()
+    assert ends.client.scale == 0.1
 
 
 def test_with_a_key_only_signed_commands_count(pair: Callable[..., Any]) -> None:

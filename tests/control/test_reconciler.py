@@ -201,3 +201,32 @@ def test_a_daemon_that_only_suggests_takes_the_control_from_nobody_until_it_comm
     says(tmp_path, step=9)
     acting.look(100.0)
     assert acting.fenced
+
+
+def test_the_answer_to_another_daemons_command_of_the_same_number_is_none_to_ours(
+    commanding: Reconciler, tmp_path: Path
+) -> None:
+    assert commanding.pending is not None
+    says(tmp_path, observed_generation=1, status="applied", applied_step=8, scale=0.3, max_token=commanding.token + 1)
+    answer = commanding.look(1.0)
+    assert answer is not None
+    assert (answer.kind, answer.code) == ("rejected", "stale_generation")
+    assert commanding.pending is None
+
+
+def test_a_trainer_that_is_taken_over_is_heard_anew_and_one_of_a_restarted_daemon_is_not(
+    commanding: Reconciler, tmp_path: Path
+) -> None:
+    says(tmp_path, observed_generation=1, status="applied", applied_step=8, scale=0.5, max_token=1)
+    commanding.look(1.0)
+    again = Reconciler(ControlDirectory(tmp_path), commanding.state())
+    assert again.look(2.0) is None
+
+    other = Reconciler(ControlDirectory(tmp_path))
+    other.look(3.0)
+    back = Reconciler(ControlDirectory(tmp_path), again.state())
+    says(tmp_path, observed_generation=2, status="applied", applied_step=9, scale=0.25, max_token=other.token)
+    hello = back.look(4.0)
+    assert hello is not None
+    assert (hello.kind, hello.taken_over, hello.observed.scale) == ("hello", True, 0.25)
+    assert back.look(5.0) is None

@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from support.batches import batch, cut, feed, restarted
 
 from lrwatch.controller import Controller
+from lrwatch.core import command as lifecycle
+from lrwatch.core.command import Asked, Status, Trial
 from lrwatch.core.events import Command, Effect, Event, Finding, Phase
 from lrwatch.core.options import DetectOptions, PolicyOptions, RunOptions
 from lrwatch.core.pipeline import Pipeline
+from lrwatch.core.policy import Policy
 from lrwatch.core.sample import Batch
 
 N = 4000
@@ -187,6 +190,21 @@ def test_the_strategy_is_changed_while_the_run_goes_on_from_the_scale_that_is_in
 
 
 # ---- operators ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("strategy", "is_judged"), [("plateau", True), ("observe", False)])
+def test_a_trial_that_is_on_its_way_is_judged_also_where_a_person_chooses_the_strategy_meanwhile(
+    strategy: str, is_judged: bool
+) -> None:
+    policy = Policy(DetectOptions(), PolicyOptions())
+    policy.command = lifecycle.step(policy.command, Asked(0.5, trial=Trial(1.0)))
+    policy.follow(strategy, 10)
+    policy.applied(12, 0.5)
+    assert (policy.command.status, policy.command.trial) == (
+        (Status.ON_TRIAL, Trial(1.0)) if is_judged else (Status.IDLE, None)
+    )
+    policy.follow(strategy, 20)  # one that is in use is kept
+    assert (policy.command.status, policy.command.trial) == (Status.IDLE, None)
 
 
 def commanded(run: Pipeline, steps: range) -> list[Command]:

@@ -107,3 +107,28 @@ def test_a_damaged_row_hides_no_other(tmp_path: Path) -> None:
     assert journal.returncode == 4
     assert "of the journal is damaged" in journal.stderr
     assert "Traceback" not in status.stderr + journal.stderr
+
+
+def test_a_state_that_was_cut_to_nothing_is_said_in_one_sentence_and_a_new_one_is_not(tmp_path: Path) -> None:
+    state, runs = tmp_path / "state", tmp_path / "runs"
+    (runs / "a").mkdir(parents=True)
+    (runs / "a" / "train.jsonl").write_text(Training().lines(300))
+    state.mkdir(mode=0o700)
+    database = state / "lrwatch.sqlite"
+    database.touch(mode=0o600)  # as a daemon leaves it that was killed the moment it began
+    for fresh in (["status"], ["run", runs, "--once"]):
+        said = lrwatch(*fresh, "--state", state)
+        assert (said.returncode, "empty" in said.stderr) == (0, False), said.stderr
+
+    with database.open("r+b") as file:
+        file.truncate()
+    words = f"state: the store in {state} is empty, and it had "
+    for command in (["status"], ["status"], ["run", runs, "--once"]):
+        said = lrwatch(*command, "--state", state)
+        assert said.returncode == 0
+        assert said.stderr.count(words) == 1, said.stderr
+        assert "they are read again from their beginning, and a training keeps its scale" in said.stderr
+    assert f"{state / 'journal-head.lost'} is kept as the evidence" in said.stderr
+    told = lrwatch("status", "--state", state)
+    assert words not in told.stderr
+    assert " 300 " in told.stdout, "the log was read again"

@@ -10,9 +10,10 @@ import os
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from support.protocol_machine import SEEN, ProtocolMachine
+from support.protocol_machine import ProtocolMachine
+from support.protocol_players import SEEN
 
-EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "8"))
 STEPS = int(os.environ.get("STATEFUL_STEPS", "30"))
 
 

@@ -47,7 +47,7 @@ def test_the_bytes_hold_exactly_the_fields_of_the_contract() -> None:
     observed = (
         "v run incarnation resumed_from_step step observed_generation status code applied_step scale schedule_lr "
         "effective_lr limits max_token client target_scale total_steps warm_until life goodbye pid pid_start machine "
-        "not_acting two_trainers"
+        "not_acting two_trainers max_generation"
     )
     assert sorted(json.loads(encode(DESIRED))) == sorted(desired.split())
     assert sorted(json.loads(encode(replace(DESIRED, reload=True)))) == sorted([*desired.split(), "reload"])

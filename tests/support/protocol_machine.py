@@ -15,6 +15,10 @@ I6  what is said to be applied was applied; and at the end a command is applied 
 I7  nothing is raised into the training, and no daemon sets its run aside
 I8  the journal's chain holds
 
+Beside them: a run on hold sends nothing, what needs an approval is not sent without one, a daemon that commands knows the scale in use, and no
+cut stays that is neither proven nor chosen by a person (support/protocol_referee.py). That all this finds a fault is tested too:
+support/planted_faults.py.
+
 One file because the rules and the invariants are about the same few objects.
 """
 
@@ -26,195 +30,34 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.quadratic import Training
+from support.protocol_players import RUN, SEEN, Killed, Trainer, Watcher
 
 from lrwatch.client import worker as client_worker
-from lrwatch.client.adapter import CallableAdapter
-from lrwatch.client.client import Client
-from lrwatch.client.interlock import Limits, ScaleState
-from lrwatch.config import load
+from lrwatch.client.interlock import Limits
 from lrwatch.control.directory import ControlDirectory
-from lrwatch.daemon.loop import Daemon
-from lrwatch.protocol import Desired, Observed, ProtocolError, decode_observed, publish
+from lrwatch.core.command import Status
+from lrwatch.protocol import Desired, Observed, ProtocolError, decode_observed, publish, replace
 from lrwatch.protocol.process import Process, own_machine, own_process
-from lrwatch.store import Entry, Store
+from lrwatch.store import Store
 
-RUN = "a"
 LIMITS = Limits(min_scale=0.01, max_scale=1.0, max_factor_down=0.1, max_factor_up=2.0, max_commands=1000)
+# Steps from one change to the next, in the games that have such a bound: so the trainer refuses what the daemon decides.
+PAUSE = 150
 # Turns and rounds within which everything is settled once nothing more goes wrong.
 SETTLED_AFTER = 40
 
 STEPS = st.sampled_from([1, 30, 40, 50, 60, 80])
 SCALES = st.sampled_from([1.0, 0.5, 0.25, 0.125, 0.06, 0.02, 0.005, 2.0])
 WHERE = st.sampled_from(["before", "after"])
+WRONG = ("above", "below", "down", "up", "generation", "token", "incarnation", "expired")
 
 STRATEGIES = ("step", "plateau", "exponential", "cosine", "rescue", "observe")
-
-SEEN: Counter[str] = Counter()
-"""What has happened in all games so far, so that a test can tell whether anything has."""
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class Trainer:
-    """A training process with its client, as far as it lives."""
-
-    def __init__(
-        self, machine: ProtocolMachine, process: Process | None, *, start_step: int = 0, scale: float = 1.0
-    ) -> None:
-        self.machine = machine
-        self.training = Training()
-        self.training.done = start_step
-        self.expected = scale  # until a command has its effect
-        self.effects: set[tuple[str, int]] = set()
-        self.resumed: ScaleState | None = None  # by the checkpoint, whose ramp goes on
-        self.client = Client(
-            CallableAdapter(self._use), str(machine.control),
-            run=RUN, limits=LIMITS, key=None, poll_seconds=1e-9, metrics_file=True, start_step=start_step,
-        )  # fmt: skip
-        worker = self.client._worker
-        worker._process = worker._rivals._process = process
-
-    def _use(self, scale: float) -> None:
-        self.training.scale = scale
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Load a checkpoint."""
-        self.client.load_state_dict(json.loads(json.dumps(state)))
-        self.training.done = state["step"]
-        self.expected = state["scale"]
-        self.resumed = self.client._box.scale_state
-
-    def step(self) -> None:
-        """Take one step, as a training loop does, and check what it used."""
-        SEEN["steps"] += 1
-        client, used = self.client, self.training.scale
-        seen = client._max_token
-        record = self.training.record()
-        client.step(self.training.done, loss=record["loss"])
-        assert used == self.expected, f"I1: a step used {used}, and {self.expected} is in force"
-        if self.training.scale != self.expected:
-            self._changed(self.expected, self.training.scale, seen)
-            self.expected = self.training.scale
-        assert client.scale == self.training.scale, "I1: what the client says is not what the optimizer has"
-        assert client._box.errors["step"] == 0, f"I7: {dict(client.errors)}"
-
-    def _changed(self, before: float, after: float, seen: int) -> None:
-        """Find the command that has changed the scale, and check that it might."""
-        client = self.client
-        generation = client._box.scale_state.generation
-        if self.resumed is not None and self.resumed.ramp is not None and self.resumed.generation == generation:
-            target = self.resumed.ramp.to_scale
-            assert min(before, target) <= after <= max(before, target), f"I1: {after} is off the ramp to {target}"
-            self._within_bounds(before, after)
-            return
-        found = [
-            one
-            for one in self.machine.published
-            if one.generation == generation and one.incarnation == client._incarnation
-        ]
-        assert found, (
-            f"I4: {before} -> {after} by generation {generation}, which nobody sent to {client._incarnation[:6]}"
-        )
-        ramp = client._box.scale_state.ramp
-        if any(one.ramp_steps > 1 for one in found):
-            targets = [one.scale for one in found]
-            assert min(before, *targets) <= after <= max(before, *targets), f"I1: {after} is off the ramp to {targets}"
-            if ramp is not None or (client._incarnation, generation) in self.effects:
-                self.effects.add((client._incarnation, generation))
-                self._within_bounds(before, after)
-                return
-        else:
-            found = [one for one in found if one.scale == after]
-            assert found, f"I1: {after} is of no command"
-            assert (client._incarnation, generation) not in self.effects, f"I3: generation {generation} had its effect"
-        self.effects.add((client._incarnation, generation))
-        SEEN["effects"] += 1
-        assert max(one.token for one in found) >= seen, f"I5: token {found[0].token} won over {seen}"
-        self._within_bounds(before, after)
-
-    def _within_bounds(self, before: float, after: float) -> None:
-        assert LIMITS.min_scale <= after <= LIMITS.max_scale, f"I2: {after}"
-        factor = after / before
-        assert LIMITS.max_factor_down * 0.999 <= factor <= LIMITS.max_factor_up * 1.001, f"I2: {before} -> {after}"
-
-    def round(self) -> None:
-        """Let the worker do one round."""
-        worker = self.client._worker
-        worker.round()
-        assert worker.errors["internal"] == 0, f"I7: {worker._last_error!r}"
-
-    def goodbye(self) -> None:
-        """End as a training does that ends well."""
-        worker = self.client._worker
-        worker._goodbye = "close"
-        worker.round(reading=False)
-
-
-class Watcher:
-    """A daemon process with a state directory of its own, as far as it lives."""
-
-    def __init__(self, machine: ProtocolMachine, name: str) -> None:
-        self._machine = machine
-        self._state = machine.home / name
-        self.daemon: Daemon | None = None
-        self.store: Store | None = None
-
-    def start(self) -> None:
-        """Start, on what an earlier one has left."""
-        if self.daemon is not None:
-            return
-        machine = self._machine
-        flags = {
-            "watch.paths": (str(machine.runs),), "policy.mode": machine.mode, "policy.strategy": machine.strategy,
-            "policy.length": 3000, "policy.every": 40, "policy.max_commands": 1000, "detect.horizon": 60, "run.name": RUN, "journal.in_store": 100, "journal.files": 2,
-        }  # fmt: skip
-        self.store = Store(self._state, exclusive=True)
-        self.daemon = Daemon(
-            load(flags=flags), self.store, self._heard, clock=lambda: machine.now, monotonic=lambda: machine.monotonic
-        )
-        self.daemon.discover()
-
-    def _heard(self, entry: Entry) -> None:
-        state = entry.event.get("state") or entry.event.get("code") or entry.event.get("verb") or ""
-        SEEN[f"{entry.event['event']} {state}".strip()] += 1
-
-    def crash(self) -> None:
-        """Drop everything; the system closes the files of a process that is killed."""
-        if self.daemon is not None and self.store is not None:
-            self.daemon.close()
-            self.store.close()
-            self.daemon = self.store = None
-
-    def turn(self) -> None:
-        """Take one turn."""
-        if self.daemon is None:
-            return
-        try:
-            self.daemon.turn()
-        except Killed:
-            self.crash()
-
-    def check(self) -> None:
-        """Check what the daemon has saved."""
-        if self.daemon is None or self.store is None:
-            return
-        aside = {name: one.status.problem for name, one in self.daemon.fleet.bulkheads.aside.items()}
-        assert not aside, f"I7: {aside}"
-        assert self.store.journal_fault() is None, "I8"
-        acknowledged = Counter(
-            (entry.event["generation"]) for entry in self.store.journal() if entry.event["event"] == "acknowledged"
-        )
-        assert all(count == 1 for count in acknowledged.values()), f"I3: acknowledged {acknowledged}"
 
 
 class ProtocolMachine(RuleBasedStateMachine):
@@ -228,7 +71,12 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.control = self.runs / RUN / "lrwatch"
         self.runs.joinpath(RUN).mkdir(parents=True)
         self.now, self.monotonic = 1_700_000_000.0, 1000.0
-        self.mode, self.strategy = "auto", "plateau"
+        self.mode, self.strategy, self.limits = "auto", "plateau", LIMITS
+        self.in_use: dict[str, float] = {}  # incarnation to the scale after its newest step
+        self.forged: set[str] = set()  # incarnations that somebody else than a daemon has commanded
+        self.in_force: set[tuple[str, int]] = (
+            set()
+        )  # incarnation and generation of every command that a trainer has taken
         self.published: list[Desired] = []
         self.old: dict[str, list[bytes]] = {"desired.json": [], "observed.json": []}
         self.checkpoints: list[dict[str, Any]] = []
@@ -249,6 +97,14 @@ class ProtocolMachine(RuleBasedStateMachine):
         machine = self
 
         def send(directory: ControlDirectory, desired: Desired) -> None:
+            for watcher in machine.watchers:
+                run = watcher.run
+                if (
+                    run is not None
+                    and run.commands.reconciler is not None
+                    and run.commands.reconciler.control is directory
+                ):
+                    watcher.sends(desired)
             machine.published.append(desired)
             machine._dying("publish", lambda: machine._directory_publish(directory, desired))
             machine._remember("desired.json")
@@ -277,12 +133,14 @@ class ProtocolMachine(RuleBasedStateMachine):
     # ---- rules ----------------------------------------------------------------------------------------------------
 
     @initialize(
-        mode=st.sampled_from(["auto", "auto", "approve"]), strategy=st.sampled_from(["plateau", "observe", "rescue"])
+        mode=st.sampled_from(["auto", "auto", "approve"]),
+        strategy=st.sampled_from(["plateau", "plateau", "observe", "rescue"]),
+        pause=st.sampled_from([0, 0, PAUSE]),
     )
-    def begin(self, mode: str, strategy: str) -> None:
+    def begin(self, mode: str, strategy: str, pause: int) -> None:
         """Start a training and a daemon that meet."""
         SEEN["games"] += 1
-        self.mode, self.strategy = mode, strategy
+        self.mode, self.strategy, self.limits = mode, strategy, replace(LIMITS, min_steps_between=pause)
         self.trainer = Trainer(self, own_process())
         self.trainer.round()
         self.watchers[0].start()
@@ -315,13 +173,175 @@ class ProtocolMachine(RuleBasedStateMachine):
         """Take steps that no daemon looks at."""
         self._steps(steps)
 
-    def _steps(self, count: int) -> None:
+    def _steps(self, count: int, *, deaf: bool = False, seconds: float = 1.0) -> None:
+        """Take steps; the worker looks after the first and the last one, or, `deaf`, not at all, as where its disk hangs."""
         if self.trainer is not None:
             for number in range(count):
                 self.trainer.step()
-                if number in (0, count - 1):
+                if number in (0, count - 1) and not deaf:
                     self.trainer.round()
-        self._pass(1.0)
+        self._pass(seconds)
+
+    # Rules that a random order of the others would rarely make: each leads to a place where something is on its way.
+
+    def _ready(self) -> Trainer:
+        """Let a trainer and the first daemon be there, so that commands go through. Return the trainer."""
+        if self.trainer is None:
+            self.start_anew_in_the_old_directory()
+        assert self.trainer is not None
+        self._end_rival()
+        self.watchers[0].start()
+        self.ask(0, "resume", 1.0, 0)
+        for _ in range(2):
+            self.watchers[0].turn()
+            self._steps(2)
+        return self.trainer
+
+    def _ask_another(self, who: int) -> None:
+        """Ask for a scale that is within the bounds of one change."""
+        assert self.trainer is not None
+        now = self.trainer.client.scale
+        self._steps(self.limits.min_steps_between)
+        self.ask(who, "set", now / 2 if now > 0.1 else 2 * now, 0)
+        self.watchers[who].turn()
+
+    @rule(chunks=st.sampled_from([15, 25]), seconds=st.sampled_from([1.0, 30.0]))
+    def play_for_long(self, chunks: int, seconds: float) -> None:
+        """Train for long enough that a trial begins, and is taken back."""
+        self._ready()
+        for _ in range(chunks):
+            self._steps(50, seconds=seconds)
+            self.watchers[0].turn()
+
+    @rule(what=st.sampled_from(["restart", "checkpoint", "deaf"]))
+    @precondition(lambda self: self.mode == "auto")
+    def disturb_a_trial(self, what: str) -> None:
+        """Train until a trial is on, let something happen, and train on until it should be over."""
+        self.start_anew_in_the_old_directory()  # a young run begins a trial after some 350 steps
+        trainer = self._ready()
+        self.ask(0, "strategy", 1.0, STRATEGIES.index("plateau"))
+        for _ in range(24):
+            self._steps(50)
+            self.watchers[0].turn()
+            run = self.watchers[0].run
+            if run is not None and run.pipeline.command.status is Status.ON_TRIAL:
+                break
+        else:
+            return
+        match what:
+            case "restart":
+                self.watchers[0].crash()
+                self.watchers[0].start()
+            case "checkpoint":
+                self.checkpoints.append(trainer.client.state_dict())
+            case _:
+                self._steps(500, deaf=True)
+        for _ in range(8):
+            self._steps(50)
+            self.watchers[0].turn()
+        if what == "checkpoint":
+            self.resume_from_a_checkpoint(0)
+            for _ in range(8):
+                self._steps(50)
+                self.watchers[0].turn()
+
+    @rule(steps=st.sampled_from([1, 1100, 2000]))
+    def a_command_waits(self, steps: int) -> None:
+        """Send a command to a trainer that hears it late."""
+        self._ready()
+        self._steps(30, seconds=30.0)
+        self.watchers[0].turn()
+        self._ask_another(0)
+        self._steps(steps, deaf=True, seconds=30.0)
+        self._steps(2)
+        self.watchers[0].turn()
+
+    @rule(steps=st.sampled_from([1100, 2000]), turns=st.sampled_from([1, 8, 15]))
+    def a_decision_waits(self, steps: int, turns: int) -> None:
+        """Let the trainer go on unheard and deaf in the middle of whatever the daemon is about."""
+        for _ in range(turns):
+            self._steps(50, seconds=30.0)
+            self.watchers[0].turn()
+        self._steps(steps, deaf=True, seconds=30.0)
+        self.watchers[0].turn()
+        self._steps(2)
+        self.watchers[0].turn()
+
+    @rule(back=st.integers(1, 3))
+    def an_old_command_comes_back(self, back: int) -> None:
+        """Put an old command into the place of the newest one, after both had their effect."""
+        self._ready()
+        for _ in range(2):
+            self._ask_another(0)
+            self._steps(4)
+            self.watchers[0].turn()
+        self._steps(self.limits.min_steps_between)
+        self.put_an_old_file_back("desired.json", back)
+        self._steps(2)
+
+    @rule()
+    def go_back_with_a_command_in_hand(self) -> None:
+        """Load a checkpoint after the worker has accepted a command and before the step that would use it."""
+        trainer = self._ready()
+        self.checkpoints.append(trainer.client.state_dict())
+        self._ask_another(0)
+        trainer.round()
+        trainer.resume(self.checkpoints[-1])
+        self._steps(3)
+
+    @rule()
+    def go_back_behind_a_change(self) -> None:
+        """Load the checkpoint of before a change, or of after it, in a new process."""
+        trainer = self._ready()
+        self.checkpoints.append(trainer.client.state_dict())
+        self._ask_another(0)
+        self._steps(4)
+        self.resume_from_a_checkpoint(0)
+        self._steps(4)
+        self.watchers[0].turn()
+
+    @rule()
+    def another_trainer_answers(self) -> None:
+        """Start a new trainer while a command for the one before is on its way, and let its worker accept the next one."""
+        self._ready()
+        self._ask_another(0)
+        self.start_anew_in_the_old_directory()
+        self.watchers[0].turn()
+        self._steps(3)
+        self._ask_another(0)
+        assert self.trainer is not None
+        self.trainer.round()
+        self.watchers[0].turn()
+        self._steps(3)
+
+    @rule()
+    def a_daemon_stops_and_goes_on(self) -> None:
+        """Stop a daemon with a command on its way, until another one has taken over and commanded; then let it go on."""
+        self._ready()
+        stopped, other = self.watchers
+        self._ask_another(0)
+        other.start()
+        for _ in range(4):
+            self._steps(1, deaf=True, seconds=30.0)
+            other.turn()
+        self._ask_another(1)
+        stopped.turn()
+        self._steps(2)
+        stopped.turn()
+        other.turn()
+
+    @rule(chunks=st.sampled_from([1, 15]))
+    def hold_for_a_while(self, chunks: int) -> None:
+        """Hold the run, ask for a scale all the same, and train."""
+        self._ready()
+        self.ask(0, "hold", 1.0, 0)
+        self.watchers[0].turn()
+        self._ask_another(0)
+        for _ in range(chunks):
+            self._steps(50)
+            self.watchers[0].turn()
+        self.ask(0, "resume", 1.0, 0)
+        self.watchers[0].turn()
 
     @rule(who=st.integers(0, 1))
     def turn(self, who: int) -> None:
@@ -432,6 +452,18 @@ class ProtocolMachine(RuleBasedStateMachine):
         if path.exists():
             content = path.read_bytes()
             os.truncate(path, int(len(content) * part))
+            if name == "observed.json":
+                self._unreadable_is_not_absent()
+
+    def _unreadable_is_not_absent(self) -> None:
+        for watcher in self.watchers:
+            run, trainer = watcher.run, self.trainer
+            reconciler = None if run is None else run.commands.reconciler
+            if reconciler is None or reconciler.observed is None or trainer is None or self.rival is not None:
+                continue
+            hears = reconciler.attached and reconciler.observed.incarnation == trainer.client._incarnation
+            watcher.turn()
+            assert reconciler.attached >= hears, "I7: a torn file ends the hearing of a trainer that is there"
 
     @rule(
         scale=st.sampled_from([1e-300, 1e-3, 0.005, 0.04, 0.3, 0.9, 1.5, 1e300]),
@@ -444,13 +476,57 @@ class ProtocolMachine(RuleBasedStateMachine):
     def forge_a_command(self, scale: float, generation: int, token: int, addressed: bool, ramp: int) -> None:
         """Write a command as nobody should: beyond the bounds, to another incarnation, with any number and token."""
         assert self.trainer is not None
+        incarnation = self.trainer.client._incarnation if addressed else "0" * 32
+        self._forge(scale, generation, token, incarnation=incarnation, ramp_steps=ramp)
+
+    @rule(wrong=st.permutations(WRONG))
+    def forge_commands_that_are_wrong_in_one_respect(self, wrong: list[str]) -> None:
+        """Write commands that the trainer would take, but for one thing each."""
+        self._ready()
+        for one in wrong if not self.limits.min_steps_between else wrong[:1]:  # where each change costs many steps
+            self._forge_a_command_that_is_wrong(one)
+
+    def _forge_a_command_that_is_wrong(self, wrong: str) -> None:
+        assert self.trainer is not None
+        limits, client = self.limits, self.trainer.client
+        at = {"above": limits.max_scale, "below": limits.min_scale, "down": limits.max_scale, "up": limits.min_scale}
+        wanted = at.get(wrong, 0.5)
+        for _ in range(7):  # until the wrong one is in reach; a change up is twice at the most
+            if client.scale == wanted:
+                break
+            self._forge(min(max(wanted, client.scale / 10), 2 * client.scale))
+        before = client.scale
+        match wrong:
+            case "above":
+                self._forge(1.01 * limits.max_scale)
+            case "below":
+                self._forge(0.99 * limits.min_scale)
+            case "down":
+                self._forge(0.9 * limits.max_factor_down * before)
+            case "up":
+                self._forge(1.1 * limits.max_factor_up * before)
+            case "generation":
+                self._forge(0.9 * before, 0)
+            case "token":
+                self._forge(0.9 * before, 1, 1)  # of a daemon that came later
+                self._forge(0.8 * before, 1, -1)
+            case "incarnation":
+                self._forge(0.9 * before, incarnation="0" * 32)
+            case _:
+                self._forge(0.9 * before, not_after_step=self.trainer.training.done)
+
+    def _forge(self, scale: float, generation: int = 1, token: int = 0, **changes: Any) -> None:
+        """Write a command with a number and a token so far above those that the trainer has seen, and let it go on."""
+        assert self.trainer is not None
         client = self.trainer.client
+        known = {"run": RUN, "incarnation": client._incarnation, "reason": "", "actor": "nobody", "prev": ""}
+        number = max(1, client._worker.state.generation + generation)
         forged = Desired(
-            run=RUN, incarnation=client._incarnation if addressed else "0" * 32, scale=scale, ramp_steps=ramp, reason="", actor="nobody",
-            generation=max(1, client._worker.state.generation + generation), token=max(1, client._max_token + token), prev="",
-        )  # fmt: skip
+            **{**known, "generation": number, "token": max(1, client._max_token + token), "scale": scale, **changes}
+        )
+        self.forged.add(client._incarnation)
         ControlDirectory(self.control).publish(forged)
-        self._steps(2)
+        self._steps(2 + self.limits.min_steps_between)
 
     @rule(part=st.floats(0, 1))
     def repeat_lines(self, part: float) -> None:
@@ -510,6 +586,9 @@ class ProtocolMachine(RuleBasedStateMachine):
                         if (d.incarnation, d.generation) == (said.incarnation, said.observed_generation)
                     ]
                     assert sent, f"I6: generation {said.observed_generation} is applied, and nobody sent it"
+                    assert (said.incarnation, said.observed_generation) in self.in_force, (
+                        f"I6: generation {said.observed_generation} is said to be applied, and no step has used it"
+                    )
         SEEN["rules"] += 1
         for watcher in self.watchers:
             watcher.check()
@@ -541,6 +620,8 @@ class ProtocolMachine(RuleBasedStateMachine):
         for verb, argument in (("hold", ""), ("resume", ""), ("strategy", '{"strategy": "observe"}')):
             watcher.store.request(RUN, "anna", verb, argument, self.now)
         self._turns(2)
+        self._steps(self.limits.min_steps_between)
+        self._turns(2)
         wanted = trainer.client.scale / 2 if trainer.client.scale > 0.3 else min(1.0, trainer.client.scale * 2)
         number = watcher.store.request(RUN, "anna", "set", repr(wanted), self.now)
         self._turns(SETTLED_AFTER)
@@ -559,6 +640,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         for _ in range(count):
             self._pass(1.0)
             self.watchers[0].turn()
+            self.watchers[0].check()
             self.trainer.round()
             self.trainer.step()
             self.trainer.round()

@@ -1,4 +1,4 @@
-"""Rows of the table of changes: one for each change, one that unfolds for each group, and which strategy decided."""
+"""Rows of the table of changes: one for each change, one that unfolds for each group, which strategy decided, and which daemon commanded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lrwatch.report.chart.effect_chart import css_of, effect_words, levels_in_wo
 from lrwatch.report.chart.run_chart import MAX_MARKS
 from lrwatch.report.model.command_groups import CommandGroup, answers_in_words
 from lrwatch.report.model.data import ReportData
+from lrwatch.report.model.event_fields import JsonEvent, integer, text
 from lrwatch.report.model.operator_actions import OperatorAction, operator_actions
 from lrwatch.report.model.timeline import LrChange
 from lrwatch.report.text import DASH, listed, short
@@ -99,12 +100,28 @@ class StrategyRow:
     action: OperatorAction
 
     @property
+    def place(self) -> int:
+        """Index of its event."""
+        return self.action.place
+
+    @property
     def numbers(self) -> str:
         """Numbers that came with the action."""
         return self.action.words.partition(", ")[2]
 
 
-Row = ChangeRow | GroupRow | StrategyRow
+@dataclass(frozen=True, slots=True)
+class TakeoverRow:
+    """Another daemon took over, or this one did."""
+
+    template: ClassVar[str] = "takeover"
+    place: int
+    step: int | None
+    commands: bool
+    words: str
+
+
+Row = ChangeRow | GroupRow | StrategyRow | TakeoverRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +141,10 @@ def changes_table(data: ReportData, changes: Sequence[LrChange], groups: Sequenc
         changes: Changes of the learning rate, of `lr_changes`.
         groups: Changes that belong together, of `group_commands`.
     """
-    actions = [action for action in operator_actions(data.events) if action.changes_strategy][:MAX_MARKS]
+    between: list[StrategyRow | TakeoverRow] = sorted([
+        *[StrategyRow(action) for action in operator_actions(data.events) if action.changes_strategy][:MAX_MARKS],
+        *_takeovers(data.events)[:MAX_MARKS],
+    ], key=lambda row: row.place)  # fmt: skip
     undone = {c.taken_back: number for number, c in enumerate(changes, 1)}
     group_from = {group.first: group for group in groups}
     shown = changes[:MAX_MARKS]
@@ -132,8 +152,8 @@ def changes_table(data: ReportData, changes: Sequence[LrChange], groups: Sequenc
     group: CommandGroup | None = None
     members: list[ChangeRow] = []
     for number, change in enumerate(shown, 1):
-        while actions and actions[0].place < change.place and group is None:
-            rows.append(StrategyRow(actions.pop(0)))
+        while between and between[0].place < change.place and group is None:
+            rows.append(between.pop(0))
         if number in group_from:
             group, members = group_from[number], []
         row = ChangeRow(number, change, undone.get(number), data.axis)
@@ -144,5 +164,12 @@ def changes_table(data: ReportData, changes: Sequence[LrChange], groups: Sequenc
         if number in (group.last, len(shown)):
             rows.append(GroupRow(group, tuple(members)))
             group = None
-    rows += [StrategyRow(action) for action in actions]
-    return ChangesTable(tuple(rows), len(changes), len(shown))
+    return ChangesTable((*rows, *between), len(changes), len(shown))
+
+
+def _takeovers(events: Sequence[JsonEvent]) -> list[TakeoverRow]:
+    return [
+        TakeoverRow(place, integer(event, "step"), event.get("commands") is True, text(event, "message"))
+        for place, event in enumerate(events)
+        if event.get("event") == "takeover"
+    ]
