@@ -165,7 +165,7 @@ class Pipeline:
         if self.policy.may_command_next or self.proposal is not None:
             return 0
         silent = self.metrics.silent(metric)
-        if self.policy.wants_curve and metric == self.metric:
+        if self.policy.strategy.WANTS_CURVE and metric == self.metric:
             silent = min(silent, self._curve.room - 1)
         return max(silent, 0)
 

@@ -172,11 +172,6 @@ class Policy:
         return measured
 
     @property
-    def wants_curve(self) -> bool:
-        """Whether the strategy decides by the whole curve."""
-        return self.strategy.WANTS_CURVE
-
-    @property
     def acts_at_checks(self) -> bool:
         """Whether a check may lead to anything now."""
         return self.strategy.acts_at_checks(self.command, can_try=self._can_try, attached=self.attached)
