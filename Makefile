@@ -4,6 +4,9 @@ VENV := .venv
 DIST := dist
 BIN := $(VENV)/bin
 
+# Tests start thousands of Python processes: where bytecode may not be written, each of them compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-frameworks test-ranks fuzz fuzz-client fuzz-mcp lint bench bench-detect bench-detect-long bench-closed
 .PHONY: bench-harm bench-ingest-long clean golden test-fast simulate-alerts test-wheel test-pythons test-faults test-stateful soak
 .PHONY: lock sbom build mutate
