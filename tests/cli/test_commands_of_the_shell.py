@@ -132,6 +132,9 @@ def test_a_setting_that_is_not_understood_ends_with_3_whatever_the_verb(log: Pat
         (["read"], "zeros.csv", b"\0" * 4096),
         (["report", "-o", "x.html"], "missing.log", None),
     ],
+    ids=lambda value: (
+        value if isinstance(value, str) else ""
+    ),  # the bytes would not fit into a variable of the environment
 )
 def test_what_is_no_log_ends_with_4_and_one_line(
     tmp_path: Path, verb: list[str], name: str, content: bytes | None
