@@ -55,6 +55,9 @@ CREATE TABLE IF NOT EXISTS requests (
 CREATE TABLE IF NOT EXISTS status (run TEXT PRIMARY KEY, status TEXT NOT NULL);
 """
 
+# The name of the state, at random: in a control directory a daemon knows by it what it claimed before a restart.
+_OWNER = "CREATE TABLE IF NOT EXISTS owner (id TEXT NOT NULL)"
+
 # A table that a state of the same version may lack; without it nothing is lost but pictures.
 _PICTURES = "CREATE TABLE IF NOT EXISTS pictures (run TEXT PRIMARY KEY, picture BLOB NOT NULL)"
 
@@ -106,6 +109,7 @@ class Store:
     Attributes:
         path: The file.
         damaged: What could not be read since it was opened, and was left out, as phrases.
+        owner: Name of the state, which all restarts of its daemon share; "" where it is not taken exclusively.
 
     Raises:
         InputError: The directory or the file cannot be used, or another daemon holds it.
@@ -115,6 +119,7 @@ class Store:
         self._lock: TextIO | None = None
         self.path = Path(":memory:") if directory is None else directory / "lrwatch.sqlite"
         self.damaged: list[str] = []
+        self.owner = ""
         self._identity: tuple[int, int] | None = None
         try:
             if directory is not None:
@@ -129,6 +134,7 @@ class Store:
             if directory is not None:
                 self._identity = _identity(self.path)
             if exclusive:
+                self.owner = self._read_owner()
                 self._journal.begin()
         except (OSError, sqlite3.Error, InputError) as error:
             self.close()
@@ -157,6 +163,15 @@ class Store:
             self._journal.create_tables()
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._db.execute(_PICTURES)
+
+    def _read_owner(self) -> str:
+        """Return the name of the state, made where it has none yet."""
+        self._db.execute(_OWNER)
+        if (found := self._db.execute("SELECT id FROM owner").fetchone()) is not None:
+            return str(found[0])
+        name = os.urandom(16).hex()
+        self._db.execute("INSERT INTO owner VALUES (?)", (name,))
+        return name
 
     def close(self) -> None:
         """Close the file and release the lock."""

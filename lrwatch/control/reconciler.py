@@ -61,6 +61,7 @@ class Reconciler(Checkpointed):
         state: State of an earlier reconciler of the same run, or None.
         claims_at_once: Whether to take the control as soon as there is a trainer. Otherwise the first command does: a daemon that only
             suggests takes it from nobody.
+        owner: Name of the daemon's state: see `Lease`.
 
     Attributes:
         control: The directory.
@@ -73,13 +74,18 @@ class Reconciler(Checkpointed):
     SAVED = ("_generation", "_incarnation", "pending_since")
 
     def __init__(
-        self, control: ControlDirectory, state: Mapping[str, Any] | None = None, *, claims_at_once: bool = True
+        self,
+        control: ControlDirectory,
+        state: Mapping[str, Any] | None = None,
+        *,
+        claims_at_once: bool = True,
+        owner: str = "",
     ) -> None:
         self.control = control
         self._claims_at_once = claims_at_once
         self.observed: Observed | None = None
         self.pending_since: float | None = None
-        self.lease = Lease(control.path)
+        self.lease = Lease(control.path, owner)
         self.gone = False
         self._unleased = self._unwritten = self._exhausted = ""  # why, as a sentence
         self._desired: Desired | None = None

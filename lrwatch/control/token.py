@@ -55,12 +55,14 @@ class Claim(NamedTuple):
     Attributes:
         token: The token. host: Name of the holder's machine. pid: Number of its process there.
         process: The holder, so that its end can be seen; None in a claim of an older version.
+        owner: Name of the holder's state, which its restarts share; "" in a claim of an older version.
     """
 
     token: int
     host: str
     pid: int
     process: Process | None = None
+    owner: str = ""
 
 
 class Lease:
@@ -68,6 +70,7 @@ class Lease:
 
     Args:
         directory: The control directory.
+        owner: Name of this daemon's state: a claim of the same owner was made before a restart, and by nobody else.
 
     Attributes:
         token: The token under which this daemon commands; 0 until it has claimed one.
@@ -75,7 +78,8 @@ class Lease:
         predecessor: In whose place it claimed the token, as a phrase; "" where nobody else had commanded in between.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], owner: str = "") -> None:
+        self._owner = owner
         self.token = 0
         self.rival = self.predecessor = ""
         self._directory = directory
@@ -98,7 +102,7 @@ class Lease:
         """
         sweep(self._directory, of_commands=True)
         self.predecessor = self._predecessor(above)
-        self.token, self._content = _claim(self._directory, above)
+        self.token, self._content = _claim(self._directory, above, self._owner)
         self.rival, self._sign = "", None
 
     def _predecessor(self, above: int) -> str:
@@ -110,8 +114,13 @@ class Lease:
         """
         folder = open_directory(self._directory)
         try:
-            newest = _highest(_claims(folder), above)
-            return _holder_in_words(_holder(folder, newest), newest) if newest > self.token else ""
+            claims = _claims(folder)
+            newest = _highest(claims, above)
+            for token in sorted((claim for claim in claims if self.token < claim <= newest), reverse=True):
+                # Who was killed while writing a claim has never commanded with it.
+                if (holder := _holder(folder, token)) is not None:
+                    return "" if holder.owner == self._owner != "" else _holder_in_words(holder, token)
+            return "" if newest in (self.token, *claims) else _holder_in_words(None, newest)
         finally:
             os.close(folder)
 
@@ -197,7 +206,7 @@ def newest_claim(directory: str | os.PathLike[str]) -> Claim | None:
         os.close(folder)
 
 
-def _claim(directory: str | os.PathLike[str], above: int) -> tuple[int, bytes]:
+def _claim(directory: str | os.PathLike[str], above: int, owner: str = "") -> tuple[int, bytes]:
     """Claim a token as `claim_token` does. Return it, and the content of its claim.
 
     Raises:
@@ -214,7 +223,7 @@ def _claim(directory: str | os.PathLike[str], above: int) -> tuple[int, bytes]:
                     f"there is no token above {MAX_INT}, and the trainer has seen one as high, so it takes no command of any daemon. "
                     "Start it again with max_token set to 0 in the state that it loads",
                 )
-            content = _content(token)
+            content = _content(token, owner)
             if _create(folder, f"controller-{token}", content) and _highest(_claims(folder), above) == token:
                 _sweep(folder, token)
                 return token, content
@@ -237,8 +246,14 @@ def _highest(claims: list[int], above: int) -> int:
     return above
 
 
-def _content(token: int) -> bytes:
-    holder = {"token": token, "id": os.urandom(16).hex(), "host": socket.gethostname(), "pid": os.getpid()}
+def _content(token: int, owner: str) -> bytes:
+    holder = {
+        "token": token,
+        "id": os.urandom(16).hex(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "owner": owner,
+    }
     if (process := own_process()) is not None:
         holder |= {"pid_start": process.start, "machine": process.machine}
     return json.dumps({**holder, "time": round(time.time(), 3)}).encode("ascii") + b"\n"
@@ -252,7 +267,7 @@ def _holder(folder: int, token: int) -> Claim | None:
         pid = int(content["pid"])
         start, machine = content.get("pid_start"), content.get("machine")
         process = Process(pid, start, machine) if isinstance(start, int) and isinstance(machine, str) else None
-        return Claim(token, str(content["host"]), pid, process)
+        return Claim(token, str(content["host"]), pid, process, str(content.get("owner", "")))
     except (OSError, ProtocolError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -108,7 +108,7 @@ class WatchedRun:
         if control is not None:
             reconciler = Reconciler(
                 ControlDirectory(control, key), None if saved is None else saved["reconciler"],
-                claims_at_once=config.policy.mode in ("approve", "auto"),
+                claims_at_once=config.policy.mode in ("approve", "auto"), owner=store.owner,
             )  # fmt: skip
         self.commands = RunCommands(name, self.pipeline, config.policy.mode, reconciler)
         self.life = LifeWatch(watched=journals_settings)

@@ -411,7 +411,7 @@ def test_a_command_that_cannot_be_written_is_tried_again_and_names_the_problem(m
 
 def test_a_word_of_the_trainer_that_cannot_be_read_is_waited_for_and_not_taken_for_none(make_rig: Make) -> None:
     rig = make_rig(policy__mode="auto")
-    rig.attach()
+    rig.attach(poll_seconds=60.0)  # else it may make the directory again while that is moved
     rig.train(10)
     rig.look()
     away = rig.home / "away"

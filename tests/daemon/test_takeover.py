@@ -11,8 +11,10 @@ from lrwatch.daemon.takeover import Takeovers
 class Side:
     """One daemon's lease, and what its journal is told."""
 
-    def __init__(self, directory: Path, saved: dict[str, object] | None = None, token: int = 0) -> None:
-        self.takeovers, self.lease, self.said = Takeovers(), Lease(directory), list[tuple[bool, int]]()
+    def __init__(
+        self, directory: Path, saved: dict[str, object] | None = None, token: int = 0, owner: str = ""
+    ) -> None:
+        self.takeovers, self.lease, self.said = Takeovers(), Lease(directory, owner), list[tuple[bool, int]]()
         if saved is not None:
             self.takeovers.restore(saved)
         self.lease.token = token
@@ -41,6 +43,23 @@ def test_a_daemon_that_starts_again_takes_over_from_nobody(tmp_path: Path) -> No
     before = Side(tmp_path)
     again = Side(tmp_path, before.takeovers.state(), before.lease.token)
     assert (again.lease.token, again.said) == (2, [])
+
+
+def test_a_daemon_that_was_killed_before_it_saved_its_token_takes_over_from_nobody(tmp_path: Path) -> None:
+    Side(tmp_path, owner="a")
+    again = Side(tmp_path, owner="a")
+    assert (again.lease.token, again.said) == (2, [])
+    other = Side(tmp_path, owner="b")
+    assert other.said == [(True, 3)]
+
+
+def test_a_claim_that_was_never_finished_is_nobodys(tmp_path: Path) -> None:
+    Side(tmp_path, owner="a")
+    (tmp_path / "controller-2").touch()
+    assert Side(tmp_path, owner="a").said == []
+    (tmp_path / "controller-4").touch()
+    other = Side(tmp_path, owner="b")
+    assert other.said == [(True, 5)]
 
 
 def test_both_sides_of_a_takeover_are_told_once_and_the_way_back_too(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ _REMEMBERED = 128
 
 # Up to the end of the line; text behind the object is cut off later.
 _OBJECT = re.compile(rb'\{[ \t]*"[^\n]*')
-# The same with what is in front of it, and a prefix that may be that of a process.
-_PREFIX_AND_OBJECT = re.compile(rb'^([^{\n]*)(\{[ \t]*"[^\n]*)', re.MULTILINE)
+# A prefix that may be that of a process.
 _MAY_BE_RANKED = re.compile(
     rb"\n(?:\[(?:rank|default)?\d|\[pod/|\d+: |\([\w.]+ (?:rank=\d+ )?pid=|[A-Za-z]\w*[-_ ]?\d+)"
 )
@@ -76,9 +75,9 @@ class Prefixed(Linewise):
         for piece in pieces(text):
             ranks: list[int | None] = []
             if self._ranks.known or _MAY_BE_RANKED.search(b"\n" + piece):
-                pairs = _PREFIX_AND_OBJECT.findall(piece)
-                ranks = [rank_of(prefix + b"{") for prefix, rest in pairs if b"}" in rest]
-                objects_in = [rest for _, rest in pairs]
+                matches = list(_OBJECT.finditer(piece))
+                ranks = [rank_of(_prefix(match) + b"{") for match in matches if b"}" in match[0]]
+                objects_in = [match[0] for match in matches]
             else:
                 objects_in = _OBJECT.findall(piece)
             cut = (line[: line.rfind(b"}") + 1] for line in objects_in)
@@ -128,6 +127,11 @@ class Prefixed(Linewise):
         """Take over a state that `state` returned."""
         super().restore(state)
         self._recent = dict.fromkeys(state["recent"])
+
+
+def _prefix(match: re.Match[bytes]) -> bytes:
+    """Return what is in front of an object in its line."""
+    return match.string[match.string.rfind(b"\n", 0, match.start()) + 1 : match.start()]
 
 
 def _values(record: Mapping[str, Any], prefix: str = "", depth: int = MAX_DEPTH) -> Iterator[tuple[str, float]]:
