@@ -37,8 +37,8 @@ test-pythons: $(VENV)/.test
 test-ranks: $(VENV)/.test
 	LONG_TESTS=1 $(BIN)/python -m pytest tests/client/test_ranks.py --timeout 1200
 
-# Each system call of a daemon's and a client's lives on the files of a run killed and failed, some 4,400 points: half an hour on two
-# cores. What is done is kept in build/faults, so a run that was broken off goes on.
+# Each system call of a daemon's and a client's lives on the files of a run killed and failed, some 5,200 points: a quarter of an hour on
+# two cores. What is done is kept in build/faults, so a run that was broken off goes on.
 test-faults: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m faults
 

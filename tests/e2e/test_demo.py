@@ -197,8 +197,9 @@ def test_the_report_is_the_file_of_the_option(demo: Demo) -> None:
     assert "<svg" in page
     shown = re.search(r"lrwatch demo: from ([\d.]+)", page)  # the training that gained most
     assert shown
-    assert ('class="expected"' in page) == bool(demo.effects(f"lr-{shown[1]}")), "going on is drawn beside what came"
-    assert "Effects of the changes" in page
+    measured = bool(demo.effects(f"lr-{shown[1]}"))
+    assert ('class="expected"' in page) == measured, "going on is drawn beside what came"
+    assert ("Effects of the changes" in page) == measured
 
 
 def test_the_status_of_its_state_says_of_each_run_that_it_ended_and_whether_the_newest_command_helped(

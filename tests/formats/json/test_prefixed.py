@@ -72,6 +72,13 @@ def test_a_record_that_several_processes_print_is_counted_once() -> None:
     assert [step for step, _ in values(read(log), "loss")] == list(range(1, 50))
 
 
+def test_an_object_behind_a_brace_is_read_beside_ranks_too() -> None:
+    value = b':::MLLOG {"key": "train_loss", "value": 0.75, "metadata": {"step_num": 10}}\n'
+    log = [b"{epoch " + value, b"1: " + value, b'INFO | {"loss": "11.2", "num_updates": "100"}\n']
+    whole = samples(feed(Prefixed(), [b"".join(log)]))
+    assert whole == samples(feed(Prefixed(), log)) == [("train_loss", 10, "0.75"), ("loss", 100, "11.2")]
+
+
 def test_records_without_a_place_are_never_repetitions() -> None:
     assert len(values(read(b'x {"loss": 2.5}\n' * 3), "loss")) == 3
 
