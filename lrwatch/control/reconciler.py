@@ -140,7 +140,7 @@ class Reconciler(Checkpointed):
             return None
         if observed == self.observed:
             self._keep_lease()
-            return self._hear_anew(observed)
+            return self._hello_after_takeover(observed)
         if observed.observed_generation >= MAX_INT:  # valid, and no command could follow
             self.control.errors["out_of_range"] += not self._exhausted
             self._exhausted = (
@@ -162,9 +162,9 @@ class Reconciler(Checkpointed):
             self._clear_pending()
             self._took_over = False
             return Acknowledgement("hello", observed)
-        return self._hear_anew(observed) or self._answer(observed)
+        return self._hello_after_takeover(observed) or self._answer(observed)
 
-    def _hear_anew(self, observed: Observed) -> Acknowledgement | None:
+    def _hello_after_takeover(self, observed: Observed) -> Acknowledgement | None:
         """Return a hello where another daemon has commanded the trainer: what this one knows of its scale may be out of date."""
         if not self._took_over or self._incarnation is None or self.gone:
             return None

@@ -119,7 +119,8 @@ class Lease:
             for token in sorted((claim for claim in claims if self.token < claim <= newest), reverse=True):
                 # Who was killed while writing a claim has never commanded with it.
                 if (holder := _holder(folder, token)) is not None:
-                    return "" if holder.owner == self._owner != "" else _holder_in_words(holder, token)
+                    own = bool(self._owner) and holder.owner == self._owner
+                    return "" if own else _holder_in_words(holder, token)
             return "" if newest in (self.token, *claims) else _holder_in_words(None, newest)
         finally:
             os.close(folder)

@@ -211,12 +211,8 @@ class Pipeline:
         parts = self._curve_parts(batch, primary_from)
         if signals or self._pending is not None or len(primary_from) != 1 or self.policy.acts_at_checks:
             return self._decide(batch, signals + parts, primary_from)
-        for _, _, metric, what in parts:  # nothing can follow from them
-            match what:
-                case CurvePart() as part:
-                    self._check(metric, part)
-                case LossDifference() as difference:
-                    self._averaged.add(difference)
+        for part in parts:  # nothing can follow from them
+            self._hear(part, is_primary=True)
         return self._decide(batch, [], primary_from)
 
     def _curve_parts(self, batch: Batch, primary_from: PrimaryFrom) -> list[Signal]:
@@ -544,7 +540,7 @@ class Pipeline:
 
     @property
     def unanswered(self) -> bool:
-        """Whether a command was sent that the trainer has not answered; who sends it says so."""
+        """Whether a command was sent that the trainer has not answered. The sender sets it."""
         return self.policy.unanswered
 
     @unanswered.setter
@@ -557,7 +553,7 @@ class Pipeline:
         self._forget_command()
 
     def denied(self) -> None:
-        """Learn that a person does not want what was proposed: no further command for a horizon, and no way back that was denied."""
+        """Learn that a person denied the proposal: no command for a horizon, and a trial whose way back was denied stays."""
         self.policy.denied(self._next_horizon)
         self._forget_command()
 

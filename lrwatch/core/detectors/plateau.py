@@ -442,7 +442,7 @@ class PlateauDetector(TrendDetector):
     def _take(
         self, steps: list[int], values: list[float], at: int, *, progress: bool
     ) -> tuple[int, Trend | Phase | None]:
-        """Take the samples from index `at` up to the next look or level shift; `progress` says whether it is to be asked for.
+        """Take the samples from index `at` up to the next look or level shift; `progress` says whether the progress is fed too.
 
         Returns:
             The index of the first sample that was not taken, and the output at the one before it, if any.

@@ -139,7 +139,7 @@ class Trials(Strategy, ABC):
                 return self._judge(command.trial, step, context)
             if command.restores:
                 return self._return_further(command.trial, step, context)
-        if self.leaves is not None:  # a person has denied the way back
+        if self.leaves is not None:  # the way back ended without being applied: a person denied it
             return replace(self, leaves=None).check(step, context)
         if self.proven is not None:
             return self._proven(self.proven, step, context)
@@ -300,7 +300,7 @@ class Trials(Strategy, ABC):
             return StrategyDecision(replace(self, line=None, reversal=None), event=TrialKept(), effect=effect)
         left = trial if scale < trial.previous else None  # further than one command may go: the next check continues
         share, since = 1 - context.scale / trial.previous, context.command.applied_at
-        if self.leaves is not None:  # it was asked for before
+        if self.leaves is not None:  # the way back was commanded before
             since = self.leaves[1]
         held_back = self.held_back + share * max(step - (since or step), 0)
         after = replace(self, line=None, awaits_line=False, held_back=held_back, leaves=(share, step))
