@@ -417,6 +417,8 @@ class Pipeline:
             self._curve.restart()
             self._averaged.restart()
         self._curve.take(part)
+        if not part.checked:
+            return []
         if not self.policy.acts_at_checks:
             self.policy.curve = self._curve.curve
             return []

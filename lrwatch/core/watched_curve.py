@@ -1,7 +1,7 @@
-"""The curve of the watched metric, for strategies that decide by all of it: in parts, each up to a check.
+"""The curve of the watched metric, for strategies that decide by all of it: in parts, the last of which ends at a check.
 
-A check comes each time the run has about a hundredth more values, so the work for a value does not grow with the run. Spikes are
-clipped on the way in (`stats.blocks.Winsor`).
+A check comes each time the run has about a hundredth more values, so the work for a value does not grow with the run. Between two checks
+a long run gives parts of bounded size, so what waits does not grow with it either. Spikes are clipped on the way in (`stats.blocks.Winsor`).
 
 Samples that come while a command is on its way are heard as usual. When the trainer says from which step it applied it, they
 are heard again, from the state that `remember` kept: so what a check says does not depend on when the answer came. A batch
@@ -26,34 +26,48 @@ BLOCKS = 512
 # Checks while the number of values doubles, at the least.
 CHECKS = 128
 
+# Values of a part, at the most: whole bites, so that spikes are clipped the same wherever a part ends.
+PART = 16 * BITE
+
 # Values are clipped to this: their squares can be added up.
 LARGEST = 1e100
 
 
 class CurvePart(NamedTuple):
-    """Values of the watched metric up to a check, one or more."""
+    """Values of the watched metric, one or more, and whether a check follows them."""
 
     steps: list[int]
     values: list[float]
+    checked: bool
 
 
 class _Newest(NamedTuple):
-    """A batch that was cut, and the state before: the metric, how many values were in parts, and how many of these lists waited."""
+    """A batch that was cut, and the state before.
+
+    Attributes:
+        batch, primary_from: As they were given.
+        metric: The watched metric.
+        count: Values up to the newest check.
+        since: Values in parts since then.
+        waited: How many of these lists waited.
+        steps, values: The lists.
+    """
 
     batch: Batch
     primary_from: Sequence[tuple[int, str]]
     metric: str | None
-    heard: int
+    count: int
+    since: int
     waited: int
     steps: list[int]
     values: list[float]
 
 
 class WatchedCurve:
-    """The curve, and the values that wait for the next check.
+    """The curve, and the values that wait for the end of their part.
 
     Attributes:
-        curve: The finite values up to the newest check.
+        curve: The finite values of all parts that were taken.
     """
 
     def __init__(self) -> None:
@@ -61,8 +75,9 @@ class WatchedCurve:
         self._winsor = Winsor()
         self._levels_from: int | None = None
         self._metric: str | None = None
-        # Values in parts so far, and those that wait.
+        # Values up to the newest check, those in parts since, and those that wait.
         self._count = 0
+        self._since = 0
         self._steps: list[int] = []
         self._values: list[float] = []
         self._remembered: dict[str, Any] | None = None
@@ -72,7 +87,12 @@ class WatchedCurve:
     @property
     def room(self) -> int:
         """Number of further values until the next check."""
-        return max(1, self._count // CHECKS) - len(self._steps)
+        return max(1, self._count // CHECKS) - self._since - len(self._steps)
+
+    @property
+    def _free(self) -> int:
+        """Number of further values until the end of the present part."""
+        return min(self.room, PART - len(self._steps))
 
     def parts(self, batch: Batch, primary_from: Sequence[tuple[int, str]]) -> list[tuple[int, str, CurvePart]]:
         """Cut the values of the watched metric into parts.
@@ -87,7 +107,7 @@ class WatchedCurve:
         if not primary_from:
             return []
         self._newest = _Newest(
-            batch, primary_from, self._metric, self._count, len(self._steps), self._steps, self._values
+            batch, primary_from, self._metric, self._count, self._since, len(self._steps), self._steps, self._values
         )
         found = []
         ends = [since for since, _ in primary_from[1:]] + [batch.rows]
@@ -96,26 +116,28 @@ class WatchedCurve:
             if column is None:
                 continue
             if metric != self._metric:
-                self._metric, self._count, self._steps, self._values = metric, 0, [], []
+                self._metric, self._count, self._since, self._steps, self._values = metric, 0, 0, [], []
             steps, rows, values = batch.steps_of(column), column.rows, column.values
             if since > 0 or end < batch.rows:
                 low, high = np.searchsorted(rows, [max(since, 0), end])
                 steps, rows, values = steps[low:high], rows[low:high], values[low:high]
-            if len(rows) < self.room:
+            if len(rows) < self._free:
                 self._steps += steps.tolist()
                 self._values += values.tolist()
                 continue
             steps, rows, values = steps.tolist(), rows.tolist(), values.tolist()
             at = 0
             while at < len(rows):
-                take = min(self.room, len(rows) - at)
-                full = take == self.room
+                take = min(self._free, len(rows) - at)
+                full, checked = take == self._free, take == self.room
                 self._steps += steps[at : at + take]
                 self._values += values[at : at + take]
                 at += take
                 if full:
-                    found.append((rows[at - 1], metric, CurvePart(self._steps, self._values)))
-                    self._count += len(self._steps)
+                    found.append((rows[at - 1], metric, CurvePart(self._steps, self._values, checked)))
+                    self._since += len(self._steps)
+                    if checked:
+                        self._count, self._since = self._count + self._since, 0
                     self._steps, self._values = [], []
         return found
 
@@ -157,7 +179,7 @@ class WatchedCurve:
         self._remembered = self._present()
         if row is not None and self._newest is not None:
             before, cut = self._newest, WatchedCurve()
-            cut._metric, cut._count = before.metric, before.heard
+            cut._metric, cut._count, cut._since = before.metric, before.count, before.since
             cut._steps, cut._values = before.steps[: before.waited], before.values[: before.waited]
             heard = [(since, metric) for since, metric in before.primary_from if since <= row]
             cut.parts(before.batch.part(0, row + 1), heard)
@@ -187,6 +209,7 @@ class WatchedCurve:
         return {
             "metric": self._metric,
             "count": self._count,
+            "since": self._since,
             "steps": list(self._steps),
             "values": [repr(value) for value in self._values],
         }
@@ -196,7 +219,8 @@ class WatchedCurve:
         self.curve.restore(state["curve"])
         self._winsor.restore(state["winsor"])
         self._levels_from = state["levels_from"]
-        self._metric, self._count, self._steps = state["metric"], state["count"], list(state["steps"])
+        self._metric, self._count, self._since = state["metric"], state["count"], state["since"]
+        self._steps = list(state["steps"])
         self._values = [float(value) for value in state["values"]]
 
     def state(self) -> dict[str, Any]:

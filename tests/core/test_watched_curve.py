@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.batches import batch, cut
 
 from lrwatch.core.sample import Batch
-from lrwatch.core.watched_curve import CHECKS, LARGEST, WatchedCurve
+from lrwatch.core.watched_curve import CHECKS, LARGEST, PART, WatchedCurve
 
 N = 1500
 RNG = np.random.default_rng(0)
@@ -31,10 +32,32 @@ def heard(curve: WatchedCurve, log: Batch, primary_from: Any = LOSS) -> list[tup
     return [(row, metric, part.steps) for row, metric, part in parts]
 
 
+def heard_with_a_command(curve: WatchedCurve, log: Batch, row: int, cuts: list[int], *, restart: bool) -> WatchedCurve:
+    """Let a log be heard in pieces, with a command at `row`, somewhere in one; later parts of it are cut by then."""
+    at = 0
+    for piece in cut(log, cuts):
+        parts = curve.parts(piece, LOSS)
+        inside = at <= row < at + piece.rows
+        for last, _, part in parts:
+            if inside and last > row - at:
+                curve.remember(row - at)
+                inside = False
+            curve.take(part)
+        if inside:
+            curve.remember(row - at)
+        at += piece.rows
+        curve = restarted(curve) if restart else curve
+    return curve
+
+
+def resumed(state: dict[str, Any]) -> WatchedCurve:
+    curve = WatchedCurve()
+    curve.restore(json.loads(json.dumps(state)))
+    return curve
+
+
 def restarted(curve: WatchedCurve) -> WatchedCurve:
-    again = WatchedCurve()
-    again.restore(json.loads(json.dumps(curve.state())))
-    return again
+    return resumed(curve.state())
 
 
 WHOLE = WatchedCurve()
@@ -80,28 +103,75 @@ def test_the_cut_of_the_log_and_restarts_change_nothing(cuts: list[int], restart
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, N - 1), st.lists(st.integers(1, N - 1), max_size=6), st.booleans())
 def test_to_go_back_is_never_to_have_heard(row: int, cuts: list[int], restart: bool) -> None:
-    """A command came at `row`, somewhere in a batch; later parts of the batch had been cut by then."""
     before, after = cut(LOG, [row + 1]) if row + 1 < N else (LOG, batch([], {}))
     expected = WatchedCurve()
     heard(expected, before)
-    curve, at = WatchedCurve(), 0
-    for piece in cut(LOG, cuts):
-        parts = curve.parts(piece, LOSS)
-        inside = at <= row < at + piece.rows
-        for last, _, part in parts:
-            if inside and last > row - at:
-                curve.remember(row - at)
-                inside = False
-            curve.take(part)
-        if inside:
-            curve.remember(row - at)
-        at += piece.rows
-        curve = restarted(curve) if restart else curve
+    curve = heard_with_a_command(WatchedCurve(), LOG, row, cuts, restart=restart)
     assert curve.state()["remembered"] is not None
     curve.go_back()
     assert curve.state() == expected.state()
     heard(curve, after)
     assert curve.state() == WHOLE.state()
+
+
+# A run so long that more values come between two checks than a part has.
+LONG = 300 * PART
+LONG_VALUES = 2 + 0.1 * np.random.default_rng(1).standard_normal(LONG)
+BEHIND = 6 * PART  # of the end, where the tests below look
+
+
+def long_log(first: int, end: int) -> Batch:
+    return batch(np.arange(first + 1, end + 1), {"loss": LONG_VALUES[first:end]})
+
+
+@pytest.fixture(scope="module")
+def long_before() -> dict[str, Any]:
+    """The state of a curve that has heard all of the long log but the values at its end."""
+    curve = WatchedCurve()
+    heard(curve, long_log(0, LONG - BEHIND))
+    return curve.state()
+
+
+def test_checks_of_a_long_run_come_as_often_and_what_waits_for_them_is_bounded() -> None:
+    parts = [part for _, _, part in WatchedCurve().parts(long_log(0, LONG), LOSS)]
+    counts = list(accumulate(len(part.steps) for part in parts))
+    checks = [0, *(count for count, part in zip(counts, parts, strict=True) if part.checked)]
+    assert all(after - before == max(1, before // CHECKS) for before, after in pairwise(checks))
+    assert checks[-1] - checks[-2] > 2 * PART  # so these are more than a part
+    assert max(len(part.steps) for part in parts) == PART
+
+
+def test_the_state_does_not_grow_with_the_run(long_before: dict[str, Any]) -> None:
+    assert len(long_before["steps"]) == len(long_before["values"]) < PART
+
+
+def test_where_a_part_ends_changes_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spikes are clipped as if each check had one part."""
+    parted, whole = WatchedCurve(), WatchedCurve()
+    heard(parted, long_log(0, LONG))
+    monkeypatch.setattr("lrwatch.core.watched_curve.PART", LONG)
+    parts = heard(whole, long_log(0, LONG))
+    end = sum(len(steps) for _, _, steps in parts)
+    assert len(parts[-1][2]) > PART
+    assert parted.curve.count(0, end) == whole.curve.count(0, end)
+    assert parted.curve.mean(0, end) == pytest.approx(whole.curve.mean(0, end), rel=1e-12)
+    assert parted.curve.deviation(0, end) == pytest.approx(whole.curve.deviation(0, end), rel=1e-9)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, BEHIND - 1), st.lists(st.integers(1, BEHIND - 1), max_size=4), st.booleans())
+def test_a_long_run_goes_back_as_a_short_one(
+    long_before: dict[str, Any], row: int, cuts: list[int], restart: bool
+) -> None:
+    since = LONG - BEHIND
+    expected, never = resumed(long_before), resumed(long_before)
+    heard(expected, long_log(since, since + row + 1))
+    heard(never, long_log(since, LONG))
+    curve = heard_with_a_command(resumed(long_before), long_log(since, LONG), row, cuts, restart=restart)
+    curve.go_back()
+    assert curve.state() == expected.state()
+    heard(curve, long_log(since + row + 1, LONG))
+    assert curve.state() == never.state()
 
 
 def test_to_go_back_to_nothing_changes_nothing() -> None:

@@ -549,9 +549,9 @@ def test_a_spike_just_after_a_cut_is_no_gain() -> None:
     rng = np.random.default_rng(5)
     values = 2 + 0.1 * rng.standard_normal(500)
     watched = WatchedCurve()
-    watched.take(CurvePart(list(range(1, 401)), values[:400].tolist()))
+    watched.take(CurvePart(list(range(1, 401)), values[:400].tolist(), checked=True))
     watched.level_may_change(401)
     after = values[400:420] - 0.5  # a true step of the level
     after[10] -= 1000.0
-    watched.take(CurvePart(list(range(401, 421)), after.tolist()))
+    watched.take(CurvePart(list(range(401, 421)), after.tolist(), checked=True))
     assert watched.curve.mean(401, 421) == pytest.approx(1.5, abs=0.1)
