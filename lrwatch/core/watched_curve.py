@@ -47,7 +47,7 @@ class _Newest(NamedTuple):
     Attributes:
         batch, primary_from: As they were given.
         metric: The watched metric.
-        count: Values up to the newest check.
+        checked: Values up to the newest check.
         since: Values in parts since then.
         waited: How many of these lists waited.
         steps, values: The lists.
@@ -56,7 +56,7 @@ class _Newest(NamedTuple):
     batch: Batch
     primary_from: Sequence[tuple[int, str]]
     metric: str | None
-    count: int
+    checked: int
     since: int
     waited: int
     steps: list[int]
@@ -179,7 +179,7 @@ class WatchedCurve:
         self._remembered = self._present()
         if row is not None and self._newest is not None:
             before, cut = self._newest, WatchedCurve()
-            cut._metric, cut._count, cut._since = before.metric, before.count, before.since
+            cut._metric, cut._count, cut._since = before.metric, before.checked, before.since
             cut._steps, cut._values = before.steps[: before.waited], before.values[: before.waited]
             heard = [(since, metric) for since, metric in before.primary_from if since <= row]
             cut.parts(before.batch.part(0, row + 1), heard)
