@@ -260,6 +260,17 @@ def _upper(improvement: float, plain: float, flat: float) -> float:
 
 
 @lru_cache(maxsize=4096)
+def _bite(stride: float) -> int:
+    """Return how many values are taken at once where a look comes each `stride` values: those up to the next look, or BITE.
+
+    >>> [_bite(stride) for stride in (1.0, 1.5, 3.7, 4.0, 17.0, 40.0)]
+    [1, 2, 6, 4, 17, 32]
+    """
+    whole = int(stride)
+    between = whole if whole == stride else 2 * whole
+    return between if between <= BITE else min(whole, BITE)
+
+
 def _alpha(false_alarms: float, group: int) -> float:
     """Return the share of the error budget for one independent look in the `group`-th EQUAL_HORIZONS horizons of a run.
 
@@ -517,7 +528,7 @@ class PlateauDetector(TrendDetector):
         horizon = self._horizon.steps(self._last - self._run_first, self.epoch_steps)
         in_samples = horizon / gap if gap > 0 else 0.0
         stride = max(1.0, in_samples / LOOKS)
-        self._bite_size = int(min(stride, BITE))
+        self._bite_size = _bite(stride)
         if self._unlooked < stride:
             return None
         few = self._horizon.fixed is None and 0 < in_samples < MIN_HORIZON_SAMPLES

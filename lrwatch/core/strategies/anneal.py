@@ -33,7 +33,7 @@ from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.plateau import GAINED, Plateau
 from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
-from lrwatch.core.strategies.trials import ONE_SIDED_95, pooled
+from lrwatch.core.strategies.trials import ONE_SIDED_95, Trials, pooled
 from lrwatch.core.words import estimate
 
 # Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
@@ -59,8 +59,8 @@ EARLIEST = 0.2
 # The gain per e-fold falls as steps to this power: between the inverse of a power law and a straight line over ln(step).
 DECLINE = 0.5
 
-# First and last trial, as shares of the run. All of them hold back no more than HELD_BACK of it.
-FIRST_TRIAL, LAST_TRIAL, HELD_BACK = 0.05, 0.5, 0.03
+# First and last trial, as shares of the run. All of them hold back no more than RUN_HELD_BACK of it.
+FIRST_TRIAL, LAST_TRIAL, RUN_HELD_BACK = 0.05, 0.5, 0.03
 
 # A cut stays where the excess is above CUT times the gain to come. On three real trainings 2 and 4 are as good, warm and cold.
 CUT = 2.0
@@ -80,6 +80,7 @@ class Anneal(Plateau):
     """
 
     NAME: ClassVar[str] = "anneal"
+    HELD_BACK: ClassVar[float] = Trials.HELD_BACK  # fewer trials are to come
     ends: int = 0
     asked: bool = False
     shares: tuple[tuple[int, float], ...] = ()
@@ -214,7 +215,7 @@ class Anneal(Plateau):
 
     def most_held_back(self, step: int, context: Context) -> float:
         """Return how many steps all trials together may have held back by `step`."""
-        return min(super(Anneal, self).most_held_back(step, context), HELD_BACK * context.total_steps)
+        return min(super(Anneal, self).most_held_back(step, context), RUN_HELD_BACK * context.total_steps)
 
     def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
         """Keep a cut only where the rate is far too high."""

@@ -51,9 +51,6 @@ from lrwatch.core.strategies.trial_outcome import (
     needed,
 )
 
-# All trials that were taken back together hold back at most this share of the steps so far.
-HELD_BACK = 0.05
-
 # Lines are fitted to the last half of the steps, or less after a change.
 WINDOW = 0.5
 
@@ -101,6 +98,8 @@ class Trials(Strategy, ABC):
     SHORTEST: ClassVar[float] = 0.04
     LONGEST: ClassVar[float] = 0.15
     """Steps of a trial, as shares of the steps so far."""
+    HELD_BACK: ClassVar[float] = 0.05
+    """Share of the steps so far that all trials that were taken back hold back together, at the most."""
     line: LogLine | None = None
     awaits_line: bool = False
     leaves: tuple[float, int] | None = None
@@ -211,7 +210,7 @@ class Trials(Strategy, ABC):
 
     def most_held_back(self, step: int, context: Context) -> float:
         """Return how many steps all trials together may have held back by `step`."""
-        return HELD_BACK * step
+        return self.HELD_BACK * step
 
     def applied(self, step: int, context: Context, *, by_operator: bool) -> Strategy:
         """Prepare to fit the line before a trial; begin to count from `step` where the scale stays."""

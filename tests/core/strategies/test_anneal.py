@@ -19,12 +19,12 @@ from lrwatch.core.strategies.anneal import (
     DECLINE,
     EARLIEST,
     FIRST_TRIAL,
-    HELD_BACK,
     HOLD,
     LAST_STEP,
     LAST_TRIAL,
     LONGEST_SHARE,
     RHO,
+    RUN_HELD_BACK,
     SLOWED,
     UNPROVEN,
     Anneal,
@@ -269,7 +269,7 @@ def test_trials_come_while_there_is_time_to_learn_and_hold_little_back() -> None
     trials = [command for command in loop.commands if command.cause == "probe"]
     assert trials
     assert all(FIRST_TRIAL * TOTAL <= trial.step < LAST_TRIAL * TOTAL for trial in trials)
-    assert anneal(loop.moment).held_back <= HELD_BACK * TOTAL + 0.01 * TOTAL
+    assert anneal(loop.moment).held_back <= RUN_HELD_BACK * TOTAL + 0.01 * TOTAL
 
 
 @pytest.mark.parametrize(("step", "expected"), [(149, False), (150, True), (1499, True), (1500, False)])

@@ -154,7 +154,7 @@ def test_a_rate_that_holds_the_loss_up_is_cut_until_a_cut_brings_nothing() -> No
 
 
 def test_a_rate_that_does_no_harm_is_tried_a_few_times_and_never_cut_for_good() -> None:
-    loop = run(settling(0.0), end=8000)
+    loop = run(settling(0.0), end=10_000)
     assert [command.cause for command in loop.commands] == ["probe", "restore"] * (len(loop.commands) // 2)
     assert loop.scales[-1] == 1.0
     assert 1 <= len(loop.effects) <= 5

@@ -26,7 +26,6 @@ from lrwatch.core.strategies.trials import (
     AGAIN,
     AGAIN_LATER,
     DRIFT,
-    HELD_BACK,
     Trials,
 )
 from lrwatch.core.watched_curve import CHECKS, CurvePart, WatchedCurve
@@ -451,7 +450,7 @@ def test_all_trials_that_failed_hold_back_at_most_a_twentieth(seed: int, wander:
     assert ends or wander  # without anything to find, trials do fail
     for step, held in ends:
         check = step / CHECKS + 1  # a trial ends at a check
-        assert held <= HELD_BACK * step + (1 - factor) * check
+        assert held <= Tries.HELD_BACK * step + (1 - factor) * check
 
 
 # ---- what trials teach --------------------------------------------------------------------------------------------------
