@@ -494,7 +494,7 @@ class PlateauDetector(TrendDetector):
         self._plateau_since = trend.step
         unit, required = partial(in_words, trend, self._options), f"{asked_in_words(self._options)} is required"
         if trend.few_asked:
-            required += f" ({unit(trend.few_asked)} is the least that {trend.samples:,} values can tell)"
+            required += f" (of {trend.samples:,} values, less than {unit(trend.few_asked)} counts as none)"
         moved = moves(trend.improvement, unit(abs(trend.improvement)))
         if trend.gets_worse:
             moved = f"{'rises' if self._sign > 0 else 'falls'} by {unit(-trend.improvement)}"
