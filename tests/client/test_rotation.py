@@ -114,6 +114,23 @@ def test_a_line_that_a_full_disk_cut_is_ended_in_its_own_file(tmp_path: Path, wr
     assert json.loads(older[4])["step"] == 3
 
 
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_file_is_filled_to_half_of_the_bound_and_not_a_byte_further(writer: Writer, torn: bool, over: int) -> None:
+    writer.write(1)
+    path, older = writer.directory / METRICS_NAME, writer.directory / ROTATED_NAME
+    row = path.stat().st_size
+    before = BOUND // 2 - 3 * row + over
+    path.write_bytes(b" " * (before - 1) + (b"" if torn else b"\n"))  # the writer ends a torn line with the byte
+    writer.write(3)
+    if over:
+        assert older.stat().st_size == before + 2 * row
+        assert steps_in(path) == [3]
+    else:
+        assert path.stat().st_size == BOUND // 2
+        assert not older.exists()
+
+
 @pytest.mark.parametrize("meanwhile", ["followed", "evicted", "stopped"])
 @pytest.mark.parametrize("behind", [0, 5])
 def test_each_row_comes_once_over_many_rotations(writer: Writer, meanwhile: str, behind: int) -> None:
