@@ -96,12 +96,16 @@ def test_two_files_of_whole_lines_stay_within_the_bound_and_hold_the_newest(writ
 
 
 def test_a_line_longer_than_half_of_the_bound_is_in_one_file(writer: Writer) -> None:
+    long: Any = (9, 0.0, {f"loss/{i}": 1.0 for i in range(500)}, None, 1.0)
     writer.write(3)
-    writer.file.append(writer.folder, [(9, 0.0, {f"loss/{i}": 1.0 for i in range(500)}, None, 1.0)])
+    writer.file.append(writer.folder, [long])
     assert steps_in(writer.directory / ROTATED_NAME) == [0, 1, 2]
     assert steps_in(writer.directory / METRICS_NAME) == [9]
     writer.write(1)
     assert steps_in(writer.directory / METRICS_NAME) == [3]
+    writer.file.append(writer.folder, [long, (4, 0.0, {}, None, 1.0)])
+    assert steps_in(writer.directory / ROTATED_NAME) == [9]
+    assert steps_in(writer.directory / METRICS_NAME) == [4]
 
 
 def test_a_line_that_a_full_disk_cut_is_ended_in_its_own_file(tmp_path: Path, writer: Writer) -> None:

@@ -23,7 +23,7 @@ def test_a_state_comes_back_as_it_was() -> None:
 
 @pytest.mark.parametrize("scale", [LIMITS.min_scale, LIMITS.max_scale])
 def test_a_run_at_a_bound_of_its_scale_can_be_resumed(scale: float) -> None:
-    ramp = {**SAVED["ramp"], "to_scale": scale}
+    ramp = {**SAVED["ramp"], "to_scale": scale, "first_step": 1}
     state = read_saved({**SAVED, "scale": scale, "ramp": ramp}, LIMITS).scale_state
     assert state.ramp is not None
     assert (state.scale, state.ramp.to_scale) == (scale, scale)
