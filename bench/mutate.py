@@ -24,6 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build/mutation"
+CLIENT_TESTS = (
+    "interlock", "judge", "ramp", "warm_start", "message", "override", "saved", "reading", "metrics", "rotation", "worker", "client",
+)  # fmt: skip
 # What is mutated, and the tests of it that are fast, pure and true on a busy machine.
 ROOMS: dict[str, tuple[list[str], list[str]]] = {
     "command": (["lrwatch/core/command.py"], ["tests/core/test_command.py"]),
@@ -36,14 +39,13 @@ ROOMS: dict[str, tuple[list[str], list[str]]] = {
             f"lrwatch/client/{name}.py"
             for name in ("interlock", "judge", "ramp", "message", "override", "saved", "files", "reading", "metrics")
         ],
-        [
-            f"tests/client/test_{name}.py"
-            for name in ("interlock", "judge", "ramp", "message", "override", "reading", "metrics", "worker", "client")
-        ],
+        [f"tests/client/test_{name}.py" for name in CLIENT_TESTS],
     ),
 }
 # Tests that take seconds each; they would be run for nearly every mutant.
-TOO_LONG = ("healthy_curve_keeps_its_rate", "ten_thousand_groups", "seven_hundred_optimizers")
+TOO_LONG = (
+    "healthy_curve_keeps_its_rate", "groups_of_one_optimizer", "seven_hundred_optimizers", "attached_client_keeps_the_bound",
+)  # fmt: skip
 SETTINGS = """
 [tool.mutmut]
 source_paths = {files}

@@ -90,7 +90,7 @@ class Decision:
 
 
 def judge_command(
-    state: WorkerState, desired: Desired, *, rules: Rules, step: int, scale_state: ScaleState, first_look: bool = False
+    state: WorkerState, desired: Desired, *, rules: Rules, step: int, scale_state: ScaleState, first_look: bool
 ) -> Decision:
     """Accept or refuse a command.
 
@@ -184,7 +184,7 @@ def judge_override(
     if code is not None:
         return answer_override(state, code, f"Requested scale: {scale:g}.")
     if state.status == "pending":  # its sender hears that it was replaced
-        state = replace(state, status="superseded", code=None)
+        state = replace(state, status="superseded")
     return answer_override(replace(state, order=desired), "pending")
 
 

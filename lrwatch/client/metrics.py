@@ -107,8 +107,6 @@ class MetricsFile:
 
     def _end_of_part(self, size: int) -> int:
         """Return how many of the waiting bytes go into a file of `size` bytes: whole lines, 0 where none has room."""
-        if size + len(self._rest) <= self._most:
-            return len(self._rest)
         end = self._rest.rfind(b"\n", 0, max(self._most - size, 0)) + 1
         if not end and (self._within_line or not size):  # a line is in one file
             end = self._rest.index(b"\n") + 1

@@ -88,8 +88,8 @@ def _ramp(state: Mapping[str, Any] | None, limits: Limits) -> Ramp | None:
     if not (math.isfinite(ramp.from_scale) and ramp.from_scale > 0):
         raise ValueError(f"a ramp begins at a finite scale greater than 0, found {ramp.from_scale}")
     for number in (ramp.first_step, ramp.steps):
-        if type(number) is not int or not 0 <= number <= MAX_INT:
-            raise ValueError(f"a ramp has whole numbers of steps, found {number!r}")
+        if type(number) is not int or not 1 <= number <= MAX_INT:
+            raise ValueError(f"a step of a ramp is a whole number from 1, found {number!r}")
     return ramp
 
 

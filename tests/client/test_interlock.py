@@ -93,6 +93,7 @@ def test_the_scale_is_locked_during_the_warmup() -> None:
         ({"min_scale": 2}, ValueError),
         ({"max_scale": 0.5}, ValueError),
         ({"max_scale": math.inf}, ValueError),
+        ({"max_factor_down": 0}, ValueError),
         ({"max_factor_down": 1.5}, ValueError),
         ({"max_factor_up": 0.5}, ValueError),
         ({"max_factor_up": math.nan}, ValueError),
@@ -105,6 +106,27 @@ def test_the_scale_is_locked_during_the_warmup() -> None:
 def test_limits_that_make_no_sense_are_refused_in_words(limits: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error, match=next(iter(limits))):
         Limits(**limits)
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "kind"), [("max_commands", 1.5, "a whole number"), ("min_scale", "0.1", "a number")]
+)
+def test_a_limit_of_a_wrong_type_is_told_which_kind_of_number_it_is(name: str, found: object, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"{name}.* {kind}.*{found!r}"):
+        Limits(**{name: found})  # type: ignore[arg-type]
+
+
+def test_the_daemon_is_told_the_limits_and_what_is_used_up_of_them(pair: Callable[..., Any]) -> None:
+    ends = pair(max_commands=7, min_steps_between=3)
+    hello = ends.observed.limits
+    assert (hello["max_commands"], hello["commands"], hello["min_steps_between"]) == (7, 0, 3)
+    assert "last_change" not in hello
+    ends.client.step()
+    ends.send(0.5)
+    ends.client.step()
+    ends.client.step()
+    told = ends.observed.limits
+    assert (told["commands"], told["last_change"]) == (1, 3)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.999, 2.0])

@@ -13,13 +13,14 @@ from lrwatch.client.judge import (
     Rules,
     WorkerState,
     answer_override,
+    check_reach,
     conclude,
     judge_command,
     judge_override,
     resume,
 )
 from lrwatch.client.override import Override
-from lrwatch.protocol import Desired, RejectionCode, replace, sign
+from lrwatch.protocol import MAX_AHEAD, Desired, ProtocolError, RejectionCode, replace, sign
 
 KEY = b"0123456789abcdef"
 RULES = Rules("a", Limits())
@@ -95,6 +96,13 @@ def test_with_a_key_the_signature_is_checked_first() -> None:
     assert judged(START, command(incarnation="j"), rules=rules, first_look=True).refusal == "bad_mac"
 
 
+@pytest.mark.parametrize(("field", "known"), [("token", BUSY.max_token), ("generation", BUSY.answered)])
+def test_a_number_is_believed_up_to_a_distance_that_a_daemon_can_have_come(field: str, known: int) -> None:
+    check_reach(BUSY, command(**{field: known + MAX_AHEAD}))
+    with pytest.raises(ProtocolError, match=field):
+        check_reach(BUSY, command(**{field: known + MAX_AHEAD + 1}))
+
+
 @pytest.mark.parametrize(
     ("content", "rate", "refusal", "scale"),
     [
@@ -117,9 +125,26 @@ def test_an_override_passes_the_bounds_of_a_command(
     assert replace(decision.state, override="", order=None) == BUSY
     order = decision.state.order
     assert (None if order is None else order.scale) == scale
+    assert not (decision.detail and order), "there is nothing to say of one that is accepted"
     if order is not None:
         assert isinstance(order, Override)
         assert (order.generation, order.token, order.incarnation) == (1, BUSY.max_token, "i")
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal", "said"),
+    [
+        (b"half", "invalid", ["3e-4", "0.5x"]),  # what the file may hold
+        (b"0.05", "unsupported", ["rate is unknown", "0.5x"]),  # what works without the rate
+        (b"0.05x", "factor_too_large", ["0.05"]),  # what was asked for
+    ],
+)
+def test_the_refusal_of_an_override_says_what_was_found_or_what_to_write(
+    content: bytes, refusal: str, said: list[str]
+) -> None:
+    decision = judge_override(BUSY, content, rules=RULES, step=10, scale_state=ScaleState(), rate=0.0)
+    assert decision.refusal == refusal
+    assert [words for words in said if words not in decision.detail] == []
 
 
 @pytest.mark.parametrize(("warmup", "refusal"), [(10, ""), (11, "warmup")])
@@ -168,9 +193,11 @@ def test_a_result_of_the_training_thread_changes_the_answer_to_its_own_command_o
 
 @pytest.mark.parametrize(("before", "after"), [("pending", "superseded"), ("applied", "applied"), ("", "")])
 def test_a_resume_says_hello_under_the_new_name_and_never_lowers_the_token(before: str, after: str) -> None:
-    state = replace(judged(BUSY, command()).state, override=before)
-    resumed = resume(state, Resumed("k", step=3, generation=2, max_token=1))
-    assert resumed == WorkerState("k", 3, generation=2, max_token=2, answered=2, order=state.order, override=after)
+    state = replace(judged(BUSY, command()).state, override=before, status="rejected", code="expired")
+    resumed = resume(state, Resumed("k", step=3, generation=2, max_token=1, warm_until=9))
+    assert resumed == WorkerState(
+        "k", 3, generation=2, max_token=2, answered=2, order=state.order, override=after, warm_until=9
+    )
     assert resume(state, Resumed("k", step=3, generation=2, max_token=8)).max_token == 8
     assert judged(resumed, command(generation=3)).refusal == "wrong_incarnation"
     assert judged(resumed, command(generation=3, incarnation="k")).refusal == ""

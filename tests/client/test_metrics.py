@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,14 @@ import torch
 
 from lrwatch.client.handoff import QUEUE_LIMIT
 from lrwatch.client.metrics import MetricsFile
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    """Descriptor of the directory."""
+    made = os.open(tmp_path, os.O_RDONLY)
+    yield made
+    os.close(made)
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
@@ -36,6 +44,29 @@ def test_a_line_holds_step_time_metrics_scale_and_learning_rate(pair: Callable[.
     assert abs(first.pop("time") - second.pop("time")) < 60
     assert first == {"step": 10, "loss": 2.0, "scale": 1.0}
     assert second == {"step": 11, "loss": 1.5, "accuracy": 0.25, "scale": 0.5, "lr": 0.05}
+
+
+def test_the_time_of_a_step_is_kept_to_the_microsecond(tmp_path: Path, folder: int) -> None:
+    MetricsFile().append(folder, [(2, 1234567890.1234567, {}, None, 1.0)])
+    assert lines(tmp_path)[0]["time"] == 1234567890.123457
+
+
+def test_the_file_is_for_its_owner_alone(tmp_path: Path, folder: int) -> None:
+    MetricsFile().append(folder, [(2, 0.0, {}, None, 1.0)])
+    assert (tmp_path / "metrics.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_anything_to_write_the_file_is_made_once_and_only_where_it_is_asked_for(
+    tmp_path: Path, folder: int
+) -> None:
+    path, file = tmp_path / "metrics.jsonl", MetricsFile()
+    file.append(folder, [])
+    assert not path.exists()
+    file.append(folder, [], begin=True)
+    assert path.exists()
+    path.unlink()
+    file.append(folder, [], begin=True)
+    assert not path.exists(), "somebody moved it away, and there is nothing to write yet"
 
 
 def test_values_of_any_library_become_numbers_and_the_rest_is_counted(pair: Callable[..., Any]) -> None:

@@ -25,9 +25,10 @@ from lrwatch.client.override import Wanted, read_override
         (b"3e-4\n", Wanted(3e-4, True)),
         (b"1", Wanted(1.0, True)),
         (b"1E-5\r\n", Wanted(1e-5, True)),
+        (b"0.5x" + 196 * b" ", Wanted(0.5, False)),  # with the most bytes
         *((content, None) for content in (
             b"", b"x", b"nan", b"inf", b"-1", b"+1", b"0", b"0x", b"0x10", b"1e999", b"1e-999", b"1_000", b"1 2", b"1,5",
-            b"\xd9\xa3", b"\xff", b"\0", b"0.5xx", b"x0.5x", b"1" * 201, b"0.5%",
+            b"\xd9\xa3", b"\xff", b"\0", b"0.5xx", b"x0.5x", b"1" * 201, b"0.5%", b"1\x1c",
         )),
     ],
 )  # fmt: skip
@@ -128,10 +129,13 @@ def test_half_of_a_number_is_not_taken_for_all_of_it(pair: Callable[..., Any], t
     for content in ("", "0", "0.1", "0.15"):  # grows between two looks
         hand.path.write_text(content)
         hand.ends.worker.round()
+        hand.step()
     assert hand.answer() == "pending"
+    assert set(hand.used) == {0.2}
     hand.step()
     hand.step()
     assert hand.used[-1] == pytest.approx(0.15)
+    assert hand.ends.client.errors == {}
 
 
 def test_a_file_that_others_may_write_is_refused_and_told_once(

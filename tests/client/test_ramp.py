@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from support.optimizer_doubles import build
 
+from lrwatch.client.ramp import Ramp
+
 
 def test_a_ramp_moves_the_scale_evenly_and_is_answered_at_its_first_step(pair: Callable[..., Any]) -> None:
     scales: list[float] = []
@@ -26,6 +28,13 @@ def test_a_ramp_moves_the_scale_evenly_and_is_answered_at_its_first_step(pair: C
     assert [status for *_, status in reached] == ["pending"] * 2 + ["applied"] * 5
     assert ends.observed.applied_step == 3
     assert ends.client.state_dict()["commands"] == 1
+
+
+@pytest.mark.parametrize(("before", "wanted"), [(0.05, 0.21), (0.03, 0.01), (0.3, 0.1), (0.1, 0.7)])
+def test_the_last_step_of_a_ramp_has_the_wanted_scale_to_the_last_bit(before: float, wanted: float) -> None:
+    for steps in (1, 2, 3, 1000):
+        ramp = Ramp(before, wanted, first_step=5, steps=steps)
+        assert [ramp.at(4 + steps), ramp.at(5 + steps)] == [wanted, wanted]
 
 
 def test_each_report_within_a_ramp_has_the_scale_and_the_rates_of_one_step(pair: Callable[..., Any]) -> None:

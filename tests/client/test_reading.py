@@ -110,7 +110,16 @@ class Searched(Own):
         return float(next(value for name, value in group.items() if name == "lr"))
 
 
-@pytest.mark.parametrize("kind", [Getter, Copied, Unpacked, Searched])
+class Skipped(Own):
+    def rate(self, group: dict[str, Any]) -> float:
+        for name, value in group.items():
+            if name != "lr":
+                continue
+            return float(value)
+        raise LookupError
+
+
+@pytest.mark.parametrize("kind", [Getter, Copied, Unpacked, Searched, Skipped])
 @pytest.mark.parametrize("tensor", [False, True])
 def test_a_rate_that_is_read_in_any_way_is_scaled(kind: type[Own], tensor: bool, pair: Callable[..., Any]) -> None:
     optimizer = kind(torch.tensor(0.1, dtype=torch.float64) if tensor else 0.1)

@@ -96,12 +96,16 @@ def test_two_files_of_whole_lines_stay_within_the_bound_and_hold_the_newest(writ
 
 
 def test_a_line_longer_than_half_of_the_bound_is_in_one_file(writer: Writer) -> None:
+    long: Any = (9, 0.0, {f"loss/{i}": 1.0 for i in range(500)}, None, 1.0)
     writer.write(3)
-    writer.file.append(writer.folder, [(9, 0.0, {f"loss/{i}": 1.0 for i in range(500)}, None, 1.0)])
+    writer.file.append(writer.folder, [long])
     assert steps_in(writer.directory / ROTATED_NAME) == [0, 1, 2]
     assert steps_in(writer.directory / METRICS_NAME) == [9]
     writer.write(1)
     assert steps_in(writer.directory / METRICS_NAME) == [3]
+    writer.file.append(writer.folder, [long, (4, 0.0, {}, None, 1.0)])
+    assert steps_in(writer.directory / ROTATED_NAME) == [9]
+    assert steps_in(writer.directory / METRICS_NAME) == [4]
 
 
 def test_a_line_that_a_full_disk_cut_is_ended_in_its_own_file(tmp_path: Path, writer: Writer) -> None:
@@ -112,6 +116,23 @@ def test_a_line_that_a_full_disk_cut_is_ended_in_its_own_file(tmp_path: Path, wr
     older = (writer.directory / ROTATED_NAME).read_bytes().splitlines()
     assert older[3] == b'{"step": 3, "lo'
     assert json.loads(older[4])["step"] == 3
+
+
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_file_is_filled_to_half_of_the_bound_and_not_a_byte_further(writer: Writer, torn: bool, over: int) -> None:
+    writer.write(1)
+    path, older = writer.directory / METRICS_NAME, writer.directory / ROTATED_NAME
+    row = path.stat().st_size
+    before = BOUND // 2 - 3 * row + over
+    path.write_bytes(b" " * (before - 1) + (b"" if torn else b"\n"))  # the writer ends a torn line with the byte
+    writer.write(3)
+    if over:
+        assert older.stat().st_size == before + 2 * row
+        assert steps_in(path) == [3]
+    else:
+        assert path.stat().st_size == BOUND // 2
+        assert not older.exists()
 
 
 @pytest.mark.parametrize("meanwhile", ["followed", "evicted", "stopped"])

@@ -205,6 +205,19 @@ def test_a_file_that_cannot_be_trusted_is_counted_once_and_changes_nothing(
     assert ends.send(0.25).status == "pending"
 
 
+def test_a_fault_that_comes_back_is_counted_again(pair: Callable[..., Any]) -> None:
+    ends = pair()
+    path = ends.control.path / "desired.json"
+    for times in (1, 2, 3):
+        ends.send(0.5)
+        path.chmod(0o666)
+        ends.worker.round()
+        ends.worker.round()
+        assert list(ends.client.errors.values()) == [times]
+        path.chmod(0o600)
+        ends.worker.round()
+
+
 def test_a_new_file_is_seen_even_if_it_looks_like_the_old_one(pair: Callable[..., Any]) -> None:
     ends = pair()
     ends.send(0.5)
@@ -269,6 +282,36 @@ def test_a_directory_that_vanishes_is_made_again_and_the_state_is_told_again(pai
     shutil.rmtree(ends.control.path)
     assert ends.observed.status == "applied"
     assert ends.observed.scale == 0.5
+
+
+def test_a_directory_in_the_place_of_the_old_one_gets_the_newest_state_though_nothing_happens(
+    pair: Callable[..., Any], tmp_path: Path
+) -> None:
+    ends = pair()
+    backup = shutil.copytree(ends.control.path, tmp_path / "backup")
+    ends.client.step()
+    newest = ends.observed
+    shutil.rmtree(ends.control.path)
+    backup.rename(ends.control.path)
+    assert ends.observed == newest
+
+
+def test_a_directory_that_somebody_makes_at_the_same_moment_is_used(
+    pair: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = pair()
+    shutil.rmtree(ends.control.path)
+    real = os.mkdir
+
+    def late(path: str, mode: int = 0o777) -> None:
+        real(path, 0o700)  # the daemon's, between our look for it and our own call
+        real(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", late)
+        ends.worker.round()
+    assert ends.observed.status == "hello"
+    assert ends.client.errors == {}
 
 
 def test_a_directory_that_cannot_be_made_is_tried_again_and_told_once(
