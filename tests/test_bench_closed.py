@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 import torch
 
 from bench.closed import controllers, data, picture, run, tables
+from bench.closed.averaged import HALF_LIFE, Averaged
 from bench.closed.cells import cells
 from bench.closed.data import Batch
 from bench.closed.play import Outcome, Plan, Update, play
 from bench.closed.trainings import REAL
+from lrwatch.client.average import Average
 from lrwatch.core.sample import Floats
 
 pytestmark = pytest.mark.slow
@@ -85,6 +88,27 @@ def test_cuts_and_what_is_taken_back_are_counted_as_far_as_a_step_was_done_with_
 def test_a_loss_that_blew_up_is_infinite_after_it_was_cached() -> None:
     outcome = Outcome("a", "", 1.0, {10: math.nan})
     assert Outcome.of(json.loads(json.dumps(outcome.plain(), allow_nan=False))).losses == {10: math.inf}
+
+
+def test_averaged_runs_have_the_average_that_the_client_keeps() -> None:
+    real = REAL["perceptron"]
+    runs, rates = Averaged(real.runs("SGD", 0)), np.array([0.06])
+    alone = real.runs("SGD", 0)
+    weight = torch.nn.Parameter(torch.from_numpy(alone.weights[0].copy()))
+    optimizer = torch.optim.SGD([weight])
+    average = Average([optimizer], HALF_LIFE, Counter())
+    for _ in range(60):
+        assert runs.step(rates) == alone.step(rates)
+        with torch.no_grad():
+            weight.copy_(torch.from_numpy(alone.weights[0]))
+        optimizer.step()  # without a gradient: the average alone moves
+    weights = alone.final()
+    (part,) = average.state()["optimizers"]
+    alone.weights[0] = part["averages"][0].numpy()
+    assert runs.final() == pytest.approx(alone.final(), rel=1e-4)
+    assert runs.final() != pytest.approx(weights, rel=1e-4)
+    runs.take([0, 0])
+    assert len(runs.final()) == 2
 
 
 def _noisy(step: int) -> float:

@@ -34,6 +34,7 @@ CONSTANT, COSINE, STEPS, LINEAR = "constant", "cosine", "steps", "linear"
 WSD20, WSD40, WARM_WSD40 = "WSD 20", "WSD 40", "warm-up, WSD 40"
 PLATEAU, GRID, GREEDY = "ReduceLROnPlateau", "ReduceLROnPlateau, grid", "GreedyLR"
 LRWATCH, KNOWN, WARM = "lrwatch", "lrwatch, length known", "lrwatch, length known, warm start"
+CONSTANT_AVERAGED, LRWATCH_AVERAGED = "constant, averaged weights", "lrwatch, averaged weights"
 
 
 def wsd(decay: float, share: float) -> float:
@@ -121,9 +122,9 @@ def schedules(
     ]
 
 
-def constants(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
+def constants(rates: Sequence[float], reads: Sequence[int], name: str = CONSTANT) -> list[Plan]:
     """Return the plans of constant rates."""
-    return [Plan(CONSTANT, "", rate, tuple(reads), partial(scheduled, constant, rate, max(reads))) for rate in rates]
+    return [Plan(name, "", rate, tuple(reads), partial(scheduled, constant, rate, max(reads))) for rate in rates]
 
 
 def settings(short: bool) -> list[tuple[int, int, float]]:
@@ -160,9 +161,14 @@ def named(setting: tuple[int, int, float]) -> str:
     return f"patience {patience} means of {window}, factor {factor:g}"
 
 
-def ours(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
+def ours(rates: Sequence[float], reads: Sequence[int], name: str = LRWATCH) -> list[Plan]:
     """Return the plans of lrwatch that is not told the length, one for each start rate."""
-    return [Plan(LRWATCH, "", rate, tuple(reads), partial(LrwatchController, rate)) for rate in rates]
+    return [Plan(name, "", rate, tuple(reads), partial(LrwatchController, rate)) for rate in rates]
+
+
+def averaged(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
+    """Return the plans of runs of unknown length that are measured at an average of their weights: with lrwatch, and without."""
+    return [*constants(rates, reads, CONSTANT_AVERAGED), *ours(rates, reads, LRWATCH_AVERAGED)]
 
 
 def told(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:

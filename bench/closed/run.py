@@ -23,14 +23,15 @@ import click
 
 import lrwatch
 from bench.closed import controllers
+from bench.closed.averaged import Averaged
 from bench.closed.cells import PROBLEM_RATES, Cell, cells, sources
 from bench.closed.play import Outcome, Plan, play
-from bench.closed.trainings import REAL
+from bench.closed.trainings import REAL, Networks, Runs
 from lrwatch.testing.closed_loop.play import hindsight
 from lrwatch.testing.closed_loop.problems import PROBLEMS
 
-SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN = "schedules", "started", "peers", "lrwatch", "known"
-GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN)
+SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN, AVERAGED = "schedules", "started", "peers", "lrwatch", "known", "averaged"
+GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN, AVERAGED)
 
 # Start rates of controllers, relative to the best rate.
 STARTS = (1 / 3, 1.0, 3.0)
@@ -277,12 +278,15 @@ def _measure(cell: Cell, how: _How, grid: Sequence[tuple[int, int, float]]) -> M
             key = {
                 "training": cell.fingerprint(),
                 "plans": [[plan.name, plan.setting, plan.rate, plan.reads, plan.first] for plan in plans],
-                "lrwatch": sources(DECIDED_BY) if group in (LRWATCH, KNOWN) else "",
+                "lrwatch": sources(DECIDED_BY) if group in (LRWATCH, KNOWN, AVERAGED) else "",
             }
 
             def now(seed: int = seed) -> list[dict[str, Any]]:
                 label = f"{cell.name}, seed {seed}: {len(plans)} {group}"
-                return [outcome.plain() for outcome in _play(plans, cell, seed, label, how.progress)]
+                runs = cell.runs(seed)
+                if group == AVERAGED and isinstance(runs, Networks):
+                    runs = Averaged(runs)
+                return [outcome.plain() for outcome in _play(plans, runs, label, how.progress)]
 
             outcomes = cache.get(f"{cell.file}-{seed}", group, key, now)
             measured.outcomes[seed] += [Outcome.of(plain) for plain in outcomes]
@@ -307,11 +311,13 @@ def _measure(cell: Cell, how: _How, grid: Sequence[tuple[int, int, float]]) -> M
     add(PEERS, lambda: controllers.peers(measured.starts, reads, grid))
     add(LRWATCH, lambda: controllers.ours(measured.starts, reads))
     add(KNOWN, lambda: controllers.told(measured.starts, reads))
+    if cell.optimizer:  # a problem has no weights
+        add(AVERAGED, lambda: controllers.averaged(measured.starts, reads))
     return measured
 
 
-def _play(plans: Sequence[Plan], cell: Cell, seed: int, label: str, progress: bool) -> list[Outcome]:
+def _play(plans: Sequence[Plan], runs: Runs, label: str, progress: bool) -> list[Outcome]:
     steps = max(step for plan in plans for step in plan.reads)
     to = None if progress else StringIO()
     with click.progressbar(length=steps, label=label, update_min_steps=max(1, steps // 100), file=to) as bar:
-        return play(plans, cell.runs(seed), lambda: bar.update(1))
+        return play(plans, runs, lambda: bar.update(1))

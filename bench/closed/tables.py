@@ -8,7 +8,18 @@ from itertools import product
 from statistics import fmean, geometric_mean, stdev
 
 from bench.closed import controllers
-from bench.closed.controllers import CONSTANT, COSINE, GREEDY, GRID, KNOWN, LRWATCH, PLATEAU, STEPS, WARM
+from bench.closed.controllers import (
+    CONSTANT,
+    COSINE,
+    GREEDY,
+    GRID,
+    KNOWN,
+    LRWATCH,
+    LRWATCH_AVERAGED,
+    PLATEAU,
+    STEPS,
+    WARM,
+)
 from bench.closed.run import STARTS, Measured, one_for_all, ratio, ratios
 
 # Limit of lrwatch's mean ratio to the tuned cosine on the real trainings, at its defaults.
@@ -38,14 +49,16 @@ ROWS = (
     (ONE, "torch `ReduceLROnPlateau`, one of its grid for all", "{one}: the best on the mean over the cells tuned on"),
     (GRID, "torch `ReduceLROnPlateau`, best of grid", "patience, factor and window, for each cell, start and length"),
     (GREEDY, "GreedyLR", "better of two feeds, for each cell, start and length; lower bound set"),
+    (controllers.CONSTANT_AVERAGED, "constant, an average of the weights", "nothing"),
     (LRWATCH, "**lrwatch**", "nothing"),
+    (LRWATCH_AVERAGED, "**lrwatch, an average of the weights**", "nothing"),
     (KNOWN, "**lrwatch, N steps**", "nothing, but knows the length"),
     (WARM, "**lrwatch, N steps, warm start**", "nothing, but knows the length"),
 )
 TUNED = 3
 """Number of rows of tuned schedules, which choose their learning rate; the others start at a given rate."""
 
-SCHEDULES = {CONSTANT, *(name for name, _ in controllers.STARTED)}
+SCHEDULES = {CONSTANT, controllers.CONSTANT_AVERAGED, *(name for name, _ in controllers.STARTED)}
 
 
 def _shown(each: Sequence[float], mean: str = "mean") -> str:
@@ -116,7 +129,7 @@ def ends(found: Sequence[Measured]) -> list[str]:
     """Say for each lrwatch where it ends over all starts and lengths, the held-out cells apart."""
     one, lines = one_for_all(found), []
     real = [measured for measured in found if measured.cell.optimizer]
-    for held_out, name in product((True, False), (LRWATCH, KNOWN, WARM)):
+    for held_out, name in product((True, False), (LRWATCH, LRWATCH_AVERAGED, KNOWN, WARM)):
         chosen = [measured for measured in real if measured.cell.held_out == held_out and measured.group(name)]
         if not chosen:
             continue
