@@ -154,7 +154,7 @@ class Reconciler(Checkpointed):
         self.observed = observed
         self._reported_at = now
         if observed.life == "ended" and observed.incarnation != self._incarnation:
-            return None  # it had left before anybody could command it
+            return self._void(observed)  # it had left before anybody could command it
         self._keep_lease()
         self._generation = max(self._generation, observed.observed_generation, observed.max_generation)
         if observed.incarnation != self._incarnation:
@@ -193,6 +193,14 @@ class Reconciler(Checkpointed):
             self._clear_pending()
             return Acknowledgement("rejected", observed, desired.generation, desired, code="expired")
         return None
+
+    def _void(self, observed: Observed) -> Acknowledgement | None:
+        """Return that the command in flight is void: another trainer has followed the one that it was meant for."""
+        desired = self._desired
+        if desired is None:
+            return None
+        self._clear_pending()
+        return Acknowledgement("rejected", observed, desired.generation, desired, code="expired")
 
     def _keep_lease(self, *, closely: bool = False) -> None:
         """Claim a token, once a daemon; later renew the lease, and see whether another daemon has taken it.

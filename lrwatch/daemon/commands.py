@@ -196,8 +196,16 @@ class RunCommands(Checkpointed):
                 return "awaits approval"
             case "approve":
                 return "awaits approval"
+            case "auto" if not self.can_send:
+                return "no trainer listens"
+            case "auto" if self._pipeline.command.wanted != command.scale:
+                # The run was resumed, or its schedule jumped, in what was read together with the reason for the command.
+                assert self.reconciler is not None
+                assert self.reconciler.observed is not None
+                self._pipeline.refused(until=self.reconciler.observed.step)
+                return "outdated"
             case "auto":
-                return "sent" if self.can_send else "no trainer listens"
+                return "sent"
             case _:
                 return "suggested"
 

@@ -120,6 +120,15 @@ def test_a_command_that_the_trainer_has_accepted_waits_for_its_answer_alone(
     assert answer.kind == "acknowledged"
 
 
+def test_a_command_is_void_when_another_trainer_has_come_and_gone(commanding: Reconciler, tmp_path: Path) -> None:
+    says(tmp_path, incarnation="j", life="ended", goodbye="close")
+    over = commanding.look(1.0)
+    assert over is not None
+    assert (over.kind, over.code, over.generation) == ("rejected", "expired", 1)
+    assert commanding.pending is None
+    assert commanding.look(2.0) is None
+
+
 def test_a_state_that_cannot_be_read_after_a_restart_leaves_the_trainer_there(
     commanding: Reconciler, tmp_path: Path
 ) -> None:

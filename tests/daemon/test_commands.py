@@ -274,6 +274,30 @@ def test_a_decision_on_a_backlog_is_outdated_and_not_sent(make_rig: Make) -> Non
     assert len(rig.events("command")) == 1, "still before the step at which the trainer was"
 
 
+def test_a_decision_is_void_where_the_run_was_resumed_in_the_same_read(make_rig: Make) -> None:
+    """It rests on a curve that is over; sent all the same, nobody would take it back."""
+    dry = make_rig(policy__mode="auto")
+    dry.attach()
+    dry.look()
+    step = dry.until("command", chunk=1)["step"]
+    rig = make_rig(policy__mode="auto")
+    client = rig.attach()
+    rig.look()
+    rig.train(step - 20)
+    rig.look()
+    assert not rig.events("command")
+    rig.train(40)
+    rig.training.done -= 200  # from a checkpoint of then
+    rig.train(20)
+    client.load_state_dict(client.state_dict())
+    rig.look()
+    (command,) = rig.events("command")
+    assert (command["step"], command["state"]) == (step, "outdated")
+    assert rig.run.pipeline.command.wanted is None
+    rig.settle()
+    assert rig.training.scale == 1.0
+
+
 def trial(make_rig: Make, **flags: Any) -> Any:
     """A run with a trial of half the rate in force."""
     rig = make_rig(policy__mode="auto", **flags)
@@ -373,6 +397,7 @@ def test_a_line_ends_where_it_was_decided_however_late_it_begins(make_rig: Make,
     eventually(lambda: f'"step":{100 + ahead}' in rig.observed(), what="the trainer is beyond its log")
     rig.look()
     line = Command(100, 0.001, "a line", cause="anneal", ramp_steps=2000)
+    rig.run.pipeline.ask(line.scale)
     rig.run.commands.decided(line, "step", rig.clock.now)
     sent = rig.run.commands.reconciler.pending
     assert sent.ramp_steps == pytest.approx(ramp, abs=20)

@@ -18,6 +18,7 @@ RAMP = Command(100, 0.05, "the last 50 steps", cause="schedule", ramp_steps=50)
 
 def decide(rig: Any, command: Command) -> None:
     """Let the run act on a command as if its strategy had given it."""
+    rig.run.pipeline.ask(command.scale)
     rig.run._handle([command], rig.clock.now)
     rig.look()
 
