@@ -151,7 +151,7 @@ class Reconciler(Checkpointed):
         self._exhausted = ""
         if self._first_report is None or self.observed is None or observed.incarnation != self.observed.incarnation:
             self._first_report = (now, observed.step)
-        self.observed = observed
+        before, self.observed = self.observed, observed
         self._reported_at = now
         if observed.life == "ended" and observed.incarnation != self._incarnation:
             return self._void(observed)  # it had left before anybody could command it
@@ -162,7 +162,9 @@ class Reconciler(Checkpointed):
             self._clear_pending()
             self._took_over = False
             return Acknowledgement("hello", observed)
-        return self._hello_after_takeover(observed) or self._answer(observed)
+        return (
+            self._hello_after_takeover(observed) or self._answer(observed) or self._changed_by_others(before, observed)
+        )
 
     def _hello_after_takeover(self, observed: Observed) -> Acknowledgement | None:
         """Return a hello where another daemon has commanded the trainer: what this one knows of its scale may be out of date."""
@@ -193,6 +195,17 @@ class Reconciler(Checkpointed):
             self._clear_pending()
             return Acknowledgement("rejected", observed, desired.generation, desired, code="expired")
         return None
+
+    def _changed_by_others(self, before: Observed | None, observed: Observed) -> Acknowledgement | None:
+        """Return a hello where the scale changes and no command is in flight: another daemon's was, when this one took over."""
+        commands = self._claimed and not self.fenced and self._desired is None
+        if (
+            not commands
+            or before is None
+            or (before.target_scale or before.scale) == (observed.target_scale or observed.scale)
+        ):
+            return None
+        return Acknowledgement("hello", observed, taken_over=True)
 
     def _void(self, observed: Observed) -> Acknowledgement | None:
         """Return that the command in flight is void: another trainer has followed the one that it was meant for."""

@@ -129,6 +129,23 @@ def test_a_command_is_void_when_another_trainer_has_come_and_gone(commanding: Re
     assert commanding.look(2.0) is None
 
 
+@pytest.mark.parametrize("claims", [True, False])
+def test_a_scale_that_changes_without_a_command_of_ours_is_heard_by_who_commands(tmp_path: Path, claims: bool) -> None:
+    """As where another daemon's command was on its way when this one took over."""
+    says(tmp_path)
+    reconciler = Reconciler(ControlDirectory(tmp_path), claims_at_once=claims)
+    assert reconciler.look(0.0) is not None
+    says(tmp_path, step=4, scale=0.5, observed_generation=7, status="pending")
+    answer = reconciler.look(1.0)
+    if not claims:
+        assert answer is None
+        return
+    assert answer is not None
+    assert (answer.kind, answer.taken_over, answer.observed.scale) == ("hello", True, 0.5)
+    says(tmp_path, step=5, scale=0.5, observed_generation=7, status="applied", applied_step=4)
+    assert reconciler.look(2.0) is None
+
+
 def test_a_state_that_cannot_be_read_after_a_restart_leaves_the_trainer_there(
     commanding: Reconciler, tmp_path: Path
 ) -> None:
