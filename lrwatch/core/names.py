@@ -36,15 +36,18 @@ _WHOSE = frozenset({
     "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes",  # objects of a JSON logger
 })  # fmt: skip
 
+# Words behind a step that only say that it is a number: `update_idx`, `steps done`.
+_COUNTED = frozenset({"idx", "index", "no", "nr", "number", "done", "completed"})
+
 # Best first: a record that carries several is placed by the first of them. A batch number may begin again each epoch,
 # so it comes last.
 _STEPS = (
     "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
     "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
-    "timesteps", "update", "updates", "n iter", "itn", "s", "batch", "batch idx", "example counter",
+    "timesteps", "update", "updates", "n iter", "itn", "s", "batch", "example counter",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
-_EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "epoch idx", "ep"})
+_EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "ep"})
 
 _SCALE = frozenset({"scale", "scaler", "scaling"})
 _TIME = frozenset({
@@ -54,7 +57,7 @@ _TIME = frozenset({
 # Parts of a step whose cost is a duration.
 _COSTLY = frozenset({
     "batch", "reader", "read", "data", "load", "loader", "iter", "compute", "forward", "backward", "comm", "communication",
-    "io", "fetch", "update",
+    "io", "fetch", "update", "fwd", "bwd", "opt", "optim", "optimizer", "sync", "preprocess",
 })  # fmt: skip
 _SETTING = frozenset({
     "every", "freq", "frequency", "interval", "weight", "weights", "coef", "coeff", "lambda", "fn", "func", "function",
@@ -82,7 +85,7 @@ _ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "
 # training. Those of a GAN, and those of a policy and its value in reinforcement learning.
 _GAMES = frozenset({
     "g", "d", "gen", "disc", "generator", "discriminator", "adv", "adversarial", "gan", "gans", "critic", "actor", "policy",
-    "pg", "vf", "rl", "ppo", "surrogate", "kl", "kld", "advantage", "alpha",
+    "pg", "pi", "v", "vf", "rl", "ppo", "surrogate", "kl", "kld", "advantage", "alpha",
 })  # fmt: skip
 _Q = re.compile(r"q(f)?\d*")
 _LOSS_OF_A_PLAYER = re.compile(r"(loss|err)[gd]|[gd](loss|err)")
@@ -106,13 +109,13 @@ _TRANSLATED = {
     "验证": "val", "驗證": "val", "検証": "val", "검증": "val", "валидации": "val", "валидация": "val", "валид": "val", "вал.": "val",
     "validierung": "val", "validación": "val", "проверка": "val",
     "测试": "test", "測試": "test", "テスト": "test", "테스트": "test", "тест": "test",
-    "损失值": "loss", "损失": "loss", "損失": "loss", "손실": "loss", "потери": "loss", "потеря": "loss", "потерь": "loss",
+    "损失值": "loss", "損失值": "loss", "损失": "loss", "損失": "loss", "손실": "loss", "потери": "loss", "потеря": "loss", "потерь": "loss",
     "ошибка": "error", "verlust": "loss", "perte": "loss", "pérdida": "loss", "perda": "loss",
-    "准确率": "accuracy", "精度": "accuracy", "정확도": "accuracy", "точность": "accuracy",
-    "轮次": "epoch", "周期": "epoch", "轮": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
+    "准确率": "accuracy", "準確率": "accuracy", "精度": "accuracy", "정확도": "accuracy", "точность": "accuracy",
+    "轮次": "epoch", "輪次": "epoch", "周期": "epoch", "週期": "epoch", "轮": "epoch", "輪": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
     "эпохи": "epoch", "epoche": "epoch", "époque": "epoch", "época": "epoch",
     "epoque": "epoch", "epoca": "epoch", "étape": "step", "etape": "step", "perdida": "loss",
-    "迭代次数": "iteration", "迭代": "iteration", "步数": "step", "步": "step", "ステップ": "step", "스텝": "step", "шаг": "step",
+    "迭代次数": "iteration", "迭代次數": "iteration", "迭代": "iteration", "步数": "step", "步數": "step", "步": "step", "ステップ": "step", "스텝": "step", "шаг": "step",
     "итерация": "iteration", "schritt": "step", "批次": "batch",
 }  # fmt: skip
 _FOREIGN = re.compile("|".join(
@@ -147,11 +150,13 @@ def _words(name: str) -> list[str]:
 
 
 def _position(words: list[str]) -> str:
-    """Return the words without those that only say whose step it is."""
-    start = 0
-    while start < len(words) - 1 and words[start] in _WHOSE:
+    """Return the words without those that only say whose step it is, or that it is a number."""
+    start, end = 0, len(words)
+    while start < end - 1 and words[start] in _WHOSE:
         start += 1
-    return " ".join(words[start:])
+    while end > start + 1 and words[end - 1] in _COUNTED:
+        end -= 1
+    return " ".join(words[start:end])
 
 
 def _is_validation(words: list[str]) -> bool:

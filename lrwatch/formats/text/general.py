@@ -39,7 +39,7 @@ _FLAT_DICTIONARY = re.compile(rb"\{ ?['\"][^{}\n]*\}")
 _UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
 # Neither a date (`05/03 10:00`, `05/03/2024`) nor a duration or a size (`12/300s`, `3/16 GB`).
 _COUNTER = re.compile(
-    rb"\s*(?:/|\bof\b)\s*(\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
+    rb"\s*(?:/|\bof\b)\s*(\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
 )
 _COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
 _HALF = re.compile(rb",\d")
@@ -63,7 +63,7 @@ _ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\()|(?<=phase=)|(?<=mode=)|(?<=split=)|(?<=stage=))"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
-    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
+    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_(]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
     re.IGNORECASE,
 )
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
@@ -258,7 +258,7 @@ class _Search:
         around = max(0, start - 24)
         bracketed = _OPEN.search(mask, around, start) is not None and not _OF_VALUE.search(mask, around, start)
         counted = _COUNTED.match(mask, counter.end()) is not None
-        leading = not mask[self._start : start].strip()
+        leading = not mask[self._start : start].strip(b" \t|")
         last = not mask[counter.end() :].strip() and _BEFORE_LAST.search(mask, around, start) is not None
         if mask[start - 1 : start] == b"/" or not (
             kind == "step" or after_epoch or bracketed or counted or leading or last

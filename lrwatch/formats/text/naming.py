@@ -46,7 +46,7 @@ _CODE = re.compile(
     rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch)\b[ .(]"
     rb"|\b(?:for \w+(?:, \w+)* in|if|while)\b[ (].*:\s*(?:#|$|\w+ =)"
     rb"|[-+*/]=|[\w)\]'\"]\s*==\s*[\w('\"\[-]|\bprint\(|f[\"']|^\s*(?:#|//)(?!#+\s*(?i:epoch|iteration|iter|step|update)\W+\d)"
-    rb"|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = |\w\s*:\s*(?:int|float|str|bool)\s*="
+    rb"|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = (?!\s*[-+]?[\d.]\S*(?:,|;|\||\s)\s*\w[\w ]*=)|\w\s*:\s*(?:int|float|str|bool)\s*="
 )
 
 _CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
@@ -175,7 +175,9 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     if sign and sign != b"[":
         return last(len(words), explicit=True)
     if sign == b"[":  # `Epoch [1]` is a place, `Train [` is not a name
-        return last(1, explicit=True) if mask[slice(*words[-1])].lower() in _COUNTED_IN_BRACKETS else None
+        if mask[slice(*words[-1])].lower() in _COUNTED_IN_BRACKETS:
+            return last(1, explicit=True)
+        return next((last(count, explicit=True) for count in (2, 1) if role_of(count) == "lr"), None)
     # Without a sign between them, name and number may be prose: only a well-known name of one or two words counts ...
     if role_of(1) in _LOSSES:
         alone = role(last(1, explicit=False).text) if len(words) > 1 else ""

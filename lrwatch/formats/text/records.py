@@ -294,7 +294,7 @@ class RecordAssembler(Checkpointed):
             case "block":
                 self._wait("block", [self._row], {})
             case "measure":
-                return self._placed
+                return self._placed or recipe.has_place
             case "item" | "loose item":
                 if self._kind == "block" and self._waiting is not None:
                     self._waiting.update(values)
