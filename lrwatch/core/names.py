@@ -33,7 +33,8 @@ Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time",
 # Words before a step or an epoch that only say whose it is.
 _WHOSE = frozenset({
     "train", "training", "trainer", "progress", "time", "metadata",
-    "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes",  # objects of a JSON logger
+    "env", "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes", "data", "values", "scalars", "attrs",
+    "context",  # objects of a JSON logger
 })  # fmt: skip
 
 # Words behind a step that only say that it is a number: `update_idx`, `steps done`.
@@ -63,11 +64,12 @@ _SETTING = frozenset({
     "every", "freq", "frequency", "interval", "weight", "weights", "coef", "coeff", "lambda", "fn", "func", "function",
     "type", "threshold", "tol", "patience", "max", "min", "mult", "multiplier", "factor", "scheduler", "schedule", "decay",
     "gamma", "power", "warmup", "init", "initial", "final", "base", "count", "num", "acc", "accuracy", "best", "ratio",
+    "std", "stddev", "var", "variance",
 })  # fmt: skip
 _RANK = re.compile(r"rank\d+")
 _LR = re.compile(r"lr\d*")
-_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost|\w*ppl|\w*perplexity|bpb|bpc")
-_MEASURE = re.compile(r"(?i)ppl|perplexity|\bbp[bc]\b|bits[ _]per[ _](byte|char(acter)?)")
+_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost|\w*ppl|\w*perplexity|bpb|bpc|b?ce|\w+verlust")
+_MEASURE = re.compile(r"(?i)ppl|perplexity|cross[ _-]entropy\b|\bbp[bc]\b|bits[ _]per[ _](byte|char(acter)?)")
 _LOSS_WORDS_OF_A_SETTING = frozenset({"final", "min", "max"})
 _VALIDATION = frozenset(
     {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout", "tel"}
@@ -76,10 +78,30 @@ _VALIDATION_LOSS = re.compile(r"(val|valid|validation|eval|test|dev|v)loss\d*")
 
 # Words that a total loss may carry beside "loss"; anything else makes it a part, such as `loss_rpn_cls`.
 _TOTAL = frozenset(
-    {"loss", "trl", "tel", "cost", "total", "overall", "lm", "train", "training", "trainer", "step", "epoch"}
+    {
+        "loss",
+        "trl",
+        "tel",
+        "cost",
+        "total",
+        "overall",
+        "lm",
+        "train",
+        "training",
+        "trainer",
+        "step",
+        "epoch",
+        "mean",
+        "avg",
+        "average",
+    }
 )
 # Words of a measure of error that is no loss by name but is what boosting libraries minimise.
-_ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn"})
+_ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn", "rms"})
+# Beside a measure of error, words of what is not to be watched: the best so far, and what an optimiser computes.
+_NOT_WATCHED = frozenset(
+    {"best", "worst", "grad", "gradient", "gradients", "norm", "update", "updates", "weights", "activation"}
+)
 
 # Losses of a game: each goes up as another goes down, or is about 0 by construction, so that its level says nothing of the
 # training. Those of a GAN, and those of a policy and its value in reinforcement learning.
@@ -114,7 +136,11 @@ _TRANSLATED = {
     "准确率": "accuracy", "準確率": "accuracy", "精度": "accuracy", "정확도": "accuracy", "точность": "accuracy",
     "轮次": "epoch", "輪次": "epoch", "周期": "epoch", "週期": "epoch", "轮": "epoch", "輪": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
     "эпохи": "epoch", "epoche": "epoch", "époque": "epoch", "época": "epoch",
-    "epoque": "epoch", "epoca": "epoch", "étape": "step", "etape": "step", "perdida": "loss",
+    "epoque": "epoch", "epoca": "epoch", "étape": "step", "etape": "step", "perdida": "loss", "perdita": "loss",
+    "trainingsverlust": "train loss", "validierungsverlust": "val loss", "testverlust": "test loss",
+    "tasso di apprendimento": "learning rate", "taxa de aprendizado": "learning rate", "taxa de aprendizagem": "learning rate",
+    "itération": "iteration", "iteración": "iteration", "iteração": "iteration", "iterazione": "iteration", "paso": "step",
+    "passo": "step",
     "迭代次数": "iteration", "迭代次數": "iteration", "迭代": "iteration", "步数": "step", "步數": "step", "步": "step", "ステップ": "step", "스텝": "step", "шаг": "step",
     "итерация": "iteration", "schritt": "step", "批次": "batch",
 }  # fmt: skip
@@ -259,10 +285,13 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
             order = 0 if "total" in words else 3 if "epoch" in words else 1 if "step" in words or len(words) == 1 else 2
             return 0, 4 if "cost" in words else order, len(words)
         case "train_loss":
-            return 1, 1 if _MEASURE.search(name) else 0, len(words)
+            extreme = not {"max", "min"}.isdisjoint(words)
+            return 1, 2 if extreme else 1 if _MEASURE.search(name) else 0, len(words)
         case "val_loss":
             return 2, 0 if (_TOTAL | _VALIDATION).issuperset(words) else 1, len(words)
-        case "other" if not _ERRORS.isdisjoint(words):
+        case "other" if words and words[-1] in ("l1", "l2") and "'s" in name:  # LightGBM's `training's l2`
+            return 3, 1 if _is_validation(words) else 0, len(words)
+        case "other" if not _ERRORS.isdisjoint(words) and _NOT_WATCHED.isdisjoint(words):
             return 3, 1 if _is_validation(words) else 0, len(words)
         case "other" if words == ["value"]:  # the only metric of a log that names none
             return 4, 0, 1

@@ -13,7 +13,7 @@ _LONGEST_NAME = 160
 
 # Not within a word or another number. A number followed at once by a word has a unit (`35ms`) and is no sample.
 NUMBER = (
-    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?![\d,])(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
+    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?!\d|,\d)(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
     rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
 )
 # A well-known name may stand at once before its number: `loss2.345`, `epoch12`.
@@ -32,8 +32,10 @@ _WORD = re.compile(rb"[^ ]+")
 # "number of skipped iterations", "time per step": no place.
 _NO_PLACE = frozenset({
     b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n", b"fps", b"sps", b"warmup", b"accumulation",
-    b"logging", b"save", b"saving",
+    b"logging", b"save", b"saving", b"this", b"each",
 })  # fmt: skip
+# `base lr 0.1`: a setting of the schedule.
+_OF_SCHEDULE = frozenset({b"base", b"min", b"max", b"peak", b"initial", b"init", b"final", b"target"})
 # Words that begin a sentence around a name: "and the cls_loss is".
 _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
 # `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
@@ -58,6 +60,9 @@ _FUNCTION = re.compile(rb"(?:^|[\s|\[(])[A-Za-z_][\w.]*:[\w<>.]+:$")
 _BEHIND_FUNCTION = re.compile(rb"\d+(?: [-|]|\])")
 
 _COUNTED_IN_BRACKETS = frozenset({b"epoch", b"epoch(train)", b"epoch(val)"})
+
+# `TRAIN [3][100/500]`: the epoch and a counter.
+_SPLIT_OF_COUNTERS = re.compile(rb"(?:train|training)\s?\[\s*\d+\]\[.*", re.IGNORECASE)
 
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
@@ -106,6 +111,8 @@ def plain(mask: bytes) -> bytes:
         mask = _TYPED.sub(_bare, mask)
     if b"'" in mask or b'"' in mask:
         mask = _QUOTED_NUMBER.sub(lambda quoted: _blanked(quoted, 2), mask)
+    if b"**" in mask:  # Markdown's bold
+        mask = mask.replace(b"**", b"  ")
     return _HASH_NUMBER.sub(rb"\1 ", mask) if b"#" in mask else mask
 
 
@@ -175,7 +182,9 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     if sign and sign != b"[":
         return last(len(words), explicit=True)
     if sign == b"[":  # `Epoch [1]` is a place, `Train [` is not a name
-        if mask[slice(*words[-1])].lower() in _COUNTED_IN_BRACKETS:
+        if mask[slice(*words[-1])].lower() in _COUNTED_IN_BRACKETS or _SPLIT_OF_COUNTERS.fullmatch(
+            mask, words[-1][0], min(end + 24, len(mask))
+        ):
             return last(1, explicit=True)
         return next((last(count, explicit=True) for count in (2, 1) if role_of(count) == "lr"), None)
     # Without a sign between them, name and number may be prose: only a well-known name of one or two words counts ...
@@ -185,7 +194,7 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         two = first == "other" and alone in _LOSSES and role_of(2) in _LOSSES
         return last(2 if two else 1, explicit=False)
     if (rate := next((last(count, explicit=False) for count in (2, 1) if role_of(count) == "lr"), None)) is not None:
-        return rate
+        return None if len(words) > 1 and mask[slice(*words[-2])].lower() in _OF_SCHEDULE else rate
     # ... or a name and a number alone between separators.
     number = NUMBER_HERE.match(mask, end)
     closed = number is not None and _CELL_END.match(mask, number.end()) is not None

@@ -49,7 +49,10 @@ def header(mask: bytes, start: int) -> Recipe | None:
     spread = gaps >= len(words) - 2 > 1 and roles[0] in ("step", "epoch")
     splits = gaps and all(word.group().decode("utf-8", "replace").lower() in SPLITS for word in words)
     aligned = splits or gaps >= 4 or (gaps >= 2 and losses)  # words of a name are closer than columns
-    if not (apart and places and losses) and not spread and not aligned:
+    telling = (
+        losses or "lr" in roles or sum(word.group().decode("utf-8", "replace").lower() in SPLITS for word in words) > 1
+    )
+    if not (apart and places and telling) and not spread and not aligned:
         return None
     return Recipe(kind="header", cells=tuple(Slot(*word.span()) for word in words))
 
