@@ -45,7 +45,8 @@ _COUNTED = frozenset({"idx", "index", "no", "nr", "number", "done", "completed"}
 _STEPS = (
     "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
     "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
-    "timesteps", "update", "updates", "n iter", "itn", "s", "batch", "example counter",
+    "timesteps", "update", "updates", "n iter", "itn", "s", "batch", "example counter", "round", "communication round",
+    "episode",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
 _EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "ep"})
@@ -69,10 +70,10 @@ _SETTING = frozenset({
 _RANK = re.compile(r"rank\d+")
 _LR = re.compile(r"lr\d*")
 _LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost|\w*ppl|\w*perplexity|bpb|bpc|b?ce|\w+verlust")
-_MEASURE = re.compile(r"(?i)ppl|perplexity|cross[ _-]entropy\b|\bbp[bc]\b|bits[ _]per[ _](byte|char(acter)?)")
+_MEASURE = re.compile(r"(?i)ppl|perplexity|\bbp[bc]\b|bits[ _]per[ _](byte|char(acter)?)")
 _LOSS_WORDS_OF_A_SETTING = frozenset({"final", "min", "max"})
 _VALIDATION = frozenset(
-    {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout", "tel"}
+    {"val", "va", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout", "tel"}
 )
 _VALIDATION_LOSS = re.compile(r"(val|valid|validation|eval|test|dev|v)loss\d*")
 
@@ -85,6 +86,7 @@ _TOTAL = frozenset(
         "cost",
         "total",
         "overall",
+        "tr",
         "lm",
         "train",
         "training",
@@ -137,6 +139,9 @@ _TRANSLATED = {
     "轮次": "epoch", "輪次": "epoch", "周期": "epoch", "週期": "epoch", "轮": "epoch", "輪": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
     "эпохи": "epoch", "epoche": "epoch", "époque": "epoch", "época": "epoch",
     "epoque": "epoch", "epoca": "epoch", "étape": "step", "etape": "step", "perdida": "loss", "perdita": "loss",
+    "strata": "loss", "treningowa": "train", "walidacyjna": "val", "epoka": "epoch", "krok": "step", "kay\u0131p": "loss",
+    "öğrenme oran\u0131": "learning rate", "doğruluk": "accuracy", "ad\u0131m": "step", "verlies": "loss", "stap": "step",
+    "ztráta": "loss", "förlust": "loss", "втрати": "loss", "крок": "step", "епоха": "epoch",
     "trainingsverlust": "train loss", "validierungsverlust": "val loss", "testverlust": "test loss",
     "tasso di apprendimento": "learning rate", "taxa de aprendizado": "learning rate", "taxa de aprendizagem": "learning rate",
     "itération": "iteration", "iteración": "iteration", "iteração": "iteration", "iterazione": "iteration", "paso": "step",
@@ -211,6 +216,7 @@ def role(name: str) -> Role:
     if not _TIME.isdisjoint(words) or ("cost" in words and not _COSTLY.isdisjoint(words)):
         return "time"
     is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
+    is_loss = is_loss or ("cross", "entropy") in pairwise(words)
     settings = _SETTING.intersection(words)
     if is_loss and _VALUE.search(name):  # the loss of a value function
         settings -= {"function", "fn"}

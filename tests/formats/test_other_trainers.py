@@ -57,6 +57,20 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(1000, 3.5), (1100, 3.25)]},
     ),
+    "rounds of clients": (
+        """
+        round   1/10 :: client_loss(avg)=3.5 clients=8/10 acc=50.0% (4096/8192)
+        round   2/10 :: client_loss(avg)=3.25 clients=8/10 acc=51.0% (4177/8192)
+        """,
+        {"client_loss(avg)": [(1, 3.5), (2, 3.25)]},
+    ),
+    "steps behind a counter, in Chinese": (
+        """
+        训练进度: 10/100 步, 损失: 3.5
+        训练进度: 20/100 步, 损失: 3.25
+        """,
+        {"损失": [(10, 3.5), (20, 3.25)]},
+    ),
     # ---- roles
     "averaged weights in brackets behind the split": (
         """
@@ -114,6 +128,27 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"Verlust": [(0, 3.5), (1000, 3.25), (12000, 3.0)], "Lernrate": [(0, 3e-4), (1000, 3e-4), (12000, 3e-4)]},
     ),
+    "values in brackets at once behind their names": (
+        """
+        Shape-Model-1 -> Loss[3.5] Step[10] Lr[0.00100]
+        Shape-Model-2 -> Loss[3.25] Step[20] Lr[0.00100]
+        """,
+        {"Loss": [(10, 3.5), (20, 3.25)], "Lr": [(10, 0.001), (20, 0.001)]},
+    ),
+    "the sign of a number": (
+        """
+        шаг №10; потери: 3.5
+        шаг №20; потери: 3.25
+        """,
+        {"потери": [(10, 3.5), (20, 3.25)]},
+    ),
+    "Polish": (
+        """
+        Epoka 1/2, strata treningowa: 3.5, strata walidacyjna: 3.75
+        Epoka 2/2, strata treningowa: 3.25, strata walidacyjna: 3.5
+        """,
+        {"strata treningowa": [(1, 3.5), (2, 3.25)], "strata walidacyjna": [(1, 3.75), (2, 3.5)]},
+    ),
     "traditional characters": (
         """
         訓練步數 10, 訓練損失 3.5, 學習率 0.001
@@ -167,6 +202,23 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         - **Loss:** 3.25
         """,
         {"Loss": [(10, 3.5), (20, 3.25)]},
+    ),
+    "a box of metrics and values": (
+        """
+        ┌─────────────┬──────────┐
+        │ metric      │ value    │
+        ├─────────────┼──────────┤
+        │ step        │ 100      │
+        │ loss        │ 3.5      │
+        └─────────────┴──────────┘
+        ┌─────────────┬──────────┐
+        │ metric      │ value    │
+        ├─────────────┼──────────┤
+        │ step        │ 200      │
+        │ loss        │ 3.25     │
+        └─────────────┴──────────┘
+        """,
+        {"loss": [(100, 3.5), (200, 3.25)]},
     ),
     "columns that are called after splits": (
         """

@@ -44,7 +44,7 @@ _UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
 _COUNTER = re.compile(
     rb"\s*(?:/|\bof\b)\s*(\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
 )
-_COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
+_COUNTED = re.compile(rb"\]?\s*(?:\xe6\xad\xa5|batches|steps|iters|iterations|it\b|batch\b)")
 _HALF = re.compile(rb",\d+")
 _CLOCK = re.compile(rb":\d\d(?!\d)")
 # `0.5k/100k`, `1.2kit/10.0kit` of tqdm_loggable: a counter in thousands, behind its first number.

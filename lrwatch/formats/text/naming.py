@@ -52,6 +52,8 @@ _CODE = re.compile(
 )
 
 _CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
+# `Loss[2.34]`, not the index of `loss[0]=2.34`.
+_CLOSED = re.compile(NUMBER + rb"\](?!\s?[=:])", re.IGNORECASE)
 _CELL_START = re.compile(rb"(?:^|[,|;:>-])\s*$")
 
 # `[olmo.util:159, rank=3]` and `__main__:main:12 - ` are places in a program.
@@ -107,6 +109,8 @@ def plain(mask: bytes) -> bytes:
     """
     if b"\xef\xbc" in mask or b"\xe3\x80" in mask:
         mask = _WIDE_MARK.sub(lambda mark: _WIDE[mark[0].decode()].ljust(3), mask)
+    if b"\xe2\x84\x96" in mask:  # the sign of a number
+        mask = mask.replace(b"\xe2\x84\x96", b"   ")
     if b"(" in mask or b"<tf" in mask:
         mask = _TYPED.sub(_bare, mask)
     if b"'" in mask or b'"' in mask:
@@ -185,6 +189,8 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         if mask[slice(*words[-1])].lower() in _COUNTED_IN_BRACKETS or _SPLIT_OF_COUNTERS.fullmatch(
             mask, words[-1][0], min(end + 24, len(mask))
         ):
+            return last(1, explicit=True)
+        if match[2] == b"[" and role_of(1) in _LOSSES and _CLOSED.match(mask, end):
             return last(1, explicit=True)
         return next((last(count, explicit=True) for count in (2, 1) if role_of(count) == "lr"), None)
     # Without a sign between them, name and number may be prose: only a well-known name of one or two words counts ...
