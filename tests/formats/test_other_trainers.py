@@ -279,6 +279,15 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(0, 3.5), (50, 3.25), (100, 3.0)]},
     ),
+    "a rate beside a place and one word of a configuration": (
+        """
+        epoch=1 lr=0.001 batch_size=64
+        train loss 3.5
+        epoch=2 lr=0.0005 batch_size=64
+        train loss 3.25
+        """,
+        {"train loss": [(1, 3.5), (2, 3.25)], "lr": [(1, 0.001), (2, 0.0005)]},
+    ),
     "the end of the run with the best step": (
         """
         step 10: train loss 3.5

@@ -85,6 +85,7 @@ _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s",
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
 _PLACES = frozenset({"step", "epoch"})
+_NUMBERS_OF_STEPS = frozenset({"steps", "iterations", "iters", "timesteps", "updates"})
 # Names of numbers of a configuration: `args: {'lr': 0.1, 'epochs': 90, 'steps': 1000}` is neither a step nor a rate.
 _CONFIGURES = frozenset({
     "epochs", "num_epochs", "n_epochs", "max_epochs", "num_train_epochs", "max_steps", "warmup_steps", "warmup_epochs", "seed",
@@ -362,11 +363,7 @@ class _Search:
         has_place = bool(self.places) or self._index is not None
         if ends_the_run(self._mask, self._start) and (not has_place or b"best" in self._mask):
             return None
-        if (
-            not roles & _LOSSES
-            and any(name.lower() in _CONFIGURES for name in spelled)
-            and not any(map(should_rise, spelled))
-        ):
+        if not roles & _LOSSES and self._configures(spelled):
             return None
         if not has_place and not roles & _LOSSES:
             # A trainer may print the rate of an epoch, or a score, on a line of its own.
@@ -386,6 +383,13 @@ class _Search:
         return Recipe(
             tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing
         )  # fmt: skip
+
+    def _configures(self, names: list[str]) -> bool:
+        """Return whether a line of these names and no loss is a configuration: beside a place it takes two of its words."""
+        words = sum(name.lower() in _CONFIGURES for name in names)
+        counted = self._index is not None or self._place_names.get("step", "steps").lower() not in _NUMBERS_OF_STEPS
+        least = 2 if counted or "epoch" in self.places else 1
+        return words >= least and not any(map(should_rise, names))
 
     def _bare(self) -> Slot | None:
         """Return the number at the beginning of the line, if it is followed by names alone."""
