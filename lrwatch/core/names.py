@@ -33,18 +33,23 @@ Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time",
 # Words before a step or an epoch that only say whose it is.
 _WHOSE = frozenset({
     "train", "training", "trainer", "progress", "time", "metadata",
-    "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes",  # objects of a JSON logger
+    "env", "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes", "data", "values", "scalars", "attrs",
+    "context",  # objects of a JSON logger
 })  # fmt: skip
+
+# Words behind a step that only say that it is a number: `update_idx`, `steps done`.
+_COUNTED = frozenset({"idx", "index", "no", "nr", "number", "done", "completed"})
 
 # Best first: a record that carries several is placed by the first of them. A batch number may begin again each epoch,
 # so it comes last.
 _STEPS = (
     "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
     "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
-    "timesteps", "update", "updates", "n iter", "itn", "s", "batch", "batch idx", "example counter",
+    "timesteps", "update", "updates", "n iter", "itn", "s", "batch", "example counter", "round", "communication round",
+    "episode",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
-_EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "epoch idx", "ep"})
+_EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "ep"})
 
 _SCALE = frozenset({"scale", "scaler", "scaling"})
 _TIME = frozenset({
@@ -54,35 +59,57 @@ _TIME = frozenset({
 # Parts of a step whose cost is a duration.
 _COSTLY = frozenset({
     "batch", "reader", "read", "data", "load", "loader", "iter", "compute", "forward", "backward", "comm", "communication",
-    "io", "fetch", "update",
+    "io", "fetch", "update", "fwd", "bwd", "opt", "optim", "optimizer", "sync", "preprocess",
 })  # fmt: skip
 _SETTING = frozenset({
     "every", "freq", "frequency", "interval", "weight", "weights", "coef", "coeff", "lambda", "fn", "func", "function",
     "type", "threshold", "tol", "patience", "max", "min", "mult", "multiplier", "factor", "scheduler", "schedule", "decay",
     "gamma", "power", "warmup", "init", "initial", "final", "base", "count", "num", "acc", "accuracy", "best", "ratio",
+    "std", "stddev", "var", "variance",
 })  # fmt: skip
 _RANK = re.compile(r"rank\d+")
 _LR = re.compile(r"lr\d*")
-_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost|\w*ppl|\w*perplexity|bpb|bpc")
+_LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost|\w*ppl|\w*perplexity|bpb|bpc|b?ce|\w+verlust")
 _MEASURE = re.compile(r"(?i)ppl|perplexity|\bbp[bc]\b|bits[ _]per[ _](byte|char(acter)?)")
 _LOSS_WORDS_OF_A_SETTING = frozenset({"final", "min", "max"})
 _VALIDATION = frozenset(
-    {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout", "tel"}
+    {"val", "va", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout", "heldout", "tel"}
 )
 _VALIDATION_LOSS = re.compile(r"(val|valid|validation|eval|test|dev|v)loss\d*")
 
 # Words that a total loss may carry beside "loss"; anything else makes it a part, such as `loss_rpn_cls`.
 _TOTAL = frozenset(
-    {"loss", "trl", "tel", "cost", "total", "overall", "lm", "train", "training", "trainer", "step", "epoch"}
+    {
+        "loss",
+        "trl",
+        "tel",
+        "cost",
+        "total",
+        "overall",
+        "tr",
+        "lm",
+        "train",
+        "training",
+        "trainer",
+        "step",
+        "epoch",
+        "mean",
+        "avg",
+        "average",
+    }
 )
 # Words of a measure of error that is no loss by name but is what boosting libraries minimise.
-_ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn"})
+_ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn", "rms"})
+# Beside a measure of error, words of what is not to be watched: the best so far, and what an optimiser computes.
+_NOT_WATCHED = frozenset(
+    {"best", "worst", "grad", "gradient", "gradients", "norm", "update", "updates", "weights", "activation"}
+)
 
 # Losses of a game: each goes up as another goes down, or is about 0 by construction, so that its level says nothing of the
 # training. Those of a GAN, and those of a policy and its value in reinforcement learning.
 _GAMES = frozenset({
     "g", "d", "gen", "disc", "generator", "discriminator", "adv", "adversarial", "gan", "gans", "critic", "actor", "policy",
-    "pg", "vf", "rl", "ppo", "surrogate", "kl", "kld", "advantage", "alpha",
+    "pg", "pi", "v", "vf", "rl", "ppo", "surrogate", "kl", "kld", "advantage", "alpha",
 })  # fmt: skip
 _Q = re.compile(r"q(f)?\d*")
 _LOSS_OF_A_PLAYER = re.compile(r"(loss|err)[gd]|[gd](loss|err)")
@@ -106,13 +133,20 @@ _TRANSLATED = {
     "验证": "val", "驗證": "val", "検証": "val", "검증": "val", "валидации": "val", "валидация": "val", "валид": "val", "вал.": "val",
     "validierung": "val", "validación": "val", "проверка": "val",
     "测试": "test", "測試": "test", "テスト": "test", "테스트": "test", "тест": "test",
-    "损失值": "loss", "损失": "loss", "損失": "loss", "손실": "loss", "потери": "loss", "потеря": "loss", "потерь": "loss",
+    "损失值": "loss", "損失值": "loss", "损失": "loss", "損失": "loss", "손실": "loss", "потери": "loss", "потеря": "loss", "потерь": "loss",
     "ошибка": "error", "verlust": "loss", "perte": "loss", "pérdida": "loss", "perda": "loss",
-    "准确率": "accuracy", "精度": "accuracy", "정확도": "accuracy", "точность": "accuracy",
-    "轮次": "epoch", "周期": "epoch", "轮": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
+    "准确率": "accuracy", "準確率": "accuracy", "精度": "accuracy", "정확도": "accuracy", "точность": "accuracy",
+    "轮次": "epoch", "輪次": "epoch", "周期": "epoch", "週期": "epoch", "轮": "epoch", "輪": "epoch", "エポック": "epoch", "에폭": "epoch", "에포크": "epoch", "эпоха": "epoch",
     "эпохи": "epoch", "epoche": "epoch", "époque": "epoch", "época": "epoch",
-    "epoque": "epoch", "epoca": "epoch", "étape": "step", "etape": "step", "perdida": "loss",
-    "迭代次数": "iteration", "迭代": "iteration", "步数": "step", "步": "step", "ステップ": "step", "스텝": "step", "шаг": "step",
+    "epoque": "epoch", "epoca": "epoch", "étape": "step", "etape": "step", "perdida": "loss", "perdita": "loss",
+    "strata": "loss", "treningowa": "train", "walidacyjna": "val", "epoka": "epoch", "krok": "step", "kay\u0131p": "loss",
+    "öğrenme oran\u0131": "learning rate", "doğruluk": "accuracy", "ad\u0131m": "step", "verlies": "loss", "stap": "step",
+    "ztráta": "loss", "förlust": "loss", "втрати": "loss", "крок": "step", "епоха": "epoch",
+    "trainingsverlust": "train loss", "validierungsverlust": "val loss", "testverlust": "test loss",
+    "tasso di apprendimento": "learning rate", "taxa de aprendizado": "learning rate", "taxa de aprendizagem": "learning rate",
+    "itération": "iteration", "iteración": "iteration", "iteração": "iteration", "iterazione": "iteration", "paso": "step",
+    "passo": "step",
+    "迭代次数": "iteration", "迭代次數": "iteration", "迭代": "iteration", "步数": "step", "步數": "step", "步": "step", "ステップ": "step", "스텝": "step", "шаг": "step",
     "итерация": "iteration", "schritt": "step", "批次": "batch",
 }  # fmt: skip
 _FOREIGN = re.compile("|".join(
@@ -147,11 +181,13 @@ def _words(name: str) -> list[str]:
 
 
 def _position(words: list[str]) -> str:
-    """Return the words without those that only say whose step it is."""
-    start = 0
-    while start < len(words) - 1 and words[start] in _WHOSE:
+    """Return the words without those that only say whose step it is, or that it is a number."""
+    start, end = 0, len(words)
+    while start < end - 1 and words[start] in _WHOSE:
         start += 1
-    return " ".join(words[start:])
+    while end > start + 1 and words[end - 1] in _COUNTED:
+        end -= 1
+    return " ".join(words[start:end])
 
 
 def _is_validation(words: list[str]) -> bool:
@@ -180,6 +216,7 @@ def role(name: str) -> Role:
     if not _TIME.isdisjoint(words) or ("cost" in words and not _COSTLY.isdisjoint(words)):
         return "time"
     is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
+    is_loss = is_loss or ("cross", "entropy") in pairwise(words)
     settings = _SETTING.intersection(words)
     if is_loss and _VALUE.search(name):  # the loss of a value function
         settings -= {"function", "fn"}
@@ -254,10 +291,13 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
             order = 0 if "total" in words else 3 if "epoch" in words else 1 if "step" in words or len(words) == 1 else 2
             return 0, 4 if "cost" in words else order, len(words)
         case "train_loss":
-            return 1, 1 if _MEASURE.search(name) else 0, len(words)
+            extreme = not {"max", "min"}.isdisjoint(words)
+            return 1, 2 if extreme else 1 if _MEASURE.search(name) else 0, len(words)
         case "val_loss":
             return 2, 0 if (_TOTAL | _VALIDATION).issuperset(words) else 1, len(words)
-        case "other" if not _ERRORS.isdisjoint(words):
+        case "other" if words and words[-1] in ("l1", "l2") and "'s" in name:  # LightGBM's `training's l2`
+            return 3, 1 if _is_validation(words) else 0, len(words)
+        case "other" if not _ERRORS.isdisjoint(words) and _NOT_WATCHED.isdisjoint(words):
             return 3, 1 if _is_validation(words) else 0, len(words)
         case "other" if words == ["value"]:  # the only metric of a log that names none
             return 4, 0, 1

@@ -103,9 +103,19 @@ def reason(line: bytes) -> str:
 
 
 def is_binary(line: bytes) -> bool:
-    """Return whether a tenth of `line` or more is control characters."""
+    r"""Return whether a tenth of `line` or more is control characters, or there are any among bytes that are no UTF-8.
+
+    >>> is_binary(b"loss 2.5"), is_binary(b"ab\x15\xffcdefghijklmnop"), is_binary(b"\xff\xfe\xfd 1")
+    (False, True, True)
+    """
     line = ANSI.sub(b"", line[:_LOOKED])
-    return len(line.translate(None, _TEXT)) * 10 > len(line)
+    controls = len(line.translate(None, _TEXT))
+    if controls * 10 > len(line):
+        return True
+    if line.isascii():
+        return False
+    broken = len(line) - len(line.decode("utf-8", "ignore").encode())
+    return (controls > 0 and broken > 0) or broken * 2 > len(line)
 
 
 def names(line: bytes) -> list[str]:

@@ -9,7 +9,7 @@ cri          ``2024-05-01T10:00:04.1Z stdout F text`` of Kubernetes; ``P`` is a 
 utf-16       all of the log, as its first two bytes say (PowerShell writes it)
 ===========  ==========================================================================================================
 
-The first line decides the wrapping. What is inside has its own format, which is found as that of any other log is.
+The first line with a wrapping decides which it is. What is inside has its own format, which is found as that of any other log is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ Wrapping = Literal["", "none", "json", "cri", "utf-16-le", "utf-16-be"]
 _MARKS: Mapping[bytes, Wrapping] = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 # Keys of the message of a record, the surest first.
 _MESSAGES = ("log", "MESSAGE", "message", "msg", "textPayload", "jsonPayload", "line", "event", "text")
-_CRI = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[-+]\d\d:?\d\d) std(?:out|err) ([FP]) ?")
+_CRI = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[-+]\d\d:?\d\d) (std(?:out|err)) ([FP]) ?")
+# Lines of which one has to be wrapped: what started the training may have printed some of its own before.
+_FIRST_LINES = 64
 # Objects of records in messages that are followed, as in `{"jsonPayload": {"message": ...}}`.
 _DEPTH = 2
 
@@ -41,7 +43,7 @@ _DEPTH = 2
 class Wrapped(Checkpointed, ABC):
     """The format `wrapped`; see `lrwatch.formats.base.Format`. How the inner format is found is given by a subclass."""
 
-    SAVED: ClassVar[tuple[str, ...]] = ("_lines", "_wrapping", "_held")
+    SAVED: ClassVar[tuple[str, ...]] = ("_lines", "_wrapping", "_plain", "_held")
 
     name: ClassVar[str] = "wrapped"
     whole: ClassVar[bool] = False
@@ -51,7 +53,8 @@ class Wrapped(Checkpointed, ABC):
     def __init__(self) -> None:
         self._lines = Lines()
         self._wrapping: Wrapping = ""
-        self._held = ""  # a part of a line, as Latin-1, until the rest of it comes
+        self._plain = 0  # lines without a wrapping, before it is known
+        self._held: dict[str, str] = {}  # by stream, a part of a line, as Latin-1, until the rest of it comes
         self._inner: Format | None = None
 
     @classmethod
@@ -103,15 +106,26 @@ class Wrapped(Checkpointed, ABC):
             text, consumed = _decoded(data, self._wrapping, final=final)
             return text, text.count(b"\n"), consumed, {}
         block = self._lines.cut(data, final=final)
+        lines = block.text.split(b"\n")[:-1]
         if block.text and not self._wrapping:
-            self._wrapping = _wrapping_of(block.text)
+            lines = lines[self._decide(lines) :]
         if self._wrapping in ("", "none"):
             return b"", block.lines + block.dropped, block.consumed, block.errors
-        lines = block.text.split(b"\n")[:-1]
         inside = b"".join(self._messages(lines) if self._wrapping == "json" else self._joined(lines))
-        if final and self._held:
-            inside += self._take(b"") + b"\n"
+        if final:
+            inside += b"".join(self._take(b"", stream) + b"\n" for stream in tuple(self._held))
         return inside, block.lines + block.dropped, block.consumed, block.errors
+
+    def _decide(self, lines: list[bytes]) -> int:
+        """Take the wrapping of the first line that has any, and return its number in `lines`."""
+        for i, line in enumerate(lines[: _FIRST_LINES - self._plain]):
+            if wrapping := _wrapping_of(line):
+                self._wrapping = wrapping
+                return i
+        self._plain += len(lines)
+        if self._plain >= _FIRST_LINES:
+            self._wrapping = "none"
+        return 0
 
     def _messages(self, lines: list[bytes]) -> Iterator[bytes]:
         for line in lines:
@@ -120,41 +134,42 @@ class Wrapped(Checkpointed, ABC):
                 yield line + b"\n"
             elif (message := _message(record)) is not None:
                 whole = "stream" not in record or message.endswith((b"\n", b"\r"))
+                stream = str(record.get("stream", ""))
                 if whole:
-                    yield self._take(message.rstrip(b"\n")) + b"\n"
+                    yield self._take(message.rstrip(b"\n"), stream) + b"\n"
                 else:
-                    self._hold(message)
+                    self._hold(message, stream)
 
     def _joined(self, lines: list[bytes]) -> Iterator[bytes]:
         for line in lines:
             prefix = _CRI.match(line)
             if prefix is None:
                 yield line + b"\n"
-            elif prefix[1] == b"P":
-                self._hold(line[prefix.end() :])
+            elif prefix[2] == b"P":
+                self._hold(line[prefix.end() :], prefix[1].decode())
             else:
-                yield self._take(line[prefix.end() :]) + b"\n"
+                yield self._take(line[prefix.end() :], prefix[1].decode()) + b"\n"
 
-    def _hold(self, part: bytes) -> None:
-        self._held = (self._held + part.decode("latin-1"))[:MAX_LINE_BYTES]
+    def _hold(self, part: bytes, stream: str) -> None:
+        self._held[stream] = (self._held.get(stream, "") + part.decode("latin-1"))[:MAX_LINE_BYTES]
 
-    def _take(self, rest: bytes) -> bytes:
-        """Return what was held back, and `rest`."""
-        held, self._held = self._held, ""
-        return held.encode("latin-1") + rest
+    def _take(self, rest: bytes, stream: str) -> bytes:
+        """Return what was held back of a stream, and `rest`."""
+        return self._held.pop(stream, "").encode("latin-1") + rest
 
 
 def _nothing(lines: int, errors: Mapping[str, int]) -> Batch:
     return Batch(np.empty(0, np.int64), {}, "record", lines, errors)
 
 
-def _wrapping_of(text: bytes) -> Wrapping:
-    """Return the wrapping of a log that begins with the lines `text`."""
-    line = text[: text.index(b"\n")]
+def _wrapping_of(line: bytes) -> Wrapping:
+    """Return the wrapping of a line; "none" for a record with a loss of its own, "" for any other line."""
     if _CRI.match(line):
         return "cri"
     record = decoded(line) if line.startswith(b"{") else None
-    return "json" if isinstance(record, dict) and not tells(record) and _message(record) is not None else "none"
+    if not isinstance(record, dict):
+        return ""
+    return "json" if not tells(record) and _message(record) is not None else "none"
 
 
 def _message(record: Mapping[str, Any], depth: int = _DEPTH) -> bytes | None:

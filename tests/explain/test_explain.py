@@ -206,3 +206,9 @@ def test_the_line_that_is_shown_is_the_one_that_spells_the_sample() -> None:
 def test_bytes_that_are_no_text_are_never_shown() -> None:
     found = explained(b"\x7fELF\x02\x01\x01\0\0\0\0\x1b]0;title\x07\0\0\0\n" * 3)
     assert [reason.example for reason in found.reasons] == ["(24 bytes)"]
+
+
+def test_a_line_of_broken_bytes_with_a_control_character_is_not_shown() -> None:
+    found = explained(b"abcdefghijklmnopqrstuvwxyz 0123456789 \x15 \xff\xfe loss\n" * 3)
+    assert reasons(found) == {hints.BINARY: 3}
+    assert found.reasons[0].example == "(47 bytes)"

@@ -13,6 +13,8 @@ A mask is a line with all digits made zeros. The extractor reads it from left to
 
 A word such as ``[eval]`` or ``Test:`` makes the metrics behind it those of the validation: ``[eval] loss 2.5`` is
 ``val.loss``. Averaged weights are kept apart: ``Test (EMA): loss 2.5`` is ``val.EMA.loss``.
+
+One file because one search decides of each number what it is, in the light of those before it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name
 from lrwatch.formats.text.ordinals import ordinals
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
 from lrwatch.formats.text.repetitions import ends_the_run, says_again
+from lrwatch.formats.text.summaries import MEAN
 
 RUNNING = "running."
 """Prefix of the name of a metric that is the mean since the epoch began."""
@@ -39,13 +42,13 @@ _FLAT_DICTIONARY = re.compile(rb"\{ ?['\"][^{}\n]*\}")
 _UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
 # Neither a date (`05/03 10:00`, `05/03/2024`) nor a duration or a size (`12/300s`, `3/16 GB`).
 _COUNTER = re.compile(
-    rb"\s*(?:/|\bof\b)\s*(\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
+    rb"\s*(?:/|\bof\b)\s*(\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
 )
-_COUNTED = re.compile(rb"\]?\s*(?:batches|steps|iters|iterations|it\b|batch\b)")
-_HALF = re.compile(rb",\d")
+_COUNTED = re.compile(rb"\]?\s*(?:\xe6\xad\xa5|batches|steps|iters|iterations|it\b|batch\b)")
+_HALF = re.compile(rb",\d+")
 _CLOCK = re.compile(rb":\d\d(?!\d)")
-# `0.5k/100k`: a counter in thousands, behind its first number.
-_THOUSANDS = re.compile(rb"([kKM])\s*/\s*\d+(?:\.\d+)?[kKM]\b")
+# `0.5k/100k`, `1.2kit/10.0kit` of tqdm_loggable: a counter in thousands, behind its first number.
+_THOUSANDS = re.compile(rb"(?:([kKM])(?:it)?|it)\s*/\s*\d+(?:\.\d+)?[kKM]?(?:it)?\b")
 _OPEN = re.compile(rb"[\[(]\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
@@ -59,11 +62,13 @@ _SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNOR
 _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
 # `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`. Longer numbers are dates and times.
 _BARE_PLACE = re.compile(rb"\s*(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
+# `Start training from epoch 0 of 90`, which may count from another number than the records do.
+_BEGINS = re.compile(rb"\D*\b(?:start|resum|restart|continu|restor)\w*\b[^\d\n]{0,40}\b(?:from|at)\b", re.IGNORECASE)
 _ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\()|(?<=phase=)|(?<=mode=)|(?<=split=)|(?<=stage=))"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
-    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
+    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_(]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
     re.IGNORECASE,
 )
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
@@ -80,10 +85,16 @@ _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s",
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
 _PLACES = frozenset({"step", "epoch"})
+_NUMBERS_OF_STEPS = frozenset({"steps", "iterations", "iters", "timesteps", "updates"})
+# Names of numbers of a configuration: `args: {'lr': 0.1, 'epochs': 90, 'steps': 1000}` is neither a step nor a rate.
+_CONFIGURES = frozenset({
+    "epochs", "num_epochs", "n_epochs", "max_epochs", "num_train_epochs", "max_steps", "warmup_steps", "warmup_epochs", "seed",
+    "batch_size", "num_workers", "hidden_size", "num_layers", "n_layers", "n_layer", "dropout", "patience",
+})  # fmt: skip
 _LOSSES = frozenset({"train_loss", "val_loss"})
 # `Adjusting learning rate of group 0 to 1.0e-03.`, `Setting LR to 0.1`
 _RATE_SET = re.compile(
-    rb"\b(learning[ _-]?rate|lr)\b[^:=|;\n]{0,60}?\b(?:to|is now|->|=>)\s+(" + NUMBER + rb")\.?\s*(?:$|[,;|)])",
+    rb"\b(learning[ _-]?rate|lr)\b[^:=|;\n]{0,60}?(?:\b(?:to|is now)|->|=>)\s+(" + NUMBER + rb")\.?\s*(?:$|[,;|)])",
     re.IGNORECASE,
 )
 
@@ -182,13 +193,15 @@ class _Search:
             factor = factor_of(unit.group()) if unit else None
             counter = _COUNTER.match(mask, end) if unit is None else None
             if (
-                _HALF.match(mask, end) and match.group().isdigit()
-            ):  # half of a number with a decimal comma, or of a list
-                before = end
+                half := _HALF.match(mask, end)
+            ) is not None and match.group().isdigit():  # half of a number with a decimal comma, or of a list
+                before = skip_to = half.end()
                 continue
             name = name_of(mask, before, start, self._flat)
-            if (thousands := _THOUSANDS.match(mask, end)) is not None and self._is_step(name, start):
-                self.places["step"] = Slot(start, end, "step", factor=factor_of(thousands[1]) or 1.0)
+            if (thousands := _THOUSANDS.match(mask, end)) is not None and (
+                b"it" in thousands[0] or self._is_step(name, start)
+            ):
+                self.places["step"] = Slot(start, end, "step", factor=factor_of(thousands[1] or b"") or 1.0)
                 self._place_names["step"] = "step"
                 before = skip_to = thousands.end()
                 last = None
@@ -227,7 +240,7 @@ class _Search:
             self._explicit.add(slot.start)
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode())
         followed = self._mask[slot.end : slot.end + 8].lstrip()
-        if name.text.strip("()").lower() in _SPLITS and (followed.startswith(b"[") or kind == "epoch"):
+        if name.text.strip("()").lower() in _SPLITS and (followed.lstrip(b"]").startswith(b"[") or kind == "epoch"):
             kind = "epoch"
             if name.text.lower() != "epoch":
                 self._names.pop()  # it is the split of the line as well
@@ -258,7 +271,7 @@ class _Search:
         around = max(0, start - 24)
         bracketed = _OPEN.search(mask, around, start) is not None and not _OF_VALUE.search(mask, around, start)
         counted = _COUNTED.match(mask, counter.end()) is not None
-        leading = not mask[self._start : start].strip()
+        leading = not mask[self._start : start].strip(b" \t|")
         last = not mask[counter.end() :].strip() and _BEFORE_LAST.search(mask, around, start) is not None
         if mask[start - 1 : start] == b"/" or not (
             kind == "step" or after_epoch or bracketed or counted or leading or last
@@ -315,6 +328,9 @@ class _Search:
             modes.insert(0, (ends_pass.start(), VALIDATION))
         roles: set[str] = set()
         spelled = [self._spelled(slot) for slot in self.slots]
+        averaged = b"[avg]" in self._mask.lower()  # the means of an epoch, whatever counter stands beside them
+        if averaged:
+            self._index = self._total = None
         any_loss = any(role(name) in _LOSSES and name.lower() != _COST for name in spelled)
         for i, slot in enumerate(self.slots):
             name = self._spelled(slot)
@@ -326,6 +342,8 @@ class _Search:
                 prefix, validation, validated = mode, True, mode
             if i in running:
                 prefix = prefix or (validated if validation else RUNNING)
+            if averaged and not prefix and kind != "lr":
+                prefix = MEAN
             if name.lower() == _COST and any_loss:  # beside a loss it is what the step took
                 prefix = _DURATION
             prefixed = None if slot.name is None else prefix + slot.name
@@ -343,14 +361,16 @@ class _Search:
         if not self.places and self._index is None and slots and (weak := self._weak or self._bare()) is not None:
             self.places["step"], self._place_names["step"] = weak, "step"
         has_place = bool(self.places) or self._index is not None
-        if not has_place and ends_the_run(self._mask, self._start):
+        if ends_the_run(self._mask, self._start) and (not has_place or b"best" in self._mask):
+            return None
+        if not roles & _LOSSES and self._configures(spelled):
             return None
         if not has_place and not roles & _LOSSES:
             # A trainer may print the rate of an epoch, or a score, on a line of its own.
             known = [slot for slot in self.slots if self._is_known(slot)]
             measures = tuple(slot for slot in slots if any(slot.start == one.start for one in known))
             return Recipe(measures, "measure", rank=rank) if measures else None
-        if not slots and not self.places and not self._named:
+        if not slots and ((not self.places and not self._named) or _BEGINS.match(self._mask, self._start)):
             return None
         step, epoch, index, total = self.places.get("step"), self.places.get("epoch"), self._index, self._total
         ahead = index is not None and epoch is not None and index.start < epoch.start
@@ -363,6 +383,13 @@ class _Search:
         return Recipe(
             tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing
         )  # fmt: skip
+
+    def _configures(self, names: list[str]) -> bool:
+        """Return whether a line of these names and no loss is a configuration: beside a place it takes two of its words."""
+        words = sum(name.lower() in _CONFIGURES for name in names)
+        counted = self._index is not None or self._place_names.get("step", "steps").lower() not in _NUMBERS_OF_STEPS
+        least = 2 if counted or "epoch" in self.places else 1
+        return words >= least and not any(map(should_rise, names))
 
     def _bare(self) -> Slot | None:
         """Return the number at the beginning of the line, if it is followed by names alone."""
@@ -380,6 +407,11 @@ class _Search:
         """Return the name of `slot`, with zeros for its digits."""
         name = slot.name
         return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
+
+
+def split_prefix(split: bytes) -> str:
+    """Return the prefix of the names of metrics of a split; that of the training has none."""
+    return "" if split.lower().startswith(b"train") else _prefix(split)
 
 
 def _prefix(mode: bytes) -> str:

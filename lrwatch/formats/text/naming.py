@@ -13,7 +13,7 @@ _LONGEST_NAME = 160
 
 # Not within a word or another number. A number followed at once by a word has a unit (`35ms`) and is no sample.
 NUMBER = (
-    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?![\d,])(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
+    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?!\d|,\d)(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
     rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
 )
 # A well-known name may stand at once before its number: `loss2.345`, `epoch12`.
@@ -32,8 +32,10 @@ _WORD = re.compile(rb"[^ ]+")
 # "number of skipped iterations", "time per step": no place.
 _NO_PLACE = frozenset({
     b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n", b"fps", b"sps", b"warmup", b"accumulation",
-    b"logging", b"save", b"saving",
+    b"logging", b"save", b"saving", b"this", b"each",
 })  # fmt: skip
+# `base lr 0.1`: a setting of the schedule.
+_OF_SCHEDULE = frozenset({b"base", b"min", b"max", b"peak", b"initial", b"init", b"final", b"target"})
 # Words that begin a sentence around a name: "and the cls_loss is".
 _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
 # `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
@@ -46,10 +48,12 @@ _CODE = re.compile(
     rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch)\b[ .(]"
     rb"|\b(?:for \w+(?:, \w+)* in|if|while)\b[ (].*:\s*(?:#|$|\w+ =)"
     rb"|[-+*/]=|[\w)\]'\"]\s*==\s*[\w('\"\[-]|\bprint\(|f[\"']|^\s*(?:#|//)(?!#+\s*(?i:epoch|iteration|iter|step|update)\W+\d)"
-    rb"|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = |\w\s*:\s*(?:int|float|str|bool)\s*="
+    rb"|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = (?!\s*[-+]?[\d.]\S*(?:,|;|\||\s)\s*\w[\w ]*=)|\w\s*:\s*(?:int|float|str|bool)\s*="
 )
 
 _CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
+# `Loss[2.34]`, not the index of `loss[0]=2.34`.
+_CLOSED = re.compile(NUMBER + rb"\](?!\s?[=:])", re.IGNORECASE)
 _CELL_START = re.compile(rb"(?:^|[,|;:>-])\s*$")
 
 # `[olmo.util:159, rank=3]` and `__main__:main:12 - ` are places in a program.
@@ -58,6 +62,9 @@ _FUNCTION = re.compile(rb"(?:^|[\s|\[(])[A-Za-z_][\w.]*:[\w<>.]+:$")
 _BEHIND_FUNCTION = re.compile(rb"\d+(?: [-|]|\])")
 
 _COUNTED_IN_BRACKETS = frozenset({b"epoch", b"epoch(train)", b"epoch(val)"})
+
+# `TRAIN [3][100/500]`: the epoch and a counter.
+_SPLIT_OF_COUNTERS = re.compile(rb"(?:train|training)\s?\[\s*\d+\]\[.*", re.IGNORECASE)
 
 _PLACES = frozenset({"step", "epoch"})
 _LOSSES = frozenset({"train_loss", "val_loss"})
@@ -102,10 +109,14 @@ def plain(mask: bytes) -> bytes:
     """
     if b"\xef\xbc" in mask or b"\xe3\x80" in mask:
         mask = _WIDE_MARK.sub(lambda mark: _WIDE[mark[0].decode()].ljust(3), mask)
+    if b"\xe2\x84\x96" in mask:  # the sign of a number
+        mask = mask.replace(b"\xe2\x84\x96", b"   ")
     if b"(" in mask or b"<tf" in mask:
         mask = _TYPED.sub(_bare, mask)
     if b"'" in mask or b'"' in mask:
         mask = _QUOTED_NUMBER.sub(lambda quoted: _blanked(quoted, 2), mask)
+    if b"**" in mask:  # Markdown's bold
+        mask = mask.replace(b"**", b"  ")
     return _HASH_NUMBER.sub(rb"\1 ", mask) if b"#" in mask else mask
 
 
@@ -175,7 +186,13 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     if sign and sign != b"[":
         return last(len(words), explicit=True)
     if sign == b"[":  # `Epoch [1]` is a place, `Train [` is not a name
-        return last(1, explicit=True) if mask[slice(*words[-1])].lower() in _COUNTED_IN_BRACKETS else None
+        if mask[slice(*words[-1])].lower() in _COUNTED_IN_BRACKETS or _SPLIT_OF_COUNTERS.fullmatch(
+            mask, words[-1][0], min(end + 24, len(mask))
+        ):
+            return last(1, explicit=True)
+        if match[2] == b"[" and role_of(1) in _LOSSES and _CLOSED.match(mask, end):
+            return last(1, explicit=True)
+        return next((last(count, explicit=True) for count in (2, 1) if role_of(count) == "lr"), None)
     # Without a sign between them, name and number may be prose: only a well-known name of one or two words counts ...
     if role_of(1) in _LOSSES:
         alone = role(last(1, explicit=False).text) if len(words) > 1 else ""
@@ -183,7 +200,7 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         two = first == "other" and alone in _LOSSES and role_of(2) in _LOSSES
         return last(2 if two else 1, explicit=False)
     if (rate := next((last(count, explicit=False) for count in (2, 1) if role_of(count) == "lr"), None)) is not None:
-        return rate
+        return None if len(words) > 1 and mask[slice(*words[-2])].lower() in _OF_SCHEDULE else rate
     # ... or a name and a number alone between separators.
     number = NUMBER_HERE.match(mask, end)
     closed = number is not None and _CELL_END.match(mask, number.end()) is not None

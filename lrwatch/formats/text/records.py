@@ -15,7 +15,7 @@ from lrwatch.core.sample import Axis
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.text.counters import Counters
-from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION
+from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, split_prefix
 from lrwatch.formats.text.ranks import PrintingRanks
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
@@ -31,6 +31,8 @@ _EPOCH_SLACK = 0.02
 _EPOCH_DIGITS = 0.005
 
 # Kinds of lines that mean something only behind certain others.
+# Roles of what is no metric of a split.
+_OF_ALL = frozenset({"lr", "time"})
 _DEPENDENT = frozenset({"length", "again", "block", "item", "loose item", "measure"})
 
 Values = dict[str, float]
@@ -47,7 +49,7 @@ class RecordAssembler(Checkpointed):
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_ranks", "_loss",
-        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries",
+        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split",
     )  # fmt: skip
 
     def __init__(self, totals: Totals) -> None:
@@ -61,6 +63,9 @@ class RecordAssembler(Checkpointed):
         self._below_heading = False
         self._placed = False  # there was a step or an epoch
         self._items = False  # there was an indented item below the present heading
+        self._split: list[
+            Any
+        ] = []  # indentation of the section that the items below belong to, and the prefix of their names
         self._again = False  # the next record repeats an earlier one
         self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
         self._summaries = Summaries()
@@ -210,6 +215,9 @@ class RecordAssembler(Checkpointed):
         if recipe.kind == "box":
             self._box(recipe, line)
             return
+        if recipe.kind == "section":
+            self._split = [_indentation(line), split_prefix(line[recipe.cells[0].start : recipe.cells[0].end])]
+            return
         values = {slot.name_in(line): value for slot in recipe.slots if (value := slot.read(line)) is not None}
         epoch = recipe.epoch.read(line) if recipe.epoch is not None else None
         if epoch is not None:
@@ -232,7 +240,9 @@ class RecordAssembler(Checkpointed):
         if recipe.kind in ("item", "loose item"):
             self._items = True
             values = {name: value for name, value in values.items() if role(name) not in ("step", "epoch")}
+            values = self._of_section(values, line)
         elif recipe.kind == "heading" or recipe.has_place:
+            self._split = []
             self._below_heading = recipe.kind == "heading" or (recipe.kind == "record" and not recipe.slots)
             self._items = False
         if recipe.kind == "bar" and total is not None and values and self._is_second_bar(values, total):
@@ -245,7 +255,9 @@ class RecordAssembler(Checkpointed):
                 self._flush()
                 self._table.take_header(recipe, line)
                 return
-            case "bar" if not values or index == 0:  # at 0 it still shows the values of the bar before
+            case "bar" if not values or (
+                index == 0 and recipe.step is None
+            ):  # at 0 it still shows the values of the bar before
                 self._progress(index, total)
                 return
             case "epoch bar":
@@ -294,7 +306,7 @@ class RecordAssembler(Checkpointed):
             case "block":
                 self._wait("block", [self._row], {})
             case "measure":
-                return self._placed
+                return self._placed or recipe.has_place
             case "item" | "loose item":
                 if self._kind == "block" and self._waiting is not None:
                     self._waiting.update(values)
@@ -303,6 +315,17 @@ class RecordAssembler(Checkpointed):
             case _:
                 pass
         return False
+
+    def _of_section(self, values: Values, line: bytes) -> Values:
+        """Return the values of an item with the prefix of the section that it is indented below."""
+        if self._split and _indentation(line) <= self._split[0]:
+            self._split = []
+        prefix = self._split[1] if self._split else ""
+        if not prefix:
+            return values
+        return {
+            name if role(name) in _OF_ALL or _is_validation(name) else prefix + name: v for name, v in values.items()
+        }
 
     def _state_length(self, recipe: Recipe, line: bytes, total: int | None) -> None:
         self._totals.state_run([_whole(recipe.run, line) or 0])
@@ -442,6 +465,10 @@ class RecordAssembler(Checkpointed):
     def _left_out(self, counts: tuple[Slot | None, Slot | None], line: bytes) -> Values:
         skipped, nans = (slot.read(line) or 0.0 if slot is not None else 0.0 for slot in counts)
         return {self._loss: float("nan")} if nans or not skipped else {}
+
+
+def _indentation(line: bytes) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _is_validation(name: str) -> bool:

@@ -5,11 +5,13 @@ Both are decided line by line, so that the cut of the log changes nothing.
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -79,7 +81,10 @@ class Dictionaries(Checkpointed):
 
     def _close(self, joined: list[bytes]) -> None:
         whole = " ".join([self.held[0].rstrip(), *(line.strip() for line in self.held[1:])])
-        body = whole[whole.index("{") :]
+        at = whole.index("{")
+        body = whole[at:]
+        if body.count("{") > 1:
+            whole = whole[:at] + _flat(body)
         if body != self.last:
             joined.append(whole.encode("latin-1"))
         self.held, self.last = [], body
@@ -88,6 +93,29 @@ class Dictionaries(Checkpointed):
         """Give back lines that are no dictionary, as they were."""
         joined.extend(line.encode("latin-1") for line in self.held)
         self.held = []
+
+
+def _flat(body: str) -> str:
+    """Return a dictionary of dictionaries as one of the numbers in it; as it was if it is none."""
+    try:
+        nested = json.loads(body)
+    except ValueError:
+        try:
+            nested = ast.literal_eval(body)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return body
+    numbers = _numbers(nested, "") if isinstance(nested, dict) else {}
+    return str(numbers) if numbers else body
+
+
+def _numbers(nested: dict[Any, Any], prefix: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            found.update(_numbers(value, f"{prefix}{key}/"))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _may_open(text: bytes) -> bool:
@@ -118,7 +146,9 @@ _MEASURES = {
     }.items()
 }  # fmt: skip
 _DECIDES = rb"[\w%]*['\"]?(?:[ \t]*[:=][ \t]*|[ \t]+(?:is[ \t]+)?)['\"]?[-+]?(\d+)([.,])(\d+)(?![\d.,]*\d)"
-_COMMA = re.compile(rb"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(?!\d|,\d)")
+_COMMA = re.compile(
+    rb"(?<![\d.,])(?:(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(?!\d|,\d)|([1-9]\d{0,2}(?:\.\d{3})+)(?![\d.,]*\d))"
+)
 
 
 @dataclass
@@ -183,4 +213,6 @@ def _deciding(occur: tuple[bool, ...]) -> re.Pattern[bytes]:
 
 
 def _pointed(number: re.Match[bytes]) -> bytes:
+    if number[1] is None:  # `11.000`: thousands alone
+        return number[3].replace(b".", b"")
     return number[1].replace(b".", b"") + b"." + number[2]

@@ -16,11 +16,18 @@ _KERAS = re.compile(
 _KERAS_ITEM = re.compile(rb" - ([A-Za-z_][\w/. ()@-]{0,80}?): (" + naming.NUMBER + rb")(?![\w/])", re.IGNORECASE)
 
 _TQDM = re.compile(
-    rb"(?:(?<!\d)(\d+)%\|[^|]*\|\s*(\d+)/(\d+)|(?:^|: )\s*(\d+)it) \[[^\[\]<]*(?:<[^,\[\]]*)?(?:, *\??[^,\[\]]*/[^,\[\]]*)?"
+    rb"(?:(?<!\d)(\d+)%\|[^|]*\|\s*(\d+)/(\d+)|(?:^|: )\s*(\d+)it) \[[^\[\]<,]*(?:<[^,\[\]]*)?(?:, *\??[^,\[\]]*/[^,\[\]]*)?"
 )
 _EPOCH = re.compile(rb"\bepoch\s*[:\[=#]?\s*(\d+)(?:\s*/\s*(\d+))?", re.IGNORECASE)
 # `Steps:  45%|`: a bar that is called after steps counts those of the run (diffusers).
 _OF_STEPS = re.compile(rb"(?:^|[\s\]])(?:global steps?|steps?|iterations?|train steps?):\s*$", re.IGNORECASE)
+
+
+# Bars that load or prepare data: `Map: 50%|...| 5000/10000 [00:01<00:01, 4321.12 examples/s]`, `1.21MB/s]`.
+_OF_DATA = re.compile(
+    rb"(?:examples|files|[kKMG]?i?B)/s\s*\]|\b(?:map|filter|download\w*|fetching|loading|generating|tokeniz\w*|saving|extracting)\b[^|\n]*%\|",
+    re.IGNORECASE,
+)
 
 
 def keras(mask: bytes, start: int) -> Recipe | None:
@@ -58,6 +65,25 @@ def drawn(mask: bytes, start: int) -> Recipe | None:
     return replace(inner, kind="bar", smoothing={slot.name: "running" for slot in inner.slots if slot.name is not None})
 
 
+# `Epoch 0/2 ━━━━━ 1/4 0:00:01 • 0:00:02 12.31it/s v_num: 0 train/loss: 2.3` of rich, also in Lightning.
+_RICH = re.compile(
+    rb"(?:\xe2\x94\x81|\xe2\x95[\xb8\xba])+ +(?:(?:\d+/--|\d+%|(\d+)/(\d+)|\d+:\d\d:\d\d|-:--:--|\xe2\x80\xa2|[\d.]+ ?it/s) *)+"
+)
+
+
+def rich(mask: bytes, start: int) -> Recipe | None:
+    """Read a bar of rich: the counter and the times behind it, and names and values."""
+    if b"\xe2\x94\x81 " not in mask and b"\xe2\x95\xb8" not in mask and b"\xe2\x95\xba" not in mask:
+        return None
+    if (match := _RICH.search(mask, start)) is None or match[1] is None:
+        return None
+    inner = general.search(mask[: match.start()] + b" " * (match.end() - match.start()) + mask[match.end() :], start)
+    index, total = Slot(*match.span(1), "index"), Slot(*match.span(2), "total")
+    if inner is None:
+        return Recipe(kind="bar", index=index, total=total)
+    return replace(inner, kind="bar", index=index, total=total, named=False)
+
+
 def _name(name: bytes) -> str | None:
     """Return the name; None if it has digits, which are zeros in a mask."""
     return None if b"0" in name else name.decode()
@@ -69,12 +95,14 @@ def tqdm(mask: bytes, start: int) -> Recipe | None:
         return None
     counter = match.span(2) if match[2] is not None else match.span(4)
     epoch = _EPOCH.search(mask, start, match.start())
-    of_steps = epoch is None and _OF_STEPS.search(mask, start, match.start()) is not None
     inner = general.search(mask, match.end())
     if inner is None and (b"=" in mask[match.end() :] or b": " in mask[match.end() :]):
         inner = general.search_any(mask, match.end())
     before = general.search_any(mask[: match.start()], start)  # `loss: 0.43:  45%|`
     slots = (inner.slots if inner is not None else ()) + (before.slots if before is not None else ())
+    if not slots and _OF_DATA.search(mask, start) is not None:
+        return Recipe(kind="length")
+    of_steps = epoch is None and _OF_STEPS.search(mask, start, match.start()) is not None
     return Recipe(
         slots,
         "log" if inner is not None and inner.kind == "log" else "bar",

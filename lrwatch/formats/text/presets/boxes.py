@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from lrwatch.formats.text.presets import tables
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 _RULE = re.compile(rb"-{5,}\s*$")
@@ -12,6 +13,7 @@ _ROW = re.compile(rb"\| +(\S[^|]*?) +\| +(?:([^|\s]+) +)?\|\s*$")
 
 def box(mask: bytes, start: int) -> Recipe | None:
     """Read a line of a box: a rule has no cells, a heading one, a row two."""
+    mask, start = tables.ascii_lines(mask, start)
     if _RULE.match(mask, start):
         return Recipe(kind="box")
     if (match := _ROW.match(mask, start)) is None:

@@ -32,7 +32,7 @@ _PREFIX = re.compile(rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -
 
 def header(mask: bytes, start: int) -> Recipe | None:
     """Read a line of names alone, one of them a step or an epoch and one a loss, or as well set apart as such a line."""
-    mask, start = _ascii(mask, start)
+    mask, start = ascii_lines(mask, start)
     if _COMMENT.match(mask, start):  # `# epoch  loss` above numbers alone, which the format `numbers` reads
         return None
     if b"|" in mask[start:]:
@@ -49,7 +49,10 @@ def header(mask: bytes, start: int) -> Recipe | None:
     spread = gaps >= len(words) - 2 > 1 and roles[0] in ("step", "epoch")
     splits = gaps and all(word.group().decode("utf-8", "replace").lower() in SPLITS for word in words)
     aligned = splits or gaps >= 4 or (gaps >= 2 and losses)  # words of a name are closer than columns
-    if not (apart and places and losses) and not spread and not aligned:
+    telling = (
+        losses or "lr" in roles or sum(word.group().decode("utf-8", "replace").lower() in SPLITS for word in words) > 1
+    )
+    if not (apart and places and telling) and not spread and not aligned:
         return None
     return Recipe(kind="header", cells=tuple(Slot(*word.span()) for word in words))
 
@@ -70,7 +73,7 @@ def _framed_header(mask: bytes, start: int) -> Recipe | None:
 
 def row(mask: bytes, start: int) -> Recipe | None:
     """Read a line of numbers alone; between pipes a cell may be empty, and the first one a name."""
-    mask, start = _ascii(mask, start)
+    mask, start = ascii_lines(mask, start)
     if _RULE.match(mask, start):
         return None
     if b"|" in mask[start:]:
@@ -94,7 +97,7 @@ def _is_name(text: bytes) -> bool:
     return len(words) <= _MOST_WORDS and not any(map(_VALUE.match, words))  # `loss 2.5` is no name
 
 
-def _ascii(mask: bytes, start: int) -> tuple[bytes, int]:
+def ascii_lines(mask: bytes, start: int) -> tuple[bytes, int]:
     """Return the mask with pipes and dashes for the lines of a box, of the same length, and the offset behind a logger's prefix."""
     if b"\xe2\x94" in mask or b"\xe2\x95" in mask:
         mask = _BOX.sub(lambda box: b"|  " if box[0] in _PIPES else b"---", mask)
