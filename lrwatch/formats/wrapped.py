@@ -34,6 +34,8 @@ _MARKS: Mapping[bytes, Wrapping] = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-
 # Keys of the message of a record, the surest first.
 _MESSAGES = ("log", "MESSAGE", "message", "msg", "textPayload", "jsonPayload", "line", "event", "text")
 _CRI = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[-+]\d\d:?\d\d) (std(?:out|err)) ([FP]) ?")
+_STDERR = "stderr"
+
 # Lines of which one has to be wrapped: what started the training may have printed some of its own before.
 _FIRST_LINES = 64
 # Objects of records in messages that are followed, as in `{"jsonPayload": {"message": ...}}`.
@@ -134,7 +136,9 @@ class Wrapped(Checkpointed, ABC):
                 yield line + b"\n"
             elif (message := _message(record)) is not None:
                 whole = "stream" not in record or message.endswith((b"\n", b"\r"))
-                stream = str(record.get("stream", ""))
+                stream = (
+                    _STDERR if record.get("stream") == _STDERR else ""
+                )  # of any other name there is one: names have no bound
                 if whole:
                     yield self._take(message.rstrip(b"\n"), stream) + b"\n"
                 else:

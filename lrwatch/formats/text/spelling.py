@@ -99,7 +99,7 @@ def _flat(body: str) -> str:
     """Return a dictionary of dictionaries as one of the numbers in it; as it was if it is none."""
     try:
         nested = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             nested = ast.literal_eval(body)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
