@@ -29,7 +29,7 @@ from lrwatch.core.strategies.anneal import (
     UNPROVEN,
     Anneal,
 )
-from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import Reversal, TrialOutcome, Verdict
 
 TOTAL = 3000
 AUTO = PolicyOptions(mode="auto")
@@ -415,6 +415,15 @@ def test_the_shares_of_the_last_checks_are_remembered_and_one_of_this_step_is_re
     moment, _ = known.learned(shares=((oldest - 1, 0.3), (oldest, 0.2), (999, 0.1), (step, 0.7))).check(step)
     assert [at for at, _ in anneal(moment).shares] == [oldest, 999, step]
     assert anneal(moment).shares[-1][1] < 0.7
+
+
+def test_while_a_trial_is_compared_the_line_may_begin() -> None:
+    compared = Reversal(0.5, 1.0, 2200, 50, LINE, outcome(0.4, 0.02), back_at=2300)
+    for step in (2349, 2351):  # before the comparison, and where it is not sure
+        curve = curve_of(np.concatenate([np.full(50, 9.0), np.full(step - 50, 2.0)]))
+        _, command = HOLDS.learned(reversal=compared).knows(curve=curve).check(step)
+        assert command is not None
+        assert (command.cause, command.ramp_steps) == ("anneal", TOTAL - step)
 
 
 def test_at_a_lower_scale_less_excess_is_guessed() -> None:

@@ -578,20 +578,23 @@ def test_the_line_holds_the_newest_value_and_is_that_of_less_is_better() -> None
 
 
 @pytest.mark.parametrize(
-    ("epoch", "since", "first"),
+    ("step", "epoch", "since", "first"),
     [
-        (100, 0.0, 300),  # three fit into the half
-        (250, 0.0, 100),  # two are the fewest, and reach back further
-        (300, 0.0, 300),  # the run is a step too young for two
-        (100, 395.0, 400),
-        (100, 400.0, 400),
-        (100, 401.0, 401),  # since the scale changed there are not two
+        (600, 100, 0.0, 300),  # three fit into the half
+        (600, 250, 0.0, 100),  # two are the fewest, and reach back further
+        (600, 300, 0.0, 300),  # the run is a step too young for two
+        (601, 300, 0.0, 1),
+        (600, 100, 395.0, 400),
+        (600, 100, 400.0, 400),
+        (600, 100, 401.0, 401),  # since the scale changed there are not two
     ],
 )
-def test_where_data_come_again_the_window_is_whole_epochs_at_one_scale(epoch: int, since: float, first: float) -> None:
+def test_where_data_come_again_the_window_is_whole_epochs_at_one_scale(
+    step: int, epoch: int, since: float, first: float
+) -> None:
     at = FRESH.knows(curve=curve_of(np.full(600, 2.0)), epoch_steps=epoch).at()
-    assert Tries(since=since)._window(600, at) == first
-    assert Tries(since=since)._has_whole_epochs(600, at) is (600 - first >= 2 * epoch)
+    assert Tries(since=since)._window(step, at) == first
+    assert Tries(since=since)._has_whole_epochs(step, at) is (step - first >= 2 * epoch)
 
 
 def test_while_the_line_waits_for_its_last_values_nothing_happens() -> None:
@@ -685,14 +688,13 @@ def test_a_way_back_is_asked_for_again_at_the_step_until_which_it_waits() -> Non
         assert command is None or ": it is still in force and not proven;" in command.reason
 
 
-@pytest.mark.parametrize("cause", ["a factor of 1", "a largest scale below"])
-def test_a_trial_that_may_not_go_back_is_over_and_its_effect_is_told(cause: str) -> None:
-    start = options(max_factor_up=1.0) if cause == "a factor of 1" else options(max_scale=0.5)
-    ended = start.but(**CUT, applied_at=1001).learned(line=KNOWN, held_back=3.0).knows(curve=after((2.0,), 1200))
+@pytest.mark.parametrize("start", [options(max_factor_up=1.0), options(max_scale=0.5)])
+@pytest.mark.parametrize("came", [2.0, 1.5])
+def test_a_trial_that_may_not_go_back_is_over_and_leaves_nothing_behind(start: Moment, came: float) -> None:
+    ended = start.but(**CUT, applied_at=1001).learned(line=KNOWN, held_back=3.0).knows(curve=after((came,), 1200))
     decision = ended.strategy.check(1200, ended.at())
-    assert decision.output is None
-    assert decision.event == TrialKept()
-    assert decision.effect is not None
+    assert (decision.output, decision.event) == (None, TrialKept())
+    assert (decision.effect is not None) is (came == 2.0), "of one that looks proven the comparison would tell"
     assert isinstance(decision.strategy, Tries)
     assert (decision.strategy.line, decision.strategy.reversal, decision.strategy.held_back) == (None, None, 3.0)
     assert decision.strategy.not_before == AGAIN * 1200
