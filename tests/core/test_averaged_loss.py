@@ -172,3 +172,16 @@ def test_the_share_of_the_line_is_by_the_excess_of_the_average_relative_to_the_l
     _, command = told.check(2000)
     assert command is not None
     assert "(the averaged weights are better by 4.994 % \u00b1 0.091 %)" in command.reason
+
+
+def test_the_share_of_the_line_is_by_what_the_average_says_up_to_its_last_step() -> None:
+    line = fit(FLAT, 1000, 2001)
+    assert line is not None
+    line = line._replace(level=2.0, gain=0.5, gain_variance=0.0)
+    shares = []
+    for further in ((), (2000,), (2000, 2001)):
+        averaged = AveragedLoss()
+        for step in (1600, 1700, 1800, 1900, *further):
+            averaged.add(LossDifference(step, 0.2 if step == 2000 else 0.1))
+        shares.append(Anneal().share(line, moment(Anneal(), (), averaged=averaged, total_steps=TOTAL).at()))
+    assert shares[0] < shares[1] == shares[2]

@@ -401,6 +401,9 @@ def test_a_check_without_a_line_through_the_values_begins_nothing() -> None:
 
 @pytest.mark.parametrize(("step", "begins"), [(int(EARLIEST * TOTAL), True), (int(EARLIEST * TOTAL) - 1, False)])
 def test_no_line_begins_before_a_share_of_the_run(step: int, begins: bool) -> None:
+    early = int((1 - HOLD) * EARLIEST * TOTAL) - 1
+    young, _ = HOLDS.knows(curve=curve_of(np.full(early, 2.0))).check(early)
+    assert anneal(young).shares == (), "nor is one thought of"
     flat = curve_of(np.concatenate([np.full(50, 9.0), np.full(step - 50, 2.0)]))
     known = HOLDS.knows(curve=flat, total_steps=TOTAL).learned(excess=0.5, excess_error=0.001)
     moment, command = known.check(step)

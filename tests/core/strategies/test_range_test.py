@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_the_valley_is_in_the_middle_of_the_longest_descent_with_gaps_allowed() 
 # ---- each part of it, alone ------------------------------------------------------------------------------------------
 
 
-def under_way(**changes: object) -> LrRangeTest:
+def under_way(**changes: Any) -> LrRangeTest:
     """A test of twelve stairs of a hundred steps, on its first one."""
     return LrRangeTest(replace(Sweep.plan(0, 1200, CommandLimits(options=OPTIONS)), **changes))
 
@@ -259,7 +260,7 @@ def test_a_test_takes_the_commands_of_its_stairs_and_of_the_longest_way_back(
 
 
 def test_the_result_says_what_was_tried_and_where_the_loss_fell() -> None:
-    def found(levels: list[float], **changes: object) -> RangeTest:
+    def found(levels: list[float], **changes: Any) -> RangeTest:
         stairs = tuple(Stair(0.1 * 2**i, 1, level) for i, level in enumerate(levels))
         scales = (0.1, 0.2, 0.4, 0.8)
         return result(replace(Sweep(0, 1.0, scales, 1.0), stairs=stairs, **changes), 100)

@@ -224,7 +224,7 @@ def test_a_comparison_that_is_not_sure_goes_on_for_as_long_as_a_trial_may_last()
     assert waits.check(last) == (waits, None)
     over = compares((2.0,), last + 1)
     decision = over.strategy.check(last + 1, over.at())
-    assert decision.strategy == replace(over.strategy, reversal=None)
+    assert decision.strategy == replace(tries(over), reversal=None)
     assert decision.effect is not None
     assert (decision.effect.step, decision.effect.verdict) == (last + 1, "no certain gain")
 
