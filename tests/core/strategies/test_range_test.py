@@ -154,8 +154,8 @@ def test_every_stair_is_as_long_as_the_others_and_each_command_says_which_it_is(
 
 def test_the_level_of_a_stair_is_the_mean_of_its_second_half() -> None:
     ages = dict.fromkeys(range(50), 9.0) | {50: 2.51}
-    _, found = walk(lambda _, step: ages.get((step - 1) % 102, 2.0))
-    assert found.levels == pytest.approx((2.01,) * STAIRS), "of its last 51 values"
+    _, found = walk(lambda _, step: ages.get((step - 1) % 102, 2.0) - 0.1 * ((step - 1) // 102))
+    assert found.levels == pytest.approx([2.01 - 0.1 * i for i in range(STAIRS)]), "of its last 51 values"
     stair = Stair(0.5).add(1.0).add(2.0).add(6.0)
     assert (stair.scale, stair.values, stair.mean, stair.deviation) == pytest.approx((0.5, 3, 3.0, math.sqrt(7.0)))
 
