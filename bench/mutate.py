@@ -32,7 +32,10 @@ ROOMS: dict[str, tuple[list[str], list[str]]] = {
     "command": (["lrwatch/core/command.py"], ["tests/core/test_command.py"]),
     "strategies": (
         [f"lrwatch/core/strategies/{path.name}" for path in sorted((ROOT / "lrwatch/core/strategies").glob("*.py"))],
-        ["tests/core/strategies", "tests/core/test_policy.py"],
+        [
+            "tests/core/strategies",
+            *(f"tests/core/test_{name}.py" for name in ("policy", "averaged_loss", "epoch_length")),
+        ],
     ),
     "client": (
         [

@@ -14,7 +14,7 @@ from lrwatch.core.options import DetectOptions, PolicyOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch
 from lrwatch.core.stats.log_line import fit
-from lrwatch.core.strategies.anneal import LONGEST_SHARE, SLOWED, Anneal
+from lrwatch.core.strategies.anneal import DECLINE, LONGEST_SHARE, RHO, SLOWED, Anneal
 from lrwatch.core.strategies.plateau import Plateau
 
 N = 400
@@ -126,3 +126,62 @@ def test_anneal_asks_the_average_instead_of_a_trial() -> None:
     assert command is not None
     assert "the averaged weights are better by" in command.reason
     assert command.cause == "anneal"
+
+
+@pytest.mark.parametrize(
+    ("values", "gain", "error", "reason"),
+    [
+        (BETTER, 0.25, 0.0, "the averaged weights are better by 10.00 %"),
+        (BETTER, 0.32, 0.0, ""),  # less than a cut costs
+        (BETTER, 0.25, 0.1, ""),  # the gain is hardly known, and too large for a plateau
+        ((0.7, -0.3, 0.7, -0.3), 0.0, 0.0, "the run has slowed down"),  # the differences are hardly known
+    ],
+)
+def test_the_average_decides_where_it_is_surely_more_or_less_than_a_cut_costs(
+    values: tuple[float, ...], gain: float, error: float, reason: str
+) -> None:
+    line = fit(FLAT, 1000, 2001)
+    assert line is not None
+    line = line._replace(level=2.0, gain=gain, gain_variance=error**2)
+    begins = Plateau().begins(line, 2000, moment(Plateau(), values).at())
+    assert begins.startswith(reason)
+    assert bool(begins) is bool(reason)
+
+
+def test_the_differences_count_since_half_of_the_steps_up_to_this_one_for_less_is_better() -> None:
+    averaged = AveragedLoss()
+    for step in (499, 500, 600, 700, 800, 900, 1000, 1001):
+        averaged.add(LossDifference(step, {499: 9.0, 1001: 9.0, 1000: 0.3}.get(step, 0.2)))
+    at = moment(Plateau(), (), averaged=averaged, sign=-1.0).at()
+    told = Plateau().averaged_excess(1000, at)
+    assert told is not None
+    assert told[0] == pytest.approx(-(5 * 0.2 + 0.3) / 6)
+    later = Plateau(since=700.0).averaged_excess(1000, at)
+    assert later is not None
+    assert later == pytest.approx((-(3 * 0.2 + 0.3) / 4, 0.1 / 4))
+
+
+def test_the_share_of_the_line_is_by_the_excess_of_the_average_relative_to_the_level() -> None:
+    """Known to a tenth of a percent of the level 2, so that the guess of 10 % hardly counts."""
+    line = fit(FLAT, 1000, 2001)
+    assert line is not None
+    line = line._replace(level=2.0, gain=0.5, gain_variance=0.0)
+    told = moment(Anneal(), tuple(value / 2 for value in BETTER), total_steps=TOTAL)
+    share = Anneal().share(line, told.at())
+    assert share == pytest.approx(RHO * 0.1 / (0.5 * (2001 / TOTAL) ** DECLINE), rel=0.01)
+    _, command = told.check(2000)
+    assert command is not None
+    assert "(the averaged weights are better by 4.994 % \u00b1 0.091 %)" in command.reason
+
+
+def test_the_share_of_the_line_is_by_what_the_average_says_up_to_its_last_step() -> None:
+    line = fit(FLAT, 1000, 2001)
+    assert line is not None
+    line = line._replace(level=2.0, gain=0.5, gain_variance=0.0)
+    shares = []
+    for further in ((), (2000,), (2000, 2001)):
+        averaged = AveragedLoss()
+        for step in (1600, 1700, 1800, 1900, *further):
+            averaged.add(LossDifference(step, 0.2 if step == 2000 else 0.1))
+        shares.append(Anneal().share(line, moment(Anneal(), (), averaged=averaged, total_steps=TOTAL).at()))
+    assert shares[0] < shares[1] == shares[2]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.strategies import ClosedLoop, Loss, Moment, curve_of
 
-from lrwatch.core.command import Asked, Joined, Reset, Status, Trial
+from lrwatch.core.command import Asked, CommandState, Joined, Reset, Status, Trial
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.anneal import (
@@ -29,7 +29,7 @@ from lrwatch.core.strategies.anneal import (
     UNPROVEN,
     Anneal,
 )
-from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import Reversal, TrialOutcome, Verdict
 
 TOTAL = 3000
 AUTO = PolicyOptions(mode="auto")
@@ -306,6 +306,152 @@ VERDICTS: list[tuple[TrialOutcome, Verdict | None]] = [
 @pytest.mark.parametrize(("brought", "verdict"), VERDICTS)
 def test_a_cut_stays_only_where_the_rate_is_far_too_high(brought: TrialOutcome, verdict: Verdict | None) -> None:
     assert Anneal().judges(brought, LINE, FRESH.at()) == verdict
+
+
+# ---- each part of the line, alone -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("strategy", "command", "can_try", "attached", "expected"),
+    [
+        (Anneal(), CommandState(), False, False, False),
+        (Anneal(), CommandState(), False, True, True),
+        (Anneal(), CommandState(), True, False, True),
+        (Anneal(), CommandState(trial=Trial(1.0)), False, False, True),
+        (Anneal(asked=True), CommandState(), False, False, True),
+        (Anneal(ends=1), CommandState(), False, False, True),
+    ],
+)
+def test_checks_are_needed_while_a_line_or_a_trial_may_begin_or_is_not_over(
+    strategy: Anneal, command: CommandState, can_try: bool, attached: bool, expected: bool
+) -> None:
+    assert strategy.acts_at_checks(command, can_try=can_try, attached=attached) is expected
+
+
+def test_what_begins_again_asks_for_a_line_of_its_own() -> None:
+    assert Anneal(ends=TOTAL, asked=True, excess=0.1).begin(100, FRESH.at()) == Anneal(excess=0.1)
+
+
+RESTED = curve_of(np.concatenate([np.full(50, 9.0), np.full(2450, 2.0)]))
+
+
+def test_a_line_that_is_in_use_is_no_longer_on_its_way() -> None:
+    moment, command = HOLDS.knows(curve=RESTED).check(2500)
+    assert command is not None
+    assert anneal(moment).asked
+    after = moment.applied(2501, command.scale)
+    assert not anneal(after).asked
+    assert after.check(2500) == (after, None)
+
+
+def test_what_was_dropped_ends_where_the_line_under_way_ends() -> None:
+    """A correction that did not arrive: the line before it goes on, to the step at which that ends."""
+    moment, command = HOLDS.knows(curve=RESTED).check(2500)
+    assert command is not None
+    on_line = moment.applied(2501, command.scale)
+    asked, correction = on_line.knows(total_steps=2 * TOTAL).check(2500)
+    assert correction is not None
+    assert (anneal(asked).ends, anneal(asked).asked) == (2 * TOTAL, True)
+    dropped = anneal(asked.refused(2600.0))
+    assert (dropped.ends, dropped.asked) == (TOTAL, False)
+
+
+@pytest.mark.parametrize(
+    ("ends", "total", "step", "begins"),
+    [
+        (TOTAL, TOTAL + 1, TOTAL, True),
+        (TOTAL, TOTAL - 100, TOTAL - 100, False),
+        (TOTAL, TOTAL - 100, TOTAL - 101, True),
+        (TOTAL, TOTAL, TOTAL - 100, False),
+    ],
+)
+def test_a_corrected_length_makes_a_new_line_while_a_step_is_left(
+    ends: int, total: int, step: int, begins: bool
+) -> None:
+    on_line = HOLDS.learned(ends=ends).but(scale=0.3).knows(total_steps=total)
+    moment, command = on_line.check(step)
+    assert (command is not None) is begins
+    assert anneal(moment).ends == (total if begins else ends)
+    if command is not None:
+        assert command.ramp_steps == total - step
+
+
+@pytest.mark.parametrize("limit", [{"warmup_steps": TOTAL}, {"max_commands": 0}, {"mode": "observe"}])
+def test_a_limit_keeps_a_corrected_line_back(limit: dict[str, Any]) -> None:
+    on_line = replace(HOLDS.learned(ends=TOTAL).but(scale=0.3), options=replace(AUTO, **limit)).knows(
+        total_steps=2 * TOTAL
+    )
+    assert on_line.check(TOTAL - 100) == (on_line, None)
+
+
+def test_the_last_step_of_a_run_may_still_be_annealed_and_none_behind_it() -> None:
+    due = HOLDS.knows(curve=RESTED, total_steps=2501)
+    _, command = due.check(2500)
+    assert command is not None
+    assert command.ramp_steps == 1
+    ended = due.knows(total_steps=2500)
+    assert ended.check(2500) == (ended, None)
+
+
+def test_a_check_without_a_line_through_the_values_begins_nothing() -> None:
+    sparse = HOLDS.knows(curve=curve_of(np.full(10, 2.0), np.arange(250, 2750, 250)))
+    moment, command = sparse.check(2500)
+    assert (anneal(moment).shares, command) == (((2500, 0.0),), None)
+
+
+@pytest.mark.parametrize(("step", "begins"), [(int(EARLIEST * TOTAL), True), (int(EARLIEST * TOTAL) - 1, False)])
+def test_no_line_begins_before_a_share_of_the_run(step: int, begins: bool) -> None:
+    early = int((1 - HOLD) * EARLIEST * TOTAL) - 1
+    young, _ = HOLDS.knows(curve=curve_of(np.full(early, 2.0))).check(early)
+    assert anneal(young).shares == (), "nor is one thought of"
+    flat = curve_of(np.concatenate([np.full(50, 9.0), np.full(step - 50, 2.0)]))
+    known = HOLDS.knows(curve=flat, total_steps=TOTAL).learned(excess=0.5, excess_error=0.001)
+    moment, command = known.check(step)
+    assert (command is not None) is begins
+    assert anneal(moment).shares == ((step, LONGEST_SHARE),), "it is known all the same"
+
+
+def test_the_shares_of_the_last_checks_are_remembered_and_one_of_this_step_is_replaced() -> None:
+    step = 1000
+    oldest = int((1 - HOLD) * step)
+    known = HOLDS.knows(curve=curve_of(np.linspace(9.0, 2.0, step)))
+    moment, _ = known.learned(shares=((oldest - 1, 0.3), (oldest, 0.2), (999, 0.1), (step, 0.7))).check(step)
+    assert [at for at, _ in anneal(moment).shares] == [oldest, 999, step]
+    assert anneal(moment).shares[-1][1] < 0.7
+
+
+def test_while_a_trial_is_compared_the_line_may_begin() -> None:
+    compared = Reversal(0.5, 1.0, 2200, 50, LINE, outcome(0.4, 0.02), back_at=2300)
+    for step in (2349, 2351):  # before the comparison, and where it is not sure
+        curve = curve_of(np.concatenate([np.full(50, 9.0), np.full(step - 50, 2.0)]))
+        _, command = HOLDS.learned(reversal=compared).knows(curve=curve).check(step)
+        assert command is not None
+        assert (command.cause, command.ramp_steps) == ("anneal", TOTAL - step)
+
+
+def test_at_a_lower_scale_less_excess_is_guessed() -> None:
+    shares = [Anneal().share(LINE, HOLDS.but(scale=scale).at()) for scale in (1.0, 0.5)]
+    assert shares[0] == UNPROVEN
+    assert Anneal().share(LINE._replace(gain=2.0), HOLDS.but(scale=0.5).at()) == pytest.approx(
+        Anneal().share(LINE._replace(gain=2.0), HOLDS.at()) / 2
+    )
+
+
+def test_the_reason_says_how_long_the_line_is_and_how_long_it_might_be() -> None:
+    _, command = HOLDS.knows(curve=RESTED).check(2500)
+    assert command is not None
+    assert "over the last 17 % of the run; a decay of up to 50 % of the run is worth it" in command.reason
+
+
+def test_the_error_of_the_gain_to_come_keeps_a_cut_back() -> None:
+    """An excess that is surely above a gain that is known, and not above one that is known to 0.2 an e-fold."""
+    unsure = LINE._replace(gain_variance=0.2**2)
+    far = outcome(TO_COME + 0.5, 0.1)
+    assert Anneal().judges(far, LINE, FRESH.at()) == Verdict(keep=True)
+    assert Anneal().judges(far, unsure, FRESH.at()) is None
+    error = math.hypot(0.1, CUT * 0.2 * (1501 / TOTAL) ** DECLINE)
+    for more, verdict in ((2.01, Verdict(keep=True)), (1.99, None)):
+        assert Anneal().judges(outcome(TO_COME + more * error, 0.1), unsure, FRESH.at()) == verdict
 
 
 # ---- state --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from lrwatch.core.command import CommandState
 from lrwatch.core.options import PolicyOptions
-from lrwatch.core.strategies.limits import CommandLimits
+from lrwatch.core.strategies.limits import CommandLimits, equal
 
 AUTO = PolicyOptions(mode="auto")
 FRESH = CommandState()
@@ -60,3 +60,9 @@ def test_one_command_goes_no_further_than_the_bounds_of_the_run_and_its_own(
     scale: float, wanted: float, options: PolicyOptions, expected: float
 ) -> None:
     assert CommandLimits(replace(FRESH, scale=scale), options).bounded(wanted) == pytest.approx(expected)
+
+
+def test_what_lies_on_a_bound_but_for_rounding_is_asked_for_as_it_is() -> None:
+    assert CommandLimits(replace(FRESH, scale=0.1), AUTO).bounded(0.01) == 0.01, "0.1 * 0.1 is a little more"
+    assert equal(0.1 * 0.1, 0.01)
+    assert not equal(1.0, 1.0 + 1e-10)

@@ -17,7 +17,7 @@ from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.plateau import EXCESS_PER_GAIN, FLAT, GAINED, LONG_WINDOW, Plateau
-from lrwatch.core.strategies.trial_outcome import KEEP, TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import KEEP, SURELY, TrialOutcome, Verdict
 from lrwatch.core.strategies.trials import (
     AFTER_KEPT,
     AGAIN,
@@ -277,7 +277,7 @@ LIMITS: dict[str, Moment] = {
     "no progress yet": FRESH.knows(learned=False),
     "a trial without a verdict": FRESH.but(**CUT, applied_at=1000),
     "a trial that came to nothing": FRESH.learned(not_before=5000.5),
-    "something can be tried": TRIES,
+    "something can be tried": TRIES.knows(curve=RESTS),
 }
 
 
@@ -357,6 +357,105 @@ def test_overfitting_is_answered_with_leave_alone_and_the_cut_is_no_trial() -> N
     assert command is not None
     assert (command.scale, command.cause, after.command.trial) == (0.5, "overfitting", None)
     assert options(overfitting="cut", warmup_steps=5001).found(finding)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "max_scale", "expected"),
+    [("advise", 1.0, False), ("advise", 1.5, True), ("cut", 1.0, True), ("cut", 1.5, True)],
+)
+def test_findings_may_lead_to_commands_only_by_leave(setting: Any, max_scale: float, expected: bool) -> None:
+    moment = options(overfitting=setting, max_scale=max_scale)
+    assert plateau(moment).acts_between_looks(moment.at()) is expected
+
+
+def test_the_answer_to_overfitting_is_a_command_with_its_reason_and_none_at_the_smallest_scale() -> None:
+    finding = Finding("overfitting", "val_loss", 5000, {}, "it overfits")
+    permitted = options(overfitting="cut").learned(since=3.0)
+    after, command = permitted.found(finding)
+    assert command is not None
+    assert (command.step, command.reason) == (5000, "it overfits; scale 0.5 slows that down")
+    assert (after.command.wanted, after.strategy) == (0.5, permitted.strategy)
+    smallest = permitted.but(scale=0.001)
+    assert smallest.found(finding) == (smallest, None)
+
+
+@pytest.mark.parametrize(("asked", "again"), [(0.5, False), (0.6, True)])
+def test_a_proposal_that_nobody_answered_is_not_repeated_and_gives_way_to_another(asked: float, again: bool) -> None:
+    waits = options(mode="suggest", overfitting="cut").but(status=Status.IN_FLIGHT, wanted=asked)
+    assert (waits.look(trend())[1] is not None) is again
+    assert (waits.found(Finding("overfitting", "val_loss", 5000, {}, "it overfits"))[1] is not None) is again
+
+
+def test_another_loss_agrees_with_a_proposal_by_the_same_bound() -> None:
+    assert Plateau().look(trend(), FRESH.at()).agree_below == AUTO.first_cut
+
+
+def test_a_refusal_puts_off_trials_upwards_unless_one_is_being_taken_back() -> None:
+    assert plateau(FRESH.refused(200.0)).no_increase_before == 200.0
+    assert plateau(FRESH.learned(no_increase_before=300.0).refused(200.0)).no_increase_before == 300.0
+    way_down = FRESH.but(status=Status.TAKING_BACK, scale=1.5, trial=Trial(1.0))
+    assert plateau(way_down.refused(200.0)).no_increase_before == 0.0
+    way_up = FRESH.but(status=Status.TAKING_BACK, scale=0.5, trial=Trial(1.0))
+    assert plateau(way_up.refused(200.0)).no_increase_before == 200.0
+
+
+# ---- what is known of the gain ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gain", "proposed"), [(0.0, True), (0.085, True), (0.105, False)])
+def test_a_cut_is_proposed_where_the_long_windows_show_less_than_first_cut_as_well(gain: float, proposed: bool) -> None:
+    """At level 2 and a horizon of a tenth, 0.5 % per horizon are 0.095 per e-fold."""
+    curve = curve_of(2 + 3 * np.exp(-STEPS / 100) + gain * np.log(5000 / STEPS))
+    assert (scale(FRESH.knows(curve=curve), trend()) is not None) is proposed
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        FRESH.knows(curve=curve_of(2 + 0.002 * np.random.default_rng(0).standard_normal(5000))),  # it has not gained
+        FRESH.knows(curve=curve_of(np.full(5, 2.0), np.arange(1000, 6000, 1000))),  # too few values for a line
+        FRESH.learned(since=4950.0),  # too few since the scale changed
+    ],
+)
+def test_a_run_that_is_not_known_to_have_slowed_down_is_left_as_it_is(moment: Moment) -> None:
+    assert scale(moment, trend()) is None
+
+
+def test_a_run_as_young_as_a_horizon_is_left_as_it_is() -> None:
+    assert scale(FRESH, replace(trend(), horizon=5000.0)) is None
+
+
+def test_the_gain_is_that_up_to_the_step_and_of_less_is_better() -> None:
+    steps = np.arange(1, 401)
+    curve = curve_of(2 + np.log(steps) + 0.1 * np.random.default_rng(0).standard_normal(400))
+    line, longer = (fit(curve, share * 300, 301, -1.0) for share in (WINDOW, LONG_WINDOW))
+    assert line is not None
+    assert longer is not None
+    at = TRIES.knows(curve=curve, sign=-1.0).at()
+    for gain in (line.gain, line.gain - 1.0):  # the longer window has the larger one, too
+        expected = max(gain + line.gain_error, longer.gain + longer.gain_error)
+        assert Plateau()._most_gained(line._replace(gain=gain), 300, at) == expected
+
+
+@pytest.mark.parametrize("begins", [0, 5000])
+def test_what_a_run_has_gained_counts_from_its_first_values_wherever_its_log_begins(begins: int) -> None:
+    values = np.concatenate([np.full(5, 4.0), np.full(395, 2.5)])
+    at = TRIES.knows(curve=curve_of(values, begins + np.arange(1, 401))).at()
+    assert Plateau()._gained(GENTLE._replace(step=begins + 401), at) == 2.0
+
+
+def test_a_run_whose_first_values_are_not_finite_has_gained_nothing_that_is_known() -> None:
+    values = np.concatenate([np.full(20, math.nan), np.full(380, 1.0)])
+    assert Plateau()._gained(GENTLE._replace(step=401), TRIES.knows(curve=curve_of(values)).at()) == 0.0
+
+
+def test_a_gain_that_is_hardly_known_makes_the_worth_of_a_cut_uncertain() -> None:
+    """At a factor of a quarter; the error that gain and excess have in common counts once."""
+    unsure = GENTLE._replace(gain_variance=0.4**2)
+    at = replace(TRIES, options=replace(AUTO, factor=0.25)).at()
+    error = math.hypot(math.sqrt(0.05**2 - (0.06 * 0.4) ** 2) / 0.75, (0.25 * 0.06 / 0.75 + EXCESS_PER_GAIN) * 0.4)
+    for errors, verdict in ((SURELY + 0.001, Verdict(keep=True)), (SURELY - 0.001, None)):
+        assert Plateau().judges(outcome(COSTS + errors * error, error=0.05), unsure, at) == verdict
 
 
 # ---- state and settings -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 import lrwatch
 from lrwatch.core.options import NEEDED, PolicyOptions
 from lrwatch.core.options import STRATEGIES as NAMES
-from lrwatch.core.strategies import AUTO, STRATEGIES
+from lrwatch.core.strategies import AUTO, STRATEGIES, chosen
 
 PACKAGE = Path(lrwatch.__file__).parent
 
@@ -19,6 +19,21 @@ PACKAGE = Path(lrwatch.__file__).parent
 def test_the_settings_and_the_registry_know_the_same_strategies() -> None:
     assert (AUTO, *STRATEGIES) == NAMES
     assert set(NEEDED) <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "length_is_known", "is_base", "expected"),
+    [
+        (AUTO, True, False, "anneal"),
+        (AUTO, False, False, "plateau"),
+        (AUTO, True, True, "observe"),
+        ("plateau", True, True, "plateau"),
+    ],
+)
+def test_auto_decides_by_what_is_known_of_the_run(
+    name: str, length_is_known: bool, is_base: bool, expected: str
+) -> None:
+    assert chosen(name, length_is_known=length_is_known, is_base=is_base) == expected
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

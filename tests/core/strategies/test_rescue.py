@@ -148,3 +148,44 @@ def test_of_a_metric_that_should_rise_calm_is_above() -> None:
     rising = replace(FRESH, context={**FRESH.context, "sign": -1.0})
     moment, _ = cut(rising, found(best=50.0, allowed=5.0))
     assert remembers(moment).calm == -45.0
+
+
+def test_it_may_command_at_the_next_value_while_it_is_on_its_way_back() -> None:
+    assert [Rescue().may_command_next(), Rescue(back_to=1.0).may_command_next()] == [False, True]
+
+
+def test_a_cut_is_a_command_with_its_reason_and_remembers_its_step() -> None:
+    moment, command = cut(finding=found("nonfinite"))
+    assert command.reason == (
+        "nonfinite at step 4000; scale 0.5 for 400 steps, then back to 1; the trainer loads its last checkpoint, if it can"
+    )
+    assert (moment.command.status, moment.command.wanted) == (Status.IN_FLIGHT, 0.5)
+    assert remembers(moment).bad_at == 4000
+
+
+def test_a_divergence_from_a_level_of_nothing_is_calm_at_nothing() -> None:
+    moment, _ = cut(finding=found(best=None, allowed=None))
+    assert remembers(moment).calm == 0.0
+
+
+def test_a_suggestion_that_nobody_answered_is_not_repeated() -> None:
+    suggests = replace(FRESH, options=PolicyOptions(mode="suggest", strategy="rescue"))
+    assert suggests.but(status=Status.IN_FLIGHT, wanted=0.5).found(found())[1] is None
+    assert suggests.but(status=Status.IN_FLIGHT, wanted=0.6).found(found())[1] is not None
+
+
+CALM = FRESH.learned(back_to=1.0, wait=HORIZON, bad_at=4000, calm=2.5).but(scale=0.5, applied_at=4005)
+
+
+@pytest.mark.parametrize(
+    "moment", [CALM.but(wanted=0.25, status=Status.IN_FLIGHT), CALM.but(quiet_until=4406.0), CALM.but(applied_at=None)]
+)
+def test_while_a_command_is_in_flight_refused_or_not_applied_there_is_no_stair(moment: Moment) -> None:
+    assert moment.tick(4405, 2.0) == (moment, None)
+
+
+def test_a_stair_is_a_command_with_its_reason() -> None:
+    moment, command = CALM.tick(4405, 2.0)
+    assert command is not None
+    assert command.reason == "the run was calm for 400 steps; this is on the way back to scale 1"
+    assert (moment.command.status, moment.command.wanted) == (Status.IN_FLIGHT, command.scale)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from support.strategies import Moment
 
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.strategies import STRATEGIES
 from lrwatch.core.strategies.base import Context
-from lrwatch.core.strategies.schedules import STAIRS, Cosine, Schedule, Wsd
+from lrwatch.core.strategies.schedules import STAIRS, Cosine, Schedule, Step, Wsd
 
 BUDGET = PolicyOptions().max_commands
 
@@ -79,3 +80,28 @@ def test_a_schedule_begins_at_its_step_with_its_scale_and_stays_within_the_bound
 def test_what_has_no_decay_says_so() -> None:
     with pytest.raises(ValueError, match="strategy must be wsd to decay, got 'cosine'"):
         Cosine().decay(0, Context())
+
+
+def test_a_stair_is_a_command_of_the_schedule_with_its_reason() -> None:
+    moment = Moment(Cosine(), PolicyOptions(mode="auto", strategy="cosine", length=1600))
+    assert Cosine().acts_between_looks(moment.at())
+    assert moment.tick(99, 1.0) == (moment, None)
+    after, command = moment.tick(100, 1.0)  # the first of 16 stairs is over
+    assert command is not None
+    assert (command.step, command.cause) == (100, "schedule")
+    assert command.reason == f"cosine: scale {command.scale:.4g} from step 100 on"
+    assert (after.command.wanted, after.strategy) == (command.scale, moment.strategy)
+
+
+def test_a_schedule_of_single_steps_begins_with_its_scale() -> None:
+    options = PolicyOptions(strategy="step", factor=0.5, every=1)
+    assert [Step(began_at=5000, base=0.8).wanted(5000 + age, options) for age in (-1, 0, 1)] == [0.8, 0.8, 0.4]
+
+
+def test_a_decay_is_a_share_of_the_steps_since_wsd_began() -> None:
+    options = PolicyOptions(strategy="wsd", decay_share=0.2)
+    plan = Wsd(began_at=1000, decay_at=3000)  # 2000 steps held, so 500 are a fifth of the whole
+    assert plan.wanted(3000, options) == 1.0
+    assert plan.wanted(3499, options) > plan.wanted(3500, options) == options.min_scale
+    at_once = Wsd(began_at=1000, decay_at=1000)
+    assert [at_once.wanted(step, options) for step in (1000, 1001)] == [1.0, options.min_scale]

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from support.strategies import Moment
 
-from lrwatch.core.command import BaselineTooOld, LevelShifted, Reset, Status, Trial
+from lrwatch.core.command import Asked, BaselineTooOld, LevelShifted, Reset, Status, Trial, step
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.strategies.plateau import Plateau
-from lrwatch.core.strategies.trial_increase import FACTOR, PATIENCE
+from lrwatch.core.strategies.trial_increase import FACTOR, PATIENCE, is_on
 
 PERMITTED = PolicyOptions(mode="auto", max_scale=4.0)
 SLOW = Finding("too_slow", "loss", 4000, {}, "a straight line")
@@ -62,7 +62,12 @@ def test_only_the_watched_metric_raises_the_rate() -> None:
 
 @pytest.mark.parametrize(
     ("worth", "lower", "status"),
-    [(0.0, 0.001, Status.IDLE), (0.05, 0.006, Status.IDLE), (0.05, 0.004, Status.TAKING_BACK)],
+    [
+        (0.0, 0.001, Status.IDLE),
+        (0.0, 0.0, Status.TAKING_BACK),
+        (0.05, 0.006, Status.IDLE),
+        (0.05, 0.004, Status.TAKING_BACK),
+    ],
 )
 def test_what_is_proven_better_is_kept(worth: float, lower: float, status: Status) -> None:
     after = FRESH.but(**RAISED, trial=Trial(1.0, worth)).measured(effect(lower, 0.1))
@@ -100,3 +105,52 @@ def test_a_limit_keeps_the_way_back_for_later() -> None:
     failed = FRESH.but(**{**RAISED, "status": Status.TAKING_BACK}, trial=Trial(1.0, 0.0), quiet_until=5000)
     assert failed.look(trend(4500)) == (failed, None)
     assert failed.look(trend(5000))[1] is not None
+
+
+def test_without_a_look_continuing_is_worth_nothing_and_the_command_says_what_it_is_for() -> None:
+    trying, command = FRESH.found(SLOW)
+    assert command is not None
+    assert trying.command.trial == Trial(1.0, 0.0)
+    assert (command.step, command.reason) == (
+        4000,
+        "a straight line; scale 1.5 is tried, and stays only if it is proven better",
+    )
+
+
+@pytest.mark.parametrize(("max_scale", "scale", "raised"), [(1.0, 0.5, None), (1.5, 1.0, 1.5), (1.2, 1.0, 1.2)])
+def test_permission_is_a_largest_scale_above_one(max_scale: float, scale: float, raised: float | None) -> None:
+    permitted = replace(FRESH, options=replace(PERMITTED, max_scale=max_scale)).but(scale=scale)
+    _, command = permitted.found(SLOW)
+    assert (None if command is None else command.scale) == raised
+
+
+def test_a_suggestion_that_nobody_answered_is_not_repeated() -> None:
+    suggests = replace(FRESH, options=replace(PERMITTED, mode="suggest"))
+    assert suggests.but(status=Status.IN_FLIGHT, wanted=FACTOR).found(SLOW)[1] is None
+    assert suggests.but(status=Status.IN_FLIGHT, wanted=0.5).found(SLOW)[1] is not None
+    failed = suggests.but(**{**RAISED, "status": Status.TAKING_BACK}, trial=Trial(1.0, 0.0))
+    after, command = failed.look(trend(4500))
+    assert command is not None
+    assert after.look(trend(4600))[1] is None
+
+
+def test_a_cut_on_its_way_is_no_trial_upwards() -> None:
+    assert not is_on(FRESH.but(status=Status.IN_FLIGHT, wanted=0.5, trial=Trial(1.0)).at())
+    assert is_on(FRESH.but(status=Status.IN_FLIGHT, wanted=FACTOR, trial=Trial(1.0)).at())
+
+
+def test_a_trial_that_is_not_measured_yet_goes_on() -> None:
+    command = step(FRESH.command, Asked(FACTOR, trial=Trial(1.0, 0.05)), look=trend(3990))
+    on = replace(FRESH, command=command).applied(4000, FACTOR)
+    assert on.command.baseline is not None
+    assert on.look(trend(4100)) == (on, None)
+
+
+def test_the_way_back_says_when_the_next_trial_may_come() -> None:
+    failed = FRESH.but(**{**RAISED, "status": Status.TAKING_BACK}, trial=Trial(1.0, 0.0))
+    _, command = failed.look(trend(4500))
+    assert command is not None
+    assert (command.step, command.reason) == (
+        4500,
+        "scale 1.5 is taken back: it is not proven better; it is not tried again before step 6,750",
+    )
