@@ -101,10 +101,6 @@ FAULTS = (
           "            trial = None if state.status is Status.IN_FLIGHT else _not_proven(state)", "            trial = None", 26),
     Fault("a daemon that takes over keeps the scale that it knew", "I6", "control/reconciler.py",
           "        if not self._took_over or", "        if not self._took_over or self._incarnation or", 1),
-    Fault("another daemon's answer is taken for the own one", "I6", "control/reconciler.py",
-          "if observed.max_token > desired.token:", "if observed.max_token < desired.token:", 12),
-    Fault("a refusal hides the newest number", "I6", "client/worker.py",
-          "max_generation=state.generation,", "max_generation=0,", 10),
     Fault("an entry does not cover the one before it", "I8", "journal.py",
           "_digest(previous, entry_id, time, run, text))", "_digest(_NONE[1], entry_id, time, run, text))", 1),
 )
