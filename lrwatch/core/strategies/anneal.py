@@ -80,7 +80,7 @@ class Anneal(Plateau):
     """
 
     NAME: ClassVar[str] = "anneal"
-    HELD_BACK: ClassVar[float] = Trials.HELD_BACK  # fewer trials are to come
+    TRIED: ClassVar[float] = Trials.TRIED  # fewer trials are to come
     ends: int = 0
     asked: bool = False
     shares: tuple[tuple[int, float], ...] = ()

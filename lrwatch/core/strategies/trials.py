@@ -73,8 +73,7 @@ ERROR = 0.01
 # The same for the first comparison where it decides alone, since the way back would need a person. With 0.02, one in ten is cut.
 ERROR_ALONE = 0.002
 
-# One-sided 95 % of a Gaussian.
-ONE_SIDED_95 = 1.645
+ONE_SIDED_95 = 1.645  # of a Gaussian
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +99,8 @@ class Trials(Strategy, ABC):
     """Steps of a trial, as shares of the steps so far."""
     HELD_BACK: ClassVar[float] = 0.05
     """Share of the steps so far that all trials that were taken back hold back together, at the most."""
+    TRIED: ClassVar[float] = 1.0
+    """Share of the steps so far that these trials take together, at the most."""
     line: LogLine | None = None
     awaits_line: bool = False
     leaves: tuple[float, int] | None = None
@@ -210,7 +211,8 @@ class Trials(Strategy, ABC):
 
     def most_held_back(self, step: int, context: Context) -> float:
         """Return how many steps all trials together may have held back by `step`."""
-        return self.HELD_BACK * step
+        tried = max(self.TRIED * step, self._shortest(step, context))  # of few values, so many are a trial
+        return min(self.HELD_BACK * step, tried * (1 - context.options.factor))
 
     def applied(self, step: int, context: Context, *, by_operator: bool) -> Strategy:
         """Prepare to fit the line before a trial; begin to count from `step` where the scale stays."""
@@ -261,10 +263,10 @@ class Trials(Strategy, ABC):
             reversal = Reversal(context.scale, trial.previous, applied_at, step - applied_at, line, outcome)
             return replace(learned, reversal=reversal)._reverse(trial, step, context)
         if verdict.keep:
-            kept = learned._kept(step, context.scale / trial.previous)
-            return StrategyDecision(kept, event=TrialKept(), effect=effect)
-        again = (AGAIN_LATER if verdict.surely_not else AGAIN) * step
-        back = replace(learned, not_before=again)
+            return StrategyDecision(
+                learned._kept(step, context.scale / trial.previous), event=TrialKept(), effect=effect
+            )
+        back = replace(learned, not_before=(AGAIN_LATER if verdict.surely_not else AGAIN) * step)
         why = "it is not proven" if outcome.gain > 0 else "it brought nothing"
         return back._take_back(trial, step, context, why, effect)
 
@@ -379,9 +381,9 @@ class Trials(Strategy, ABC):
 
 
 def _reversal(state: list[Any] | None) -> Reversal | None:
-    return (
-        None if state is None else Reversal(*state)._replace(line=LogLine(*state[4]), outcome=TrialOutcome(*state[5]))
-    )
+    if state is None:
+        return None
+    return Reversal(*state)._replace(line=LogLine(*state[4]), outcome=TrialOutcome(*state[5]))
 
 
 def pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
