@@ -63,9 +63,8 @@ class RecordAssembler(Checkpointed):
         self._below_heading = False
         self._placed = False  # there was a step or an epoch
         self._items = False  # there was an indented item below the present heading
-        self._split: list[
-            Any
-        ] = []  # indentation of the section that the items below belong to, and the prefix of their names
+        # Indentation of the section that the items below belong to, and the prefix of their names.
+        self._split: list[Any] = []
         self._again = False  # the next record repeats an earlier one
         self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
         self._summaries = Summaries()
