@@ -19,6 +19,8 @@ from test_layers import EDGES, INNER, LEAVES, RINGS
 
 from lrwatch.cli import cli
 from lrwatch.core.command import EVENTS, TRANSITIONS, Event, Fork, Status
+from lrwatch.core.events import KINDS
+from lrwatch.notify.options import SEVERITIES
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,12 +111,20 @@ def state_table() -> str:
     return "\n".join(["| state | for example |", "|---|---|", *rows])
 
 
+def finding_table() -> str:
+    """Return the kinds of findings by their severity, the worst first."""
+    of = {severity: [kind for kind, about in KINDS.items() if about.severity == severity] for severity in SEVERITIES}
+    rows = [f"| {', '.join(f'`{kind}`' for kind in kinds)} | {severity} |" for severity, kinds in reversed(of.items())]
+    return "\n".join(["| kind | severity |", "|---|---|", *rows])
+
+
 BLOCKS: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "docs/architecture.md": {
         "rings": ring_table,
         "state diagram": state_diagram,
         "transitions": transition_table,
     },
+    ROOT / "docs/notifications.md": {"findings": finding_table},
     ROOT / "docs/how-it-decides.md": {"states": state_table},
     ROOT / "README.md": {"first commands": first_commands},
 }
