@@ -188,7 +188,7 @@ _KINDS = {
     "object": "a table of texts",
 }  # fmt: skip
 
-_Given = tuple[str, str, Any, str]
+_GivenSetting = tuple[str, str, Any, str]
 """Section, key, value, and its origin."""
 
 _COMMAS = (("export", "hosts"), ("notify", "kinds"))
@@ -228,7 +228,7 @@ def load(
     config = Config()
     if file is not None:
         config = _merge(config, _from_file(file), str(file))
-    given: list[_Given] = []
+    given: list[_GivenSetting] = []
     for name, text in sorted((environ or {}).items()):
         if name.startswith(ENV_PREFIX) and not _SERVICE_LINK.fullmatch(name):
             section, _, key = name[len(ENV_PREFIX) :].lower().partition("_")
@@ -319,7 +319,7 @@ def _is_list(text: str) -> bool:
     return True
 
 
-def _merge_each(config: Config, given: Iterable[_Given]) -> Config:
+def _merge_each(config: Config, given: Iterable[_GivenSetting]) -> Config:
     """Merge single settings, those of one section together, because some are only valid in combination.
 
     Raises:

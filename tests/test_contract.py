@@ -21,7 +21,7 @@ from lrwatch.core.events import KINDS
 from lrwatch.daemon.run_page import RunPages
 from lrwatch.export import Exporter
 from lrwatch.export.metrics import METRICS
-from lrwatch.protocol import METRICS_NAME, Desired, Observed, Status
+from lrwatch.protocol import METRICS_NAME, Desired, Observed, ObservedStatus
 
 ROOT = Path(__file__).parents[1]
 TEXT, _, TABLE = (ROOT / "docs/contract.md").read_text(encoding="utf-8").partition("\n## Not built yet\n")
@@ -247,4 +247,4 @@ def test_every_kind_of_finding_of_the_contract_is_there() -> None:
 
 def test_the_contract_names_every_status_of_an_answer() -> None:
     listed = re.findall(r"`status` is (.+?);", section("Control directory"))[0]
-    assert set(re.findall(r"`(\w+)`", listed)) == set(get_args(Status))
+    assert set(re.findall(r"`(\w+)`", listed)) == set(get_args(ObservedStatus))

@@ -59,7 +59,7 @@ RunName = Annotated[str, msgspec.Meta(min_length=1, max_length=1024, description
 LogPath = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, description="Path of a log.")]
 EntryId = Annotated[int, msgspec.Meta(ge=1, le=2**62, description="Number of an entry of the journal.")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000, description="Number of the newest records that are wanted.")]
-Step = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+StepNumber = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
 
 
 class NoArguments(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,8 +102,8 @@ class ForecastArguments(msgspec.Struct, forbid_unknown_fields=True):
     """A run, and where it is different from what is known: its length, and the step of the forecast."""
 
     run: RunName
-    total: Step | None = None
-    at: Step | None = None
+    total: StepNumber | None = None
+    at: StepNumber | None = None
 
 
 class ReadArguments(msgspec.Struct, forbid_unknown_fields=True):
@@ -137,7 +137,7 @@ class ExtendArguments(msgspec.Struct, forbid_unknown_fields=True):
     """A run and the steps that it has in all."""
 
     run: RunName
-    steps: Step
+    steps: StepNumber
 
 
 class ProposalArguments(msgspec.Struct, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ from lrwatch.cli.settings import load_config, metric_option
 
 if TYPE_CHECKING:
     from lrwatch.config import Config
-    from lrwatch.offline.backtest import Row, Summary
+    from lrwatch.offline.backtest import ComparedOutcome, Summary
 
 # Name of the built-in defaults where no file was given.
 DEFAULTS = "defaults"
@@ -253,7 +253,7 @@ def _address_in(file: Path) -> str:
     return address
 
 
-def _print(rows: list[Row], totals: list[Summary]) -> None:
+def _print(rows: list[ComparedOutcome], totals: list[Summary]) -> None:
     several = len(totals) > 1
     compared = ["config", "delay"] if several else []
     numbers = range(2, 6) if several else range(1, 5)

@@ -55,7 +55,7 @@ def live(paths: tuple[str, ...], config_file: Path | None, metric: str | None) -
             signal.signal(number, stop)
         with closing(waker), closing(view()) as shown:
 
-            class Sink:
+            class _TableSink:
                 """The table."""
 
                 def publish(self, snapshot: Snapshot) -> None:
@@ -64,7 +64,7 @@ def live(paths: tuple[str, ...], config_file: Path | None, metric: str | None) -
                 def observe_loop(self, seconds: float) -> None:
                     """Nobody asks for it."""
 
-            daemon.run(waker, Sink())
+            daemon.run(waker, _TableSink())
     if interrupted:
         raise KeyboardInterrupt
     return 0

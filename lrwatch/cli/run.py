@@ -258,7 +258,7 @@ def _serve(
     reported: dict[str, str] = {}
     progress = Progress("reading")
 
-    class Sink:
+    class _ProcessSink:
         """The exporter, the textfile, the supervisor, and standard error for problems as they come and go and for progress."""
 
         def publish(self, snapshot: Snapshot) -> None:
@@ -293,7 +293,7 @@ def _serve(
         if operators.problem:
             tell(f"lrwatch: {operators.problem}")
         exporter.run_page = RunPages(lambda: daemon.runs, state_directory(config))
-        daemon.run(waker, Sink())
+        daemon.run(waker, _ProcessSink())
     finally:
         supervisor.stopping()
         supervisor.close()

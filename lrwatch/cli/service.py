@@ -14,7 +14,7 @@ import click
 from lrwatch.cli.config_file import toml_string, write
 from lrwatch.cli.output import safe, tell
 
-Kind = Literal["system", "template", "user"]
+UnitKind = Literal["system", "template", "user"]
 """All runs of a machine, read only; those of one user each, started by root; those of the user who installs it."""
 
 # Where units and settings of the machine lie.
@@ -86,7 +86,7 @@ def install(paths: tuple[str, ...], user: bool, key_file: Path | None, root: Pat
     return 0
 
 
-def unit(kind: Kind, program: Sequence[str], *, config: Path | None = None, key_file: Path | None = None) -> str:
+def unit(kind: UnitKind, program: Sequence[str], *, config: Path | None = None, key_file: Path | None = None) -> str:
     """Return the text of a unit.
 
     Args:

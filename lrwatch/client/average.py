@@ -82,7 +82,7 @@ class Average:
             part.remove()
 
 
-class _Entry:
+class _AveragedWeight:
     """A weight and its average.
 
     Attributes:
@@ -131,8 +131,8 @@ class _Part:
         self._half_life = half_life
         self._errors = errors
         self._optimizer = weakref.ref(optimizer)
-        self._entries: dict[int, _Entry] = {}  # by the identity of the weight
-        self._exchanged: list[_Entry] = []
+        self._entries: dict[int, _AveragedWeight] = {}  # by the identity of the weight
+        self._exchanged: list[_AveragedWeight] = []
         self._scratch: dict[tuple[object, object], Tensor] = {}  # by type and device, while the two are exchanged
         self._handles = [
             optimizer.register_step_pre_hook(self._before),
@@ -175,7 +175,7 @@ class _Part:
                 entry.leave(data, self._room(entry, data))
         self._scratch = {}
 
-    def _room(self, entry: _Entry, data: Tensor) -> Tensor | None:
+    def _room(self, entry: _AveragedWeight, data: Tensor) -> Tensor | None:
         """Return room for the numbers of a weight, shared by all of their type; None where the average has another type."""
         if entry.average.dtype != data.dtype:
             return None
@@ -218,7 +218,7 @@ class _Part:
         for weight, average in zip(_weights(self._optimizer()), averages, strict=True):
             joining = _joining(_data(weight))
             joining.copy_(average)
-            self._entries[id(weight)] = _Entry(weight, joining)
+            self._entries[id(weight)] = _AveragedWeight(weight, joining)
 
     @opaque
     def _before(self, *_: object) -> None:
@@ -244,7 +244,7 @@ class _Part:
             data = _data(weight)
             entry = self._entries.get(id(weight))
             if entry is None or entry.weight() is not weight or entry.average.shape != data.shape:
-                self._entries[id(weight)] = _Entry(weight, _joining(data))
+                self._entries[id(weight)] = _AveragedWeight(weight, _joining(data))
                 continue
             if entry.average.device != data.device:  # the model was moved
                 entry.average = entry.average.to(data.device)

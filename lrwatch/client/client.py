@@ -33,7 +33,7 @@ from lrwatch.client.opaque import opaque
 from lrwatch.client.ranks import DEFAULT_SYNC_EVERY, Agreement, Ranks
 from lrwatch.client.saved import SavedState, check_total_steps, read_saved
 from lrwatch.client.worker import MAX_FAILURES, Worker, goodbye_after
-from lrwatch.protocol import MAX_INT, Desired, Goodbye, RejectionCode, Status, asdict, replace
+from lrwatch.protocol import MAX_INT, Desired, Goodbye, ObservedStatus, RejectionCode, asdict, replace
 from lrwatch.protocol.lean import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
@@ -466,7 +466,7 @@ class Client:
         self._settle(desired, "rejected", _code_of(error))
 
     def _settle(
-        self, desired: Desired, status: Status, code: RejectionCode | None = None, step: int | None = None
+        self, desired: Desired, status: ObservedStatus, code: RejectionCode | None = None, step: int | None = None
     ) -> None:
         self._settled, self._under_way = desired, None
         self._report(CommandResult(desired, status, code, step, self._adapter.sample()))

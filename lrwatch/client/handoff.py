@@ -12,7 +12,7 @@ from collections import Counter, deque
 
 from lrwatch.client.adapter import LearningRates
 from lrwatch.client.interlock import ScaleState
-from lrwatch.protocol import Desired, RejectionCode, Status
+from lrwatch.protocol import Desired, ObservedStatus, RejectionCode
 from lrwatch.protocol.lean import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class CommandResult:
     """
 
     desired: Desired
-    status: Status
+    status: ObservedStatus
     code: RejectionCode | None = None
     step: int | None = None
     sample: LearningRates | None = None

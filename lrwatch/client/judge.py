@@ -21,7 +21,7 @@ from __future__ import annotations
 from lrwatch.client.handoff import CommandResult, Resumed
 from lrwatch.client.interlock import Limits, ScaleState, forbidden, misaddressed
 from lrwatch.client.override import Override, read_override
-from lrwatch.protocol import MAX_AHEAD, Desired, ProtocolError, RejectionCode, Status, replace, verify
+from lrwatch.protocol import MAX_AHEAD, Desired, ObservedStatus, ProtocolError, RejectionCode, replace, verify
 from lrwatch.protocol.lean import dataclass
 
 LEFTOVER = "leftover"
@@ -66,7 +66,7 @@ class WorkerState:
     generation: int = 0
     max_token: int = 0
     answered: int = 0
-    status: Status = "hello"
+    status: ObservedStatus = "hello"
     code: RejectionCode | None = None
     applied_step: int | None = None
     order: Desired | None = None
@@ -221,7 +221,9 @@ def resume(state: WorkerState, resumed: Resumed) -> WorkerState:
     )
 
 
-def _answer(state: WorkerState, desired: Desired, status: Status, code: RejectionCode | None = None) -> WorkerState:
+def _answer(
+    state: WorkerState, desired: Desired, status: ObservedStatus, code: RejectionCode | None = None
+) -> WorkerState:
     return replace(state, answered=desired.generation, status=status, code=code)
 
 

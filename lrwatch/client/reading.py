@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lrwatch.client.inner import Group
 
 
-class _Name(str):
+class _LrKey(str):
     """A key that is equal to "lr", and notes each comparison, which every look-up of another object makes."""
 
     __slots__ = ("read",)
@@ -40,7 +40,7 @@ class RateReading:
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self.trains = any(getattr(one, "grad", None) is not None for group in groups for one in group["params"])
-        self._named = [(group, _Name("lr")) for group in groups if "lr" in group]
+        self._named = [(group, _LrKey("lr")) for group in groups if "lr" in group]
         for group, name in self._named:
             name.read = False
             _rename(group, "lr", name)

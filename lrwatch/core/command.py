@@ -271,7 +271,7 @@ class Joined(NamedTuple):
     scale: float
 
 
-Event = (
+CommandInput = (
     Asked
     | ReturnAsked
     | Applied
@@ -287,7 +287,7 @@ Event = (
     | Reset
     | Joined
 )
-EVENTS: tuple[type[Event], ...] = Event.__args__
+EVENTS: tuple[type[CommandInput], ...] = CommandInput.__args__
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ class Fork(NamedTuple):
 _I, _F, _T, _B, _Q = Status.IDLE, Status.IN_FLIGHT, Status.ON_TRIAL, Status.TAKING_BACK, Status.QUIET
 
 # fmt: off
-TRANSITIONS: dict[Status, dict[type[Event], Status | Fork]] = {
+TRANSITIONS: dict[Status, dict[type[CommandInput], Status | Fork]] = {
     _I: {
         Asked: _F, Applied: _I, AlreadyInUse: _I, Refused: _Q, EffectMeasured: _I, TrialKept: _I,
         LogFollowed: _I, MetricChanged: _I, LevelShifted: _I, BaselineTooOld: _I, Reset: _I, Joined: Fork(_B, _I),
@@ -332,7 +332,7 @@ class InvalidTransitionError(ValueError):
     """An event that cannot happen in this status: a fault of the caller."""
 
 
-def step(state: CommandState, event: Event, *, look: Trend | None = None) -> CommandState:
+def step(state: CommandState, event: CommandInput, *, look: Trend | None = None) -> CommandState:
     """Return the state after `event`.
 
     Args:
@@ -358,7 +358,7 @@ def step(state: CommandState, event: Event, *, look: Trend | None = None) -> Com
 _NOT_WANTED: dict[str, Any] = {"wanted": None, "wanted_ramp": 0, "by_operator": False, "look": None, "log_ratio": None}
 
 
-def _changed(state: CommandState, event: Event, look: Trend | None) -> CommandState:
+def _changed(state: CommandState, event: CommandInput, look: Trend | None) -> CommandState:
     """Return `state` with what `event` changes beside the status."""
     match event:
         case Asked(scale, trial, by_operator, ramp_steps):

@@ -160,15 +160,15 @@ _REMEMBERED = 8192
 LONGEST_NAME = 256
 """Characters of the name of a metric. A longer one is a sentence or worse, and has no role; it is not remembered either."""
 
-_Answer = TypeVar("_Answer")
+_Meaning = TypeVar("_Meaning")
 
 
-def _remembered(meaning: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
+def _remembered(meaning: Callable[[str], _Meaning]) -> Callable[[str], _Meaning]:
     """Remember the meaning of names; a name that is too long means what the empty one does."""
     known = lru_cache(_REMEMBERED)(meaning)
 
     @wraps(meaning)
-    def meaning_of(name: str) -> _Answer:
+    def meaning_of(name: str) -> _Meaning:
         return known(name) if len(name) <= LONGEST_NAME else known("")
 
     return meaning_of

@@ -11,10 +11,10 @@ from typing import Literal, get_args
 
 Purpose = Literal["model", "base"]
 Mode = Literal["observe", "suggest", "approve", "auto"]
-Strategy = Literal[
+StrategyName = Literal[
     "auto", "plateau", "anneal", "observe", "step", "exponential", "cosine", "wsd", "range_test", "rescue"
 ]
-STRATEGIES: tuple[str, ...] = get_args(Strategy)
+STRATEGIES: tuple[str, ...] = get_args(StrategyName)
 # The number of steps that a strategy cannot do without.
 NEEDED = {"step": "every", "exponential": "every", "cosine": "length", "range_test": "length"}
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
@@ -204,7 +204,7 @@ class PolicyOptions:
     """
 
     mode: Mode = "suggest"
-    strategy: Strategy = "auto"
+    strategy: StrategyName = "auto"
     factor: float = 0.5
     every: int = 0
     length: int = 0

@@ -29,7 +29,7 @@ TRANSIENT = 0.25
 # Fewer values than this on both sides together have no error to speak of.
 MIN_VALUES = 4
 
-_Values = list[tuple[int, float]]
+_LossValues = list[tuple[int, float]]
 
 
 class OtherLosses:
@@ -43,9 +43,9 @@ class OtherLosses:
     def __init__(self) -> None:
         self.since: int | None = None
         self.scale_before = 1.0
-        self._recent: dict[str, _Values] = {}
-        self._before: dict[str, _Values] = {}
-        self._remembered: dict[str, _Values] | None = None
+        self._recent: dict[str, _LossValues] = {}
+        self._before: dict[str, _LossValues] = {}
+        self._remembered: dict[str, _LossValues] | None = None
         self._batch: Batch | None = None
         self._names: tuple[str, ...] = ()
         self._heard = -1
@@ -72,7 +72,7 @@ class OtherLosses:
     def _add(self, name: str, steps: list[int], values: list[float]) -> None:
         """Add finite values; those of steps before the newest command may come after the word that it is applied."""
         new = [one for one in zip(steps, values, strict=True) if math.isfinite(one[1])]
-        earlier: _Values = []
+        earlier: _LossValues = []
         if self.since is not None and new and min(steps) < self.since:
             earlier = [one for one in new if one[0] < self.since]
             new = [one for one in new if one[0] >= self.since]
@@ -148,7 +148,7 @@ class OtherLosses:
         self._remembered = None if state["remembered"] is None else _typed(state["remembered"])
 
 
-def _newest(values: _Values, since: float) -> list[float]:
+def _newest(values: _LossValues, since: float) -> list[float]:
     """Return the values of step `since` and later, or the last one where there is none."""
     return [value for step, value in values if step >= since] or [value for _, value in values[-1:]]
 
@@ -157,5 +157,5 @@ def _squares(values: list[float]) -> float:
     return float(np.square(np.array(values) - np.mean(values)).sum())
 
 
-def _typed(saved: Mapping[str, Any]) -> dict[str, _Values]:
+def _typed(saved: Mapping[str, Any]) -> dict[str, _LossValues]:
     return {name: [(int(step), float(value)) for step, value in values] for name, values in saved.items()}

@@ -90,7 +90,7 @@ class _Seen(NamedTuple):
         return self.metric is not None and self.metric.state in states
 
 
-class _Row(NamedTuple):
+class _StateRule(NamedTuple):
     state: Callable[[_Seen], str]
     tone: Tone
     words: Callable[[_Seen], str]
@@ -126,19 +126,23 @@ def _stands(seen: _Seen) -> str:
 
 # The first row that holds decides.
 TABLE = (
-    _Row(_says("lost"), "bad", _note, lambda s: s.run.life == "lost"),
-    _Row(lambda s: s.run.life, "over", _history, lambda s: s.run.life in OVER),
-    _Row(_says("not judged"), "warn", _problem, lambda s: not s.run.up and bool(s.run.metrics) and s.metric is None),
-    _Row(_says("not readable"), "bad", _problem, lambda s: not s.run.up and bool(s.run.problem)),
-    _Row(_says("not finite"), "bad", _stands, lambda s: s.metric is not None and not math.isfinite(s.metric.value)),
-    _Row(_says("silent"), "warn", lambda s: f"no sample for {span(s.silence)}", lambda s: s.silence > 0),
-    _Row(_says("starting"), "plain", _stands, lambda s: s.run.step is None),
-    _Row(_says("reading"), "plain", _says("its log is not read to the end yet"), lambda s: s.run.catching_up),
-    _Row(_says("rising"), "warn", _stands, lambda s: s.stands("rising")),
-    _Row(_says("plateau"), "warn", _stands, lambda s: s.stands("plateau")),
-    _Row(_says("improving"), "good", _stands, lambda s: s.stands("improving")),
-    _Row(_says("cannot tell yet"), "plain", _stands, lambda s: s.stands("cannot_tell_yet")),
-    _Row(_says("not judged"), "plain", _stands, lambda _: True),
+    _StateRule(_says("lost"), "bad", _note, lambda s: s.run.life == "lost"),
+    _StateRule(lambda s: s.run.life, "over", _history, lambda s: s.run.life in OVER),
+    _StateRule(
+        _says("not judged"), "warn", _problem, lambda s: not s.run.up and bool(s.run.metrics) and s.metric is None
+    ),
+    _StateRule(_says("not readable"), "bad", _problem, lambda s: not s.run.up and bool(s.run.problem)),
+    _StateRule(
+        _says("not finite"), "bad", _stands, lambda s: s.metric is not None and not math.isfinite(s.metric.value)
+    ),
+    _StateRule(_says("silent"), "warn", lambda s: f"no sample for {span(s.silence)}", lambda s: s.silence > 0),
+    _StateRule(_says("starting"), "plain", _stands, lambda s: s.run.step is None),
+    _StateRule(_says("reading"), "plain", _says("its log is not read to the end yet"), lambda s: s.run.catching_up),
+    _StateRule(_says("rising"), "warn", _stands, lambda s: s.stands("rising")),
+    _StateRule(_says("plateau"), "warn", _stands, lambda s: s.stands("plateau")),
+    _StateRule(_says("improving"), "good", _stands, lambda s: s.stands("improving")),
+    _StateRule(_says("cannot tell yet"), "plain", _stands, lambda s: s.stands("cannot_tell_yet")),
+    _StateRule(_says("not judged"), "plain", _stands, lambda _: True),
 )
 
 

@@ -18,9 +18,9 @@ from lrwatch.core.command import (
     Applied,
     Asked,
     BaselineTooOld,
+    CommandInput,
     CommandState,
     EffectMeasured,
-    Event,
     Joined,
     LevelShifted,
     LogFollowed,
@@ -114,7 +114,7 @@ class Policy:
     def _can_try(self) -> bool:
         return self.attached and self.options.mode == "auto" and self.options.probe
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: CommandInput) -> None:
         self.command = step(self.command, event)
 
     @property
@@ -251,7 +251,7 @@ class Policy:
             self._hand_over()
         return decision.output
 
-    def _baseline(self, event: Event, look: Trend | None) -> Trend | None:
+    def _baseline(self, event: CommandInput, look: Trend | None) -> Trend | None:
         """Return the look that the effect of the command is measured against; None where the strategy measures it itself."""
         own_trial = isinstance(event, Asked) and event.trial is not None and event.trial.previous > event.scale
         return None if not self.strategy.MEASURED or (self.strategy.WANTS_CURVE and own_trial) else look

@@ -82,7 +82,7 @@ class OperatorSocket:
         self.wake = wake
         self.path: Path | None = None
         self.problem = ""
-        self._server: _Server | None = None
+        self._server: _SocketServer | None = None
         places = rendezvous.places(state, environ) if hasattr(socket, "SO_PEERCRED") else []
         failures = [] if places else ["this system does not tell who is at the other end"]
         for path in places:
@@ -114,12 +114,12 @@ class OperatorSocket:
                 self.path.unlink()
 
 
-def _listen(path: Path, owner: OperatorSocket) -> _Server:
+def _listen(path: Path, owner: OperatorSocket) -> _SocketServer:
     if not path.parent.exists():
         path.parent.mkdir(mode=0o755)
     _sweep(path.parent)
     path.unlink(missing_ok=True)  # of a daemon that was killed: this one holds the lock of the state
-    server = _Server(str(path), _RequestHandler, owner)
+    server = _SocketServer(str(path), _RequestHandler, owner)
     try:
         path.chmod(0o666)  # whoever can get here may connect, and is told whether they may ask
     except OSError:
@@ -142,7 +142,7 @@ def _sweep(directory: Path) -> None:
                 path.unlink()
 
 
-class _Server(socketserver.ThreadingUnixStreamServer):
+class _SocketServer(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     block_on_close = False
 
@@ -177,7 +177,7 @@ class _RequestHandler(socketserver.StreamRequestHandler):
             self.wfile.write(json.dumps(answer).encode() + b"\n")
 
     def _answer(self, line: bytes) -> dict[str, Any]:
-        owner = cast("_Server", self.server).owner
+        owner = cast("_SocketServer", self.server).owner
         try:
             message = json.loads(line)
             verb, run, argument, through = (str(message.get(key, "")) for key in ("verb", "run", "argument", "through"))

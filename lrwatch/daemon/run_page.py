@@ -23,7 +23,7 @@ from lrwatch.errors import InputError
 from lrwatch.export.http import Response
 from lrwatch.export.pages import RELOAD_SECONDS, live_script, policy
 from lrwatch.report import Live, MetricCurve, ReportData, render
-from lrwatch.report.model.data import Role
+from lrwatch.report.model.data import CurveRole
 from lrwatch.report.model.settings import settings_in_words
 from lrwatch.report.page.template import asset
 from lrwatch.store import Store
@@ -38,7 +38,7 @@ MAX_ENTRIES = 2_000
 FRESH_SECONDS = 1.0
 MAX_PAGES = 32
 
-_ROLES: dict[str, Role] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
+_ROLES: dict[str, CurveRole] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
 
 
 class RunPages:

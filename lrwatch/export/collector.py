@@ -23,7 +23,7 @@ from lrwatch.export.metrics import (
     SERIES_DROPPED,
     WATCH_PATH_UP,
     Metric,
-    Values,
+    SeriesValues,
 )
 
 # Beyond 100 values of one label Prometheus' guidelines ask for another design. A log with more metrics than that (one
@@ -118,7 +118,7 @@ class Series:
         self._size = 0
         self._taken: dict[tuple[str, str], int] = {}  # by metric and run
 
-    def add(self, metric: Metric, labels: tuple[str, ...], values: Values, run: RunStatus) -> None:
+    def add(self, metric: Metric, labels: tuple[str, ...], values: SeriesValues, run: RunStatus) -> None:
         """Take the values of one row for one run, or for one metric of a run, as far as the limits allow."""
         if values is None:
             return

@@ -15,7 +15,7 @@ from lrwatch.core.life import LIVES
 from lrwatch.core.snapshot import FAULT_KINDS, EffectStatus, MetricState, MetricStatus, RunStatus, TrendStatus
 from lrwatch.protocol import RejectionCode
 
-Values = float | None | Mapping[str, float] | Mapping[tuple[str, str], float]
+SeriesValues = float | None | Mapping[str, float] | Mapping[tuple[str, str], float]
 """One sample, none, or samples by the value of the last label, or by the values of the last two."""
 
 
@@ -39,8 +39,8 @@ class Metric:
     labels: tuple[str, ...]
     help: str
     essential: bool = False
-    read: Callable[[RunStatus], Values] | None = None
-    read_metric: Callable[[MetricStatus], Values] | None = None
+    read: Callable[[RunStatus], SeriesValues] | None = None
+    read_metric: Callable[[MetricStatus], SeriesValues] | None = None
     further: Callable[[RunStatus], Mapping[str, str]] | None = None
 
 
@@ -54,21 +54,21 @@ def _if_commanded(run: RunStatus, values: tuple[str, ...]) -> tuple[str, ...]:
     return values if run.token or run.commands else ()
 
 
-def _commands(run: RunStatus) -> Values:
+def _commands(run: RunStatus) -> SeriesValues:
     known = [(cause, state) for cause in _if_commanded(run, CAUSES) for state in STATES]
     found = {(cause, state): n for cause, states in run.commands.items() for state, n in states.items()}
     return {**dict.fromkeys(known, 0), **found}
 
 
-def _effect(read: Callable[[EffectStatus], float]) -> Callable[[RunStatus], Values]:
+def _effect(read: Callable[[EffectStatus], float]) -> Callable[[RunStatus], SeriesValues]:
     return lambda run: None if run.effect is None else read(run.effect)
 
 
-def _trend(read: Callable[[TrendStatus], float]) -> Callable[[MetricStatus], Values]:
+def _trend(read: Callable[[TrendStatus], float]) -> Callable[[MetricStatus], SeriesValues]:
     return lambda metric: None if metric.trend is None else read(metric.trend)
 
 
-def _states(metric: MetricStatus) -> Values:
+def _states(metric: MetricStatus) -> SeriesValues:
     return None if not metric.watched else {state: float(metric.state == state) for state in _STATES}
 
 

@@ -51,7 +51,7 @@ _POLICIES = {
 
 _log = logging.getLogger(__name__)
 
-Verdict = Literal["admitted", "refused", "busy"]
+Admission = Literal["admitted", "refused", "busy"]
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -144,7 +144,7 @@ class WebConfig:
         given = () if certificate is None else certificate.get("subjectAltName", ())
         return not names or not names.isdisjoint(_plain_name(name) for _, name in given)
 
-    def admits(self, authorization: str) -> Verdict:
+    def admits(self, authorization: str) -> Admission:
         """Judge the Authorization header of a request."""
         users = self._current().users
         if not users:

@@ -47,7 +47,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparedOutcome:
     """An outcome compared with those of the other settings on the same log.
 
     Attributes:
@@ -122,7 +122,7 @@ def backtest(
     configs: Mapping[str, Config],
     executor: Executor | None = None,
     show: Callable[[int, int], object] = lambda _done, _all: None,
-) -> list[Row]:
+) -> list[ComparedOutcome]:
     """Replay every log under every setting.
 
     Args:
@@ -160,16 +160,16 @@ def backtest(
     return list(_compared([outcome for outcome in outcomes if outcome is not None]))
 
 
-def _compared(outcomes: Sequence[Outcome]) -> Iterator[Row]:
+def _compared(outcomes: Sequence[Outcome]) -> Iterator[ComparedOutcome]:
     earliest: dict[str, int] = {}
     for outcome in outcomes:
         if outcome.plateau is not None:
             earliest[outcome.log] = min(outcome.plateau, earliest.get(outcome.log, outcome.plateau))
     for outcome in outcomes:
-        yield Row(outcome, None if outcome.plateau is None else outcome.plateau - earliest[outcome.log])
+        yield ComparedOutcome(outcome, None if outcome.plateau is None else outcome.plateau - earliest[outcome.log])
 
 
-def summaries(rows: Sequence[Row]) -> list[Summary]:
+def summaries(rows: Sequence[ComparedOutcome]) -> list[Summary]:
     """Return one summary a setting, in the order in which the settings were given."""
     return [
         _summary(name, [row for row in rows if row.outcome.config == name])
@@ -177,7 +177,7 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
     ]
 
 
-def _summary(name: str, rows: Sequence[Row]) -> Summary:
+def _summary(name: str, rows: Sequence[ComparedOutcome]) -> Summary:
     read = [row for row in rows if not row.outcome.problem]
     reports: dict[str, int] = {}
     for row in read:
@@ -198,7 +198,7 @@ def _summary(name: str, rows: Sequence[Row]) -> Summary:
     )
 
 
-def as_json(row: Row | Summary) -> dict[str, Any]:
+def as_json(row: ComparedOutcome | Summary) -> dict[str, Any]:
     """Return a row or a summary as JSON-plain values."""
     if isinstance(row, Summary):
         return {"event": "summary", **asdict(row)}

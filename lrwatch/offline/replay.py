@@ -15,7 +15,7 @@ from lrwatch.sources.discover import discover
 from lrwatch.sources.reader import must_be_readable
 from lrwatch.store import Store
 
-Progress = Callable[[int, int], object]
+ShowProgress = Callable[[int, int], object]
 """Called from time to time with the number of bytes read and left."""
 
 
@@ -62,7 +62,7 @@ def runs_at(path: Path) -> list[FinishedRun]:
     return runs
 
 
-def replay_run(run: FinishedRun, config: Config, listener: Listener, show: Progress = _silent) -> WatchedRun:
+def replay_run(run: FinishedRun, config: Config, listener: Listener, show: ShowProgress = _silent) -> WatchedRun:
     """Feed the finished logs of a run to the pipeline.
 
     Args:
@@ -98,7 +98,7 @@ def replay_run(run: FinishedRun, config: Config, listener: Listener, show: Progr
     return watched
 
 
-def replay_file(file: Path, config: Config, listener: Listener, show: Progress = _silent) -> WatchedRun:
+def replay_file(file: Path, config: Config, listener: Listener, show: ShowProgress = _silent) -> WatchedRun:
     """Feed one finished log to the pipeline: see `replay_run`.
 
     Args:

@@ -20,11 +20,11 @@ from lrwatch.core.snapshot import RunStatus
 from lrwatch.offline.known_logs import batches, logs_in_order
 from lrwatch.offline.replay import end_states, replay_run, runs_at
 from lrwatch.offline.saved_status import status_of
-from lrwatch.report.model.data import MetricCurve, ReportData, Role, RunState
+from lrwatch.report.model.data import CurveRole, MetricCurve, ReportData, RunState
 from lrwatch.report.model.settings import settings_in_words
 from lrwatch.store import Store
 
-_ROLES: dict[str, Role] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
+_ROLES: dict[str, CurveRole] = {"train_loss": "train", "val_loss": "val", "lr": "lr"}
 
 
 def of_file(file: Path, config: Config) -> ReportData:

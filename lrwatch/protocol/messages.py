@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from lrwatch.protocol.lean import Literal, dataclass
 
-Status = Literal["hello", "applied", "rejected", "pending", "superseded"]
+ObservedStatus = Literal["hello", "applied", "rejected", "pending", "superseded"]
 """State of the command with number `observed_generation` in the trainer; `hello` before the first."""
 
 RejectionCode = Literal[
@@ -57,13 +57,13 @@ Goodbye = Literal[
 ]
 """Reason for which a trainer says that the training has ended."""
 
-Life = Literal["running", "ended"]
+TrainerLife = Literal["running", "ended"]
 """Life of the training as the trainer says."""
 
-STATUSES: tuple[Status, ...] = Status.__args__  # type: ignore[attr-defined]
+STATUSES: tuple[ObservedStatus, ...] = ObservedStatus.__args__  # type: ignore[attr-defined]
 NOT_ACTING: tuple[NotActing, ...] = NotActing.__args__  # type: ignore[attr-defined]
 GOODBYES: tuple[Goodbye, ...] = Goodbye.__args__  # type: ignore[attr-defined]
-LIVES: tuple[Life, ...] = Life.__args__  # type: ignore[attr-defined]
+TRAINER_LIVES: tuple[TrainerLife, ...] = TrainerLife.__args__  # type: ignore[attr-defined]
 REJECTION_CODES: tuple[RejectionCode, ...] = RejectionCode.__args__  # type: ignore[attr-defined]
 
 # A message is under 1 KiB in practice; with the largest number of groups it stays under 48 KiB. More is an accident or an attack.
@@ -197,7 +197,7 @@ class Observed:
     incarnation: str
     step: int
     scale: float
-    status: Status = "hello"
+    status: ObservedStatus = "hello"
     code: RejectionCode | None = None
     observed_generation: int = 0
     applied_step: int | None = None
@@ -210,7 +210,7 @@ class Observed:
     target_scale: float | None = None
     total_steps: int | None = None
     warm_until: int | None = None
-    life: Life | None = None
+    life: TrainerLife | None = None
     goodbye: Goodbye | None = None
     pid: int | None = None
     pid_start: int | None = None
@@ -237,8 +237,8 @@ class Observed:
         for name in ("schedule_lr", "effective_lr", "limits"):
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         _text("client", self.client, MAX_TEXT)
-        if self.life not in (*LIVES, None):
-            raise ProtocolError("out_of_range", f"life {self.life!r} is none of {LIVES}")
+        if self.life not in (*TRAINER_LIVES, None):
+            raise ProtocolError("out_of_range", f"life {self.life!r} is none of {TRAINER_LIVES}")
         if self.goodbye not in (GOODBYES if self.life == "ended" else (None,)):
             raise ProtocolError("out_of_range", f"goodbye {self.goodbye!r} does not go with life {self.life!r}")
         _text("machine", self.machine, MAX_NAME)

@@ -1,4 +1,7 @@
-"""The client as a training script sees it."""
+"""The client as a training script sees it.
+
+One file because the tests share one training and one control directory.
+"""
 
 from __future__ import annotations
 

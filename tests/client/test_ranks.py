@@ -1,6 +1,8 @@
 """Several ranks, each a process of its own with torch.distributed over gloo: the same learning rate at the same step.
 
 Longer trainings are behind the environment variable LONG_TESTS (`make test-ranks`).
+
+One file because all of it drives the same processes.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from lrwatch.core.command import (
     Applied,
     Asked,
     BaselineTooOld,
+    CommandInput,
     CommandState,
     EffectMeasured,
-    Event,
     Fork,
     InvalidTransitionError,
     Joined,
@@ -58,11 +58,11 @@ STATES: dict[str, CommandState] = {
     "a ramp in flight": CommandState(Status.IN_FLIGHT, wanted=0.1, wanted_ramp=50, count=1),
     "a ramp under way": CommandState(scale=0.1, ramp=ScaleRamp(1.0, 91, 50), applied_at=91, count=1),
 }
-_EVENTS: tuple[Event, ...] = (
+_EVENTS: tuple[CommandInput, ...] = (
     Asked(0.25), ReturnAsked(1.0, 300.0), Applied(100, 0.5, 1.0), AlreadyInUse(), Refused(200.0), EffectMeasured(),
     TrialKept(), TrialFailed(), LogFollowed(), MetricChanged(), LevelShifted(), BaselineTooOld(), Reset(), Joined(100, 0.7),
 )  # fmt: skip
-EXAMPLES: dict[type[Event], Event] = {type(event): event for event in _EVENTS}
+EXAMPLES: dict[type[CommandInput], CommandInput] = {type(event): event for event in _EVENTS}
 
 
 def holds(state: CommandState) -> None:
@@ -91,7 +91,7 @@ def test_the_table_knows_every_status_and_every_example_is_an_event_of_it() -> N
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
 @pytest.mark.parametrize("name", STATES)
-def test_every_pair_of_state_and_event_is_in_the_table_or_an_error(name: str, event: type[Event]) -> None:
+def test_every_pair_of_state_and_event_is_in_the_table_or_an_error(name: str, event: type[CommandInput]) -> None:
     state = STATES[name]
     expected = TRANSITIONS[state.status].get(event)
     if expected is None:
@@ -125,7 +125,7 @@ def test_every_pair_of_state_and_event_is_in_the_table_or_an_error(name: str, ev
         ("a failed trial", Joined(300, 0.25), Status.IDLE),
     ],
 )
-def test_where_a_command_goes(name: str, event: Event, status: Status) -> None:
+def test_where_a_command_goes(name: str, event: CommandInput, status: Status) -> None:
     assert step(STATES[name], event).status is status
 
 
@@ -133,7 +133,7 @@ def test_where_a_command_goes(name: str, event: Event, status: Status) -> None:
 @pytest.mark.parametrize(
     "name", ["on trial", "a failed trial", "the way back in flight", "a part of the way back in flight"]
 )
-def test_a_trial_whose_way_back_does_not_come_is_still_to_be_taken_back(name: str, event: Event) -> None:
+def test_a_trial_whose_way_back_does_not_come_is_still_to_be_taken_back(name: str, event: CommandInput) -> None:
     after = step(STATES[name], event)
     assert (after.wanted, after.trial) == (None, Trial(1.0))
 
@@ -166,7 +166,7 @@ def test_a_scale_that_is_not_of_the_trial_is_believed(scale: float) -> None:
         [Asked(0.5, by_operator=True), Applied(200, 0.5, 1.0)],
     ],
 )
-def test_a_scale_that_was_proven_or_chosen_since_is_believed(events: list[Event]) -> None:
+def test_a_scale_that_was_proven_or_chosen_since_is_believed(events: list[CommandInput]) -> None:
     state = tried()
     for event in events:
         state = step(state, event)
@@ -336,7 +336,7 @@ def test_what_comes_at_once_ends_a_ramp() -> None:
 
 
 @pytest.mark.parametrize("event", [Refused(200.0), Reset(), AlreadyInUse()])
-def test_a_ramp_that_does_not_come_leaves_nothing(event: Event) -> None:
+def test_a_ramp_that_does_not_come_leaves_nothing(event: CommandInput) -> None:
     after = step(STATES["a ramp in flight"], event)
     assert (after.wanted, after.wanted_ramp, after.ramp, after.scale_at(1000)) == (None, 0, None, 1.0)
 

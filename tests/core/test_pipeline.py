@@ -1,4 +1,7 @@
-"""The pipeline: what it says depends on the samples and acknowledgements alone."""
+"""The pipeline: what it says depends on the samples and acknowledgements alone.
+
+One file because the tests share the logs that a pipeline is fed.
+"""
 
 from __future__ import annotations
 

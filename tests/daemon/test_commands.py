@@ -1,4 +1,7 @@
-"""Commands to a real client, and its answers: what is journalled is what happened, once."""
+"""Commands to a real client, and its answers: what is journalled is what happened, once.
+
+One file because all of it plays a daemon and a client in one directory.
+"""
 
 from __future__ import annotations
 

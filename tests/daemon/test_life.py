@@ -1,4 +1,7 @@
-"""The life of a run as the daemon sees it: a word, a process, the times at which samples were written."""
+"""The life of a run as the daemon sees it: a word, a process, the times at which samples were written.
+
+One file because the tests share one made-up world of processes and clocks.
+"""
 
 from __future__ import annotations
 

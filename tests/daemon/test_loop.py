@@ -1,4 +1,7 @@
-"""The daemon over several runs: names that stay, trainers with one commander, waits that end."""
+"""The daemon over several runs: names that stay, trainers with one commander, waits that end.
+
+One file because all of it drives one daemon turn by turn.
+"""
 
 from __future__ import annotations
 

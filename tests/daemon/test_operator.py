@@ -1,4 +1,7 @@
-"""What operators ask: done or refused in words, and journalled with the actor in either case."""
+"""What operators ask: done or refused in words, and journalled with the actor in either case.
+
+One file because every verb of operators is asked of the same run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The findings of a run depend neither on when the daemon looks nor on how often it restarts."""
+"""The findings of a run depend neither on when the daemon looks nor on how often it restarts.
+
+One file because the tests share one run and its comparison after restarts.
+"""
 
 from __future__ import annotations
 

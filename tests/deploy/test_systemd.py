@@ -20,7 +20,7 @@ from support.sandbox import Sandbox, needs_bubblewrap
 from support.waiting import eventually
 
 from lrwatch.cli import cli
-from lrwatch.cli.service import Kind, unit
+from lrwatch.cli.service import UnitKind, unit
 from lrwatch.config import load
 from lrwatch.errors import InputError
 
@@ -63,7 +63,7 @@ def test_the_units_in_deploy_are_those_that_are_installed() -> None:
 
 @needs_systemd
 @pytest.mark.parametrize("kind", ["system", "template", "user"])
-def test_systemd_understands_every_line(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_understands_every_line(kind: UnitKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = unit(kind, [PROGRAM], config=tmp_path / 'of "me" at 100%.toml', key_file=tmp_path / "key")
     file = (
         tmp_path / {"system": "lrwatch.service", "template": "lrwatch@alice.service", "user": "lrwatch.service"}[kind]

@@ -1,4 +1,7 @@
-"""Kinds of lines that logs have, each in shapes that no fixture log has: what is read, and what is not."""
+"""Kinds of lines that logs have, each in shapes that no fixture log has: what is read, and what is not.
+
+One file because it is one table of lines.
+"""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from lrwatch.protocol import (
     Desired,
     FaultCode,
     Observed,
+    ObservedStatus,
     ProtocolError,
     RejectionCode,
-    Status,
     replace,
 )
 from lrwatch.protocol.messages import STATUSES
@@ -51,7 +51,7 @@ def test_numbers_become_floats_and_mappings_are_copied() -> None:
 
 
 def test_the_closed_lists_are_types_and_values_at_once() -> None:
-    assert get_args(Status) == STATUSES
+    assert get_args(ObservedStatus) == STATUSES
     assert get_args(RejectionCode) == REJECTION_CODES
     assert len(set(REJECTION_CODES)) == len(REJECTION_CODES) > 10
     assert "not_json" in get_args(FaultCode)

@@ -1,4 +1,7 @@
-"""Each thing that happens to a log, followed or not followed at the time, judged by the tail's own counters."""
+"""Each thing that happens to a log, followed or not followed at the time, judged by the tail's own counters.
+
+One file because the tests share one file and what may happen to it.
+"""
 
 from __future__ import annotations
 

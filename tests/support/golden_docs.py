@@ -18,14 +18,14 @@ from support.first_commands import first_commands
 from test_layers import EDGES, INNER, LEAVES, RINGS
 
 from lrwatch.cli import cli
-from lrwatch.core.command import EVENTS, TRANSITIONS, Event, Fork, Status
+from lrwatch.core.command import EVENTS, TRANSITIONS, CommandInput, Fork, Status
 from lrwatch.core.events import KINDS
 from lrwatch.notify.options import SEVERITIES
 
 ROOT = Path(__file__).parents[2]
 
 
-def _next(status: Status, event: type[Event]) -> list[tuple[Status, str]]:
+def _next(status: Status, event: type[CommandInput]) -> list[tuple[Status, str]]:
     """Return the statuses that may follow, each with the condition under which it does."""
     match TRANSITIONS[status].get(event):
         case None:
@@ -56,7 +56,7 @@ def state_diagram() -> str:
 def transition_table() -> str:
     """Return `TRANSITIONS` as a table: an event a row, a status a column, and a dash where a pair cannot happen."""
 
-    def cell(status: Status, event: type[Event]) -> str:
+    def cell(status: Status, event: type[CommandInput]) -> str:
         found = _next(status, event)
         names = ["same" if following is status else following.name for following, _ in found]
         return " / ".join(dict.fromkeys(names)) or "-"

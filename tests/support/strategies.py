@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from support.batches import batch
 
-from lrwatch.core.command import Applied, CommandState, EffectMeasured, Event, Refused, step
+from lrwatch.core.command import Applied, CommandInput, CommandState, EffectMeasured, Refused, step
 from lrwatch.core.curve import Curve
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
@@ -39,7 +39,7 @@ class Moment:
         """Return what the strategy may know."""
         return Context(self.command, self.options, **self.context)
 
-    def step(self, event: Event) -> Moment:
+    def step(self, event: CommandInput) -> Moment:
         """Return the moment after an event of the command."""
         return replace(self, command=step(self.command, event))
 
@@ -78,7 +78,7 @@ class Moment:
         by_operator = self.command.by_operator
         return replace(after, strategy=self.strategy.applied(at, after.at(), by_operator=by_operator))
 
-    def disturbed(self, event: Event) -> Moment:
+    def disturbed(self, event: CommandInput) -> Moment:
         """Return the moment after something else changed the curve."""
         after = self.step(event)
         return replace(after, strategy=after.strategy.disturbed())

@@ -12,7 +12,7 @@ from lrwatch.core.command import Status, Trial
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context
-from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import TrialOutcome, TrialVerdict
 from lrwatch.core.strategies.trials import Trials
 
 AUTO = PolicyOptions(mode="auto")
@@ -32,11 +32,11 @@ class Tries(Trials):
         """Always."""
         return "it may be worth it"
 
-    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
+    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> TrialVerdict | None:
         """When the time is over: whether the gain is proven and as large as demanded."""
         if not outcome.is_over:
             return None
-        return Verdict(outcome.is_proven and outcome.gain > self.demands, surely_not=self.surely)
+        return TrialVerdict(outcome.is_proven and outcome.gain > self.demands, surely_not=self.surely)
 
 
 def settling(floor: float) -> Loss:

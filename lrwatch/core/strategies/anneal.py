@@ -32,7 +32,7 @@ from lrwatch.core.events import Command
 from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.plateau import GAINED, Plateau
-from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import TrialOutcome, TrialVerdict
 from lrwatch.core.strategies.trials import ONE_SIDED_95, Trials, pooled
 from lrwatch.core.words import estimate
 
@@ -217,7 +217,7 @@ class Anneal(Plateau):
         """Return how many steps all trials together may have held back by `step`."""
         return min(super(Anneal, self).most_held_back(step, context), RUN_HELD_BACK * context.total_steps)
 
-    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
+    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> TrialVerdict | None:
         """Keep a cut only where the rate is far too high."""
         to_come = CUT * max(line.gain, 0.0) * (line.step / context.total_steps) ** DECLINE
         error = math.hypot(outcome.excess_error, CUT * line.gain_error * (line.step / context.total_steps) ** DECLINE)

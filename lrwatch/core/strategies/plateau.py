@@ -31,7 +31,7 @@ from lrwatch.core.events import Command, Effect, Finding
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
-from lrwatch.core.strategies.trial_outcome import TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import TrialOutcome, TrialVerdict
 from lrwatch.core.strategies.trials import ONE_SIDED_95, Trials, way_back
 from lrwatch.core.words import estimate, moves, percent
 
@@ -130,7 +130,7 @@ class Plateau(Trials):
             return 0.0
         return context.sign * float(first[:, 2].sum()) / count - math.sqrt(line.noise / count) - line.level
 
-    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
+    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> TrialVerdict | None:
         """Keep a trial whose excess is surely worth what a cut costs."""
         lost = 1 - context.options.factor
         costs = EXCESS_PER_GAIN * max(line.gain, 0.0)

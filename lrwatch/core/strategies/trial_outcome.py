@@ -30,7 +30,7 @@ PLENTY = 300
 SURELY_NOT, SURELY, KEEP = -2.5, 2.0, 0.5
 
 
-class Verdict(NamedTuple):
+class TrialVerdict(NamedTuple):
     """A verdict on a trial: whether it stays, and whether it surely brought too little."""
 
     keep: bool
@@ -64,7 +64,7 @@ class TrialOutcome(NamedTuple):
         """Whether the lower end of the gain is above 0."""
         return self.gain > self.needed * self.gain_error
 
-    def verdict(self, worth: float, error: float) -> Verdict | None:
+    def verdict(self, worth: float, error: float) -> TrialVerdict | None:
         """Return the verdict on a trial, or None where more values may change it.
 
         Args:
@@ -73,10 +73,10 @@ class TrialOutcome(NamedTuple):
         """
         z = worth / error if error > 0 else math.copysign(math.inf, worth)
         if z <= SURELY_NOT:
-            return Verdict(keep=False, surely_not=True)
+            return TrialVerdict(keep=False, surely_not=True)
         if z >= SURELY and self.is_proven:
-            return Verdict(keep=True)
-        return Verdict(keep=z > KEEP and self.is_proven) if self.is_over else None
+            return TrialVerdict(keep=True)
+        return TrialVerdict(keep=z > KEEP and self.is_proven) if self.is_over else None
 
 
 def needed(error: float, values: int, df: int) -> float:

@@ -44,7 +44,7 @@ from lrwatch.core.strategies.trial_outcome import (
     TRANSIENT,
     Reversal,
     TrialOutcome,
-    Verdict,
+    TrialVerdict,
     effect_of,
     effect_of_reversal,
     measure,
@@ -120,7 +120,7 @@ class Trials(Strategy, ABC):
         """Return why a trial should begin now, as a clause, or "" if none should."""
 
     @abstractmethod
-    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> Verdict | None:
+    def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> TrialVerdict | None:
         """Return the verdict on a trial, or None where more values may change it."""
 
     # ---- checks ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lrwatch.core.sample import Axis, Floats, Ints
 
-Role = Literal["train", "val", "lr", "other"]
+CurveRole = Literal["train", "val", "lr", "other"]
 
 # Half of the largest float: the difference of two levels stays finite.
 LARGEST = 8e307
@@ -31,7 +31,7 @@ class MetricCurve:
     """
 
     name: str
-    role: Role
+    role: CurveRole
     steps: Ints
     values: Floats
     stands_for: int = 0

@@ -121,14 +121,14 @@ class TakeoverRow:
     words: str
 
 
-Row = ChangeRow | GroupRow | StrategyRow | TakeoverRow
+TableRow = ChangeRow | GroupRow | StrategyRow | TakeoverRow
 
 
 @dataclass(frozen=True, slots=True)
 class ChangesTable:
     """The rows, and how many changes there are of which how many are shown."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     count: int
     shown: int
 
@@ -148,7 +148,7 @@ def changes_table(data: ReportData, changes: Sequence[LrChange], groups: Sequenc
     undone = {c.taken_back: number for number, c in enumerate(changes, 1)}
     group_from = {group.first: group for group in groups}
     shown = changes[:MAX_MARKS]
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     group: CommandGroup | None = None
     members: list[ChangeRow] = []
     for number, change in enumerate(shown, 1):

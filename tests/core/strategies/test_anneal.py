@@ -1,4 +1,7 @@
-"""Anneal: hold, then one line to the end of the run, as long as what is known of the excess and the progress calls for."""
+"""Anneal: hold, then one line to the end of the run, as long as what is known of the excess and the progress calls for.
+
+One file because the stages of one strategy share its made-up runs.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from lrwatch.core.strategies.anneal import (
     UNPROVEN,
     Anneal,
 )
-from lrwatch.core.strategies.trial_outcome import Reversal, TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import Reversal, TrialOutcome, TrialVerdict
 
 TOTAL = 3000
 AUTO = PolicyOptions(mode="auto")
@@ -290,21 +293,21 @@ def outcome(excess: float, error: float, gain: float = 1.0, *, is_over: bool = F
 
 
 TO_COME = CUT * 0.2 * math.sqrt(1501 / TOTAL)
-VERDICTS: list[tuple[TrialOutcome, Verdict | None]] = [
-    (outcome(TO_COME + 0.21, 0.1), Verdict(keep=True)),
+VERDICTS: list[tuple[TrialOutcome, TrialVerdict | None]] = [
+    (outcome(TO_COME + 0.21, 0.1), TrialVerdict(keep=True)),
     (outcome(TO_COME + 0.19, 0.1), None),
     (outcome(TO_COME + 0.21, 0.1, gain=0.01), None),
     (outcome(TO_COME - 0.24, 0.1), None),
-    (outcome(TO_COME - 0.26, 0.1), Verdict(keep=False, surely_not=True)),
-    (outcome(TO_COME + 0.06, 0.1, is_over=True), Verdict(keep=True)),
-    (outcome(TO_COME + 0.04, 0.1, is_over=True), Verdict(keep=False)),
-    (outcome(TO_COME + 0.06, 0.1, gain=0.01, is_over=True), Verdict(keep=False)),
-    (outcome(TO_COME + 0.01, 0.0), Verdict(keep=True)),
+    (outcome(TO_COME - 0.26, 0.1), TrialVerdict(keep=False, surely_not=True)),
+    (outcome(TO_COME + 0.06, 0.1, is_over=True), TrialVerdict(keep=True)),
+    (outcome(TO_COME + 0.04, 0.1, is_over=True), TrialVerdict(keep=False)),
+    (outcome(TO_COME + 0.06, 0.1, gain=0.01, is_over=True), TrialVerdict(keep=False)),
+    (outcome(TO_COME + 0.01, 0.0), TrialVerdict(keep=True)),
 ]
 
 
 @pytest.mark.parametrize(("brought", "verdict"), VERDICTS)
-def test_a_cut_stays_only_where_the_rate_is_far_too_high(brought: TrialOutcome, verdict: Verdict | None) -> None:
+def test_a_cut_stays_only_where_the_rate_is_far_too_high(brought: TrialOutcome, verdict: TrialVerdict | None) -> None:
     assert Anneal().judges(brought, LINE, FRESH.at()) == verdict
 
 
@@ -447,10 +450,10 @@ def test_the_error_of_the_gain_to_come_keeps_a_cut_back() -> None:
     """An excess that is surely above a gain that is known, and not above one that is known to 0.2 an e-fold."""
     unsure = LINE._replace(gain_variance=0.2**2)
     far = outcome(TO_COME + 0.5, 0.1)
-    assert Anneal().judges(far, LINE, FRESH.at()) == Verdict(keep=True)
+    assert Anneal().judges(far, LINE, FRESH.at()) == TrialVerdict(keep=True)
     assert Anneal().judges(far, unsure, FRESH.at()) is None
     error = math.hypot(0.1, CUT * 0.2 * (1501 / TOTAL) ** DECLINE)
-    for more, verdict in ((2.01, Verdict(keep=True)), (1.99, None)):
+    for more, verdict in ((2.01, TrialVerdict(keep=True)), (1.99, None)):
         assert Anneal().judges(outcome(TO_COME + more * error, 0.1), unsure, FRESH.at()) == verdict
 
 

@@ -1,4 +1,7 @@
-"""The plateau strategy: which curves are tried, which trials stay, and what is proposed where nothing can be tried."""
+"""The plateau strategy: which curves are tried, which trials stay, and what is proposed where nothing can be tried.
+
+One file because the stages of one strategy share its made-up runs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from lrwatch.core.events import Effect, Finding
 from lrwatch.core.options import PolicyOptions
 from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies.plateau import EXCESS_PER_GAIN, FLAT, GAINED, LONG_WINDOW, Plateau
-from lrwatch.core.strategies.trial_outcome import KEEP, SURELY, TrialOutcome, Verdict
+from lrwatch.core.strategies.trial_outcome import KEEP, SURELY, TrialOutcome, TrialVerdict
 from lrwatch.core.strategies.trials import (
     AFTER_KEPT,
     AGAIN,
@@ -178,32 +181,32 @@ def outcome(excess: float, gain: float = 1.0, error: float = 0.01, *, is_over: b
 
 COSTS = EXCESS_PER_GAIN * 0.1
 # An error of the gain of 0.01 is one of the excess of 0.02: half of the scale was missing.
-VERDICTS: list[tuple[TrialOutcome, Verdict | None]] = [
-    (outcome(COSTS + 0.041), Verdict(keep=True)),
+VERDICTS: list[tuple[TrialOutcome, TrialVerdict | None]] = [
+    (outcome(COSTS + 0.041), TrialVerdict(keep=True)),
     (outcome(COSTS + 0.039), None),
     (outcome(COSTS - 0.049), None),
-    (outcome(COSTS - 0.051), Verdict(keep=False, surely_not=True)),
+    (outcome(COSTS - 0.051), TrialVerdict(keep=False, surely_not=True)),
     (outcome(COSTS + 1.0, gain=0.019), None),  # it cannot be told from nothing
-    (outcome(COSTS + (KEEP + 0.1) * 0.02, is_over=True), Verdict(keep=True)),
-    (outcome(COSTS + (KEEP - 0.1) * 0.02, is_over=True), Verdict(keep=False)),
-    (outcome(COSTS + 1.0, gain=0.019, is_over=True), Verdict(keep=False)),
-    (outcome(COSTS + 1.0, gain=-0.1, is_over=True), Verdict(keep=False)),
-    (outcome(COSTS + 0.001, error=0.0), Verdict(keep=True)),
-    (outcome(COSTS - 0.001, error=0.0), Verdict(keep=False, surely_not=True)),
+    (outcome(COSTS + (KEEP + 0.1) * 0.02, is_over=True), TrialVerdict(keep=True)),
+    (outcome(COSTS + (KEEP - 0.1) * 0.02, is_over=True), TrialVerdict(keep=False)),
+    (outcome(COSTS + 1.0, gain=0.019, is_over=True), TrialVerdict(keep=False)),
+    (outcome(COSTS + 1.0, gain=-0.1, is_over=True), TrialVerdict(keep=False)),
+    (outcome(COSTS + 0.001, error=0.0), TrialVerdict(keep=True)),
+    (outcome(COSTS - 0.001, error=0.0), TrialVerdict(keep=False, surely_not=True)),
 ]
 
 
 @pytest.mark.parametrize(("brought", "verdict"), VERDICTS)
 def test_a_trial_stays_where_its_excess_is_worth_the_progress_that_it_costs(
-    brought: TrialOutcome, verdict: Verdict | None
+    brought: TrialOutcome, verdict: TrialVerdict | None
 ) -> None:
     assert Plateau().judges(brought, GENTLE, TRIES.at()) == verdict
 
 
 def test_a_loss_that_rises_has_no_progress_to_lose() -> None:
     rises = GENTLE._replace(gain=-5.0)
-    assert Plateau().judges(outcome(0.041), rises, TRIES.at()) == Verdict(keep=True)
-    assert Plateau().judges(outcome(0.041, gain=-0.1, is_over=True), rises, TRIES.at()) == Verdict(keep=False)
+    assert Plateau().judges(outcome(0.041), rises, TRIES.at()) == TrialVerdict(keep=True)
+    assert Plateau().judges(outcome(0.041, gain=-0.1, is_over=True), rises, TRIES.at()) == TrialVerdict(keep=False)
 
 
 def test_what_surely_brought_too_little_comes_later_again() -> None:
@@ -454,7 +457,7 @@ def test_a_gain_that_is_hardly_known_makes_the_worth_of_a_cut_uncertain() -> Non
     unsure = GENTLE._replace(gain_variance=0.4**2)
     at = replace(TRIES, options=replace(AUTO, factor=0.25)).at()
     error = math.hypot(math.sqrt(0.05**2 - (0.06 * 0.4) ** 2) / 0.75, (0.25 * 0.06 / 0.75 + EXCESS_PER_GAIN) * 0.4)
-    for errors, verdict in ((SURELY + 0.001, Verdict(keep=True)), (SURELY - 0.001, None)):
+    for errors, verdict in ((SURELY + 0.001, TrialVerdict(keep=True)), (SURELY - 0.001, None)):
         assert Plateau().judges(outcome(COSTS + errors * error, error=0.05), unsure, at) == verdict
 
 

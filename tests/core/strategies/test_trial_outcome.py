@@ -26,7 +26,7 @@ from lrwatch.core.strategies.trial_outcome import (
     TRANSIENT,
     Reversal,
     TrialOutcome,
-    Verdict,
+    TrialVerdict,
     effect_of,
     effect_of_reversal,
     measure,
@@ -93,16 +93,16 @@ def test_the_errors_of_gain_and_excess_hold_that_of_the_line_continued() -> None
 @pytest.mark.parametrize(
     ("z", "is_over", "expected"),
     [
-        (SURELY_NOT, False, Verdict(keep=False, surely_not=True)),
+        (SURELY_NOT, False, TrialVerdict(keep=False, surely_not=True)),
         (SURELY_NOT + 0.1, False, None),
         (SURELY - 0.1, False, None),
-        (SURELY, False, Verdict(keep=True)),
-        (KEEP, True, Verdict(keep=False)),
-        (KEEP + 0.1, True, Verdict(keep=True)),
+        (SURELY, False, TrialVerdict(keep=True)),
+        (KEEP, True, TrialVerdict(keep=False)),
+        (KEEP + 0.1, True, TrialVerdict(keep=True)),
     ],
 )
 def test_a_verdict_comes_as_soon_as_it_is_sure_and_at_the_latest_when_the_time_is_over(
-    z: float, is_over: bool, expected: Verdict | None
+    z: float, is_over: bool, expected: TrialVerdict | None
 ) -> None:
     assert OUTCOME._replace(is_over=is_over).verdict(z, 1.0) == expected
 

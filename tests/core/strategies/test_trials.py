@@ -1,4 +1,7 @@
-"""Trials: begun only where they may be, kept only where they are proven, and otherwise taken back."""
+"""Trials: begun only where they may be, kept only where they are proven, and otherwise taken back.
+
+One file because the stages of one trial share its made-up runs.
+"""
 
 from __future__ import annotations
 

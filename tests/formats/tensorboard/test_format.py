@@ -1,4 +1,7 @@
-"""Event files: against the `tensorboard` package, in any pieces, and damaged."""
+"""Event files: against the `tensorboard` package, in any pieces, and damaged.
+
+One file because the tests share the records that they damage.
+"""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from support.report_page import Page
 
 from lrwatch.core.sample import Floats
 from lrwatch.report import MetricCurve, ReportData, compare, render
-from lrwatch.report.model.data import Role, RunState
+from lrwatch.report.model.data import CurveRole, RunState
 
 
-def curve(name: str, values: Floats, role: Role = "train") -> MetricCurve:
+def curve(name: str, values: Floats, role: CurveRole = "train") -> MetricCurve:
     return MetricCurve(name, role, np.arange(len(values)), values)
 
 
