@@ -90,7 +90,7 @@ class OperatorOptions:
     """`[operators]`: who may ask the daemon for what, beside its own user and root, who always may.
 
     Names are users or uids, groups or gids behind an `@`, or "*" for everybody. Behind `mcp:` they stand for what such a user asks
-    through an MCP server (`lrwatch mcp`), which may nothing else, whoever runs it. In the environment they are separated by commas.
+    through an MCP server (`lrwatch mcp`), which has no other rights, under any user. In the environment they are separated by commas.
 
     Attributes:
         allow: Who may use each verb that has no list of its own.

@@ -227,7 +227,7 @@ class Controller:
 
 
 def _warn(message: str | None) -> None:
-    """Warn whoever called the method that called this."""
+    """Warn at the caller of the calling method."""
     if message is not None:
         warnings.warn(message, UserWarning, stacklevel=4)
 

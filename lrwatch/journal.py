@@ -8,7 +8,7 @@ that its end is missing. Two anchors show that:
 - the file `journal-head` beside the store has them too, written after each transaction. It shows that the whole store was replaced by
   an older copy, or has lost its write-ahead log.
 
-Whoever may write the state directory can forge all of that. Only a copy that is out of their reach shows it: what `lrwatch run` prints,
+Anyone who may write the state directory can forge all of that. Only a copy that is out of their reach shows it: what `lrwatch run` prints,
 or any line of `lrwatch journal --format json`, for `lrwatch journal --anchor ID:HASH`; and the number of entries in Prometheus.
 
 The store holds so many entries as `JournalOptions` says. What is older is moved, a tenth of the store at a time, to compressed files in
@@ -40,7 +40,7 @@ _NONE = (0, "0" * 64)
 FOLDER_NAME = "journal"
 HEAD_NAME = "journal-head"
 LOST_HEAD_NAME = "journal-head.lost"
-"""What `journal-head` said when a daemon began on a store that does not have that entry; whoever knows why removes it."""
+"""What `journal-head` said when a daemon began on a store that does not have that entry; somebody who knows why removes it."""
 
 # Levels above it cost more time than the entries, half of which is the digits of hashes, get smaller.
 _COMPRESSION = 3
@@ -139,7 +139,7 @@ class Journal:
     """The journal of one store.
 
     Args:
-        db: The store's database. Whoever appends or rotates opens the transactions.
+        db: The store's database. Callers that append or rotate open the transactions.
         directory: The state directory, or None where everything is in memory.
 
     Attributes:

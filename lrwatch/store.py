@@ -30,7 +30,7 @@ from lrwatch.journal import Journal, JournalFault, JournalOptions
 # Incremented when the tables change; a newer file is refused, not guessed at.
 SCHEMA_VERSION = 2
 
-# Answered requests that are kept, the newest: whoever asks looks for the answer a moment later.
+# Answered requests that are kept, the newest: the asker looks for the answer a moment later.
 KEPT_ANSWERS = 1000
 
 # Runs without files whose state is kept, the newest: when the files come back, such a run goes on.
@@ -396,7 +396,7 @@ class Store:
                 self._db.executemany(f"DELETE FROM {table} WHERE {column} = ?", forgotten)  # noqa: S608  no text from outside
 
     def statuses(self) -> dict[str, dict[str, Any]]:
-        """Return the status of each run, by name, without those that are damaged: a running daemon writes them anew."""
+        """Return the status of each run, by name, without those that are damaged: a running daemon writes them again."""
         found: dict[str, dict[str, Any]] = {}
         self.damaged = []
         for run, text in self._db.execute("SELECT run, status FROM status ORDER BY run"):

@@ -1,7 +1,7 @@
 """What a program may call through `lrwatch mcp`: the verbs, their arguments as types, and the bounds around them.
 
 A reading tool runs the verb itself, in this process, and returns the records that it prints with `--format json`. A changing one asks
-the daemon over the operators' socket, and says that a program asks: the daemon grants that by name only, whoever runs this process.
+the daemon over the operators' socket, and says that a program asks: the daemon grants that by name only, under any user.
 
 What bounds a call: arguments are checked before anything is done, names must be those of runs, paths must lie below the paths that the
 server was started with or be logs of watched runs, results are cut, and changes have a rate.

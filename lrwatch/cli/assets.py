@@ -48,7 +48,7 @@ FOLDERS = (
     Folder("grafana/provisioning", "grafana/provisioning", "Copy into /etc/grafana/provisioning, and set the paths in it."),
     Folder("kubernetes", "deploy/kubernetes", "A sidecar beside your job: `kubectl apply -k kubernetes` shows one, component/ is for your own."),
     Folder("systemd", "deploy/systemd", "Copy into /etc/systemd/system; `lrwatch service install` writes one with your paths in it."),
-    Folder("slurm", "deploy/slurm", "train.sbatch is a job with lrwatch in it; the prolog and the epilog are for whoever runs the cluster."),
+    Folder("slurm", "deploy/slurm", "train.sbatch is a job with lrwatch in it; the prolog and the epilog are for the administrators of the cluster."),
 )  # fmt: skip
 
 

@@ -108,7 +108,7 @@ class ExpiredEvent(EventRecord, kw_only=True, tag="expired"):
     """A proposal was answered by nobody, and is void.
 
     Attributes:
-        scale: The scale that it asked for.
+        scale: The scale of the proposal.
         proposed_at: The step at which it was made.
         message: The same as a sentence.
     """
@@ -231,7 +231,7 @@ class RejectedEvent(EventRecord, kw_only=True, tag="rejected"):
 
 
 class OperatorEvent(EventRecord, kw_only=True, tag="operator"):
-    """Somebody asked for something.
+    """An operator made a request.
 
     Attributes:
         verb: What for.

@@ -43,7 +43,7 @@ class Reload:
         self.asked = False
 
     def listen(self) -> None:
-        """Take SIGHUP from now on, unless whoever started this process has it ignored, as nohup does."""
+        """Take SIGHUP from now on, unless the parent process ignores it, as nohup does."""
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._on_signal)
 

@@ -66,7 +66,7 @@ def open_store(config: Config, run: str | None = None) -> Store:
 
     Args:
         config: The settings.
-        run: The run that is asked for, or None for all.
+        run: The run to show, or None for all.
 
     Raises:
         InputError: There is none, or there are several.

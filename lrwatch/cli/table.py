@@ -1,6 +1,6 @@
 """The live table of runs in a terminal: with rich where it is installed and the output is a terminal, in plain text elsewhere.
 
-The plain table has no control sequences, so it is printed anew where it is worth reading: when what a run is in, or what waits for
+The plain table has no control sequences, so it is printed again only where it is worth reading: when the state of a run, or what waits for
 a person, has changed, and every PLAIN_SECONDS where only numbers move.
 """
 
@@ -40,7 +40,7 @@ _STYLES: dict[Tone, str] = {
 
 
 class View(Protocol):
-    """What shows runs and is told when they have changed."""
+    """Display of runs that hears of their changes."""
 
     def show(self, runs: Sequence[Overview], notes: Sequence[str]) -> None:
         """Show runs, in the order in which they need a person, and sentences about all of them."""
@@ -135,7 +135,7 @@ class RichView:
         self._live.start()
 
     def show(self, runs: Sequence[Overview], notes: Sequence[str]) -> None:
-        """Draw the table anew."""
+        """Redraw the table."""
         self._live.update(self._drawn(runs, notes), refresh=True)
 
     def close(self) -> None:

@@ -49,23 +49,22 @@ def attach(
 ) -> Client:
     """Let lrwatch scale the learning rate of this training, within bounds.
 
-    Attached again in the same process to the same training, as in a notebook cell or a second stage, it goes on at the scale and with
-    the budget that was there. An open client on the same directory becomes inert.
+    A second call in the same process for the same training, as in a notebook cell or a second stage, keeps the scale and the
+    budget. A client that is still open on the same directory becomes inert.
 
     Args:
         optimizer: A torch optimizer, a list, tuple or dict of them, a callable that takes each new scale, or None; with None read
-            `Client.scale`. Of wrappers and containers the
-            optimizers that really step are used.
+            `Client.scale`. Inside wrappers and containers, lrwatch finds the optimizers that really step.
         control_dir: Control directory, shared with the daemon. Made (mode 0700) where it is missing; it may also come and
             go.
         run: Name of the run; commands for another run are refused. None accepts any.
         total_steps: Length of the run in optimizer steps, or None where it is unknown. `Client.extend` corrects it.
         warm_start: Share of `total_steps` over which the client itself raises the learning rate, geometrically from 0.1 to 1 of
-            what it would be, from the first optimizer step of a fresh run on; 0.04 is a good one. A resume within it goes on with
-            it, and one after it, or of a run without it, has none. Commands are refused until it is over. None has no warm start.
+            what it would be, from the first optimizer step of a fresh run on; 0.04 is a good value. A resume within the warm start
+            continues it; any other resume has none. Commands are refused until it is over. None is no warm start.
         average: Half-life of an exponential moving average of the weights: a whole number of optimizer steps from 2, or a share of
             the steps so far, such as 0.125. It needs as much memory as the weights, and `Client.averaged` gives it. Torch optimizers
-            only; of one that trains copies of the weights, as ZeRO's and Megatron-LM's do, it averages these. None has none.
+            only; where one trains copies of the weights, as ZeRO and Megatron-LM do, the copies are averaged. None is no average.
         poll_seconds: Interval at which a thread looks for a command.
         min_scale: Lower bound of the multiplier on the learning rate.
         max_scale: Upper bound of the multiplier.
@@ -73,11 +72,11 @@ def attach(
             for it this is the factor from one step to the next.
         max_factor_up: Largest factor by which one command may multiply the scale at once.
         min_steps_between: Optimizer steps from one change to the next.
-        warmup_steps: Number of first optimizer steps in which the scale stays.
+        warmup_steps: Number of optimizer steps at the start in which the scale stays.
         max_commands: Number of changes in the whole life of the run.
         key_file: File with the key that commands must be signed with.
         metrics_file: Whether `step` writes its metrics to `metrics.jsonl`.
-        metrics_bytes: Bytes that `metrics.jsonl` and `metrics.jsonl.1`, the older half, may have together. The oldest lines go.
+        metrics_bytes: Limit in bytes of `metrics.jsonl` and `metrics.jsonl.1`, the older half, together. The oldest lines are dropped.
         start_step: Optimizer steps done before, for a script that knows them and has no state to load.
         reload: Function without arguments that loads the last checkpoint, `Client.load_state_dict` included. It is called in
             the training thread, between two optimizer steps, when the loss is no longer finite and lrwatch requests to

@@ -48,7 +48,7 @@ class Limits:
         max_factor_down: Smallest factor by which the scale may change from one step to the next.
         max_factor_up: Largest factor by which the scale may change from one step to the next.
         min_steps_between: Optimizer steps from one change to the next.
-        warmup_steps: Number of first optimizer steps in which the scale is locked.
+        warmup_steps: Number of optimizer steps at the start in which the scale is locked.
         max_commands: Number of changes in the whole life of the run, checkpoints included.
 
     Raises:

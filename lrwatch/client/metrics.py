@@ -59,7 +59,7 @@ class MetricsFile:
         Args:
             folder: Descriptor of the control directory.
             records: In the order of the training.
-            begin: Whether to make the file before there are any, so that whoever reads the logs of this training knows
+            begin: Whether to make the file before there are any, so that a reader of the logs of this training knows
                 that this one will come.
 
         Raises:

@@ -37,7 +37,7 @@ class StepHooks:
     """The hooks on one optimizer, and the values that they have to restore.
 
     Args:
-        adapter: Holds the scale; is told of steps and errors.
+        adapter: Holds the scale, and hears of steps and errors.
         optimizer: The optimizer.
         prefix: Beginning of the names of its groups.
         leads: Whether it sets `Adapter.lr`.

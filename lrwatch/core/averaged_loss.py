@@ -64,7 +64,7 @@ class AveragedLoss:
         return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
     def remember(self) -> None:
-        """Keep the present state, to return to it when a command that is asked for now is applied."""
+        """Keep the present state, to return to it when a command of this moment is applied."""
         self._remembered = list(self._known)
 
     def go_back(self) -> None:

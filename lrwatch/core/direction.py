@@ -47,7 +47,7 @@ class DirectionCheck(Checkpointed):
         self.doubtful = False
         self._rise = ProgressCheck(replace(options, direction="max"))
         self._fall = ProgressCheck(replace(options, direction="min"))
-        # It has once surely fallen or risen.
+        # It has fallen or risen significantly.
         self._known = False
 
     def named(self, metric: str) -> str | None:
@@ -58,7 +58,7 @@ class DirectionCheck(Checkpointed):
         return f"{metric} {RATHER_RISES}: {_ADVICE}"
 
     def feed(self, metric: str, steps: list[int], values: list[float]) -> str | None:
-        """Take finite values of `metric`. Return a warning, once, if what it surely did first is rise."""
+        """Take finite values of `metric`. Return a warning, once, if its first significant move was a rise."""
         if self._known:
             return None
         fell, rose = self._fall.feed(steps, values), self._rise.feed(steps, values)

@@ -143,7 +143,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A proposal that nobody answered is void from `step` on. It asked for `scale` at step `proposed_at`."""
+    """A proposal that nobody answered is void from `step` on. It proposed `scale` at step `proposed_at`."""
 
     step: int
     scale: float
@@ -203,12 +203,12 @@ class LossChange:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the difference is surely none of chance."""
+        """Whether the difference is significant."""
         return self.error is not None and abs(self.after - self.before) > SURE_CHANGE * self.error
 
     @property
     def got_worse(self) -> bool:
-        """Whether it surely rose."""
+        """Whether it rose significantly."""
         return self.is_sure and self.after > self.before
 
     @property

@@ -90,7 +90,7 @@ class Metrics:
         return tracker.trend if tracker else None
 
     def improved(self, metric: str) -> bool:
-        """Whether `metric` has once surely improved since the run began, as far as it was heard: see `ProgressCheck`."""
+        """Whether `metric` has improved significantly since the run began, as far as it was heard: see `ProgressCheck`."""
         return metric in self._improved
 
     def hear(self, metric: str, news: Improved) -> None:

@@ -198,7 +198,7 @@ class PolicyOptions:
         warmup_steps: No command before this step.
         quorum: Losses (of training, of validation) that must agree before "plateau" cuts: the watched one counts, and
             each other one on which continuing is certainly worth as little.
-        validation: Where a validation loss surely got worse since a command that was measured, "advise" proposes to undo that command,
+        validation: Where a validation loss got significantly worse since a measured command, "advise" proposes to undo that command,
             and "undo" does so in mode auto.
         overfitting: "advise" only reports it; "cut" lets "plateau" reduce by `factor` where it is found.
     """

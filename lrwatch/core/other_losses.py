@@ -83,7 +83,7 @@ class OtherLosses:
                 del values_so_far[:-KEPT]
 
     def remember(self) -> None:
-        """Keep the present state, to return to it when a command that is asked for now is applied."""
+        """Keep the present state, to return to it when a command of this moment is applied."""
         self._remembered = {name: list(values) for name, values in self._recent.items()}
 
     def go_back(self) -> None:

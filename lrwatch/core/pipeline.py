@@ -333,7 +333,7 @@ class Pipeline:
         return [self._waits(event) for event in found]
 
     def _undo_by_validation(self, effect: Effect) -> list[Command]:
-        """Return the command that undoes a measured one since which a validation loss surely got worse."""
+        """Return the command that undoes a measured one since which a validation loss got significantly worse."""
         worse = next((other for other in effect.others if other.validation and other.got_worse), None)
         back, command = self._others.scale_before, self.command
         if worse is None or effect.verdict == "cost progress" or self.options.mode == "observe":
@@ -528,7 +528,7 @@ class Pipeline:
             self._others.begin(before, self.metrics.losses)
             self._others.advance(before.rows - 1)
             self._averaged.go_back()
-            self._curve.go_back()  # a strategy sees the curve as it was when the command was asked for
+            self._curve.go_back()  # a strategy sees the curve as it was at the time of the command
             self.policy.curve = self._curve.curve
         events: list[Event] = [self._applied(step, scale, "acknowledged")]
         if pending is None:

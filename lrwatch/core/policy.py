@@ -183,7 +183,7 @@ class Policy:
             step: The step of the check.
             curve: The watched metric up to there.
             schedule: What the trainer's own schedule does.
-            learned: The metric has once surely improved.
+            learned: The metric has improved significantly since the run began.
 
         Returns:
             The effect of a trial and the command that the check leads to, as far as there are any.
@@ -210,7 +210,7 @@ class Policy:
             trend: The look.
             others: The newest looks at the other losses, in this phase.
             schedule: What the trainer's own schedule does; None where it rests.
-            learned: The metric has once surely improved.
+            learned: The metric has improved significantly since the run began.
 
         Returns:
             The command that it leads to, if any.

@@ -1,7 +1,7 @@
-"""Whether a metric has once surely improved since the run began: before that, flat is not yet a plateau.
+"""Whether a metric has improved significantly since the run began: before that, flat is not yet a plateau.
 
 What it accumulates: means of up to BLOCKS blocks of equal length since the run began; when there are as many, neighbours
-merge. The metric has surely improved when the median of the newest fifth of the blocks is better than the median of the
+merge. The improvement is significant when the median of the newest fifth of the blocks is better than the median of the
 first FIRST of them, by more than an improvement worth having and NOISES standard deviations of a block. That standard
 deviation comes from how blocks a few places apart deviate from a line, so noise that wanders counts and a trend does not.
 
@@ -57,7 +57,7 @@ DEFAULTS = DetectOptions()
 
 
 class Improved(NamedTuple):
-    """By `step` the metric has surely improved since the run began; where `once` is false, another run begins there."""
+    """By `step` the metric has improved significantly since the run began; where `once` is false, another run begins there."""
 
     step: int
     once: bool = True
@@ -95,7 +95,7 @@ class ProgressCheck(Checkpointed):
 
     @property
     def improved(self) -> bool:
-        """Whether it has once surely improved since the run began."""
+        """Whether it has improved significantly since the run began."""
         return self._improved
 
     def rewind(self, step: int) -> bool:

@@ -58,7 +58,7 @@ class Proposal:
             step: The newest step.
             scale: The scale in use.
             trend: The newest look at the metric that decides, or None.
-            worth: Improvement per horizon, relative to the level, that is worth going on for.
+            worth: Improvement per horizon, relative to the level, that justifies continuing.
         """
         if step >= self.expires_at:
             return f"it was proposed at step {self.step:,} and expired at step {self.expires_at:,}; the run is at step {step:,}"

@@ -72,7 +72,7 @@ class EffectStatus:
         gain: Improvement against continuing without it, relative to the level before; positive is better.
         lower, upper: 95 % bounds of the gain.
         verdict: What the interval says.
-        others: What the other losses surely did meanwhile, in words.
+        others: Significant changes of the other losses meanwhile, in words.
     """
 
     step: int

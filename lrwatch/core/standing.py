@@ -1,6 +1,6 @@
 """Where a metric stands, in one state and one sentence: what `status`, `replay`, `report`, the pages and the exporter say.
 
-There is no silence: while the noise hides what is asked for, the sentence says so, and from about which step on it will not.
+There is no silence: while the noise hides the required improvement, the sentence says so, and by about which step it will not.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def standing(
         trend: Its newest trend in this phase, or None before there is one.
         value: Its newest value.
         options: What counts as a plateau.
-        improved: Whether it has once surely improved since the run began.
+        improved: Whether it has improved significantly since the run began.
     """
     if not tracker.judged:
         is_game = is_of_a_game(tracker.metric)
@@ -125,7 +125,7 @@ def in_words(trend: Trend, options: DetectOptions, amount: float) -> str:
 
 
 def asked_in_words(options: DetectOptions) -> str:
-    """Return the improvement that is asked for as people read it."""
+    """Return the required improvement in words."""
     return percent(options.min_improvement) if options.relative else f"{options.min_improvement:g}"
 
 

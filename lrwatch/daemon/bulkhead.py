@@ -16,7 +16,7 @@ from pathlib import Path
 from lrwatch.core.snapshot import FaultKind, RunStatus
 
 # Seconds until a run is tried again: doubled each time, up to the second number. A fault that follows so long after the last
-# try that it is another one begins anew.
+# try that it is another one starts over.
 FIRST_SECONDS = 5.0
 LONGEST_SECONDS = 300.0
 ANOTHER_AFTER = 10.0  # times the wait before

@@ -163,7 +163,7 @@ class Fleet:
         now = self._clock()
         try:
             status = run.status(now)
-        except Exception:  # noqa: BLE001  the fault that is told is the first one
+        except Exception:  # noqa: BLE001  the first fault is the one to report
             status = RunStatus(run.name, self._config.policy.mode)
         logs = logs if logs is not None else [reader.path for reader in run.logs.readers]
         self.bulkheads.set_aside(status, kind, error, logs=logs, control=run.control)

@@ -42,7 +42,7 @@ class LivePicture:
             self.changed = True
 
     def clear(self) -> None:
-        """Begin anew: what came so far counts something else than what comes."""
+        """Start over: earlier values are on another axis."""
         with self._lock:
             self._picture, self.changed = Picture(), True
 

@@ -95,7 +95,7 @@ class RunLogs(Checkpointed):
         format_name: "auto", or the name of the logs' format.
         store: Holds the state of each log.
         client_log: Where the client of the run writes its metrics, if it does; it is looked for at each read.
-        metric: The metric that the user asked for by name, or None.
+        metric: The metric that the user named, or None.
 
     Attributes:
         axis: What the newest samples are counted in.
@@ -103,7 +103,7 @@ class RunLogs(Checkpointed):
         behind: Whether the last `read` ended before all was read.
         changed: Whether the last `read` gave anything, errors included.
         alive: Whether the last `read` gave a sign of life: copies are none.
-        anew: Whether the run begins anew with the batch that was given last: it is on another axis than those before.
+        anew: Whether the run starts over with the batch that was given last: it is on another axis than those before.
         pressing: Whether the state should be saved soon, because the logs may not be read again in the same way.
         ingest: Counter of `bytes`, `lines`, `samples` and `in_another_log`.
         errors: Counter of ingest errors, by reason; saves that failed are among them.

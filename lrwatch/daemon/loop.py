@@ -416,7 +416,7 @@ class Daemon:
         """Return the status of all runs."""
         try:
             entries = self._store.journal_length()
-        except sqlite3.Error:  # what the runs say of the state is told already
+        except sqlite3.Error:  # the runs have reported it already
             entries = None
         return replace(self.fleet.snapshot(self._clock()), journal_entries=entries)
 

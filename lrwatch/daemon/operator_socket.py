@@ -121,7 +121,7 @@ def _listen(path: Path, owner: OperatorSocket) -> _SocketServer:
     path.unlink(missing_ok=True)  # of a daemon that was killed: this one holds the lock of the state
     server = _SocketServer(str(path), _RequestHandler, owner)
     try:
-        path.chmod(0o666)  # whoever can get here may connect, and is told whether they may ask
+        path.chmod(0o666)  # anyone who gets here may connect, and learns whether they may ask
     except OSError:
         server.server_close()
         raise

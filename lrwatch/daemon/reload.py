@@ -17,7 +17,7 @@ class Changes:
 
     Attributes:
         now: The keys that a running daemon takes up, as "section.key: before -> after".
-        at_start: Those that it cannot, by name alone: an address of somebody who is told things may hold a password.
+        at_start: Those that it cannot, by name alone: the address of a channel may hold a password.
     """
 
     now: tuple[str, ...]

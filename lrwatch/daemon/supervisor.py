@@ -1,4 +1,4 @@
-"""What systemd, or another supervisor that speaks its protocol, is told: sd_notify(3) by the standard library.
+"""Messages to systemd, or to another supervisor with its protocol: sd_notify(3) by the standard library.
 
 The messages come from the loop, so that a loop which hangs misses the watchdog and is started again. Nothing is sent where
 `NOTIFY_SOCKET` is not set.

@@ -440,7 +440,7 @@ def save_together(store: Store, runs: Sequence[WatchedRun], now: float) -> None:
         for run in runs:
             run.not_written(error)
         return
-    # What is committed is told to every run, though one that is told raises: it would be committed again.
+    # Every run hears of the commit, even if one of them raises: it would be committed again.
     with ExitStack() as told:
         for run, result in reversed(list(zip(runs, written, strict=True))):
             told.callback(run.written, result)

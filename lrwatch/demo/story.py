@@ -40,7 +40,7 @@ class Ending:
 
     @property
     def sent(self) -> list[LrChange]:
-        """The changes that the training was asked for."""
+        """The changes that were sent to the training."""
         return [change for change in self.changes if not change.not_taken_up]
 
     @property
@@ -183,7 +183,7 @@ def _place(lr: float, best: float) -> str:
 
 
 def _compared(ratio: float) -> str:
-    """Return a ratio of two losses as people read it, in front of "than".
+    """Return a ratio of two losses in words, to stand before "than".
 
     >>> _compared(0.515), _compared(1.0312), _compared(1.0002)
     ('48 % lower', '3.1 % higher', 'no lower')

@@ -1,6 +1,6 @@
 """A small HTTP server for read-only pages, bounded in connections and time, so that no client can hold it up.
 
-Who may read is judged in this order: the TLS handshake with the client's certificate, the Host that it asked for, its password.
+A reader is checked in this order: the TLS handshake with the client's certificate, the requested Host, the password.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class _Access:
     Attributes:
         context: Speaks TLS, or None for plain HTTP.
         names: Alternative names of which a client certificate must have one; empty for any.
-        users: The bcrypt hash of each user's password; empty where no password is asked for.
+        users: The bcrypt hash of each user's password; empty where no password is required.
         files: The files that were read. stamp: What they looked like before.
     """
 

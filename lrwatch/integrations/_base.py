@@ -34,7 +34,7 @@ class CallbackBase:
         watch: The client, from the beginning of the training on.
     """
 
-    # Attributes that a copy does not have: the model, and what is made anew when the next training begins.
+    # Attributes that a copy does not have: the model, and what is made again when the next training begins.
     _OF_THE_TRAINING: tuple[str, ...] = ()
 
     def __init__(self, control_dir: str | os.PathLike[str], **options: Any) -> None:

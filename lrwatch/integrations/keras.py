@@ -133,7 +133,7 @@ class LrwatchCallback(CallbackBase, keras.callbacks.Callback):
         self._batches_before = int(optimizer._iterations) + self._steps_of_others * self._batches_a_step - batch
 
     def _follow(self, batch: int) -> None:
-        """Attach anew where the model has another optimizer than before, which begins to count at 0."""
+        """Attach again where the model has another optimizer than before, which begins to count at 0."""
         if self.model.optimizer is self._optimizer or self._link is None:
             return
         self._steps_of_others = int(self._state()["step"])

@@ -82,7 +82,7 @@ class LrwatchCallback(CallbackBase, Callback):
                 watch.load_average_state(state["average"])
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Attach anew where the module has made its optimizers anew since the callbacks heard of the batch before."""
+        """Attach again where the module has replaced its optimizers since the batch before."""
         self._follow(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -105,7 +105,7 @@ class LrwatchCallback(CallbackBase, Callback):
             self._step(self._state().get("step"), **scalars(trainer.callback_metrics))
 
     def _follow(self, trainer: Any) -> None:
-        """Attach anew where the optimizers of the trainer are other ones than before."""
+        """Attach again where the trainer has other optimizers than before."""
         before, now = self._optimizers or [], list(trainer.optimizers)
         if len(before) != len(now) or any(one is not other for one, other in zip(before, now, strict=True)):
             self._optimizers = now

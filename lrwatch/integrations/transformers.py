@@ -92,14 +92,14 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Count the step; attach anew where the optimizer is another one than before."""
+        """Count the step; attach again where the optimizer has changed."""
         self._follow(kwargs.get("optimizer"), state)
         self._step(state.global_step)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Attach anew before the first step of an optimizer that was made anew since the step before."""
+        """Attach again before the first step of an optimizer that was replaced since the step before."""
         self._follow(kwargs.get("optimizer"), state)
 
     def on_log(
@@ -131,7 +131,7 @@ class LrwatchCallback(CallbackBase, TrainerCallback, ExportableState):
         self._optimizer = self._trainer = None  # a callback that is kept keeps no optimizer alive
 
     def _follow(self, optimizer: Any, state: TrainerState) -> None:
-        """Attach anew if the Trainer steps with another optimizer than before; what it gives its callbacks is that of the beginning."""
+        """Attach again if the Trainer steps with another optimizer than before; its callbacks are given the first one."""
         trainer = None if self._trainer is None else self._trainer()
         optimizer = getattr(trainer, "optimizer", optimizer)
         now, before = _identity(optimizer), self._optimizer

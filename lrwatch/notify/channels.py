@@ -45,7 +45,7 @@ class DeliveryError(Exception):
 
 
 class Channel(Protocol):
-    """Somebody who is told.
+    """A recipient of messages.
 
     Attributes:
         name: What it is called in messages; without a secret.

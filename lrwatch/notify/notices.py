@@ -1,6 +1,6 @@
 """What is worth a message: entries of the journal, and conditions of a run that last.
 
-The words are those of the journal. A condition is what no entry tells: it is looked for in every snapshot, and told once it has lasted as
+The words are those of the journal. A condition stands in no entry: it is looked for in every snapshot, and reported once it has lasted as
 long as the alert of that name waits.
 """
 
@@ -31,7 +31,7 @@ _NOT_ACTING = ("no_step", "some_no_step", "lr_written_in_step", "no_lr")
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing that people are told.
+    """One message to people.
 
     Attributes:
         kind: One of `NOTICE_KINDS`. severity: That of its kind.
@@ -157,7 +157,7 @@ def of_proposal(run: RunStatus, proposal: ProposalStatus, time: float) -> Notice
 
 class _Condition(NamedTuple):
     kind: str
-    lasts: float  # seconds before it is told
+    lasts: float  # seconds before it is reported
     what: str
     says: Callable[[RunStatus], str]
 

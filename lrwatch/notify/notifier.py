@@ -22,7 +22,7 @@ from lrwatch.notify.picture import Plot
 # Seconds for what still waits when the daemon ends, which must happen within two; the last save may take one of them.
 CLOSING_SECONDS = 0.7
 
-# What was not delivered by a daemon before is told after its end, unless it is older than this, in seconds.
+# What an earlier daemon did not deliver is sent after its end, unless it is older than this, in seconds.
 NEWS_SECONDS = 3600.0
 
 _log = logging.getLogger(__name__)
@@ -134,11 +134,11 @@ class _Postman:
 class Notifier:
     """Tells people what the daemon found. The loop calls it and never waits.
 
-    What it finds in logs that were there when it first saw a run is history, and nobody is told; a proposal among it that still stands
-    is told once the logs are read. What it finds when it goes on after a restart is news, and so is what was not delivered before.
+    What it finds in logs that were there when it first saw a run is history and sent to nobody; a proposal among it that still stands
+    is sent once the logs are read. What it finds when it goes on after a restart is news, and so is what was not delivered before.
 
     Args:
-        channels: Who is told.
+        channels: The recipients.
         options: The settings.
         count: Told of each delivery that was tried, whether it failed.
         tell: Prints a line for the operator.

@@ -1,6 +1,6 @@
 """Why nothing happens in a run: each thing that is in the way, with what to do about it.
 
-The run is as the daemon saved it last, judged by the settings in its journal; nothing is read anew, claimed or written. A
+The run is as the daemon saved it last, judged by the settings in its journal; no log is read, nothing is claimed or written. A
 path that no daemon watches is read to its end first, as `replay` does.
 """
 

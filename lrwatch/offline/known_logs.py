@@ -31,7 +31,7 @@ def batches(logs: Iterable[Path], config: Config, run: str = "") -> Iterator[tup
         run: The run's name.
 
     Yields:
-        The samples that count, and whether the run begins anew with them, on another axis.
+        The samples that count, and whether the run starts over with them, on another axis.
     """
     memory = Store(None)
     reader = RunLogs(run, config.watch.reading, memory, metric=config.metric or None)

@@ -19,7 +19,7 @@ log together (see `discover.log_of`). Its values count or are copies by these ru
    (`checkpoint-*/trainer_state.json`), and numbers of processes (`rank0`, a directory `0`) make copies.
 6. **One axis.** All values that count are on one axis: steps, else epochs, else lines. Beside a source with steps a log
    without them never owns what another source has. What only it has is placed by the steps of the best source at the time
-   its lines came. When the first source with steps appears late, the run begins anew on its axis.
+   its lines came. When the first source with steps appears late, the run starts over on its axis.
 
 ==============================  ===========================  ==================================  =======================
 a row of a source that          up to the owner's step       beyond it, the owner lives          beyond it, it is silent
@@ -60,7 +60,7 @@ def metric_key(metric: str, wanted: str | None = None) -> str:
 
     Args:
         metric: Name of the metric.
-        wanted: The metric that the user asked for by name; it is itself.
+        wanted: The metric that the user named; it is itself.
     """
     kind = role(metric)
     return kind if kind in _WORDS and metric != wanted else metric
@@ -72,7 +72,7 @@ class Heard(NamedTuple):
     Attributes:
         batch: The samples that count.
         copies: Number of samples that do not.
-        anew: Whether the run begins anew with them, on another axis.
+        anew: Whether the run starts over with them, on another axis.
     """
 
     batch: Batch
@@ -84,7 +84,7 @@ class Ownership:
     """The sources of one run, and who owns what.
 
     Args:
-        wanted: The metric that the user asked for by name, or None.
+        wanted: The metric that the user named, or None.
 
     Attributes:
         axis: What the values that count are counted in; None before there are any.
@@ -284,7 +284,7 @@ class Ownership:
         return 0 if reach is None else up_to(steps, reach)
 
     def _take_axis(self, name: str, axis: Axis) -> bool:
-        """Turn to a better axis, or to another of the only source. Return whether the run begins anew."""
+        """Turn to a better axis, or to another of the only source. Return whether the run starts over."""
         if self.axis is None or axis == self.axis:
             self.axis = axis
             return False

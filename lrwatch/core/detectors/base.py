@@ -165,7 +165,7 @@ class TrendDetector(Detector[float]):
     @property
     @abstractmethod
     def plateau_since(self) -> int | None:
-        """The step at which a plateau was found, until the metric surely improves again; else None."""
+        """The step at which a plateau was found, until the metric improves significantly again; else None."""
 
     @property
     @abstractmethod

@@ -6,7 +6,7 @@ hypothesis is "the metric still improves by at least `min_improvement` per horiz
 some window, the *upper* confidence bound of the improvement per horizon lies below that. Noise may delay a report, it
 does not cause one. A convex curve is safe: its slope over a past window is steeper than its slope now.
 
-Where the noise hides that in five horizons, windows grow with the age of the phase, up to all of it. A line over a window has an error that falls with its length to the power of 1.5, so a long flat stretch is told at last,
+Where the noise hides that in five horizons, windows grow with the age of the phase, up to all of it. A line over a window has an error that falls with its length to the power of 1.5, so a long flat stretch is found at last,
 however noisy. A longer window is older news. So it says nothing but "plateau", and not where a shorter one shows, at this one
 look, an improvement worth having.
 
@@ -27,7 +27,7 @@ Where the same data come again, epoch by epoch, a loss may rest or rise within a
 that is a fraction of the run lasts two epochs at the least, once one is over and their length is known.
 
 A horizon that is a fraction of the run has too few values in the first hundred. There the test is of its own: the line through
-20 to 50 values, with the scatter around it as its error, where the metric has once surely improved (`core.progress`) and
+20 to 50 values, with the scatter around it as its error, where the metric has improved significantly before (`core.progress`) and
 differences of neighbours say that the noise is white. As much a value is asked, or the noise of one value if that is more, up
 to FEW_ASK times. In the median, a fall in a line over 25 values is called over after 55 to 59 values, with noise of 0.3 to 3 %
 of the level; one by exp(-t/8) after 72 to 83, because it goes on for longer. In 100 values of a power law with exponents of
@@ -179,7 +179,7 @@ class Trend:
 
     @property
     def gets_worse(self) -> bool:
-        """Whether it surely does not improve but get worse."""
+        """Whether it gets significantly worse."""
         return self.upper < 0
 
     def ratio(self, amount: float) -> float:
@@ -196,8 +196,8 @@ class _Look(NamedTuple):
         per_horizon: Blocks of a horizon. horizon: In steps.
         blocks: How many blocks there were.
         may_grow: Whether windows grow with the phase.
-        share: Values of the horizon that was asked for, where they are too few for one; 0 where they are not.
-        improved: Whether the metric had once surely improved.
+        share: Values of the required horizon, where they are too few for one; 0 where they are not.
+        improved: Whether the metric had improved significantly before.
     """
 
     step: int

@@ -74,7 +74,7 @@ class Anneal(Plateau):
     """Hold, then anneal to the end of the run.
 
     Attributes:
-        ends: The last step of the line that was asked for, or 0 before.
+        ends: The last step of the requested line, or 0 before.
         asked: Whether that line is on its way to the trainer.
         shares: Steps of the newest checks, and the share of the run that the line should have had.
     """
@@ -187,7 +187,7 @@ class Anneal(Plateau):
         return StrategyDecision(replace(self, ends=context.total_steps, asked=True), command, asked)
 
     def _dropped(self, context: Context) -> Anneal:
-        """Return the strategy without the line that was asked for: with the one under way, if there is one."""
+        """Return the strategy without the requested line: with the one under way, if there is one."""
         ramp = context.command.ramp
         return replace(self, asked=False, ends=0 if ramp is None else ramp.step + ramp.steps - 1)
 

@@ -38,7 +38,7 @@ class Context(CommandLimits):
         schedule_moves: The trainer's own schedule is moving the learning rate.
         decays: The trainer's own schedule has lowered the learning rate.
         curve: The watched metric since the run began, where `Strategy.WANTS_CURVE`.
-        learned: The metric has once surely improved.
+        learned: The metric has improved significantly since the run began.
         can_try: A command will be applied without anybody's approval, so that something can be tried.
         may_anneal: Somebody can take a command: a trainer listens, or the loop itself.
         total_steps: Length of the run in optimizer steps; 0 where it is unknown.

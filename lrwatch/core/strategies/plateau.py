@@ -9,7 +9,7 @@ A trial (`strategies.trials`) begins only where there is a plateau to speak of: 
 FLAT of the level, and GAINED times as much is less than all that the run has gained. Where progress speeds up, as in a run that
 falls from epoch to epoch or that leaves a saddle, no cut is tried: what it brings at once would be paid for many times.
 
-Without a trainer that applies commands nothing can be tried. Then the strategy proposes a cut once the metric surely improves
+Without a trainer that applies commands nothing can be tried. Then the strategy proposes a cut once the metric certainly improves
 by less than `first_cut` per horizon, in the newest horizons and in the long windows of a trial alike.
 
 Where the loop gives the loss of averaged weights (`core.averaged_loss`), that says what a cut is worth before it is made, and decides
@@ -54,7 +54,7 @@ LONG_WINDOW = 0.25
 # Values whose mean is where the run began, at the least; one block of the curve where that has more.
 FIRST_VALUES = 5
 
-# Values that a run must have before a trial, unless it is surely flat.
+# Values that a run must have before a trial, unless it is certainly flat.
 FEW = 200
 
 
@@ -131,7 +131,7 @@ class Plateau(Trials):
         return context.sign * float(first[:, 2].sum()) / count - math.sqrt(line.noise / count) - line.level
 
     def judges(self, outcome: TrialOutcome, line: LogLine, context: Context) -> TrialVerdict | None:
-        """Keep a trial whose excess is surely worth what a cut costs."""
+        """Keep a trial whose excess is significantly above the cost of a cut."""
         lost = 1 - context.options.factor
         costs = EXCESS_PER_GAIN * max(line.gain, 0.0)
         error = math.hypot(

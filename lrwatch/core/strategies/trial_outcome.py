@@ -31,7 +31,7 @@ SURELY_NOT, SURELY, KEEP = -2.5, 2.0, 0.5
 
 
 class TrialVerdict(NamedTuple):
-    """A verdict on a trial: whether it stays, and whether it surely brought too little."""
+    """A verdict on a trial: whether it stays, and whether it certainly brought too little."""
 
     keep: bool
     surely_not: bool = False
@@ -193,7 +193,7 @@ class Reversal(NamedTuple):
         )
 
     def is_proven(self, error: float, values: int) -> bool:
-        """Whether the metric surely got worse when the rate went back; arguments as for `needed`."""
+        """Whether the metric got significantly worse when the rate went back; arguments as for `needed`."""
         return self.rise > needed(error, values, self.line.df) * self.rise_error
 
 
@@ -229,7 +229,7 @@ def effect_of(outcome: TrialOutcome, line: LogLine, step: int, context: Context)
 def effect_of_reversal(reversal: Reversal, step: int, context: Context, *, proven: bool) -> Effect:
     """Return the effect of a trial that was reversed, for people: the level in it against the level after it.
 
-    Where the metric did not surely get worse, its gain in the trial and what was lost after it contradict each other: the bounds are
+    Where the metric did not get significantly worse, its gain in the trial and what was lost after it contradict each other: the bounds are
     those of both, and the lower one is 0 at the most.
     """
     line, sign, outcome = reversal.line, context.sign, reversal.outcome

@@ -19,7 +19,7 @@ e-folds of progress, for the whole of the scale. What to do with them is up to t
   the scale that was missing.
 - Where the data come again, a window before a trial and what is compared with it are whole epochs, so that what falls where an epoch
   begins is nobody's gain. A run that is too young for that has no trials.
-- No trial begins before the metric has once surely improved, while the trainer's own schedule moves the rate, or where a step
+- No trial begins before the metric has improved significantly, while the trainer's own schedule moves the rate, or where a step
   of the way may not be commanded.
 
 The line is never continued upwards: a cut of a rising loss must make it fall. Nor is it continued by more than its own length.
@@ -54,7 +54,7 @@ from lrwatch.core.strategies.trial_outcome import (
 # Lines are fitted to the last half of the steps, or less after a change.
 WINDOW = 0.5
 
-# The next trial comes when the run is older by this factor; the larger one after a trial that surely brought too little.
+# The next trial comes when the run is older by this factor; the larger one after a trial that certainly brought too little.
 AGAIN, AGAIN_LATER = 1.6, 2.2
 
 # ... and after one that was kept.
@@ -90,7 +90,7 @@ class Trials(Strategy, ABC):
         held_back: Steps that trials held back.
         not_before: No trial before this step.
         reversal: The trial that looked proven, while the rate is back for comparison.
-        proven: The same once the cut has been asked for again, until its effect is said.
+        proven: The same once the cut has been requested again, until its effect is reported.
     """
 
     WANTS_CURVE: ClassVar[bool] = True

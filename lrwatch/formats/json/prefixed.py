@@ -130,7 +130,7 @@ class Prefixed(Linewise):
 
 
 def _prefix(match: re.Match[bytes]) -> bytes:
-    """Return what is in front of an object in its line."""
+    """Return what stands before an object in its line."""
     return match.string[match.string.rfind(b"\n", 0, match.start()) + 1 : match.start()]
 
 

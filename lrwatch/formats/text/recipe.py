@@ -134,7 +134,7 @@ class Recipe:
     has_place: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Compute what each line of the mask would be asked for."""
+        """Compute once what every line of the mask needs."""
         counts = self.total is not None and any(
             slot.name is None or not (slot.name.startswith(("val.", "test.")) or role(slot.name) == "val_loss")
             for slot in self.slots

@@ -77,7 +77,7 @@
     look();
   }
 
-  // Whoever looks closer is not to lose the place.
+  // A reader who has zoomed in must not lose the place.
   function look() { root.dataset.busy = to - from < 1 || place !== null ? "yes" : ""; }
 
   function rowAt({ s, m, hold }, step) {
