@@ -116,7 +116,7 @@ class Controller:
 
         Args:
             step: Its step.
-            value: The value, whatever a float can be.
+            value: The value, which may be NaN or infinite.
             metric: Its name.
             lr: The learning rate that the schedule gives at `step`, without the multiplier. Nothing is reduced
                 while a schedule moves it.

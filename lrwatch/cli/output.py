@@ -94,7 +94,7 @@ def tell(text: str) -> None:
 
 
 def number(value: object) -> str:
-    """Return a number as people read it; "" for None."""
+    """Format a number; "" for None."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else str(value)

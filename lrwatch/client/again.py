@@ -1,4 +1,4 @@
-"""Where a training goes on when it is attached again in the same process: a notebook cell, a second stage, a new optimizer.
+"""The state of a training that is attached again in the same process: a notebook cell, a second stage, a new optimizer.
 
 It is the same training if its optimizer is the same, or if in the same control directory it trains a parameter that an earlier
 client's optimizers trained, or gives the same callable. A directory is the same through a link as well. Everything else, such as the next fold of a cross-validation, starts at scale 1.

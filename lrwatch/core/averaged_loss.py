@@ -1,4 +1,4 @@
-"""What an average of the weights says of a cut before it is made.
+"""The loss of averaged weights: an estimate of what a cut is worth, before it is made.
 
 A learning rate holds the loss above its floor. Averaged weights (`attach(average=)`) are close to that floor already, so where the
 loop gives both losses on the same data, `watch.step(loss=..., averaged_loss=...)`, their difference is the excess that a cut would take
@@ -77,7 +77,7 @@ class AveragedLoss:
         self._remembered = None
 
     def restart(self) -> None:
-        """Forget all: another metric is watched, or the axis is another."""
+        """Forget everything: the watched metric or the axis has changed."""
         self._known, self._remembered = [], None
 
     def state(self) -> dict[str, Any]:

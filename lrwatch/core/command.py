@@ -18,7 +18,8 @@ independent of the status: the stair of a schedule is measured and is no trial.
 `TRANSITIONS` is the whole machine. A pair of status and event that it does not hold cannot happen, and `step` raises for
 it. Where a row holds two statuses, the first applies while something of the command is left: a trial, or a wanted scale.
 
-One file because the table, its states and its events are read together. The shape follows h11's `_state.py` (prose, then one table). Statuses follow DESIGN's life of a command.
+One file because the table, its states and its events are read together. The shape follows h11's `_state.py`: prose, then one
+table.
 
 >>> state = step(CommandState(), Asked(0.5, trial=Trial(1.0)))
 >>> state.status.name, state.scale, state.wanted
@@ -87,7 +88,7 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CommandState:
-    """What is known of the newest command.
+    """The state of the newest command.
 
     Attributes:
         status: Where it stands.

@@ -1,4 +1,4 @@
-"""Whether a metric that is taken for a loss should rather rise: by its name, or because it does rise."""
+"""Check whether a metric that is taken for a loss should rise instead: by its name, or because it does rise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sounds_wrong(metric: str, direction: str) -> bool:
 
 
 class DirectionCheck(Checkpointed):
-    """Watches a metric for which nobody said whether it should fall or rise.
+    """Watches a metric whose direction the user has not set.
 
     Args:
         options: Of the metric, with the direction that is assumed.

@@ -17,7 +17,7 @@ Severity = Literal["info", "warning", "critical"]
 
 @dataclass(frozen=True, slots=True)
 class FindingKind:
-    """What people read about a kind of finding.
+    """The words for a kind of finding.
 
     Attributes:
         noun: One finding of the kind, in words.
@@ -187,7 +187,7 @@ class Counterfactual:
 
 @dataclass(frozen=True, slots=True)
 class LossChange:
-    """What another loss did since a command: a plain difference of two levels.
+    """The change of another loss since a command: a plain difference of two levels.
 
     Attributes:
         metric: The loss. validation: Whether it is one of validation.

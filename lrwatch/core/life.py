@@ -1,4 +1,4 @@
-"""The life of a run, as one table: what is seen of a run at one moment, and what that makes of it.
+"""The life of a run, as one table: from the signs of one moment to the state of the run.
 
 A run is `starting` until its first sample, and `running` while samples come. It has `ended` when its trainer says goodbye, or when
 it falls silent at its full length. It is `lost` when the trainer's process is gone without a goodbye, when an exception ended it,
@@ -34,7 +34,7 @@ Told = Literal["", "ended", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What is seen of a run at one moment.
+    """The signs of a run at one moment.
 
     Attributes:
         samples: Whether it ever had a sample.
@@ -83,5 +83,5 @@ def row_of(signs: Signs) -> LifeRow:
 
 
 def life_of(signs: Signs) -> Life:
-    """Return the life that these signs make."""
+    """Return the life that follows from these signs."""
     return row_of(signs).life

@@ -1,4 +1,4 @@
-"""The learning rate as the log tells it: does it rest, does the trainer's own schedule move it, did it jump?
+"""The logged learning rate: constant, moved by the trainer's own schedule, or changed by a jump.
 
 A jump after a rest begins a new phase (a step schedule, a person, a command of ours). A gradual move (warmup, cosine,
 linear decay) does not: the curve stays one curve, but a plateau under a moving schedule is no reason to act. A gradual

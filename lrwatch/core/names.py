@@ -1,4 +1,4 @@
-"""What the name of a logged number means.
+"""The meaning of the names of logged numbers.
 
 Every trainer has its own spelling, so a name is first cut into lower-case words (at ``/ . _ - :`` and spaces, and where
 ``camelCase`` changes case) and then looked up. Read the tables from top to bottom; the first one that fits decides:

@@ -1,4 +1,4 @@
-"""What the other losses did since a command: an effect on one loss is half of the truth.
+"""The other losses since a command: an effect on one loss is half of the truth.
 
 The newest values of every loss are kept. When a command is applied, those before it stay as they are; when its effect is measured,
 the mean of the values since is compared with the mean over as many steps before. The first quarter of the time since is left out, as

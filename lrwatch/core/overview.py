@@ -1,6 +1,6 @@
-"""One run at a glance: what it is in, how far it is, what waits for a person. The page of all runs and the terminal show it.
+"""One run at a glance: its state, its progress, and what waits for a person. The page of all runs and the terminal show it.
 
-The first row of the table that holds decides what a run is in; what a run needs says where it stands among the others. So
+The first row of the table that holds gives the state of a run; what a run needs gives its place among the others. So
 the same run has the same word and the same place wherever it is shown.
 """
 

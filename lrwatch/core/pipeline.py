@@ -4,8 +4,8 @@ Read it from `feed` downward. Its events depend on the samples and acknowledgeme
 into batches changes nothing, and neither does when an acknowledgement arrives: samples that come after a command are
 kept until the trainer says from which step it applied it, and are then read again as the first of the new phase.
 
-A batch is cut where the learning rate changes by force, and where the length of an epoch becomes known. In each part the detectors make signals; the signals are sorted into
-the order of the log, and what the primary metric signals goes to the policy.
+A batch is cut where the learning rate changes by force, and where the length of an epoch becomes known. In each part the
+detectors make signals. These are sorted into the order of the log, and those of the primary metric go to the policy.
 
 One file because it is one order of events: who hears what, and when, is read in one place.
 """
@@ -147,7 +147,7 @@ class Pipeline:
         self.metrics.wanted = metric
 
     def set_total_steps(self, total_steps: int, source: LengthSource) -> bool:
-        """Learn the length of the run. Who knows better is believed: see `RunLength`.
+        """Learn the length of the run. The most reliable source counts: see `RunLength`.
 
         Args:
             total_steps: The length in optimizer steps; 0 where `source` does not know it any more.
@@ -371,7 +371,7 @@ class Pipeline:
         return marked
 
     def _expiry(self, batch: Batch, primary_from: PrimaryFrom, after: int = -1) -> Signal | None:
-        """Return the signal that the open proposal is void, where a row of `batch` behind row `after` has its step."""
+        """Return the signal that voids the open proposal, if a row of `batch` after row `after` has reached its last step."""
         if self.proposal is None or not primary_from:
             return None
         rows = np.flatnonzero(batch.steps >= self.proposal.expires_at)
@@ -432,7 +432,7 @@ class Pipeline:
         return ScheduleState(moves, self._decays)
 
     def _under_schedule(self, finding: Finding) -> Finding | None:
-        """Return a finding as it counts under the trainer's own schedule and before any progress, or None if it does not."""
+        """Return a finding, as advice where the trainer's own schedule or a lack of progress explains it; None if it does not count."""
         if finding.kind == "too_slow":  # a straight line has other reasons then
             return None if self._lr.moves(finding.step, float(finding.evidence["steps"] or 0)) else finding
         if finding.kind != "plateau":
@@ -476,7 +476,7 @@ class Pipeline:
         return [Phase(step, "lr_change", f"the learning rate in the log changes by a factor of {change.ratio:.3g}")]
 
     def begin_anew(self) -> None:
-        """Forget what the metrics did, because from here on they come on another axis. Commands stay as they are."""
+        """Forget what the metrics did: from here on they are on another axis. Commands stay as they are."""
         self.metrics = Metrics(self.detect, self.metrics.wanted)
         self._lr = LrChanges()
         self._epochs = EpochLength(self.run.epoch_steps)
@@ -581,7 +581,7 @@ class Pipeline:
         return [Phase(step, "resume", f"the trainer starts with scale {scale:g}")]
 
     def ask(self, scale: float) -> None:
-        """Take an operator's wish for `scale`; samples are kept from now on until the trainer answers."""
+        """Ask for the `scale` of an operator. From now on samples are kept until the trainer answers."""
         self.policy.ask(scale, self.trend)
         self.proposal = None
         self._note_decided_on()

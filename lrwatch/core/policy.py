@@ -80,7 +80,7 @@ class Policy:
         self.attached = self.unanswered = False
         self.curve = Curve()
         self.averaged = AveragedLoss()
-        # What an operator chose, as options; and what decides after a strategy that interrupts.
+        # The choices of an operator, as options; and those that hold after a strategy that interrupts.
         self._chosen: dict[str, Any] = {}
         self._afterwards: dict[str, Any] = {"strategy": Observe.NAME}
         self._strategies: dict[str, Strategy] = {}
@@ -119,7 +119,7 @@ class Policy:
 
     @property
     def _waits_for_answer(self) -> bool:
-        """Whether the log shows a command that the trainer has not answered: another one would replace it, and nobody would learn of it."""
+        """Whether the log shows a command that the trainer has not answered. Another one would replace it unnoticed."""
         return self.unanswered and self.command.wanted is None
 
     # ---- signals ------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Policy:
 
     @property
     def may_command_next(self) -> bool:
-        """Whether a command may follow the next value, whatever that is."""
+        """Whether a command may follow any next value."""
         return self.strategy.may_command_next()
 
     @property
@@ -259,7 +259,7 @@ class Policy:
     # ---- operators ----------------------------------------------------------------------------------------------------
 
     def ask(self, scale: float, look: Trend | None) -> None:
-        """Take an operator's wish for `scale`. It is no trial; a schedule continues from it."""
+        """Ask for the `scale` of an operator. It is no trial, and a schedule continues from it."""
         look = look if self.strategy.MEASURED else None
         self.command = step(self.command, Asked(scale, by_operator=True), look=look)
 
@@ -292,7 +292,7 @@ class Policy:
             self._afterwards = self._chosen
         self.options, self._chosen = options, wanted
         self._become(following)
-        # A trial in use is what the person sees and keeps. One that is on its way is not: who makes trials judges it once it is in use.
+        # A person sees a trial that is in use, and keeps it. A trial in flight is judged later, by a strategy that makes trials.
         on_its_way = self.command.status is Status.IN_FLIGHT and following.WANTS_CURVE
         if self.command.trial is not None and not on_its_way:
             self._step(TrialKept())
@@ -337,7 +337,7 @@ class Policy:
         self._step(Refused(until))
 
     def denied(self, until: float) -> None:
-        """Learn that a person does not want a command: as `refused`, and a trial that it was to take back stays."""
+        """Learn that a person denied a command: as `refused`, and where it was the way back of a trial, the trial stays."""
         self.refused(until)
         if self.command.restores:
             self._step(TrialKept())

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 from lrwatch.core.sample import Axis
 
 LengthSource = Literal["", "log", "trainer", "config", "operator"]
-"""Who knows the length, the least reliable first: nobody, the log (`i/N`), the trainer, the settings, an operator."""
+"""Sources of the length, the least reliable first: none, the log (`i/N`), the trainer, the settings, an operator."""
 
 UNKNOWN = "length unknown: set it with [run] total_steps, attach(total_steps=) or `lrwatch extend RUN STEPS`"
 """The sentence for a run whose length nobody knows."""

@@ -1,4 +1,4 @@
-"""What a log says, once it is understood: one `Sample`, or a `Batch` of them in log order.
+"""Samples: one value of one metric (`Sample`), or the columns of many in log order (`Batch`).
 
 A batch is column-wise because a log is: a few metrics, many rows. `row` numbers the records of one read, so that
 samples of several metrics can be put back into the order of the log.

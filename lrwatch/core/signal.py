@@ -1,4 +1,4 @@
-"""What is to be heard at one row of a log, and in which order."""
+"""Signals: what the pipeline handles at one row of a log, and in which order."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Expiry(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """Something to be heard at a row.
+    """One thing for the pipeline to handle.
 
     Attributes:
         row: The row in the batch.
         rank: The order within the row, ascending.
         metric: The metric that it is about, or "".
-        what: A finding, a look at the trend, the begin of a phase, a move of the schedule, a value, a part of the
+        what: A finding, a look at the trend, the beginning of a phase, a move of the schedule, a value, a part of the
             curve, that the metric has once improved, that a proposal is void, or the difference to the loss of averaged weights.
     """
 

@@ -1,4 +1,4 @@
-"""What the outside may see of the daemon, frozen: the exporter, `status` and the health checks read this and nothing else."""
+"""The state of all runs, frozen: the exporter, `status` and the health checks read this and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a metric stands, in one state and one sentence: what `status`, `replay`, `report`, the pages and the exporter say.
+"""The state of a metric, as one word and one sentence, for `status`, `replay`, `report`, the pages and the exporter.
 
 There is no silence: while the noise hides the required improvement, the sentence says so, and by about which step it will not.
 """
@@ -120,7 +120,7 @@ def _at_one_look(trend: Trend, options: DetectOptions) -> str:
 
 
 def in_words(trend: Trend, options: DetectOptions, amount: float) -> str:
-    """Return an improvement as people read it: a share of the level, or in the metric's own unit."""
+    """Format an improvement: a share of the level, or in the metric's own unit."""
     return percent(trend.ratio(amount)) if options.relative else f"{amount:.4g}"
 
 

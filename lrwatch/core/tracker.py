@@ -133,7 +133,7 @@ class Tracker(Checkpointed):
 
     @property
     def samples(self) -> int:
-        """Number of finite samples of this phase that the trend was asked to judge."""
+        """Number of finite samples of this phase that the trend has."""
         return self._trends[0].samples if self._trends else 0
 
     @property
@@ -179,7 +179,7 @@ class Tracker(Checkpointed):
         return found
 
     def reread(self, steps: Ints, values: Floats) -> list[tuple[int, Output]]:
-        """Take again, for the detectors of the phase, the samples of a new phase that were fed before its first step was known.
+        """Feed the detectors of the phase again with samples that came before the first step of the phase was known.
 
         Args:
             steps: Their steps, shape (n,), not falling.

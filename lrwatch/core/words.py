@@ -1,4 +1,4 @@
-"""Shares and steps as people read them: percent without an exponent, and as precise as they are known."""
+"""Formatting of shares and steps for people: percent without an exponent, and as precise as they are known."""
 
 from __future__ import annotations
 

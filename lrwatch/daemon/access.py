@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: told by the kernel, never by the environment of the one who asks."""
+"""Identity and permissions of operators: from the kernel, never from the environment of the asking process."""
 
 from __future__ import annotations
 

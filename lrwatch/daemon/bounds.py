@@ -1,7 +1,7 @@
-"""The bounds of a command, in numbers and with a remedy: foreseen for operators, and told where a trainer has refused.
+"""The bounds of a command in words, with a remedy: checked ahead for operators, and explained after a refusal by a trainer.
 
 An operator's scale has to fit the policy's bounds and those of the trainer, which tells them in `observed.json`. The last word
-is the trainer's: what is foreseen here rests on its newest report.
+is the trainer's: the check here rests on its newest report.
 """
 
 from __future__ import annotations

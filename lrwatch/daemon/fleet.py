@@ -148,7 +148,7 @@ class Fleet:
         if (run := self.runs.get(name)) is not None:
             try:
                 run.remove(self._clock())
-            except Exception as error:  # noqa: BLE001  a fault of one run is none of the others
+            except Exception as error:  # noqa: BLE001  a fault of one run must not end the others
                 self.set_aside(run, "save", error)
                 return
             del self.runs[name]
@@ -235,7 +235,7 @@ class Fleet:
         for run in list(self.runs.values()):
             try:
                 shown.append(self.bulkheads.counted(run.status(now)))
-            except Exception as error:  # noqa: BLE001, PERF203  a fault of one run is none of the others
+            except Exception as error:  # noqa: BLE001, PERF203  a fault of one run must not end the others
                 self.set_aside(run, "status", error)
         shown += [self._aside_status(name) for name in self.bulkheads.aside]
         shown = [run for run in shown if not _has_left(run, now, keep)]

@@ -236,7 +236,7 @@ class Daemon:
         try:
             due = [request for request in requests if not run.is_answered(request)]
             progress = run.turn(now, final=final)
-        except Exception as error:  # noqa: BLE001  a fault of one run is none of the others
+        except Exception as error:  # noqa: BLE001  a fault of one run must not end the others
             self.fleet.set_aside(run, "turn", error)
             return False
         if run.operators_wait:

@@ -1,4 +1,4 @@
-"""Where in the samples something came from outside: what is journalled with it, so that decisions can be computed again."""
+"""The place in the samples of an input from outside, journalled with it, so that decisions can be computed again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The difference between two settings: what a running daemon takes up, and what it can only at its next start."""
+"""The difference between two settings: what a running daemon applies, and what needs a restart."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class StatusView(Checkpointed):
         return self._status
 
     def proposals(self, proposals: Mapping[int, Proposal]) -> tuple[ProposalStatus, ...]:
-        """Return those of `proposals` that are not void, as people read them."""
+        """Return those of `proposals` that are not void, as `lrwatch status` shows them."""
         step = self._pipeline.step
         return tuple(
             ProposalStatus(

@@ -1,4 +1,4 @@
-"""What a trainer says about itself that makes its learning rate, or its commands, not what they seem: as kinds, and in words."""
+"""Faults that a trainer reports about itself, as kinds and in words: its learning rate or its commands are not what they seem."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class WatchedRun:
 
     @property
     def operators_wait(self) -> bool:
-        """Whether operators wait for what cannot be read: a fault of the disk that passes must not let their wish overtake a decision."""
+        """Whether operators wait for what cannot be read: a passing fault of the disk must not let their request overtake a decision."""
         return self.commands.waits_for_word or 0 < self._unread_turns <= UNHEARD_TURNS
 
     def _meet_trainer(self, now: float) -> None:
@@ -243,7 +243,7 @@ class WatchedRun:
         self.save(now)
 
     def _learn_length(self) -> None:
-        """Tell the pipeline what the logs state about the length of the run, unless who knows better has told it."""
+        """Tell the pipeline what the logs state about the length of the run, unless a more reliable source has told it."""
         if self.pipeline.set_total_steps(self.logs.total_steps, "log"):
             self._touch()
             self._journal_settings()
@@ -410,7 +410,7 @@ class WatchedRun:
         self._position.restore(saved["position"])
         self._settings = saved["settings"]
         self.life.restore(saved["life"])
-        self._takeovers.restore(saved.get("takeovers", {"rival": ""}))  # a state of before has none
+        self._takeovers.restore(saved.get("takeovers", {"rival": ""}))  # a state of an earlier version has none
         self._learn_length()
 
     # ---- what it shows --------------------------------------------------------------------------------------------

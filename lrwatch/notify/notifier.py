@@ -225,7 +225,7 @@ class Notifier:
         return notice if found is None else replace(notice, plot=Plot.of(*found, mark=notice.step))
 
     def _send(self, make: Callable[[], Sequence[Notice]]) -> None:
-        """Give every channel what `make` returns. A fault of it is none of the run, whose turn this is."""
+        """Give every channel what `make` returns. A fault of `make` must not fail the turn of the run."""
         try:
             notices = [self._with_plot(notice) for notice in make()]
         except Exception:  # noqa: BLE001  see above

@@ -1,11 +1,11 @@
-"""What a strategy is: a frozen state, and pure answers to what the run shows.
+"""The protocol of a strategy: a frozen state, and pure answers to what the run shows.
 
 A strategy hears three things, in the order of the log: looks at the trend of the watched metric, findings, and, if it
 asks for them, every value of the watched metric. To each it gives a `StrategyDecision`: itself as it is afterwards, and what it
 wants. It also learns what its commands brought.
 
-The policy (`core.policy`) checks the quorum, moves the command on (`core.command`) and tells the strategy what became of
-it. A strategy therefore never changes a command itself. It must stay within the `CommandLimits` of its context: `bounded` gives
+The policy (`core.policy`) checks the quorum, moves the command on (`core.command`) and reports the outcome to the
+strategy. A strategy therefore never changes a command itself. It must stay within the `CommandLimits` of its context: `bounded` gives
 the nearest scale that one command may ask for, `refuses` says whether one may come now.
 """
 
@@ -116,7 +116,7 @@ class Strategy:
         return type(self)()
 
     def may_command_next(self) -> bool:
-        """Whether it may command at the next value, whatever that is."""
+        """Whether it may command at any next value."""
         return self.WANTS_STEPS
 
     def acts_between_looks(self, context: Context) -> bool:
@@ -136,7 +136,7 @@ class Strategy:
         return StrategyDecision(self)
 
     def tick(self, step: int, value: float, context: Context) -> StrategyDecision:
-        """Decide on a value of the watched metric, whatever a float can be."""
+        """Decide on a value of the watched metric, which may be NaN or infinite."""
         return StrategyDecision(self)
 
     def acts_at_checks(self, command: CommandState, *, can_try: bool, attached: bool) -> bool:
@@ -208,7 +208,7 @@ class Strategy:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of a state with lists in the place of tuples: a named one would need its class where a checkpoint is loaded."""
+    """Return a value of a state with lists for tuples: a named tuple would need its class to load a checkpoint."""
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, (tuple, list)) else value

@@ -14,7 +14,7 @@ EQUAL = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
-    """What a strategy may command now.
+    """The bounds of the next command.
 
     Attributes:
         command: The newest command, and the scale in use.

@@ -207,7 +207,7 @@ def advance(sweep: Sweep, step: int, value: float, limits: CommandLimits) -> tup
     Args:
         sweep: The test.
         step: The step of the value.
-        value: The value, less is better; whatever a float can be.
+        value: The value, less is better; it may be NaN or infinite.
         limits: What may be commanded now.
 
     Returns:

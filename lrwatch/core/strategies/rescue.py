@@ -1,10 +1,10 @@
 """Rescue: when the run leaves its course, cut, wait until it has calmed down, and go back up.
 
-It answers a divergence, recurring spikes, and values that are not finite; the last with the wish that the trainer load its
+It answers a divergence, recurring spikes, and values that are not finite; for the last it also asks the trainer to load its
 last checkpoint, because weights that are not finite stay so at every learning rate. After a cut it waits until the run has
 been calm for a horizon, then goes back in stairs of STAIR, each a part of the wait long. A divergence that is not over after
 a wait is cut once more. If the run leaves its course again before it is back, or soon after, the cut is made from the
-scale in use and the wait doubles: what was too much twice is not tried as soon a third time. The scale that it goes back to
+scale in use and the wait doubles: a scale that was too high twice is not tried a third time so soon. The scale that it goes back to
 is the one before the first cut.
 """
 

@@ -1,4 +1,4 @@
-"""What a trial has brought, whether it is confirmed, and the verdict on it.
+"""The outcome of a trial: its gain, whether that is confirmed, and the verdict.
 
 When a trial begins, a line over the logarithm of the steps (`stats.log_line`) was fitted to the values just before. The mean of the
 values that came since is compared with it: the *gain* against continuing, and the *excess* by which the scale before holds the metric
@@ -43,7 +43,7 @@ class TrialOutcome(NamedTuple):
     Attributes:
         gain, gain_error: Against continuing.
         excess, excess_error: What the scale before the trial holds the metric above its floor.
-        x: E-folds of steps from the begin of the trial to the middle of what is compared.
+        x: E-folds of steps from the beginning of the trial to the middle of what is compared.
         came, came_error: Mean of the values that came.
         is_over: Whether the trial has lasted as long as it may.
         needed: Standard errors by which the gain must be above 0.

@@ -17,8 +17,8 @@ e-folds of progress, for the whole of the scale. What to do with them is up to t
   moved, or the run was resumed meanwhile.
 - All trials that were taken back hold back at most HELD_BACK of the steps so far, counted as steps times the share of
   the scale that was missing.
-- Where the data come again, a window before a trial and what is compared with it are whole epochs, so that what falls where an epoch
-  begins is nobody's gain. A run that is too young for that has no trials.
+- Where the data come again, a window before a trial and what is compared with it are whole epochs, so that a drop at the beginning of an epoch
+  does not count as a gain. A run that is too young for that has no trials.
 - No trial begins before the metric has improved significantly, while the trainer's own schedule moves the rate, or where a step
   of the way may not be commanded.
 
