@@ -147,6 +147,11 @@ class Client:
         return self._mover.scale
 
     @property
+    def incarnation(self) -> str:
+        """The random name of this start of the training, or of its newest `load_state_dict`."""
+        return self._incarnation
+
+    @property
     def lr(self) -> dict[str, float]:
         """The learning rates that the last optimizer step used, by parameter group; empty where they cannot be known."""
         return floats(self._adapter.rates())

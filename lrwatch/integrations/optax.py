@@ -144,13 +144,13 @@ def follow(watch: Client, opt_state: Any) -> Any:
     """
     written = _written.get(watch)
     # Another incarnation means load_state_dict, which belongs to an opt_state that was restored too.
-    if written is None or written[0] != watch._incarnation:
+    if written is None or written[0] != watch.incarnation:
         held, state = get_scale(opt_state), watch.state_dict()
         if written is None and state["scale"] == 1.0 and not state["generation"]:
             # One that is not 1 is of a checkpoint: the run goes on, and its warm start is over or unknown.
             warm_until = state["warm_until"] if held == 1.0 else None
             watch.load_state_dict({**state, "scale": held, "warm_until": warm_until})
-        written = (watch._incarnation, held)
+        written = (watch.incarnation, held)
     scale = watch.scale
     _written[watch] = (written[0], scale)
     return opt_state if scale == written[1] else set_scale(opt_state, scale)

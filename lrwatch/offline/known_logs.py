@@ -14,10 +14,10 @@ from lrwatch.store import Store
 
 def logs_in_order(store: Store, run: str) -> list[Path]:
     """Return the logs of a run in the store, in the order in which its daemon came to know them."""
-    saved = store.load_run(run)
-    ownership = {} if saved is None else saved["logs"].get("ownership", {})  # an older lrwatch saved none
-    known = list(ownership.get("sources", ()))
-    place = {name: i for i, name in enumerate(known)}
+    known = RunLogs(run, "auto", store)
+    if (saved := store.load_run(run)) is not None:
+        known.restore(saved["logs"])
+    place = {name: i for i, name in enumerate(known.ownership.sources)}
     paths = [Path(path) for path in store.logs(run)]
     return sorted(paths, key=lambda path: (place.get(log_of(path), len(place)), str(path)))
 

@@ -122,6 +122,11 @@ class Ownership:
             self._sources[name] = Source(len(self._sources), rank, awaited, alive=now, old=old)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the sources, in the order in which they were added."""
+        return tuple(self._sources)
+
+    @property
     def old(self) -> list[str]:
         """The sources that were old when they were added, and that nobody has written to since."""
         return [name for name, source in self._sources.items() if source.old]

@@ -80,11 +80,11 @@ class Trainer:
         state = client._box.scale_state
         if state.generation != self._generation:
             self._generation = state.generation
-            self.machine.in_force.add((client._incarnation, state.generation))
+            self.machine.in_force.add((client.incarnation, state.generation))
         if self.training.scale != self.expected:
             self._changed(self.expected, self.training.scale, seen)
             self.expected = self.training.scale
-        self.machine.in_use[client._incarnation] = client.scale
+        self.machine.in_use[client.incarnation] = client.scale
         assert client.scale == self.training.scale, "I1: what the client says is not what the optimizer has"
         assert state.commands <= self.changes, f"I3: {state.commands} changes are counted, and {self.changes} were made"
         assert client._box.errors["step"] == 0, f"I7: {dict(client.errors)}"
@@ -101,23 +101,23 @@ class Trainer:
         found = [
             one
             for one in self.machine.published
-            if one.generation == generation and one.incarnation == client._incarnation
+            if one.generation == generation and one.incarnation == client.incarnation
         ]
         assert found, (
-            f"I4: {before} -> {after} by generation {generation}, which nobody sent to {client._incarnation[:6]}"
+            f"I4: {before} -> {after} by generation {generation}, which nobody sent to {client.incarnation[:6]}"
         )
         ramp = client._box.scale_state.ramp
         if any(one.ramp_steps > 1 for one in found):
             targets = [one.scale for one in found]
             assert min(before, *targets) <= after <= max(before, *targets), f"I1: {after} is off the ramp to {targets}"
-            if (client._incarnation, generation) in self.effects or (ramp is None and after not in targets):
+            if (client.incarnation, generation) in self.effects or (ramp is None and after not in targets):
                 self._within_bounds(before, after)
                 return
         else:
             found = [one for one in found if one.scale == after]
             assert found, f"I1: {after} is of no command"
-            assert (client._incarnation, generation) not in self.effects, f"I3: generation {generation} had its effect"
-        self.effects.add((client._incarnation, generation))
+            assert (client.incarnation, generation) not in self.effects, f"I3: generation {generation} had its effect"
+        self.effects.add((client.incarnation, generation))
         self.changes += 1
         SEEN["effects"] += 1
         token, seen = max(one.token for one in found), max(seen, self._token)
