@@ -1,4 +1,4 @@
-"""The same decisions in-process: for a training loop that wants no daemon, and for arrays that lie in memory."""
+"""The same decisions in-process: for a training loop without a daemon, and for arrays in memory."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ class Controller:
         self._silent = self._pipeline.silent(self._waiting_for)
 
     def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
-        """From now on another strategy decides, and begins here, with the scale that is in use.
+        """Let another strategy decide from now on, beginning with the scale in use.
 
         Args:
             strategy: As the option of that name.
@@ -204,7 +204,7 @@ class Controller:
         self._silent = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-plain state, for a checkpoint. What was found and done so far is not part of it."""
+        """JSON-plain state, for a checkpoint. Past findings and commands are not part of it."""
         self._feed()
         direction = None if self._direction is None else self._direction.state()
         return {

@@ -87,5 +87,5 @@ class RefusedError(LrwatchError):
 
 
 def short(text: str, most: int = 200) -> str:
-    """Return the beginning of what a message shows of a text that anybody wrote."""
+    """Return the beginning of a text from outside, for a message."""
     return text if len(text) <= most else f"{text[:most]} ..."

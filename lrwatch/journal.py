@@ -96,7 +96,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class JournalFault:
-    """The first place at which the journal is not what was written.
+    """The first place at which the journal has changed since it was written.
 
     Attributes:
         entry: Number of the entry.
@@ -188,7 +188,7 @@ class Journal:
         self._appended = None
 
     def undone(self) -> None:
-        """Forget what a transaction that failed has appended."""
+        """Forget the entries of a failed transaction."""
         self._appended = None
 
     def begin(self) -> None:
@@ -296,7 +296,7 @@ class Journal:
         return noted if row is None or row[0] <= noted[0] else row  # behind what is noted: of an older lrwatch
 
     def entries(self, run: str | None, after: int) -> Iterator[Entry]:
-        """Yield the entries of one run or of all behind entry `after`, in order; a file that cannot be read is left out."""
+        """Yield the entries of one run or of all after entry `after`, in order; a file that cannot be read is left out."""
         query = "SELECT * FROM journal WHERE (?1 IS NULL OR run = ?1) AND id > ?2 ORDER BY id"
         while True:
             # While it is open, the files are those of the same moment: a rotation hides nothing.

@@ -1,4 +1,4 @@
-"""Files that a setting names, read with a bound: a path that is mistyped may lead to a log of gigabytes, or to a device without end."""
+"""Files that a setting names, read with a bound: a mistyped path may be a log of gigabytes, or an endless device."""
 
 from __future__ import annotations
 

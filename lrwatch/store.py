@@ -186,7 +186,7 @@ class Store:
         self._db.execute(f"PRAGMA busy_timeout = {int(1000 * BRIEF_SECONDS)}")
 
     def check(self) -> None:
-        """Check that the file is still where it was: SQLite writes into one that was deleted, and says nothing.
+        """Check that the file is still where it was: SQLite writes into a deleted one without an error.
 
         Raises:
             StateGoneError: It was deleted or replaced.
@@ -279,7 +279,7 @@ class Store:
             return self._journal.append(run, event, time)
 
     def journal(self, run: str | None = None, *, after: int = 0) -> Iterator[Entry]:
-        """Yield the entries of one run or of all behind entry `after`, in order, those in files included."""
+        """Yield the entries of one run or of all after entry `after`, in order, those in files included."""
         return self._journal.entries(run, after)
 
     def newest(self, run: str, most: int) -> list[Entry]:
@@ -317,7 +317,7 @@ class Store:
         return self._journal.problem
 
     def missing(self) -> str:
-        """Return what was in this state and is not there any more, as a sentence, or ""; `journal_problem` is for daemons."""
+        """Return what this state has lost, as a sentence, or ""; `journal_problem` is for daemons."""
         return self._journal.missing()
 
     @property

@@ -1,4 +1,4 @@
-"""What a program may call through `lrwatch mcp`: the verbs, their arguments as types, and the bounds around them.
+"""The tools of `lrwatch mcp`: the verbs, their arguments as types, and the bounds around them.
 
 A reading tool runs the verb itself, in this process, and returns the records that it prints with `--format json`. A changing one asks
 the daemon over the operators' socket, and says that a program asks: the daemon grants that by name only, under any user.
@@ -79,7 +79,7 @@ class StatusArguments(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class JournalArguments(msgspec.Struct, forbid_unknown_fields=True):
-    """What of the journal is wanted."""
+    """A part of the journal."""
 
     run: RunName | None = None
     since: Annotated[
@@ -99,7 +99,7 @@ class ExplainArguments(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ForecastArguments(msgspec.Struct, forbid_unknown_fields=True):
-    """A run, and where it is different from what is known: its length, and the step of the forecast."""
+    """A run, its length where that is not the known one, and the step of the forecast."""
 
     run: RunName
     total: StepNumber | None = None
@@ -179,7 +179,7 @@ class AgentTool:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call.
+    """The result of a call.
 
     Attributes:
         content: The result as JSON-plain values.

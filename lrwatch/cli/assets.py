@@ -32,7 +32,7 @@ class Folder:
 
     @property
     def path(self) -> Path:
-        """Where it lies here: in the wheel's copy, or in the repository of an editable installation."""
+        """Its path here: in the wheel's copy, or in the repository of an editable installation."""
         packed = PACKAGE / "assets" / self.name
         return packed if packed.is_dir() else PACKAGE.parent / self.source
 

@@ -34,7 +34,7 @@ _file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where a Dask scheduler is, and how it is spoken to.
+    """Address and security of a Dask scheduler.
 
     Attributes:
         address: Its address, or "" where a file says it.

@@ -27,7 +27,7 @@ class Record(msgspec.Struct, kw_only=True):
 
 
 class PlaceHeard(msgspec.Struct):
-    """The place among the samples at which something came from outside.
+    """The place among the samples of an input from outside.
 
     Attributes:
         metric: The watched metric, or null.
@@ -105,7 +105,7 @@ class CommandEvent(EventRecord, kw_only=True, tag="command"):
 
 
 class ExpiredEvent(EventRecord, kw_only=True, tag="expired"):
-    """A proposal was answered by nobody, and is void.
+    """A proposal that nobody answered is void.
 
     Attributes:
         scale: The scale of the proposal.

@@ -62,7 +62,7 @@ def live(paths: tuple[str, ...], config_file: Path | None, metric: str | None) -
                     shown.show(by_attention(snapshot.runs, snapshot.time), daemon.problems)
 
                 def observe_loop(self, seconds: float) -> None:
-                    """Nobody asks for it."""
+                    """Ignore it: the table does not show it."""
 
             daemon.run(waker, _TableSink())
     if interrupted:

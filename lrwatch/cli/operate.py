@@ -97,7 +97,7 @@ def resume(run: str, config_file: Path | None, state: str | None, form: str) -> 
 @click.argument("steps", type=click.IntRange(min=1))
 @_shared
 def extend(run: str, steps: int, config_file: Path | None, state: str | None, form: str) -> int:
-    """Say that RUN has STEPS steps in all, counted as its log counts them. It comes before what log, trainer and settings say."""
+    """Say that RUN has STEPS steps in all, counted as its log counts them. This overrides the log, the trainer and the settings."""
     return _request(run, "extend", str(steps), config_file, state, form)
 
 

@@ -54,7 +54,7 @@ def format_option(command: ClickCommand) -> ClickCommand:
 
 
 def safe(text: object) -> str:
-    r"""Return `text` with every character escaped that a terminal would act on, or that turns the text around it.
+    r"""Return `text` with every character escaped that would control a terminal or reverse the text around it.
 
     Characters that nobody sees are among them: they would make a name read as another.
 

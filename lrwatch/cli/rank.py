@@ -1,4 +1,4 @@
-"""The rank of this process among those of one job, as launchers and schedulers say it in the environment."""
+"""The rank of this process among those of one job, from the environment that launchers and schedulers set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _VARIABLES = ("JOB_COMPLETION_INDEX", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_R
 
 
 def rank_of(environ: Mapping[str, str]) -> tuple[int, str]:
-    """Return the rank and the variable that says it; 0 and "" where none does: a process alone is the first.
+    """Return the rank and the variable that it is from; 0 and "" without one, because a single process is the first.
 
     Args:
         environ: The environment.

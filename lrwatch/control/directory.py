@@ -50,7 +50,7 @@ class ControlDirectory:
 
     @property
     def unreadable(self) -> bool:
-        """Whether the newest look failed at the disk, so that nobody knows what the trainer says."""
+        """Whether the newest look failed at the disk, so that the trainer's state is unknown."""
         return self._fault == "io"
 
     @property
@@ -93,7 +93,7 @@ class ControlDirectory:
         return read_control_file(self.path, name)
 
     def holds(self, desired: Desired) -> bool:
-        """Return whether this very command lies there; of a file that cannot be read nobody knows, so it does not."""
+        """Return whether the file holds exactly this command; an unreadable file does not."""
         try:
             return self._read(DESIRED_NAME) == self._bytes(desired)
         except (OSError, ProtocolError):

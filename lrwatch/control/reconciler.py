@@ -34,7 +34,7 @@ UNCLAIMED = 0
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """A new observed state, and what it means for the command in flight.
+    """A new observed state, with its meaning for the command in flight.
 
     Attributes:
         kind: `hello` when a trainer starts or restarts, or when this daemon takes it over from another one; `acknowledged`, or `rejected`.
@@ -116,7 +116,7 @@ class Reconciler(Checkpointed):
 
     @property
     def attached(self) -> bool:
-        """Whether a trainer has said hello and is still there, as far as anybody knows."""
+        """Whether a trainer has said hello and is not known to be gone."""
         known = self._incarnation is not None and self.observed is not None
         return known and not (self.gone or self.control.is_absent or self._generation >= MAX_INT)
 
@@ -284,7 +284,7 @@ class Reconciler(Checkpointed):
 
     @property
     def trainer_step(self) -> int | None:
-        """The step that the trainer has about reached by now: the one that it reported last, and what it does in the time since."""
+        """The estimated present step of the trainer: its last report, and its speed since then."""
         if self.observed is None:
             return None
         measured = self._measured_steps_a_second() or 0.0

@@ -1,4 +1,4 @@
-"""Why a log gives the samples that it gives, or none: line by line, in words.
+"""Explanation of the samples that a log gives, or of their absence: line by line, in words.
 
 An explanation is a loop over the same `LogReader` as every other reading, so that it cannot disagree with what `run` and
 `read` find. The reader feeds the format one line at a time; the samples that come back tell which lines gave some. The

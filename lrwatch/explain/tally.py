@@ -28,7 +28,7 @@ _OF_RANK = re.compile(r"rank\d+\.")
 
 @dataclass(slots=True)
 class Reason:
-    """Why lines gave nothing.
+    """A reason for which lines gave no sample.
 
     Attributes:
         text: The reason.

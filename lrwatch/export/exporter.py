@@ -157,7 +157,7 @@ class Exporter:
         self._loop.observe(seconds)
 
     def close(self) -> None:
-        """Stop serving and give the address back; a second call does nothing."""
+        """Stop serving and release the address; a second call does nothing."""
         if self._server is not None:
             self._server.close()
             self._server = None

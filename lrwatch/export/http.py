@@ -158,7 +158,7 @@ class Server(socketserver.ThreadingTCPServer):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop accepting, close every connection, give the address back."""
+        """Stop accepting, close every connection, release the address."""
         if self._thread is not None:
             self.shutdown()
             self._thread.join()
@@ -205,7 +205,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log the exception, unless the client went away: that is no fault of the server."""
+        """Log the exception, unless the client went away: that is not a fault of the server."""
         if not isinstance(sys.exc_info()[1], OSError):
             _log.exception("a request could not be answered")
 
@@ -247,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a request that is none of HTTP, in one line of text that repeats nothing of it."""
+        """Answer a request that is not HTTP, in one line of text that repeats nothing of it."""
         self.close_connection = True
         if (
             self.request_version == "HTTP/0.9"

@@ -80,6 +80,6 @@ class Textfile:
             raise
 
     def close(self) -> None:
-        """Remove the file: the series of a daemon that has ended leave, as those of one that is scraped do."""
+        """Remove the file, so that the series of an ended daemon disappear as they do where it is scraped."""
         with suppress(OSError):  # it is gone, or its age tells that nobody writes it
             self.path.unlink()

@@ -96,7 +96,7 @@ class _Access:
 
     @property
     def lacks(self) -> str:
-        """What is missing before other machines may reach the listener, or ""."""
+        """The missing protection without which other machines may not reach the listener, or ""."""
         if self.context is None:
             return "no tls_server_config"
         if not self.users and self.context.verify_mode != ssl.CERT_REQUIRED:
@@ -135,7 +135,7 @@ class WebConfig:
         self._check(self._access)
 
     def context(self) -> ssl.SSLContext | None:
-        """Return what speaks TLS to the next client, or None for plain HTTP."""
+        """Return the TLS context for the next client, or None for plain HTTP."""
         return self._current().context
 
     def knows(self, certificate: Mapping[str, Any] | None) -> bool:

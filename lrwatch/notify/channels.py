@@ -1,4 +1,4 @@
-"""How a letter is delivered: by apprise, or to a command. Each call may take its time; the threads are in `notifier`."""
+"""Delivery of a letter: by apprise, or to a command. A call may take long; the threads are in `notifier`."""
 
 from __future__ import annotations
 

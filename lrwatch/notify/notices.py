@@ -1,4 +1,4 @@
-"""What is worth a message: entries of the journal, and conditions of a run that last.
+"""Selection of what is worth a message: entries of the journal, and lasting conditions of a run.
 
 The words are those of the journal. A condition stands in no entry: it is looked for in every snapshot, and reported once it has lasted as
 long as the alert of that name waits.
@@ -55,7 +55,7 @@ class Notice:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What makes it the same as another one."""
+        """The identity of the message, to find repetitions."""
         return self.kind, self.run, self.about
 
     @property
@@ -190,14 +190,14 @@ _CONDITIONS = (
 
 
 class Conditions:
-    """The conditions of all runs: since when each of them lasts, and whether it was told."""
+    """The conditions of all runs: since when each of them lasts, and whether it was reported."""
 
     def __init__(self) -> None:
         self._since: dict[tuple[str, str], float] = {}
         self._told: set[tuple[str, str]] = set()
 
     def look(self, snapshot: Snapshot) -> list[Notice]:
-        """Return those that have lasted long enough and were not told yet."""
+        """Return those that have lasted long enough and were not reported yet."""
         found = {
             (run.name, condition.kind): (run, condition, says)
             for run in snapshot.runs

@@ -132,7 +132,7 @@ class _Postman:
 
 
 class Notifier:
-    """Tells people what the daemon found. The loop calls it and never waits.
+    """Sends the news of the daemon to people. The loop calls it and never waits.
 
     What it finds in logs that were there when it first saw a run is history and sent to nobody; a proposal among it that still stands
     is sent once the logs are read. What it finds when it goes on after a restart is news, and so is what was not delivered before.

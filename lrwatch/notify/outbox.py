@@ -1,4 +1,4 @@
-"""When a channel is sent what: repetitions, the digest, the rate, quiet hours and a channel that is down. Without a clock or a thread.
+"""Timing of the messages of a channel: repetitions, digest, rate, quiet hours and a channel that is down. Without a clock or a thread.
 
 What is urgent goes out a moment after it came, so that what happens at once is one message. What is not waits for the digest. Both wait
 while the channel's share of messages is used up, or while it cannot be reached, and go out together then: a fault of a hundred runs is a

@@ -39,7 +39,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What is drawn.
+    """The data of a picture.
 
     Attributes:
         metric: The metric.
@@ -67,7 +67,7 @@ class Plot:
 
     @property
     def caption(self) -> str:
-        """What the picture shows, in words."""
+        """The caption of the picture."""
         low, high = self.bounds
         is_cut = self.means.max() > high or self.means.min() < low
         cut = f"; what is not within {low:.4g} and {high:.4g} is cut" if is_cut else ""

@@ -1,4 +1,4 @@
-"""Why nothing happens in a run: each thing that is in the way, with what to do about it.
+"""The diagnosis of an idle run: each obstacle, with what to do about it.
 
 The run is as the daemon saved it last, judged by the settings in its journal; no log is read, nothing is claimed or written. A
 path that no daemon watches is read to its end first, as `replay` does.
@@ -20,7 +20,7 @@ from lrwatch.store import Entry, Store
 
 
 def of_run(name: str, store: Store, config: Config, *, daemon: bool) -> list[Cause]:
-    """Return what is in the way of a run that a daemon has watched, the most important first.
+    """Return the obstacles of a run that a daemon has watched, the most important first.
 
     Args:
         name: The run's name.
@@ -44,7 +44,7 @@ def of_run(name: str, store: Store, config: Config, *, daemon: bool) -> list[Cau
 
 
 def of_path(path: Path, config: Config) -> list[Cause]:
-    """Return what is in the way of the runs at a path that no daemon watches.
+    """Return the obstacles of the runs at a path that no daemon watches.
 
     Args:
         path: A log, a directory, or a pattern.

@@ -1,4 +1,4 @@
-"""The logs of a run that a daemon knows, for those who read them again."""
+"""The logs of a run that a daemon knows, to be read again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lrwatch.store import Store
 
 
 def logs_in_order(store: Store, run: str) -> list[Path]:
-    """Return the logs of a run in the store, in the order in which its daemon came to know them."""
+    """Return the logs of a run in the store, in the order in which its daemon found them."""
     known = RunLogs(run, "auto", store)
     if (saved := store.load_run(run)) is not None:
         known.restore(saved["logs"])

@@ -69,7 +69,7 @@ def explain(store: Store, run: str, entry: Entry, config: Config) -> tuple[dict[
 
 
 def recompute(run: str, logs: Sequence[Path], journal: Sequence[Entry], config: Config) -> list[dict[str, Any]]:
-    """Return what follows from the samples of logs and from what the journal says came from outside.
+    """Recompute the events from the samples of logs and the outside inputs of the journal.
 
     Args:
         run: The run's name.
