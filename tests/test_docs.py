@@ -70,7 +70,7 @@ def test_the_paths_that_a_page_names_exist(page: str) -> None:
         assert "NAME" in path or (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("name", ["architecture", "notifications"])
+@pytest.mark.parametrize("name", ["architecture", "notifications", "python"])
 def test_the_blocks_of_a_page_are_those_of_the_code(name: str) -> None:
     page = ROOT / f"docs/{name}.md"
     assert page.read_text(encoding="utf-8") == golden_docs.rendered(page), "make golden"

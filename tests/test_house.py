@@ -93,3 +93,37 @@ def test_the_prose_has_no_private_words() -> None:
     texts.pop(ROOT / "CHANGELOG.md", None)
     found = {str(path): PRIVATE_WORDS.findall(text) for path, text in texts.items()}
     assert {path: words for path, words in found.items() if words} == {}
+
+
+# Private names of other libraries, and of named tuples, whose `_replace` is public.
+FOREIGN = {
+    "_replace", "_getframe", "_foreach_lerp_",  # standard library and torch
+    "_iterations", "_track_variable", "_untrack_variable",  # keras
+}  # fmt: skip
+
+
+def test_no_module_reads_the_private_state_of_another() -> None:
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        own = {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+        own |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        own |= {
+            node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        }
+        found += [
+            f"{path}:{node.lineno}: {ast.unparse(node)}"
+            for node in nodes
+            if isinstance(node, ast.Attribute)
+            and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))  # a subclass may
+            and re.match(r"_[^_]", node.attr)
+            and node.attr not in own | FOREIGN
+        ]
+        found += [
+            f"{path}:{node.lineno}: {name.name}"
+            for node in nodes
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lrwatch.")
+            for name in node.names
+            if re.match(r"_[^_]", name.name)
+        ]
+    assert found == []

@@ -31,6 +31,9 @@ import optax
 
 from lrwatch.client import Client
 
+# The two that a training needs; docs/python.md shows them.
+__all__ = ["follow", "scaled"]
+
 _MISSING = (
     "no scale in this optimizer; make it with scaled(...), or put scale_by_lrwatch() at the end of its optax.chain"
 )

@@ -5,6 +5,7 @@ A block stands between `<!-- NAME: made by `make golden` -->` and `<!-- end of N
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tempfile
@@ -118,12 +119,34 @@ def finding_table() -> str:
     return "\n".join(["| kind | severity |", "|---|---|", *rows])
 
 
+def framework_reference() -> str:
+    """Return what each integration but torch's offers, for mkdocstrings: the names in its `__all__`, or its callback."""
+
+    def names(path: Path) -> list[str]:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            match node:
+                case ast.Assign(targets=[ast.Name("__all__")], value=value):
+                    return [str(name) for name in ast.literal_eval(value)]
+                case _:
+                    pass
+        return ["LrwatchCallback"]
+
+    def shown(path: Path) -> Iterator[str]:
+        yield f"### lrwatch.{path.stem}"
+        for name in names(path):
+            yield f"::: lrwatch.integrations.{path.stem}.{name}\n    options: {{members: false, heading_level: 4}}"
+
+    paths = sorted(path for path in (ROOT / "lrwatch/integrations").glob("[a-z]*.py") if path.stem != "torch")
+    return "\n\n".join(line for path in paths for line in shown(path))
+
+
 BLOCKS: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "docs/architecture.md": {
         "rings": ring_table,
         "state diagram": state_diagram,
         "transitions": transition_table,
     },
+    ROOT / "docs/python.md": {"frameworks": framework_reference},
     ROOT / "docs/notifications.md": {"findings": finding_table},
     ROOT / "docs/how-it-decides.md": {"states": state_table},
     ROOT / "README.md": {"first commands": first_commands},
