@@ -18,7 +18,7 @@ MOST_LINES = 400
 # of that room meets one of them only.
 SHARED_NAMES = {
     "Answer", "Bools", "Bytes", "ClickCommand", "Json", "JsonEvent", "LrwatchCallback", "MalformedError", "Words",
-    "Discovery", "Event", "Kind", "Layout", "Log", "Progress", "Record", "Values", "Wrapped",
+    "Discovery", "Event", "Kind", "Layout", "Log", "Record", "Values", "Wrapped",
 }  # fmt: skip
 
 # Names of modules, classes and documents that have gone: findings, decisions and files are looked for by the present ones.

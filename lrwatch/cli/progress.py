@@ -17,7 +17,7 @@ LEAST_BYTES = 16 * 1024 * 1024
 LINE_SECONDS = 5.0
 
 
-class Progress:
+class ByteProgress:
     """Progress through bytes on standard error, from when more than LEAST_BYTES are left until one per cent is.
 
     Args:

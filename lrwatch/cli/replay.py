@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrwatch.cli.output import format_option, print_json, print_table, safe, sentence
-from lrwatch.cli.progress import Progress
+from lrwatch.cli.progress import ByteProgress
 from lrwatch.cli.settings import config_option, load_config, metric_option
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def replay(
             rows.append([entry.run, event.get("step"), sentence(event)])
 
     for finished in [run for path in paths for run in runs_at(path)]:
-        with closing(Progress(finished.name)) as progress:
+        with closing(ByteProgress(finished.name)) as progress:
             run = replay_run(finished, config, print_event, progress.show)
         status = run.status(0.0)
         for event in end_states(run):

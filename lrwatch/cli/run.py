@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lrwatch.cli.output import Choice, event_line, format_option, give_up_output, print_json, tell
-from lrwatch.cli.progress import Progress
+from lrwatch.cli.progress import ByteProgress
 from lrwatch.cli.rank import rank_of
 from lrwatch.cli.settings import config_option, load_config, metric_option, state_directory, state_option
 from lrwatch.core.options import MODES
@@ -162,7 +162,7 @@ def _read_once(daemon: Daemon, config: Config) -> int:
     from lrwatch.export.textfile import Textfile
 
     daemon.discover()
-    with closing(Progress("reading")) as progress:
+    with closing(ByteProgress("reading")) as progress:
         daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
         while daemon.wait_for_input():
             daemon.read_all(after_turn=lambda: _show(progress, daemon.snapshot()))
@@ -175,7 +175,7 @@ def _read_once(daemon: Daemon, config: Config) -> int:
     return 0 if any(not run.problem for run in daemon.runs.values()) else InputError.exit_code
 
 
-def _show(progress: Progress, snapshot: Snapshot) -> None:
+def _show(progress: ByteProgress, snapshot: Snapshot) -> None:
     progress.show(sum(run.bytes for run in snapshot.runs), sum(run.lag_bytes for run in snapshot.runs))
 
 
@@ -256,7 +256,7 @@ def _serve(
     reload = Reload(config, load, apply=use, wake=waker.wake, hung_up=waker.stop)
     reload.listen()
     reported: dict[str, str] = {}
-    progress = Progress("reading")
+    progress = ByteProgress("reading")
 
     class _ProcessSink:
         """The exporter, the textfile, the supervisor, and standard error for problems as they come and go and for progress."""

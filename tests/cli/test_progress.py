@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.daemon_process import lrwatch, on_a_terminal
 
-from lrwatch.cli.progress import LEAST_BYTES, Progress
+from lrwatch.cli.progress import LEAST_BYTES, ByteProgress
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +22,14 @@ def backlog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_short_backlog_is_not_worth_a_word(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress("reading")
+    progress = ByteProgress("reading")
     for done in range(0, LEAST_BYTES, LEAST_BYTES // 4):
         progress.show(done, LEAST_BYTES - 1 - done)
     assert capsys.readouterr().err == ""
 
 
 def test_lines_come_now_and_then_and_the_next_backlog_begins_at_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress("reading")
+    progress = ByteProgress("reading")
     for done in range(101):
         progress.show(done << 20, (100 - done) << 20)
     assert capsys.readouterr().err == "lrwatch: 0 % of 100 MiB read\n", "one line in five seconds"
