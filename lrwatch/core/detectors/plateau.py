@@ -6,9 +6,10 @@ hypothesis is "the metric still improves by at least `min_improvement` per horiz
 some window, the *upper* confidence bound of the improvement per horizon lies below that. Noise may delay a report, it
 does not cause one. A convex curve is safe: its slope over a past window is steeper than its slope now.
 
-Where the noise hides that in five horizons, windows grow with the age of the phase, up to all of it. A line over a window has an error that falls with its length to the power of 1.5, so a long flat stretch is found at last,
-however noisy. A longer window is older news. So it says nothing but "plateau", and not where a shorter one shows, at this one
-look, an improvement worth having.
+Where the noise hides that in five horizons, windows grow with the age of the phase, up to all of it. A line over a window has
+an error that falls with its length to the power of 1.5, so a long flat stretch is found in the end, however noisy. A longer
+window holds older values. It can therefore only report a plateau, and does not where a shorter window shows an improvement worth
+having at the same look.
 
 There are two upper bounds of an improvement u with the margin m of its slope, and the lower of them counts, each at its
 share of the error budget. The first is u + m. It detects every rate below the required one, sooner or later. The
@@ -26,15 +27,15 @@ having, later where it is not.
 Where the same data come again, epoch by epoch, a loss may rest or rise within an epoch and fall where the next one begins. So a horizon
 that is a fraction of the run lasts two epochs at the least, once one is over and their length is known.
 
-A horizon that is a fraction of the run has too few values in the first hundred. There the test is of its own: the line through
+A horizon that is a fraction of the run has too few values in the first hundred. They have a test of their own: the line through
 20 to 50 values, with the scatter around it as its error, where the metric has improved significantly before (`core.progress`) and
-differences of neighbours say that the noise is white. As much a value is asked, or the noise of one value if that is more, up
-to FEW_ASK times. In the median, a fall in a line over 25 values is called over after 55 to 59 values, with noise of 0.3 to 3 %
-of the level; one by exp(-t/8) after 72 to 83, because it goes on for longer. In 100 values of a power law with exponents of
+differences of neighbours show that the noise is white. The required improvement per value is the same, or the noise of one value
+if that is more, up to FEW_ASK times. In the median, the end of a linear fall over 25 values is reported after 55 to 59 values,
+with noise of 0.3 to 3 % of the level; that of a fall by exp(-t/8) after 72 to 83, because it lasts longer. In 100 values of a power law with exponents of
 0.1 to 0.5, an exponential or a line, with noise of 0.3, 2 and 10 %, it errs in 1 of 1,080 runs with independent noise, in 6 of
-360 under AR(0.9); a power law with an exponent of 0.07, which is hardly better than what is asked, is called flat in a third where
-the noise is 2 %. Of 429 curves of real logs 35 are called flat in their first hundred values, and 9 of those improved by more than
-was asked until they were half as old again.
+360 under AR(0.9); a power law with an exponent of 0.07, which is hardly better than required, is reported as flat in a third of the runs
+where the noise is 2 %. Of 429 curves of real logs 35 are reported as flat in their first hundred values, and 9 of those improved by
+more than required until they were half as old again.
 
 One file because half of it is this page, the reasons of the constants and the meaning of a trend, and the rest is one
 algorithm whose parts share the windows.
