@@ -201,7 +201,7 @@ WATCHING = [
     ),
     graph(
         "Lag",
-        "Bytes that lie in the logs and were not read yet, by daemon. One that grows: the daemon does not keep up.",
+        "Bytes in the logs that are not read yet, by daemon. If they grow, the daemon does not keep up.",
         "bytes",
         [target(f"sum by (instance) (lrwatch_ingest_lag_bytes{{{DAEMON}}})", "{{instance}}")],
         width=8,

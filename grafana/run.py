@@ -61,7 +61,7 @@ OVERVIEW = [
     ),
     stat(
         "Tells by step",
-        "Step by about which it can be told whether the watched metric is on a plateau, while it cannot be told yet.",
+        "Estimated step at which lrwatch can judge whether the watched metric is on a plateau, while it cannot yet.",
         "locale",
         f"lrwatch_run_tells_at_step{{{ONE}}} {WATCHED}",
         decimals=0,
@@ -158,7 +158,7 @@ TRAINING = [
     graph(
         "Improvement per horizon",
         "How much the watched metric gains per horizon, relative to its level, with its confidence band. Below the "
-        "line at 0 it gets worse. A band that lies wholly above the wanted improvement means: going on is worth it.",
+        "line at 0 it gets worse. A band wholly above the required improvement means: continuing is worth it.",
         "percentunit",
         [
             target(f"lrwatch_run_improvement_ratio_upper{{{ONE}}} {WATCHED}", "upper bound"),
@@ -197,7 +197,7 @@ TRAINING = [
     graph(
         "Effect of the newest command",
         "What the newest command that was measured brought, against the line before it, continued, with the 95 % bounds. "
-        "Relative to the level before. A band that lies wholly above the line at 0: it helped; wholly below: it cost "
+        "Relative to the level before. A band wholly above the line at 0: it helped; wholly below: it cost "
         "progress; across: no certain gain. Empty until a command was measured, a horizon or more after it was applied.",
         "percentunit",
         [
@@ -258,7 +258,7 @@ HEALTH = [
     ),
     graph(
         "Lag and throughput",
-        "Bytes that lie in the logs and were not read yet, and bytes read per second. A lag that grows: the daemon "
+        "Bytes in the logs that are not read yet, and bytes read per second. A growing lag: the daemon "
         "does not keep up.",
         "bytes",
         [
