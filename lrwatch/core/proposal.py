@@ -43,7 +43,7 @@ class Proposal:
 
     @classmethod
     def of(cls, command: Command) -> Proposal:
-        """Return the proposal of a command that `expiring` has marked."""
+        """Return the proposal of a command that has a step at which it expires."""
         assert command.expires_at is not None
         assert command.scale_before is not None
         return cls(
