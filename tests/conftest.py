@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.forked import SERVERS
 from support.waiting import eventually
 
 # A busy machine is slow; benchmarks measure how long an example takes.
@@ -76,13 +77,14 @@ def _nothing_left_behind() -> Iterator[None]:
     eventually(lambda: not _children() - children, timeout=_GRACE_SECONDS, what="all processes of this test end")
 
 
-def _children() -> set[int]:
-    """Return the running children of this process."""
+def _children(of: int | str = "self") -> set[int]:
+    """Return the running children of this process, and of the servers that fork for it."""
     pids: set[int] = set()
-    for listed in Path("/proc/self/task").glob("*/children"):
+    for listed in Path(f"/proc/{of}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # a thread that has ended since it was listed
             pids.update(map(int, listed.read_text(encoding="ascii").split()))
-    return {pid for pid in pids if _runs(pid)}
+    forked = [_children(server) for server in pids & SERVERS]
+    return {pid for pid in pids - SERVERS if _runs(pid)}.union(*forked)
 
 
 def _runs(pid: int) -> bool:

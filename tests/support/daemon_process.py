@@ -7,24 +7,41 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
 
 from prometheus_client.parser import text_string_to_metric_families
+from support.forked import Forked, changes_the_start
 from support.waiting import eventually
+
+# What a start of `lrwatch` imports.
+LRWATCH = ("pandas", "lrwatch.*")
 
 
 def lrwatch(
     *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "lrwatch", *map(str, arguments)],
-        cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, timeout=120,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    """Run a command to its end: forked with its imports done, or afresh if `env` has what Python reads at its start."""
+    command = ["-m", "lrwatch", *map(str, arguments)]
+    environment = {**os.environ, **(env or {})}
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        if changes_the_start(environment):
+            fresh = [sys.executable, *command]
+            code = subprocess.run(
+                fresh, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, timeout=120
+            ).returncode
+        else:
+            process = Forked(command, LRWATCH, cwd=cwd, env=environment, stdout=stdout, stderr=stderr)
+            try:
+                code = process.wait(120)
+            finally:
+                process.kill()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(command, code, stdout.read(), stderr.read())
 
 
 def on_a_terminal(*arguments: str | Path, env: Mapping[str, str] | None = None) -> bytes:
