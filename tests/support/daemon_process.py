@@ -14,11 +14,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from prometheus_client.parser import text_string_to_metric_families
-from support.forked import Forked, changes_the_start
+from support.forked import LRWATCH, Forked, changes_the_start
 from support.waiting import eventually
-
-# What a start of `lrwatch` imports.
-LRWATCH = ("pandas", "lrwatch.*")
 
 
 def lrwatch(

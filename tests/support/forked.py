@@ -31,6 +31,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+# What programs import: `lrwatch` with any of its commands, and a training with torch (an optimizer's first step imports dynamo).
+LRWATCH = ("pandas", "lrwatch.*")
+TORCH = ("torch", "torch.distributed", "torch._dynamo", "lrwatch.client.*", "lrwatch.protocol.*")
+
 # The servers of this process: no test has left them behind.
 SERVERS: set[int] = set()
 
