@@ -25,6 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ class Forked:
 
     def __init__(
         self,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         imported: tuple[str, ...],
         *,
         env: Mapping[str, str] | None = None,
@@ -95,7 +96,7 @@ class Forked:
             os.close(self._answer)
         return self.returncode
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float = 120.0) -> int:
         """Wait for its end, and return the exit code."""
         if self.returncode is None:
             select.select([self._answer], [], [], timeout)
@@ -117,6 +118,29 @@ class Forked:
 def changes_the_start(env: Mapping[str, str]) -> bool:
     """Whether these variables differ from our own in one that Python or the loader reads at its start."""
     return any(os.environ.get(name) != value for name, value in env.items() if name.startswith(_AT_START))
+
+
+def run(
+    command: Sequence[object],
+    imported: tuple[str, ...],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    typed: str = "",
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with `typed` as standard input."""
+    file = functools.partial(tempfile.TemporaryFile, "w+")
+    with file() as stdin, file() as stdout, file() as stderr:
+        stdin.write(typed)
+        stdin.seek(0)
+        process = Forked(command, imported, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
+        try:
+            code = process.wait()
+        finally:
+            process.kill()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess([*map(str, command)], code, stdout.read(), stderr.read())
 
 
 @functools.cache
