@@ -32,6 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shares = any(definitions[-1].scope == "module" for definitions in fixtures)
         if shares and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # or one worker would end them alone
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -25,7 +25,7 @@ from bench.closed.trainings import REAL
 from lrwatch.client.average import Average
 from lrwatch.core.sample import Floats
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -240,9 +240,7 @@ def _import(name: str) -> None:
 
 def _end(code: int) -> None:
     """End as the interpreter does, but for taking its modules to pieces: threads, what is to be done at the exit, streams."""
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter calls
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -256,9 +254,11 @@ if __name__ == "__main__":
     gc.freeze()  # or each program would look through all modules at its end
     wanted = _serve(socket.socket(fileno=int(sys.argv[1])))
     if wanted is not None:
+        code = 0
         try:
             _become(wanted)
         except SystemExit as error:
             if not isinstance(error.code, int):
                 raise
-            _end(error.code)
+            code = error.code
+        _end(code)
