@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import threading
@@ -43,6 +44,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             f"pytest {pytest.__version__} and the installed pytest-xdist keep no groups of tests together, so fixtures of modules are "
             "set up once a worker; install the versions that pyproject.toml names"
         )
+    gc.collect()
+    gc.freeze()  # thousands of tests and their modules, which each full collection would walk through
 
 
 @pytest.fixture(scope="session", autouse=True)
