@@ -23,7 +23,7 @@ test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not frameworks' $(CORE)
 
 test-frameworks: $(VENV)/.frameworks
-	$(BIN)/python -m pytest tests/frameworks tests/test_examples.py tests/test_bench_*.py -m frameworks
+	$(BIN)/python -m pytest tests/frameworks tests/integrations tests/test_examples.py tests/test_bench_*.py -m frameworks
 
 # The wheel in an environment of its own, the whole demo included: a minute.
 test-wheel: $(VENV)/.test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.forked import SERVERS
 from support.waiting import eventually
 
 # A busy machine is slow; benchmarks measure how long an example takes.
@@ -31,6 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shares = any(definitions[-1].scope == "module" for definitions in fixtures)
         if shares and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # or one worker would end them alone
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -41,6 +44,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             f"pytest {pytest.__version__} and the installed pytest-xdist keep no groups of tests together, so fixtures of modules are "
             "set up once a worker; install the versions that pyproject.toml names"
         )
+    gc.collect()
+    gc.freeze()  # thousands of tests and their modules, which each full collection would walk through
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,13 +81,14 @@ def _nothing_left_behind() -> Iterator[None]:
     eventually(lambda: not _children() - children, timeout=_GRACE_SECONDS, what="all processes of this test end")
 
 
-def _children() -> set[int]:
-    """Return the running children of this process."""
+def _children(of: int | str = "self") -> set[int]:
+    """Return the running children of this process, and of the servers that fork for it."""
     pids: set[int] = set()
-    for listed in Path("/proc/self/task").glob("*/children"):
+    for listed in Path(f"/proc/{of}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # a thread that has ended since it was listed
             pids.update(map(int, listed.read_text(encoding="ascii").split()))
-    return {pid for pid in pids if _runs(pid)}
+    forked = [_children(server) for server in pids & SERVERS]
+    return {pid for pid in pids - SERVERS if _runs(pid)}.union(*forked)
 
 
 def _runs(pid: int) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from support import forked
 
 from bench.closed import controllers, data, picture, run, tables
 from bench.closed.averaged import HALF_LIFE, Averaged
@@ -25,7 +24,7 @@ from bench.closed.trainings import REAL
 from lrwatch.client.average import Average
 from lrwatch.core.sample import Floats
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -303,7 +302,6 @@ def test_cells_that_cannot_be_trained_here_are_named(monkeypatch: pytest.MonkeyP
 
 
 def test_a_part_of_no_name_is_said_to_be_none(tmp_path: Path) -> None:
-    command = [sys.executable, "bench/closed", "--cells", "nothing", "--out", str(tmp_path)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = forked.run(["bench/closed", "--cells", "nothing", "--out", tmp_path], forked.TORCH, cwd=ROOT)
     assert ran.returncode == 2
     assert "no cell has nothing in its name" in ran.stderr

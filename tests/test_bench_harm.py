@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
+from support import forked
 
 import lrwatch
 from bench.closed.run import Cache
@@ -167,8 +166,9 @@ def test_changes_are_listed_as_far_as_they_are_few() -> None:
 
 @pytest.mark.slow
 def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
-    command = [sys.executable, "bench/harm", "--short", "--share", "0.01", "--who", UNKNOWN, "--out", str(tmp_path)]
-    ran = subprocess.run([*command, "--workers", "1"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["bench/harm", "--short", "--share", "0.01", "--who", UNKNOWN, "--out", tmp_path]
+    ran = forked.run([*command, "--workers", "1"], forked.TORCH, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
     written = (tmp_path / "harm-short.md").read_text()
     assert written.splitlines()[0] in ran.stdout
     assert all(f"| {name} | 0 |" in written for name in run.QUICK)

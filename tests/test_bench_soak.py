@@ -51,6 +51,7 @@ def test_descriptors_threads_and_files_that_grow_are_found() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_short_soak_is_bounded() -> None:
     """Memory is still warming up in so short a life, so this looks at descriptors, threads, files, and that all parts run."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}

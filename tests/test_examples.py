@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support import forked
 from support.waiting import eventually
 
 from lrwatch.cli import cli
@@ -42,6 +43,8 @@ STEPS = {
 }  # fmt: skip
 NEED_FRAMEWORKS = {"hf_trainer", "lightning_fit", "keras_fit", "optax_loop", "xgboost_train"}
 
+WITH_TORCH = {"pytorch_loop", "plateau_lr"}
+
 
 def example(name: str) -> object:
     marks = [pytest.mark.frameworks] if name in NEED_FRAMEWORKS else []
@@ -50,15 +53,15 @@ def example(name: str) -> object:
 
 def run(name: str, folder: Path) -> list[str]:
     """Run an example in a folder. Return the lines of its standard output."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = EXAMPLES / f"{name}.py"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    if name in WITH_TORCH:
+        done = forked.run([program], forked.TORCH, cwd=folder, env=environment)
+    else:
+        environment["PYTHONPATH"] = str(ROOT)
+        done = subprocess.run(
+            [sys.executable, program], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
     assert done.returncode == 0, done.stderr
     assert name in NEED_FRAMEWORKS or done.stderr == ""
     return done.stdout.splitlines()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -31,10 +29,7 @@ def log(tmp_path: Path) -> Path:
 
 def answered(log: Path, answers: str) -> subprocess.CompletedProcess[str]:
     """Teach with these answers."""
-    return subprocess.run(
-        [sys.executable, "-m", "lrwatch", "read", str(log), "--teach"], input=answers, env=dict(os.environ),
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    return lrwatch("read", log, "--teach", typed=answers)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked import TORCH, Forked
 from support.waiting import eventually
 
 import lrwatch
@@ -308,7 +309,9 @@ watch.step(loss=0.0)
 watch.close()
 """
     control = ControlDirectory(tmp_path / "control")
-    trainer = subprocess.Popen([sys.executable, "-c", script, str(control.path)], stderr=subprocess.PIPE, text=True)
+    errors = tmp_path / "errors"
+    with errors.open("wb") as stderr:
+        trainer = Forked(["-c", script, control.path], TORCH, stderr=stderr)
     try:
         hello = eventually(control.read_observed, timeout=60)
         assert hello is not None
@@ -332,8 +335,8 @@ watch.close()
         assert trainer.wait(60) == 0
     finally:
         trainer.kill()
-        _, errors = trainer.communicate()
-    assert errors == ""
+        trainer.wait()
+    assert errors.read_text() == ""
     assert not control.errors
     records = [json.loads(line) for line in (control.path / "metrics.jsonl").read_text().splitlines()]
     assert {record["scale"] for record in records} == {1.0, 0.5, 0.25, 0.125}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.forked import TORCH, run
 from support.waiting import eventually
 
 import lrwatch
@@ -118,6 +117,5 @@ if __name__ == "__main__":
 def test_workers_of_a_loader_get_a_copy(method: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"  # spawn imports the script again
     script.write_text(WORKERS)
-    command = [sys.executable, str(script), str(tmp_path / "c"), method]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run([script, tmp_path / "c", method], TORCH)
     assert (done.returncode, done.stdout) == (0, "[0, 1, 2, 3]\n"), done.stderr

@@ -1,6 +1,6 @@
 """Several ranks, each a process of its own with torch.distributed over gloo: the same learning rate at the same step.
 
-Longer trainings are behind the environment variable LONG_TESTS (`make test-ranks`).
+The processes are forked with torch imported. Longer trainings are behind the environment variable LONG_TESTS (`make test-ranks`).
 
 One file because all of it drives the same processes.
 """
@@ -12,14 +12,13 @@ import os
 import random
 import signal
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked import TORCH, Forked
 from support.rank_process import Options, rate
 from support.waiting import eventually
 
@@ -34,13 +33,18 @@ EVIL = 2**19
 SCALES = (0.5, 0.25, 0.5, 1.0, 0.3, 0.6)
 
 
+def on_loopback() -> dict[str, str]:
+    """The environment of a rank: all ranks are on this machine."""
+    return {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+
+
 class Job:
     """A training on several ranks, and the daemon's end of it."""
 
     def __init__(self, home: Path, size: int, **options: Any) -> None:
         self.home, self.size, self.options = home, size, options
         self.control = ControlDirectory(home / "control")
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Forked] = []
         self.life = 0
         self.generation = 0
 
@@ -50,9 +54,12 @@ class Job:
         for rank in range(self.size):
             options: Options = {"rank": rank, "size": self.size, "home": str(self.home), "life": self.life}
             text = json.dumps({**options, **self.options, **more})
-            command = [sys.executable, str(Path(__file__).parents[1] / "support" / "rank_process.py"), text]
-            environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-            self.processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+            command = [Path(__file__).parents[1] / "support" / "rank_process.py", text]
+            with self._errors(rank).open("wb") as errors:
+                self.processes.append(Forked(command, TORCH, env=on_loopback(), stderr=errors))
+
+    def _errors(self, rank: int) -> Path:
+        return self.home / f"stderr-{self.life}-{rank}"
 
     @property
     def lives(self) -> bool:
@@ -64,7 +71,7 @@ class Job:
 
         def hello() -> Observed | None:
             observed = self.control.read_observed()
-            assert self.lives, [process.communicate()[1] for process in self.processes if process.poll() is not None]
+            assert self.lives, [self._errors(rank).read_text() for rank in range(self.size)]
             return observed if observed is not None and observed.incarnation != getattr(self, "_before", None) else None
 
         observed = eventually(hello, timeout=PATIENCE, what="a hello")
@@ -82,9 +89,10 @@ class Job:
     def end(self) -> list[str]:
         """Wait for all ranks. Return their standard errors."""
         errors = []
-        for process in self.processes:
-            errors.append(process.communicate(timeout=PATIENCE)[1])
-            assert process.returncode == 0, errors[-1]
+        for rank, process in enumerate(self.processes):
+            code = process.wait(PATIENCE)
+            errors.append(self._errors(rank).read_text())
+            assert code == 0, errors[-1]
         self.processes.clear()
         return errors
 
@@ -92,7 +100,7 @@ class Job:
         """End all ranks by force."""
         for process in self.processes:
             process.kill()
-            process.communicate()
+            process.wait(10)
         self.processes.clear()
 
     def log(self, rank: int, life: int = 0) -> list[float]:
@@ -336,11 +344,13 @@ try:
 except ValueError as error:
     print(error)
 """
-    commands = [[sys.executable, "-c", script, str(rank), str(tmp_path)] for rank in range(2)]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-    ranks = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for command in commands]
-    for rank in ranks:
-        assert "other bounds" in rank.communicate(timeout=PATIENCE)[0]
+    ranks = []
+    for rank in range(2):
+        with (tmp_path / f"stdout-{rank}").open("wb") as out:
+            ranks.append(Forked(["-c", script, str(rank), str(tmp_path)], TORCH, env=on_loopback(), stdout=out))
+    for rank, process in enumerate(ranks):
+        process.wait(PATIENCE)
+        assert "other bounds" in (tmp_path / f"stdout-{rank}").read_text()
     assert not (tmp_path / "control").exists()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from support.daemon_process import lrwatch
 from support.prometheus_server import JOB, Prometheus, Query, ScrapedRun, dashboard_queries, prometheus
 from support.waiting import eventually
 
@@ -150,9 +151,7 @@ def test_it_shows_that_it_gets_on_and_serves_a_live_page(demo: Demo) -> None:
 
 def test_the_journal_it_names_holds_the_same(demo: Demo) -> None:
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
-    command = [sys.executable, "-m", "lrwatch", "journal", "--state", state, "--format", "json"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    events = [json.loads(line) for line in lines]
+    events = _events("journal", "--state", state, "--format", "json")
     assert next(e["kind"] for e in events if e["event"] == "finding") == "plateau"
     for rate in RATES:
         own = [e for e in events if e["run"] == f"lr-{rate}"]
@@ -185,8 +184,7 @@ def test_every_finding_and_command_is_computed_again(demo: Demo) -> None:
     ]
     assert len(entries) > 3
     for entry in entries:
-        command = [sys.executable, "-m", "lrwatch", "explain", "--state", state, demo.run, str(entry["id"])]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        said = lrwatch("explain", "--state", state, demo.run, str(entry["id"])).stdout
         assert "Computed again: the same numbers" in said, said
 
 
@@ -206,8 +204,7 @@ def test_the_status_of_its_state_says_of_each_run_that_it_ended_and_whether_the_
     demo: Demo,
 ) -> None:
     state = demo.path("journal").removeprefix("lrwatch journal --state ")
-    command = [sys.executable, "-m", "lrwatch", "status", "--state", state]
-    head, *rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    head, *rows = lrwatch("status", "--state", state).stdout.splitlines()
     of_runs = {row.split()[0]: row for row in rows if re.match(r"lr-[\d.]+ ", row)}
     assert set(of_runs) == {f"lr-{rate}" for rate in RATES}
     assert all(" ended " in row for row in of_runs.values())
@@ -231,7 +228,6 @@ def test_the_dashboard_shows_the_live_demo(demo: Demo, query: Query) -> None:
 
 
 def _events(*command: str) -> list[dict[str, Any]]:
-    run = subprocess.run(
-        [sys.executable, "-m", "lrwatch", *command], capture_output=True, text=True, check=True, env=WITH_FINDINGS
-    )
+    run = lrwatch(*command, env=WITH_FINDINGS)
+    assert run.returncode == 0, run.stderr
     return [json.loads(line) for line in run.stdout.splitlines()]

@@ -48,7 +48,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +56,7 @@ from typing import Any
 
 import pytest
 from support.daemon_process import DaemonProcess, lrwatch
+from support.forked import TORCH, Forked, run
 from support.quadratic import Training
 from support.waiting import eventually
 
@@ -124,7 +124,7 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> Acted:
     (home / "train.log").touch()
     daemon = DaemonProcess(place / "daemon", "--poll-seconds", "0.05", "--mode", "auto", place / "runs")
     with (home / "train.log").open("wb") as out:
-        trainer = subprocess.Popen([sys.executable, "-c", TRAINER, str(home), "0.02"], stdout=out)
+        trainer = Forked(["-c", TRAINER, home, "0.02"], TORCH, stdout=out)
     to = ("--state", daemon.state)
     answers = {}
 
@@ -369,7 +369,8 @@ for epoch in range(90):
 
 def test_plateau_lr_acts_within_ninety_epochs() -> None:
     """A loss that is flat from epoch 25 on: it tries half the rate, which changes nothing here, and takes that back."""
-    ended = subprocess.run([sys.executable, "-c", EPOCHS], capture_output=True, text=True, check=True, timeout=60)
+    ended = run(["-c", EPOCHS], TORCH)
+    assert ended.returncode == 0, ended.stderr
     rates = [float(line) for line in ended.stdout.split()]
     assert 30 < rates.index(0.05) < 90
     assert rates[-1] == 0.1
@@ -446,7 +447,9 @@ def test_the_wrong_optimizer_and_a_second_daemon_are_told_while_the_training_run
     tmp_path: Path, daemons: Callable[..., DaemonProcess]
 ) -> None:
     home = tmp_path / "net"
-    trainer = subprocess.Popen([sys.executable, "-c", TWO_OPTIMIZERS, home / "lrwatch"], stdin=subprocess.PIPE)
+    reading, writing = os.pipe()
+    trainer = Forked(["-c", TWO_OPTIMIZERS, home / "lrwatch"], TORCH, stdin=reading)
+    os.close(reading)
     try:
         eventually(lambda: (home / "lrwatch" / "metrics.jsonl").exists(), what="a client")
         first = daemons(tmp_path / "first", "--mode", "auto", home)
@@ -463,7 +466,8 @@ def test_the_wrong_optimizer_and_a_second_daemon_are_told_while_the_training_run
         eventually(lambda: "other_daemon" in told(), what="the other daemon")
         assert f"process {second.process.pid} on " in told()["other_daemon"]
     finally:
-        trainer.communicate(timeout=30)
+        os.close(writing)
+        trainer.wait(30)
 
 
 def test_a_log_that_is_rotated_is_one_run_that_goes_on(tmp_path: Path, daemons: Callable[..., DaemonProcess]) -> None:

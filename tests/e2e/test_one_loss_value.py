@@ -21,7 +21,6 @@ TRAINER = """
 import json, sys, time
 import torch
 import lrwatch
-import pytest
 
 home = sys.argv[1]
 torch.manual_seed(0)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.daemon_process import lrwatch
 
 pytestmark = pytest.mark.slow
 
 
-def lrwatch(*arguments: str | Path) -> list[str]:
-    done = subprocess.run([sys.executable, "-m", "lrwatch", *map(str, arguments)], capture_output=True, check=True)
-    return done.stdout.decode().splitlines()
+def printed(*arguments: str | Path) -> list[str]:
+    done = lrwatch(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_a_container_log_a_table_and_an_excel_file_are_read_alike(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_container_log_a_table_and_an_excel_file_are_read_alike(tmp_path: Path
         ("docker.log", docker, "utf-8"), ("table.md", table, "utf-8"), ("excel.csv", excel, "utf-16"),
     ]:  # fmt: skip
         (tmp_path / name).write_text("\n".join(lines) + "\n", encoding=encoding)
-        records = [json.loads(line) for line in lrwatch("read", tmp_path / name, "--format", "json")]
+        records = [json.loads(line) for line in printed("read", tmp_path / name, "--format", "json")]
         assert [(r["step"], r.get("loss", r.get("Train loss"))) for r in records] == values, name
 
 
@@ -40,10 +40,10 @@ def test_correct_answers_and_dates_cause_no_resume_and_no_command(tmp_path: Path
                 loss = 0.5 + 2 * math.exp(-step / 3000) + 0.02 * math.sin(37 * step)
                 print(f"[05/{epoch + 1:02d} 10:00:11] Epoch: [{epoch}] [{i:4d}/400] loss: {loss:.6f} "
                       f"acc: {40 + epoch}.5% ({(7 * step) % 97}/128)", file=out)  # fmt: skip
-    events = [json.loads(line) for line in lrwatch("replay", log, "--format", "json")]
+    events = [json.loads(line) for line in printed("replay", log, "--format", "json")]
     assert not [event for event in events if event["event"] == "command"]
     assert not [event for event in events if event["event"] == "phase" and "resume" in str(event)]
-    records = [json.loads(line) for line in lrwatch("read", log, "--format", "json")]
+    records = [json.loads(line) for line in printed("read", log, "--format", "json")]
     assert [record["step"] for record in records] == [*range(0, 8000, 20)]
 
 
@@ -56,5 +56,5 @@ def test_a_schedule_on_lines_of_its_own_is_known_so_nothing_is_cut(tmp_path: Pat
             print(
                 f"Epoch {epoch}\nCurrent learning rate: {rate:.6f}\ntrain_loss {loss:.5f}\nEpoch time: 60.1 s", file=out
             )
-    events = [json.loads(line) for line in lrwatch("replay", log, "--format", "json")]
+    events = [json.loads(line) for line in printed("replay", log, "--format", "json")]
     assert not [event for event in events if event["event"] == "command"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.daemon_process import DaemonProcess, lrwatch
+from support.forked import TORCH, Forked
 from support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -56,25 +56,27 @@ class Trainer:
     """A training in a process of its own."""
 
     def __init__(self, control: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TRAINER, str(control)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+        told, tell = os.pipe()
+        heard, say = os.pipe()
+        with Path(os.devnull).open("wb") as stderr:
+            self.process = Forked(["-c", TRAINER, control], TORCH, stdin=told, stdout=say, stderr=stderr)
+        os.close(told)
+        os.close(say)
+        self._to, self._from = os.fdopen(tell, "w"), os.fdopen(heard)
         self._says("ready")
 
     def tell(self, word: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n")
-        self.process.stdin.flush()
+        print(word, file=self._to, flush=True)
         self._says(word)
 
     def end(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self._to.close()
+        self._from.close()
 
     def _says(self, word: str) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().strip() == word
+        assert self._from.readline().strip() == word
 
 
 def status(daemon: DaemonProcess) -> dict[str, Any]:

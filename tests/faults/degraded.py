@@ -97,7 +97,7 @@ class World:
             )  # fmt: skip
         self.daemon = DaemonProcess(
             self.home / "daemon", "--mode", "approve", "--poll-seconds", "0.1", "--control", self.control / "lrwatch",
-            self.runs, before=self._with_own_clock(),
+            self.runs, before=self._with_own_clock(), fresh=True,
         )  # fmt: skip
         eventually(
             lambda: self.daemon.value("lrwatch_controller_token", run=RUN),

@@ -13,59 +13,69 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from prometheus_client.parser import text_string_to_metric_families
+from support.forked import LRWATCH, Forked, changes_the_start, run
 from support.waiting import eventually
 
 
 def lrwatch(
-    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end, with `typed` as standard input.
+
+    It is forked with its imports done, or started afresh if `env` has what Python reads at its start.
+    """
+    command = ["-m", "lrwatch", *map(str, arguments)]
+    environment = {**os.environ, **(env or {})}
+    if not changes_the_start(environment):
+        return run(command, LRWATCH, cwd=cwd, env=environment, typed=typed)
     return subprocess.run(
-        [sys.executable, "-m", "lrwatch", *map(str, arguments)],
-        cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, timeout=120,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, *command],
+        cwd=cwd, env=environment, input=typed, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
 
 def on_a_terminal(*arguments: str | Path, env: Mapping[str, str] | None = None) -> bytes:
     """Run a command with a terminal for standard error, and check that it ends with 0. Return the output of the terminal."""
     master, slave = os.openpty()
-    command = [sys.executable, "-m", "lrwatch", *map(str, arguments)]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=slave, env={**os.environ, **(env or {})}
-    ) as process:
-        os.close(slave)
-        shown = b""
-        try:
-            while read := os.read(master, 4096):
-                shown += read
-        except OSError:  # the other end is closed
-            pass
-        finally:
-            os.close(master)
-        assert process.wait(30) == 0, shown
+    command, environment = ["-m", "lrwatch", *arguments], {**os.environ, **(env or {})}
+    with Path(os.devnull).open("wb") as stdout:
+        process = Forked(command, LRWATCH, env=environment, stdout=stdout, stderr=slave)
+    os.close(slave)
+    shown = b""
+    try:
+        while read := os.read(master, 4096):
+            shown += read
+    except OSError:  # the other end is closed
+        pass
+    finally:
+        os.close(master)
+        code = process.wait(30)
+    assert code == 0, shown
     return shown
 
 
 class DaemonProcess:
-    """`lrwatch run` on a free port, until it is ended.
+    """`lrwatch run` on a free port, until it is ended; forked with its imports done, or afresh where it says so.
 
     Args:
         home: Where its state and what it prints lie; the same directory again goes on from there.
         arguments: Further arguments of `lrwatch run`.
-        before: A command that starts it, such as `setpriv` with its options.
+        before: A command that starts it afresh, such as `setpriv` with its options.
+        fresh: Whether it is started afresh, because its memory or the limits on it matter.
     """
 
-    def __init__(self, home: Path, *arguments: str | Path, before: Sequence[str] = ()) -> None:
+    def __init__(self, home: Path, *arguments: str | Path, before: Sequence[str] = (), fresh: bool = False) -> None:
         home.mkdir(exist_ok=True)
         self.state = home / "state"
         self._out, self._err = home / "stdout", home / "stderr"
-        command = [*before, sys.executable, "-m", "lrwatch", "run", "--listen", "127.0.0.1:0"]
-        command += ["--state", str(self.state)]
+        command = ["-m", "lrwatch", "run", "--listen", "127.0.0.1:0", "--state", self.state, *arguments]
+        self.process: Forked | subprocess.Popen[bytes]
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(
-                [*command, *map(str, arguments)], stdout=out, stderr=err, stdin=subprocess.DEVNULL
-            )
+            if before or fresh:
+                afresh = [*before, sys.executable, *map(str, command)]
+                self.process = subprocess.Popen(afresh, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
+            else:
+                self.process = Forked(command, LRWATCH, stdout=out, stderr=err)
 
     @property
     def stdout(self) -> str:
