@@ -82,6 +82,55 @@ LOSSES: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(10, 3.5), (20, 3.25)], "Average loss": [(20, 3.375)], "Test set loss": [(20, 3.625)]},
     ),
+    # ---- leaders, arrows, lists, headers behind #
+    "dots that lead from a name to its value": (
+        """
+        [Step 00000] --------------------
+            loss ............ 3.5
+            lr .............. 1.0e-03
+        [Step 00010] --------------------
+            loss ............ 3.25
+            lr .............. 1.0e-03
+        """,
+        {"loss": [(0, 3.5), (10, 3.25)], "lr": [(0, 1e-3), (10, 1e-3)]},
+    ),
+    "arrows as signs": (
+        """
+        step\u21920 loss\u21923.5 lr\u21920.001
+        step\u219210 loss\u21923.25 lr\u21920.001
+        """,
+        {"loss": [(0, 3.5), (10, 3.25)], "lr": [(0, 1e-3), (10, 1e-3)]},
+    ),
+    "cells that are lists": (
+        """
+        Step      Train loss              Test loss               Test metric
+        0         [3.50e+00, 6.00e+00]    [3.75e+00, 6.50e+00]    []
+        1000      [3.25e+00, 5.75e+00]    [3.50e+00, 6.25e+00]    []
+        """,
+        {
+            "Train loss.0": [(0, 3.5), (1000, 3.25)],
+            "Train loss.1": [(0, 6.0), (1000, 5.75)],
+            "Test loss.0": [(0, 3.75), (1000, 3.5)],
+            "Test loss.1": [(0, 6.5), (1000, 6.25)],
+        },
+    ),
+    "tables of batches behind # and a split": (
+        """
+        Torch device: cuda
+        training
+        # Epoch batch         loss        f_mae
+              1    10         3.50        0.512
+              1    20         3.25        0.492
+        validation
+        # Epoch batch         loss        f_mae
+              1     1         3.75        0.512
+        training
+        # Epoch batch         loss        f_mae
+              2    10         3.00        0.502
+              2    20         2.75        0.482
+        """,
+        {"loss": [(10, 3.5), (20, 3.25), (30, 3.0), (40, 2.75)], "val.loss": [(20, 3.75)]},
+    ),
     # ---- rates and numbers
     "a rate in the parameters of the optimizer": (
         """

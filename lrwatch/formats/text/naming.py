@@ -99,6 +99,10 @@ _TYPED = re.compile(
     re.IGNORECASE,
 )
 _QUOTED_NUMBER = re.compile(rb"(?<=[:=\s])(['\"])\s*(" + NUMBER + rb")\s*%?\1", re.IGNORECASE)
+# `loss ........ 2.31`, `loss......: 2.31`
+_LEADERS = re.compile(rb"(?<=[\w)%\]])( ?)(\.{3,}(?:\s*:)?)(?=\s*[-+]?\d)")
+# `loss\u21922.5` names a value, `lr: 0.1 \u2192 0.05` and `lr 0.1 \u2192 0.05` say what it became.
+_ARROW = re.compile(rb"(?<=[A-Za-z\x80-\xbf])(\s?)\xe2\x86\x92(?=\s?[-+]?[\d.])")
 _HASH_NUMBER = re.compile(rb"(^\s*|\b(?:step|iter|iteration|epoch|batch|round)\s*)#(?=\d+(?:[\s:,|]))", re.IGNORECASE)
 
 
@@ -115,6 +119,10 @@ def plain(mask: bytes) -> bytes:
         mask = _TYPED.sub(_bare, mask)
     if b"'" in mask or b'"' in mask:
         mask = _QUOTED_NUMBER.sub(lambda quoted: _blanked(quoted, 2), mask)
+    if b"...." in mask:
+        mask = _LEADERS.sub(lambda dots: dots[1] + b" " * (len(dots[2]) - 1) + b":", mask)
+    if b"\xe2\x86\x92" in mask:
+        mask = _ARROW.sub(rb"\1:  ", mask).replace(b"\xe2\x86\x92", b"-> ")
     if b"**" in mask:  # Markdown's bold
         mask = mask.replace(b"**", b"  ")
     return _HASH_NUMBER.sub(rb"\1 ", mask) if b"#" in mask else mask
