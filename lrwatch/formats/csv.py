@@ -31,6 +31,7 @@ MAX_COLUMNS = 4096
 # A longer name is a sentence.
 _LONGEST_NAME = 128
 _NAME = re.compile(r"[^\W\d][^{}=\"]*|")  # begins with a letter or an underscore; empty is the index of a data frame
+_ASSIGNED = re.compile(r":\s+[-+.]?\d")  # `lr: 0.1` is no name
 _COMMON_ROLES = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
 
 _NO_HEADER = "line before the header"
@@ -86,7 +87,13 @@ class Csv(Linewise):
             names = [name.strip() for name in _cells(line.lstrip("\ufeff"), separator)]
             if len(names) < 2 or not any(names):
                 continue
-            if all(len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) and number(name) is None for name in names):
+            if all(
+                len(name) <= _LONGEST_NAME
+                and _NAME.fullmatch(name)
+                and number(name) is None
+                and _ASSIGNED.search(name) is None
+                for name in names
+            ):
                 has_common_name = any(role(name) in _COMMON_ROLES for name in names)
                 return (separator, names) if has_common_name or not self._header else None
         return None

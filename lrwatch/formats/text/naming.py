@@ -103,6 +103,7 @@ _QUOTED_NUMBER = re.compile(rb"(?<=[:=\s])(['\"])\s*(" + NUMBER + rb")\s*%?\1", 
 _LEADERS = re.compile(rb"(?<=[\w)%\]])( ?)(\.{3,}(?:\s*:)?)(?=\s*[-+]?\d)")
 # `loss\u21922.5` names a value, `lr: 0.1 \u2192 0.05` and `lr 0.1 \u2192 0.05` say what it became.
 _ARROW = re.compile(rb"(?<=[A-Za-z\x80-\xbf])(\s?)\xe2\x86\x92(?=\s?[-+]?[\d.])")
+_HASH_NAME = re.compile(rb"(?<=[A-Za-z])#(?=\s?[:=])")
 _HASH_NUMBER = re.compile(rb"(^\s*|\b(?:step|iter|iteration|epoch|batch|round)\s*)#(?=\d+(?:[\s:,|]))", re.IGNORECASE)
 
 
@@ -125,7 +126,7 @@ def plain(mask: bytes) -> bytes:
         mask = _ARROW.sub(rb"\1:  ", mask).replace(b"\xe2\x86\x92", b"-> ")
     if b"**" in mask:  # Markdown's bold
         mask = mask.replace(b"**", b"  ")
-    return _HASH_NUMBER.sub(rb"\1 ", mask) if b"#" in mask else mask
+    return _HASH_NUMBER.sub(rb"\1 ", _HASH_NAME.sub(b" ", mask)) if b"#" in mask else mask
 
 
 def _bare(typed: re.Match[bytes]) -> bytes:
@@ -189,7 +190,9 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
 
     sign = match[2].strip()
     of_something = any(mask[a:b].lower() in _NO_PLACE for a, b in words[:-1])
-    if role_of(1) in _PLACES and not of_something:  # "validation loss at iteration"
+    if (
+        role_of(1) in _PLACES and not of_something and (sign or mask[slice(*words[-1])].lower() != b"s")
+    ):  # "validation loss at iteration"
         return last(2 if role_of(2) in _PLACES else 1, explicit=True)
     if sign and sign != b"[":
         return last(len(words), explicit=True)
@@ -235,15 +238,8 @@ def in_name(mask: bytes, start: int, end: int) -> bool:
     return followed and role(joined[1].decode()) not in _PLACES
 
 
-# Names of counters that restart with each epoch.
-_IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
 # Names of counters that never restart.
 _GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
-
-
-def restarts(name: str) -> bool:
-    """Return whether a counter of this name restarts with each epoch."""
-    return name.strip().lower() in _IN_EPOCH
 
 
 def is_global(name: str) -> bool:

@@ -14,8 +14,8 @@ from lrwatch.core.names import role
 from lrwatch.core.sample import Axis
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
+from lrwatch.formats.counters import Counters, restarts
 from lrwatch.formats.text import naming
-from lrwatch.formats.text.counters import Counters
 from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, split_prefix
 from lrwatch.formats.text.ranks import PrintingRanks
 from lrwatch.formats.text.recipe import Recipe, Slot
@@ -427,7 +427,7 @@ class RecordAssembler(Checkpointed):
         counters = [name for name in values if role(name) == "step"]
         if len(epochs) != 1 or len(counters) != 1 or naming.is_global(counters[0]):
             return values
-        index, named = values[counters[0]], not naming.restarts(counters[0])
+        index, named = values[counters[0]], not restarts(counters[0])
         self._enter_epoch(epochs[0])
         others = {name: value for name, value in values.items() if name != counters[0]}
         if self._table.split or not index.is_integer():  # the batches of a validation

@@ -145,9 +145,17 @@ def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list
     if len(texts) < len(cells):
         return texts
     columns = [""] * len(cells)
-    for start, end, text in words:
+    ends: dict[int, Word] = {}  # the last word of each column
+    for word in words:
+        start, end, text = word
         at = min(range(len(cells)), key=lambda i: max(cells[i].start - end, start - cells[i].end, 0))
-        columns[at] = f"{columns[at]} {text}".strip()
+        if (before := ends.get(at)) is not None and start - before[1] > 1:  # two columns, one of which has no cell here
+            if abs(start + end - cells[at].start - cells[at].end) > abs(
+                sum(before[:2]) - cells[at].start - cells[at].end
+            ):
+                continue
+            columns[at] = ""
+        columns[at], ends[at] = f"{columns[at]} {text}".strip(), word
     return columns if all(columns) else []
 
 

@@ -12,10 +12,10 @@ from lrwatch.formats.text.table import SPLITS
 _WORD = re.compile(rb"[^\s|]+")
 # `[1.2e-01, 3.4e-02]`: the parts of a loss in one cell.
 _WORD_OR_LIST = re.compile(rb"\[[^\[\]|]*\]|[^\s|]+")
-_LIST = re.compile(rb"\[(?:[\s,]|[-+]?[\d.]+(?:e[-+]?\d+)?|[-+]?nan|[-+]?inf)*\]$", re.IGNORECASE)
+_LIST = re.compile(rb"\[(?:[-+.\deE,\s]|nan|inf)*\]$", re.IGNORECASE)
 # A cell may have several words. A letter, or one of the signs that tables call a step or a share.
 _NAME = re.compile(rb"(?:[A-Za-z_(\x80-\xff][^={}\"']*|[#%])$")
-_ASSIGNED = re.compile(rb":\s*[-+.\d]|:$")
+_ASSIGNED = re.compile(rb":\s*[-+.\d\[]|:$|\s[-+]?\d+\.\d")
 _VALUE = re.compile(
     rb"(?:[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?(?:%|ms|[smh])?|[-+]?(?:nan|inf(?:inity)?)|\d+(?::\d+)+(?:\.\d+)?|\d+/\d+"
     rb"|\d+(?:\.\d+)?[GMK]B?|none|n/?a|--?|#na#)$",
