@@ -203,6 +203,53 @@ LOSSES: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(10, 3.5), (20, 3.25)], "LR": [(10, 0.01)]},
     ),
+    "the best loss so far is no sample": (
+        """
+        [Trial 3] step 10 loss 3.5
+        [Trial 3] step 20 loss 3.25
+        [Trial 3] finished: best loss 3.25 at step 20 in 12.3 s
+        [Trial 3] step 30 loss 3.0
+        """,
+        {"loss": [(10, 3.5), (20, 3.25), (30, 3.0)]},
+    ),
+    "splits of a CSV": (
+        """
+        split,epoch,loss
+        train,1,3.5
+        val,1,3.75
+        train,2,3.25
+        val,2,3.5
+        """,
+        {"loss": [(1, 3.5), (2, 3.25)], "val.loss": [(1, 3.75), (2, 3.5)]},
+    ),
+    "ranks of a CSV": (
+        """
+        rank,step,loss
+        0,10,3.5
+        1,10,3.75
+        0,20,3.25
+        1,20,3.5
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "rank1.loss": [(10, 3.75), (20, 3.5)]},
+    ),
+    "ranks of JSON": (
+        """
+        {"rank": 0, "step": 10, "loss": 3.5}
+        {"rank": 1, "step": 10, "loss": 3.75}
+        {"rank": 0, "step": 20, "loss": 3.25}
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "rank1.loss": [(10, 3.75)]},
+    ),
+    "batches of two phases of JSON": (
+        """
+        {"phase": "train", "epoch": 1, "batch": 0, "loss": 3.5}
+        {"phase": "train", "epoch": 1, "batch": 1, "loss": 3.25}
+        {"phase": "val", "epoch": 1, "batch": 0, "loss": 3.75}
+        {"phase": "train", "epoch": 2, "batch": 0, "loss": 3.0}
+        {"phase": "train", "epoch": 2, "batch": 1, "loss": 2.75}
+        """,
+        {"loss": [(0, 3.5), (1, 3.25), (2, 3.0), (3, 2.75)], "val.loss": [(1, 3.75)]},
+    ),
     "batches of a CSV restart with the epoch": (
         """
         epoch,batch,loss
@@ -329,7 +376,8 @@ def test_the_losses_of_a_log(log: str, wanted: dict[str, Samples]) -> None:
 PREFIXES = (
     "(proc {}) ", "[2024-05-01][RANK {}/2] ", "local_rank={} ", "gpu-node-0{} | ", "10.0.0.{}: ",
     "05/03/2024 10:00:00 - INFO - __main__ - Process {}: ", "2024-05-01 10:00:00 INFO [rank {}] ", "[gpu{}] ",
-    "train-worker-{} pytorch 2024-05-01T10:00:00.123Z ",
+    "train-worker-{} pytorch 2024-05-01T10:00:00.123Z ", "[1,mpirank:{},algo-1]<stdout>:", "{}: 2024-05-03 10:00:00 | ",
+    "trainer.{}.abc12de@host1    | ",
 )  # fmt: skip
 
 

@@ -36,6 +36,8 @@ _NO_PLACE = frozenset({
 })  # fmt: skip
 # `base lr 0.1`: a setting of the schedule.
 _OF_SCHEDULE = frozenset({b"base", b"min", b"max", b"peak", b"initial", b"init", b"final", b"target"})
+# `best loss 2.36 at step 50` repeats what another line said.
+_SAID_BEFORE = frozenset({b"best", b"lowest", b"highest", b"previous", b"minimum"})
 # Words that begin a sentence around a name: "and the cls_loss is".
 _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
 # `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
@@ -205,6 +207,8 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
             return last(1, explicit=True)
         return next((last(count, explicit=True) for count in (2, 1) if role_of(count) == "lr"), None)
     # Without a sign between them, name and number may be prose: only a well-known name of one or two words counts ...
+    if len(words) > 1 and mask[slice(*words[-2])].lower() in _SAID_BEFORE:
+        return None
     if role_of(1) in _LOSSES:
         alone = role(last(1, explicit=False).text) if len(words) > 1 else ""
         first = role(mask[slice(*words[-2])].decode("utf-8", "replace")) if len(words) > 1 else ""
