@@ -124,22 +124,23 @@ class Csv(Linewise):
         numbers = np.arange(first_row, first_row + len(rows))
         named = [row[: len(self._header)] for row in rows] if longest > len(self._header) else rows
         for prefix, which in self._owners(named).items():
-            owned = named if len(which) == len(named) else [named[i] for i in which]
+            owned = named if which is None else [named[i] for i in which]
+            places = numbers if which is None else numbers[which]
             for name, cells in zip(self._header, zip(*owned, strict=True), strict=False):
                 if name and not (prefix and restarts(name)):
-                    self._collect(found, _of_owner(prefix, name), cells, numbers[which])
+                    self._collect(found, _of_owner(prefix, name), cells, places)
         for column in range(width, min(longest, width + _MOST_UNNAMED)):
             which = [i for i, row in enumerate(rows) if len(row) > column]
             self._collect(found, f"column{column + 1}", [rows[i][column] for i in which], numbers[which])
         return len(rows)
 
-    def _owners(self, rows: Sequence[Sequence[str]]) -> dict[str, list[int]]:
-        """Return the numbers of the rows by the prefix of their metrics: of a validation, or of a process beside the lowest."""
+    def _owners(self, rows: Sequence[Sequence[str]]) -> Mapping[str, list[int] | None]:
+        """Return the rows by the prefix of their metrics, that of a validation or of a process beside the lowest; None is all."""
         names = [name.lower() for name in self._header]
         split = next((names.index(name) for name in SPLIT_COLUMNS if name in names), None)
         rank = names.index("rank") if "rank" in names else None
         if split is None and rank is None:
-            return {"": list(range(len(rows)))}
+            return {"": None}
         owners: dict[str, list[int]] = {}
         for i, row in enumerate(rows):
             word = row[split].strip().lower() if split is not None else ""

@@ -17,7 +17,7 @@ _ITEM = re.compile(
 _RESULT = re.compile(rb"(?:== )?Result for [\w./-]+:\s*$")
 # A name without blanks may stand apart from its value: `Evaluation/AverageReturn       3.5`.
 _LOOSE = re.compile(
-    rb"\s*(?:([A-Za-z_][\w/. @()*-]{0,120}?)(?:\s*=|\s*: )\s*|([A-Za-z_][\w/.@()*-]{0,120})(?:\s{2,}|\t)\s*)("
+    rb"\s*(?:([A-Za-z_][\w/. @()*-]{0,120}?)(?:\s*=|\s*: )\s*|([A-Za-z_][\w/.@()*-]{0,120})(?:\s{2,}|\t\s*))("
     + naming.NUMBER + rb")\s*$",
     re.IGNORECASE,
 )  # fmt: skip
