@@ -45,7 +45,7 @@ _COUNTED = frozenset({"idx", "index", "no", "nr", "number", "done", "completed"}
 _STEPS = (
     "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
     "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
-    "timesteps", "update", "updates", "n iter", "itn", "s", "batch", "example counter", "round", "communication round",
+    "timesteps", "update", "updates", "nupdates", "n iter", "itn", "s", "batch", "example counter", "round", "communication round",
     "episode",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}

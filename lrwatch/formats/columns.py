@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.names import role, step_rank
 from lrwatch.core.sample import Axis, Batch, Column, Floats, Ints
+from lrwatch.formats.counters import Counters, restarts
 from lrwatch.formats.totals import Totals, column_states_length
 
 # The largest whole number that a float64, and so JSON, holds exactly. A greater or negative number is no step.
@@ -85,16 +86,18 @@ class StepAxis(Checkpointed):
         records: Number of records with samples so far.
         fractional: There were epochs with a fraction, so epochs cannot be the axis.
         totals: What the log states about its length.
+        counters: Counters of batches that restart with each epoch.
         has_step: Which rows of the last batch have a step of their own, shape (rows,); no state.
     """
 
-    SAVED: ClassVar[tuple[str, ...]] = ("axis", "last", "records", "fractional", "totals")
+    SAVED: ClassVar[tuple[str, ...]] = ("axis", "last", "records", "fractional", "totals", "counters")
 
     axis: Axis = "record"
     last: int = 0
     records: int = 0
     fractional: bool = False
     totals: Totals = field(default_factory=Totals)
+    counters: Counters = field(default_factory=Counters)
     has_step: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def batch(self, count: int, found: Columns, *, lines: int = 0, errors: Mapping[str, int] | None = None) -> Batch:
@@ -123,12 +126,11 @@ class StepAxis(Checkpointed):
                 break
             has_samples[column.rows] = True
         own = _first_usable(count, [columns[name] for name in step_names], whole=True)
+        epochs = _first_usable(count, [columns[name] for name in epoch_names], whole=False)
+        if epoch_names and step_names and restarts(step_names[0]):
+            own = self._counted(own, epochs)
         self.has_step = ~np.isnan(own)
-        steps = self._place(
-            own,
-            _first_usable(count, [columns[name] for name in epoch_names], whole=False),
-            has_samples,
-        )
+        steps = self._place(own, epochs, has_samples)
         for name, column in metrics.items():
             if len(column.rows) and column_states_length(name):
                 self.totals.state_column(steps[column.rows].tolist(), column.values.tolist())
@@ -143,6 +145,16 @@ class StepAxis(Checkpointed):
         self.totals.place(steps)
         total = self.totals.length(self.axis)
         return Batch(steps, metrics, self.axis, lines, {} if errors is None else errors, total_steps=total)
+
+    def _counted(self, batches: Floats, epochs: Floats) -> Floats:
+        """Return the steps of records with the number of a batch within its epoch; NaN where there is no number."""
+        steps = np.full(len(batches), np.nan)
+        for i, (batch, epoch) in enumerate(zip(batches.tolist(), epochs.tolist(), strict=True)):
+            if epoch == epoch:
+                self.counters.enter(epoch)
+            if batch == batch:
+                steps[i] = self.counters.step(int(batch), None, named=False)
+        return steps
 
     def _place(self, steps: Floats, epochs: Floats, has_samples: Bools) -> Ints:
         """Return the place of each record. NaN in `steps` or `epochs` (shape (n,) each) means that it has none."""

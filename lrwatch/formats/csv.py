@@ -21,6 +21,8 @@ from lrwatch.core.names import role
 from lrwatch.core.sample import Ints
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
+from lrwatch.formats.counters import restarts
+from lrwatch.formats.json.lines import VALIDATION_WORDS
 from lrwatch.formats.linewise import Linewise
 
 _SEPARATORS = (",", "\t", ";")
@@ -31,6 +33,10 @@ MAX_COLUMNS = 4096
 # A longer name is a sentence.
 _LONGEST_NAME = 128
 _NAME = re.compile(r"[^\W\d][^{}=\"]*|")  # begins with a letter or an underscore; empty is the index of a data frame
+_ASSIGNED = re.compile(r":\s+[-+.]?\d")  # `lr: 0.1` is no name
+# Columns that say to which split a row belongs, and the longest number of a process.
+SPLIT_COLUMNS = ("split", "phase", "mode", "stage", "subset", "dataset")
+_LONGEST_RANK = 8
 _COMMON_ROLES = frozenset({"step", "epoch", "lr", "train_loss", "val_loss"})
 
 _NO_HEADER = "line before the header"
@@ -43,7 +49,7 @@ _DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:\d*,\d+|\d+(?:\.\d{3})+,\d+)(?:[eE][-+]
 class Csv(Linewise):
     """The format `csv`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header", "_hidden", "_longer")
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_separator", "_header", "_hidden", "_longer", "_rank")
 
     name: ClassVar[str] = "csv"
     evidence: ClassVar[int] = 1
@@ -53,6 +59,7 @@ class Csv(Linewise):
         self._separator = ""
         self._header: list[str] = []
         self._hidden = 0  # names of the header beyond MAX_COLUMNS
+        self._rank: int | None = None  # the lowest number of a process so far
         self._longer = False  # there was a row with more cells than the header
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
@@ -78,7 +85,7 @@ class Csv(Linewise):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
-        super().restore({"hidden": 0, **state})  # states of before 0.1 do not have it
+        super().restore({"hidden": 0, "rank": None, **state})  # states of before 0.1 do not have them
 
     def _header_in(self, line: str) -> tuple[str, list[str]] | None:
         """Return separator and names if `line` is a header; after the first one, it needs a well-known name."""
@@ -86,7 +93,13 @@ class Csv(Linewise):
             names = [name.strip() for name in _cells(line.lstrip("\ufeff"), separator)]
             if len(names) < 2 or not any(names):
                 continue
-            if all(len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) and number(name) is None for name in names):
+            if all(
+                len(name) <= _LONGEST_NAME
+                and _NAME.fullmatch(name)
+                and number(name) is None
+                and _ASSIGNED.search(name) is None
+                for name in names
+            ):
                 has_common_name = any(role(name) in _COMMON_ROLES for name in names)
                 return (separator, names) if has_common_name or not self._header else None
         return None
@@ -110,13 +123,34 @@ class Csv(Linewise):
             longest = max(map(len, rows), default=0)
         numbers = np.arange(first_row, first_row + len(rows))
         named = [row[: len(self._header)] for row in rows] if longest > len(self._header) else rows
-        for name, cells in zip(self._header, zip(*named, strict=True), strict=False):
-            if name:
-                self._collect(found, name, cells, numbers)
+        for prefix, which in self._owners(named).items():
+            owned = named if which is None else [named[i] for i in which]
+            places = numbers if which is None else numbers[which]
+            for name, cells in zip(self._header, zip(*owned, strict=True), strict=False):
+                if name and not (prefix and restarts(name)):
+                    self._collect(found, _of_owner(prefix, name), cells, places)
         for column in range(width, min(longest, width + _MOST_UNNAMED)):
             which = [i for i, row in enumerate(rows) if len(row) > column]
             self._collect(found, f"column{column + 1}", [rows[i][column] for i in which], numbers[which])
         return len(rows)
+
+    def _owners(self, rows: Sequence[Sequence[str]]) -> Mapping[str, list[int] | None]:
+        """Return the rows by the prefix of their metrics, that of a validation or of a process beside the lowest; None is all."""
+        names = [name.lower() for name in self._header]
+        split = next((names.index(name) for name in SPLIT_COLUMNS if name in names), None)
+        rank = names.index("rank") if "rank" in names else None
+        if split is None and rank is None:
+            return {"": None}
+        owners: dict[str, list[int]] = {}
+        for i, row in enumerate(rows):
+            word = row[split].strip().lower() if split is not None else ""
+            prefix = f"{word}." if word in VALIDATION_WORDS else ""
+            if rank is not None and (spelled := row[rank].strip()).isdecimal() and len(spelled) < _LONGEST_RANK:
+                self._rank = int(spelled) if self._rank is None else min(self._rank, int(spelled))
+                if int(spelled) != self._rank:
+                    prefix = f"rank{int(spelled)}.{prefix}"
+            owners.setdefault(prefix, []).append(i)
+        return owners
 
     def _collect(self, found: Columns, name: str, cells: Sequence[str], rows: Ints) -> None:
         if self._separator == ";" and any("," in cell for cell in cells):
@@ -124,6 +158,10 @@ class Csv(Linewise):
                 cell.replace(".", "").replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells
             ]
         _collect(found, name, cells, rows)
+
+
+def _of_owner(prefix: str, name: str) -> str:
+    return prefix + name if prefix and role(name) not in ("step", "epoch") else name
 
 
 def _cells(line: str, separator: str) -> list[str]:

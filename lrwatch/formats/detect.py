@@ -96,6 +96,8 @@ def detect(head: bytes, *, final: bool = False) -> Format | None:
         if format_.claims(head):
             return format_()
     if (first := _first_to_understand(head, _line_ends(head))) is not None:
+        if first is Text and (rows := _rows_below_comments(head, final=final)) is not None:
+            return Numbers() if rows else None
         return Text() if first in (JsonLines, Prefixed) and _has_more_as_text(head, first) else first()
     if not final and len(head) < HEAD_BYTES:
         return None
@@ -104,6 +106,15 @@ def detect(head: bytes, *, final: bool = False) -> Format | None:
     if any(numbers):
         return by_lines[numbers.index(max(numbers))]()
     return None if final else Text()
+
+
+def _rows_below_comments(head: bytes, *, final: bool) -> int | None:
+    """Return the rows of a log that begins with comments and numbers, 0 while that is not sure; None of another log."""
+    lines = head.split(b"\n") if head.lstrip().startswith(b"#") else []
+    if all(not line.strip() or line.lstrip().startswith(b"#") for line in lines):
+        return None
+    batch, _ = Numbers().feed(head, final=final)
+    return None if batch.errors and not batch.rows else batch.rows
 
 
 def _has_more_as_text(head: bytes, format_: type[Format]) -> bool:

@@ -6,6 +6,7 @@ The first lines decide what the columns are:
 first column                       columns
 =================================  =====================================================================================
 whole, above 1e11                  MLflow's file of one metric: time in milliseconds, value, step. Old ones have no step
+whole seconds of this age          time in seconds, step, values; if the second column is whole and does not fall
 whole, not negative, not falling   step, values
 anything else                      values, placed by the number of the line
 =================================  =====================================================================================
@@ -34,7 +35,7 @@ from lrwatch.formats.columns import Columns
 from lrwatch.formats.json.lines import pieces
 from lrwatch.formats.linewise import Linewise
 
-Layout = Literal["", "mlflow", "steps", "values"]
+Layout = Literal["", "mlflow", "steps", "times", "values"]
 
 # Lines that decide what the columns are. With fewer, a loss that happens to be whole would be taken for a step.
 _DECIDING_LINES = 3
@@ -42,6 +43,8 @@ _DECIDING_LINES = 3
 _MAX_COLUMNS = 32
 # The first of March 1973 in milliseconds. No step is as great.
 _MILLISECONDS = 1e11
+# The years 2008 to 2036 in seconds.
+_SECONDS = (1.2e9, 2.1e9)
 
 _LONGEST_COMMENT, _LONGEST_NAME = 4096, 128
 # Comments before the first row that may name its columns; DeePMD writes a remark below the names.
@@ -133,7 +136,7 @@ class Numbers(Linewise):
             if len(first) < enough:
                 self._pending = [line.decode("utf-8", "replace") for line in lines]
                 return []
-            self._layout = "steps" if _has_steps(first) else "values"
+            self._layout = "times" if _has_times(first) else "steps" if _has_steps(first) else "values"
         self._width = len(first[0])
         return lines
 
@@ -146,6 +149,8 @@ class Numbers(Linewise):
         values = [UNNAMED, *(f"{UNNAMED}{number}" for number in range(2, self._width + 1))]
         if self._layout == "mlflow":
             return ("", UNNAMED, "step")
+        if self._layout == "times":
+            return ["", "step", *values]
         return ["step", *values] if self._layout == "steps" else values
 
     def _columns(self, lines: list[bytes], errors: Counter[str]) -> Sequence[Sequence[float]]:
@@ -188,6 +193,13 @@ def _row(line: bytes) -> list[float] | None:
 def _is_mlflow(row: Sequence[float]) -> bool:
     *_, step = row if len(row) == 3 else row[:1]
     return len(row) in (2, 3) and row[0] > _MILLISECONDS and row[0].is_integer() and step.is_integer()
+
+
+def _has_times(rows: Sequence[Sequence[float]]) -> bool:
+    """Return whether rows begin with the time in seconds, whole or not, and the step."""
+    if min(map(len, rows)) < 3 or not all(_SECONDS[0] < row[0] < _SECONDS[1] for row in rows):
+        return False
+    return _has_steps([row[1:] for row in rows]) and len({row[1] for row in rows}) > 1
 
 
 def _has_steps(rows: Sequence[Sequence[float]]) -> bool:

@@ -82,6 +82,184 @@ LOSSES: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(10, 3.5), (20, 3.25)], "Average loss": [(20, 3.375)], "Test set loss": [(20, 3.625)]},
     ),
+    # ---- leaders, arrows, lists, headers behind #
+    "dots that lead from a name to its value": (
+        """
+        [Step 00000] --------------------
+            loss ............ 3.5
+            lr .............. 1.0e-03
+        [Step 00010] --------------------
+            loss ............ 3.25
+            lr .............. 1.0e-03
+        """,
+        {"loss": [(0, 3.5), (10, 3.25)], "lr": [(0, 1e-3), (10, 1e-3)]},
+    ),
+    "arrows as signs": (
+        """
+        step\u21920 loss\u21923.5 lr\u21920.001
+        step\u219210 loss\u21923.25 lr\u21920.001
+        """,
+        {"loss": [(0, 3.5), (10, 3.25)], "lr": [(0, 1e-3), (10, 1e-3)]},
+    ),
+    "cells that are lists": (
+        """
+        Step      Train loss              Test loss               Test metric
+        0         [3.50e+00, 6.00e+00]    [3.75e+00, 6.50e+00]    []
+        1000      [3.25e+00, 5.75e+00]    [3.50e+00, 6.25e+00]    []
+        """,
+        {
+            "Train loss.0": [(0, 3.5), (1000, 3.25)],
+            "Train loss.1": [(0, 6.0), (1000, 5.75)],
+            "Test loss.0": [(0, 3.75), (1000, 3.5)],
+            "Test loss.1": [(0, 6.5), (1000, 6.25)],
+        },
+    ),
+    "tables of batches behind # and a split": (
+        """
+        Torch device: cuda
+        training
+        # Epoch batch         loss        f_mae
+              1    10         3.50        0.512
+              1    20         3.25        0.492
+        validation
+        # Epoch batch         loss        f_mae
+              1     1         3.75        0.512
+        training
+        # Epoch batch         loss        f_mae
+              2    10         3.00        0.502
+              2    20         2.75        0.482
+        """,
+        {"loss": [(10, 3.5), (20, 3.25), (30, 3.0), (40, 2.75)], "val.loss": [(20, 3.75)]},
+    ),
+    "a step between a loss and its value": (
+        """
+        Train loss 100 3.5 Grad Norm 1.25 1.23s/it
+        Validation loss 100:  3.75
+        Train loss 110 3.25 Grad Norm 1.25 1.23s/it
+        """,
+        {"Train loss": [(100, 3.5), (110, 3.25)], "Validation loss": [(100, 3.75)]},
+    ),
+    "epochs behind the letter E, which is the level of an error as well": (
+        """
+        E0503 10:00:01.123456 140123 train.py:45] queue at 3/64, retry 2 of 5
+        E001 | train loss 3.5 | 1.5s
+        E002 | train loss 3.25 | 1.5s
+        """,
+        {"train loss": [(1, 3.5), (2, 3.25)]},
+    ),
+    "a step with a hash, and a step and its end as one name": (
+        """
+        step#: 500 learning rate: 0.1 average loss: 3.5
+        {'loss': 3.25, 'epoch': 0.1, 'global_step/max_steps': '510/1000', 'elapsed_time': '1m 2s'}
+        """,
+        {"average loss": [(500, 3.5)], "loss": [(510, 3.25)]},
+    ),
+    "a unit s is no step, and cells with means are no header": (
+        """
+        Epoch: [0][0/40] | Loss 3.5000(3.7500) | MAE: e 0.1(0.1)  s 0.2(0.2)
+        Epoch: [0][10/40] | Loss 3.2500(3.5000) | MAE: e 0.1(0.1)  s 0.2(0.2)
+        Epoch: [0][20/40] | Loss 3.0000(3.2500)
+        """,
+        {"Loss": [(0, 3.5), (10, 3.25), (20, 3.0)], "running.Loss": [(0, 3.75), (10, 3.5), (20, 3.25)]},
+    ),
+    "where a run begins again is no sample": (
+        """
+        step 100 loss 3.5
+        Resuming from checkpoint step 50 (best loss 3.25, lr 0.001)
+        step 60 loss 3.75
+        """,
+        {"loss": [(100, 3.5), (60, 3.75)]},
+    ),
+    "bars of blocks": (
+        """
+        [Train] Ep 1 |\u2588\u2588  | 50/100 loss: 3.5
+        [Train] Ep 1 |\u2588\u2588\u2588\u2588| 100/100 loss: 3.25
+        [Train] Ep 2 |\u2588\u2588  | 50/100 loss: 3.0
+        """,
+        {"loss": [(50, 3.5), (100, 3.25), (150, 3.0)]},
+    ),
+    "rows without the cells of some columns": (
+        """
+        Epoch Iteration   Loss   Dev/Loss     Accuracy  Dev/Accuracy
+            0        10 3.500000                50.0000
+            0        20 3.250000 3.750000       51.0000      49.0000
+            0        30 3.000000                52.0000
+        """,
+        {"Loss": [(10, 3.5), (20, 3.25), (30, 3.0)], "Dev/Loss": [(20, 3.75)]},
+    ),
+    "a comma behind a printed configuration with points": (
+        """
+        Konfiguration: lr: 0.001, batch 32, label_smoothing 0.1
+        Schritt 10: Verlust 3,5000, Lernrate 0,00100
+        Schritt 20: Verlust 3,2500, Lernrate 0,00100
+        """,
+        {"Verlust": [(10, 3.5), (20, 3.25)], "Lernrate": [(10, 1e-3), (20, 1e-3)]},
+    ),
+    "a rate that was dropped, and a power that is no number": (
+        """
+        step 10 loss 3.5
+        Plateau reached, dropping LR by factor 10: 0.1 -> 0.01
+        step 20 loss 3.25 lr 1\u00b710\u207b\u00b3
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "LR": [(10, 0.01)]},
+    ),
+    "the best loss so far is no sample": (
+        """
+        [Trial 3] step 10 loss 3.5
+        [Trial 3] step 20 loss 3.25
+        [Trial 3] finished: best loss 3.25 at step 20 in 12.3 s
+        [Trial 3] step 30 loss 3.0
+        """,
+        {"loss": [(10, 3.5), (20, 3.25), (30, 3.0)]},
+    ),
+    "splits of a CSV": (
+        """
+        split,epoch,loss
+        train,1,3.5
+        val,1,3.75
+        train,2,3.25
+        val,2,3.5
+        """,
+        {"loss": [(1, 3.5), (2, 3.25)], "val.loss": [(1, 3.75), (2, 3.5)]},
+    ),
+    "ranks of a CSV": (
+        """
+        rank,step,loss
+        0,10,3.5
+        1,10,3.75
+        0,20,3.25
+        1,20,3.5
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "rank1.loss": [(10, 3.75), (20, 3.5)]},
+    ),
+    "ranks of JSON": (
+        """
+        {"rank": 0, "step": 10, "loss": 3.5}
+        {"rank": 1, "step": 10, "loss": 3.75}
+        {"rank": 0, "step": 20, "loss": 3.25}
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "rank1.loss": [(10, 3.75)]},
+    ),
+    "batches of two phases of JSON": (
+        """
+        {"phase": "train", "epoch": 1, "batch": 0, "loss": 3.5}
+        {"phase": "train", "epoch": 1, "batch": 1, "loss": 3.25}
+        {"phase": "val", "epoch": 1, "batch": 0, "loss": 3.75}
+        {"phase": "train", "epoch": 2, "batch": 0, "loss": 3.0}
+        {"phase": "train", "epoch": 2, "batch": 1, "loss": 2.75}
+        """,
+        {"loss": [(0, 3.5), (1, 3.25), (2, 3.0), (3, 2.75)], "val.loss": [(1, 3.75)]},
+    ),
+    "batches of a CSV restart with the epoch": (
+        """
+        epoch,batch,loss
+        0,0,3.5
+        0,1,3.25
+        1,0,3.0
+        1,1,2.75
+        """,
+        {"loss": [(0, 3.5), (1, 3.25), (2, 3.0), (3, 2.75)]},
+    ),
     # ---- rates and numbers
     "a rate in the parameters of the optimizer": (
         """
@@ -97,7 +275,7 @@ LOSSES: dict[str, tuple[str, dict[str, Samples]]] = {
         E001 I00000 loss3.5 lr1.0e-03
         E001 I00100 loss3.25 lr1.0e-03
         """,
-        {"loss": [(0, 3.5), (1, 3.25)], "lr": [(0, 0.001), (1, 0.001)]},
+        {"loss": [(0, 3.5), (100, 3.25)], "lr": [(0, 0.001), (100, 0.001)]},
     ),
     # ---- records over several lines
     "a heading between number signs": (
@@ -198,7 +376,8 @@ def test_the_losses_of_a_log(log: str, wanted: dict[str, Samples]) -> None:
 PREFIXES = (
     "(proc {}) ", "[2024-05-01][RANK {}/2] ", "local_rank={} ", "gpu-node-0{} | ", "10.0.0.{}: ",
     "05/03/2024 10:00:00 - INFO - __main__ - Process {}: ", "2024-05-01 10:00:00 INFO [rank {}] ", "[gpu{}] ",
-    "train-worker-{} pytorch 2024-05-01T10:00:00.123Z ",
+    "train-worker-{} pytorch 2024-05-01T10:00:00.123Z ", "[1,mpirank:{},algo-1]<stdout>:", "{}: 2024-05-03 10:00:00 | ",
+    "trainer.{}.abc12de@host1    | ",
 )  # fmt: skip
 
 

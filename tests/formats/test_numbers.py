@@ -162,3 +162,12 @@ def test_real_logs_give_what_an_independent_reader_found(
 ) -> None:
     found = values(feed([(REAL / file).read_bytes()]), "value")
     assert (len(found), found[0], found[-1]) == (count, first, last)
+
+
+def test_the_time_in_seconds_before_the_step_is_no_step() -> None:
+    log = "".join(f"{1714730400 + 10 * i} {100 * i} {4 - i / 4} 0.5\n" for i in range(3)).encode()
+    assert [sample for sample in read(log) if sample[0] == "value"] == [
+        ("value", 0, "4.0"), ("value", 100, "3.75"), ("value", 200, "3.5"),
+    ]  # fmt: skip
+    tokens = "".join(f"{1500000000 + 10 * i} {4 - i / 4}\n" for i in range(3)).encode()
+    assert read(tokens)[0] == ("value", 1500000000, "4.0")

@@ -27,6 +27,7 @@ from lrwatch.core.names import role
 from lrwatch.core.sample import Floats, Ints
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
+from lrwatch.formats.counters import restarts
 from lrwatch.formats.epochs import EpochAxis
 from lrwatch.formats.linewise import Linewise
 
@@ -52,7 +53,7 @@ _HALF_A_PAIR = re.compile(
 
 _MODES = ("mode", "phase", "split", "stage")
 _MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
-_VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
+VALIDATION_WORDS = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 
 PLACES = frozenset({"step", "epoch"})
 LOSSES = frozenset({"train_loss", "val_loss"})
@@ -65,12 +66,15 @@ _decode = msgspec.json.Decoder().decode
 class JsonLines(Linewise):
     """The format `jsonl`; see `lrwatch.formats.base.Format`."""
 
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_rank")
+
     name: ClassVar[str] = "jsonl"
     evidence: ClassVar[int] = 1
 
     def __init__(self) -> None:
         super().__init__()
         self._axis = EpochAxis()
+        self._rank: int | None = None  # the lowest number of a process so far
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
@@ -78,9 +82,26 @@ class JsonLines(Linewise):
             records = objects(piece, errors)
             if not records:
                 continue
-            collect(found, "", named_by_mode(piece, records), np.arange(count, count + len(records)))
+            named = named_by_mode(piece, records)
+            if b'"rank"' in piece:
+                named = list(map(self._of_rank, named))
+            collect(found, "", named, np.arange(count, count + len(records)))
             count += len(records)
         return count
+
+    def _of_rank(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a record of another process than the lowest with its number before the names of its metrics."""
+        rank = record.get("rank")
+        if type(rank) is not int or rank < 0:
+            return record
+        self._rank = rank if self._rank is None else min(self._rank, rank)
+        if rank == self._rank:
+            return record
+        return {key if role(key) in PLACES else f"rank{rank}.{key}": value for key, value in record.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned."""
+        super().restore({"rank": None, **state})  # states of before 0.1 do not have it
 
 
 def pieces(text: bytes) -> Iterator[bytes]:
@@ -176,14 +197,14 @@ def named_by_mode(text: bytes, records: list[dict[str, Any]]) -> list[dict[str, 
 
 def by_mode(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record of a validation with its validation word before the names of its metrics; others as they are."""
-    word = next((mode for key in _MODES if isinstance(mode := record.get(key), str) and mode in _VALIDATION), None)
+    word = next((mode for key in _MODES if isinstance(mode := record.get(key), str) and mode in VALIDATION_WORDS), None)
     if word is None:
         return record
-    # `iter` is the one step that is left out: mmcv counts the batches of the validation with it.
+    # `iter` is left out, with which mmcv counts the batches of the validation, and so is what restarts with each epoch.
     return {
         key if role(key) in ("step", "epoch") else f"{word}.{key}": value
         for key, value in record.items()
-        if key != "iter"
+        if key != "iter" and not restarts(key)
     }
 
 

@@ -24,6 +24,7 @@ from dataclasses import replace
 
 from lrwatch.core.names import role, should_rise
 from lrwatch.core.sample import Smoothing
+from lrwatch.formats.counters import restarts
 from lrwatch.formats.text import naming
 from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name, name_of
 from lrwatch.formats.text.ordinals import ordinals
@@ -39,17 +40,20 @@ TEST = "test."
 """Prefix of the name of a metric in a line about a test, which a log may have beside the validation."""
 
 _FLAT_DICTIONARY = re.compile(rb"\{ ?['\"][^{}\n]*\}")
-_UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*")
+_UNIT = re.compile(rb"[A-Za-z_][\w/]*|\.\d[\w.]*|\s?(?:\xc2\xb7|\xc3\x97)\s?\d\d(?!\d)\S*")
 # Neither a date (`05/03 10:00`, `05/03/2024`) nor a duration or a size (`12/300s`, `3/16 GB`).
 _COUNTER = re.compile(
     rb"\s*(?:/|\bof\b)\s*(\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
 )
 _COUNTED = re.compile(rb"\]?\s*(?:\xe6\xad\xa5|batches|steps|iters|iterations|it\b|batch\b)")
+_BEFORE_VALUE = re.compile(rb"(?::\s+|\s+)(?=[-+]?\d+\.\d|nan\b)")
 _HALF = re.compile(rb",\d+")
 _CLOCK = re.compile(rb":\d\d(?!\d)")
 # `0.5k/100k`, `1.2kit/10.0kit` of tqdm_loggable: a counter in thousands, behind its first number.
 _THOUSANDS = re.compile(rb"(?:([kKM])(?:it)?|it)\s*/\s*\d+(?:\.\d+)?[kKM]?(?:it)?\b")
 _OPEN = re.compile(rb"[\[(]\s*$")
+# `Train |████  | 50/100`
+_OPEN_OR_BAR = re.compile(rb"(?:[\[(]|\xe2\x96[\x80-\xbf]\s*\|)\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
 _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[\s*$")
@@ -64,6 +68,8 @@ _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per)
 _BARE_PLACE = re.compile(rb"\s*(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
 # `Start training from epoch 0 of 90`, which may count from another number than the records do.
 _BEGINS = re.compile(rb"\D*\b(?:start|resum|restart|continu|restor)\w*\b[^\d\n]{0,40}\b(?:from|at)\b", re.IGNORECASE)
+# `E001 | loss 2.5`, `[E01] loss 2.5`, `E001 I00100 loss 2.5`
+_LETTERED = re.compile(rb"\s*\[?[Ee](\d{1,5})\]?(?:\s*[|:,;]|\s+(?!\d))(?:\s*\[?[Ii](\d{1,9})(?=[\s|:,;\]]))?")
 _ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\()|(?<=phase=)|(?<=mode=)|(?<=split=)|(?<=stage=))"
@@ -94,7 +100,11 @@ _CONFIGURES = frozenset({
 _LOSSES = frozenset({"train_loss", "val_loss"})
 # `Adjusting learning rate of group 0 to 1.0e-03.`, `Setting LR to 0.1`
 _RATE_SET = re.compile(
-    rb"\b(learning[ _-]?rate|lr)\b[^:=|;\n]{0,60}?(?:\b(?:to|is now)|->|=>)\s+(" + NUMBER + rb")\.?\s*(?:$|[,;|)])",
+    rb"\b(learning[ _-]?rate|lr)\b(?:[^:=|;\n]{0,60}?|[^|;\n]{0,40}?[:=]\s*"
+    + NUMBER
+    + rb"\s+)(?:\b(?:to|is now)|->|=>)\s+("
+    + NUMBER
+    + rb")\.?\s*(?:$|[,;|)])",
     re.IGNORECASE,
 )
 
@@ -221,6 +231,12 @@ class _Search:
                 self._weak = Slot(start, end, "step")
                 before = done.end()
                 continue
+            elif name is not None and unit is None and (value := self._behind_place(name, match)) is not None:
+                self.places["step"], self._place_names["step"] = Slot(start, end, "step"), "step"
+                self._put(name, Slot(*value.span(), name.text, name.start, name.end))
+                before = skip_to = value.end()
+                last = None
+                continue
             elif name is not None and (unit is None or (factor is not None and name.explicit)):
                 self._put(name, Slot(start, end, name.text, name.start, name.end, factor=factor or 1.0))
                 last = (end, name.text) if self.slots and self.slots[-1].start == start else None
@@ -233,6 +249,15 @@ class _Search:
     def _is_step(self, name: Name | None, start: int) -> bool:
         """Return whether a counter in thousands is one of steps: it is called so, or leads the line."""
         return (name is not None and role(name.text) == "step") or not self._mask[self._start : start].strip(b" [(")
+
+    def _behind_place(self, name: Name, place: re.Match[bytes]) -> re.Match[bytes] | None:
+        """Return the value of a loss that its step stands before, without any sign: `Train loss 100 2.345`."""
+        if name.explicit or self.places or not place.group().isdigit() or role(name.text) not in _LOSSES:
+            return None
+        if (gap := _BEFORE_VALUE.match(self._mask, place.end())) is None:
+            return None
+        value = NUMBER_HERE.match(self._mask, gap.end())
+        return None if value is None or _UNIT.match(self._mask, value.end()) else value
 
     def _put(self, name: Name, slot: Slot) -> None:
         self._names.append((name.start, name.end))
@@ -262,6 +287,8 @@ class _Search:
         """Take the number from `start` to `end` and the match behind it as a counter; return whether they are one."""
         mask = self._mask
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode()) if name is not None else "other"
+        if kind == "other" and name is not None and "/" in name.text:  # `global_step/max_steps: 10/1000`
+            kind = role(name.text.partition("/")[0])
         index, total = Slot(start, end, "index"), Slot(*counter.span(1), "total")
         if kind == "epoch" and name is not None:
             self._names.append((name.start, name.end))
@@ -269,7 +296,9 @@ class _Search:
             return True
         after_epoch = "epoch" in self.places and _ONLY_MARKS.match(mask[self.places["epoch"].end : start]) is not None
         around = max(0, start - 24)
-        bracketed = _OPEN.search(mask, around, start) is not None and not _OF_VALUE.search(mask, around, start)
+        bracketed = (_OPEN if b"\xe2\x96" not in mask else _OPEN_OR_BAR).search(
+            mask, around, start
+        ) is not None and not _OF_VALUE.search(mask, around, start)
         counted = _COUNTED.match(mask, counter.end()) is not None
         leading = not mask[self._start : start].strip(b" \t|")
         last = not mask[counter.end() :].strip() and _BEFORE_LAST.search(mask, around, start) is not None
@@ -279,7 +308,7 @@ class _Search:
             return False
         if self._index is None or kind == "step" or (after_epoch and not self._named):
             self._index, self._total = index, total
-            self._named = kind == "step" and name is not None and not naming.restarts(name.text)
+            self._named = kind == "step" and name is not None and not restarts(name.text)
             if kind == "step" and name is not None:
                 self._names.append((name.start, name.end))
         return True
@@ -358,6 +387,15 @@ class _Search:
         missing = None
         if _NOT_A_NUMBER in (names := {slot.name: slot for slot in slots}) and not roles & _LOSSES:
             missing = (names.get(_SKIPPED), names[_NOT_A_NUMBER])
+        if (
+            not self.places
+            and self._index is None
+            and slots
+            and (lettered := _LETTERED.match(self._mask, self._start)) is not None
+        ):
+            self.places["epoch"] = Slot(*lettered.span(1), "epoch")
+            if lettered[2] is not None:
+                self._index = Slot(*lettered.span(2), "index")
         if not self.places and self._index is None and slots and (weak := self._weak or self._bare()) is not None:
             self.places["step"], self._place_names["step"] = weak, "step"
         has_place = bool(self.places) or self._index is not None
@@ -370,7 +408,7 @@ class _Search:
             known = [slot for slot in self.slots if self._is_known(slot)]
             measures = tuple(slot for slot in slots if any(slot.start == one.start for one in known))
             return Recipe(measures, "measure", rank=rank) if measures else None
-        if not slots and ((not self.places and not self._named) or _BEGINS.match(self._mask, self._start)):
+        if _BEGINS.match(self._mask, self._start) or (not slots and not self.places and not self._named):
             return None
         step, epoch, index, total = self.places.get("step"), self.places.get("epoch"), self._index, self._total
         ahead = index is not None and epoch is not None and index.start < epoch.start
@@ -389,6 +427,8 @@ class _Search:
         words = sum(name.lower() in _CONFIGURES for name in names)
         counted = self._index is not None or self._place_names.get("step", "steps").lower() not in _NUMBERS_OF_STEPS
         least = 2 if counted or "epoch" in self.places else 1
+        if self._index is None and "epoch" not in self.places and restarts(self._place_names.get("step", "")):
+            least = 0  # `lr: 0.1, batch 32`: a size
         return words >= least and not any(map(should_rise, names))
 
     def _bare(self) -> Slot | None:

@@ -36,6 +36,8 @@ _NO_PLACE = frozenset({
 })  # fmt: skip
 # `base lr 0.1`: a setting of the schedule.
 _OF_SCHEDULE = frozenset({b"base", b"min", b"max", b"peak", b"initial", b"init", b"final", b"target"})
+# `best loss 2.36 at step 50` repeats what another line said.
+_SAID_BEFORE = frozenset({b"best", b"lowest", b"highest", b"previous", b"minimum"})
 # Words that begin a sentence around a name: "and the cls_loss is".
 _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
 # `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
@@ -99,6 +101,11 @@ _TYPED = re.compile(
     re.IGNORECASE,
 )
 _QUOTED_NUMBER = re.compile(rb"(?<=[:=\s])(['\"])\s*(" + NUMBER + rb")\s*%?\1", re.IGNORECASE)
+# `loss ........ 2.31`, `loss......: 2.31`
+_LEADERS = re.compile(rb"(?<=[\w)%\]])( ?)(\.{3,}(?:\s*:)?)(?=\s*[-+]?\d)")
+# `loss\u21922.5` names a value, `lr: 0.1 \u2192 0.05` and `lr 0.1 \u2192 0.05` say what it became.
+_ARROW = re.compile(rb"(?<=[A-Za-z\x80-\xbf])(\s?)\xe2\x86\x92(?=\s?[-+]?[\d.])")
+_HASH_NAME = re.compile(rb"(?<=[A-Za-z])#(?=\s?[:=])")
 _HASH_NUMBER = re.compile(rb"(^\s*|\b(?:step|iter|iteration|epoch|batch|round)\s*)#(?=\d+(?:[\s:,|]))", re.IGNORECASE)
 
 
@@ -115,9 +122,13 @@ def plain(mask: bytes) -> bytes:
         mask = _TYPED.sub(_bare, mask)
     if b"'" in mask or b'"' in mask:
         mask = _QUOTED_NUMBER.sub(lambda quoted: _blanked(quoted, 2), mask)
+    if b"...." in mask:
+        mask = _LEADERS.sub(lambda dots: dots[1] + b" " * (len(dots[2]) - 1) + b":", mask)
+    if b"\xe2\x86\x92" in mask:
+        mask = _ARROW.sub(rb"\1:  ", mask).replace(b"\xe2\x86\x92", b"-> ")
     if b"**" in mask:  # Markdown's bold
         mask = mask.replace(b"**", b"  ")
-    return _HASH_NUMBER.sub(rb"\1 ", mask) if b"#" in mask else mask
+    return _HASH_NUMBER.sub(rb"\1 ", _HASH_NAME.sub(b" ", mask)) if b"#" in mask else mask
 
 
 def _bare(typed: re.Match[bytes]) -> bytes:
@@ -181,7 +192,9 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
 
     sign = match[2].strip()
     of_something = any(mask[a:b].lower() in _NO_PLACE for a, b in words[:-1])
-    if role_of(1) in _PLACES and not of_something:  # "validation loss at iteration"
+    if (
+        role_of(1) in _PLACES and not of_something and (sign or mask[slice(*words[-1])].lower() != b"s")
+    ):  # "validation loss at iteration"
         return last(2 if role_of(2) in _PLACES else 1, explicit=True)
     if sign and sign != b"[":
         return last(len(words), explicit=True)
@@ -194,6 +207,8 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
             return last(1, explicit=True)
         return next((last(count, explicit=True) for count in (2, 1) if role_of(count) == "lr"), None)
     # Without a sign between them, name and number may be prose: only a well-known name of one or two words counts ...
+    if len(words) > 1 and mask[slice(*words[-2])].lower() in _SAID_BEFORE:
+        return None
     if role_of(1) in _LOSSES:
         alone = role(last(1, explicit=False).text) if len(words) > 1 else ""
         first = role(mask[slice(*words[-2])].decode("utf-8", "replace")) if len(words) > 1 else ""
@@ -227,15 +242,8 @@ def in_name(mask: bytes, start: int, end: int) -> bool:
     return followed and role(joined[1].decode()) not in _PLACES
 
 
-# Names of counters that restart with each epoch.
-_IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
 # Names of counters that never restart.
 _GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
-
-
-def restarts(name: str) -> bool:
-    """Return whether a counter of this name restarts with each epoch."""
-    return name.strip().lower() in _IN_EPOCH
 
 
 def is_global(name: str) -> bool:

@@ -14,7 +14,8 @@ from lrwatch.core.names import role
 from lrwatch.core.sample import Axis
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
-from lrwatch.formats.text.counters import Counters
+from lrwatch.formats.counters import Counters, restarts
+from lrwatch.formats.text import naming
 from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, split_prefix
 from lrwatch.formats.text.ranks import PrintingRanks
 from lrwatch.formats.text.recipe import Recipe, Slot
@@ -252,7 +253,7 @@ class RecordAssembler(Checkpointed):
         match recipe.kind:
             case "header":
                 self._flush()
-                self._table.take_header(recipe, line)
+                self._table.take_header(recipe, line, self._split[1] if self._split else "")
                 return
             case "bar" if not values or (
                 index == 0 and recipe.step is None
@@ -413,11 +414,25 @@ class RecordAssembler(Checkpointed):
             return
         self._summaries.note_names(values)
         place = [value for name, value in values.items() if role(name) in ("epoch", "step")]
+        values = self._counted(values)
         if recipe.index is not None:
             self._wait("row", place, values)
         else:
             self._flush()
             self._emit(values)
+
+    def _counted(self, values: Values) -> Values:
+        """Return the values of a row with its step, where an epoch and one counter that may restart with it place it."""
+        epochs = [value for name, value in values.items() if role(name) == "epoch"]
+        counters = [name for name in values if role(name) == "step"]
+        if len(epochs) != 1 or len(counters) != 1 or naming.is_global(counters[0]):
+            return values
+        index, named = values[counters[0]], not restarts(counters[0])
+        self._enter_epoch(epochs[0])
+        others = {name: value for name, value in values.items() if name != counters[0]}
+        if self._table.split or not index.is_integer():  # the batches of a validation
+            return others
+        return {**others, "step": float(self._counters.step(int(index), None, named=named))}
 
     def _box(self, recipe: Recipe, line: bytes) -> None:
         if not recipe.cells:  # a rule

@@ -145,7 +145,9 @@ _MEASURES = {
         "lernrate": "", "mse": "r?mse", "mae": "", "acc": r"acc(?<!\wacc)|accuracy", "error": "",
     }.items()
 }  # fmt: skip
-_DECIDES = rb"[\w%]*['\"]?(?:[ \t]*[:=][ \t]*|[ \t]+(?:is[ \t]+)?)['\"]?[-+]?(\d+)([.,])(\d+)(?![\d.,]*\d)"
+# A rate with a point may be that of a printed configuration, and its loss a name or a weight.
+_RATES = (b"lr", b"learning", b"lernrate")
+_DECIDES = rb"(?!_(?:weight|scale|coef|fn))[\w%]*['\"]?(?:[ \t]*[:=][ \t]*|[ \t]+(?:is[ \t]+)?)['\"]?[-+]?(\d+)([.,])(\d+)(?![\d.,]*\d)"
 _COMMA = re.compile(
     rb"(?<![\d.,])(?:(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(?!\d|,\d)|([1-9]\d{0,2}(?:\.\d{3})+)(?![\d.,]*\d))"
 )
@@ -179,6 +181,8 @@ class DecimalMark(Checkpointed):
             end = text.find(b"\n", max(0, _UNDECIDED - self.seen)) + 1 or end
         unsure: list[tuple[int, int]] = []
         for found in _measures(text[:end].lower()):
+            if found[2] == b"." and found[0].startswith(_RATES):
+                continue
             if found[2] == b"." or len(found[3]) != 3 or found[1] == b"0":
                 self.mark = "." if found[2] == b"." else ","
                 end = text.rfind(b"\n", 0, found.start()) + 1

@@ -27,6 +27,8 @@ _MOST_LINES = 3
 _YOLO_PARTS = frozenset({"box", "obj", "cls", "dfl", "total"})
 # What short names of columns mean: those of spaCy.
 _SHORT = {"#": "step", "e": "epoch"}
+# Roles of columns that belong to no split.
+_OF_ALL = frozenset({"step", "epoch", "lr", "time"})
 _TELLING = frozenset({"step", "epoch", "train_loss", "val_loss"})
 
 Word = tuple[int, int, str]
@@ -41,16 +43,18 @@ class Table(Checkpointed):
         heads: The lines of the header: whether they have pipes, and their words.
         names: The names of the columns of the last row.
         begun: There was a row below this header.
+        split: Prefix of the names, by the split that the header stands below.
     """
 
-    SAVED: ClassVar[tuple[str, ...]] = ("heads", "names", "begun")
+    SAVED: ClassVar[tuple[str, ...]] = ("heads", "names", "begun", "split")
 
     heads: list[list[Any]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     begun: bool = True
+    split: str = ""
 
-    def take_header(self, recipe: Recipe, line: bytes) -> None:
-        """Take a line of names: another header, or the next line of this one."""
+    def take_header(self, recipe: Recipe, line: bytes, split: str = "") -> None:
+        """Take a line of names: another header, or the next line of this one. `split` is the prefix of the metrics below."""
         words = [[cell.start, cell.end, _text(line, cell)] for cell in recipe.cells]
         head = [recipe.framed, words]
         whole = any(role(_text(line, cell)) in ("step", "epoch") for cell in recipe.cells)
@@ -59,6 +63,7 @@ class Table(Checkpointed):
         if self.begun or whole or len(self.heads) >= _MOST_LINES or not self._fits(recipe.framed, len(words)):
             if self.heads != [head]:  # else it is written again, and its columns are known
                 self.heads, self.names = [head], []
+            self.split = split
         elif head not in self.heads:
             self.heads.append(head)
             self.names = []
@@ -78,7 +83,10 @@ class Table(Checkpointed):
         if len(self.names) != len(cells):
             self.names = self._resolve(cells) if bool(self.heads[0][0]) == recipe.framed else []
         shown = cells[-len(self.names) :] if self.names else ()
-        return _numbers(self.names, shown, line) if _tells(tuple(self.names)) else {}
+        values = _numbers(self.names, shown, line) if _tells(tuple(self.names)) else {}
+        if not self.split:
+            return values
+        return {name if role(name) in _OF_ALL else self.split + name: value for name, value in values.items()}
 
     def _of_splits(self, cells: Sequence[Slot], line: bytes) -> dict[str, float]:
         splits = [word[2] for word in self.heads[-1][1]]
@@ -137,9 +145,17 @@ def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list
     if len(texts) < len(cells):
         return texts
     columns = [""] * len(cells)
-    for start, end, text in words:
+    ends: dict[int, Word] = {}  # the last word of each column
+    for word in words:
+        start, end, text = word
         at = min(range(len(cells)), key=lambda i: max(cells[i].start - end, start - cells[i].end, 0))
-        columns[at] = f"{columns[at]} {text}".strip()
+        if (before := ends.get(at)) is not None and start - before[1] > 1:  # two columns, one of which has no cell here
+            if abs(start + end - cells[at].start - cells[at].end) > abs(
+                sum(before[:2]) - cells[at].start - cells[at].end
+            ):
+                continue
+            columns[at] = ""
+        columns[at], ends[at] = f"{columns[at]} {text}".strip(), word
     return columns if all(columns) else []
 
 
@@ -149,6 +165,9 @@ def _numbers(names: Sequence[str], cells: Sequence[Slot], line: bytes) -> dict[s
         if not name:
             continue
         spelled_number = line[cell.start : cell.end]
+        if spelled_number.startswith(b"["):
+            values.update(_of_list(name, spelled_number))
+            continue
         try:
             values[name] = float(spelled_number)
         except ValueError:
@@ -160,6 +179,12 @@ def _numbers(names: Sequence[str], cells: Sequence[Slot], line: bytes) -> dict[s
             if (value := number(spelled)) is not None:
                 values[name] = value
     return values
+
+
+def _of_list(name: str, cell: bytes) -> dict[str, float]:
+    """Return the numbers of a list in a cell: `name` if it is one, else `name.0` and so on."""
+    numbers = [number(part) for part in cell.strip(b"[]").decode("utf-8", "replace").replace(",", " ").split()]
+    return {name if len(numbers) == 1 else f"{name}.{i}": value for i, value in enumerate(numbers) if value is not None}
 
 
 @lru_cache(64)

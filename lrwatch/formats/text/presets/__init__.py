@@ -33,11 +33,12 @@ _LONGEST_LINE = 1 << 14
 # Prefixes of launchers and log collectors, with the number that tells their processes apart.
 _RANK = re.compile(
     rb"^(?:\d{4}-\d\d-\d\d[ T][\d:.,]+Z? (?=\[|\())?(?:"
-    rb"\[(?:rank|default)?(\d+)\]: ?|(\d+): (?=\D)(?!-?(?:nan|inf)\b)"  # torchrun, DeepSpeed, srun -l
-    rb"|\[\d+,(\d+)\]<std(?:out|err)>: ?|\[(\d+)\]<std(?:out|err)>: ?"  # mpirun, horovodrun
+    rb"\[(?:rank|default)?(\d+)\]: ?|(\d+): (?=\D|\d{4}-\d\d-\d\d[ T]|\d\d:\d\d:\d\d)(?!-?(?:nan|inf)\b)"  # torchrun, DeepSpeed, srun -l
+    rb"|\[\d+,(?:mpirank:)?(\d+)(?:,[\w.-]+)?\]<std(?:out|err)>: ?|\[(\d+)\]<std(?:out|err)>: ?"  # mpirun, horovodrun
     rb"|\([\w.]+ (?:rank=\d+ )?pid=(\d+)[^)]*\) "  # Ray
     rb"|\[pod/[^/\]\s]*?-(\d+)(?:-[a-z\d]+)*/[^\]\s]+\] ?"  # kubectl logs --prefix
     rb"|(?!(?i:global_?)?(?i:step|epoch|iter|batch|round))[A-Za-z][\w.-]*[-_](\d+)\s+\| "  # docker compose
+    rb"|[A-Za-z][\w.-]*\.(\d+)\.[a-z\d]+@[\w.-]+\s+\| "  # docker service logs
     rb"|[a-z][a-z\d.-]*-(\d+) [a-z][\w-]* (?=\d{4}-\d\d-\d\dT)"  # stern
     rb"|\[?(?i:rank|worker|node|gpu|host|proc|process|trainer|replica|task|machine)[-_ #:]?(\d+)(?:\]:? ?|\s?[:>] )"
     rb"|\[?(?i:(?:local|global)[-_ ])?(?i:rank)\s?[=:]\s?(\d+)(?:\]:? ?|[,;|]? +)"

@@ -17,7 +17,7 @@ _ITEM = re.compile(
 _RESULT = re.compile(rb"(?:== )?Result for [\w./-]+:\s*$")
 # A name without blanks may stand apart from its value: `Evaluation/AverageReturn       3.5`.
 _LOOSE = re.compile(
-    rb"\s*(?:([A-Za-z_][\w/. @()*-]{0,120}?)(?:\s*=|\s*: )\s*|([A-Za-z_][\w/.@()*-]{0,120})(?:\s{2,}|\t)\s*)("
+    rb"\s*(?:([A-Za-z_][\w/. @()*-]{0,120}?)(?:\s*=|\s*: )\s*|([A-Za-z_][\w/.@()*-]{0,120})(?:\s{2,}|\t\s*))("
     + naming.NUMBER + rb")\s*$",
     re.IGNORECASE,
 )  # fmt: skip
@@ -37,13 +37,15 @@ def loose_item(mask: bytes, start: int) -> Recipe | None:
     return Recipe((Slot(*match.span(3), name, *match.span(group)),), "loose item")
 
 
-# `  val:` above indented items.
-_SECTION = re.compile(rb"\s*(train|training|val|valid|validation|eval|evaluation|test|testing|dev):\s*$", re.IGNORECASE)
+# `  val:` above indented items, `validation` above a table.
+_SECTION = re.compile(
+    rb"\s*(train|training|val|valid|validation|eval|evaluation|test|testing|dev):?\s*$", re.IGNORECASE
+)
 
 
 def section(mask: bytes, start: int) -> Recipe | None:
     """Read the name of a split alone, which the items below it belong to."""
-    if not mask.rstrip().endswith(b":") or (match := _SECTION.match(mask, start)) is None:
+    if (match := _SECTION.match(mask, start)) is None:
         return None
     return Recipe(kind="section", cells=(Slot(*match.span(1)),))
 

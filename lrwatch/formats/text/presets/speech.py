@@ -37,7 +37,7 @@ def kaldi(mask: bytes, start: int) -> Recipe | None:
 
 def espnet(mask: bytes, start: int) -> Recipe | None:
     """Read `3epoch:train:1-50batch: loss=2.5` of ESPnet2, means of the batches, or `3epoch results: [train] loss=2`."""
-    if (match := _ESPNET.search(mask, start)) is not None:
+    if b"epoch:" in mask and (match := _ESPNET.search(mask, start)) is not None:
         validation = match[2] == b"valid"
         slots = tuple(_items(mask, match.end(), len(mask), general.VALIDATION if validation else ""))
         index = None if validation else Slot(*match.span(3), "index")

@@ -10,9 +10,12 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.table import SPLITS
 
 _WORD = re.compile(rb"[^\s|]+")
+# `[1.2e-01, 3.4e-02]`: the parts of a loss in one cell.
+_WORD_OR_LIST = re.compile(rb"\[[^\[\]|]*\]|[^\s|]+")
+_LIST = re.compile(rb"\[(?:[-+.\deE,\s]|nan|inf)*\]$", re.IGNORECASE)
 # A cell may have several words. A letter, or one of the signs that tables call a step or a share.
 _NAME = re.compile(rb"(?:[A-Za-z_(\x80-\xff][^={}\"']*|[#%])$")
-_ASSIGNED = re.compile(rb":\s*[-+.\d]|:$")
+_ASSIGNED = re.compile(rb":\s*[-+.\d\[]|:$|\s[-+]?\d+\.\d")
 _VALUE = re.compile(
     rb"(?:[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?(?:%|ms|[smh])?|[-+]?(?:nan|inf(?:inity)?)|\d+(?::\d+)+(?:\.\d+)?|\d+/\d+"
     rb"|\d+(?:\.\d+)?[GMK]B?|none|n/?a|--?|#na#)$",
@@ -33,8 +36,8 @@ _PREFIX = re.compile(rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -
 def header(mask: bytes, start: int) -> Recipe | None:
     """Read a line of names alone, one of them a step or an epoch and one a loss, or as well set apart as such a line."""
     mask, start = ascii_lines(mask, start)
-    if _COMMENT.match(mask, start):  # `# epoch  loss` above numbers alone, which the format `numbers` reads
-        return None
+    if (comment := _COMMENT.match(mask, start)) is not None:
+        start = comment.end()
     if b"|" in mask[start:]:
         return _framed_header(mask, start)
     words = list(_WORD.finditer(mask, start))
@@ -84,8 +87,8 @@ def row(mask: bytes, start: int) -> Recipe | None:
         if len(cells) < _LEAST_CELLS or not fits or not any(_VALUE.match(text) for text in texts):
             return None
         return Recipe(kind="row", framed=True, cells=tuple(Slot(*cell) for cell in cells))
-    words = list(_WORD.finditer(mask, start))
-    if len(words) < _LEAST_CELLS or not all(_VALUE.match(word.group()) for word in words):
+    words = list((_WORD_OR_LIST if b"[" in mask else _WORD).finditer(mask, start))
+    if len(words) < _LEAST_CELLS or not all(_VALUE.match(word.group()) or _LIST.match(word.group()) for word in words):
         return None
     return Recipe(kind="row", cells=tuple(Slot(*word.span()) for word in words))
 
