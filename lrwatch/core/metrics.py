@@ -41,12 +41,14 @@ class Metrics:
 
     Attributes:
         wanted: As given.
+        step: The newest step of any metric, or None.
         unwatched: Samples of metrics beyond MAX_METRICS, which are counted and not remembered.
         epoch_steps: Steps of an epoch, by the newest row; 0 while they are unknown.
     """
 
     def __init__(self, detect: DetectOptions, wanted: str | None = None) -> None:
         self.wanted = wanted
+        self.step: int | None = None
         self.unwatched = 0
         self._detect = detect
         self._values: dict[str, tuple[int, float]] = {}
@@ -67,11 +69,6 @@ class Metrics:
     def names(self) -> list[str]:
         """Names of the metrics that were in the log so far."""
         return list(self._values)
-
-    @property
-    def step(self) -> int | None:
-        """The newest step of any metric."""
-        return max((step for step, _ in self._values.values()), default=None)
 
     @property
     def watched(self) -> list[str]:
@@ -150,7 +147,11 @@ class Metrics:
                 metric = self.primary
                 if metric is not None and (not primary_from or primary_from[-1][1] != metric):
                     primary_from.append((int(column.rows[0]), metric))
+        self.step = self._newest()
         return primary_from
+
+    def _newest(self) -> int | None:
+        return max([step for step, _ in self._values.values()], default=None)
 
     def _best_name(self) -> str | None:
         return primary(name for name, tracker in self._trackers.items() if tracker.judged)
@@ -268,6 +269,7 @@ class Metrics:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
+        self.step = self._newest()
         self._trackers = {}
         for name, saved in state["trackers"].items():
             self._trackers[name] = Tracker(name, self._detect)

@@ -212,7 +212,10 @@ class Pipeline:
         if signals or self._pending is not None or len(primary_from) != 1 or self.policy.acts_at_checks:
             return self._decide(batch, signals + parts, primary_from)
         for part in parts:  # nothing can follow from them
-            self._hear(part, is_primary=True)
+            if isinstance(part.what, CurvePart):
+                self._take_part(part.metric, part.what)
+            else:
+                self._hear(part, is_primary=True)
         return self._decide(batch, [], primary_from)
 
     def _curve_parts(self, batch: Batch, primary_from: PrimaryFrom) -> list[Signal]:
@@ -411,16 +414,18 @@ class Pipeline:
             command = replace(command, reason=f"{command.reason}. {why}")
         return [event for event in (effect, command) if event is not None]
 
-    def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:
+    def _take_part(self, metric: str, part: CurvePart) -> None:
         if metric != self._curve_of:
             self._curve_of = metric
             self._curve.restart()
             self._averaged.restart()
         self._curve.take(part)
-        if not part.checked:
-            return []
-        if not self.policy.acts_at_checks:
+        if part.checked:
             self.policy.curve = self._curve.curve
+
+    def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:
+        self._take_part(metric, part)
+        if not part.checked or not self.policy.acts_at_checks:
             return []
         step = int(part.steps[-1])
         schedule = self._schedule(step, self._horizon(step - self._curve.curve.first))
