@@ -120,6 +120,11 @@ class LrChanges(Checkpointed):
         # Step, last step of the stair, and whether it rises, of each move.
         self._moves: list[list[int]] = []
 
+    @property
+    def known(self) -> bool:
+        """Whether the log has a rate."""
+        return self._column is not None
+
     def find(self, batch: Batch) -> list[Change]:
         """Return the changes in the rows of `batch`, in log order. The first column that looks like a rate is the one."""
         if self._column is None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from lrwatch.core.detectors.base import UNTOLD, Silence
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.detectors.train_val_pair import TrainValPair
 from lrwatch.core.events import Finding, Phase
@@ -103,10 +104,12 @@ class Metrics:
         for tracker in self._trackers.values():
             tracker.set_epoch_steps(steps)
 
-    def silent(self, metric: str) -> int:
-        """Return the number of further finite, in-order samples of `metric` guaranteed to produce no signal."""
+    def silence(self, metric: str) -> Silence:
+        """Return how long `metric` surely gives no signal, if all samples are finite and in order."""
         tracker = self._trackers.get(metric)
-        return tracker.silent if tracker else 0
+        if tracker is None or (self._pair is not None and metric == self._pair.val):
+            return UNTOLD
+        return tracker.silence
 
     def statuses(self, *, at_no_cost: bool = False) -> tuple[MetricStatus, ...]:
         """Return where every metric stands; `at_no_cost` with the trends last computed, which may be a while ago."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from lrwatch.core.averaged_loss import LossDifference, differences
 from lrwatch.core.command import CommandState
+from lrwatch.core.detectors.base import UNTOLD, Silence
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.epoch_length import EpochLength, EpochSteps
 from lrwatch.core.events import MEANWHILE, Command, Effect, Event, Expired, Finding, Phase
@@ -37,6 +38,7 @@ from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import SCHEDULE, Expiry, Signal, Tick
 from lrwatch.core.standing import at_one_look
+from lrwatch.core.tracker import GROUP
 from lrwatch.core.watched_curve import CurvePart, WatchedCurve
 
 
@@ -160,14 +162,16 @@ class Pipeline:
         self.length = before.said(total_steps, source)
         return self.length != before
 
-    def silent(self, metric: str) -> int:
-        """Return the number of further finite, in-order samples of `metric` guaranteed to produce no event."""
+    def silence(self, metric: str) -> Silence:
+        """Return how long `metric` surely gives no event, if all samples are finite and in order."""
         if self.policy.may_command_next or self.proposal is not None:
-            return 0
-        silent = self.metrics.silent(metric)
+            return UNTOLD
+        silence = self.metrics.silence(metric)
         if self.policy.strategy.WANTS_CURVE and metric == self.metric:
-            silent = min(silent, self._curve.room - 1)
-        return max(silent, 0)
+            silence &= Silence(self._curve.room - 1)
+        if self._lr.known:  # a change of the rate begins a phase, which gives nothing before a group
+            silence &= Silence(GROUP - 1)
+        return silence
 
     # ---- samples ----------------------------------------------------------------------------------------------------
 

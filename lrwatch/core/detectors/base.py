@@ -31,6 +31,7 @@ and the conformance suite go through `REGISTRY` in `lrwatch.core.detectors`. To 
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
@@ -66,6 +67,29 @@ class Poll(NamedTuple):
 
     time: float
     arrived: bool
+
+
+LARGEST = sys.float_info.max
+
+
+class Silence(NamedTuple):
+    """How long there is surely no output: for the next `samples` samples, as long as they lie between `low` and `high`, both included."""
+
+    samples: int = 0
+    low: float = -LARGEST
+    high: float = LARGEST
+
+    def __and__(self, other: Silence) -> Silence:
+        """Return how long there is none of two."""
+        return Silence(min(self.samples, other.samples), max(self.low, other.low), min(self.high, other.high))
+
+    def covers(self, values: Sequence[float]) -> bool:
+        """Whether all values lie between the bounds."""
+        return not values or self.low <= min(values) <= max(values) <= self.high
+
+
+UNTOLD = Silence()
+"""The next sample may have an output."""
 
 
 SampleT = TypeVar("SampleT", float, Pair, Poll)
@@ -124,6 +148,11 @@ class Detector(Checkpointed, ABC, Generic[SampleT]):
         """
 
     @property
+    def silence(self) -> Silence:
+        """How long it surely yields nothing, if all samples are finite and in order."""
+        return UNTOLD
+
+    @property
     def _name(self) -> str:
         """Name of the metric for messages."""
         return self._metric or "the metric"
@@ -171,8 +200,3 @@ class TrendDetector(Detector[float]):
     @abstractmethod
     def tells_at(self) -> int | None:
         """The step from which on it can tell a metric that does not improve, while it cannot; None once it could."""
-
-    @property
-    @abstractmethod
-    def room(self) -> int:
-        """Number of further samples until the next output is possible."""
