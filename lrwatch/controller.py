@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrwatch.core.detectors.base import UNTOLD, Silence
+from lrwatch.core.detectors.base import UNTOLD
 from lrwatch.core.detectors.plateau import PlateauDetector
 from lrwatch.core.direction import DirectionCheck
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
@@ -194,7 +194,7 @@ class Controller:
                     self._pipeline.acknowledged(event.step + 1, event.scale)
         self._silence = self._pipeline.silence(self._waiting_for)
         if unsure:  # it warns soon after the value that shows it
-            self._silence &= Silence(GROUP - 1)
+            self._silence = self._silence.at_most(GROUP - 1)
 
     def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
         """From now on another strategy decides, and begins here, with the scale that is in use.

@@ -168,9 +168,9 @@ class Pipeline:
             return UNTOLD
         silence = self.metrics.silence(metric)
         if self.policy.strategy.WANTS_CURVE and metric == self.metric:
-            silence &= Silence(self._curve.room - 1)
+            silence = silence.at_most(self._curve.room - 1)
         if self._lr.known:  # a change of the rate begins a phase, which gives nothing before a group
-            silence &= Silence(GROUP - 1)
+            silence = silence.at_most(GROUP - 1)
         return silence
 
     # ---- samples ----------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.detectors import make_detectors
-from lrwatch.core.detectors.base import UNTOLD, Detector, Output, Silence, TrendDetector
+from lrwatch.core.detectors.base import Detector, Output, Silence, TrendDetector
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.progress import Improved, ProgressCheck
@@ -45,16 +44,12 @@ class _Feeder(Checkpointed):
     def silence(self) -> Silence:
         """How long there is surely no output. One of the grouped detectors comes at the end of a group."""
         waiting = self._values
-        found = Silence(sys.maxsize)
-        for one in self._grouped:
-            found &= one.silence
-        if not found.covers(waiting):
-            found = UNTOLD
+        found = [one.silence for one in self._at_once]
         if self._grouped:
-            found = found._replace(samples=found.samples // GROUP * GROUP + GROUP - 1 - len(waiting))
-        for one in self._at_once:
-            found &= one.silence
-        return found
+            grouped = Silence.of_all([one.silence for one in self._grouped])
+            groups = grouped.samples // GROUP if grouped.covers(waiting) else 0
+            found.append(grouped._replace(samples=(groups + 1) * GROUP - 1 - len(waiting)))
+        return Silence.of_all(found)
 
     def clear(self) -> None:
         """Drop the samples that wait for a whole group."""
@@ -150,7 +145,7 @@ class Tracker(Checkpointed):
     @property
     def silence(self) -> Silence:
         """How long there is surely no output, if all samples are finite and in order."""
-        return self._run.silence & self._phase.silence
+        return Silence.of_all([self._run.silence, self._phase.silence])
 
     def rewinds(self, steps: Ints) -> list[int]:
         """Return the indices of `steps` (shape (n,), n >= 1) where a step is lower than the one before."""

@@ -79,9 +79,15 @@ class Silence(NamedTuple):
     low: float = -LARGEST
     high: float = LARGEST
 
-    def __and__(self, other: Silence) -> Silence:
-        """Return how long there is none of two."""
-        return Silence(min(self.samples, other.samples), max(self.low, other.low), min(self.high, other.high))
+    @classmethod
+    def of_all(cls, silences: Sequence[Silence]) -> Silence:
+        """Return how long there is no output of several, one or more."""
+        samples, lows, highs = zip(*silences, strict=True)
+        return cls(min(samples), max(lows), min(highs))
+
+    def at_most(self, samples: int) -> Silence:
+        """Return the silence, shortened to so many samples where it is longer."""
+        return self if self.samples <= samples else self._replace(samples=samples)
 
     def covers(self, values: Sequence[float]) -> bool:
         """Whether all values lie between the bounds."""
