@@ -226,6 +226,7 @@ class Controller:
         """Take over a state that `state_dict` of a controller with the same options returned."""
         self._pipeline = Pipeline(self._pipeline.detect, self._pipeline.configured, run=self._pipeline.run)
         self._steps, self._values, self._rates, self._waiting_for, self._silence = [], [], [], "", UNTOLD
+        self._has_rate = False
         self._metric, self._next_step = state["metric"], state["next_step"]
         if self._metric is not None:
             self._pipeline.watch(self._metric)

@@ -70,6 +70,7 @@ class Poll(NamedTuple):
 
 
 LARGEST = sys.float_info.max
+"""The largest number, which stands for infinity in a state that is plain JSON."""
 
 
 class Silence(NamedTuple):
