@@ -66,7 +66,7 @@ class DaemonOptions:
 
     Attributes:
         listen: HOST:PORT of /metrics; port 0 takes a free one.
-        poll_seconds: Longest time between two looks at the logs.
+        poll_seconds: Longest time between two looks at the logs. With a thousand runs it may be a third more.
         state: State directory; "" means the XDG one.
         key_file: File with the key that signs commands; "" signs nothing.
     """

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lrwatch.core.detectors.base import UNTOLD
 from lrwatch.core.detectors.plateau import PlateauDetector
 from lrwatch.core.direction import DirectionCheck
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
 from lrwatch.core.options import DetectOptions, PolicyOptions, Purpose, RunOptions
 from lrwatch.core.pipeline import Pipeline
 from lrwatch.core.sample import Batch, Column
+from lrwatch.core.tracker import GROUP
 
 # The column of the rates that are given with a metric.
 _RATE = "lr"
@@ -87,12 +89,13 @@ class Controller:
         self._pipeline.policy.attached = options["mode"] == "auto"
         self._metric: str | None = None
         self._direction = None if "direction" in options else DirectionCheck(self._pipeline.detect)
-        # Samples that wait for a batch, and how many of them are guaranteed to produce no event.
+        # Samples that wait for a batch, and for how long they surely produce no event.
         self._steps: list[int] = []
         self._values: list[float] = []
         self._rates: list[float] = []
         self._waiting_for = ""
-        self._silent = 0
+        self._silence = UNTOLD
+        self._has_rate = False
         self.findings: list[Finding] = []
         self.commands: list[Command] = []
         self.effects: list[Effect] = []
@@ -137,7 +140,8 @@ class Controller:
         values.append(value)
         self._rates.append(math.nan if lr is None else lr)
         # What is one batch to the run says the same as its samples one by one.
-        if len(steps) > self._silent or not math.isfinite(value):
+        silent, low, high = self._silence
+        if len(steps) > silent or not low <= value <= high or (lr is not None and not self._has_rate):
             self._feed()
         self._next_step = step + 1
         command = self._pipeline.command
@@ -156,7 +160,7 @@ class Controller:
             raise ValueError(f"total_steps must lie behind step {self._next_step - 1}, got {total_steps}")
         self._feed()
         self._pipeline.set_total_steps(total_steps, "operator")
-        self._silent = 0
+        self._silence = UNTOLD
 
     def _feed(self) -> None:
         """Give the run the samples that wait."""
@@ -167,8 +171,10 @@ class Controller:
         rates = np.array(self._rates, np.float64)
         if self._waiting_for != _RATE and len(known := np.flatnonzero(~np.isnan(rates))):
             columns[_RATE] = Column(known, rates[known])
+            self._has_rate = True
         batch = Batch(np.array(steps, np.int64), columns)
-        if self._direction is not None and self._waiting_for == self._metric:
+        unsure = self._direction is not None and not self._direction.known
+        if self._direction is not None and unsure and self._waiting_for == self._metric:
             finite = [(step, float(value)) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
             _warn(self._direction.feed(self._metric, [step for step, _ in finite], [value for _, value in finite]))
         doubtful = self._direction is not None and self._direction.doubtful
@@ -186,7 +192,9 @@ class Controller:
                 self.commands.append(event)
                 if self._pipeline.options.mode == "auto" and not doubtful:
                     self._pipeline.acknowledged(event.step + 1, event.scale)
-        self._silent = self._pipeline.silent(self._waiting_for)
+        self._silence = self._pipeline.silence(self._waiting_for)
+        if unsure:  # it warns soon after the value that shows it
+            self._silence = self._silence.at_most(GROUP - 1)
 
     def follow(self, strategy: str, *, every: int = 0, length: int = 0) -> None:
         """Let another strategy decide from now on, beginning with the scale in use.
@@ -201,7 +209,7 @@ class Controller:
         """
         self._feed()
         self._pipeline.follow(strategy, every=every, length=length)
-        self._silent = 0
+        self._silence = UNTOLD
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-plain state, for a checkpoint. Past findings and commands are not part of it."""
@@ -217,7 +225,8 @@ class Controller:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` of a controller with the same options returned."""
         self._pipeline = Pipeline(self._pipeline.detect, self._pipeline.configured, run=self._pipeline.run)
-        self._steps, self._values, self._rates, self._waiting_for, self._silent = [], [], [], "", 0
+        self._steps, self._values, self._rates, self._waiting_for, self._silence = [], [], [], "", UNTOLD
+        self._has_rate = False
         self._metric, self._next_step = state["metric"], state["next_step"]
         if self._metric is not None:
             self._pipeline.watch(self._metric)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
@@ -57,6 +58,34 @@ def test_the_first_metric_decides_and_findings_are_made_on_all_losses() -> None:
 
 
 @pytest.mark.slow
+def _curves() -> dict[str, npt.NDArray[np.float64]]:
+    rng, at = np.random.default_rng(5), np.arange(800)
+    falls = 2 + 8 / np.sqrt(1 + at / 100) + 0.05 * rng.standard_normal(len(at))
+    return {
+        "falls": falls,
+        "has spikes": np.where(at % 331 // 6 == 40, falls + 9, falls),
+        "diverges": falls + 0.02 * np.maximum(0, at - 500),
+        "jumps": falls + 2.0 * (at > 400),
+        "has gaps": np.where(at % 211 == 200, np.nan, falls),
+        "rests": 1 + 2 * 0.98**at + 0.01 * rng.standard_normal(len(at)),
+    }
+
+
+@pytest.mark.parametrize("name", _curves())
+@pytest.mark.parametrize(("horizon", "rated"), [(200, False), ("10%", False), ("10%", True)])
+def test_nothing_comes_later_because_values_wait_for_each_other(name: str, horizon: int | str, rated: bool) -> None:
+    values = _curves()[name]
+    waits, at_once = (Controller(horizon=horizon, min_improvement=0.01) for _ in range(2))
+    for step, value in enumerate(values.tolist()):
+        lr = (0.1 if step < 300 else 0.01) if rated and step > 50 else None
+        scales = [one.update(step, value, lr=lr) for one in (waits, at_once)]
+        at_once.state_dict()  # nothing waits
+        assert scales[0] == at_once.scale
+        assert waits.findings == at_once.findings
+        assert waits.commands == at_once.commands
+    assert waits.state_dict() == at_once.state_dict()
+
+
 def test_restored_from_its_state_it_goes_on_the_same() -> None:
     whole = Controller(**OPTIONS)
     expected = fed(whole)

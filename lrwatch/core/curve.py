@@ -96,6 +96,8 @@ class Curve(Checkpointed):
                 end += 1
             self._reach(steps[at], steps[end - 1])
             first, width = self.first, self.width
+            self._filled = None
+            room: memoryview[Any] = self._room.reshape(-1).data  # a number of it costs a fifth of one of the array
             block, count, at_steps, total, squares = -1, 0.0, 0.0, 0.0, 0.0  # of the block so far
             for step, value in zip(steps[at:end], values[at:end], strict=True):
                 if not math.isfinite(value):
@@ -103,23 +105,15 @@ class Curve(Checkpointed):
                     continue
                 if (step - first) // width != block:
                     if count:
-                        self._add_to(block, count, at_steps, total, squares)
+                        _add_to(room, block, count, at_steps, total, squares)
                     block, count, at_steps, total, squares = (step - first) // width, 0.0, 0.0, 0.0, 0.0
                 count += 1
                 at_steps += step
                 total += value
                 squares += value * value
             if count:
-                self._add_to(block, count, at_steps, total, squares)
+                _add_to(room, block, count, at_steps, total, squares)
             at = end
-
-    def _add_to(self, block: int, count: float, steps: float, total: float, squares: float) -> None:
-        self._filled = None
-        row = self._room[block]
-        if row[0]:
-            row += (count, steps, total, squares)
-        else:  # nearly always
-            row[:] = count, steps, total, squares
 
     def _reach(self, first: int, last: int) -> None:
         """Make room for values of the steps from `first` to `last`."""
@@ -202,3 +196,11 @@ class Curve(Checkpointed):
         """Return the standard deviation of the values in a window; NaN where there are none."""
         count, _, total, squares = self.window(first, end).sum(axis=0)
         return float(np.sqrt(max(squares / count - (total / count) ** 2, 0.0))) if count else float("nan")
+
+
+def _add_to(room: memoryview[Any], block: int, count: float, steps: float, total: float, squares: float) -> None:
+    at = 4 * block
+    room[at] += count
+    room[at + 1] += steps
+    room[at + 2] += total
+    room[at + 3] += squares

@@ -50,6 +50,11 @@ class DirectionCheck(Checkpointed):
         # It has fallen or risen significantly.
         self._known = False
 
+    @property
+    def known(self) -> bool:
+        """Whether no further value can change what it says."""
+        return self._known
+
     def named(self, metric: str) -> str | None:
         """Learn the name of the metric. Return a warning if it should rise."""
         if not should_rise(metric):

@@ -120,6 +120,11 @@ class LrChanges(Checkpointed):
         # Step, last step of the stair, and whether it rises, of each move.
         self._moves: list[list[int]] = []
 
+    @property
+    def known(self) -> bool:
+        """Whether the log has a rate."""
+        return self._column is not None
+
     def find(self, batch: Batch) -> list[Change]:
         """Return the changes in the rows of `batch`, in log order. The first column that looks like a rate is the one."""
         if self._column is None:
@@ -127,7 +132,7 @@ class LrChanges(Checkpointed):
         column = batch.columns.get(self._column or "")
         if column is None or not len(column.rows):
             return []
-        if not (finite := np.isfinite(column.values)).all():
+        if not np.logical_and.reduce(finite := np.isfinite(column.values)):
             column = Column(column.rows[finite], column.values[finite])
         changes = self.feed(batch.steps_of(column), column.values)
         return [replace(change, index=int(column.rows[change.index])) for change in changes]
@@ -148,9 +153,8 @@ class LrChanges(Checkpointed):
         if self._rate is None:
             self._rate = self._anchor = float(rates[0])
             self._first, self._last = [0, int(steps[0])], int(steps[0])
-        forward = steps[0] >= self._last and (len(steps) < 2 or bool((steps[1:] >= steps[:-1]).all()))
-        with np.errstate(over="ignore"):
-            rests = forward and bool((np.abs(rates - self._rate) <= SAME * abs(self._rate)).all())
+        forward = steps[0] >= self._last and bool(np.logical_and.reduce(steps[1:] >= steps[:-1]))
+        rests = forward and (bool(np.logical_and.reduce(rates == self._rate)) or self._rests_at(rates, self._rate))
         rested_from = -self._rested
         if not rests:  # it does nearly always
             for i, (step, new) in enumerate(zip(steps.tolist(), rates.tolist(), strict=True)):
@@ -171,6 +175,11 @@ class LrChanges(Checkpointed):
         self._rested = len(rates) - rested_from
         self._rows += len(rates)
         return changes
+
+    @staticmethod
+    def _rests_at(rates: Floats, rate: float) -> bool:
+        with np.errstate(over="ignore"):
+            return bool((np.abs(rates - rate) <= SAME * abs(rate)).all())
 
     def _change(self, i: int, step: int, rest: int, old: float, new: float, changes: list[Change]) -> None:
         """Take the change from `old`, which rested for `rest` rows, to `new` at row `i`."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from lrwatch.core.detectors.base import UNTOLD, Silence
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.detectors.train_val_pair import TrainValPair
 from lrwatch.core.events import Finding, Phase
@@ -41,12 +42,14 @@ class Metrics:
 
     Attributes:
         wanted: As given.
+        step: The newest step of any metric, or None.
         unwatched: Samples of metrics beyond MAX_METRICS, which are counted and not remembered.
         epoch_steps: Steps of an epoch, by the newest row; 0 while they are unknown.
     """
 
     def __init__(self, detect: DetectOptions, wanted: str | None = None) -> None:
         self.wanted = wanted
+        self.step: int | None = None
         self.unwatched = 0
         self._detect = detect
         self._values: dict[str, tuple[int, float]] = {}
@@ -67,11 +70,6 @@ class Metrics:
     def names(self) -> list[str]:
         """Names of the metrics that were in the log so far."""
         return list(self._values)
-
-    @property
-    def step(self) -> int | None:
-        """The newest step of any metric."""
-        return max((step for step, _ in self._values.values()), default=None)
 
     @property
     def watched(self) -> list[str]:
@@ -106,10 +104,12 @@ class Metrics:
         for tracker in self._trackers.values():
             tracker.set_epoch_steps(steps)
 
-    def silent(self, metric: str) -> int:
-        """Return the number of further finite, in-order samples of `metric` guaranteed to produce no signal."""
+    def silence(self, metric: str) -> Silence:
+        """Return how long `metric` surely gives no signal, if all samples are finite and in order."""
         tracker = self._trackers.get(metric)
-        return tracker.silent if tracker else 0
+        if tracker is None or (self._pair is not None and metric == self._pair.val):
+            return UNTOLD
+        return tracker.silence
 
     def statuses(self, *, at_no_cost: bool = False) -> tuple[MetricStatus, ...]:
         """Return where every metric stands; `at_no_cost` with the trends last computed, which may be a while ago."""
@@ -150,7 +150,11 @@ class Metrics:
                 metric = self.primary
                 if metric is not None and (not primary_from or primary_from[-1][1] != metric):
                     primary_from.append((int(column.rows[0]), metric))
+        self.step = self._newest()
         return primary_from
+
+    def _newest(self) -> int | None:
+        return max([step for step, _ in self._values.values()], default=None)
 
     def _best_name(self) -> str | None:
         return primary(name for name, tracker in self._trackers.items() if tracker.judged)
@@ -268,6 +272,7 @@ class Metrics:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         self._values = {name: (step, float(value)) for name, (step, value) in state["values"].items()}
+        self.step = self._newest()
         self._trackers = {}
         for name, saved in state["trackers"].items():
             self._trackers[name] = Tracker(name, self._detect)

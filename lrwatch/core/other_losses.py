@@ -62,11 +62,11 @@ class OtherLosses:
         for name in self._names:
             if (column := batch.columns.get(name)) is None:
                 continue
-            rows, values = column.rows, column.values
+            steps, values = batch.steps_of(column), column.values
             if self._heard >= 0 or row < batch.rows - 1:
-                low, high = np.searchsorted(rows, [self._heard, row], side="right")
-                rows, values = rows[low:high], values[low:high]
-            self._add(name, batch.steps[rows].tolist(), values.tolist())
+                low, high = np.searchsorted(column.rows, [self._heard, row], side="right")
+                steps, values = steps[low:high], values[low:high]
+            self._add(name, steps.tolist(), values.tolist())
         self._heard = row
 
     def _add(self, name: str, steps: list[int], values: list[float]) -> None:

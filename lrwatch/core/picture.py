@@ -177,7 +177,8 @@ class Picture:
             is_new = name not in self._curves and name != decides
             if is_new and (len(self._curves) >= MAX_CURVES or role(name) not in _ROLES):
                 continue
-            self._curves.setdefault(name, Envelope())
+            if name not in self._curves:
+                self._curves[name] = Envelope()
             self._waiting.setdefault(name, []).append((batch.steps_of(column), column.values))
             self._count += len(column.values)
         if self._count >= WAITING:

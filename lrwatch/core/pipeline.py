@@ -22,6 +22,7 @@ import numpy as np
 
 from lrwatch.core.averaged_loss import LossDifference, differences
 from lrwatch.core.command import CommandState
+from lrwatch.core.detectors.base import UNTOLD, Silence
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.epoch_length import EpochLength, EpochSteps
 from lrwatch.core.events import MEANWHILE, Command, Effect, Event, Expired, Finding, Phase
@@ -37,6 +38,7 @@ from lrwatch.core.run_length import LengthSource, RunLength
 from lrwatch.core.sample import Batch
 from lrwatch.core.signal import SCHEDULE, Expiry, Signal, Tick
 from lrwatch.core.standing import at_one_look
+from lrwatch.core.tracker import GROUP
 from lrwatch.core.watched_curve import CurvePart, WatchedCurve
 
 
@@ -160,14 +162,16 @@ class Pipeline:
         self.length = before.said(total_steps, source)
         return self.length != before
 
-    def silent(self, metric: str) -> int:
-        """Return the number of further finite, in-order samples of `metric` guaranteed to produce no event."""
+    def silence(self, metric: str) -> Silence:
+        """Return how long `metric` surely gives no event, if all samples are finite and in order."""
         if self.policy.may_command_next or self.proposal is not None:
-            return 0
-        silent = self.metrics.silent(metric)
+            return UNTOLD
+        silence = self.metrics.silence(metric)
         if self.policy.strategy.WANTS_CURVE and metric == self.metric:
-            silent = min(silent, self._curve.room - 1)
-        return max(silent, 0)
+            silence = silence.at_most(self._curve.room - 1)
+        if self._lr.known:  # a change of the rate begins a phase, which gives nothing before a group
+            silence = silence.at_most(GROUP - 1)
+        return silence
 
     # ---- samples ----------------------------------------------------------------------------------------------------
 
@@ -212,7 +216,10 @@ class Pipeline:
         if signals or self._pending is not None or len(primary_from) != 1 or self.policy.acts_at_checks:
             return self._decide(batch, signals + parts, primary_from)
         for part in parts:  # nothing can follow from them
-            self._hear(part, is_primary=True)
+            if isinstance(part.what, CurvePart):
+                self._take_part(part.metric, part.what)
+            else:
+                self._hear(part, is_primary=True)
         return self._decide(batch, [], primary_from)
 
     def _curve_parts(self, batch: Batch, primary_from: PrimaryFrom) -> list[Signal]:
@@ -411,16 +418,18 @@ class Pipeline:
             command = replace(command, reason=f"{command.reason}. {why}")
         return [event for event in (effect, command) if event is not None]
 
-    def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:
+    def _take_part(self, metric: str, part: CurvePart) -> None:
         if metric != self._curve_of:
             self._curve_of = metric
             self._curve.restart()
             self._averaged.restart()
         self._curve.take(part)
-        if not part.checked:
-            return []
-        if not self.policy.acts_at_checks:
+        if part.checked:
             self.policy.curve = self._curve.curve
+
+    def _check(self, metric: str, part: CurvePart) -> Sequence[Event]:
+        self._take_part(metric, part)
+        if not part.checked or not self.policy.acts_at_checks:
             return []
         step = int(part.steps[-1])
         schedule = self._schedule(step, self._horizon(step - self._curve.curve.first))

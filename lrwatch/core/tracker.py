@@ -11,7 +11,7 @@ import numpy as np
 
 from lrwatch.core.checkpoint import Checkpointed
 from lrwatch.core.detectors import make_detectors
-from lrwatch.core.detectors.base import Detector, Output, TrendDetector
+from lrwatch.core.detectors.base import Detector, Output, Silence, TrendDetector
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.progress import Improved, ProgressCheck
@@ -41,9 +41,15 @@ class _Feeder(Checkpointed):
         self._values: list[float] = []
 
     @property
-    def room(self) -> int:
-        """Number of further samples until the next output is possible."""
-        return min([GROUP - len(self._values), *[one.room for one in self._at_once]])
+    def silence(self) -> Silence:
+        """How long there is surely no output. One of the grouped detectors comes at the end of a group."""
+        waiting = self._values
+        found = [one.silence for one in self._at_once]
+        if self._grouped:
+            grouped = Silence.of_all([one.silence for one in self._grouped])
+            groups = grouped.samples // GROUP if grouped.covers(waiting) else 0
+            found.append(grouped._replace(samples=(groups + 1) * GROUP - 1 - len(waiting)))
+        return Silence.of_all(found)
 
     def clear(self) -> None:
         """Drop the samples that wait for a whole group."""
@@ -137,9 +143,9 @@ class Tracker(Checkpointed):
         return self._trends[0].samples if self._trends else 0
 
     @property
-    def silent(self) -> int:
-        """Number of further finite, in-order samples guaranteed to produce no output."""
-        return min(self._run.room, self._phase.room) - 1
+    def silence(self) -> Silence:
+        """How long there is surely no output, if all samples are finite and in order."""
+        return Silence.of_all([self._run.silence, self._phase.silence])
 
     def rewinds(self, steps: Ints) -> list[int]:
         """Return the indices of `steps` (shape (n,), n >= 1) where a step is lower than the one before."""

@@ -128,8 +128,9 @@ class WatchedCurve:
             steps, rows, values = steps.tolist(), rows.tolist(), values.tolist()
             at = 0
             while at < len(rows):
-                take = min(self._free, len(rows) - at)
-                full, checked = take == self._free, take == self.room
+                room, free = self.room, self._free
+                take = min(free, len(rows) - at)
+                full, checked = take == free, take == room
                 self._steps += steps[at : at + take]
                 self._values += values[at : at + take]
                 at += take

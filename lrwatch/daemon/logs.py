@@ -284,8 +284,11 @@ class RunLogs(Checkpointed):
         Worse logs come first: what is free of theirs, the better ones have passed. A better one is heard up to the next row
         of a worse one that may count, so that the order does not depend on how much was read at once.
         """
+        pending = [log for log in self._logs if log.waiting]
+        if not pending:
+            return None
         order = {name: i for i, name in enumerate(self.ownership.order())}
-        pending = sorted((log for log in self._logs if log.waiting), key=lambda log: order[log.source], reverse=True)
+        pending.sort(key=lambda log: order[log.source], reverse=True)
         heads: list[int] = []
         for log in pending:
             assert log.waiting is not None

@@ -205,13 +205,13 @@ class WatchedRun:
             if self.life.life in OVER:
                 self.stalled.paused()  # it begins again: the time between is no gap of its own
             self._polled(Poll(last, arrived=True), now)
+        self.view.patience = self.stalled.patience
         if self._journals_settings and not self.logs.behind:
             self._look_at_life(now)
         if not (
             arrived or self.logs.alive or self.commands.held or self.life.life in OVER
         ):  # else nobody expects a sample
             self._polled(Poll(now, arrived=False), now)
-        self.view.patience = self.stalled.patience
 
     def _polled(self, poll: Poll, now: float) -> None:
         self._handle([finding for _, finding in self.stalled.feed([self.pipeline.step or 0], [poll])], now)
@@ -220,7 +220,7 @@ class WatchedRun:
         before, reconciler = self.life.life, self.commands.reconciler
         event = self.life.look(
             None if reconciler is None else reconciler.observed,
-            now=now, step=self.pipeline.step, last=self.view.last_sample_time, patience=self.stalled.patience,
+            now=now, step=self.pipeline.step, last=self.view.last_sample_time, patience=self.view.patience,
             total_steps=self.pipeline.length.counted_in(self.logs.axis),
         )  # fmt: skip
         if event is not None:

@@ -34,8 +34,7 @@ class Columns:
     """Collector of the values of one read, in any order, column by column."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[Ints]] = {}
-        self._values: dict[str, list[Floats]] = {}
+        self._parts: dict[str, list[tuple[Ints, Floats]]] = {}
 
     def add(self, name: str, rows: Sequence[int] | Ints, values: Sequence[float] | Floats) -> None:
         """Add values of one metric.
@@ -45,12 +44,19 @@ class Columns:
             rows: Number of the record of each value, shape (n,), ascending.
             values: The values, shape (n,).
         """
-        self._rows.setdefault(name, []).append(np.asarray(rows, np.int64))
-        self._values.setdefault(name, []).append(np.asarray(values, np.float64))
+        self._parts.setdefault(name, []).append((np.asarray(rows, np.int64), np.asarray(values, np.float64)))
 
     def finish(self) -> dict[str, Column]:
         """Return the columns. Of several values of one metric in one record the last one counts."""
-        return {name: _joined(self._rows[name], self._values[name]) for name in self._rows}
+        finished: dict[str, Column] = {}
+        rising: Ints | None = None  # columns of records of one shape share their rows
+        for name, parts in self._parts.items():
+            rows, values = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+            if rows is not rising and not np.logical_and.reduce(rows[1:] > rows[:-1]):
+                finished[name] = _ordered(rows, values)
+            else:
+                finished[name], rising = Column(rows, values), rows
+        return finished
 
 
 @lru_cache(maxsize=256)
@@ -66,14 +72,11 @@ def _in_rows(column: Column, chosen: Bools) -> Column:
     return Column(column.rows[which], column.values[which])
 
 
-def _joined(rows: list[Ints], values: list[Floats]) -> Column:
-    all_rows, all_values = (rows[0], values[0]) if len(rows) == 1 else (np.concatenate(rows), np.concatenate(values))
-    if (all_rows[1:] > all_rows[:-1]).all():
-        return Column(all_rows, all_values)
-    order = np.argsort(all_rows, kind="stable")
-    all_rows, all_values = all_rows[order], all_values[order]
-    last = np.append(np.diff(all_rows) > 0, True)
-    return Column(all_rows[last], all_values[last])
+def _ordered(rows: Ints, values: Floats) -> Column:
+    order = np.argsort(rows, kind="stable")
+    rows, values = rows[order], values[order]
+    last = np.append(np.diff(rows) > 0, True)
+    return Column(rows[last], values[last])
 
 
 @dataclass
@@ -116,7 +119,39 @@ class StepAxis(Checkpointed):
         columns = found.finish()
         layout = _layout if len(columns) <= _FEW_COLUMNS else _layout.__wrapped__
         step_names, epoch_names, metric_names = layout(tuple(columns))
-        metrics = {name: columns[name] for name in metric_names}
+        metrics: Mapping[str, Column] = {name: columns[name] for name in metric_names}
+        steps = None if epoch_names else self._placed_at_once(count, columns, step_names, metric_names)
+        if steps is None:
+            steps, metrics = self._placed_by_parts(count, columns, step_names, epoch_names, metrics)
+        for name, column in metrics.items():
+            if column_states_length(name) and len(column.rows):
+                self.totals.state_column(steps[column.rows].tolist(), column.values.tolist())
+        self.totals.place(steps)
+        total = self.totals.length(self.axis)
+        return Batch(steps, metrics, self.axis, lines, {} if errors is None else errors, total_steps=total)
+
+    def _placed_at_once(
+        self, count: int, columns: Mapping[str, Column], step_names: Sequence[str], metric_names: Sequence[str]
+    ) -> Ints | None:
+        """Return the steps where each record has one and a sample, as nearly always; else None."""
+        if not step_names or not any(len(columns[name].rows) == count for name in metric_names):
+            return None
+        places = columns[step_names[0]].values
+        if len(places) < count or not np.logical_and.reduce(places == np.floor(places)):  # NaN equals nothing
+            return None
+        if np.minimum.reduce(places) < 0 or np.maximum.reduce(places) > _LARGEST_STEP:
+            return None
+        steps: Ints = places.astype(np.int64)
+        self.has_step = np.ones(count, np.bool_)
+        self.axis, self.last = "step", int(steps[-1])
+        self.records += count
+        return steps
+
+    def _placed_by_parts(
+        self, count: int, columns: Mapping[str, Column], step_names: Sequence[str], epoch_names: Sequence[str],
+        metrics: Mapping[str, Column],
+    ) -> tuple[Ints, Mapping[str, Column]]:  # fmt: skip
+        """Return the places of the records that have samples, and the metrics with rows that number those."""
         has_samples = np.zeros(count, np.bool_)
         for name, column in metrics.items():
             if name in epoch_names:
@@ -131,9 +166,6 @@ class StepAxis(Checkpointed):
             own = self._counted(own, epochs)
         self.has_step = ~np.isnan(own)
         steps = self._place(own, epochs, has_samples)
-        for name, column in metrics.items():
-            if len(column.rows) and column_states_length(name):
-                self.totals.state_column(steps[column.rows].tolist(), column.values.tolist())
         if not has_samples.all():
             steps, self.has_step = steps[has_samples], self.has_step[has_samples]
             new_row = np.cumsum(has_samples) - 1
@@ -142,9 +174,7 @@ class StepAxis(Checkpointed):
                 for name, column in metrics.items()
                 if len((part := _in_rows(column, has_samples)).rows)
             }
-        self.totals.place(steps)
-        total = self.totals.length(self.axis)
-        return Batch(steps, metrics, self.axis, lines, {} if errors is None else errors, total_steps=total)
+        return steps, metrics
 
     def _counted(self, batches: Floats, epochs: Floats) -> Floats:
         """Return the steps of records with the number of a batch within its epoch; NaN where there is no number."""

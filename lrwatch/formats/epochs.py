@@ -10,12 +10,13 @@ mmengine writes an evaluation with the epoch in the place of the step; the last 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from lrwatch.core.sample import Floats, Ints
+from lrwatch.core.sample import Column, Floats, Ints
 from lrwatch.formats.columns import Bools, StepAxis
 
 
@@ -38,6 +39,13 @@ class EpochAxis(StepAxis):
     length: int = 0
     first: int = 1
     continuous: bool = False
+
+    def _placed_at_once(
+        self, count: int, columns: Mapping[str, Column], step_names: Sequence[str], metric_names: Sequence[str]
+    ) -> Ints | None:
+        if self.epoch >= 0 and not self.continuous:  # the steps may be those of an epoch
+            return None
+        return super()._placed_at_once(count, columns, step_names, metric_names)
 
     def _place(self, steps: Floats, epochs: Floats, has_samples: Bools) -> Ints:
         if not self.continuous and not (np.isnan(epochs).all() and (self.epoch < 0 or np.isnan(steps).all())):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +29,7 @@ _KEPT = 2
 _LARGEST = 2**53
 
 
+@lru_cache(maxsize=1024)
 def column_states_length(name: str) -> bool:
     """Return whether a column of this name holds the length of the run.
 
@@ -91,9 +93,9 @@ class Totals(Checkpointed):
         first, last = int(places[0]), int(places[-1])
         before = first if self.last < 0 else self.last
         moves = places[1:] - places[:-1]
-        if first >= before and not (moves < 0).any():  # as nearly always
+        if first >= before and np.minimum.reduce(moves, initial=0) >= 0:  # as nearly always
             self.highest, self.last = max(self.highest, last), last
-            self.gap = max(self.gap, first - before, int(moves.max(initial=0)))
+            self.gap = max(self.gap, first - before, int(np.maximum.reduce(moves, initial=0)))
             return
         self.highest = max(self.highest, int(places.max()))
         moves = np.diff(places, prepend=before)

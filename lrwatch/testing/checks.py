@@ -104,7 +104,8 @@ def check_detector(detector: type[Detector[Any]], options: DetectOptions = DEFAU
     4. A new detector restored from the state at any cut, through JSON, continues as the old one would.
     5. The state stays below `MAX_STATE_BYTES` for inputs of any length.
     6. The evidence of a finding holds plain numbers, strings and None, as readers of a journal expect.
-    7. If declared by `SCALE_INVARIANT` and `SHIFT_INVARIANT`: values scaled by 1024 or 1 / 1024, or shifted by 1024,
+    7. There is no output within its `silence`.
+    8. If declared by `SCALE_INVARIANT` and `SHIFT_INVARIANT`: values scaled by 1024 or 1 / 1024, or shifted by 1024,
        change only the numbers of a report. Maximising a metric equals minimising the negated metric.
 
     For a detector of a pair the values are validation values, and the training metric improves; for a detector of the
@@ -127,6 +128,7 @@ def check_detector(detector: type[Detector[Any]], options: DetectOptions = DEFAU
         for name, whole in ordinary_inputs().items():
             values = whole[::every]
             check.input(name, values, [(_sized(len(values)), True)])
+            check.silence(name, values)
             places = check.places(values)
             for factor in FACTORS if detector.SCALE_INVARIANT else ():
                 _expect(check.places(factor * values) == places, f"{name}: times {factor:g} it is reported elsewhere")
@@ -134,6 +136,7 @@ def check_detector(detector: type[Detector[Any]], options: DetectOptions = DEFAU
                 _expect(check.places(values + SHIFT) == places, f"{name}: {SHIFT:g} higher it is reported elsewhere")
             if detector.NEEDS != "clock":
                 _expect(check.mirrored.places(-values) == places, f"{name}: upside down it is reported elsewhere")
+                check.mirrored.silence(f"{name}, upside down", -values)
         check.size()
 
 
@@ -181,6 +184,24 @@ class _Check:
             differ = next((pair for pair in zip_longest(outputs, whole) if pair[0] != pair[1]), None)
             if differ is not None:
                 raise AssertionError(f"{name}: {how} at {cuts[:5]}... it yields {differ[0]}, uncut {differ[1]}")
+
+    def silence(self, name: str, values: Floats) -> None:
+        """Check promise 7 on one input of finite values.
+
+        Raises:
+            AssertionError: It is broken.
+        """
+        detector = self.make()
+        samples, steps, at = self._samples(values, 0), list(range(len(values))), 0
+        while at < len(values):
+            silence = detector.silence
+            within = values[at : at + max(silence.samples, 0)]
+            beyond = np.flatnonzero((within < silence.low) | (within > silence.high))
+            end = at + (int(beyond[0]) if len(beyond) else len(within))
+            found = detector.feed(steps[at:end], samples[at:end])
+            _expect(not found, f"{name}: it promises {silence} at {at}, and yields {found[:1]}")
+            detector.feed(steps[end : end + 1], samples[end : end + 1])
+            at = end + 1
 
     def _outputs(self, name: str, values: Floats, cuts: list[int], *, restore: bool) -> list[tuple[int, str]]:
         detector = self.make()

@@ -31,6 +31,7 @@ and the conformance suite go through `REGISTRY` in `lrwatch.core.detectors`. To 
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
@@ -66,6 +67,36 @@ class Poll(NamedTuple):
 
     time: float
     arrived: bool
+
+
+LARGEST = sys.float_info.max
+"""The largest number, which stands for infinity in a state that is plain JSON."""
+
+
+class Silence(NamedTuple):
+    """How long there is surely no output: for the next `samples` samples, as long as they lie between `low` and `high`, both included."""
+
+    samples: int = 0
+    low: float = -LARGEST
+    high: float = LARGEST
+
+    @classmethod
+    def of_all(cls, silences: Sequence[Silence]) -> Silence:
+        """Return how long there is no output of several, one or more."""
+        samples, lows, highs = zip(*silences, strict=True)
+        return cls(min(samples), max(lows), min(highs))
+
+    def at_most(self, samples: int) -> Silence:
+        """Return the silence, shortened to so many samples where it is longer."""
+        return self if self.samples <= samples else self._replace(samples=samples)
+
+    def covers(self, values: Sequence[float]) -> bool:
+        """Whether all values lie between the bounds."""
+        return not values or self.low <= min(values) <= max(values) <= self.high
+
+
+UNTOLD = Silence()
+"""The next sample may have an output."""
 
 
 SampleT = TypeVar("SampleT", float, Pair, Poll)
@@ -124,6 +155,11 @@ class Detector(Checkpointed, ABC, Generic[SampleT]):
         """
 
     @property
+    def silence(self) -> Silence:
+        """How long it surely yields nothing, if all samples are finite and in order."""
+        return UNTOLD
+
+    @property
     def _name(self) -> str:
         """Name of the metric for messages."""
         return self._metric or "the metric"
@@ -171,8 +207,3 @@ class TrendDetector(Detector[float]):
     @abstractmethod
     def tells_at(self) -> int | None:
         """The step from which on it can tell a metric that does not improve, while it cannot; None once it could."""
-
-    @property
-    @abstractmethod
-    def room(self) -> int:
-        """Number of further samples until the next output is possible."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from lrwatch.core.detectors.base import Detector
+from lrwatch.core.detectors.base import UNTOLD, Detector, Silence
 from lrwatch.core.events import Finding
 from lrwatch.core.stats.blocks import MAD_TO_SD
 
@@ -132,6 +132,14 @@ class DivergenceDetector(Detector[float]):
                 if finding is not None:
                     found.append((at - 1, finding))
         return found
+
+    @property
+    def silence(self) -> Silence:
+        """See `Detector.silence`: patience lasts some groups."""
+        if self._few < FEW:
+            return UNTOLD
+        groups = 1 if self._reported else max(PATIENCE - self._away, 1)
+        return Silence(groups * GROUP - len(self._group) - 1)
 
     def _judge(self, step: int) -> Finding | None:
         # Sixteen values: the built-in sort is five times faster than numpy's.

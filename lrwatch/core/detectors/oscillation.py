@@ -31,7 +31,7 @@ import math
 
 import numpy as np
 
-from lrwatch.core.detectors.base import Detector
+from lrwatch.core.detectors.base import Detector, Silence
 from lrwatch.core.events import Finding
 from lrwatch.core.sample import Floats
 
@@ -116,6 +116,11 @@ class OscillationDetector(Detector[float]):
             found.extend((last, finding) for finding in self._judge(steps[last], waiting[at : at + SEGMENT]))
         del waiting[:whole]
         return found
+
+    @property
+    def silence(self) -> Silence:
+        """See `Detector.silence`: it judges whole segments."""
+        return Silence(SEGMENT - len(self._segment) - 1)
 
     def _judge(self, step: int, segment: list[float]) -> list[Finding]:
         values = np.array(segment)

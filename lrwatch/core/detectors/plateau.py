@@ -51,7 +51,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from lrwatch.core.detectors.base import DEFAULTS, Output, TrendDetector
+from lrwatch.core.detectors.base import DEFAULTS, Output, Silence, TrendDetector
 from lrwatch.core.events import Finding, Phase
 from lrwatch.core.options import DetectOptions, Horizon
 from lrwatch.core.progress import ProgressCheck
@@ -427,9 +427,14 @@ class PlateauDetector(TrendDetector):
         return max(share / (1 - share) * age, self._horizon.steps(age, self.epoch_steps))
 
     @property
-    def room(self) -> int:
-        """See `TrendDetector.room`."""
-        return min(self._bite_size - len(self._bite), self._shift.room)
+    def silence(self) -> Silence:
+        """See `Detector.silence`: it looks at the end of a bite, where there are values enough since the look before."""
+        wait = float(self._bite_size)
+        if self._horizon.fixed is None and self._first is not None and self._first < self._last:
+            # What a horizon has at the least, whatever steps come, rounding aside.
+            share = self._horizon.fraction * (self._samples - 1) / LOOKS
+            wait = max(wait, (1 - 1e-9) * share - self._unlooked)
+        return Silence(min(math.ceil(wait) - len(self._bite) - 1, self._shift.silent))
 
     def feed(self, steps: list[int], values: list[float]) -> list[tuple[int, Output]]:
         """Take finite samples. See `Detector.feed`.

@@ -32,9 +32,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from lrwatch.core.detectors.base import Detector
+from lrwatch.core.detectors.base import LARGEST, UNTOLD, Detector, Silence
 from lrwatch.core.events import Finding
 
 # Values a group, and values that centre and scale are taken from.
@@ -90,8 +88,8 @@ RECOVERED = HIGH / 2
 # A spike that lasts longer is none. An epoch's ramp that is steep enough to jump by HIGH takes 190 values to come back.
 LONGEST = 128
 
-# What stands for infinity in a state that is plain JSON.
-LARGEST = float(np.finfo(np.float64).max)
+# How far values may fall below those of the ring, in scales, for its silence to last.
+FALLS = 2.5
 
 # Spikes in the last WINDOW values that are recurring.
 WINDOW = 10_000
@@ -155,6 +153,22 @@ class SpikeDetector(Detector[float]):
             found.extend((end - before - 1, finding) for finding in self._take_group(places[at:end], waiting[at:end]))
         del waiting[:whole], places[:whole]
         return found
+
+    @property
+    def silence(self) -> Silence:
+        """See `Detector.silence`.
+
+        Until the usual scale is learned anew, a high value lies HIGH of it above the centre, and so above the lowest value that the
+        ring has or will have.
+        """
+        if self._scale <= 0.0 or self._usual <= 0.0 or self._highs or self._turning is None:
+            return UNTOLD
+        groups = TAIL_GROUPS - self._count // GROUP % TAIL_GROUPS + 1
+        low = min(self._ring) - FALLS * self._usual
+        high = min(low + HIGH * self._usual, LARGEST)
+        samples = groups * GROUP - len(self._group) - 1
+        silence = Silence(samples, low, high) if self._sign > 0 else Silence(samples, -high, -low)
+        return silence if silence.covers(self._group) else UNTOLD
 
     def _take_group(self, steps: list[int], group: list[float]) -> list[Finding]:
         if self._sign < 0:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 
-from lrwatch.core.detectors.base import Detector
+from lrwatch.core.detectors.base import Detector, Silence
 from lrwatch.core.events import Finding
 from lrwatch.core.words import percent
 
@@ -86,6 +86,11 @@ class TooSlowDetector(Detector[float]):
                     self._means = [a / 2 + b / 2 for a, b in zip(self._means[::2], self._means[1::2], strict=True)]
                     self._width *= 2
         return found
+
+    @property
+    def silence(self) -> Silence:
+        """See `Detector.silence`: it judges when all blocks are full."""
+        return Silence((BLOCKS - len(self._means)) * self._width - self._filled - 1)
 
     def _judge(self, step: int) -> Finding | None:
         half = BLOCKS // 2

@@ -10,12 +10,13 @@ with the bias of a fit taken off, widens all errors as in a first-order autoregr
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from lrwatch.core.curve import Curve
-from lrwatch.core.sample import Floats
+from lrwatch.core.sample import Floats, Ints
 
 # Groups that a window is joined to: their scatter is known to a tenth, and each is a mean over many values in all but short runs.
 GROUPS = 60
@@ -108,5 +109,9 @@ def _joined(sums: Floats) -> Floats:
     """Return the sums of GROUPS groups of neighbours, or of all blocks where there are fewer."""
     if len(sums) <= GROUPS:
         return sums
-    edges = np.linspace(0, len(sums), GROUPS + 1).astype(np.int64)[:-1]
-    return np.asarray(np.add.reduceat(sums, edges, axis=0))
+    return np.asarray(np.add.reduceat(sums, _edges(len(sums)), axis=0))
+
+
+@lru_cache(maxsize=1024)
+def _edges(blocks: int) -> Ints:
+    return np.linspace(0, blocks, GROUPS + 1).astype(np.int64)[:-1]

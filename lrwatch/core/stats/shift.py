@@ -76,9 +76,10 @@ class LevelShift(Checkpointed):
         return 0
 
     @property
-    def room(self) -> int:
-        """How many more values make a whole group."""
-        return GROUP - len(self._group)
+    def silent(self) -> int:
+        """How many more values surely confirm no shift."""
+        groups = CONFIRM + 2 - len(self._candidate) if self._candidate else CONFIRM + 1
+        return groups * GROUP - len(self._group) - 1
 
     @property
     def pending(self) -> bool:

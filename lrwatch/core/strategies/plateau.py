@@ -90,13 +90,16 @@ class Plateau(Trials):
 
     def begins(self, line: LogLine, step: int, context: Context) -> str:
         """Return why a trial should begin: the run has slowed down."""
-        level, most = abs(line.level), self._most_gained(line, step, context)
+        level = abs(line.level)
         if level and (told := self.averaged_excess(step, context)) is not None:
             worth = told[0] - EXCESS_PER_GAIN * max(line.gain, 0.0)
             sure = worth / max(math.hypot(told[1], EXCESS_PER_GAIN * line.gain_error), 1e-12)
             if abs(sure) > ONE_SIDED_95:  # else the average does not decide it
                 return self._by_average(told, level) if sure > 0 else ""
-        if level == 0 or most is None or most >= FLAT * level or GAINED * most >= self._gained(line, context):
+        if level == 0 or self._still_gains(self._at_most(line, step, context), line, context):
+            return ""  # as nearly always, and another line would cost most of a check
+        most = self._most_gained(line, step, context)
+        if most is None or self._still_gains(most, line, context):
             return ""
         doubling = math.log(2) / level
         size = estimate(doubling * abs(line.gain), doubling * line.gain_error)
@@ -111,12 +114,20 @@ class Plateau(Trials):
 
     def _most_gained(self, line: LogLine, step: int, context: Context) -> float | None:
         """Return the gain per e-fold, with its error, in the window where it is largest; None where one has too few values."""
-        curve, values = context.curve, context.curve.count(context.curve.first, step + 1)
-        longer = fit(curve, LONG_WINDOW * step, step + 1, context.sign)
+        longer = fit(context.curve, LONG_WINDOW * step, step + 1, context.sign)
         if longer is None:
             return None
-        errors = 1.0 if values >= FEW else ONE_SIDED_95
-        return max(one.gain + errors * one.gain_error for one in (line, longer))
+        return max(self._at_most(one, step, context) for one in (line, longer))
+
+    @staticmethod
+    def _at_most(line: LogLine, step: int, context: Context) -> float:
+        """Return the gain of a line per e-fold, with its error."""
+        values = context.curve.count(context.curve.first, step + 1)
+        return line.gain + (1.0 if values >= FEW else ONE_SIDED_95) * line.gain_error
+
+    def _still_gains(self, most: float, line: LogLine, context: Context) -> bool:
+        """Whether a gain per e-fold is too much against the level, or against what was gained so far."""
+        return most >= FLAT * abs(line.level) or GAINED * most >= self._gained(line, context)
 
     def _gained(self, line: LogLine, context: Context) -> float:
         """Return what the run has gained since it began, less the error of its beginning."""
