@@ -78,8 +78,8 @@ class Trial(NamedTuple):
 
     Attributes:
         previous: The scale before the trial.
-        worth: What continuing was worth per horizon when the trial began, relative to the level of the metric, where
-            the verdict depends on it; else None.
+        worth: What continuing was worth per horizon when the trial began, relative to the level of the metric, where a look at the
+            trend measures it; None where its strategy measures it by the curve.
     """
 
     previous: float

@@ -253,7 +253,7 @@ class Policy:
 
     def _baseline(self, event: CommandInput, look: Trend | None) -> Trend | None:
         """Return the look that the effect of the command is measured against; None where the strategy measures it itself."""
-        own_trial = isinstance(event, Asked) and event.trial is not None and event.trial.previous > event.scale
+        own_trial = isinstance(event, Asked) and event.trial is not None and event.trial.worth is None
         return None if not self.strategy.MEASURED or (self.strategy.WANTS_CURVE and own_trial) else look
 
     # ---- operators ----------------------------------------------------------------------------------------------------

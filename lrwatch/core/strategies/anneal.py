@@ -33,15 +33,12 @@ from lrwatch.core.stats.log_line import LogLine
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.plateau import GAINED, Plateau
 from lrwatch.core.strategies.trial_outcome import TrialOutcome, TrialVerdict
-from lrwatch.core.strategies.trials import ONE_SIDED_95, Trials, pooled
+from lrwatch.core.strategies.trials import FIRST_GUESS, ONE_SIDED_95, Trials, pooled
 from lrwatch.core.words import estimate
 
 # Share of the run for the line, over E / G. The slow directions keep an excess of 0.3 under a line (spectrum 1/i), so that the best
 # share is 0.3 * E / G for the excess of a long trial; a short one shows a part of it. On six real trainings 0.3 and 0.7 are as good.
 RHO = 0.5
-
-# What the excess is taken for before a trial shows it, relative to the level, and its standard error.
-FIRST_GUESS = 0.1
 
 # Longest shares of the run for the line: without a proven excess, without one where the run has slowed down, and at all. Twelve
 # trainings that progress until their end lose up to 36 % by a line over 0.2 of the run, 90 % by one over 0.4; none of them slows down.
@@ -134,16 +131,14 @@ class Anneal(Plateau):
     def share(self, line: LogLine, context: Context) -> float:
         """Return the share of the run that the line should have, by what is known now."""
         gain = (max(line.gain, 0.0) + CAREFUL * line.gain_error) * (line.step / context.total_steps) ** DECLINE
-        guess = FIRST_GUESS * context.scale
-        excess, error, proven = guess, guess, False
+        excess, error = self.guessed_excess(line.step, context)
+        proven = self.excess is not None and self.excess > ONE_SIDED_95 * self.excess_error
         told = self.averaged_excess(line.step - 1, context)
         if told is not None and line.level:
             level = abs(line.level)
             proven = told[0] > ONE_SIDED_95 * told[1]
+            guess = FIRST_GUESS * context.scale
             excess, error = pooled((told[0] / level, max(told[1] / level, 1e-9)), (guess, guess))
-        elif self.excess is not None:
-            proven = self.excess > ONE_SIDED_95 * self.excess_error
-            excess, error = pooled((self.excess, self.known_error(line.step)), (guess, guess))
         best = RHO * above_zero(excess, error) * abs(line.level) / gain if gain > 0 else math.inf
         if proven or best <= UNPROVEN:
             return min(best, LONGEST_SHARE)
@@ -212,6 +207,11 @@ class Anneal(Plateau):
         if self.averaged_excess(step, context) is not None:  # instead of a trial
             return False
         return FIRST_TRIAL * total <= step < LAST_TRIAL * total and super(Anneal, self).may_try(step, context)
+
+    def may_increase(self, step: int, context: Context) -> bool:
+        """Whether a trial upwards may begin, as for one downwards."""
+        total = context.total_steps
+        return FIRST_TRIAL * total <= step < LAST_TRIAL * total and super(Anneal, self).may_increase(step, context)
 
     def most_held_back(self, step: int, context: Context) -> float:
         """Return how many steps all trials together may have held back by `step`."""

@@ -11,6 +11,9 @@ from lrwatch.core.options import PolicyOptions
 # Scales that differ by less are equal: 0.1 * 0.1 is not 0.01 in binary.
 EQUAL = 1e-12
 
+# Commands that trials leave for the end of the run.
+LAST_COMMANDS = 1
+
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
@@ -57,6 +60,14 @@ class CommandLimits:
         high = min(options.max_scale, self.scale * options.max_factor_up)
         nearest = min(max(scale, min(low, high)), high)
         return scale if equal(scale, nearest) else nearest
+
+    @property
+    def way_back(self) -> float:
+        """How many commands lead from a cut back to the scale in use; infinity where none may go as far."""
+        up = self.options.max_factor_up
+        if up <= 1 or self.bounded(self.scale) < self.scale:
+            return math.inf
+        return math.ceil(math.log(self.scale / self.cut) / math.log(up) - EQUAL)
 
     @property
     def cut(self) -> float:

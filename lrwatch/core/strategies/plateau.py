@@ -15,8 +15,7 @@ by less than `first_cut` per horizon, in the newest horizons and in the long win
 Where the loop gives the loss of averaged weights (`core.averaged_loss`), that says what a cut is worth before it is made, and decides
 whether a trial begins. It is a trial all the same.
 
-Two further answers need permission in the settings: a trial upwards where the rate may be too low (`trial_increase`), and a
-cut where the run overfits.
+Two further answers need permission in the settings: trials upwards (`trial_increase`), and a cut where the run overfits.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from lrwatch.core.stats.log_line import LogLine, fit
 from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import NEVER, Context, Strategy, StrategyDecision
 from lrwatch.core.strategies.trial_outcome import TrialOutcome, TrialVerdict
-from lrwatch.core.strategies.trials import ONE_SIDED_95, Trials, way_back
+from lrwatch.core.strategies.trials import ONE_SIDED_95, Trials
 from lrwatch.core.words import estimate, moves, percent
 
 # A cut must show this many times the gain per e-fold as excess. By theory a cut to half pays at any length above 1.4, at the
@@ -60,19 +59,13 @@ FEW = 200
 
 @dataclass(frozen=True, slots=True)
 class Plateau(Trials):
-    """Cut where the run has slowed down and a trial proves the gain.
-
-    Attributes:
-        no_increase_before: No trial upwards before this step.
-    """
+    """Cut where the run has slowed down and a trial proves the gain."""
 
     NAME: ClassVar[str] = "plateau"
     # Where the length is unknown, trials come as long as the run lasts. Trials of half the rate that hold back 5 % let a training whose
     # data get harder in steps end 2 to 3 % higher, with 3 % it is 0.4 % at the most, and eleven others end as with 5 %. With 2 % trials
     # are too short to prove anything. So they take 6 % of the steps, whatever the factor.
     TRIED: ClassVar[float] = 0.06
-
-    no_increase_before: float = 0.0
 
     def begin(self, step: int, context: Context) -> Plateau:
         """Return the strategy with what it learned of the excess."""
@@ -155,6 +148,9 @@ class Plateau(Trials):
 
     def look(self, trend: Trend, context: Context) -> StrategyDecision:
         """Propose a cut where nothing can be tried, and take back a trial upwards."""
+        trial = context.command.trial
+        if trial is not None and self.measures(trial, context):
+            return StrategyDecision(self)
         if not trial_increase.is_on(context):
             return StrategyDecision(self) if context.can_try else self._propose(trend, context)
         command_back, event = trial_increase.take_back(trend.step, context)
@@ -169,7 +165,7 @@ class Plateau(Trials):
         rests = context.learned and not context.schedule_moves
         if not rests or context.command.trial is not None or scale >= context.scale:
             return StrategyDecision(self)
-        if context.command.count + 1 + way_back(context) > context.options.max_commands:
+        if context.command.count + 1 + context.way_back > context.options.max_commands:
             return StrategyDecision(self)
         if context.refuses(scale, trend.step) or trend.step < self._next_proposal(trend, context):
             return StrategyDecision(self)

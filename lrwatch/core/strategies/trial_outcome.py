@@ -129,7 +129,7 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
         context: Holds the curve.
         applied_at: First step of the trial.
         step: The step now.
-        share: The scale of the trial over the scale before, between 0 and 1.
+        share: The scale of the trial over the scale before: between 0 and 1, or above 1 for a trial upwards.
 
     Returns:
         The outcome, or None where too few values came.
@@ -146,7 +146,7 @@ def measure(line: LogLine, context: Context, applied_at: int, step: int, share: 
         gain=line.level - falls * x - came,
         gain_error=math.sqrt(line.level_variance + variance + x * x * line.gain_variance),
         excess=excess,
-        excess_error=math.sqrt(line.level_variance + variance + (share * x) ** 2 * line.gain_variance) / lost,
+        excess_error=math.sqrt(line.level_variance + variance + (share * x) ** 2 * line.gain_variance) / abs(lost),
         x=x,
         came=came,
         came_error=math.sqrt(variance),

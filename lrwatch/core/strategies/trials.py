@@ -15,12 +15,16 @@ e-folds of progress, for the whole of the scale. What to do with them is up to t
 - Each trial that brought nothing makes the next one come later, by a factor of AGAIN_LATER or AGAIN in steps, so a run has few of them.
 - Whatever is not proven in time is taken back: no certain gain, worse, or not measurable because the level shifted, the rate was
   moved, or the run was resumed meanwhile.
+- With permission, a trial may go upwards (`trial_increase`). One comparison decides about it: what was learned faster is not
+  lost where the rate goes back.
 - All trials that were taken back hold back at most HELD_BACK of the steps so far, counted as steps times the share of
   the scale that was missing.
 - Where the data come again, a window before a trial and what is compared with it are whole epochs, so that a drop at the beginning of an epoch
   does not count as a gain. A run that is too young for that has no trials.
 - No trial begins before the metric has improved significantly, while the trainer's own schedule moves the rate, or where a step
   of the way may not be commanded.
+
+One file because one state says where a trial stands, from its begin to its proof.
 
 The line is never continued upwards: a cut of a rising loss must make it fall. Nor is it continued by more than its own length.
 """
@@ -37,8 +41,9 @@ from lrwatch.core.command import Asked, CommandState, ReturnAsked, Status, Trial
 from lrwatch.core.events import Command, Effect
 from lrwatch.core.options import EPOCHS
 from lrwatch.core.stats.log_line import LogLine, fit
+from lrwatch.core.strategies import trial_increase
 from lrwatch.core.strategies.base import Context, Strategy, StrategyDecision
-from lrwatch.core.strategies.limits import EQUAL, equal
+from lrwatch.core.strategies.limits import LAST_COMMANDS, equal
 from lrwatch.core.strategies.trial_outcome import (
     MIN_VALUES,
     TRANSIENT,
@@ -60,9 +65,6 @@ AGAIN, AGAIN_LATER = 1.6, 2.2
 # ... and after one that was kept.
 AFTER_KEPT = 1.25
 
-# Commands that are left for the end of the run.
-LAST_COMMANDS = 1
-
 # The excess of a run drifts: the standard error of what is known of it grows by this share of the level for each e-fold of steps.
 DRIFT = 0.1
 
@@ -72,6 +74,9 @@ ERROR = 0.01
 
 # The same for the first comparison where it decides alone, since the way back would need a person. With 0.02, one in ten is cut.
 ERROR_ALONE = 0.002
+
+# What the excess is taken for before a trial shows it, relative to the level, and its standard error.
+FIRST_GUESS = 0.1
 
 ONE_SIDED_95 = 1.645  # of a Gaussian
 
@@ -88,7 +93,7 @@ class Trials(Strategy, ABC):
         excess, excess_error: By all trials, relative to the level of the metric and for the scale in use; None before one.
         excess_at: Step of the newest trial that told.
         held_back: Steps that trials held back.
-        not_before: No trial before this step.
+        not_before, no_increase_before: No trial before this step, and no trial upwards.
         reversal: The trial that looked proven, while the rate is back for comparison.
         proven: The same once the cut has been requested again, until its effect is reported.
     """
@@ -110,6 +115,7 @@ class Trials(Strategy, ABC):
     excess_at: float = 0.0
     held_back: float = 0.0
     not_before: float = 0.0
+    no_increase_before: float = 0.0
     reversal: Reversal | None = None
     proven: Reversal | None = None
 
@@ -134,7 +140,7 @@ class Trials(Strategy, ABC):
         command = context.command
         if command.wanted is not None or context.options.mode == "observe":
             return StrategyDecision(self)
-        if command.trial is not None and command.trial.previous > context.scale:
+        if command.trial is not None and self.measures(command.trial, context):
             if command.status is Status.ON_TRIAL:
                 return self._judge(command.trial, step, context)
             if command.restores:
@@ -147,8 +153,15 @@ class Trials(Strategy, ABC):
             return self._compare(self.reversal, step, context)
         return self.decide(step, context)
 
+    @staticmethod
+    def measures(trial: Trial, context: Context) -> bool:
+        """Whether the curve decides about a trial: about each one downwards, and about one upwards that no look measures."""
+        return trial.previous > context.scale or (trial.previous < context.scale and trial.worth is None)
+
     def decide(self, step: int, context: Context) -> StrategyDecision:
         """Begin a trial, if it is time for one."""
+        if self.may_increase(step, context):
+            return self._increase(step, context)
         if not self.may_try(step, context) or not self._has_whole_epochs(step, context):
             return StrategyDecision(self)
         if (line := self.fitted(step, context)) is None:
@@ -164,6 +177,28 @@ class Trials(Strategy, ABC):
         command = Command(step, scale, reason, cause="probe")
         return StrategyDecision(replace(self, line=None), command, Asked(scale, trial=Trial(context.scale)))
 
+    def may_increase(self, step: int, context: Context) -> bool:
+        """Whether a trial upwards may begin."""
+        permitted = (
+            context.options.max_scale > 1 and context.scale >= 1
+        )  # else a cut has shown that the rate is too high
+        if not permitted or step < self.no_increase_before or self.reversal is not None:
+            return False
+        if not self._has_whole_epochs(step, context) or (line := self.fitted(step, context)) is None:
+            return False
+        level = abs(line.level)
+        excess, error = self.guessed_excess(line.step, context)
+        return trial_increase.may_begin(level * (excess + error), line.gain - line.gain_error, step, context)
+
+    def _increase(self, step: int, context: Context) -> StrategyDecision:
+        scale = context.bounded(trial_increase.DOUBLED * context.scale)
+        reason = (
+            f"the run learns fast, and a higher rate may bring more; scale {scale:.4g} is tried for at most "
+            f"{trial_increase.LONGEST * step:,.0f} steps, and stays only if it is proven better"
+        )
+        command = Command(step, scale, reason, cause="too_slow")
+        return StrategyDecision(replace(self, line=None), command, Asked(scale, trial=Trial(context.scale)))
+
     def may_try(self, step: int, context: Context) -> bool:
         """Whether a trial is allowed now."""
         return (
@@ -174,7 +209,7 @@ class Trials(Strategy, ABC):
             and step >= self.not_before
             and context.cut < context.scale
             and not context.refuses(context.cut, step)
-            and context.command.count + 2 + way_back(context) + LAST_COMMANDS <= context.options.max_commands
+            and context.command.count + 2 + context.way_back + LAST_COMMANDS <= context.options.max_commands
         )
 
     def fitted(self, step: int, context: Context) -> LogLine | None:
@@ -188,6 +223,12 @@ class Trials(Strategy, ABC):
             return first
         whole = max((step - first) // epoch, EPOCHS)
         return first if step - whole * epoch < max(self.since, context.curve.first) else step - whole * epoch
+
+    def _window_before(self, trial: Trial, applied_at: int, context: Context) -> float:
+        """Return where the line before a trial begins: where a shorter one would, but for a trial upwards."""
+        if trial.previous > context.scale:
+            return self._window(applied_at, context)
+        return max(trial_increase.WINDOW * applied_at, self.since, context.options.warmup_steps)
 
     def _has_whole_epochs(self, step: int, context: Context) -> bool:
         """Whether the window before `step` has as many epochs as one must have."""
@@ -226,7 +267,7 @@ class Trials(Strategy, ABC):
         if by_operator or trial is None:
             begins = context.command.restores or context.command.status is Status.QUIET
             return replace(self, line=None, since=self.since if begins else float(step))
-        if trial.previous <= context.scale:  # on its way back, or a trial upwards
+        if not self.measures(trial, context):  # on its way back, or measured by a look
             return replace(self, line=None)
         return replace(self, line=None, awaits_line=True)
 
@@ -241,43 +282,61 @@ class Trials(Strategy, ABC):
         if self.awaits_line and applied_at is not None:
             if step < applied_at:
                 return StrategyDecision(self)
-            line = fit(context.curve, self._window(applied_at, context), applied_at, context.sign)
+            line = fit(context.curve, self._window_before(trial, applied_at, context), applied_at, context.sign)
             return replace(self, line=line, awaits_line=False)._judge(trial, step, context)
-        line = self.line
+        line, up = self.line, trial.previous < context.scale
         if line is None or applied_at is None or step - applied_at > line.step - line.first:
-            return self._take_back(trial, step, context, "it cannot be measured: the curve changed for other reasons")
-        if step - applied_at < self._shortest(applied_at, context):
+            lost = line is None or not up
+            why = "it cannot be measured: the curve changed for other reasons" if lost else "it is not proven"
+            return self._take_back(trial, step, context, why)
+        may_stay = step - applied_at >= self._shortest(applied_at, context)
+        if not may_stay and not up:
             return StrategyDecision(self)
         outcome = measure(line, context, applied_at, step, context.scale / trial.previous)
         if outcome is None:
             return StrategyDecision(self)
-        values, error = context.curve.count(context.curve.first, applied_at), ERROR if context.can_try else ERROR_ALONE
-        is_over = step - applied_at >= self._longest(applied_at, context)
-        outcome = outcome._replace(is_over=is_over, needed=needed(error, values, line.df))
-        verdict = self.judges(outcome, line, context)
+        values = context.curve.count(context.curve.first, applied_at)
+        error = trial_increase.ERROR if up else ERROR if context.can_try else ERROR_ALONE
+        longest = trial_increase.LONGEST * applied_at if up else self._longest(applied_at, context)
+        outcome = outcome._replace(is_over=step - applied_at >= longest, needed=needed(error, values, line.df))
+        verdict = (
+            trial_increase.verdict(outcome, line.gain * outcome.x, may_stay=may_stay)
+            if up
+            else self.judges(outcome, line, context)
+        )
         if verdict is None:
             return StrategyDecision(self)
-        learned = self._pooled(outcome, line)
+        learned = self if up and verdict.surely_not else self._pooled(outcome, line)
         effect = effect_of(outcome, line, step, context)
-        if verdict.keep and context.can_try:
+        if verdict.keep and context.can_try and not up:
             reversal = Reversal(context.scale, trial.previous, applied_at, step - applied_at, line, outcome)
             return replace(learned, reversal=reversal)._reverse(trial, step, context)
         if verdict.keep:
-            return StrategyDecision(
-                learned._kept(step, context.scale / trial.previous), event=TrialKept(), effect=effect
-            )
-        back = replace(learned, not_before=(AGAIN_LATER if verdict.surely_not else AGAIN) * step)
+            kept = learned._kept(step, context.scale / trial.previous, applied_at if up else None)
+            return StrategyDecision(kept, event=TrialKept(), effect=effect)
+        if up and verdict.surely_not:
+            learned = replace(learned, no_increase_before=trial_increase.AFTER_LOSS * step)
+        elif not up:
+            learned = replace(learned, not_before=(AGAIN_LATER if verdict.surely_not else AGAIN) * step)
         why = "it is not proven" if outcome.gain > 0 else "it brought nothing"
-        return back._take_back(trial, step, context, why, effect)
+        return learned._take_back(trial, step, context, why, effect)
 
     def _take_back(
         self, trial: Trial, step: int, context: Context, why: str, effect: Effect | None = None
     ) -> StrategyDecision:
         """End a trial that is not proven."""
-        next_trial = max(self.not_before, AGAIN * step)
-        reason = f"the trial of scale {context.scale:.4g} is taken back: {why}; the next trial begins at step {next_trial:,.0f} or later"
-        after = replace(self, not_before=next_trial)
-        return after._return(trial, step, context, reason, self.quiet_until(next_trial, step), effect)
+        up = trial.previous < context.scale
+        if up:
+            next_trial, quiet_until = max(self.no_increase_before, AGAIN_LATER * step), float(step)
+            after = replace(self, no_increase_before=next_trial)
+        else:
+            next_trial = max(self.not_before, AGAIN * step)
+            after, quiet_until = replace(self, not_before=next_trial), self.quiet_until(next_trial, step)
+        reason = (
+            f"the trial of scale {context.scale:.4g} is taken back: {why}; the next trial {'upwards ' if up else ''}"
+            f"begins at step {next_trial:,.0f} or later"
+        )
+        return after._return(trial, step, context, reason, quiet_until, effect)
 
     def _reverse(self, trial: Trial, step: int, context: Context) -> StrategyDecision:
         """End a trial that looks proven, to see whether the metric gets worse."""
@@ -296,11 +355,13 @@ class Trials(Strategy, ABC):
     def _return(
         self, trial: Trial, step: int, context: Context, reason: str, quiet_until: float, effect: Effect | None = None
     ) -> StrategyDecision:
-        scale = context.bounded(trial.previous)
-        if scale <= context.scale:
+        scale, up = context.bounded(trial.previous), trial.previous < context.scale
+        if scale >= context.scale if up else scale <= context.scale:
             return StrategyDecision(replace(self, line=None, reversal=None), event=TrialKept(), effect=effect)
-        left = trial if scale < trial.previous else None  # further than one command may go: the next check continues
-        share, since = 1 - context.scale / trial.previous, context.command.applied_at
+        left = (
+            None if equal(scale, trial.previous) else trial
+        )  # further than one command may go: the next check continues
+        share, since = max(1 - context.scale / trial.previous, 0.0), context.command.applied_at
         if self.leaves is not None:  # the way back was commanded before
             since = self.leaves[1]
         held_back = self.held_back + share * max(step - (since or step), 0)
@@ -309,10 +370,10 @@ class Trials(Strategy, ABC):
         asked = ReturnAsked(scale, float(step) if left else quiet_until, trial=left)
         return StrategyDecision(after, command, asked, effect=effect)
 
-    def _kept(self, step: int, share: float) -> Trials:
-        """Return the strategy after a cut to `share` of the scale that stays."""
+    def _kept(self, step: int, share: float, since: int | None = None) -> Trials:
+        """Return the strategy after a change to `share` of the scale that stays, in use from `since` or `step` on."""
         return replace(
-            self, line=None, reversal=None, since=float(step), not_before=AFTER_KEPT * step,
+            self, line=None, reversal=None, since=float(step if since is None else since), not_before=AFTER_KEPT * step,
             excess=None if self.excess is None else share * self.excess, excess_error=share * self.excess_error,
         )  # fmt: skip
 
@@ -359,6 +420,11 @@ class Trials(Strategy, ABC):
             excess, error = pooled((excess, error), (self.excess, self.known_error(line.step)))
         return replace(self, excess=excess, excess_error=error, excess_at=float(line.step))
 
+    def guessed_excess(self, step: int, context: Context) -> tuple[float, float]:
+        """Return the excess by a first guess and all trials, relative to the level of the metric, and its standard error."""
+        guess = FIRST_GUESS * context.scale
+        return (guess, guess) if self.excess is None else pooled((self.excess, self.known_error(step)), (guess, guess))
+
     def known_error(self, step: float) -> float:
         """Return the standard error of the excess at `step`: a random walk over ln(step) adds to that of the trials."""
         older = math.log(step / self.excess_at) if 0 < self.excess_at < step else 0.0
@@ -390,11 +456,3 @@ def pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float,
     """Return the mean of two values with standard errors, weighted by their precision, and its standard error."""
     weight, known = one[1] ** -2, other[1] ** -2
     return (weight * one[0] + known * other[0]) / (weight + known), (weight + known) ** -0.5
-
-
-def way_back(context: Context) -> float:
-    """Return how many commands take a trial back to the scale in use; infinity where none may go as far."""
-    options = context.options
-    if options.max_factor_up <= 1 or context.bounded(context.scale) < context.scale:
-        return math.inf
-    return math.ceil(math.log(context.scale / context.cut) / math.log(options.max_factor_up) - EQUAL)
