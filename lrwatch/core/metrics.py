@@ -105,7 +105,7 @@ class Metrics:
             tracker.set_epoch_steps(steps)
 
     def silence(self, metric: str) -> Silence:
-        """Return how long `metric` surely gives no signal, if all samples are finite and in order."""
+        """Return for how long `metric` is guaranteed to give no signal, if all samples are finite and in order."""
         tracker = self._trackers.get(metric)
         if tracker is None or (self._pair is not None and metric == self._pair.val):
             return UNTOLD

@@ -163,7 +163,7 @@ class Pipeline:
         return self.length != before
 
     def silence(self, metric: str) -> Silence:
-        """Return how long `metric` surely gives no event, if all samples are finite and in order."""
+        """Return for how long `metric` is guaranteed to give no event, if all samples are finite and in order."""
         if self.policy.may_command_next or self.proposal is not None:
             return UNTOLD
         silence = self.metrics.silence(metric)

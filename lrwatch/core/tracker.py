@@ -42,7 +42,7 @@ class _Feeder(Checkpointed):
 
     @property
     def silence(self) -> Silence:
-        """How long there is surely no output. One of the grouped detectors comes at the end of a group."""
+        """How long no output is guaranteed. One of the grouped detectors comes at the end of a group."""
         waiting = self._values
         found = [one.silence for one in self._at_once]
         if self._grouped:
@@ -144,7 +144,7 @@ class Tracker(Checkpointed):
 
     @property
     def silence(self) -> Silence:
-        """How long there is surely no output, if all samples are finite and in order."""
+        """How long no output is guaranteed, if all samples are finite and in order."""
         return Silence.of_all([self._run.silence, self._phase.silence])
 
     def rewinds(self, steps: Ints) -> list[int]:

@@ -1,4 +1,7 @@
-"""Further shapes of the kinds in `test_kinds`, as trainers that no fixture log is of print them."""
+"""Further shapes of the kinds in `test_kinds`, as trainers that no fixture log is of print them.
+
+One file because it is one table.
+"""
 
 from __future__ import annotations
 

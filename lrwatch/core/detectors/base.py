@@ -31,7 +31,7 @@ and the conformance suite go through `REGISTRY` in `lrwatch.core.detectors`. To 
 
 from __future__ import annotations
 
-import sys
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
@@ -69,12 +69,12 @@ class Poll(NamedTuple):
     arrived: bool
 
 
-LARGEST = sys.float_info.max
+LARGEST = math.nextafter(math.inf, 0.0)
 """The largest number, which stands for infinity in a state that is plain JSON."""
 
 
 class Silence(NamedTuple):
-    """How long there is surely no output: for the next `samples` samples, as long as they lie between `low` and `high`, both included."""
+    """How long no output is guaranteed: for the next `samples` samples, as long as they lie between `low` and `high`, both included."""
 
     samples: int = 0
     low: float = -LARGEST
@@ -156,7 +156,7 @@ class Detector(Checkpointed, ABC, Generic[SampleT]):
 
     @property
     def silence(self) -> Silence:
-        """How long it surely yields nothing, if all samples are finite and in order."""
+        """How long it is guaranteed to yield nothing, if all samples are finite and in order."""
         return UNTOLD
 
     @property

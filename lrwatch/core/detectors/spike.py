@@ -158,7 +158,7 @@ class SpikeDetector(Detector[float]):
     def silence(self) -> Silence:
         """See `Detector.silence`.
 
-        Until the usual scale is learned anew, a high value lies HIGH of it above the centre, and so above the lowest value that the
+        Until the usual scale is learned again, a high value lies HIGH of it above the centre, and so above the lowest value that the
         ring has or will have.
         """
         if self._scale <= 0.0 or self._usual <= 0.0 or self._highs or self._turning is None:

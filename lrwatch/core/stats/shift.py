@@ -77,7 +77,7 @@ class LevelShift(Checkpointed):
 
     @property
     def silent(self) -> int:
-        """How many more values surely confirm no shift."""
+        """Number of further values that are guaranteed to confirm no shift."""
         groups = CONFIRM + 2 - len(self._candidate) if self._candidate else CONFIRM + 1
         return groups * GROUP - len(self._group) - 1
 

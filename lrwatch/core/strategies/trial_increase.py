@@ -2,9 +2,9 @@
 
 A part of the strategies of trials. It needs permission: a `max_scale` above 1, which is not the default. There are two kinds:
 
-- Where something can be tried, the rate is doubled while the run learns fast and its excess is surely small (`may_begin`). The line over the logarithm of the steps before the
-  trial says what continuing would give (`strategies.trials`). The trial stays once its gain is proven, and ends as soon as it surely
-  loses. If it stays, the next one may follow.
+- Where something can be tried, the rate is doubled while the run learns fast and its excess is proven small (`may_begin`). The line
+  over the logarithm of the steps before the trial says what continuing would give (`strategies.trials`). The trial stays once its gain
+  is proven, and ends as soon as it is proven to lose. If it stays, the next one may follow.
 - Else the shape of a curve leads to a suspicion (`detectors.too_slow`). Then the rate goes up by FACTOR, at most once a trial. Before
   and after are paired as for a cut (`core.effect`): the level that came against the level that continuing would have given. Unless the
   lower end of the gain is above WORTH of what continuing brings, the trial is taken back. It is not repeated before the run is older
