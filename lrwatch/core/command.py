@@ -173,8 +173,7 @@ class CommandState:
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> CommandState:
         """Return the state that `as_json` gave."""
-        look, trial, baseline, ramp = state["look"], state["trial"], state["baseline"], state["ramp"]
-        tried = state.get("tried")  # a state that an older version saved has none
+        look, trial, tried, baseline, ramp = (state[name] for name in ("look", "trial", "tried", "baseline", "ramp"))
         return cls(
             **{
                 **state,

@@ -390,7 +390,7 @@ class Policy:
         """Take over a state that `state` returned."""
         self.command = CommandState.from_json(state["command"])
         self._strategies = {name: STRATEGIES[name].from_state(saved) for name, saved in state["strategies"].items()}
-        self.unanswered = state.get("unanswered", False)  # a state that an older version saved does not say
+        self.unanswered = state["unanswered"]
         self._chosen, self._afterwards = dict(state["chosen"]), dict(state["afterwards"])
         self.options = replace(self._configured, **self._chosen)
         self._last_look = None if state["last_look"] is None else Trend(**state["last_look"])

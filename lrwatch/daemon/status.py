@@ -236,6 +236,6 @@ class StatusView(Checkpointed):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned."""
         super().restore(state)
-        self.found = {kind: FoundStatus(**one) for kind, one in state.get("found", {}).items()}
+        self.found = {kind: FoundStatus(**one) for kind, one in state["found"].items()}
         effect = state["effect"]
         self.effect = None if effect is None else EffectStatus(**{**effect, "others": tuple(effect["others"])})

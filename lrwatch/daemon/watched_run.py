@@ -410,7 +410,7 @@ class WatchedRun:
         self._position.restore(saved["position"])
         self._settings = saved["settings"]
         self.life.restore(saved["life"])
-        self._takeovers.restore(saved.get("takeovers", {"rival": ""}))  # a state of an earlier version has none
+        self._takeovers.restore(saved["takeovers"])
         self._learn_length()
 
     # ---- what it shows --------------------------------------------------------------------------------------------
