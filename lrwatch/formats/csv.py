@@ -13,7 +13,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -82,10 +82,6 @@ class Csv(Linewise):
                     errors[_HIDDEN] += self._hidden
         count += self._rows(lines[start:], found, count, errors)
         return count
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state` returned."""
-        super().restore({"hidden": 0, "rank": None, **state})  # states of before 0.1 do not have them
 
     def _header_in(self, line: str) -> tuple[str, list[str]] | None:
         """Return separator and names if `line` is a header; after the first one, it needs a well-known name."""

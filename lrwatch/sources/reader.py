@@ -108,7 +108,7 @@ class LogReader:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._deduplicator.restore(state["deduplicator"])
-        self._names.restore(state.get("names") or MetricNames().state())  # states of before 0.1 have none
+        self._names.restore(state["names"])
         self._former = state["former"]
         if state["format"] is not None:
             self._format = formats.restore(state["format"], state["format_state"])

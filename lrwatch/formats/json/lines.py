@@ -99,10 +99,6 @@ class JsonLines(Linewise):
             return record
         return {key if role(key) in PLACES else f"rank{rank}.{key}": value for key, value in record.items()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state` returned."""
-        super().restore({"rank": None, **state})  # states of before 0.1 do not have it
-
 
 def pieces(text: bytes) -> Iterator[bytes]:
     """Cut `text` into pieces of some lines, whose objects stay in the processor's cache."""
