@@ -243,7 +243,7 @@ class Fleet:
 
 
 def _all_gone(paths: Sequence[Path]) -> bool:
-    """Whether none of these files is there; one that cannot be looked at may be."""
+    """Whether none of these files is there; one that cannot be looked at may be. A directory in the place of a file is none."""
     for path in paths:
         try:
             os.lstat(path)
@@ -251,7 +251,8 @@ def _all_gone(paths: Sequence[Path]) -> bool:
             continue
         except OSError:
             return False
-        return False
+        if not path.is_dir():
+            return False
     return True
 
 

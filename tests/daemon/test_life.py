@@ -419,6 +419,16 @@ def test_a_directory_that_went_while_no_daemon_ran_is_not_shown_for_ever(house: 
     assert house.store.statuses().keys() == {"b"}
 
 
+def test_a_path_that_turns_out_to_be_a_directory_of_runs_leaves_no_run_of_its_own(house: House) -> None:
+    house.runs.rmdir()
+    assert house.look().keys() == {"runs"}, "it may become a log"
+    house.runs.mkdir()
+    house.write("a", 20)
+    house.look()
+    assert house.look().keys() == {"a"}
+    assert house.store.statuses().keys() == {"a"}
+
+
 def test_a_file_that_is_named_is_waited_for_though_it_is_deleted(tmp_path: Path) -> None:
     log = tmp_path / "train.jsonl"
     log.write_text(Training().lines(20))
