@@ -71,6 +71,7 @@ def _curves() -> dict[str, npt.NDArray[np.float64]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _curves())
 @pytest.mark.parametrize(("horizon", "rated"), [(200, False), ("10%", False), ("10%", True)])
 def test_nothing_comes_later_because_values_wait_for_each_other(name: str, horizon: int | str, rated: bool) -> None:

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lrwatch"
 MOST_LINES = 400
 
+pytestmark = pytest.mark.slow  # it reads every file
+
 # Names that several modules have. Those of the first line mean the same thing in each; the others are private to a room, and a reader
 # of that room meets one of them only.
 SHARED_NAMES = {
