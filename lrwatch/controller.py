@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrwatch.core.detectors.base import UNTOLD
+from lrwatch.core.detectors.base import NO_SILENCE
 from lrwatch.core.detectors.plateau import PlateauDetector
 from lrwatch.core.direction import DirectionCheck
 from lrwatch.core.events import Command, Effect, Finding, RangeTest
@@ -89,12 +89,12 @@ class Controller:
         self._pipeline.policy.attached = options["mode"] == "auto"
         self._metric: str | None = None
         self._direction = None if "direction" in options else DirectionCheck(self._pipeline.detect)
-        # Samples that wait for a batch, and for how long they surely produce no event.
+        # Samples that wait for a batch, and for how long no event is guaranteed.
         self._steps: list[int] = []
         self._values: list[float] = []
         self._rates: list[float] = []
         self._waiting_for = ""
-        self._silence = UNTOLD
+        self._silence = NO_SILENCE
         self._has_rate = False
         self.findings: list[Finding] = []
         self.commands: list[Command] = []
@@ -160,7 +160,7 @@ class Controller:
             raise ValueError(f"total_steps must lie behind step {self._next_step - 1}, got {total_steps}")
         self._feed()
         self._pipeline.set_total_steps(total_steps, "operator")
-        self._silence = UNTOLD
+        self._silence = NO_SILENCE
 
     def _feed(self) -> None:
         """Give the run the samples that wait."""
@@ -209,7 +209,7 @@ class Controller:
         """
         self._feed()
         self._pipeline.follow(strategy, every=every, length=length)
-        self._silence = UNTOLD
+        self._silence = NO_SILENCE
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-plain state, for a checkpoint. Past findings and commands are not part of it."""
@@ -225,7 +225,7 @@ class Controller:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state that `state_dict` of a controller with the same options returned."""
         self._pipeline = Pipeline(self._pipeline.detect, self._pipeline.configured, run=self._pipeline.run)
-        self._steps, self._values, self._rates, self._waiting_for, self._silence = [], [], [], "", UNTOLD
+        self._steps, self._values, self._rates, self._waiting_for, self._silence = [], [], [], "", NO_SILENCE
         self._has_rate = False
         self._metric, self._next_step = state["metric"], state["next_step"]
         if self._metric is not None:

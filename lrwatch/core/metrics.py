@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from lrwatch.core.detectors.base import UNTOLD, Silence
+from lrwatch.core.detectors.base import NO_SILENCE, Silence
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.detectors.train_val_pair import TrainValPair
 from lrwatch.core.events import Finding, Phase
@@ -108,7 +108,7 @@ class Metrics:
         """Return for how long `metric` is guaranteed to give no signal, if all samples are finite and in order."""
         tracker = self._trackers.get(metric)
         if tracker is None or (self._pair is not None and metric == self._pair.val):
-            return UNTOLD
+            return NO_SILENCE
         return tracker.silence
 
     def statuses(self, *, at_no_cost: bool = False) -> tuple[MetricStatus, ...]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from lrwatch.core.averaged_loss import LossDifference, differences
 from lrwatch.core.command import CommandState
-from lrwatch.core.detectors.base import UNTOLD, Silence
+from lrwatch.core.detectors.base import NO_SILENCE, Silence
 from lrwatch.core.detectors.plateau import Trend
 from lrwatch.core.epoch_length import EpochLength, EpochSteps
 from lrwatch.core.events import MEANWHILE, Command, Effect, Event, Expired, Finding, Phase
@@ -165,7 +165,7 @@ class Pipeline:
     def silence(self, metric: str) -> Silence:
         """Return for how long `metric` is guaranteed to give no event, if all samples are finite and in order."""
         if self.policy.may_command_next or self.proposal is not None:
-            return UNTOLD
+            return NO_SILENCE
         silence = self.metrics.silence(metric)
         if self.policy.strategy.WANTS_CURVE and metric == self.metric:
             silence = silence.at_most(self._curve.room - 1)

@@ -95,8 +95,8 @@ class Silence(NamedTuple):
         return not values or self.low <= min(values) <= max(values) <= self.high
 
 
-UNTOLD = Silence()
-"""The next sample may have an output."""
+NO_SILENCE = Silence()
+"""Nothing is guaranteed: the next sample may have an output."""
 
 
 SampleT = TypeVar("SampleT", float, Pair, Poll)
@@ -157,7 +157,7 @@ class Detector(Checkpointed, ABC, Generic[SampleT]):
     @property
     def silence(self) -> Silence:
         """How long it is guaranteed to yield nothing, if all samples are finite and in order."""
-        return UNTOLD
+        return NO_SILENCE
 
     @property
     def _name(self) -> str:

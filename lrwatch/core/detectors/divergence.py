@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from lrwatch.core.detectors.base import UNTOLD, Detector, Silence
+from lrwatch.core.detectors.base import NO_SILENCE, Detector, Silence
 from lrwatch.core.events import Finding
 from lrwatch.core.stats.blocks import MAD_TO_SD
 
@@ -137,7 +137,7 @@ class DivergenceDetector(Detector[float]):
     def silence(self) -> Silence:
         """See `Detector.silence`: patience lasts some groups."""
         if self._few < FEW:
-            return UNTOLD
+            return NO_SILENCE
         groups = 1 if self._reported else max(PATIENCE - self._away, 1)
         return Silence(groups * GROUP - len(self._group) - 1)
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import math
 
-from lrwatch.core.detectors.base import LARGEST, UNTOLD, Detector, Silence
+from lrwatch.core.detectors.base import LARGEST, NO_SILENCE, Detector, Silence
 from lrwatch.core.events import Finding
 
 # Values a group, and values that centre and scale are taken from.
@@ -162,13 +162,13 @@ class SpikeDetector(Detector[float]):
         ring has or will have.
         """
         if self._scale <= 0.0 or self._usual <= 0.0 or self._highs or self._turning is None:
-            return UNTOLD
+            return NO_SILENCE
         groups = TAIL_GROUPS - self._count // GROUP % TAIL_GROUPS + 1
         low = min(self._ring) - FALLS * self._usual
         high = min(low + HIGH * self._usual, LARGEST)
         samples = groups * GROUP - len(self._group) - 1
         silence = Silence(samples, low, high) if self._sign > 0 else Silence(samples, -high, -low)
-        return silence if silence.covers(self._group) else UNTOLD
+        return silence if silence.covers(self._group) else NO_SILENCE
 
     def _take_group(self, steps: list[int], group: list[float]) -> list[Finding]:
         if self._sign < 0:

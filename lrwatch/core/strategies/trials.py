@@ -24,7 +24,7 @@ e-folds of progress, for the whole of the scale. What to do with them is up to t
 - No trial begins before the metric has improved significantly, while the trainer's own schedule moves the rate, or where a step
   of the way may not be commanded.
 
-One file because one state says where a trial stands, from its begin to its proof.
+One file because one state says where a trial stands, from its beginning to its proof.
 
 The line is never continued upwards: a cut of a rising loss must make it fall. Nor is it continued by more than its own length.
 """
@@ -179,10 +179,9 @@ class Trials(Strategy, ABC):
 
     def may_increase(self, step: int, context: Context) -> bool:
         """Whether a trial upwards may begin."""
-        permitted = (
-            context.options.max_scale > 1 and context.scale >= 1
-        )  # else a cut has shown that the rate is too high
-        if not permitted or step < self.no_increase_before or self.reversal is not None:
+        permitted = context.options.max_scale > 1
+        was_cut = context.scale < 1  # a trial, or a person, has shown that the rate is too high
+        if not permitted or was_cut or step < self.no_increase_before or self.reversal is not None:
             return False
         if not self._has_whole_epochs(step, context) or (line := self.fitted(step, context)) is None:
             return False
