@@ -60,24 +60,28 @@ WORTH = 0.1
 PATIENCE = 1.5
 
 
-def may_begin(excess: float, gain: float, step: int, context: Context) -> bool:
-    """Whether a trial upwards that the curve decides about may begin.
+def may_begin(step: int, context: Context) -> bool:
+    """Whether a trial upwards that the curve decides about may begin at `step`, as far as no line is needed to tell."""
+    command, options, curve = context.command, context.options, context.curve
+    allowed = context.can_try and context.learned and not context.schedule_moves and command.trial is None
+    scale, enough = target(context), command.count + 2 + LAST_COMMANDS <= options.max_commands
+    if not allowed or not enough or scale <= context.scale or context.refuses(scale, step):
+        return False
+    return step >= AFTER_WARM_UP * options.warmup_steps and curve.count(curve.first, step + 1) >= FEW
+
+
+def target(context: CommandLimits) -> float:
+    """Return the scale of a trial upwards that the curve decides about."""
+    return context.bounded(DOUBLED * context.scale)
+
+
+def is_small(excess: float, gain: float) -> bool:
+    """Whether an excess is small enough for a trial upwards.
 
     Args:
         excess: Upper end of the excess of the rate in use, in units of the metric.
         gain: Lower end of the gain per e-fold of steps, in the same units.
-        step: The step now.
-        context: What is known of the run.
     """
-    scale, options = context.bounded(DOUBLED * context.scale), context.options
-    old_enough = (
-        context.curve.count(context.curve.first, step + 1) >= FEW and step >= AFTER_WARM_UP * options.warmup_steps
-    )
-    allowed = scale > context.scale and context.can_try and context.learned and not context.schedule_moves
-    if not allowed or not old_enough or context.command.trial is not None or context.refuses(scale, step):
-        return False
-    if context.command.count + 2 + LAST_COMMANDS > options.max_commands:
-        return False
     return excess < EXCESS_PER_GAIN * gain
 
 

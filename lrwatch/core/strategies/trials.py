@@ -160,8 +160,8 @@ class Trials(Strategy, ABC):
 
     def decide(self, step: int, context: Context) -> StrategyDecision:
         """Begin a trial, if it is time for one."""
-        if self.may_increase(step, context):
-            return self._increase(step, context)
+        if self.may_increase(step, context) and (increase := self._increase(step, context)) is not None:
+            return increase
         if not self.may_try(step, context) or not self._has_whole_epochs(step, context):
             return StrategyDecision(self)
         if (line := self.fitted(step, context)) is None:
@@ -178,19 +178,21 @@ class Trials(Strategy, ABC):
         return StrategyDecision(replace(self, line=None), command, Asked(scale, trial=Trial(context.scale)))
 
     def may_increase(self, step: int, context: Context) -> bool:
-        """Whether a trial upwards may begin."""
+        """Whether a trial upwards may begin, as far as no line is needed to tell."""
         permitted = context.options.max_scale > 1
         was_cut = context.scale < 1  # a trial, or a person, has shown that the rate is too high
         if not permitted or was_cut or step < self.no_increase_before or self.reversal is not None:
             return False
-        if not self._has_whole_epochs(step, context) or (line := self.fitted(step, context)) is None:
-            return False
-        level = abs(line.level)
-        excess, error = self.guessed_excess(line.step, context)
-        return trial_increase.may_begin(level * (excess + error), line.gain - line.gain_error, step, context)
+        return trial_increase.may_begin(step, context) and self._has_whole_epochs(step, context)
 
-    def _increase(self, step: int, context: Context) -> StrategyDecision:
-        scale = context.bounded(trial_increase.DOUBLED * context.scale)
+    def _increase(self, step: int, context: Context) -> StrategyDecision | None:
+        """Begin a trial upwards, if the excess is small enough."""
+        if (line := self.fitted(step, context)) is None:
+            return None
+        excess, error = self.guessed_excess(line.step, context)
+        if not trial_increase.is_small(abs(line.level) * (excess + error), line.gain - line.gain_error):
+            return None
+        scale = trial_increase.target(context)
         reason = (
             f"the run learns fast, and a higher rate may bring more; scale {scale:.4g} is tried for at most "
             f"{trial_increase.LONGEST * step:,.0f} steps, and stays only if it is proven better"

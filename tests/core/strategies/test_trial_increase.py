@@ -26,6 +26,7 @@ from lrwatch.core.strategies.trial_increase import (
     PATIENCE,
     SHARE,
     is_on,
+    is_small,
     may_begin,
     verdict,
 )
@@ -259,8 +260,7 @@ def test_a_trial_that_shows_nothing_in_time_is_taken_back_and_cuts_need_not_wait
     [(0.0, 1.0, True), (EXCESS_PER_GAIN + 0.01, 1.0, False), (EXCESS_PER_GAIN - 0.01, 1.0, True), (0.0, 0.0, False)],
 )
 def test_an_excess_that_is_not_surely_small_allows_no_trial(excess: float, gain: float, begins: bool) -> None:
-    run = ClosedLoop(LEARNS, learning()).until(500)
-    assert may_begin(excess, gain, 500, replace(LEARNS, context={**run.moment.context}).at()) is begins
+    assert is_small(excess, gain) is begins
 
 
 @pytest.mark.parametrize(
@@ -275,18 +275,18 @@ def test_an_excess_that_is_not_surely_small_allows_no_trial(excess: float, gain:
 def test_what_keeps_a_cut_back_keeps_a_trial_upwards_back(limit: dict[str, bool]) -> None:
     run = ClosedLoop(LEARNS, learning()).until(500)
     context = {**run.moment.context, **limit}
-    assert not may_begin(0.0, 1.0, 500, replace(LEARNS, context=context).at())
+    assert not may_begin(500, replace(LEARNS, context=context).at())
 
 
 def test_the_budget_and_the_warm_up_keep_it_back_too() -> None:
     curve = ClosedLoop(LEARNS, learning()).until(500).moment.context
-    assert may_begin(0.0, 1.0, 500, replace(LEARNS.but(count=37), context=curve).at())
-    assert not may_begin(0.0, 1.0, 500, replace(LEARNS.but(count=38), context=curve).at())
+    assert may_begin(500, replace(LEARNS.but(count=37), context=curve).at())
+    assert not may_begin(500, replace(LEARNS.but(count=38), context=curve).at())
     warms = replace(LEARNS, options=replace(PERMITTED, warmup_steps=251), context=curve)
-    assert not may_begin(0.0, 1.0, 500, warms.at())
-    assert may_begin(0.0, 1.0, 502, warms.at())
+    assert not may_begin(500, warms.at())
+    assert may_begin(502, warms.at())
     few = ClosedLoop(LEARNS, learning()).until(98).moment.context
-    assert not may_begin(0.0, 1.0, 98, replace(LEARNS, context=few).at())
+    assert not may_begin(98, replace(LEARNS, context=few).at())
 
 
 def test_after_a_cut_that_stays_nothing_is_raised() -> None:
