@@ -58,7 +58,12 @@ def test_what_is_saved_is_there_in_the_next_life(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        {"values": [1.5, -math.inf, 5e-324, 1.7976931348623157e308], "counts": [0, -1, 2**63, 2**64 - 1], "none": None, "yes": True},
+        {
+            "values": [1.5, -math.inf, 5e-324, 1.7976931348623157e308],
+            "counts": [0, -1, 2**63, 2**64 - 1],
+            "none": None,
+            "yes": True,
+        },
         {"path": os.fsdecode(b"/logs/\xff.log"), "x": math.inf},
         {"digits": 10**40},
         {"of numpy": np.float64(0.1)},
