@@ -17,7 +17,7 @@ from lrwatch.formats.columns import Columns
 from lrwatch.formats.counters import Counters, restarts
 from lrwatch.formats.text import naming
 from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, split_prefix
-from lrwatch.formats.text.ranks import PrintingRanks
+from lrwatch.formats.text.ranks import PrintingRanks, process_number
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
 from lrwatch.formats.text.table import Table
@@ -289,7 +289,7 @@ class RecordAssembler(Checkpointed):
             values["step"] = step
         if recipe.rank is not None:
             self._flush()
-            for record in self._ranks.take(int(recipe.rank.read(line) or 0), values):
+            for record in self._ranks.take(process_number(line[recipe.rank.start : recipe.rank.end]), values):
                 self._emit(record)
         elif recipe.kind == "bar":
             self._wait("bar", [self._counters.epoch, index, total], values)

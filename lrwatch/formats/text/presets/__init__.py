@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from lrwatch.formats.text import general, naming
 from lrwatch.formats.text.presets import bars, blocks, boosting, boxes, lengths, speech, tables, vision
+from lrwatch.formats.text.ranks import process_number
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
@@ -37,10 +38,16 @@ _RANK = re.compile(
     rb"|\[\d+,(?:mpirank:)?(\d+)(?:,[\w.-]+)?\]<std(?:out|err)>: ?|\[(\d+)\]<std(?:out|err)>: ?"  # mpirun, horovodrun
     rb"|\([\w.]+ (?:rank=\d+ )?pid=(\d+)[^)]*\) "  # Ray
     rb"|\[pod/[^/\]\s]*?-(\d+)(?:-[a-z\d]+)*/[^\]\s]+\] ?"  # kubectl logs --prefix
-    rb"|(?!(?i:global_?)?(?i:step|epoch|iter|batch|round))[A-Za-z][\w.-]*[-_](\d+)\s+\| "  # docker compose
+    rb"|(?!(?i:global_?)?(?i:step|epoch|iter|batch|round)|algo-)(?:[A-Za-z][A-Za-z_-]*(\d+[-_]\d+)|[A-Za-z][\w.-]*[-_](\d+))\s+\| "  # docker compose
     rb"|[A-Za-z][\w.-]*\.(\d+)\.[a-z\d]+@[\w.-]+\s+\| "  # docker service logs
     rb"|[a-z][a-z\d.-]*-(\d+) [a-z][\w-]* (?=\d{4}-\d\d-\d\dT)"  # stern
-    rb"|\[?(?i:rank|worker|node|gpu|host|proc|process|trainer|replica|task|machine)[-_ #:]?(\d+)(?:\]:? ?|\s?[:>] )"
+    rb"|[\[<]?(?:[a-z][a-z\d]*[-_])*((?i:rank|worker|node|gpu|host|proc|process|trainer|replica|task|machine|master|server|compute|device|cuda|xla|npu|hpu)[-_ #:]?\d+(?:-\d+)?)"
+    rb"(?:[\]>]:? ?|\s?[:>] )"
+    rb"|(?:[a-z][a-z\d]*-)*((?i:rank|worker|c?node|gpu|host|machine)-?\d+) +(?=[A-Za-z\[(])"  # `gpu-node-1 step 10`
+    rb"|(\d+)_(?:rank|worker|node|gpu|host)(?:_[a-z]+)*:? "
+    rb"|algo-(\d+)-[a-z\d]+(?:_\d+)?\s+\| "  # SageMaker's local mode
+    rb"|(?:[A-Z]+\t)?\d{4}-\d\d-\d\d[ T][\d:.]+ [-+]\d{4}\tworkerpool(\d+-\d+)\t+"  # Vertex AI
+    rb"|\([\w.-]+, rank=(\d+),[^)\n]*\) "  # SkyPilot
     rb"|\[?(?i:(?:local|global)[-_ ])?(?i:rank)\s?[=:]\s?(\d+)(?:\]:? ?|[,;|]? +)"
     rb"|(?:\d{1,3}\.){3}(\d{1,3}): "  # pdsh and pssh with addresses
     rb"|\((?i:rank|worker|node|gpu|proc|process)[-_ #:=]?(\d+)\):? "
@@ -49,13 +56,16 @@ _RANK = re.compile(
 )
 _RANK_WITHIN = re.compile(
     rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)|(?:^|[\s\[(|])(?i:rank|process|proc)[ _=:#]{0,2}(\d+)(?=\s?[\]):|] )"
+    rb"|(?:[\[(|,;]|\s-) ?(?i:rank)[ =:]{1,2}(\d+)(?=\s?(?:[,;]|-) )"  # `Step: 10, Rank: 1, loss = 2.5`, `- rank 1 - `
+    rb"|[\[|]DP=(\d+)(?=[,|\]])|\bDevice=[a-z]+:(?:\d+/)?(\d+) "  # nanotron and others, PyTorch/XLA
+    rb"|\[(?i:rank|gpu|node|worker|process|device|host)[ :=]?(\d+)\] "
 )
 
 
 def rank_of(line: bytes) -> int | None:
     """Return the number of the process that wrote a line, by the prefix that its launcher gave it; None without one."""
     prefix = _RANK.match(line)
-    return int(prefix[prefix.lastindex]) if prefix is not None and prefix.lastindex is not None else None
+    return process_number(prefix[prefix.lastindex]) if prefix is not None and prefix.lastindex is not None else None
 
 
 def search(mask: bytes) -> Recipe | None:
