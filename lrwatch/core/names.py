@@ -34,7 +34,7 @@ Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time",
 _WHOSE = frozenset({
     "train", "training", "trainer", "progress", "time", "metadata",
     "env", "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes", "data", "values", "scalars", "attrs",
-    "context",  # objects of a JSON logger
+    "context", "record",  # objects of a JSON logger
 })  # fmt: skip
 
 # Words behind a step that only say that it is a number: `update_idx`, `steps done`.

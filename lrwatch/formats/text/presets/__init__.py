@@ -47,7 +47,7 @@ _RANK = re.compile(
     rb"|(\d+)_(?:rank|worker|node|gpu|host)(?:_[a-z]+)*:? "
     rb"|algo-(\d+)-[a-z\d]+(?:_\d+)?\s+\| "  # SageMaker's local mode
     rb"|(?:[A-Z]+\t)?\d{4}-\d\d-\d\d[ T][\d:.]+ [-+]\d{4}\tworkerpool(\d+-\d+)\t+"  # Vertex AI
-    rb"|\([\w.-]+, rank=(\d+),[^)\n]*\) "  # SkyPilot
+    rb"|\([\w.-]+, rank=(\d+),[^)\n]*\) "  # a head and its workers
     rb"|\[?(?i:(?:local|global)[-_ ])?(?i:rank)\s?[=:]\s?(\d+)(?:\]:? ?|[,;|]? +)"
     rb"|(?:\d{1,3}\.){3}(\d{1,3}): "  # pdsh and pssh with addresses
     rb"|\((?i:rank|worker|node|gpu|proc|process)[-_ #:=]?(\d+)\):? "
