@@ -46,7 +46,7 @@ _STEPS = (
     "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
     "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
     "timesteps", "update", "updates", "nupdates", "n iter", "itn", "s", "batch", "example counter", "round", "communication round",
-    "episode",
+    "episode", "total train updates", "iterate",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
 _EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "ep"})
@@ -263,6 +263,16 @@ def should_rise(name: str) -> bool:
     words = _words(name.replace("@", " "))
     joined = {"".join(pair) for pair in pairwise(words)}
     return not any(_LOSS.fullmatch(word) for word in words) and not _RISING.isdisjoint({*words, *joined})
+
+
+@_remembered
+def is_measure(name: str) -> bool:
+    """Return whether `name` is a measure of a loss: perplexity or bits per byte.
+
+    >>> is_measure("perplexity"), is_measure("bpb"), is_measure("loss")
+    (True, True, False)
+    """
+    return _MEASURE.search(name) is not None
 
 
 def primary(names: Iterable[str]) -> str | None:

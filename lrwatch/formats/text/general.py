@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from lrwatch.core.names import role, should_rise
+from lrwatch.core.names import is_measure, role, should_rise
 from lrwatch.core.sample import Smoothing
 from lrwatch.formats.counters import restarts
 from lrwatch.formats.text import naming
@@ -30,6 +30,7 @@ from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name
 from lrwatch.formats.text.ordinals import ordinals
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
 from lrwatch.formats.text.repetitions import ends_the_run, says_again
+from lrwatch.formats.text.sentences import stated
 from lrwatch.formats.text.summaries import MEAN
 
 RUNNING = "running."
@@ -58,23 +59,25 @@ _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
 _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[\s*$")
 _LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
+# `[1000 | 28.12] loss=2.5`: the step, and seconds.
+_LEADING_STEP = re.compile(rb"^\s*\[(\d{1,9}) \| [^\]\d\n]{0,20}\d+(?:\.\d+|:\d\d|s)[^\]\n]{0,20}\] ?(?=[A-Za-z])")
 # `[0/25][400/1583] Loss_D: 1.2`: the epoch, and a counter in it.
 _TWO_COUNTERS = re.compile(rb"\[\s*(\d+)\s*/\s*(\d+)\]\s?\[\s*(\d+)\s*/\s*(\d+)\]")
 _NAMED_COUNTER = re.compile(rb"(?:step|iter|batch|epoch)\w*\W*$", re.IGNORECASE)
 _MEAN = re.compile(rb"\s*\(\s*$")
 _SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNORECASE)
 _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
-# `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`. Longer numbers are dates and times.
-_BARE_PLACE = re.compile(rb"\s*(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
+# `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`, `(17) loss 2.5`. Longer numbers are dates and times.
+_BARE_PLACE = re.compile(rb"\s*(?:[(<](?=\d+[)>]))?(\d{1,7})(?=\s|[,;|]|:\s|[)>]\s)")
 # `Start training from epoch 0 of 90`, which may count from another number than the records do.
 _BEGINS = re.compile(rb"\D*\b(?:start|resum|restart|continu|restor)\w*\b[^\d\n]{0,40}\b(?:from|at)\b", re.IGNORECASE)
 # `E001 | loss 2.5`, `[E01] loss 2.5`, `E001 I00100 loss 2.5`
 _LETTERED = re.compile(rb"\s*\[?[Ee](\d{1,5})\]?(?:\s*[|:,;]|\s+(?!\d))(?:\s*\[?[Ii](\d{1,9})(?=[\s|:,;\]]))?")
-_ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
+_ONLY_MARKS = re.compile(rb"[\s:|,\]\[()>-]*$")
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\()|(?<=phase=)|(?<=mode=)|(?<=split=)|(?<=stage=))"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
-    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_(]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
+    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_(]ema\b|$)(?!\s(?:steps|batches|samples|size|time)\b)(?:[\s(\[_-]{1,2}(ema)\b)?",
     re.IGNORECASE,
 )
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
@@ -88,9 +91,12 @@ _SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
 )
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
+# `Epoch: 1/5 Train steps: 938 Val steps: 157`
+_LENGTH_OF_PASS = re.compile(rb"\b(?:train|training|val|valid|validation|test|eval) (?:steps|batches)$", re.IGNORECASE)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
 _PLACES = frozenset({"step", "epoch"})
+_EPISODES = frozenset({"episode", "round"})
 _NUMBERS_OF_STEPS = frozenset({"steps", "iterations", "iters", "timesteps", "updates"})
 # Names of numbers of a configuration: `args: {'lr': 0.1, 'epochs': 90, 'steps': 1000}` is neither a step nor a rate.
 _CONFIGURES = frozenset({
@@ -98,6 +104,7 @@ _CONFIGURES = frozenset({
     "batch_size", "num_workers", "hidden_size", "num_layers", "n_layers", "n_layer", "dropout", "patience",
 })  # fmt: skip
 _LOSSES = frozenset({"train_loss", "val_loss"})
+_STATED_ROLES = _LOSSES | {"lr"}
 # `Adjusting learning rate of group 0 to 1.0e-03.`, `Setting LR to 0.1`
 _RATE_SET = re.compile(
     rb"\b(learning[ _-]?rate|lr)\b(?:[^:=|;\n]{0,60}?|[^|;\n]{0,40}?[:=]\s*"
@@ -179,6 +186,9 @@ class _Search:
             self.places["epoch"] = Slot(*pair.span(1), "epoch")
             self._index = Slot(*pair.span(2), "index")
             before = pair.end(2)
+        elif (leading := _LEADING_STEP.match(mask, self._start)) is not None:
+            self.places["step"], self._place_names["step"] = Slot(*leading.span(1), "step"), "step"
+            before = leading.end()
         elif (pair := _TWO_COUNTERS.search(mask, self._start)) and not _NAMED_COUNTER.search(
             mask, self._start, pair.start()
         ):
@@ -269,6 +279,12 @@ class _Search:
             kind = "epoch"
             if name.text.lower() != "epoch":
                 self._names.pop()  # it is the split of the line as well
+        if (
+            kind == "step"
+            and self._epochs is not None
+            and _LENGTH_OF_PASS.search(self._mask, max(0, name.start - _LONGEST_OUTER), name.end)
+        ):
+            return
         if kind in _PLACES:
             if kind not in self.places or kind == "step":
                 best = self._place_names.get(kind)
@@ -335,6 +351,14 @@ class _Search:
                 self._place_names[ordinal.kind] = ordinal.name
                 self._epochs = Slot(*ordinal.total, "epochs") if ordinal.total else self._epochs
             ends[ordinal.number[0]] = ordinal.end
+        for found in stated(self._mask, self._start):
+            name = Name(self._mask[slice(*found.name)].decode("utf-8", "replace"), *found.name, True)
+            if role(name.text) not in _STATED_ROLES and not should_rise(name.text):
+                continue
+            if found.kind not in self.places:
+                self.places[found.kind], self._place_names[found.kind] = Slot(*found.number, found.kind), found.called
+            self._put(name, Slot(*found.value, name.text, *found.name))
+            ends[found.number[0]] = found.value[1]
         return ends
 
     # ---- the whole ------------------------------------------------------------------------------------------------
@@ -361,12 +385,18 @@ class _Search:
         if averaged:
             self._index = self._total = None
         any_loss = any(role(name) in _LOSSES and name.lower() != _COST for name in spelled)
+        kinds = {name: role(name) for name in spelled}
+        trained = [name for name in spelled if kinds[name] == "train_loss"]
+        # `perplexity: 12.2 eval_loss: 2.5`: the perplexity is that of the validation, too.
+        of_validation = "val_loss" in kinds.values() and all(map(is_measure, trained))
         for i, slot in enumerate(self.slots):
             name = self._spelled(slot)
             kind = role(name)
             roles.add(kind)
             mode = next((mode for at, mode in reversed(modes) if at < slot.name_start), "")
             prefix = ""
+            if of_validation and kind == "train_loss":
+                mode = mode or VALIDATION
             if mode and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
                 prefix, validation, validated = mode, True, mode
             if i in running:
@@ -410,6 +440,8 @@ class _Search:
             return Recipe(measures, "measure", rank=rank) if measures else None
         if _BEGINS.match(self._mask, self._start) or (not slots and not self.places and not self._named):
             return None
+        if self._total is not None and self._place_names.get("step", "").lower() in _EPISODES:
+            self.places.pop("step", None)  # the counter of steps places the line
         step, epoch, index, total = self.places.get("step"), self.places.get("epoch"), self._index, self._total
         ahead = index is not None and epoch is not None and index.start < epoch.start
         if in_a_pass or (ahead and step is not None and not self._named):  # `(0/4) Epoch 1, batch 50`: of ranks

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-# `*** Best metric: 78.1 (epoch 3)` repeats an earlier value; so do means of an epoch and the summaries of W&B.
+# `*** Best metric: 78.1 (epoch 3)` repeats an earlier value; so do means of an epoch and the summaries of W&B and Comet.
 _REPETITION = re.compile(
-    rb"\D*\b(?:best|saving(?! dict)|saved|early stopping|averaged stats)\b|(?:\S* )?wandb:|.*\[train\b.*\[avg\]|.*\bTrial 0+ (?:finished|pruned)\b",
+    rb"\D*\b(?:best|saving(?! dict)|saved|early stopping|averaged stats)\b|(?:\S* )?wandb:|COMET [A-Z]+:|\s*(?:minimum|lowest|highest)\b|.*\[train\b.*\[avg\]|.*\bTrial 0+ (?:finished|pruned)\b",
     re.IGNORECASE,
 )
 # A line without a place that says how the run ended.

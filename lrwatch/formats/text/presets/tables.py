@@ -30,7 +30,9 @@ _BOX = re.compile(rb"\xe2[\x94\x95][\x80-\xbf]")
 _PIPES = frozenset({b"\xe2\x94\x82", b"\xe2\x94\x83", b"\xe2\x95\x91"})
 _COMMENT = re.compile(rb"\s*# ?(?=[A-Za-z])")
 # `2024-05-03 10:00:00,123 - INFO - allennlp.training.callbacks - `
-_PREFIX = re.compile(rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -)? (?:[\w.\[\]]+ - )*")
+_PREFIX = re.compile(
+    rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -)? (?:[\w.\[\]]+ - )*(?:\[?(?:INFO|DEBUG)\]?:?\s+)?"
+)
 
 
 def header(mask: bytes, start: int) -> Recipe | None:
