@@ -147,6 +147,63 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(10, 3.5), (20, 3.25)], "lr": [(10, 1e-3), (20, 5e-4)]},
     ),
+    # ---- passes over the validation data
+    "batches of a validation of another length": (
+        """
+        INFO - trainer - Epoch 0/9
+        INFO - trainer - Training
+        INFO - trainer - Batch 50/100: accuracy: 0.25, loss: 3.5 ||
+        INFO - trainer - Batch 100/100: accuracy: 0.25, loss: 3.25 ||
+        INFO - trainer - Validating
+        INFO - trainer - Batch 5/10: accuracy: 0.5, loss: 4.0 ||
+        INFO - trainer - Batch 10/10: accuracy: 0.5, loss: 3.75 ||
+        INFO - trainer - Epoch 1/9
+        INFO - trainer - Training
+        INFO - trainer - Batch 50/100: accuracy: 0.25, loss: 3.0 ||
+        """,
+        {"loss": [(50, 3.5), (100, 3.25), (150, 3.0)], "val.loss": [(100, 3.75)]},
+    ),
+    "steps of the run behind an evaluation": (
+        """
+        step 10/100 loss 3.5
+        Starting evaluation ...
+        step 5/8 loss 4.0
+        step 8/8 loss 3.75
+        step 20/100 loss 3.25
+        Evaluating on 100 prompts
+        step 30/100 loss 3.0
+        """,
+        {"loss": [(10, 3.5), (20, 3.25), (30, 3.0)], "val.loss": [(10, 3.75)]},
+    ),
+    "the result of an evaluation, without a place": (
+        """
+        ***** Evaluating perplexity, Epoch 0/2 *****
+        ppl: 33.25, loss: 3.5
+        Epoch: 0, Step: 1, loss = 3.5
+        Epoch: 0, Step: 2, loss = 3.25
+        ***** Evaluating perplexity, Epoch 1/2 *****
+        ppl: 25.75, loss: 3.25
+        Epoch: 1, Step: 3, loss = 3.0
+        """,
+        {
+            "loss": [(1, 3.5), (2, 3.25), (3, 3.0)],
+            "val.loss": [(0, 3.5), (2, 3.25)],
+            "val.ppl": [(0, 33.25), (2, 25.75)],
+        },
+    ),
+    "metrics that say their split behind an evaluation": (
+        """
+        Epoch 1
+        Evaluating the model
+        train loss: 3.5
+        val loss: 3.75
+        Epoch 2
+        Evaluating the model
+        train loss: 3.25
+        val loss: 3.5
+        """,
+        {"train loss": [(1, 3.5), (2, 3.25)], "val loss": [(1, 3.75), (2, 3.5)]},
+    ),
     # ---- rounds, means and summaries
     "rounds of a federation": (
         """

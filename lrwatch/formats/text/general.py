@@ -93,7 +93,8 @@ _SPLITS = frozenset(
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
 # `Epoch: 1/5 Train steps: 938 Val steps: 157`
 _LENGTH_OF_PASS = re.compile(rb"\b(?:train|training|val|valid|validation|test|eval) (?:steps|batches)$", re.IGNORECASE)
-_OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
+OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
+"""A name that says itself which split its metric belongs to."""
 
 _PLACES = frozenset({"step", "epoch"})
 _EPISODES = frozenset({"episode", "round"})
@@ -397,7 +398,7 @@ class _Search:
             prefix = ""
             if of_validation and kind == "train_loss":
                 mode = mode or VALIDATION
-            if mode and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
+            if mode and kind not in ("lr", "time", "epoch") and not OWN_SPLIT.search(name):
                 prefix, validation, validated = mode, True, mode
             if i in running:
                 prefix = prefix or (validated if validation else RUNNING)

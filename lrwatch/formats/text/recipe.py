@@ -13,7 +13,7 @@ from lrwatch.formats.text.numerals import DECIMALS
 
 Kind = Literal[
     "record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "length", "measure",
-    "again", "block", "loose item", "section",
+    "again", "block", "loose item", "section", "phase",
 ]  # fmt: skip
 """The role of a line:
 
@@ -27,6 +27,7 @@ item       a name and a value below a heading; nothing elsewhere.
 loose item an item that is not indented; nothing unless an indented one came before it below the same heading.
 block      the beginning of a record; the indented items below it are its values, and one of them may be its step.
 section    the split of the indented items below it, below a heading.
+phase      a pass over the data begins: the lines of a validation have a counter of another end than those of the training.
 again      the next record repeats an earlier one, and gives nothing.
 header     names of the columns of the rows that follow.
 row        values of the columns that the last header named.

@@ -16,7 +16,7 @@ from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.counters import Counters, restarts
 from lrwatch.formats.text import naming
-from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, split_prefix
+from lrwatch.formats.text.general import OWN_SPLIT, RUNNING, TEST, VALIDATION, split_prefix
 from lrwatch.formats.text.ranks import PrintingRanks, process_number
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
@@ -50,7 +50,7 @@ class RecordAssembler(Checkpointed):
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_ranks", "_loss",
-        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split",
+        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split", "_phase",
     )  # fmt: skip
 
     def __init__(self, totals: Totals) -> None:
@@ -66,6 +66,7 @@ class RecordAssembler(Checkpointed):
         self._items = False  # there was an indented item below the present heading
         # Indentation of the section that the items below belong to, and the prefix of their names.
         self._split: list[Any] = []
+        self._phase = ""  # prefix of the pass over the validation data that has begun
         self._again = False  # the next record repeats an earlier one
         self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
         self._summaries = Summaries()
@@ -82,7 +83,7 @@ class RecordAssembler(Checkpointed):
     @property
     def waiting(self) -> bool:
         """Whether the last record may continue in the next line, or the next one needs this one."""
-        return self._waiting is not None or self._again or self._ranks.waiting
+        return self._waiting is not None or self._again or self._phase != "" or self._ranks.waiting
 
     @property
     def has_bar(self) -> bool:
@@ -215,6 +216,10 @@ class RecordAssembler(Checkpointed):
         if recipe.kind == "box":
             self._box(recipe, line)
             return
+        if recipe.kind == "phase":
+            self._flush()
+            self._phase = split_prefix(line[recipe.cells[0].start : recipe.cells[0].end])
+            return
         if recipe.kind == "section":
             self._split = [_indentation(line), split_prefix(line[recipe.cells[0].start : recipe.cells[0].end])]
             return
@@ -225,6 +230,9 @@ class RecordAssembler(Checkpointed):
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
         if index is not None and total is not None and index > total:  # a date or a ratio
             index = total = None
+        if self._phase and recipe.kind in ("record", "heading") and (named := self._of_phase(recipe, values, total)):
+            self._wait("eval", [], named)
+            return
         if recipe.states_length:
             self._state_length(recipe, line, total)
         if recipe.kind in _DEPENDENT and not self._belongs(recipe, values):
@@ -327,6 +335,24 @@ class RecordAssembler(Checkpointed):
             name if role(name) in _OF_ALL or _is_validation(name) else prefix + name: v for name, v in values.items()
         }
 
+    def _of_phase(self, recipe: Recipe, values: Values, total: int | None) -> Values | None:
+        """Return the values of a record of the pass over the validation data, None if that is over.
+
+        Its counter has another end than those of the training. Records without any place are the result of the pass, in a
+        log without places the first one.
+        """
+        ends = (*self._totals.counters, *self._totals.epoch)
+        prefix = self._phase
+        over = recipe.has_place if total is None else not ends or total in ends
+        if over or not self._placed:
+            self._phase = ""
+        if over or not values:
+            return None
+        return {
+            name if role(name) in _OF_ALL or OWN_SPLIT.search(name) else prefix + name: value
+            for name, value in values.items()
+        }
+
     def _state_length(self, recipe: Recipe, line: bytes, total: int | None) -> None:
         self._totals.state_run([_whole(recipe.run, line) or 0])
         self._totals.state_epochs([_whole(recipe.epochs, line) or 0])
@@ -335,7 +361,7 @@ class RecordAssembler(Checkpointed):
 
     def _enter_epoch(self, epoch: float) -> None:
         if self._counters.epoch != epoch:
-            self._complete = {}
+            self._complete, self._phase = {}, ""
         self._counters.enter(epoch)
 
     def _wait(self, kind: str, key: list[Any], values: Values) -> None:

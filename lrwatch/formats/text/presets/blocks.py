@@ -50,6 +50,24 @@ def section(mask: bytes, start: int) -> Recipe | None:
     return Recipe(kind="section", cells=(Slot(*match.span(1)),))
 
 
+# `INFO - trainer - Validating`, `***** Evaluating perplexity, Epoch 1/2 *****`, `Starting evaluation ...`
+_PHASE = re.compile(
+    rb"(?:^|[-|\]:>*=#])\s*(?:(?:start|starting|begin|beginning|running|run|now) )?(train|validat|evaluat|test)(?:ing|ion)(?![\w-])"
+    rb"(?! (?:is |was )?(?:done|finished|completed?|ended|took|results?|loss))(?: [A-Za-z][A-Za-z ]{0,30})?(?:, epoch 0+(?:/0+)?)?"
+    rb"\s*(?:\.{2,3}|\xe2\x80\xa6|:)?[\s*=#-]*$",
+    re.IGNORECASE,
+)
+
+
+def phase(mask: bytes, start: int) -> Recipe | None:
+    """Read a line that says that a pass over the data begins, and whether it is one of the validation."""
+    if b"ing" not in mask and b"ion" not in mask and b"ING" not in mask and b"ION" not in mask:
+        return None
+    if (match := _PHASE.search(mask, start)) is None:
+        return None
+    return Recipe(kind="phase", cells=(Slot(*match.span(1)),))
+
+
 def open_block(mask: bytes, start: int) -> Recipe | None:
     """Read the heading of a block: a step and nothing else."""
     if (match := _HEADING.search(mask, start)) is None:
