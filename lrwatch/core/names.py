@@ -92,6 +92,7 @@ _TOTAL = frozenset(
         "training",
         "trainer",
         "step",
+        "batch",
         "epoch",
         "mean",
         "avg",

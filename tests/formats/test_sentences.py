@@ -204,6 +204,76 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"train loss": [(1, 3.5), (2, 3.25)], "val loss": [(1, 3.75), (2, 3.5)]},
     ),
+    # ---- values before their names, and without any
+    "values before their names": (
+        """
+           10 93.44 s run, 3.5 loss, 0.001 LR, 642.43 GB used,  19644.30 GFLOPS
+           20 10.24 s run, 3.25 loss, 0.0005 LR, 642.43 GB used,  19644.30 GFLOPS
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "LR": [(10, 1e-3), (20, 5e-4)]},
+    ),
+    "values before their names, and the step behind": (
+        """
+        3.5 train loss | 0.001 lr | step 10
+        3.25 train loss | 0.0005 lr | step 20
+        """,
+        {"train loss": [(10, 3.5), (20, 3.25)], "lr": [(10, 1e-3), (20, 5e-4)]},
+    ),
+    "a loss without a name": (
+        """
+        0m 6s (- 1m 30s) (5000 6%) 3.5
+        0m 12s (- 1m 24s) (10000 13%) 3.25
+        """,
+        {"loss": [(5000, 3.5), (10000, 3.25)]},
+    ),
+    "a loss without a name before a guess": (
+        """
+        5000 5% (0m 7s) 3.5 Ly / Vietnamese
+        10000 10% (0m 15s) 3.25 Ruaidh / Irish
+        """,
+        {"loss": [(5000, 3.5), (10000, 3.25)]},
+    ),
+    "the seconds of a batch are no batch": (
+        """
+        10/400 (epoch 0), train_loss = 3.5, time/batch = 0.521
+        20/400 (epoch 1), train_loss = 3.25, time/batch = 0.498
+        """,
+        {"train_loss": [(10, 3.5), (20, 3.25)]},
+    ),
+    "a table of one row": (
+        """
+        INFO     === Training Iteration 100 Result ===
+        +-------+------------+----------------+
+        | Name  | cur_lr_avg | total_loss_avg |
+        +-------+------------+----------------+
+        | Value | 0.001000   | 3.500000       |
+        +-------+------------+----------------+
+        INFO     === Training Iteration 200 Result ===
+        +-------+------------+----------------+
+        | Name  | cur_lr_avg | total_loss_avg |
+        +-------+------------+----------------+
+        | Value | 0.000500   | 3.250000       |
+        +-------+------------+----------------+
+        """,
+        {"total_loss_avg": [(100, 3.5), (200, 3.25)], "cur_lr_avg": [(100, 1e-3), (200, 5e-4)]},
+    ),
+    "a header with colons": (
+        """
+        Step:   Loss:   LR:
+        10      3.5     0.001
+        20      3.25    0.0005
+        """,
+        {"Loss": [(10, 3.5), (20, 3.25)], "LR": [(10, 1e-3), (20, 5e-4)]},
+    ),
+    "bars that are called after the epoch": (
+        """
+        Train     0: 100%|##########| 154/154 [00:04<00:00, 31.77it/s, GPU RAM: 0.5 G]
+        INFO  epoch 0 training [time: 4.85s, train loss: 3.5]
+        Train     1: 100%|##########| 154/154 [00:04<00:00, 31.77it/s, GPU RAM: 0.5 G]
+        INFO  epoch 1 training [time: 4.85s, train loss: 3.25]
+        """,
+        {"train loss": [(154, 3.5), (308, 3.25)]},
+    ),
     # ---- rounds, means and summaries
     "rounds of a federation": (
         """

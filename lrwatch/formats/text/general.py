@@ -48,6 +48,10 @@ _COUNTER = re.compile(
 )
 _COUNTED = re.compile(rb"\]?\s*(?:\xe6\xad\xa5|batches|steps|iters|iterations|it\b|batch\b)")
 _BEFORE_VALUE = re.compile(rb"(?::\s+|\s+)(?=[-+]?\d+\.\d|nan\b)")
+# `2.5 loss, 0.001 LR`
+_NAME_BEHIND = re.compile(rb" ([A-Za-z_]+(?:[ _][A-Za-z_]+){0,2})(?=\s*(?:[,;|)]|$))")
+_NAME_BEFORE = re.compile(rb"[A-Za-z][\w ]*[=:]\s*$")
+_CELL_START = re.compile(rb"(?:^|[,;|:>-])\s*$")
 _HALF = re.compile(rb",\d+")
 _CLOCK = re.compile(rb":\d\d(?!\d)")
 # `0.5k/100k`, `1.2kit/10.0kit` of tqdm_loggable: a counter in thousands, behind its first number.
@@ -91,6 +95,8 @@ _SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
 )
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
+# `iter: 0.501`, `time/batch = 0.52`: what a step took.
+_SECONDS = re.compile(rb"\d+\.\d{2,}")
 # `Epoch: 1/5 Train steps: 938 Val steps: 157`
 _LENGTH_OF_PASS = re.compile(rb"\b(?:train|training|val|valid|validation|test|eval) (?:steps|batches)$", re.IGNORECASE)
 OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
@@ -235,6 +241,10 @@ class _Search:
                 self._means.append((len(self.slots), last[1]))
                 mean = None if "0" in last[1] else last[1]
                 self.slots.append(Slot(start, end, mean, self.slots[-1].name_start, self.slots[-1].name_end))
+            elif (behind := self._behind(name, before, match)) is not None:
+                self._put(behind, Slot(start, end, behind.text, behind.start, behind.end))
+                before = skip_to = behind.end
+                continue
             elif name is None and unit is None and self._leads(before, start, end):
                 self.places["step"] = Slot(start, end, "step")
                 self._place_names["step"] = "step"
@@ -261,6 +271,16 @@ class _Search:
         """Return whether a counter in thousands is one of steps: it is called so, or leads the line."""
         return (name is not None and role(name.text) == "step") or not self._mask[self._start : start].strip(b" [(")
 
+    def _behind(self, name: Name | None, before: int, number: re.Match[bytes]) -> Name | None:
+        """Return the name of a loss or a learning rate that its value stands before, in a cell of its own: `10 ms, 2.5 loss`."""
+        if name is not None or _NAME_BEFORE.search(self._mask, before, number.start()):
+            return None
+        behind = _NAME_BEHIND.match(self._mask, number.end())
+        if behind is None or not _CELL_START.search(self._mask, self._start, number.start()):
+            return None
+        found = Name(behind[1].decode(), *behind.span(1), True)
+        return found if role(found.text) in _STATED_ROLES else None
+
     def _behind_place(self, name: Name, place: re.Match[bytes]) -> re.Match[bytes] | None:
         """Return the value of a loss that its step stands before, without any sign: `Train loss 100 2.345`."""
         if name.explicit or self.places or not place.group().isdigit() or role(name.text) not in _LOSSES:
@@ -286,6 +306,8 @@ class _Search:
             and _LENGTH_OF_PASS.search(self._mask, max(0, name.start - _LONGEST_OUTER), name.end)
         ):
             return
+        if kind == "step" and _SECONDS.fullmatch(self._mask, slot.start, slot.end):
+            kind = "time"
         if kind in _PLACES:
             if kind not in self.places or kind == "step":
                 best = self._place_names.get(kind)
@@ -467,6 +489,8 @@ class _Search:
     def _bare(self) -> Slot | None:
         """Return the number at the beginning of the line, if it is followed by names alone."""
         bare = _BARE_PLACE.match(self._mask, self._start)
+        if bare is not None and self.slots[0].start < self.slots[0].name_start:  # `10 93.4 ms, 2.5 loss`
+            return Slot(*bare.span(1), "step") if bare.end() < self.slots[0].start else None
         if bare is None or not _ONLY_MARKS.match(self._mask[bare.end() : self.slots[0].name_start]):
             return None
         return Slot(*bare.span(1), "step") if self.slots[0].name_start > bare.end() else None

@@ -78,7 +78,10 @@ class Table(Checkpointed):
         if not self.heads:
             return {}
         cells = recipe.cells
-        if recipe.framed and number(_text(line, cells[0])) is None and _text(line, cells[0]):
+        if recipe.framed and number(_text(line, cells[0])) is None and (first := _text(line, cells[0])):
+            if first.lower() == "value" and [word[2].lower() for word in self.heads[-1][1][:1]] == ["name"]:
+                names = [word[2] for word in self.heads[-1][1][1:]]
+                return _numbers(names, cells[1:], line) if len(names) == len(cells) - 1 else {}
             return self._of_splits(cells, line)
         if len(self.names) != len(cells):
             self.names = self._resolve(cells) if bool(self.heads[0][0]) == recipe.framed else []

@@ -16,13 +16,24 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lrwatch.formats.text import general, naming
-from lrwatch.formats.text.presets import bars, blocks, boosting, boxes, federated, lengths, speech, tables, vision
+from lrwatch.formats.text.presets import (
+    bars,
+    blocks,
+    boosting,
+    boxes,
+    federated,
+    lengths,
+    speech,
+    tables,
+    tutorials,
+    vision,
+)
 from lrwatch.formats.text.ranks import process_number
 from lrwatch.formats.text.recipe import Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
     lengths.length, vision.yolo, bars.keras, bars.tqdm, bars.rich, bars.drawn, boxes.box, blocks.open_block, blocks.line_of_block,
-    blocks.result, blocks.section, boosting.catboost, boosting.best_iteration, federated.fit_progress,
+    blocks.result, blocks.section, boosting.catboost, boosting.best_iteration, federated.fit_progress, tutorials.time_since,
     vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet,
     speech.marian, tables.header, tables.row, blocks.phase,
 )  # fmt: skip

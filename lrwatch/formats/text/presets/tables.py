@@ -26,6 +26,8 @@ _LONGEST_NAME = 48
 _MOST_WORDS = 4
 _GAP = re.compile(rb"\S\s{2,}(?=\S)")
 _RULE = re.compile(rb"[\s|+=:-]*$")
+# `Step:   Loss:   LR:`
+_COLONS = re.compile(rb"(?:\s*[A-Za-z_]+:)(?:\s+[A-Za-z_]+:)+\s*$")
 _BOX = re.compile(rb"\xe2[\x94\x95][\x80-\xbf]")
 _PIPES = frozenset({b"\xe2\x94\x82", b"\xe2\x94\x83", b"\xe2\x95\x91"})
 _COMMENT = re.compile(rb"\s*# ?(?=[A-Za-z])")
@@ -42,6 +44,8 @@ def header(mask: bytes, start: int) -> Recipe | None:
         start = comment.end()
     if b"|" in mask[start:]:
         return _framed_header(mask, start)
+    if _COLONS.match(mask, start):
+        mask = mask.replace(b":", b" ")
     words = list(_WORD.finditer(mask, start))
     if len(words) < _LEAST_CELLS or not all(_is_name(word.group()) for word in words):
         return None
