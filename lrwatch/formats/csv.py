@@ -84,9 +84,10 @@ class Csv(Linewise):
         start = 0
         for i, line in enumerate(lines):
             # After the first header, only a line that begins with a letter can be another, or the next line of this one.
-            fresh = self._fresh and i == start
-            if self._header and not (
-                line[0].isalpha() or line[0] in '"_ #\ufeff' or (fresh and line[0] in _SEPARATORS)
+            if (
+                self._header
+                and not (line[0].isalpha() or line[0] in '"_ #\ufeff')
+                and not (i == start and self._fresh and line[0] in _SEPARATORS)
             ):
                 continue
             header = line[0] == "#" or self._header_in(line)
@@ -96,7 +97,12 @@ class Csv(Linewise):
             start = i + 1
             if header is not True:
                 separator, names = header
-                if fresh and separator == self._separator and (joined := _joined(self._header, names)):
+                if (
+                    self._fresh
+                    and i == start
+                    and separator == self._separator
+                    and (joined := _joined(self._header, names))
+                ):
                     names = joined
                 self._separator, self._fresh = separator, True
                 self._header, self._hidden = names[:MAX_COLUMNS], max(0, len(names) - MAX_COLUMNS)

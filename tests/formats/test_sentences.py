@@ -274,6 +274,29 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"train loss": [(154, 3.5), (308, 3.25)]},
     ),
+    # ---- what is no sample
+    "a box of settings": (
+        """
+        │ Parameter     │ Value  │
+        │ learning_rate │ 0.1    │
+        │ epochs        │ 3      │
+        │ batch_size    │ 32     │
+        step 10 loss 3.5 lr 0.001
+        step 20 loss 3.25 lr 0.0005
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "lr": [(10, 1e-3), (20, 5e-4)], "learning_rate": []},
+    ),
+    "the command and what it loads": (
+        """
+        python train.py --lr 0.1 --epochs 10 --steps 1000 --loss-weight 0.5
+            --lr 1e-4 \\
+        Loaded checkpoint at step 1000 with loss 9.5
+        2024-05-01 10:00:00,123 INFO Restored the model of step 1000, loss 9.5
+        step 10 loss 3.5 lr 0.001
+        step 20 loss 3.25 lr 0.0005
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "lr": [(10, 1e-3), (20, 5e-4)]},
+    ),
     # ---- rounds, means and summaries
     "rounds of a federation": (
         """

@@ -59,7 +59,8 @@ _MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
 NAME_COLUMNS = ("metric", "tag", "metric_name", "name", "key", "variable", "series")
 """Keys, or columns, of the name of a metric in a long table, which has its values in another one, the surest first."""
 _VALUE = "value"
-_RANK_KEYS = tuple(f'"{key}"'.encode() for key in RANK_NAMES)
+# Ends of the keys in `RANK_NAMES`.
+_RANK_KEYS = (b'rank"', b'"process_index"')
 VALIDATION_WORDS = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 
 PLACES = frozenset({"step", "epoch"})

@@ -20,6 +20,7 @@ One file because one search decides of each number what it is, in the light of t
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
 from lrwatch.core.names import is_measure, role, should_rise
@@ -504,6 +505,16 @@ class _Search:
         """Return the name of `slot`, with zeros for its digits."""
         name = slot.name
         return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
+
+
+def configures(names: Collection[str]) -> bool:
+    """Return whether a box of these names is a configuration: it has no loss, no place and no score, but a word of one."""
+    roles = {role(name) for name in names}
+    return (
+        not roles & (_LOSSES | _PLACES)
+        and not any(map(should_rise, names))
+        and any(name.lower() in _CONFIGURES for name in names)
+    )
 
 
 def split_prefix(split: bytes) -> str:

@@ -49,7 +49,7 @@ _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is
 _CODE = re.compile(
     rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch)\b[ .(]"
     rb"|\b(?:for \w+(?:, \w+)* in|if|while)\b[ (].*:\s*(?:#|$|\w+ =)"
-    rb"|[-+*/]=|[\w)\]'\"]\s*==\s*[\w('\"\[-]|\bprint\(|f[\"']|^\s*(?:#|//)(?!#+\s*(?i:epoch|iteration|iter|step|update)\W+\d)"
+    rb"|\s--[A-Za-z][\w-]*(?:[ =]\S+)?\s+--[A-Za-z]|^\s*--[A-Za-z][\w-]*[ =]\S+\s*\\?$|[-+*/]=|[\w)\]'\"]\s*==\s*[\w('\"\[-]|\b(?:print|warn)\(|f[\"']|^\s*(?:#|//)(?!#+\s*(?i:epoch|iteration|iter|step|update)\W+\d)"
     rb"|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = (?!\s*[-+]?[\d.]\S*(?:,|;|\||\s)\s*\w[\w ]*=)|\w\s*:\s*(?:int|float|str|bool)\s*="
 )
 

@@ -16,7 +16,7 @@ from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.counters import Counters, restarts
 from lrwatch.formats.text import naming
-from lrwatch.formats.text.general import OWN_SPLIT, RUNNING, TEST, VALIDATION, split_prefix
+from lrwatch.formats.text.general import OWN_SPLIT, RUNNING, TEST, VALIDATION, configures, split_prefix
 from lrwatch.formats.text.ranks import PrintingRanks, process_number
 from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
@@ -381,6 +381,8 @@ class RecordAssembler(Checkpointed):
         if kind == "log" and self._bar is not None:
             values["step"] = float(self._bar[0])
             self._count_by_epochs(values.get("epoch"))
+        if kind == "box" and configures(values):
+            return
         self._emit(values)
 
     def _emit(self, values: Values) -> None:
