@@ -84,11 +84,10 @@ class Csv(Linewise):
         start = 0
         for i, line in enumerate(lines):
             # After the first header, only a line that begins with a letter can be another, or the next line of this one.
-            if (
-                self._header
-                and not (line[0].isalpha() or line[0] in '"_ #\ufeff')
-                and not (i == start and self._fresh and line[0] in _SEPARATORS)
-            ):
+            if self._header and not (line[0].isalpha() or line[0] in '"_ #\ufeff,\t;'):
+                continue
+            fresh = self._fresh and i == start
+            if self._header and not fresh and line[0] in _SEPARATORS:
                 continue
             header = line[0] == "#" or self._header_in(line)
             if not header:
@@ -97,12 +96,7 @@ class Csv(Linewise):
             start = i + 1
             if header is not True:
                 separator, names = header
-                if (
-                    self._fresh
-                    and i == start
-                    and separator == self._separator
-                    and (joined := _joined(self._header, names))
-                ):
+                if fresh and separator == self._separator and (joined := _joined(self._header, names)):
                     names = joined
                 self._separator, self._fresh = separator, True
                 self._header, self._hidden = names[:MAX_COLUMNS], max(0, len(names) - MAX_COLUMNS)
@@ -139,9 +133,9 @@ class Csv(Linewise):
             return 0
         if lines:
             self._fresh = False
-        width = len(self._header) + self._hidden
+        longest = width = len(self._header) + self._hidden
         rows = [_cells(line, self._separator) for line in lines]
-        if set(map(len, rows)) - {width}:
+        if ragged := bool(set(map(len, rows)) - {width}):
             rows = [row for row in rows if len(row) >= width]
             if len(rows) < len(lines):
                 errors[_MISFIT] += len(lines) - len(rows)
@@ -154,7 +148,8 @@ class Csv(Linewise):
         if rank is not None:
             known = self._ranks.take([(_whole(row[rank]), row) for row in rows], final=last)
             ranks, rows = [number for number, _ in known], [row for _, row in known]
-        longest = max(map(len, rows), default=0)
+        if ragged or ranks:
+            longest = max(map(len, rows), default=0)
         numbers = np.arange(first_row, first_row + len(rows))
         named = [row[: len(self._header)] for row in rows] if longest > len(self._header) else rows
         columns = _long_columns(names)

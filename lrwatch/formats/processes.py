@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from lrwatch.core.checkpoint import Checkpointed
 
-RANK_NAMES = ("global_rank", "rank", "local_rank", "process_index")
+RANK_NAMES = ("global_rank", "rank", "local_rank")
 """Names of the number of a process, the surest first."""
 
 # Records that wait at the most.

@@ -47,8 +47,8 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
     ),
     "one process of JSON that is not the first": (
         """
-        {"process_index": 3, "step": 10, "loss": 3.5}
-        {"process_index": 3, "step": 20, "loss": 3.25}
+        {"local_rank": 3, "step": 10, "loss": 3.5}
+        {"local_rank": 3, "step": 20, "loss": 3.25}
         """,
         {"loss": [(10, 3.5), (20, 3.25)]},
     ),

@@ -59,8 +59,8 @@ _MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
 NAME_COLUMNS = ("metric", "tag", "metric_name", "name", "key", "variable", "series")
 """Keys, or columns, of the name of a metric in a long table, which has its values in another one, the surest first."""
 _VALUE = "value"
-# Ends of the keys in `RANK_NAMES`.
-_RANK_KEYS = (b'rank"', b'"process_index"')
+# The end of the keys in `RANK_NAMES`.
+_RANK_KEY = b'rank"'
 VALIDATION_WORDS = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 
 PLACES = frozenset({"step", "epoch"})
@@ -104,7 +104,7 @@ class JsonLines(Linewise):
             if b'"value"' in piece:
                 records = list(map(by_name, records))
             named = named_by_mode(piece, records)
-            if self._ranks.held or any(key in piece for key in _RANK_KEYS):
+            if self._ranks.held or _RANK_KEY in piece:
                 named = self._of_ranks(named)
             count += _collected(found, named, count)
         if self._final and self._ranks.held:
