@@ -34,7 +34,7 @@ Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time",
 _WHOSE = frozenset({
     "train", "training", "trainer", "progress", "time", "metadata",
     "env", "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes", "data", "values", "scalars", "attrs",
-    "context", "record",  # objects of a JSON logger
+    "context", "record", "system", "state",  # objects of a JSON logger
 })  # fmt: skip
 
 # Words behind a step that only say that it is a number: `update_idx`, `steps done`.
@@ -219,6 +219,8 @@ def role(name: str) -> Role:
     is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
     is_loss = is_loss or ("cross", "entropy") in pairwise(words)
     settings = _SETTING.intersection(words)
+    if name.lower().rpartition("/")[2] in ("lr", "learning_rate") and "lrwatch" not in words:
+        return "lr"  # of a group of parameters, as `_base/lr`
     if is_loss and _VALUE.search(name):  # the loss of a value function
         settings -= {"function", "fn"}
     if settings and not (is_loss and settings <= _LOSS_WORDS_OF_A_SETTING):

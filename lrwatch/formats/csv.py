@@ -36,6 +36,7 @@ MAX_COLUMNS = 4096
 _LONGEST_NAME = 128
 _NAME = re.compile(r"[^\W\d][^{}=\"]*|")  # begins with a letter or an underscore; empty is the index of a data frame
 _ASSIGNED = re.compile(r":\s+[-+.]?\d")  # `lr: 0.1` is no name
+_UNIT = re.compile(r"(.*\S)\s*(?:\[[^\]]*\]|\([^)]*\))")
 # Columns that say to which split a row belongs, and the longest number of a process.
 SPLIT_COLUMNS = ("split", "phase", "mode", "stage", "subset", "dataset")
 _LONGEST_RANK = 8
@@ -108,7 +109,7 @@ class Csv(Linewise):
     def _header_in(self, line: str) -> tuple[str, list[str]] | None:
         """Return separator and names if `line` is a header; after the first one, it needs a well-known name."""
         for separator in sorted(_SEPARATORS, key=line.count, reverse=True):
-            names = [name.strip() for name in _cells(line.lstrip("\ufeff"), separator)]
+            names = [_without_unit(name.strip()) for name in _cells(line.lstrip("\ufeff"), separator)]
             if len(names) < 2 or not any(names):
                 continue
             if all(
@@ -202,8 +203,19 @@ class Csv(Linewise):
         _collect(found, name, cells, rows)
 
 
+def _without_unit(name: str) -> str:
+    """Return the name of a column, that of a place without its unit.
+
+    >>> _without_unit("Step [-]"), _without_unit("Loss [nats]")
+    ('Step', 'Loss [nats]')
+    """
+    found = _UNIT.fullmatch(name)
+    return found[1] if found is not None and role(found[1]) in ("step", "epoch") else name
+
+
 def _long_columns(names: Sequence[str]) -> tuple[int, int] | None:
     """Return the columns of the name and the value of a metric in the header of a long table; None of another one."""
+    names = [name.removeprefix("metric.") for name in names]
     name = next((names.index(name) for name in NAME_COLUMNS if name in names), None)
     return None if name is None or "value" not in names else (name, names.index("value"))
 

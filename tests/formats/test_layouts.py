@@ -134,6 +134,52 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(10, 3.5), (20, 3.25)]},
     ),
+    # ---- objects of Python, and units of places
+    "the text of an object": (
+        """
+        TrainMetrics(step=10, loss=3.5, lr=0.001)
+        TrainMetrics(step=20, loss=3.25, lr=0.0005)
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "lr": [(10, 1e-3), (20, 5e-4)]},
+    ),
+    "a list of pairs": (
+        """
+        OrderedDict([('step', 10), ('loss', 3.5), ('lr', 0.001)])
+        OrderedDict([('step', 20), ('loss', 3.25), ('lr', 0.0005)])
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)], "lr": [(10, 1e-3), (20, 5e-4)]},
+    ),
+    "a dictionary with defaults": (
+        """
+        step 10: defaultdict(<class 'float'>, {'loss': 3.5})
+        step 20: defaultdict(<class 'float'>, {'loss': 3.25})
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)]},
+    ),
+    "an optimizer is no record": (
+        """
+        Adam(lr=0.1, betas=(0.9, 0.999))
+        StepLR(step_size=30, gamma=0.1)
+        step 10 loss 3.5
+        step 20 loss 3.25
+        """,
+        {"loss": [(10, 3.5), (20, 3.25)]},
+    ),
+    "places with a unit": (
+        """
+        Epoch (#),Train Loss (MSE),Elapsed (s)
+        1,3.5,1.5
+        2,3.25,3.0
+        """,
+        {"Train Loss (MSE)": [(1, 3.5), (2, 3.25)]},
+    ),
+    "a step in an object of state": (
+        """
+        {"state": {"step": 10}, "metrics": {"train": {"loss": 3.5}, "_base/lr": 0.001}}
+        {"state": {"step": 20}, "metrics": {"train": {"loss": 3.25}, "_base/lr": 0.0005}}
+        """,
+        {"metrics.train.loss": [(10, 3.5), (20, 3.25)], "metrics._base/lr": [(10, 1e-3), (20, 5e-4)]},
+    ),
     # ---- objects behind a place
     "a place before an object": (
         """

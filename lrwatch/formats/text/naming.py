@@ -54,6 +54,8 @@ _CODE = re.compile(
 )
 
 _IN_PARENTHESES = re.compile(rb"\d+(?=\s?[|,;:)/])")
+# `Metrics(step=10, loss=2.5)` is a record, `Adam(lr=0.1)` is none.
+_RECORD = re.compile(rb"\w\((?=[^()\n]*\b(?:\w*step|epoch|iter\w*)=\d)(?=[^()\n]*loss=[-+\d.n])[\w./-]+=[^()\n]*\)\s*$")
 _CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
 # `Loss[2.34]`, not the index of `loss[0]=2.34`.
 _CLOSED = re.compile(NUMBER + rb"\](?!\s?[=:])", re.IGNORECASE)
@@ -112,6 +114,9 @@ _SIGN = re.compile(rb"(?<=[A-Za-z])(\s?)(?:(=>)|(\xe2\x89\x88)|~)(?=\s?[-+]?[\d.
 _PIPE = re.compile(
     rb"(\b(?:step|iter|iteration|epoch)\s+\d+:[^|]*[A-Za-z]\s*)\|(?=\s*" + NUMBER + rb"\s*$)", re.IGNORECASE
 )
+# `[('step', 10), ('loss', 2.5)]`, `defaultdict(<class 'float'>, {'loss': 2.5})`
+_PAIRED = re.compile(rb"\('([A-Za-z_][\w/. -]*)', (?=" + NUMBER + rb"\s*\))", re.IGNORECASE)
+_CLASS = re.compile(rb"\w+\(<class '\w+'>,")
 _HASH_NAME = re.compile(rb"(?<=[A-Za-z])#(?=\s?[:=])")
 _HASH_NUMBER = re.compile(rb"(^\s*|\b(?:step|iter|iteration|epoch|batch|round)\s*)#(?=\d+(?:[\s:,|]))", re.IGNORECASE)
 
@@ -135,6 +140,10 @@ def plain(mask: bytes) -> bytes:
         mask = _ARROW.sub(rb"\1:  ", mask).replace(b"\xe2\x86\x92", b"-> ")
     if b"=>" in mask or b"\xe2\x89\x88" in mask or b"~" in mask:
         mask = _SIGN.sub(lambda sign: sign[1] + b":" + b" " * (len(sign[0]) - len(sign[1]) - 1), mask)
+    if b"('" in mask:
+        mask = _PAIRED.sub(rb"  \1:  ", mask)
+    if b"<class" in mask:
+        mask = _CLASS.sub(lambda text: b" " * len(text[0]), mask)
     if b"`" in mask:
         mask = mask.replace(b"`", b" ")
     if b"|" in mask:
@@ -155,7 +164,7 @@ def _blanked(match: re.Match[bytes], group: int) -> bytes:
 
 def code(mask: bytes) -> bool:
     """Return whether a line looks like program code or a configuration."""
-    return _CODE.search(mask) is not None
+    return _CODE.search(mask) is not None and _RECORD.search(mask) is None
 
 
 def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) -> Name | None:
@@ -195,9 +204,12 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         del words[0]
     if not words or _FILE.search(mask, *words[-1]):
         return None
-    opened = mask.rfind(b" (", words[0][0], words[-1][1]) + 1  # `Train metrics (step 100)`
+    opened = mask.rfind(b"(", words[0][0], words[-1][1]) + 1  # `Train metrics (step 100)`, `Metrics(step=100`
     if opened and mask.find(b")", opened, words[-1][1]) < 0:
-        words = [(max(a, opened + 1), b) for a, b in words if b > opened + 1]
+        inside = [(max(a, opened), b) for a, b in words if b > opened]
+        apart = mask[opened - 2 : opened - 1] == b" "
+        if apart or (inside and role(mask[inside[0][0] : inside[-1][1]].decode("utf-8", "replace")) in _PLACES):
+            words = inside
     if not words:
         return None
 
