@@ -308,7 +308,9 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
             return 1, 2 if extreme else 1 if _MEASURE.search(name) else 0, len(words)
         case "val_loss":
             return 2, 0 if (_TOTAL | _VALIDATION).issuperset(words) else 1, len(words)
-        case "other" if words and words[-1] in ("l1", "l2") and "'s" in name:  # LightGBM's `training's l2`
+        case "other" if (
+            words and words[-1] in ("l1", "l2") and ("'s" in name or words[0] in ("training", "valid"))
+        ):  # LightGBM's `training's l2`
             return 3, 1 if _is_validation(words) else 0, len(words)
         case "other" if not _ERRORS.isdisjoint(words) and _NOT_WATCHED.isdisjoint(words):
             return 3, 1 if _is_validation(words) else 0, len(words)
