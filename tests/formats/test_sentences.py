@@ -240,6 +240,13 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"train_loss": [(10, 3.5), (20, 3.25)]},
     ),
+    "a step with decimals": (
+        """
+        Epoch 0:   6%|6         | 19/300 [05:27<1:21:41, 17.26s/it, loss=3.5, global_step=18.00]
+        Epoch 0:   7%|7         | 20/300 [05:44<1:21:24, 17.26s/it, loss=3.25, global_step=19.00]
+        """,
+        {"loss": [(18, 3.5), (19, 3.25)]},
+    ),
     "a table of one row": (
         """
         INFO     === Training Iteration 100 Result ===

@@ -97,7 +97,7 @@ _SPLITS = frozenset(
 )
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
 # `iter: 0.501`, `time/batch = 0.52`: what a step took.
-_SECONDS = re.compile(rb"\d+\.\d{2,}")
+_SECONDS = re.compile(rb"\d+\.\d\d?(\d+)?")
 # `Epoch: 1/5 Train steps: 938 Val steps: 157`
 _LENGTH_OF_PASS = re.compile(rb"\b(?:train|training|val|valid|validation|test|eval) (?:steps|batches)$", re.IGNORECASE)
 OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
@@ -307,7 +307,8 @@ class _Search:
             and _LENGTH_OF_PASS.search(self._mask, max(0, name.start - _LONGEST_OUTER), name.end)
         ):
             return
-        if kind == "step" and _SECONDS.fullmatch(self._mask, slot.start, slot.end):
+        decimals = _SECONDS.fullmatch(self._mask, slot.start, slot.end) if kind == "step" else None
+        if decimals is not None and (decimals[1] or "time" in name.text.lower()):
             kind = "time"
         if kind in _PLACES:
             if kind not in self.places or kind == "step":
