@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,12 +39,16 @@ def main() -> None:
         "--without", nargs="+", default=(), choices=run.GROUPS[1:], metavar="GROUP", help="leave these groups out"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="cells measured at once")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, metavar="N", help="these seeds of the real trainings and problems"
+    )
     parser.add_argument("--cells", nargs="+", default=(), metavar="PART", help="cells whose name has this in it")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "build" / "bench-closed", help="directory of the output and the cache"
     )
     given = parser.parse_args()
     size = run.SHORT if given.short else run.Size()
+    size = replace(size, seeds=tuple(given.seeds)) if given.seeds else size
     there, missing, problems = cells(given.cells)
     for cell in missing:
         print(f"left out, a library of it is not installed: {cell.name}", file=sys.stderr)
