@@ -8,8 +8,10 @@ step         the words, without what only says *whose* step it is, spell one of 
              because ``total_steps`` and ``step_time`` are not steps
 epoch        likewise, one of `_EPOCHS`
 other        some word is the rank of a process: what one of several says is not the metric of the training
-scale        some word is ``scale``: ``loss_scale`` and ``lr_scale`` are neither a loss nor a learning rate
-time         some word is a duration or a date, or it is the ``cost`` of a part of a step (``batch_cost``: seconds)
+scale        some word is ``scale``: ``loss_scale`` and ``lr_scale`` are neither a loss nor a learning rate; but
+             ``box_scale_loss`` ends in ``loss`` and is one
+time         some word is a duration or a date, and the last one is no loss, or it is the ``cost`` of a part of a step
+             (``batch_cost``: seconds)
 setting      some word says that the number configures something (``val_loss_every``, ``min_lr``, ``loss_weight``): other
 lr           some word is ``lr`` (also ``lr0``), or ``learning rate``
 loss         some word is or ends in ``loss``, or is one of its short names, or a measure of it (perplexity, bits per
@@ -43,8 +45,8 @@ _COUNTED = frozenset({"idx", "index", "no", "nr", "number", "done", "completed"}
 # Best first: a record that carries several is placed by the first of them. A batch number may begin again each epoch,
 # so it comes last.
 _STEPS = (
-    "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
-    "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
+    "global step", "acc iter", "step", "current steps", "current step", "cur step", "cur iter", "curr iter", "num updates",
+    "total timesteps", "optimizer step", "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
     "timesteps", "update", "updates", "nupdates", "n iter", "itn", "s", "batch", "example counter", "round", "communication round",
     "episode",
 )  # fmt: skip
@@ -59,7 +61,7 @@ _TIME = frozenset({
 # Parts of a step whose cost is a duration.
 _COSTLY = frozenset({
     "batch", "reader", "read", "data", "load", "loader", "iter", "compute", "forward", "backward", "comm", "communication",
-    "io", "fetch", "update", "fwd", "bwd", "opt", "optim", "optimizer", "sync", "preprocess",
+    "io", "fetch", "update", "fwd", "bwd", "opt", "optim", "optimizer", "sync", "preprocess", "inference",
 })  # fmt: skip
 _SETTING = frozenset({
     "every", "freq", "frequency", "interval", "weight", "weights", "coef", "coeff", "lambda", "fn", "func", "function",
@@ -85,6 +87,7 @@ _TOTAL = frozenset(
         "tel",
         "cost",
         "total",
+        "tot",
         "overall",
         "tr",
         "lm",
@@ -98,6 +101,8 @@ _TOTAL = frozenset(
         "average",
     }
 )
+# Words of a mean over many steps.
+_AVERAGED = frozenset({"epoch", "mean", "avg", "average"})
 # Words of a measure of error that is no loss by name but is what boosting libraries minimise.
 _ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn", "rms"})
 # Beside a measure of error, words of what is not to be watched: the best so far, and what an optimiser computes.
@@ -200,8 +205,8 @@ def role(name: str) -> Role:
 
     >>> [role(name) for name in ("global_step", "train/epoch", "lr/pg0", "lm loss", "eval_loss")]
     ['step', 'epoch', 'lr', 'train_loss', 'val_loss']
-    >>> [role(name) for name in ("loss scale", "total_steps", "lr_scheduler", "url", "train_time")]
-    ['scale', 'other', 'other', 'other', 'time']
+    >>> [role(name) for name in ("loss scale", "BoxScaleLoss", "total_steps", "lr_scheduler", "train_time", "Duration Loss")]
+    ['scale', 'train_loss', 'other', 'other', 'time', 'train_loss']
     """
     words = _words(name)
     position = _position(words)
@@ -211,9 +216,10 @@ def role(name: str) -> Role:
         return "epoch"
     if any(_RANK.fullmatch(word) for word in words):
         return "other"
-    if not _SCALE.isdisjoint(words):
+    of_loss = bool(words) and words[-1] != "cost" and _LOSS.fullmatch(words[-1]) is not None
+    if not of_loss and not _SCALE.isdisjoint(words):
         return "scale"
-    if not _TIME.isdisjoint(words) or ("cost" in words and not _COSTLY.isdisjoint(words)):
+    if (not of_loss and not _TIME.isdisjoint(words)) or ("cost" in words and not _COSTLY.isdisjoint(words)):
         return "time"
     is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
     is_loss = is_loss or ("cross", "entropy") in pairwise(words)
@@ -275,6 +281,8 @@ def primary(names: Iterable[str]) -> str | None:
     'loss'
     >>> primary(["lr", "grad_norm", "accuracy"]) is None
     True
+    >>> primary(["average loss", "train_loss"]), primary(["lr", "l_pix", "psnr"])
+    ('train_loss', 'l_pix')
     """
     ranked = sorted((rank, name) for name in names if (rank := _watch_rank(name)) is not None)
     return ranked[0][1] if ranked else None
@@ -288,7 +296,8 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
     match role(name):
         case "train_loss" if _TOTAL.issuperset(words):
             # The explicit total, then the bare "loss"; of two lengths of averaging, the shorter.
-            order = 0 if "total" in words else 3 if "epoch" in words else 1 if "step" in words or len(words) == 1 else 2
+            averaged = not _AVERAGED.isdisjoint(words)
+            order = 0 if "total" in words else 3 if averaged else 1 if "step" in words or len(words) == 1 else 2
             return 0, 4 if "cost" in words else order, len(words)
         case "train_loss":
             extreme = not {"max", "min"}.isdisjoint(words)
@@ -299,7 +308,11 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
             return 3, 1 if _is_validation(words) else 0, len(words)
         case "other" if not _ERRORS.isdisjoint(words) and _NOT_WATCHED.isdisjoint(words):
             return 3, 1 if _is_validation(words) else 0, len(words)
+        case "other" if words in (["l1"], ["l2"]) or (
+            words[:1] == ["l"] and len(words) > 1 and _GAMES.isdisjoint(words)
+        ):  # `l_pix`, of super-resolution
+            return 4, 1 if _is_validation(words) else 0, len(words)
         case "other" if words == ["value"]:  # the only metric of a log that names none
-            return 4, 0, 1
+            return 5, 0, 1
         case _:
             return None

@@ -174,7 +174,7 @@ def _collect(found: Columns, name: str, cells: Sequence[str], rows: Ints) -> Non
     try:
         found.add(name, rows, np.fromiter(map(float, cells), np.float64, len(cells)))
     except ValueError:
-        values = [number(cell) if cell else None for cell in cells]
+        values = [number(cell.strip(" []") if "[" in cell else cell) if cell else None for cell in cells]
         which = [i for i, value in enumerate(values) if value is not None]
         if which:
             found.add(name, rows[which], [value for value in values if value is not None])

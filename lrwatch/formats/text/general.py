@@ -46,6 +46,17 @@ _COUNTER = re.compile(
     rb"\s*(?:/|\bof\b)\s*(\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
 )
 _COUNTED = re.compile(rb"\]?\s*(?:\xe6\xad\xa5|batches|steps|iters|iterations|it\b|batch\b)")
+# `Cost after iteration 100: 0.64`, `average loss at step 200 is 5.2`: the name before the place, the value behind it.
+_TOLD_AT = re.compile(
+    rb"((?:[A-Za-z][\w-]*\.? ){0,2}[A-Za-z][\w-]*) (?:at|after|@|on|for|in) (?:the )?(?:end of )?(?:training |global )?"
+    rb"(?:step|epoch|iter|iteration|update|batch)s?\s*[#:=]?\s*$",
+    re.IGNORECASE,
+)
+_TELLS = re.compile(rb"\]?\s*(?:[:=]|->|is:?|was:?|=>)\s*$")
+# `100 iterations` alone: the place of the lines below.
+_PLACE_ALONE = re.compile(rb"\s*(\d+) (?:iterations?|iters|steps|updates)\s*:?\s*$", re.IGNORECASE)
+# `cost 143.7 s`: a duration, whatever its name.
+_OF_TIME = re.compile(rb"\s(?:s|secs?|seconds?|ms|min|minutes?|h|hours?)\s*(?:$|[,;|)\]])")
 _BEFORE_VALUE = re.compile(rb"(?::\s+|\s+)(?=[-+]?\d+\.\d|nan\b)")
 _HALF = re.compile(rb",\d+")
 _CLOCK = re.compile(rb":\d\d(?!\d)")
@@ -58,6 +69,8 @@ _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
 _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[\s*$")
 _LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
+# `Epoch[1 of 25]-Minibatch[ 11- 20, 0.6%]`, `Batch [20-40]`: the batches since the last line, of which the last one counts.
+_RANGE = re.compile(rb"batch(?:es)?\s*\[\s*\d+\s*-\s*(\d+)(?=[\],])", re.IGNORECASE)
 # `[0/25][400/1583] Loss_D: 1.2`: the epoch, and a counter in it.
 _TWO_COUNTERS = re.compile(rb"\[\s*(\d+)\s*/\s*(\d+)\]\s?\[\s*(\d+)\s*/\s*(\d+)\]")
 _NAMED_COUNTER = re.compile(rb"(?:step|iter|batch|epoch)\w*\W*$", re.IGNORECASE)
@@ -78,6 +91,8 @@ _MODE = re.compile(
     re.IGNORECASE,
 )
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
+# Prefix of the names that a line has a second time, as those of the validation behind those of the training are.
+_SECOND = "second."
 # ` * Acc@1 78.1 loss 0.9`: the end of a pass over the validation data.
 _END_OF_PASS = re.compile(rb"\s*\* (?:Acc|Prec)@")
 # `tot_loss[loss=2.5`: the loss that the bracket belongs to.
@@ -90,6 +105,12 @@ _SPLITS = frozenset(
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
+# `total_step 22050` beside a loss is the step; `total_steps` may be the length of the run.
+_STEP_SO_FAR = re.compile(r"(?i)total[ _](?:step|iter|iteration|update)")
+_BASE_RATE = re.compile(r"(?i)base[ _]lr")
+_VAL_STEPS = re.compile(r"(?i)(?:val|valid|validation|eval|test)[ _]steps")
+
+_OWN_VALIDATION = re.compile(r"(?i)\((?:val|valid|eval|test)\)")
 _PLACES = frozenset({"step", "epoch"})
 _NUMBERS_OF_STEPS = frozenset({"steps", "iterations", "iters", "timesteps", "updates"})
 # Names of numbers of a configuration: `args: {'lr': 0.1, 'epochs': 90, 'steps': 1000}` is neither a step nor a rate.
@@ -128,6 +149,8 @@ def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | No
     """
     if code(mask) or says_again(mask, start):
         return None
+    if (alone := _PLACE_ALONE.match(mask, start)) is not None:
+        return Recipe(step=Slot(*alone.span(1), "step"), rank=rank)
     if (rate := _RATE_SET.search(mask, start)) is not None:
         return _rate_set(mask, start, rate, rank)
     return _Search(mask, start).recipe(rank)
@@ -160,6 +183,7 @@ class _Search:
         self._epochs: Slot | None = None
         self._named = False
         self._weak: Slot | None = None  # a step if nothing else is
+        self._leading: Slot | None = None  # a number in brackets at the beginning
         self._names: list[tuple[int, int]] = []
         self._explicit: set[int] = set()
         self._means: list[tuple[int, str]] = []
@@ -175,6 +199,7 @@ class _Search:
     def _read(self) -> None:
         mask = self._mask
         before = self._start
+        batches = None
         if (pair := _LEADING_PAIR.match(mask, self._start)) is not None:
             self.places["epoch"] = Slot(*pair.span(1), "epoch")
             self._index = Slot(*pair.span(2), "index")
@@ -185,12 +210,17 @@ class _Search:
             self.places["epoch"], self._epochs = Slot(*pair.span(1), "epoch"), Slot(*pair.span(2), "epochs")
             self._index, self._total = Slot(*pair.span(3), "index"), Slot(*pair.span(4), "total")
             before = pair.end()
+        elif (batches := _RANGE.search(mask, self._start)) is not None:
+            self._index = Slot(*batches.span(1), "index")
         ordinals = self._ordinals()
         last: tuple[int, str] | None = None  # end and name of the last value
         skip_to = before
         for match in NUMBER_HERE.finditer(mask, self._start):
             start, end = match.span()
             if start < skip_to or in_name(mask, start, end):
+                continue
+            if batches is not None and batches.start() < start < batches.end():
+                before = batches.end()
                 continue
             if start in ordinals:
                 before = skip_to = ordinals[start]
@@ -224,9 +254,13 @@ class _Search:
                 self._means.append((len(self.slots), last[1]))
                 mean = None if "0" in last[1] else last[1]
                 self.slots.append(Slot(start, end, mean, self.slots[-1].name_start, self.slots[-1].name_end))
+            elif name is None and unit is None and self._follows_epoch(start, end):
+                self._index = Slot(start, end, "index")
             elif name is None and unit is None and self._leads(before, start, end):
-                self.places["step"] = Slot(start, end, "step")
+                self.places["step"] = self._leading = Slot(start, end, "step")
                 self._place_names["step"] = "step"
+            elif name is None and unit is None and (told := self._told_at(before, start)) is not None:
+                self._put(told, Slot(start, end, told.text, told.start, told.end))
             elif not self.slots and (done := _STEPS_DONE.match(mask, end)) and _SO_FAR.search(mask, self._start, start):
                 self._weak = Slot(start, end, "step")
                 before = done.end()
@@ -259,6 +293,20 @@ class _Search:
         value = NUMBER_HERE.match(self._mask, gap.end())
         return None if value is None or _UNIT.match(self._mask, value.end()) else value
 
+    def _told_at(self, before: int, start: int) -> Name | None:
+        """Return the name of the value at `start` if it stands before the place that ends at byte `before`."""
+        place = next((slot for slot in self.places.values() if slot.end == before), None)
+        if place is None or _TELLS.fullmatch(self._mask, before, start) is None:
+            return None
+        told = _TOLD_AT.search(self._mask, self._start, place.start)
+        return None if told is None else naming.measure(self._mask, *told.span(1))
+
+    def _follows_epoch(self, start: int, end: int) -> bool:
+        """Return whether a number is a counter directly behind the epoch: `Epoch: [2][50]`."""
+        epoch = None if _OWN_VALIDATION.search(self._place_names.get("epoch", "")) else self.places.get("epoch")
+        between = b"" if epoch is None or self._index is not None else self._mask[epoch.end : start]
+        return between.replace(b" ", b"") == b"][" and self._mask[end : end + 1] == b"]"
+
     def _put(self, name: Name, slot: Slot) -> None:
         self._names.append((name.start, name.end))
         if name.explicit:
@@ -269,6 +317,10 @@ class _Search:
             kind = "epoch"
             if name.text.lower() != "epoch":
                 self._names.pop()  # it is the split of the line as well
+        if kind == "step" and restarts(name.text) and b"." in self._mask[slot.start : slot.end]:
+            return  # `Batch 0.512`: seconds
+        if _VAL_STEPS.fullmatch(name.text) and self._place_names.get("step", "").endswith("steps"):
+            del self.places["step"], self._place_names["step"]  # `Train steps: 100 Val steps: 20`: numbers of steps
         if kind in _PLACES:
             if kind not in self.places or kind == "step":
                 best = self._place_names.get(kind)
@@ -287,6 +339,8 @@ class _Search:
         """Take the number from `start` to `end` and the match behind it as a counter; return whether they are one."""
         mask = self._mask
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode()) if name is not None else "other"
+        if name is not None and name.text.lower() == "epochs":
+            kind = "epoch"
         if kind == "other" and name is not None and "/" in name.text:  # `global_step/max_steps: 10/1000`
             kind = role(name.text.partition("/")[0])
         index, total = Slot(start, end, "index"), Slot(*counter.span(1), "total")
@@ -324,6 +378,9 @@ class _Search:
 
     def _is_mean(self, last: tuple[int, str], start: int, end: int) -> bool:
         mask = self._mask
+        sign, value = mask[start : start + 1], self.slots[-1].start
+        if sign == b"+" or (sign == b"-" and mask[value : value + 1] != b"-"):
+            return False  # `0.5 (-0.1)`: the change
         return _MEAN.fullmatch(mask, last[0], start) is not None and mask[end : end + 2].lstrip().startswith(b")")
 
     def _ordinals(self) -> dict[int, int]:
@@ -351,7 +408,8 @@ class _Search:
         smoothing: dict[str, Smoothing] = {}
         validation, validated = False, VALIDATION
         first = self.slots[0] if self.slots else None
-        if first is not None and first.name_end and (begun := _VALIDATED.match(self._mask, first.name_start)):
+        begun = _VALIDATED.match(self._mask, first.name_start) if first is not None and first.name_end else None
+        if first is not None and begun and self._speaks_for_all(first):
             modes.insert(0, (first.name_start, _prefix(begun[0])))  # `val Loss: 0.2 Acc: 0.9`
         if (ends_pass := _END_OF_PASS.match(self._mask, self._start)) is not None:
             modes.insert(0, (ends_pass.start(), VALIDATION))
@@ -360,7 +418,8 @@ class _Search:
         averaged = b"[avg]" in self._mask.lower()  # the means of an epoch, whatever counter stands beside them
         if averaged:
             self._index = self._total = None
-        any_loss = any(role(name) in _LOSSES and name.lower() != _COST for name in spelled)
+        any_loss = any(role(name) in _LOSSES and not _is_cost(name) for name in spelled)
+        met: set[str] = set()
         for i, slot in enumerate(self.slots):
             name = self._spelled(slot)
             kind = role(name)
@@ -373,8 +432,16 @@ class _Search:
                 prefix = prefix or (validated if validation else RUNNING)
             if averaged and not prefix and kind != "lr":
                 prefix = MEAN
-            if name.lower() == _COST and any_loss:  # beside a loss it is what the step took
+            if kind in _LOSSES and _is_cost(name) and any_loss:  # beside a loss it is what the step took
                 prefix = _DURATION
+            if kind in _LOSSES and _OF_TIME.match(self._mask, slot.end):
+                prefix = _DURATION
+            if i not in running and kind in _LOSSES:
+                if prefix + name in met:
+                    prefix = _SECOND + prefix
+                met.add(prefix + name)
+            if _BASE_RATE.fullmatch(name) and any_loss and not any(role(name) == "lr" for name in spelled):
+                slot = replace(slot, name="lr")
             prefixed = None if slot.name is None else prefix + slot.name
             if prefixed is not None and prefix == RUNNING:
                 smoothing[prefixed] = "running"
@@ -398,6 +465,7 @@ class _Search:
                 self._index = Slot(*lettered.span(2), "index")
         if not self.places and self._index is None and slots and (weak := self._weak or self._bare()) is not None:
             self.places["step"], self._place_names["step"] = weak, "step"
+        self._settle_step(spelled, any_loss=any_loss)
         has_place = bool(self.places) or self._index is not None
         if ends_the_run(self._mask, self._start) and (not has_place or b"best" in self._mask):
             return None
@@ -422,13 +490,32 @@ class _Search:
             tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing
         )  # fmt: skip
 
+    def _speaks_for_all(self, first: Slot) -> bool:
+        """Return whether the validation that the first name of a line names is what all of the line is about."""
+        name = self._spelled(first)
+        if role(name) in _LOSSES:
+            return True
+        behind = self._mask[first.end : self.slots[1].name_start] if len(self.slots) > 1 else b""
+        return should_rise(name) and not any(sign in behind for sign in (b",", b";", b"|"))
+
+    def _settle_step(self, names: list[str], *, any_loss: bool) -> None:
+        """Choose among what may be the step, now that all of the line is known."""
+        if self._leading is not None and self._index is not None and self._named and "epoch" in self.places:
+            del self.places["step"]  # `[42292] [INFO] Epoch: 2/50, Iter: 1/4`: the number of a process
+            self._place_names.pop("step", None)
+        if any_loss and "step" not in self.places and self._index is None:
+            so_far = next((i for i, name in enumerate(names) if _STEP_SO_FAR.fullmatch(name)), None)
+            if so_far is not None:
+                self.places["step"], self._place_names["step"] = self.slots[so_far], names[so_far]
+
     def _configures(self, names: list[str]) -> bool:
         """Return whether a line of these names and no loss is a configuration: beside a place it takes two of its words."""
         words = sum(name.lower() in _CONFIGURES for name in names)
         counted = self._index is not None or self._place_names.get("step", "steps").lower() not in _NUMBERS_OF_STEPS
         least = 2 if counted or "epoch" in self.places else 1
         if self._index is None and "epoch" not in self.places and restarts(self._place_names.get("step", "")):
-            least = 0  # `lr: 0.1, batch 32`: a size
+            behind = self.slots and self.places["step"].start > self.slots[0].start
+            least = 0 if behind else least  # `lr: 0.1, batch 32`: a size
         return words >= least and not any(map(should_rise, names))
 
     def _bare(self) -> Slot | None:
@@ -447,6 +534,12 @@ class _Search:
         """Return the name of `slot`, with zeros for its digits."""
         name = slot.name
         return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
+
+
+def _is_cost(name: str) -> bool:
+    """Return whether a name is a cost, which is a loss or a duration; a total cost is a loss."""
+    words = name.lower().replace("_", " ").split()
+    return words[-1:] == [_COST] and "total" not in words
 
 
 def split_prefix(split: bytes) -> str:

@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lrwatch.core.names import role, step_rank
+from lrwatch.core.names import role, should_rise, step_rank
 
 # Bytes before a number that are searched for its name.
 _LONGEST_NAME = 160
 
 # Not within a word or another number. A number followed at once by a word has a unit (`35ms`) and is no sample.
 NUMBER = (
-    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?!\d|,\d)(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
+    rb"[-+]?(?:\d+\.\d+f-?\d{1,2}(?!\w)|\d{1,3}(?:,\d{3}){1,4}(?!\d|,\d)(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
     rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
 )
 # A well-known name may stand at once before its number: `loss2.345`, `epoch12`.
@@ -34,6 +34,8 @@ _NO_PLACE = frozenset({
     b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n", b"fps", b"sps", b"warmup", b"accumulation",
     b"logging", b"save", b"saving", b"this", b"each",
 })  # fmt: skip
+# `Val steps: 20`: how many there are.
+_OF_VALIDATION = frozenset({b"val", b"valid", b"validation", b"eval", b"evaluation", b"test"})
 # `base lr 0.1`: a setting of the schedule.
 _OF_SCHEDULE = frozenset({b"base", b"min", b"max", b"peak", b"initial", b"init", b"final", b"target"})
 # `best loss 2.36 at step 50` repeats what another line said.
@@ -41,7 +43,7 @@ _SAID_BEFORE = frozenset({b"best", b"lowest", b"highest", b"previous", b"minimum
 # Words that begin a sentence around a name: "and the cls_loss is".
 _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
 # `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
-_NO_WORD = re.compile(rb"[A-Za-z]0{2,}|m?s\.|sec\.|min\.|h\.")
+_NO_WORD = re.compile(rb"[A-Za-z]0{2,}|m?s\.|sec\.|min\.|h\.|\w+/\w+\.")
 _LEVELS = frozenset({b"DEBUG", b"INFO", b"WARNING", b"ERROR", b"CRITICAL", b"root"})
 _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is a place in a program
 
@@ -182,6 +184,9 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         del words[0]
     if not words or _FILE.search(mask, *words[-1]):
         return None
+    inner = next((i for i, (a, _) in enumerate(words) if i and mask[a : a + 1] == b"("), None)
+    if inner is not None and b")" not in mask[words[inner][0] : words[-1][1]]:  # `Loss is (Loss: 2.5, ...)`
+        words = [(words[inner][0] + 1, words[inner][1]), *words[inner + 1 :]]
 
     def last(count: int, *, explicit: bool) -> Name:
         a, b = words[-count][0], words[-1][1]
@@ -195,6 +200,8 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     if (
         role_of(1) in _PLACES and not of_something and (sign or mask[slice(*words[-1])].lower() != b"s")
     ):  # "validation loss at iteration"
+        if len(words) > 1 and mask[slice(*words[-1])] == b"steps" and mask[slice(*words[-2])].lower() in _OF_VALIDATION:
+            return last(2, explicit=True)
         return last(2 if role_of(2) in _PLACES else 1, explicit=True)
     if sign and sign != b"[":
         return last(len(words), explicit=True)
@@ -223,6 +230,18 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     return last(len(words), explicit=False) if closed and opened and len(words) <= 3 else None
 
 
+def measure(mask: bytes, start: int, end: int) -> Name | None:
+    """Return the name of a loss, a rate or a score that the words from `start` to `end` end with; None if they end with none."""
+    words = [word.span() for word in _WORD.finditer(mask, start, end)]
+    names = [Name(mask[a:end].decode("utf-8", "replace"), a, end, True) for a, _ in words]
+    for (a, b), name in zip(words, names, strict=True):
+        if mask[a:b].lower() in _SAID_BEFORE:
+            return None
+        if mask[a:b].lower() not in _FUNCTION_WORDS and (role(name.text) in (*_LOSSES, "lr") or should_rise(name.text)):
+            return name
+    return None
+
+
 _CLOCK = re.compile(rb":\d\d(?![\d.])")
 # Bytes before a number that make it a part of a name: `mean@1`, `top-5:`, `loss/0=`; not of a place: `epoch-3:`.
 _JOINED = re.compile(rb"(?:[\w/)]@|([A-Za-z]+)[-/])$")
@@ -243,7 +262,7 @@ def in_name(mask: bytes, start: int, end: int) -> bool:
 
 
 # Names of counters that never restart.
-_GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
+_GLOBAL = re.compile(r"global|num.updates|total|consumed|update|\bacc", re.IGNORECASE)
 
 
 def is_global(name: str) -> bool:

@@ -25,7 +25,7 @@ _LEAST_CELLS = 2
 _LONGEST_NAME = 48
 _MOST_WORDS = 4
 _GAP = re.compile(rb"\S\s{2,}(?=\S)")
-_RULE = re.compile(rb"[\s|+=:-]*$")
+_RULE = re.compile(rb"[\s|+=:_-]*$")
 _BOX = re.compile(rb"\xe2[\x94\x95][\x80-\xbf]")
 _PIPES = frozenset({b"\xe2\x94\x82", b"\xe2\x94\x83", b"\xe2\x95\x91"})
 _COMMENT = re.compile(rb"\s*# ?(?=[A-Za-z])")
@@ -36,6 +36,8 @@ _PREFIX = re.compile(rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -
 def header(mask: bytes, start: int) -> Recipe | None:
     """Read a line of names alone, one of them a step or an epoch and one a loss, or as well set apart as such a line."""
     mask, start = ascii_lines(mask, start)
+    if b"___" in mask and _RULE.match(mask, start):
+        return None
     if (comment := _COMMENT.match(mask, start)) is not None:
         start = comment.end()
     if b"|" in mask[start:]:

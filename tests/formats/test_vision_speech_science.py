@@ -1,0 +1,224 @@
+"""Lines of trainers for vision, speech and science, and of older toolkits: what is the step, what is a loss and what is not.
+
+One file because it is one table.
+"""
+
+from __future__ import annotations
+
+import pytest
+from support.reading import Samples, read
+
+from lrwatch.core.names import primary
+
+LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
+    # ---- places
+    "a value behind the place that its name stands before": (
+        """
+        Cost after iteration 0: 0.75
+        Cost after iteration 100: 0.5
+        """,
+        {"Cost": [(0, 0.75), (100, 0.5)]},
+    ),
+    "the same with words and in epochs": (
+        """
+        Epoch 1 begins
+        The average loss at epoch 1 is 0.75
+        Validation loss at the end of epoch 1: 0.875
+        The average loss at epoch 2 is 0.5
+        """,
+        {"average loss": [(1, 0.75), (2, 0.5)], "Validation loss": [(1, 0.875)]},
+    ),
+    "the best of before is not read at the place behind it": (
+        """
+        train loss at step 10 = 0.75
+        best loss at step 10 = 0.5
+        train loss at step 20 = 0.625
+        """,
+        {"train loss": [(10, 0.75), (20, 0.625)]},
+    ),
+    "a counter of the run beside one of the epoch": (
+        """
+        epoch: 18/120, acc_iter=4879, cur_iter=0/271, batch_size=4, loss=3.5, lr=0.001
+        epoch: 18/120, acc_iter=4900, cur_iter=21/271, batch_size=4, loss=3.25, lr=0.001
+        """,
+        {"loss": [(4879, 3.5), (4900, 3.25)], "lr": [(4879, 0.001), (4900, 0.001)]},
+    ),
+    "a counter of the epoch that is called the current one": (
+        """
+        epoch: 1, cur_iter: 10/100, loss: 3.5
+        epoch: 2, cur_iter: 10/100, loss: 3.25
+        """,
+        {"loss": [(10, 3.5), (110, 3.25)]},
+    ),
+    "a total of steps that rises": (
+        """
+        epoch 0, total_step 22050, total loss is 3.5 , reg_loss is 0.25
+        epoch 1, total_step 22100, total loss is 3.25 , reg_loss is 0.25
+        """,
+        {"total loss": [(22050, 3.5), (22100, 3.25)]},
+    ),
+    "epochs as a fraction": (
+        """
+        Epochs: 1/10 - loss 3.5 - lr 0.1
+        Epochs: 2/10 - loss 3.25 - lr 0.1
+        """,
+        {"loss": [(1, 3.5), (2, 3.25)]},
+    ),
+    "epoch and batch in brackets without an end": (
+        """
+        Epoch: [0][0]\tTime 0.5 (0.6)\tLoss 3.5 (3.75)\tLr: 0.1
+        Epoch: [0][50]\tTime 0.5 (0.6)\tLoss 3.25 (3.5)\tLr: 0.1
+        Epoch: [1][0]\tTime 0.5 (0.6)\tLoss 3.0 (3.25)\tLr: 0.1
+        """,
+        {"Loss": [(0, 3.5), (50, 3.25), (51, 3.0)]},
+    ),
+    "seconds that are called after the batch": (
+        """
+        Epoch: [1/50][10/100] Data 0.125 (0.25) Batch 0.512 (0.634) Remain 01:02:03 Loss 3.5 Accuracy 0.6123.
+        Epoch: [2/50][10/100] Data 0.125 (0.25) Batch 0.512 (0.634) Remain 01:02:03 Loss 3.25 Accuracy 0.6123.
+        """,
+        {"Loss": [(10, 3.5), (110, 3.25)]},
+    ),
+    "a range of batches": (
+        """
+        INFO:root:Epoch[0] Batch [0-20]\tSpeed: 6.31 samples/sec\tLoss=3.5
+        INFO:root:Epoch[0] Batch [20-40]\tSpeed: 6.31 samples/sec\tLoss=3.25
+        INFO:root:Epoch[1] Batch [0-20]\tSpeed: 6.31 samples/sec\tLoss=3.0
+        """,
+        {"Loss": [(20, 3.5), (40, 3.25), (60, 3.0)]},
+    ),
+    "a range of batches with a share of the epoch": (
+        """
+         Epoch[ 1 of 25]-Minibatch[   1-  10, 12.5%]: loss = 3.5 * 2560; time = 0.2134s
+         Epoch[ 1 of 25]-Minibatch[  11-  20, 25.0%]: loss = 3.25 * 2560; time = 0.2134s
+         Epoch[ 2 of 25]-Minibatch[   1-  10, 12.5%]: loss = 3.0 * 2560; time = 0.2134s
+        """,
+        {"loss": [(10, 3.5), (20, 3.25), (30, 3.0)]},
+    ),
+    "the number of a process in brackets before epoch and iteration": (
+        """
+        [2023-04-08 05:40:27,016] [42292] [MainThread] [INFO] (engine:272) - Epoch: 1/50, Iter: 1/2 -- train_loss: 3.5
+        [2023-04-08 05:40:27,016] [42292] [MainThread] [INFO] (engine:272) - Epoch: 1/50, Iter: 2/2 -- train_loss: 3.25
+        [2023-04-08 05:40:27,016] [42292] [MainThread] [INFO] (engine:272) - Epoch: 2/50, Iter: 1/2 -- train_loss: 3.0
+        """,
+        {"train_loss": [(1, 3.5), (2, 3.25), (3, 3.0)]},
+    ),
+    "numbers of steps of both splits": (
+        """
+        Epoch:  1/8 Train steps: 100 Val steps: 20 1.21s loss: 3.5 acc: 90.25 val_loss: 3.75
+        Epoch:  2/8 Train steps: 100 Val steps: 20 1.21s loss: 3.25 acc: 90.25 val_loss: 3.5
+        """,
+        {"loss": [(1, 3.5), (2, 3.25)], "val_loss": [(1, 3.75), (2, 3.5)]},
+    ),
+    "a number of iterations alone above its values": (
+        """
+        100 iterations
+        loss: 3.5
+        200 iterations
+        loss: 3.25
+        """,
+        {"loss": [(100, 3.5), (200, 3.25)]},
+    ),
+    "a batch before errors, without a loss": (
+        """
+        DEEPMD INFO    batch     100: trn: rmse = 2.5e+01, rmse_f = 6.4e-01, lr = 1.00e-03
+        DEEPMD INFO    batch     100: val: rmse = 2.75e+01, rmse_f = 6.4e-01
+        DEEPMD INFO    batch     200: trn: rmse = 2.25e+01, rmse_f = 6.4e-01, lr = 1.00e-03
+        """,
+        {"rmse": [(100, 25.0), (200, 22.5)], "val.rmse": [(100, 27.5)], "lr": [(100, 0.001), (200, 0.001)]},
+    ),
+    # ---- what is a loss
+    "the validation behind the training, with the same names": (
+        """
+        epoch: 1 |loss 3.5 | hm_loss 2.5 | time 33.75 |
+        epoch: 2 |loss 3.25 | hm_loss 2.25 | time 33.75 | loss 4.5 | hm_loss 4.25 | time 19.5 |
+        """,
+        {
+            "loss": [(1, 3.5), (2, 3.25)],
+            "hm_loss": [(1, 2.5), (2, 2.25)],
+            "second.loss": [(2, 4.5)],
+            "second.hm_loss": [(2, 4.25)],
+        },
+    ),
+    "the accuracy of a test before the loss of the training": (
+        """
+        training iter: 194, test accuracy : 0.5, loss : 3.5
+        training iter: 195, test accuracy : 0.5, loss : 3.25
+        """,
+        {"loss": [(194, 3.5), (195, 3.25)]},
+    ),
+    "the cost of an epoch beside its losses": (
+        """
+        [Epoch 1] Training cost: 557.5, ObjLoss=3.5, BoxScaleLoss=2.5
+        [Epoch 2] Training cost: 558.5, ObjLoss=3.25, BoxScaleLoss=2.25
+        """,
+        {
+            "ObjLoss": [(1, 3.5), (2, 3.25)],
+            "BoxScaleLoss": [(1, 2.5), (2, 2.25)],
+            "time.Training cost": [(1, 557.5), (2, 558.5)],
+        },
+    ),
+    "a cost in seconds": (
+        """
+        step: 100, lr: 0.0001, reference_loss: 3.5
+        ====> Epoch: 1, cost 143.5 s
+        step: 200, lr: 0.0001, reference_loss: 3.25
+        ====> Epoch: 2, cost 143.5 s
+        """,
+        {"reference_loss": [(100, 3.5), (200, 3.25)], "time.cost": [(100, 143.5), (200, 143.5)]},
+    ),
+    "a change in brackets is no mean": (
+        """
+        step 1 loss: 3.5 (+0.125) lr: 0.1
+        step 2 loss: 3.25 (-0.25) lr: 0.1
+        """,
+        {"loss": [(1, 3.5), (2, 3.25)], "lr": [(1, 0.1), (2, 0.1)]},
+    ),
+    "a loss behind a sentence": (
+        """
+        [Epoch 1 512/28857][Iteration 1][Wall Clock 1.3s] Throughput is 414.5 records/second. Loss is 3.5.
+        [Epoch 1 1024/28857][Iteration 2][Wall Clock 2.6s] Throughput is 414.5 records/second. Loss is 3.25.
+        Loss is (Loss: 134.5, count: 128, Average Loss: 1.25)
+        """,
+        {"Loss": [(1, 3.5), (2, 3.25)]},
+    ),
+    "numbers of single precision in Julia": (
+        """
+        Epoch: 1   Train: (loss = 3.5f0, acc = 93.25)   Test: (loss = 3.75f0, acc = 93.5)
+        Epoch: 2   Train: (loss = 3.25f-1, acc = 93.25)   Test: (loss = 3.5f0, acc = 93.5)
+        """,
+        {"loss": [(1, 3.5), (2, 0.325)], "test.loss": [(1, 3.75), (2, 3.5)]},
+    ),
+    "the rate of the optimizer under the name of its base": (
+        """
+        Epoch[1] Iteration[50/210] Loss: 3.5, Acc: 0.125, Base Lr: 3.50e-05
+        Epoch[1] Iteration[100/210] Loss: 3.25, Acc: 0.125, Base Lr: 3.25e-05
+        """,
+        {"Loss": [(50, 3.5), (100, 3.25)], "lr": [(50, 3.5e-5), (100, 3.25e-5)]},
+    ),
+    # ---- tables
+    "underscores below the names of a table": (
+        """
+            Iteration    Epoch    LearnRate    TrainingLoss
+            _________    _____    _________    ____________
+                   50        1        0.001            3.5
+                  100        2        0.001           3.25
+        """,
+        {"TrainingLoss": [(50, 3.5), (100, 3.25)]},
+    ),
+    "cells of a list with one number": (
+        """
+        Epoch ,FinishTime     ,LR    ,RMSE_Train
+            0 ,04.29_01:45:54 ,0.1 , 3.5
+            1 ,04.29_02:45:54 ,[0.05]   , 3.25
+        """,
+        {"RMSE_Train": [(0, 3.5), (1, 3.25)], "LR": [(0, 0.1), (1, 0.05)]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("log", "wanted"), LOGS.values(), ids=LOGS)
+def test_the_losses_of_a_log(log: str, wanted: dict[str, Samples]) -> None:
+    samples = read(log)
+    assert {name: samples.get(name) for name in wanted} == wanted
+    assert primary(samples) in {name for name in wanted if not name.startswith(("val.", "test.", "second.", "time."))}
