@@ -51,7 +51,7 @@ _STEPS = (
     "episode",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
-_EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "ep"})
+_EPOCHS = frozenset({"epoch", "epoches", "current epoch", "epoch num", "ep"})
 
 _SCALE = frozenset({"scale", "scaler", "scaling"})
 _TIME = frozenset({
@@ -71,6 +71,7 @@ _SETTING = frozenset({
 })  # fmt: skip
 _RANK = re.compile(r"rank\d+")
 _LR = re.compile(r"lr\d*")
+_RATE = re.compile(r"\blearn(?:ing)? rate\b")
 _LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost|\w*ppl|\w*perplexity|bpb|bpc|b?ce|\w+verlust")
 _MEASURE = re.compile(r"(?i)ppl|perplexity|\bbp[bc]\b|bits[ _]per[ _](byte|char(acter)?)")
 _LOSS_WORDS_OF_A_SETTING = frozenset({"final", "min", "max"})
@@ -228,7 +229,7 @@ def role(name: str) -> Role:
         settings -= {"function", "fn"}
     if settings and not (is_loss and settings <= _LOSS_WORDS_OF_A_SETTING):
         return "other"
-    if any(_LR.fullmatch(word) for word in words) or "learning rate" in " ".join(words):
+    if any(_LR.fullmatch(word) for word in words) or _RATE.search(" ".join(words)):
         # The callbacks log the rate that was used as `lrwatch/lr`, beside the schedule's, which is the one to follow.
         return "other" if "lrwatch" in words else "lr"
     if is_loss:

@@ -127,7 +127,153 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"rmse": [(100, 25.0), (200, 22.5)], "val.rmse": [(100, 27.5)], "lr": [(100, 0.001), (200, 0.001)]},
     ),
+    "steps that begin again below the line of each epoch": (
+        """
+        EPOCH 1:
+          batch 1000 loss: 3.5
+          batch 2000 loss: 3.25
+        LOSS train 3.375 valid 3.5
+        EPOCH 2:
+          batch 1000 loss: 3.0
+          batch 2000 loss: 2.75
+        LOSS train 2.875 valid 3.25
+        """,
+        {
+            "loss": [(1000, 3.5), (2000, 3.25), (3000, 3.0), (4000, 2.75)],
+            "train loss": [(2000, 3.375), (4000, 2.875)],
+            "valid loss": [(2000, 3.5), (4000, 3.25)],
+        },
+    ),
+    "steps of the run below the line of each epoch": (
+        """
+        Epoch 1/3
+        step 100 loss: 3.5
+        step 200 loss: 3.25
+        Epoch 2/3
+        step 200 val_loss: 3.75
+        step 300 loss: 3.0
+        step 400 loss: 2.75
+        """,
+        {"loss": [(100, 3.5), (200, 3.25), (300, 3.0), (400, 2.75)], "val_loss": [(200, 3.75)]},
+    ),
+    "an epoch that is named at its end": (
+        """
+        batch 100/200 loss 3.5
+        batch 200/200 loss 3.25
+        Epoch 1 finished, train loss 3.375, val loss 3.5
+        batch 100/200 loss 3.0
+        batch 200/200 loss 2.75
+        Epoch 2 finished, train loss 2.875, val loss 3.25
+        """,
+        {
+            "loss": [(100, 3.5), (200, 3.25), (300, 3.0), (400, 2.75)],
+            "train loss": [(200, 3.375), (400, 2.875)],
+            "val loss": [(200, 3.5), (400, 3.25)],
+        },
+    ),
+    "an epoch that is named behind iterations without an end": (
+        """
+        Iteration 0: loss 3.5
+        Iteration 100: loss 3.25
+        End of epoch 0: validation loss 3.5
+        Iteration 0: loss 3.0
+        Iteration 100: loss 2.75
+        End of epoch 1: validation loss 3.25
+        """,
+        {"loss": [(0, 3.5), (100, 3.25), (101, 3.0), (201, 2.75)], "validation loss": [(100, 3.5), (201, 3.25)]},
+    ),
+    "epochs that are named behind steps of the run": (
+        """
+        iter 100 loss 3.5
+        iter 200 loss 3.25
+        epoch 1 done, val_loss 3.5
+        iter 300 loss 3.0
+        iter 400 loss 2.75
+        epoch 2 done, val_loss 3.25
+        """,
+        {"loss": [(100, 3.5), (200, 3.25), (300, 3.0), (400, 2.75)], "val_loss": [(200, 3.5), (400, 3.25)]},
+    ),
+    "a tuple of epoch and iteration": (
+        """
+        DLL 2020-05-03 10:00:00.123456 - (0, 0) train_loss : 3.5
+        DLL 2020-05-03 10:00:00.123456 - (0, 10) train_loss : 3.25
+        DLL 2020-05-03 10:00:00.123456 - (1, 0) train_loss : 3.0
+        """,
+        {"train_loss": [(0, 3.5), (10, 3.25), (11, 3.0)]},
+    ),
+    "samples of the epoch in the second line of a record": (
+        """
+        Training Step: 1  | total loss: 3.5 | time: 0.275s
+        | Adam | epoch: 001 | loss: 3.5 - acc: 0.2720 -- iter: 00064/55000
+        Training Step: 2  | total loss: 3.25 | time: 8.900s
+        | Adam | epoch: 001 | loss: 3.25 - acc: 0.3264 | val_loss: 3.75 - val_acc: 0.5097 -- iter: 00128/55000
+        """,
+        {"total loss": [(1, 3.5), (2, 3.25)], "val_loss": [(2, 3.75)]},
+    ),
+    # ---- what is announced
+    "a validation that is announced, with a shorter counter": (
+        """
+        Epoch 1/2
+        step 100/200 - loss: 3.5 - acc: 0.5 - 21ms/step
+        step 200/200 - loss: 3.25 - acc: 0.5 - 21ms/step
+        Eval begin...
+        step 40/40 - loss: 3.75 - acc: 0.5 - 5ms/step
+        Epoch 2/2
+        step 100/200 - loss: 3.0 - acc: 0.5 - 21ms/step
+        """,
+        {"loss": [(100, 3.5), (200, 3.25), (300, 3.0)], "val.loss": [(200, 3.75)]},
+    ),
+    "a validation that is announced, with the names of the training": (
+        """
+        [Epoch: 0, numImages: 10582]
+        Loss: 123.5
+        Validation:
+        [Epoch: 0, numImages:  1449]
+        Acc:0.875, Acc_class:0.5, mIoU:0.4
+        Loss: 45.5
+        [Epoch: 1, numImages: 10582]
+        Loss: 121.5
+        """,
+        {"Loss": [(0, 123.5), (1, 121.5)], "val.Loss": [(0, 45.5)]},
+    ),
+    "a validation that is announced, below a heading with the step": (
+        """
+        --> STEP: 0/75 -- GLOBAL_STEP: 0
+             | > loss: 3.5  (3.75)
+        > EVALUATION
+          --> EVAL PERFORMANCE
+             | > avg_loss: 3.75 (+0.0000)
+        --> STEP: 25/75 -- GLOBAL_STEP: 25
+             | > loss: 3.25  (3.5)
+        """,
+        {"loss": [(0, 3.5), (25, 3.25)], "val.avg_loss": [(0, 3.75)]},
+    ),
+    "a validation that is announced and prints nothing": (
+        """
+        step 100/200 - loss: 3.5
+        Evaluating...
+        step 200/200 - loss: 3.25
+        """,
+        {"loss": [(100, 3.5), (200, 3.25)]},
+    ),
     # ---- what is a loss
+    "the losses of two outputs": (
+        """
+        Epoch 1: head: default, loss=3.5, RMSE_F=111.5 meV / A
+        Epoch 1: head: pt_head, loss=9.5, RMSE_F=339.5 meV / A
+        Epoch 2: head: default, loss=3.25, RMSE_F=110.5 meV / A
+        Epoch 2: head: pt_head, loss=9.25, RMSE_F=338.5 meV / A
+        """,
+        {"default.loss": [(1, 3.5), (2, 3.25)], "pt_head.loss": [(1, 9.5), (2, 9.25)]},
+    ),
+    "a dictionary of the test": (
+        """
+        Epoch 0/16, Iter 0/100, train loss = 3.5, time = 1.25
+        avg_test_scalars: {'loss': 4.5, 'abs_depth_error': 5.5}
+        Epoch 1/16, Iter 0/100, train loss = 3.25, time = 1.25
+        """,
+        {"train loss": [(0, 3.5), (100, 3.25)], "test.loss": [(0, 4.5)]},
+    ),
     "the validation behind the training, with the same names": (
         """
         epoch: 1 |loss 3.5 | hm_loss 2.5 | time 33.75 |
@@ -197,6 +343,41 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         {"Loss": [(50, 3.5), (100, 3.25)], "lr": [(50, 3.5e-5), (100, 3.25e-5)]},
     ),
     # ---- tables
+    "rows that leave different columns empty": (
+        """
+        Iteration    LearnRate    TrainingLoss    ValidationLoss
+                0        0.001                              4.25
+               50        0.001             3.5
+              100        0.001            3.25              4.0
+        """,
+        {
+            "TrainingLoss": [(50, 3.5), (100, 3.25)],
+            "ValidationLoss": [(0, 4.25), (100, 4.0)],
+            "LearnRate": [(0, 0.001), (50, 0.001), (100, 0.001)],
+        },
+    ),
+    "rows of the training and of the validation": (
+        """
+          Train      #    Epoch      wal       LR       loss_f         loss
+        ! Train               1   35.250    0.005         2.25          3.5
+        ! Validation          1   35.250    0.005          2.5         3.75
+        ! Train               2   70.500    0.005          2.0         3.25
+        ! Validation          2   70.500    0.005         2.25          3.5
+        """,
+        {"loss": [(1, 3.5), (2, 3.25)], "val.loss": [(1, 3.75), (2, 3.5)]},
+    ),
+    "rows of an epoch below rows of its batches": (
+        """
+        # Epoch batch         loss       loss_f
+              1    10         3.75          2.5
+              1    20         3.25          2.0
+          Train      #    Epoch      wal       LR       loss_f         loss
+        ! Train               1   35.250    0.005         2.25          3.5
+        # Epoch batch         loss       loss_f
+              2    10         3.0           2.0
+        """,
+        {"loss": [(10, 3.75), (20, 3.25), (30, 3.0)], "epoch.loss": [(20, 3.5)]},
+    ),
     "underscores below the names of a table": (
         """
             Iteration    Epoch    LearnRate    TrainingLoss

@@ -107,9 +107,10 @@ class Text(Checkpointed):
         starts = np.concatenate([[0], np.flatnonzero(characters == _LF)[:-1] + 1])
         digits = characters - np.uint8(ord("0"))
         readings: list[CounterReading] = []
+        ahead: list[tuple[int, float]] = []
         in_epochs = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
-        places = [lines[mask][0] for mask, recipe in recipes.items() if recipe.has_place]
-        measures_from = self._records.measures_from(places)
+        placed = [lines[mask][0] for mask, recipe in recipes.items() if recipe.has_place]
+        measures_from = self._records.measures_from(placed)
         summaries = self._records.renamed_from(recipes, lines)
         for mask, recipe in recipes.items():
             rows = lines[mask]
@@ -126,14 +127,19 @@ class Text(Checkpointed):
                     group.put(slot, found)
             if recipe.states_length:
                 group.state_length(recipe, self._axis.totals)
-            if recipe.step is not None:
-                found.add("step", group.rows, group.values(recipe.step))
+            counted = recipe.may_restart and in_epochs
+            if recipe.step is not None and not counted:
+                places = group.values(recipe.step)
+                found.add("step", group.rows, places)
+                if recipe.may_restart:
+                    ahead.extend(_ends(group.rows, places))
             if recipe.epoch is not None:
                 found.add("epoch", group.rows, group.values(recipe.epoch))
             if recipe.step is None and recipe.index is not None and not in_epochs and recipe.named:
-                group.put_counter(recipe.index, recipe.total, found)
-            elif recipe.epoch is not None or recipe.index is not None:
+                ahead.extend(group.put_counter(recipe.index, recipe.total, found))
+            elif recipe.epoch is not None or recipe.index is not None or counted:
                 readings.extend(group.readings(recipe))
+        self._records.count_ahead(ahead)
         readings.sort()
         rows, steps = self._records.place(readings)
         if rows:
@@ -208,12 +214,18 @@ class _LineGroup:
             if called and len(self.rows[part]):
                 found.add(called, self.rows[part], values[part])
 
-    def put_counter(self, index: Slot, total: Slot | None, found: Columns) -> None:
-        """Put a counter of the whole run into `found` as the step, where it is not beyond its end."""
+    def put_counter(self, index: Slot, total: Slot | None, found: Columns) -> list[tuple[int, float]]:
+        """Put a counter of the whole run into `found` as the step, where it is not beyond its end.
+
+        Returns:
+            Row and value of the first and of the last one.
+        """
         values = self.values(index)
         fits = slice(None) if total is None else np.flatnonzero(~(values > self.values(total)))
-        if len(values[fits]):
-            found.add("step", self.rows[fits], values[fits])
+        rows, steps = self.rows[fits], values[fits]
+        if len(steps):
+            found.add("step", rows, steps)
+        return _ends(rows, steps)
 
     def state_length(self, recipe: Recipe, totals: Totals) -> None:
         """Take what the lines state about the length of the run."""
@@ -227,7 +239,8 @@ class _LineGroup:
     def readings(self, recipe: Recipe) -> Iterator[CounterReading]:
         """Iterate over the epochs and counters in the lines."""
         nothing = [np.nan] * len(self.rows)
-        slots = (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
+        counter = recipe.step if recipe.may_restart else None if recipe.step else recipe.index
+        slots = (recipe.epoch, counter, recipe.total)
         epochs, indices, totals = (None if slot is None else self.values(slot) for slot in slots)
         if indices is not None and totals is not None:
             indices = np.where(indices > totals, np.nan, indices)  # a date or a ratio
@@ -236,3 +249,8 @@ class _LineGroup:
             (row, epoch, index, total, recipe.named)
             for row, epoch, index, total in zip(self.rows.tolist(), *columns, strict=True)
         )
+
+
+def _ends(rows: Ints, counters: Floats) -> list[tuple[int, float]]:
+    """Return row and value of the first and of the last of some counters."""
+    return [(int(rows[i]), float(counters[i])) for i in (0, -1)[: len(counters)] if counters[i].is_integer()]

@@ -53,6 +53,12 @@ _TOLD_AT = re.compile(
     re.IGNORECASE,
 )
 _TELLS = re.compile(rb"\]?\s*(?:[:=]|->|is:?|was:?|=>)\s*$")
+# `LOSS train 0.5 valid 0.75`, `loss: train=0.5, val=0.75`
+_OF_SPLITS = re.compile(
+    rb"\bloss(?:es)?\b[\s:|(-]{1,4}(train(?:ing)?)[\s:=]{1,3}(" + NUMBER + rb")[\s,;|/-]{1,4}"
+    rb"(val|valid|validation|test|dev|eval)[\s:=]{1,3}(" + NUMBER + rb")(?![\w.])",
+    re.IGNORECASE,
+)  # fmt: skip
 # `100 iterations` alone: the place of the lines below.
 _PLACE_ALONE = re.compile(rb"\s*(\d+) (?:iterations?|iters|steps|updates)\s*:?\s*$", re.IGNORECASE)
 # `cost 143.7 s`: a duration, whatever its name.
@@ -68,7 +74,8 @@ _OPEN_OR_BAR = re.compile(rb"(?:[\[(]|\xe2\x96[\x80-\xbf]\s*\|)\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
 _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[\s*$")
-_LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
+# `[1,  2000] loss: 2.18`, `DLL 2020-05-03 10:00:00.123456 - (1, 20) loss : 2.18`
+_LEADING_PAIR = re.compile(rb"(?:\s*\[(?=[^\]]*\])|DLL [\d-]+ [\d:.]+ - \()(\d+), +(\d+)[\])] +\S")
 # `Epoch[1 of 25]-Minibatch[ 11- 20, 0.6%]`, `Batch [20-40]`: the batches since the last line, of which the last one counts.
 _RANGE = re.compile(rb"batch(?:es)?\s*\[\s*\d+\s*-\s*(\d+)(?=[\],])", re.IGNORECASE)
 # `[0/25][400/1583] Loss_D: 1.2`: the epoch, and a counter in it.
@@ -93,6 +100,12 @@ _MODE = re.compile(
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
 # Prefix of the names that a line has a second time, as those of the validation behind those of the training are.
 _SECOND = "second."
+# `avg_test_scalars: {'loss': 2.5}`
+_SPLIT_OF_DICTIONARY = re.compile(
+    rb"(?<![A-Za-z])(val|valid|validation|eval|test)_[A-Za-z_]*\s?[:=]?\s?$", re.IGNORECASE
+)
+# `head: default, loss=2.5`: one of several outputs, whose losses are on lines of their own.
+_OUTPUT = re.compile(rb"\b(?:head|task)\s?[:=]\s?'?([A-Za-z][A-Za-z_-]*)'?\s?[,;|]")
 # ` * Acc@1 78.1 loss 0.9`: the end of a pass over the validation data.
 _END_OF_PASS = re.compile(rb"\s*\* (?:Acc|Prec)@")
 # `tot_loss[loss=2.5`: the loss that the bracket belongs to.
@@ -212,12 +225,16 @@ class _Search:
             before = pair.end()
         elif (batches := _RANGE.search(mask, self._start)) is not None:
             self._index = Slot(*batches.span(1), "index")
+        splits = _OF_SPLITS.search(mask, self._start)
         ordinals = self._ordinals()
         last: tuple[int, str] | None = None  # end and name of the last value
         skip_to = before
         for match in NUMBER_HERE.finditer(mask, self._start):
             start, end = match.span()
             if start < skip_to or in_name(mask, start, end):
+                continue
+            if splits is not None and start == splits.start(2):
+                before = skip_to = self._of_splits(splits)
                 continue
             if batches is not None and batches.start() < start < batches.end():
                 before = batches.end()
@@ -292,6 +309,14 @@ class _Search:
             return None
         value = NUMBER_HERE.match(self._mask, gap.end())
         return None if value is None or _UNIT.match(self._mask, value.end()) else value
+
+    def _of_splits(self, splits: re.Match[bytes]) -> int:
+        """Take the losses of two splits behind the word, and return where they end."""
+        for split in (1, 3):
+            name = splits[split].decode() + " loss"
+            self._names.append(splits.span(split))
+            self.slots.append(Slot(*splits.span(split + 1), name, *splits.span(split)))
+        return splits.end()
 
     def _told_at(self, before: int, start: int) -> Name | None:
         """Return the name of the value at `start` if it stands before the place that ends at byte `before`."""
@@ -398,6 +423,11 @@ class _Search:
 
     def recipe(self, rank: Slot | None) -> Recipe | None:
         modes = [
+            (start, split_prefix(split[1]))
+            for start, _ in self._flat
+            if (split := _SPLIT_OF_DICTIONARY.search(self._mask, max(0, start - _LONGEST_OUTER), start)) is not None
+        ]
+        modes += [
             (mode.start(), "" if mode[1] is None else _prefix(mode[1]) + (_EMA if mode[3] else ""))
             for mode in _MODE.finditer(self._mask, self._start)
             if not any(a <= mode.start() < b for a, b in self._names)
@@ -409,6 +439,7 @@ class _Search:
         validation, validated = False, VALIDATION
         first = self.slots[0] if self.slots else None
         begun = _VALIDATED.match(self._mask, first.name_start) if first is not None and first.name_end else None
+        modes.sort()
         if first is not None and begun and self._speaks_for_all(first):
             modes.insert(0, (first.name_start, _prefix(begun[0])))  # `val Loss: 0.2 Acc: 0.9`
         if (ends_pass := _END_OF_PASS.match(self._mask, self._start)) is not None:
@@ -419,6 +450,8 @@ class _Search:
         if averaged:
             self._index = self._total = None
         any_loss = any(role(name) in _LOSSES and not _is_cost(name) for name in spelled)
+        output = _OUTPUT.search(self._mask, self._start) if any_loss else None
+        of_output = "" if output is None else output[1].decode() + "."
         met: set[str] = set()
         for i, slot in enumerate(self.slots):
             name = self._spelled(slot)
@@ -442,8 +475,10 @@ class _Search:
                 met.add(prefix + name)
             if _BASE_RATE.fullmatch(name) and any_loss and not any(role(name) == "lr" for name in spelled):
                 slot = replace(slot, name="lr")
+            if kind not in ("lr", "time", "epoch"):
+                prefix += of_output
             prefixed = None if slot.name is None else prefix + slot.name
-            if prefixed is not None and prefix == RUNNING:
+            if prefixed is not None and prefix.startswith(RUNNING):
                 smoothing[prefixed] = "running"
             elif prefixed is not None and windowed and kind in _LOSSES and not prefix:
                 smoothing[prefixed] = "window"
@@ -482,12 +517,16 @@ class _Search:
         ahead = index is not None and epoch is not None and index.start < epoch.start
         if in_a_pass or (ahead and step is not None and not self._named):  # `(0/4) Epoch 1, batch 50`: of ranks
             index = total = None
-        may_restart = not in_a_pass and epoch is not None and not naming.is_global(self._place_names.get("step", ""))
-        if may_restart and index is None and step is not None:
+        called = self._place_names.get("step", "")
+        may_restart = not in_a_pass and index is None and step is not None and not naming.is_global(called)
+        if may_restart and epoch is not None:
             step, index, self._named = None, step, True  # it may restart with each epoch
+        elif may_restart:
+            self._named = not restarts(called)
         line_kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
         return Recipe(
-            tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing
+            tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing,
+            may_restart=may_restart and epoch is None,
         )  # fmt: skip
 
     def _speaks_for_all(self, first: Slot) -> bool:

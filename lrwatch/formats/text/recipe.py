@@ -99,6 +99,7 @@ class Recipe:
         index, total: A counter that ends at `total`, or (`total` None) one that may restart with each epoch.
         epochs, run: Numbers of epochs and of steps of the run, if the line states them.
         named: The counter is called a step, so it probably counts the whole run.
+        may_restart: The line has no epoch, and its step may be one of an epoch that the log names elsewhere.
         rank: Slot of the number of the process that wrote the line.
         smoothing: Smoothing of the metrics, by name; a metric that is missing here is not known to be smoothed.
         missing: The line counts steps whose loss was not a number, and leaves the loss itself out: the slots of the
@@ -126,6 +127,7 @@ class Recipe:
     missing: tuple[Slot | None, Slot | None] | None = None
     cells: tuple[Slot, ...] = ()
     framed: bool = False
+    may_restart: bool = False
     losses: tuple[str, ...] = field(init=False)
     loss: str = field(init=False)
     counts_training: bool = field(init=False)

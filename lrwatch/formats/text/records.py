@@ -50,7 +50,7 @@ class RecordAssembler(Checkpointed):
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_ranks", "_loss",
-        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split",
+        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split", "_heading",
     )  # fmt: skip
 
     def __init__(self, totals: Totals) -> None:
@@ -66,6 +66,7 @@ class RecordAssembler(Checkpointed):
         self._items = False  # there was an indented item below the present heading
         # Indentation of the section that the items below belong to, and the prefix of their names.
         self._split: list[Any] = []
+        self._heading = ""  # prefix of the validation that was announced, until the training goes on
         self._again = False  # the next record repeats an earlier one
         self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
         self._summaries = Summaries()
@@ -82,7 +83,7 @@ class RecordAssembler(Checkpointed):
     @property
     def waiting(self) -> bool:
         """Whether the last record may continue in the next line, or the next one needs this one."""
-        return self._waiting is not None or self._again or self._ranks.waiting
+        return self._waiting is not None or self._again or self._ranks.waiting or bool(self._heading)
 
     @property
     def has_bar(self) -> bool:
@@ -179,10 +180,14 @@ class RecordAssembler(Checkpointed):
                 self._enter_epoch(epoch)
             if index.is_integer():
                 rows.append(row)
-                steps.append(
-                    float(self._counters.step(int(index), int(total) if total == total else None, named=named))
-                )
+                whole = int(total) if total == total else None
+                steps.append(float(self._counters.step(int(index), whole, named=named, own=epoch == epoch)))
         return rows, steps
+
+    def count_ahead(self, counters: Sequence[tuple[int, float]]) -> None:
+        """Take note of rows and counters of lines that stand alone, in a log that has not named an epoch."""
+        if counters:
+            self._counters.count_ahead(int(min(counters)[1]), int(max(counters)[1]), len(counters))
 
     def skip(self, recipes: Sequence[Recipe]) -> None:
         """Take note of lines that stand alone, for later lines that do not.
@@ -216,10 +221,13 @@ class RecordAssembler(Checkpointed):
             self._box(recipe, line)
             return
         if recipe.kind == "section":
-            self._split = [_indentation(line), split_prefix(line[recipe.cells[0].start : recipe.cells[0].end])]
+            self._heading = split_prefix(line[recipe.cells[0].start : recipe.cells[0].end])
+            self._split = [_indentation(line), self._heading]
             return
         values = {slot.name_in(line): value for slot in recipe.slots if (value := slot.read(line)) is not None}
         epoch = recipe.epoch.read(line) if recipe.epoch is not None else None
+        if self._heading and self._validates(recipe, line, values, epoch):
+            return
         if epoch is not None:
             self._enter_epoch(epoch)
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
@@ -280,8 +288,10 @@ class RecordAssembler(Checkpointed):
         if epoch is not None:
             values["epoch"] = epoch
         step = recipe.step.read(line) if recipe.step is not None else None
+        if step is not None and recipe.may_restart and step.is_integer():
+            step = float(self._counters.step(int(step), None, named=recipe.named, own=False))
         if step is None and index is not None:
-            step = float(self._counters.step(index, total, named=recipe.named))
+            step = float(self._counters.step(index, total, named=recipe.named, own=epoch is not None))
         if recipe.kind == "log" and step is None and self._bar is not None:
             self._wait("log", [], values)
             return
@@ -296,6 +306,26 @@ class RecordAssembler(Checkpointed):
         else:
             self._flush()
             self._emit(values)
+
+    def _validates(self, recipe: Recipe, line: bytes, values: Values, epoch: float | None) -> bool:
+        """Take a record of the validation that a line above announced; return whether it is one.
+
+        It has no place of its own, or counts to another end than the training does. The next place ends the validation.
+        """
+        if recipe.kind not in ("record", "eval"):
+            return False
+        total = _whole(recipe.total, line)
+        ends = {*self._totals.epoch, *self._totals.counters}
+        goes_on = recipe.step is not None or recipe.rank is not None or epoch not in (None, self._counters.epoch)
+        goes_on = goes_on or any(_names_training(name) for name in values)
+        if goes_on or (recipe.index is not None and (total is None or not ends or total in ends)):
+            self._heading = ""
+            return False
+        if not values or not self._placed:
+            return False
+        prefix = self._heading
+        self._wait("eval", [], {_of_split(prefix, name): value for name, value in values.items()})
+        return True
 
     def _belongs(self, recipe: Recipe, values: Values) -> bool:
         """Return whether a line that depends on those before it gives a record of its own."""
@@ -323,9 +353,7 @@ class RecordAssembler(Checkpointed):
         prefix = self._split[1] if self._split else ""
         if not prefix:
             return values
-        return {
-            name if role(name) in _OF_ALL or _is_validation(name) else prefix + name: v for name, v in values.items()
-        }
+        return {_of_split(prefix, name): value for name, value in values.items()}
 
     def _state_length(self, recipe: Recipe, line: bytes, total: int | None) -> None:
         self._totals.state_run([_whole(recipe.run, line) or 0])
@@ -412,9 +440,8 @@ class RecordAssembler(Checkpointed):
         values = self._table.values(recipe, line)
         if not values:
             return
-        self._summaries.note_names(values)
         place = [value for name, value in values.items() if role(name) in ("epoch", "step")]
-        values = self._counted(values)
+        values = self._summaries.of_row(self._counted(values))
         if recipe.index is not None:
             self._wait("row", place, values)
         else:
@@ -483,6 +510,15 @@ class RecordAssembler(Checkpointed):
 
 def _indentation(line: bytes) -> int:
     return len(line) - len(line.lstrip())
+
+
+def _of_split(prefix: str, name: str) -> str:
+    """Return the name of a metric in a section of the validation; a rate, a time and what says so itself are called as before."""
+    return name if role(name) in _OF_ALL or _is_validation(name) else prefix + name
+
+
+def _names_training(name: str) -> bool:
+    return name.lower().startswith("train")
 
 
 def _is_validation(name: str) -> bool:

@@ -42,6 +42,17 @@ class Summaries(Checkpointed):
             if name not in self.placed and role(name) in ("train_loss", "val_loss"):
                 self.placed[name] = False
 
+    def of_row(self, values: dict[str, float]) -> dict[str, float]:
+        """Take note of a row of a table, and return its values: those of an epoch beside others at steps are means."""
+        if any(role(name) == "step" for name in values):
+            self.placed.update((name, True) for name in values if role(name) in ("train_loss", "val_loss"))
+            return values
+        self.note_names(values)
+        return {
+            MEAN + name if self.placed.get(name) and role(name) == "train_loss" else name: value
+            for name, value in values.items()
+        }
+
     def renamed(self, recipe: Recipe) -> dict[str, str]:
         """Return the names of metrics of a line that are summaries, and what they are called instead; "" is dropped."""
         if recipe.kind != "record" or not self.placed or recipe.has_step:

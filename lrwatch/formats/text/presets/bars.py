@@ -51,6 +51,18 @@ def keras(mask: bytes, start: int) -> Recipe | None:
     )
 
 
+# `| Adam | epoch: 001 | loss: 1.87 - acc: 0.32 -- iter: 00640/55000`, below a line with the step.
+_OF_SAMPLES = re.compile(rb"\|[^|]+\| epoch: \d+ \| .* -- iter: \d+/\d+\s*$")
+
+
+def tflearn(mask: bytes, start: int) -> Recipe | None:
+    """Read the second line of TFLearn, which counts the samples of the epoch: the line above it has the step."""
+    if b" -- iter: " not in mask or _OF_SAMPLES.match(mask, start) is None:
+        return None
+    inner = general.search(mask, start)
+    return None if inner is None else replace(inner, index=None, total=None)
+
+
 # ` [==>..]  Step: 61ms | Tot: 1s1ms | Loss: 2.389 | Acc: 10.156% (13/128)  1/50`
 _DRAWN = re.compile(rb"\s*\[[=>.#-]+\]\s")
 

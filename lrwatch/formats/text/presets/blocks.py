@@ -14,6 +14,9 @@ _ITEM = re.compile(
 )
 
 
+# `  batch 100 loss: 2.5` has a place of its own.
+_PLACE = re.compile(rb"(?:step|iter|iteration|batch|epoch)\s\d+\s", re.IGNORECASE)
+
 _RESULT = re.compile(rb"(?:== )?Result for [\w./-]+:\s*$")
 # A name without blanks may stand apart from its value: `Evaluation/AverageReturn       3.5`.
 _LOOSE = re.compile(
@@ -37,15 +40,27 @@ def loose_item(mask: bytes, start: int) -> Recipe | None:
     return Recipe((Slot(*match.span(3), name, *match.span(group)),), "loose item")
 
 
+_LONGEST_HEADING = 160
+
 # `  val:` above indented items, `validation` above a table.
 _SECTION = re.compile(
     rb"\s*(train|training|val|valid|validation|eval|evaluation|test|testing|dev):?\s*$", re.IGNORECASE
+)
+# ` > EVALUATION`, `--> EVAL PERFORMANCE`, `Eval begin...`, `INFO - Computing validation loss`: a validation follows.
+_ANNOUNCES = re.compile(
+    rb"(?!.*\btrain)(?:[^A-Za-z]*|.*(?:INFO|[\]|>:)]|[ -]-)\s+)(?:(?:start|starting|begin|beginning|running|computing|performing)\s+)?"
+    rb"(validation|validating|evaluation|evaluating|evaluate|eval)"
+    rb"(?:\s+(?:begins?|starts?|started|performance|results?|loss|loop|set|metrics|model))*[\s.:=*#<>-]*$",
+    re.IGNORECASE,
 )
 
 
 def section(mask: bytes, start: int) -> Recipe | None:
     """Read the name of a split alone, which the items below it belong to."""
-    if (match := _SECTION.match(mask, start)) is None:
+    match = _SECTION.match(mask, start)
+    if match is None and len(mask) <= _LONGEST_HEADING:
+        match = _ANNOUNCES.match(mask, start)
+    if match is None:
         return None
     return Recipe(kind="section", cells=(Slot(*match.span(1)),))
 
@@ -63,6 +78,8 @@ def open_block(mask: bytes, start: int) -> Recipe | None:
 def line_of_block(mask: bytes, start: int) -> Recipe | None:
     """Read an indented name and its value, at the step of the heading above."""
     if (match := _ITEM.match(mask, start)) is None or naming.code(mask.replace(b" = ", b"=")):
+        return None
+    if _PLACE.match(match[1]):
         return None
     name = None if b"0" in match[1] else match[1].decode()
     return Recipe((Slot(*match.span(2), name, *match.span(1)),), "item")
