@@ -196,6 +196,11 @@ def _position(words: list[str]) -> str:
     return " ".join(words[start:end])
 
 
+def _is_duration(words: list[str]) -> bool:
+    """Return whether words name the cost of a part of a step: `batch_cost`, not `cost on training data`."""
+    return "cost" in words and not _COSTLY.isdisjoint(words[: words.index("cost")])
+
+
 def _is_validation(words: list[str]) -> bool:
     return any(word in _VALIDATION or _VALIDATION_LOSS.fullmatch(word) for word in words)
 
@@ -220,7 +225,7 @@ def role(name: str) -> Role:
     of_loss = bool(words) and words[-1] != "cost" and _LOSS.fullmatch(words[-1]) is not None
     if not of_loss and not _SCALE.isdisjoint(words):
         return "scale"
-    if (not of_loss and not _TIME.isdisjoint(words)) or ("cost" in words and not _COSTLY.isdisjoint(words)):
+    if (not of_loss and not _TIME.isdisjoint(words)) or _is_duration(words):
         return "time"
     is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
     is_loss = is_loss or ("cross", "entropy") in pairwise(words)

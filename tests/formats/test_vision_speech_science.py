@@ -28,6 +28,17 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"average loss": [(1, 0.75), (2, 0.5)], "Validation loss": [(1, 0.875)]},
     ),
+    "a value behind its place and a remark": (
+        """
+        Start of epoch 0
+        Training loss (for one batch) at step 0: 3.5
+        Seen so far: 64 samples
+        Training loss (for one batch) at step 200: 3.25
+        Start of epoch 1
+        Training loss (for one batch) at step 0: 3.0
+        """,
+        {"Training loss": [(0, 3.5), (200, 3.25), (201, 3.0)]},
+    ),
     "the best of before is not read at the place behind it": (
         """
         train loss at step 10 = 0.75
@@ -118,6 +129,38 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         loss: 3.25
         """,
         {"loss": [(100, 3.5), (200, 3.25)]},
+    ),
+    "the number of a run in brackets alone above its values": (
+        """
+        run [50]:
+        Style Loss : 3.5 Content Loss: 2.5
+        run [100]:
+        Style Loss : 3.25 Content Loss: 2.25
+        """,
+        {"Style Loss": [(50, 3.5), (100, 3.25)], "Content Loss": [(50, 2.5), (100, 2.25)]},
+    ),
+    "step and rate in a list above the losses": (
+        """
+        INFO:voice:Train Epoch: 9 [20%]
+        INFO:voice:[4200, 9.5e-05]
+        INFO:voice:loss_mel=17.5, loss_kl=1.5
+        INFO:voice:Train Epoch: 9 [50%]
+        INFO:voice:[4400, 9.0e-05]
+        INFO:voice:loss_mel=17.25, loss_kl=1.25
+        """,
+        {
+            "loss_mel": [(4200, 17.5), (4400, 17.25)],
+            "loss_kl": [(4200, 1.5), (4400, 1.25)],
+            "lr": [(4200, 9.5e-5), (4400, 9e-5)],
+        },
+    ),
+    "a loss without a name behind a counter": (
+        """
+              0/ 200000: 3.5
+          10000/ 200000: 3.25
+          20000/ 200000: 3.0
+        """,
+        {"value": [(0, 3.5), (10000, 3.25), (20000, 3.0)]},
     ),
     "a batch before errors, without a loss": (
         """
@@ -248,6 +291,18 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(0, 3.5), (25, 3.25)], "val.avg_loss": [(0, 3.75)]},
     ),
+    "the error of a test, of which the loss is a part": (
+        """
+        Epoch 1
+        loss: 3.5  [   64/60000]
+        loss: 3.25  [ 6464/60000]
+        Test Error:
+         Accuracy: 50.1%, Avg loss: 3.375
+        Epoch 2
+        loss: 3.0  [   64/60000]
+        """,
+        {"loss": [(64, 3.5), (6464, 3.25), (60064, 3.0)], "test.Avg loss": [(6464, 3.375)]},
+    ),
     "a validation that is announced and prints nothing": (
         """
         step 100/200 - loss: 3.5
@@ -312,6 +367,20 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         ====> Epoch: 2, cost 143.5 s
         """,
         {"reference_loss": [(100, 3.5), (200, 3.25)], "time.cost": [(100, 143.5), (200, 143.5)]},
+    ),
+    "a cost on data": (
+        """
+        Epoch 0 training complete
+        Cost on training data: 3.5
+        Cost on evaluation data: 3.75
+        Epoch 1 training complete
+        Cost on training data: 3.25
+        Cost on evaluation data: 3.5
+        """,
+        {
+            "Cost on training data": [(0, 3.5), (1, 3.25)],
+            "Cost on evaluation data": [(0, 3.75), (1, 3.5)],
+        },
     ),
     "a change in brackets is no mean": (
         """

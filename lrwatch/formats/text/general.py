@@ -24,6 +24,7 @@ from dataclasses import replace
 
 from lrwatch.core.names import role, should_rise
 from lrwatch.core.sample import Smoothing
+from lrwatch.formats.base import UNNAMED
 from lrwatch.formats.counters import restarts
 from lrwatch.formats.text import naming
 from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name, name_of
@@ -48,7 +49,7 @@ _COUNTER = re.compile(
 _COUNTED = re.compile(rb"\]?\s*(?:\xe6\xad\xa5|batches|steps|iters|iterations|it\b|batch\b)")
 # `Cost after iteration 100: 0.64`, `average loss at step 200 is 5.2`: the name before the place, the value behind it.
 _TOLD_AT = re.compile(
-    rb"((?:[A-Za-z][\w-]*\.? ){0,2}[A-Za-z][\w-]*) (?:at|after|@|on|for|in) (?:the )?(?:end of )?(?:training |global )?"
+    rb"((?:[A-Za-z][\w-]*\.? ){0,2}[A-Za-z][\w-]*)(?: \([\w ]+\))? (?:at|after|@|on|for|in) (?:the )?(?:end of )?(?:training |global )?"
     rb"(?:step|epoch|iter|iteration|update|batch)s?\s*[#:=]?\s*$",
     re.IGNORECASE,
 )
@@ -59,8 +60,12 @@ _OF_SPLITS = re.compile(
     rb"(val|valid|validation|test|dev|eval)[\s:=]{1,3}(" + NUMBER + rb")(?![\w.])",
     re.IGNORECASE,
 )  # fmt: skip
-# `100 iterations` alone: the place of the lines below.
-_PLACE_ALONE = re.compile(rb"\s*(\d+) (?:iterations?|iters|steps|updates)\s*:?\s*$", re.IGNORECASE)
+# `100 iterations` or `run [100]:` alone: the place of the lines below.
+_PLACE_ALONE = re.compile(
+    rb"\s*(?:run \[(?=\d+\]))?(\d+)(?: (?:iterations?|iters|steps|updates)|\])\s*:?\s*$", re.IGNORECASE
+)
+# `  100/ 20000: 3.29`: a loss without a name.
+_UNNAMED_VALUE = re.compile(rb"\s*(\d+)\s*/\s*(\d+)\s*:\s+(" + NUMBER + rb")\s*$")
 # `cost 143.7 s`: a duration, whatever its name.
 _OF_TIME = re.compile(rb"\s(?:s|secs?|seconds?|ms|min|minutes?|h|hours?)\s*(?:$|[,;|)\]])")
 _BEFORE_VALUE = re.compile(rb"(?::\s+|\s+)(?=[-+]?\d+\.\d|nan\b)")
@@ -69,6 +74,7 @@ _CLOCK = re.compile(rb":\d\d(?!\d)")
 # `0.5k/100k`, `1.2kit/10.0kit` of tqdm_loggable: a counter in thousands, behind its first number.
 _THOUSANDS = re.compile(rb"(?:([kKM])(?:it)?|it)\s*/\s*\d+(?:\.\d+)?[kKM]?(?:it)?\b")
 _OPEN = re.compile(rb"[\[(]\s*$")
+_CELL_OF_COUNTER = re.compile(rb"\b(?:train|training|val|valid|validation|eval|test)\s*[|:]\s*$", re.IGNORECASE)
 # `Train |████  | 50/100`
 _OPEN_OR_BAR = re.compile(rb"(?:[\[(]|\xe2\x96[\x80-\xbf]\s*\|)\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
@@ -164,6 +170,9 @@ def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | No
         return None
     if (alone := _PLACE_ALONE.match(mask, start)) is not None:
         return Recipe(step=Slot(*alone.span(1), "step"), rank=rank)
+    if (unnamed := _UNNAMED_VALUE.match(mask, start)) is not None and b"." in unnamed[3]:
+        index, total, value = (Slot(*unnamed.span(i), name) for i, name in ((1, "index"), (2, "total"), (3, UNNAMED)))
+        return Recipe((value,), index=index, total=total, named=True, rank=rank)
     if (rate := _RATE_SET.search(mask, start)) is not None:
         return _rate_set(mask, start, rate, rank)
     return _Search(mask, start).recipe(rank)
@@ -381,8 +390,10 @@ class _Search:
         counted = _COUNTED.match(mask, counter.end()) is not None
         leading = not mask[self._start : start].strip(b" \t|")
         last = not mask[counter.end() :].strip() and _BEFORE_LAST.search(mask, around, start) is not None
+        of_split = name is None or name.text.lower() in _SPLITS  # `train | 100/500 | loss 2.5`
+        celled = of_split and not self.slots and _CELL_OF_COUNTER.search(mask, around, start) is not None
         if mask[start - 1 : start] == b"/" or not (
-            kind == "step" or after_epoch or bracketed or counted or leading or last
+            kind == "step" or after_epoch or bracketed or counted or leading or last or celled
         ):
             return False
         if self._index is None or kind == "step" or (after_epoch and not self._named):

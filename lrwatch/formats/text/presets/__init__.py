@@ -23,7 +23,7 @@ PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
     lengths.length, vision.yolo, bars.keras, bars.tqdm, bars.rich, bars.tflearn, bars.drawn, boxes.box, blocks.open_block, blocks.line_of_block,
     blocks.result, blocks.section, boosting.catboost, boosting.best_iteration,
     vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet,
-    speech.marian, tables.header, tables.row,
+    speech.marian, speech.vits, tables.header, tables.row,
 )  # fmt: skip
 """All presets, in the order in which they are asked."""
 

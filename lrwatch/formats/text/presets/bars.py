@@ -93,7 +93,7 @@ def rich(mask: bytes, start: int) -> Recipe | None:
     index, total = Slot(*match.span(1), "index"), Slot(*match.span(2), "total")
     if inner is None:
         return Recipe(kind="bar", index=index, total=total)
-    return replace(inner, kind="bar", index=index, total=total, named=False)
+    return replace(inner, kind="bar", index=index, total=total, named=False, may_restart=False)
 
 
 def _name(name: bytes) -> str | None:

@@ -46,11 +46,11 @@ _LONGEST_HEADING = 160
 _SECTION = re.compile(
     rb"\s*(train|training|val|valid|validation|eval|evaluation|test|testing|dev):?\s*$", re.IGNORECASE
 )
-# ` > EVALUATION`, `--> EVAL PERFORMANCE`, `Eval begin...`, `INFO - Computing validation loss`: a validation follows.
+# `Test Error:`, ` > EVALUATION`, `--> EVAL PERFORMANCE`, `Eval begin...`, `INFO - Computing validation loss`: a validation follows.
 _ANNOUNCES = re.compile(
     rb"(?!.*\btrain)(?:[^A-Za-z]*|.*(?:INFO|[\]|>:)]|[ -]-)\s+)(?:(?:start|starting|begin|beginning|running|computing|performing)\s+)?"
-    rb"(validation|validating|evaluation|evaluating|evaluate|eval)"
-    rb"(?:\s+(?:begins?|starts?|started|performance|results?|loss|loop|set|metrics|model))*[\s.:=*#<>-]*$",
+    rb"(validation|validating|evaluation|evaluating|evaluate|eval|test(?:ing)?(?=\s+(?:error|results?|set|metrics|performance)))"
+    rb"(?:\s+(?:begins?|starts?|started|performance|results?|loss|loop|set|metrics|model|error))*[\s.:=*#<>-]*$",
     re.IGNORECASE,
 )
 
