@@ -232,9 +232,9 @@ class _Search:
             self.places["epoch"], self._epochs = Slot(*pair.span(1), "epoch"), Slot(*pair.span(2), "epochs")
             self._index, self._total = Slot(*pair.span(3), "index"), Slot(*pair.span(4), "total")
             before = pair.end()
-        elif (batches := _RANGE.search(mask, self._start)) is not None:
+        elif b"atch" in mask and (batches := _RANGE.search(mask, self._start)) is not None:
             self._index = Slot(*batches.span(1), "index")
-        splits = _OF_SPLITS.search(mask, self._start)
+        splits = _OF_SPLITS.search(mask, self._start) if b"loss" in mask.lower() else None
         ordinals = self._ordinals()
         last: tuple[int, str] | None = None  # end and name of the last value
         skip_to = before
@@ -588,8 +588,8 @@ class _Search:
 
 def _is_cost(name: str) -> bool:
     """Return whether a name is a cost, which is a loss or a duration; a total cost is a loss."""
-    words = name.lower().replace("_", " ").split()
-    return words[-1:] == [_COST] and "total" not in words
+    name = name.lower()
+    return name.endswith(_COST) and "total" not in name
 
 
 def split_prefix(split: bytes) -> str:

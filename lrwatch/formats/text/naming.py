@@ -12,9 +12,11 @@ from lrwatch.core.names import role, should_rise, step_rank
 _LONGEST_NAME = 160
 
 # Not within a word or another number. A number followed at once by a word has a unit (`35ms`) and is no sample.
+# `2.5f0` of Julia has a point, `12f3` is no number.
+_SINGLE = rb"(?=f)(?:" + b"|".join(rb"(?<=\.\d{%d})" % digits for digits in range(1, 10)) + rb")f-?\d{1,2}(?!\w)"
 NUMBER = (
-    rb"[-+]?(?:\d+\.\d+f-?\d{1,2}(?!\w)|\d{1,3}(?:,\d{3}){1,4}(?!\d|,\d)(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
-    rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
+    rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?!\d|,\d)(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
+    rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|" + _SINGLE + rb"|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
 )
 # A well-known name may stand at once before its number: `loss2.345`, `epoch12`.
 _GLUED = rb"(?<=loss)(?=\d+\.\d)|(?<=\blr)(?=\d+\.\d|\de)|(?:(?<=\bepoch)|(?<=\bstep)|(?<=\biter)|(?<=\bep))(?=\d+(?:[\s:,|/\]]|$))"

@@ -40,7 +40,8 @@ def loose_item(mask: bytes, start: int) -> Recipe | None:
     return Recipe((Slot(*match.span(3), name, *match.span(group)),), "loose item")
 
 
-_LONGEST_HEADING = 160
+# Bytes of a heading, and of its words.
+_LONGEST_HEADING, _LONGEST_END = 160, 48
 
 # `  val:` above indented items, `validation` above a table.
 _SECTION = re.compile(
@@ -58,7 +59,8 @@ _ANNOUNCES = re.compile(
 def section(mask: bytes, start: int) -> Recipe | None:
     """Read the name of a split alone, which the items below it belong to."""
     match = _SECTION.match(mask, start)
-    if match is None and len(mask) <= _LONGEST_HEADING:
+    end = mask[-_LONGEST_END:].lower() if match is None and len(mask) <= _LONGEST_HEADING else b""
+    if b"val" in end or b"test" in end:
         match = _ANNOUNCES.match(mask, start)
     if match is None:
         return None
