@@ -47,7 +47,7 @@ _COUNTED = frozenset({"idx", "index", "no", "nr", "number", "done", "completed"}
 _STEPS = (
     "global step", "acc iter", "step", "current steps", "current step", "cur step", "cur iter", "curr iter", "num updates",
     "total timesteps", "optimizer step", "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
-    "timesteps", "update", "updates", "nupdates", "n iter", "itn", "s", "batch", "example counter", "round", "communication round",
+    "timesteps", "update", "updates", "nupdates", "n iter", "itn", "s", "batch", "mini batch", "minibatch", "example counter", "round", "communication round",
     "episode",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
@@ -263,6 +263,17 @@ def is_of_a_game(name: str) -> bool:
     if not _GAMES.isdisjoint(words) or any(_Q.fullmatch(word) or _LOSS_OF_A_PLAYER.fullmatch(word) for word in words):
         return True
     return _VALUE.search(name) is not None or ("entropy" in words and _CROSS.isdisjoint(words))
+
+
+@_remembered
+def is_total(name: str) -> bool:
+    """Return whether `name` is a training loss as a whole, neither a part of it nor by name a mean.
+
+    >>> [is_total(name) for name in ("loss", "Train Loss", "avg_loss", "loss_cls", "val_loss")]
+    [True, True, False, False, False]
+    """
+    words = _words(name)
+    return role(name) == "train_loss" and _TOTAL.issuperset(words) and _AVERAGED.isdisjoint(words)
 
 
 @_remembered

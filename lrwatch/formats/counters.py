@@ -16,12 +16,12 @@ from typing import ClassVar
 from lrwatch.core.checkpoint import Checkpointed
 
 # Names of counters that restart with each epoch.
-_IN_EPOCH = frozenset({"batch", "batch idx", "it", "i", "b"})
+_IN_EPOCH = frozenset({"batch", "batch idx", "mini batch", "minibatch", "it", "i", "b"})
 
 
 def restarts(name: str) -> bool:
     """Return whether a counter of this name restarts with each epoch."""
-    return name.strip().lower().replace("_", " ") in _IN_EPOCH
+    return name.strip().lower().replace("_", " ").replace("-", " ") in _IN_EPOCH
 
 
 # Progress bars of different lengths that are followed: training, validation and others.

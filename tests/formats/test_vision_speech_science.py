@@ -183,7 +183,7 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {
             "loss": [(1000, 3.5), (2000, 3.25), (3000, 3.0), (4000, 2.75)],
-            "train loss": [(2000, 3.375), (4000, 2.875)],
+            "epoch.train loss": [(2000, 3.375), (4000, 2.875)],
             "valid loss": [(2000, 3.5), (4000, 3.25)],
         },
     ),
@@ -210,7 +210,7 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {
             "loss": [(100, 3.5), (200, 3.25), (300, 3.0), (400, 2.75)],
-            "train loss": [(200, 3.375), (400, 2.875)],
+            "epoch.train loss": [(200, 3.375), (400, 2.875)],
             "val loss": [(200, 3.5), (400, 3.25)],
         },
     ),
@@ -235,6 +235,43 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         epoch 2 done, val_loss 3.25
         """,
         {"loss": [(100, 3.5), (200, 3.25), (300, 3.0), (400, 2.75)], "val_loss": [(200, 3.5), (400, 3.25)]},
+    ),
+    "the loss of an epoch under another name than that of its steps": (
+        """
+        Epoch(1/2)
+          100/200 - training loss: 3.5
+          200/200 - training loss: 3.25
+        [Epoch 1] Loss: 3.375 | Val Loss: 3.5 | Time: 12s
+        Epoch(2/2)
+          100/200 - training loss: 3.0
+        [Epoch 2] Loss: 3.0 | Val Loss: 3.25 | Time: 12s
+        """,
+        {
+            "training loss": [(100, 3.5), (200, 3.25), (300, 3.0)],
+            "epoch.Loss": [(200, 3.375), (300, 3.0)],
+            "Val Loss": [(200, 3.5), (300, 3.25)],
+        },
+    ),
+    "numbers of mini-batches": (
+        """
+        Epoch 1
+        Mini-batch 100, loss 3.5
+        Mini-batch 200, loss 3.25
+        Train loss: 3.375 Val loss: 3.5
+        Epoch 2
+        Mini-batch 100, loss 3.0
+        """,
+        {"loss": [(100, 3.5), (200, 3.25), (300, 3.0)], "epoch.Train loss": [(200, 3.375)], "Val loss": [(200, 3.5)]},
+    ),
+    "a counter in a cell behind the split": (
+        """
+        train | 100/200 | loss 3.5
+        train | 200/200 | loss 3.25
+        valid | 20/20 | loss 3.75
+        epoch 1 | took 12.5 s
+        train | 100/200 | loss 3.0
+        """,
+        {"loss": [(100, 3.5), (200, 3.25), (300, 3.0)], "val.loss": [(200, 3.75)]},
     ),
     "a tuple of epoch and iteration": (
         """
@@ -471,4 +508,6 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
 def test_the_losses_of_a_log(log: str, wanted: dict[str, Samples]) -> None:
     samples = read(log)
     assert {name: samples.get(name) for name in wanted} == wanted
-    assert primary(samples) in {name for name in wanted if not name.startswith(("val.", "test.", "second.", "time."))}
+    assert primary(samples) in {
+        name for name in wanted if not name.startswith(("val.", "test.", "second.", "time.", "epoch."))
+    }

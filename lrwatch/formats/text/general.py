@@ -74,6 +74,8 @@ _CLOCK = re.compile(rb":\d\d(?!\d)")
 # `0.5k/100k`, `1.2kit/10.0kit` of tqdm_loggable: a counter in thousands, behind its first number.
 _THOUSANDS = re.compile(rb"(?:([kKM])(?:it)?|it)\s*/\s*\d+(?:\.\d+)?[kKM]?(?:it)?\b")
 _OPEN = re.compile(rb"[\[(]\s*$")
+# `Epoch(1/3)`, `Step (100/500)`
+_PLACE_OF_COUNTER = re.compile(rb"\b(epoch|step|iter|iteration|batch)\s?\(\s*$", re.IGNORECASE)
 _CELL_OF_COUNTER = re.compile(rb"\b(?:train|training|val|valid|validation|eval|test)\s*[|:]\s*$", re.IGNORECASE)
 # `Train |████  | 50/100`
 _OPEN_OR_BAR = re.compile(rb"(?:[\[(]|\xe2\x96[\x80-\xbf]\s*\|)\s*$")
@@ -373,6 +375,10 @@ class _Search:
         """Take the number from `start` to `end` and the match behind it as a counter; return whether they are one."""
         mask = self._mask
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode()) if name is not None else "other"
+        in_parentheses = _PLACE_OF_COUNTER.search(mask, max(0, start - 24), start) if name is None else None
+        if in_parentheses is not None:
+            name = Name(in_parentheses[1].decode(), *in_parentheses.span(1), True)
+            kind = role(name.text)
         if name is not None and name.text.lower() == "epochs":
             kind = "epoch"
         if kind == "other" and name is not None and "/" in name.text:  # `global_step/max_steps: 10/1000`

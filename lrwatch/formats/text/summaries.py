@@ -1,7 +1,8 @@
 """Lines that say again what other lines said: the mean of an epoch below its steps, the last loss at the end of a log.
 
 A loss that came on lines with a step is another quantity on a line with an epoch alone: the mean of that epoch, the metric
-``epoch.loss``. On a line without any place it is a summary, and no sample.
+``epoch.loss``. So is ``Train Loss`` beside the ``loss`` of the steps, also on a line with the validation's. On a line
+without any place it is a summary, and no sample.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from lrwatch.core.checkpoint import Checkpointed
-from lrwatch.core.names import role
+from lrwatch.core.names import is_total, role
 from lrwatch.formats.text.recipe import Recipe
 
 MEAN = "epoch."
@@ -57,9 +58,13 @@ class Summaries(Checkpointed):
         """Return the names of metrics of a line that are summaries, and what they are called instead; "" is dropped."""
         if recipe.kind != "record" or not self.placed or recipe.has_step:
             return {}
+        total = any(at_step and is_total(name) for name, at_step in self.placed.items())
+        both = recipe.has_place or any(role(name) == "val_loss" for name in recipe.losses)
+        means = {name: MEAN + name for name in recipe.losses if total and both and is_total(name)}
         if not recipe.has_place:
-            return {name: "" for name in recipe.losses if name in self.placed}
-        return {name: MEAN + name for name in recipe.losses if self.placed.get(name) and role(name) == "train_loss"}
+            return means | {name: "" for name in recipe.losses if name in self.placed}
+        same = {name for name in recipe.losses if self.placed.get(name) and role(name) == "train_loss"}
+        return means | {name: MEAN + name for name in same}
 
     def renamed_from(
         self, recipes: Mapping[bytes, Recipe], lines: Mapping[bytes, list[int]]
@@ -87,6 +92,7 @@ class Summaries(Checkpointed):
         for mask in coarse:
             after = Summaries({name: name in at_step for name in placed}).renamed(recipes[mask])
             since = at_step if recipes[mask].has_place else placed
+            of_total = min((at for name, at in at_step.items() if is_total(name)), default=-1)
             if after:
-                found[mask] = {name: (since[name], new) for name, new in after.items()}
+                found[mask] = {name: (since.get(name, of_total), new) for name, new in after.items()}
         return found

@@ -11,7 +11,7 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 # `28700/28700 [=====] - 162s 6ms/step - loss: 1.42`, in Keras 3 with a bar of ━; `4096/4096 - 658s - loss: 0.2`;
 # ` - 10s - loss:`.
 _KERAS = re.compile(
-    rb"^\s*(?:(\d+)/(\d+|Unknown)\s+(?:\[[=>.]*\]|[\xe2\x94\x81\xb8\xba\x95]+|-)|(?:\d+/\d+ )?- \d+s\b)"
+    rb"^\s*(?:(\d+)/(\d+|Unknown)\s+(?:\[[=>.]*\]|[\xe2\x94\x81\xb8\xba\x95]+|-(?= \d+m?s\b))|(?:\d+/\d+ )?- \d+s\b)"
 )
 _KERAS_ITEM = re.compile(rb" - ([A-Za-z_][\w/. ()@-]{0,80}?): (" + naming.NUMBER + rb")(?![\w/])", re.IGNORECASE)
 
