@@ -160,6 +160,7 @@ _FOREIGN = re.compile("|".join(
 ), re.IGNORECASE)  # fmt: skip
 
 _SEPARATORS = re.compile(r"[/._\-:\s]+")
+_SPLIT = re.compile(r"(?i)\((train|training|val|valid|validation|eval|test|dev)\)")  # `loss(val)`
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
 # Distinct names that are remembered: a run has tens of them, a hostile log any number.
 _REMEMBERED = 8192
@@ -183,6 +184,8 @@ def _remembered(meaning: Callable[[str], _Meaning]) -> Callable[[str], _Meaning]
 def _words(name: str) -> list[str]:
     if not name.isascii() or _FOREIGN.search(name):
         name = _FOREIGN.sub(lambda word: f" {_TRANSLATED[word[0].lower()]} ", name)
+    if "(" in name:
+        name = _SPLIT.sub(r" \1 ", name)
     return [word.lower() for word in _SEPARATORS.split(_CAMEL.sub(" ", name)) if word]
 
 

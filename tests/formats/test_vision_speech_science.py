@@ -252,6 +252,13 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
             "Val Loss": [(200, 3.5), (300, 3.25)],
         },
     ),
+    "a place in parentheses": (
+        """
+        (1) loss: 3.5 acc: 0.5
+        (2) loss: 3.25 acc: 0.5
+        """,
+        {"loss": [(1, 3.5), (2, 3.25)]},
+    ),
     "numbers of mini-batches": (
         """
         Epoch 1
@@ -447,6 +454,30 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         Epoch[1] Iteration[100/210] Loss: 3.25, Acc: 0.125, Base Lr: 3.25e-05
         """,
         {"Loss": [(50, 3.5), (100, 3.25)], "lr": [(50, 3.5e-5), (100, 3.25e-5)]},
+    ),
+    "the split in parentheses behind the loss": (
+        """
+        epoch: 1, loss(train): 3.5, loss(val): 3.75
+        epoch: 2, loss(train): 3.25, loss(val): 3.5
+        """,
+        {"loss(train)": [(1, 3.5), (2, 3.25)], "loss(val)": [(1, 3.75), (2, 3.5)]},
+    ),
+    "a rate of two words behind a logger": (
+        """
+        INFO:root:Epoch 1
+        INFO:root:Training loss = 3.5
+        INFO:root:Validation loss = 3.75
+        INFO:root:Learning rate = 0.1
+        INFO:root:Epoch 2
+        INFO:root:Training loss = 3.25
+        INFO:root:Validation loss = 3.5
+        INFO:root:Learning rate = 0.05
+        """,
+        {
+            "Training loss": [(1, 3.5), (2, 3.25)],
+            "Validation loss": [(1, 3.75), (2, 3.5)],
+            "Learning rate": [(1, 0.1), (2, 0.05)],
+        },
     ),
     # ---- tables
     "rows that leave different columns empty": (

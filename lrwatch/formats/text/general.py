@@ -92,13 +92,13 @@ _NAMED_COUNTER = re.compile(rb"(?:step|iter|batch|epoch)\w*\W*$", re.IGNORECASE)
 _MEAN = re.compile(rb"\s*\(\s*$")
 _SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNORECASE)
 _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
-# `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`. Longer numbers are dates and times.
-_BARE_PLACE = re.compile(rb"\s*(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
+# `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`, `(17) loss 2.5`. Longer numbers are dates and times.
+_BARE_PLACE = re.compile(rb"\s*\(?(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
 # `Start training from epoch 0 of 90`, which may count from another number than the records do.
 _BEGINS = re.compile(rb"\D*\b(?:start|resum|restart|continu|restor)\w*\b[^\d\n]{0,40}\b(?:from|at)\b", re.IGNORECASE)
 # `E001 | loss 2.5`, `[E01] loss 2.5`, `E001 I00100 loss 2.5`
 _LETTERED = re.compile(rb"\s*\[?[Ee](\d{1,5})\]?(?:\s*[|:,;]|\s+(?!\d))(?:\s*\[?[Ii](\d{1,9})(?=[\s|:,;\]]))?")
-_ONLY_MARKS = re.compile(rb"[\s:|,\]\[(-]*$")
+_ONLY_MARKS = re.compile(rb"[\s:|,\]\[()-]*$")
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\()|(?<=phase=)|(?<=mode=)|(?<=split=)|(?<=stage=))"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"

@@ -47,6 +47,7 @@ _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"
 # `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
 _NO_WORD = re.compile(rb"[A-Za-z]0{2,}|m?s\.|sec\.|min\.|h\.|\w+/\w+\.")
 _LEVELS = frozenset({b"DEBUG", b"INFO", b"WARNING", b"ERROR", b"CRITICAL", b"root"})
+_LOGGER = re.compile(rb"\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):[\w.-]*:$")
 _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is a place in a program
 
 # Program code and configurations. Some trainers write their own source into the log.
@@ -172,7 +173,11 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         return None
     words = [word.span() for word in _WORD.finditer(mask, match.start(), match.end(1))]
     # `step_avg:nanms train_time:`: the first word is a value. `INFO step:`: it is the level of the message.
-    if len(words) > 1 and mask[start : match.start()].endswith((b":", b"=")):
+    if (
+        len(words) > 1
+        and mask[start : match.start()].endswith((b":", b"="))
+        and not _LOGGER.search(mask, start, match.start())
+    ):
         del words[0]
     level = max((i for i, (a, b) in enumerate(words) if mask[a:b] in _LEVELS), default=-1)
     words = words[level + 1 :]
