@@ -347,6 +347,31 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"loss": [(64, 3.5), (6464, 3.25), (60064, 3.0)], "test.Avg loss": [(6464, 3.375)]},
     ),
+    "a bar of the validation, with other names than that of the training": (
+        """
+        Epoch 1:  50%|##  | 100/200 [00:01<00:01, 9.1it/s, train_loss=3.5]
+        Epoch 1: 100%|####| 200/200 [00:02<00:00, 9.1it/s, train_loss=3.25]
+        Val: 100%|####| 40/40 [00:02<00:00, 9.1it/s, loss=3.75]
+          val_acc: 0.5
+        Epoch 2:  50%|##  | 100/200 [00:01<00:01, 9.1it/s, train_loss=3.0]
+        """,
+        {"train_loss": [(100, 3.5), (200, 3.25), (300, 3.0)], "val.loss": [(200, 3.75)]},
+    ),
+    "an indented loss below a bar, and the loss of the epoch under the name of the bar": (
+        """
+        Epoch 1:  50%|##  | 100/200 [00:01<00:01, 9.1it/s, train_loss=3.5]
+        Epoch 1: 100%|####| 200/200 [00:02<00:00, 9.1it/s, train_loss=3.25]
+          val_loss: 3.75
+        Epoch 1: train_loss=3.375
+        Epoch 2:  50%|##  | 100/200 [00:01<00:01, 9.1it/s, train_loss=3.0]
+            val_loss = 9.5
+        """,
+        {
+            "train_loss": [(100, 3.5), (200, 3.25), (300, 3.0)],
+            "val_loss": [(200, 3.75)],
+            "epoch.train_loss": [(200, 3.375)],
+        },
+    ),
     "a validation that is announced and prints nothing": (
         """
         step 100/200 - loss: 3.5

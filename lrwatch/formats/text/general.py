@@ -603,6 +603,11 @@ def split_prefix(split: bytes) -> str:
     return "" if split.lower().startswith(b"train") else _prefix(split)
 
 
+def names_split(name: str) -> bool:
+    """Return whether a name says whether it is of the training or of a validation."""
+    return _OWN_SPLIT.search(name) is not None
+
+
 def _prefix(mode: bytes) -> str:
     return TEST if mode.lower().startswith(b"test") else VALIDATION
 

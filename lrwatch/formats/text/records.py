@@ -235,7 +235,7 @@ class RecordAssembler(Checkpointed):
             index = total = None
         if recipe.states_length:
             self._state_length(recipe, line, total)
-        if recipe.kind in _DEPENDENT and not self._belongs(recipe, values):
+        if recipe.kind in _DEPENDENT and not self._belongs(recipe, line, values):
             return
         if self._again and values:
             self._again = False
@@ -258,6 +258,8 @@ class RecordAssembler(Checkpointed):
                 values = {VALIDATION + name: value for name, value in values.items()}
             self._wait("second bar", [total], values)
             return
+        if recipe.kind == "bar" and index is not None:
+            self._summaries.note_at_step(values)
         match recipe.kind:
             case "header":
                 self._flush()
@@ -327,7 +329,7 @@ class RecordAssembler(Checkpointed):
         self._wait("eval", [], {_of_split(prefix, name): value for name, value in values.items()})
         return True
 
-    def _belongs(self, recipe: Recipe, values: Values) -> bool:
+    def _belongs(self, recipe: Recipe, line: bytes, values: Values) -> bool:
         """Return whether a line that depends on those before it gives a record of its own."""
         match recipe.kind:
             case "again":
@@ -341,6 +343,8 @@ class RecordAssembler(Checkpointed):
                 if self._kind == "block" and self._waiting is not None:
                     self._waiting.update(values)
                     return False
+                if recipe.kind == "item" and self._placed and recipe.losses and _has_colon(recipe, line):
+                    return True  # `  val_loss: 2.5` below a bar; `  val_loss = 2.5` may be code
                 return self._below_heading and (recipe.kind == "item" or self._items)
             case _:
                 pass
@@ -515,6 +519,10 @@ def _indentation(line: bytes) -> int:
 def _of_split(prefix: str, name: str) -> str:
     """Return the name of a metric in a section of the validation; a rate, a time and what says so itself are called as before."""
     return name if role(name) in _OF_ALL or _is_validation(name) else prefix + name
+
+
+def _has_colon(recipe: Recipe, line: bytes) -> bool:
+    return any(b":" in line[slot.name_end : slot.start] for slot in recipe.slots)
 
 
 def _names_training(name: str) -> bool:

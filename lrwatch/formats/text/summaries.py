@@ -43,10 +43,14 @@ class Summaries(Checkpointed):
             if name not in self.placed and role(name) in ("train_loss", "val_loss"):
                 self.placed[name] = False
 
+    def note_at_step(self, names: Iterable[str]) -> None:
+        """Take note of metrics that have a step: those of a progress bar or of a row."""
+        self.placed.update((name, True) for name in names if role(name) in ("train_loss", "val_loss"))
+
     def of_row(self, values: dict[str, float]) -> dict[str, float]:
         """Take note of a row of a table, and return its values: those of an epoch beside others at steps are means."""
         if any(role(name) == "step" for name in values):
-            self.placed.update((name, True) for name in values if role(name) in ("train_loss", "val_loss"))
+            self.note_at_step(values)
             return values
         self.note_names(values)
         return {

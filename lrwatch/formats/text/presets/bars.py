@@ -19,6 +19,10 @@ _TQDM = re.compile(
     rb"(?:(?<!\d)(\d+)%\|[^|]*\|\s*(\d+)/(\d+)|(?:^|: )\s*(\d+)it) \[[^\[\]<,]*(?:<[^,\[\]]*)?(?:, *\??[^,\[\]]*/[^,\[\]]*)?"
 )
 _EPOCH = re.compile(rb"\bepoch\s*[:\[=#]?\s*(\d+)(?:\s*/\s*(\d+))?", re.IGNORECASE)
+# `Validation:  45%|`: a bar of the validation.
+_OF_VALIDATION = re.compile(
+    rb"\b(val|valid|validation|validating|eval|evaluation|evaluating|test|testing)\b", re.IGNORECASE
+)
 # `Steps:  45%|`: a bar that is called after steps counts those of the run (diffusers).
 _OF_STEPS = re.compile(rb"(?:^|[\s\]])(?:global steps?|steps?|iterations?|train steps?):\s*$", re.IGNORECASE)
 
@@ -101,6 +105,13 @@ def _name(name: bytes) -> str | None:
     return None if b"0" in name else name.decode()
 
 
+def _prefixed(slot: Slot, prefix: str) -> Slot:
+    """Return a metric with the prefix of a split, unless its name says its split itself."""
+    if slot.name is None or slot.prefix or general.names_split(slot.name):
+        return slot
+    return replace(slot, name=prefix + slot.name, prefix=prefix)
+
+
 def tqdm(mask: bytes, start: int) -> Recipe | None:
     """Read a bar of tqdm. A postfix, or a record that was printed over the bar, may follow its times."""
     if (match := _TQDM.search(mask, start)) is None:
@@ -112,6 +123,10 @@ def tqdm(mask: bytes, start: int) -> Recipe | None:
         inner = general.search_any(mask, match.end())
     before = general.search_any(mask[: match.start()], start)  # `loss: 0.43:  45%|`
     slots = (inner.slots if inner is not None else ()) + (before.slots if before is not None else ())
+    if (split := _OF_VALIDATION.search(mask, start, match.start())) is not None and b"rain" not in mask[
+        start : match.start()
+    ]:
+        slots = tuple(_prefixed(slot, general.split_prefix(split[1])) for slot in slots)
     if not slots and _OF_DATA.search(mask, start) is not None:
         return Recipe(kind="length")
     of_steps = epoch is None and _OF_STEPS.search(mask, start, match.start()) is not None
