@@ -372,6 +372,28 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
             "epoch.train_loss": [(200, 3.375)],
         },
     ),
+    "a validation that is announced with its step": (
+        """
+        step 100 loss: 3.5
+        Validation at step 100:
+          loss: 3.75
+          acc: 0.5
+        step 200 loss: 3.25
+        Evaluation after step 200
+        loss: 3.5
+        step 300 loss: 3.0
+        """,
+        {"loss": [(100, 3.5), (200, 3.25), (300, 3.0)], "val.loss": [(100, 3.75), (200, 3.5)]},
+    ),
+    "a validation that is announced behind a logger": (
+        """
+        INFO:trainer:step 100: loss 3.5
+        INFO:trainer:Evaluating...
+        INFO:trainer:loss: 3.75, acc: 0.5
+        INFO:trainer:step 200: loss 3.25
+        """,
+        {"loss": [(100, 3.5), (200, 3.25)], "val.loss": [(100, 3.75)]},
+    ),
     "a validation that is announced and prints nothing": (
         """
         step 100/200 - loss: 3.5

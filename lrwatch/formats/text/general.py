@@ -540,10 +540,11 @@ class _Search:
             step, index, self._named = None, step, True  # it may restart with each epoch
         elif may_restart:
             self._named = not restarts(called)
+        announces = next((mode for _, mode in modes if mode), "") if not slots and rank is None else ""
         line_kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
         return Recipe(
             tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing,
-            may_restart=may_restart and epoch is None,
+            may_restart=may_restart and epoch is None, announces=announces,
         )  # fmt: skip
 
     def _speaks_for_all(self, first: Slot) -> bool:

@@ -100,6 +100,7 @@ class Recipe:
         epochs, run: Numbers of epochs and of steps of the run, if the line states them.
         named: The counter is called a step, so it probably counts the whole run.
         may_restart: The line has no epoch, and its step may be one of an epoch that the log names elsewhere.
+        announces: Prefix of the validation whose values are in the lines below: `Validation at step 500:`; else "".
         rank: Slot of the number of the process that wrote the line.
         smoothing: Smoothing of the metrics, by name; a metric that is missing here is not known to be smoothed.
         missing: The line counts steps whose loss was not a number, and leaves the loss itself out: the slots of the
@@ -128,6 +129,7 @@ class Recipe:
     cells: tuple[Slot, ...] = ()
     framed: bool = False
     may_restart: bool = False
+    announces: str = ""
     losses: tuple[str, ...] = field(init=False)
     loss: str = field(init=False)
     counts_training: bool = field(init=False)
@@ -157,4 +159,4 @@ class Recipe:
         The line of one of several processes is one unless it has losses, by which the process to follow is chosen.
         """
         tells_rank = self.rank is not None and (self.losses or any(slot.name is None for slot in self.slots))
-        return self.kind in ("record", "log", "measure") and not tells_rank and self.missing is None
+        return self.kind in ("record", "log", "measure") and not (tells_rank or self.announces) and self.missing is None

@@ -253,6 +253,8 @@ class RecordAssembler(Checkpointed):
             self._split = []
             self._below_heading = recipe.kind == "heading" or (recipe.kind == "record" and not recipe.slots)
             self._items = False
+        if recipe.announces:
+            self._heading, self._split = recipe.announces, [_indentation(line), recipe.announces]
         if recipe.kind == "bar" and total is not None and values and self._is_second_bar(values, total):
             if not any(_is_validation(name) for name in values):
                 values = {VALIDATION + name: value for name, value in values.items()}
