@@ -252,6 +252,27 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
             "Val Loss": [(200, 3.5), (300, 3.25)],
         },
     ),
+    "a step before a colon": (
+        """
+        50: loss=3.5 lr=0.1
+        100: loss=3.25 lr=0.1
+        step 100: val loss 3.75
+        150: loss=3.0 lr=0.1
+        """,
+        {
+            "loss": [(50, 3.5), (100, 3.25), (150, 3.0)],
+            "lr": [(50, 0.1), (100, 0.1), (150, 0.1)],
+            "val loss": [(100, 3.75)],
+        },
+    ),
+    "a step before a colon, behind a logger": (
+        """
+        2024-05-03 10:00:00,123 - INFO - 50: loss=3.5 lr=0.1
+        2024-05-03 10:00:00,124 - INFO - 100: loss=3.25 lr=0.1
+        2024-05-03 10:00:00,125 - INFO - val loss: 3.75
+        """,
+        {"loss": [(50, 3.5), (100, 3.25)], "lr": [(50, 0.1), (100, 0.1)], "val loss": [(100, 3.75)]},
+    ),
     "a place in parentheses": (
         """
         (1) loss: 3.5 acc: 0.5

@@ -94,6 +94,8 @@ _SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNOR
 _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
 # `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`, `(17) loss 2.5`. Longer numbers are dates and times.
 _BARE_PLACE = re.compile(rb"\s*\(?(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
+# `2024-05-03 10:00:00,123 - INFO - 17: loss 2.5`
+_BEHIND_LOGGER = re.compile(rb"(?:[\]|]\s|\s-\s|\bINFO[:\s]\s?(?:[\w.]+:)?)(\d{1,7}):\s$")
 # `Start training from epoch 0 of 90`, which may count from another number than the records do.
 _BEGINS = re.compile(rb"\D*\b(?:start|resum|restart|continu|restor)\w*\b[^\d\n]{0,40}\b(?:from|at)\b", re.IGNORECASE)
 # `E001 | loss 2.5`, `[E01] loss 2.5`, `E001 I00100 loss 2.5`
@@ -578,6 +580,8 @@ class _Search:
     def _bare(self) -> Slot | None:
         """Return the number at the beginning of the line, if it is followed by names alone."""
         bare = _BARE_PLACE.match(self._mask, self._start)
+        if behind := _BEHIND_LOGGER.search(self._mask, self._start, self.slots[0].name_start):
+            return Slot(*behind.span(1), "step")
         if bare is None or not _ONLY_MARKS.match(self._mask[bare.end() : self.slots[0].name_start]):
             return None
         return Slot(*bare.span(1), "step") if self.slots[0].name_start > bare.end() else None

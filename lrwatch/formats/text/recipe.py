@@ -36,6 +36,9 @@ box        a row of a box of names and values, or the rule above or below it.
 length     it states the length of the run, and has no values.
 """
 
+NUMBER_OF_RANK = "number"
+"""Name of the slot of a number before a colon, `100: loss 2.5`: that of a process, or a step."""
+
 _LOSSES = frozenset({"train_loss", "val_loss"})
 _FACTORS = {b"k": 1e3, b"K": 1e3, b"M": 1e6, b"B": 1e9, b"T": 1e12}
 

@@ -18,7 +18,7 @@ from lrwatch.formats.counters import Counters, restarts
 from lrwatch.formats.text import naming
 from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, split_prefix
 from lrwatch.formats.text.ranks import PrintingRanks
-from lrwatch.formats.text.recipe import Recipe, Slot
+from lrwatch.formats.text.recipe import NUMBER_OF_RANK, Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
 from lrwatch.formats.text.table import Table
 from lrwatch.formats.totals import Totals
@@ -31,6 +31,8 @@ _UNNAMED_LOSS = "lm loss"
 _EPOCH_SLACK = 0.02
 _EPOCH_DIGITS = 0.005
 
+# Distance of two numbers before a colon that are steps.
+_APART = 10
 # Kinds of lines that mean something only behind certain others.
 # Roles of what is no metric of a split.
 _OF_ALL = frozenset({"lr", "time"})
@@ -50,7 +52,7 @@ class RecordAssembler(Checkpointed):
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_ranks", "_loss",
-        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split", "_heading",
+        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split", "_heading", "_numbered",
     )  # fmt: skip
 
     def __init__(self, totals: Totals) -> None:
@@ -66,6 +68,7 @@ class RecordAssembler(Checkpointed):
         self._items = False  # there was an indented item below the present heading
         # Indentation of the section that the items below belong to, and the prefix of their names.
         self._split: list[Any] = []
+        self._numbered = False  # numbers before a colon are steps
         self._heading = ""  # prefix of the validation that was announced, until the training goes on
         self._again = False  # the next record repeats an earlier one
         self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
@@ -301,7 +304,10 @@ class RecordAssembler(Checkpointed):
             return
         if step is not None:
             values["step"] = step
-        if recipe.rank is not None:
+        if recipe.rank is not None and self._is_step(recipe, line, values):
+            self._flush()
+            self._emit({**values, "step": float(recipe.rank.read(line) or 0)})
+        elif recipe.rank is not None:
             self._flush()
             for record in self._ranks.take(int(recipe.rank.read(line) or 0), values):
                 self._emit(record)
@@ -310,6 +316,21 @@ class RecordAssembler(Checkpointed):
         else:
             self._flush()
             self._emit(values)
+
+    def _is_step(self, recipe: Recipe, line: bytes, values: Values) -> bool:
+        """Return whether the number before a colon, `100: loss 2.5`, is a step and not that of a process.
+
+        It is where no line had a place, and the first two numbers that had losses are far apart.
+        """
+        if recipe.rank is None or recipe.rank.name != NUMBER_OF_RANK or recipe.has_place or not recipe.losses:
+            return False
+        number = int(recipe.rank.read(line) or 0)
+        first = None if self._numbered or self._placed else self._ranks.first
+        if first is not None and number - first >= _APART:
+            self._numbered = self._placed = True
+            for record in self._ranks.finish():
+                self._emit({**record, "step": float(first)})
+        return self._numbered
 
     def _validates(self, recipe: Recipe, line: bytes, values: Values, epoch: float | None) -> bool:
         """Take a record of the validation that a line above announced; return whether it is one.

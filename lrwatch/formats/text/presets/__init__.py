@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from lrwatch.formats.text import general, naming
 from lrwatch.formats.text.presets import bars, blocks, boosting, boxes, lengths, speech, tables, vision
-from lrwatch.formats.text.recipe import Recipe, Slot
+from lrwatch.formats.text.recipe import NUMBER_OF_RANK, Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
     lengths.length, vision.yolo, bars.keras, bars.tqdm, bars.rich, bars.tflearn, bars.drawn, boxes.box, blocks.open_block, blocks.line_of_block,
@@ -47,6 +47,7 @@ _RANK = re.compile(
     rb"|(?:\[[^\]\n]{1,40}\] ?){0,2}\[(?i:rank)[ =:]?(\d+) ?(?:/|of) ?\d+\]:? ?"
     rb"|\d{13} \S+ \w+ )+"  # ClearML
 )
+_BARE_NUMBER = 2  # the group of `_RANK` that may be a step as well
 _RANK_WITHIN = re.compile(
     rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)|(?:^|[\s\[(|])(?i:rank|process|proc)[ _=:#]{0,2}(\d+)(?=\s?[\]):|] )"
 )
@@ -69,7 +70,7 @@ def search(mask: bytes) -> Recipe | None:
     if (prefix := _RANK.match(mask)) is not None:
         start = prefix.end()
         if (group := prefix.lastindex) is not None:
-            rank = Slot(*prefix.span(group), "rank")
+            rank = Slot(*prefix.span(group), NUMBER_OF_RANK if group == _BARE_NUMBER else "rank")
     elif (within := _RANK_WITHIN.search(mask)) is not None:
         rank = Slot(*within.span(within.lastindex or 1), "rank")
     for preset in PRESETS:
