@@ -7,7 +7,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 import torch
 from support import forked
 
-from bench.closed import controllers, data, picture, run, tables
+from bench.closed import adalrs, controllers, data, picture, run, tables
 from bench.closed.averaged import HALF_LIFE, Averaged
 from bench.closed.cells import cells
 from bench.closed.data import Batch
@@ -23,6 +25,7 @@ from bench.closed.play import Outcome, Plan, Update, play
 from bench.closed.trainings import REAL
 from lrwatch.client.average import Average
 from lrwatch.core.sample import Floats
+from lrwatch.testing.closed_loop.play import cosine
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -54,8 +57,24 @@ class Counted:
     def take(self, rows: list[int]) -> None:
         self._sums = self._sums[rows]
 
+    def saved(self, row: int) -> float:
+        return float(self._sums[row])
+
+    def restore(self, row: int, saved: float) -> None:
+        self._sums[row] = saved
+
     def final(self) -> Floats:
         return self._sums
+
+
+class Once:
+    """Saves the state after the first step, and goes back to it after the fourth."""
+
+    wants: Literal["", "save", "restore"] = ""
+
+    def __call__(self, step: int, _loss: float) -> float:
+        self.wants = "save" if step == 0 else "restore" if step == 3 else ""
+        return 1.0
 
 
 def _halved_at(*steps: int) -> Callable[[], Update]:
@@ -74,6 +93,59 @@ def test_who_asks_for_the_same_shares_a_run_until_they_do_not() -> None:
     assert runs.trained == [1, 1, 2, 2, 1, 1, 2, 2, 3, 3]
     assert [outcome.losses for outcome in outcomes] == [{4: 4.0, 10: 10.0}, {10: 8.0}, {10: 7.5}, {4: 3.0}]
     assert outcomes[2].changes == [(6, 0.5), (8, 0.25)]
+
+
+def test_who_goes_back_has_the_state_that_was_saved_and_leaves_a_run_that_was_shared() -> None:
+    plans = [Plan("a", "", 1.0, (3, 4, 6), lambda: Once()), Plan("b", "", 1.0, (3, 4, 6), _halved_at())]
+    runs = Counted()
+    gone_back, alone = play(plans, runs)
+    assert alone.losses == {3: 3.0, 4: 4.0, 6: 6.0}
+    assert gone_back.losses == {3: 3.0, 4: 4.0, 6: 3.0}
+    assert runs.trained == [1, 1, 1, 1, 2, 2]
+
+
+class Sinking(Counted):
+    """Runs whose loss falls by a share that grows with the rate, as long as that is not too high."""
+
+    def step(self, rates: Floats) -> Floats:
+        self._sums = np.where(self._sums == 0, 4.0, self._sums) * np.where(rates < 1.5, 1 - 4e-4 * rates, 1.02)
+        self.trained.append(len(rates))
+        return self._sums
+
+
+def test_adalrs_keeps_a_higher_rate_that_is_faster_and_goes_back_from_one_that_is_worse() -> None:
+    plan = Plan("a", "", 0.1, (4000,), lambda: adalrs.AdaLrs(0.1, lambda _share: 1.0, 4000))
+    constant = Plan("b", "", 0.1, (4000,), lambda: controllers.scheduled(lambda _share: 1.0, 0.1, 4000))
+    searched, kept = play([plan, constant], Sinking())
+    window = round(adalrs.WINDOW * 4000)
+    begun, rates = zip(*searched.changes[:4], strict=True)
+    assert begun[0] == 2 * window  # of the windows in the search, the first one that is slower than the one before
+    assert rates == pytest.approx([0.3, 0.9, 2.6, 0.45], rel=0.1)
+    assert begun[3] - begun[2] < window  # above all losses before, so the window ends before its time
+    assert searched.losses[4000] < 0.7 * kept.losses[4000]
+
+
+def test_adalrs_searches_in_a_part_of_the_run_and_follows_its_schedule_elsewhere() -> None:
+    plans = controllers.searches([0.1], [2000])
+    assert [plan.name for plan in plans] == [controllers.ADALRS_COSINE, controllers.ADALRS_WSD40]
+    for plan in plans:
+        update = plan.make()
+        rates = np.array([update(step, 1 + 3 * 0.998**step + 0.3 * math.sin(step * step)) for step in range(2000)])
+        shape = cosine if plan.name == controllers.ADALRS_COSINE else partial(controllers.wsd, 0.4)
+        multiples = rates / [max(shape((step + 1) / 2000), 1e-12) for step in range(2000)]
+        moved = np.flatnonzero(np.abs(np.diff(multiples[:-1])) > 1e-9)
+        assert len(moved) > 1
+        assert moved[0] / 2000 >= adalrs.FIRST
+        assert moved[-1] / 2000 <= adalrs.LAST + adalrs.WINDOW
+        assert rates[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_slope_of_a_window_has_the_error_of_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    found = [adalrs.slope((5 - 0.01 * np.arange(200) + rng.standard_normal(200)).tolist()) for _ in range(400)]
+    velocities = [one.velocity for one in found]
+    assert np.mean(velocities) == pytest.approx(0.01, abs=0.001)
+    assert np.mean([one.error for one in found]) == pytest.approx(np.std(velocities), rel=0.1)
 
 
 def test_cuts_and_what_is_taken_back_are_counted_as_far_as_a_step_was_done_with_them() -> None:
@@ -205,12 +277,11 @@ def test_a_cell_has_every_controller_from_every_start_with_every_seed(found: lis
     assert real.starts == tuple(REAL["transformer"].centre["SGD"] * at for at in (1 / 3, 1.0, 3.0))
     assert real.edge  # of two rates, each is at an edge
     for measured in found:
-        for name in (controllers.CONSTANT, controllers.PLATEAU, controllers.LRWATCH):
+        for name in (controllers.CONSTANT, controllers.PLATEAU, controllers.ADALRS_COSINE, controllers.LRWATCH):
             group = measured.group(name)
             assert {rate for _, rate in group} >= set(measured.starts)
-            assert all(
-                len(outcomes) == 2 and set(outcomes[0].losses) == set(measured.reads) for outcomes in group.values()
-            )
+            assert all(len(outcomes) == 2 for outcomes in group.values())
+            assert {steps for outcomes in group.values() for steps in outcomes[0].losses} == set(measured.reads)
         assert len(measured.group(controllers.GRID)) == 3 * len(controllers.settings(short=True))
     assert len(real.group(controllers.COSINE)) == 2 * len(
         {*real.starts, *(rate for _, rate in real.group(controllers.COSINE))}

@@ -94,6 +94,31 @@ def test_a_run_among_others_ends_as_it_does_alone_in_torch(make: Callable[[], To
     assert runs.final()[1] == pytest.approx(network.losses(alone.detach().numpy()[None], stream(9).next())[0], rel=1e-3)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_that_goes_back_continues_as_one_that_never_left(name: str) -> None:
+    network, batches = Perceptron(8, 4), np.random.default_rng(1).standard_normal((9, 16, 12), dtype=np.float32)
+    optimizer, weights = OPTIMIZERS[name](), np.stack([network.start(np.random.default_rng(5))] * 2)
+
+    def train(first: int, end: int) -> None:
+        for batch in batches[first:end]:
+            _, gradient = network.gradient_of(weights, batch[:, :8], batch[:, 8:])
+            optimizer.step(weights, gradient, np.array([[0.01], [0.01]], np.float32))
+
+    train(0, 3)
+    left, state = weights[1].copy(), optimizer.saved(1)
+    train(3, 6)
+    weights[:] = left
+    for row in (0, 1):
+        optimizer.restore(row, state)
+    optimizer.take([1, 0])
+    train(6, 9)
+    again, alone = weights.copy(), OPTIMIZERS[name]()
+    optimizer, weights = alone, np.stack([network.start(np.random.default_rng(5))] * 2)
+    train(0, 3)
+    train(6, 9)
+    assert (again == weights).all()
+
+
 def test_the_convolutions_are_those_of_torch() -> None:
     network, x = Convolutional(3, 5), torch.from_numpy(np.asarray(Images(0).next().x, np.float32))
     views = network.layout.views(np.random.default_rng(0).standard_normal((2, network.size), dtype=np.float32))

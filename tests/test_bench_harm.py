@@ -14,7 +14,7 @@ from support import forked
 import lrwatch
 from bench.closed.run import Cache
 from bench.harm import run, tables
-from bench.harm.run import CONSTANT, KNOWN, UNKNOWN, WARM, Harm, Task
+from bench.harm.run import CONSTANT, KNOWN, UNKNOWN, WARM, WARM_ALONE, Harm, Task
 from bench.harm.training import Result, Training, drive
 
 ROOT = Path(__file__).parents[1]
@@ -101,13 +101,21 @@ def test_a_training_that_starts_at_a_saddle_leaves_it(name: str, at: float) -> N
 
 
 def test_a_controller_is_told_the_length_where_its_name_says_so() -> None:
-    assert set(run.WATCHED) == {UNKNOWN, KNOWN, WARM}
+    assert set(run.WATCHED) == {UNKNOWN, KNOWN, WARM, WARM_ALONE}
     assert isinstance(run.WATCHED[UNKNOWN](100), lrwatch.Controller)
     assert run.WATCHED[UNKNOWN](100).scale == 1.0
 
 
 def test_a_warm_start_begins_at_a_tenth() -> None:
     assert (run.WATCHED[KNOWN](100).scale, run.WATCHED[WARM](100).scale) == (1.0, 0.1)
+
+
+def test_a_warm_start_alone_rises_as_that_of_lrwatch_does() -> None:
+    ours, alone = run.WATCHED[WARM](1000), run.WATCHED[WARM_ALONE](1000)
+    assert alone.scale == ours.scale
+    for step in range(60):  # too few for a decision
+        assert alone.update(step, 2.0) == pytest.approx(ours.update(step, 2.0))
+    assert alone.update(60, 2.0) == 1.0
 
 
 NAMES, SEEDS, SHARE = ("finetune", "power"), (0, 100), 0.02

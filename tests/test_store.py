@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import resource
 import shutil
@@ -10,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from lrwatch.errors import InputError
@@ -50,6 +53,56 @@ def test_what_is_saved_is_there_in_the_next_life(tmp_path: Path) -> None:
     assert second.load_run("b") is None
     assert second.load_log("a", "elsewhere") is None
     second.close()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {
+            "values": [1.5, -math.inf, 5e-324, 1.7976931348623157e308],
+            "counts": [0, -1, 2**63, 2**64 - 1],
+            "none": None,
+            "yes": True,
+        },
+        {"path": os.fsdecode(b"/logs/\xff.log"), "x": math.inf},
+        {"digits": 10**40},
+        {"of numpy": np.float64(0.1)},
+    ],
+    ids=["numbers", "a name that is no valid Unicode", "a number of many digits", "a number of numpy"],
+)
+def test_a_state_is_read_as_it_was_saved(store: Store, state: dict[str, Any]) -> None:
+    store.save_run("a", state)
+    store.save_log("a", "/logs/a.log", state)
+    store.save_status("a", state)
+    assert store.load_run("a") == store.load_log("a", "/logs/a.log") == store.statuses()["a"] == state
+
+
+def test_nan_stays_nan(store: Store) -> None:
+    store.save_run("a", {"loss": math.nan})
+    loaded = store.load_run("a")
+    assert loaded is not None
+    assert math.isnan(loaded["loss"])
+
+
+def test_what_is_no_plain_value_is_not_saved(store: Store) -> None:
+    with pytest.raises(TypeError, match="a state holds plain values, found complex"):
+        store.save_run("a", {"x": 1j})
+
+
+def test_states_that_are_json_are_read_after_an_upgrade(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with sqlite3.connect(store.path) as database:
+        database.execute("INSERT INTO runs VALUES ('a', '{\"x\": [1, NaN]}')")
+        database.execute("PRAGMA user_version = 2")
+    store.close()
+    upgraded = Store(tmp_path)
+    loaded = upgraded.load_run("a")
+    assert loaded is not None
+    assert loaded["x"][0] == 1
+    assert math.isnan(loaded["x"][1])
+    upgraded.close()
+    with sqlite3.connect(tmp_path / "lrwatch.sqlite") as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
 def test_a_transaction_that_fails_leaves_nothing_at_all(store: Store) -> None:
@@ -284,14 +337,15 @@ def test_a_daemon_waits_for_no_lock(tmp_path: Path) -> None:
 
 def test_a_damaged_status_hides_no_other_and_a_damaged_entry_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for name in "ab":
+    for name in "abc":
         store.save_status(name, {"run": name})
         store.append(name, {"event": "finding"}, 0.0)
     with sqlite3.connect(store.path) as database:
         database.execute("UPDATE status SET status = '[1]' WHERE run = 'a'")
+        database.execute("UPDATE status SET status = x'81a1' WHERE run = 'c'")
         database.execute("UPDATE journal SET event = '{' WHERE run = 'b'")
     assert store.statuses() == {"b": {"run": "b"}}
-    assert store.damaged == ["the status of run a"]
+    assert store.damaged == ["the status of run a", "the status of run c"]
     with pytest.raises(sqlite3.DatabaseError, match="entry 2 of the journal is damaged"):
         list(store.journal())
     store.close()

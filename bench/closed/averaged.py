@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bench.closed.trainings import Networks
@@ -36,6 +38,15 @@ class Averaged:
         """Continue with the runs of `rows`."""
         self._runs.take(rows)
         self._averages = self._averages[rows]
+
+    def saved(self, row: int) -> Any:
+        """Return a copy of a run and of its average."""
+        return self._runs.saved(row), self._averages[row].copy()
+
+    def restore(self, row: int, saved: Any) -> None:
+        """Give a run the state that `saved` returned."""
+        run, self._averages[row] = saved
+        self._runs.restore(row, run)
 
     def final(self) -> Floats:
         """Return the mean loss of the averaged weights over the evaluated sample."""

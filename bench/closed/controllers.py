@@ -1,7 +1,7 @@
 """Competitors: schedules that know the length of the run, and controllers that observe the loss.
 
 All controllers receive the loss of each batch. Those that count epochs, as `ReduceLROnPlateau` does, receive means over
-windows. AdaLRS (arXiv 2506.13274) is not among them: there is no reference implementation to compare an own one with.
+windows. AdaLRS, which has no public code, is our own (`bench.closed.adalrs`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import product
 from typing import Any
 
 import lrwatch
+from bench.closed.adalrs import AdaLrs
 from bench.closed.play import Plan, Update
 from lrwatch.testing.closed_loop.play import constant, cosine, linear, two_steps
 
@@ -33,6 +34,7 @@ WARM_UP = 0.04
 CONSTANT, COSINE, STEPS, LINEAR = "constant", "cosine", "steps", "linear"
 WSD20, WSD40, WARM_WSD40 = "WSD 20", "WSD 40", "warm-up, WSD 40"
 PLATEAU, GRID, GREEDY = "ReduceLROnPlateau", "ReduceLROnPlateau, grid", "GreedyLR"
+ADALRS_COSINE, ADALRS_WSD40 = "AdaLRS, cosine", "AdaLRS, WSD 40"
 LRWATCH, KNOWN, WARM = "lrwatch", "lrwatch, length known", "lrwatch, length known, warm start"
 CONSTANT_AVERAGED, LRWATCH_AVERAGED = "constant, averaged weights", "lrwatch, averaged weights"
 
@@ -153,6 +155,16 @@ def peers(rates: Sequence[float], reads: Sequence[int], grid: Sequence[tuple[int
             for window, feed in ((EPOCH, ""), (1, "each step")):
                 plans.append(Plan(GREEDY, feed, rate, at, partial(Windowed, make, rate, window)))
     return plans
+
+
+def searches(rates: Sequence[float], reads: Sequence[int]) -> list[Plan]:
+    """Return the plans of AdaLRS on top of two schedules, from each start rate for each length."""
+    shapes: tuple[tuple[str, Callable[[float], float]], ...]
+    shapes = (ADALRS_COSINE, cosine), (ADALRS_WSD40, partial(wsd, 0.4))
+    return [
+        Plan(name, f"{steps} steps", rate, (steps,), partial(AdaLrs, rate, shape, steps))
+        for (name, shape), rate, steps in product(shapes, rates, reads)
+    ]
 
 
 def named(setting: tuple[int, int, float]) -> str:

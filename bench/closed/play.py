@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,19 @@ from bench.closed.trainings import Runs
 
 Update = Callable[[int, float], float]
 """Maps a finished step, from 0, and the loss of its batch to the learning rate of the next step."""
+
+
+@runtime_checkable
+class Backtracks(Protocol):
+    """An `Update` that may go back to an earlier state of its training. The steps in between are lost, and count.
+
+    Attributes:
+        wants: What is to be done before the next step: save the state, restore the one saved last, or nothing.
+    """
+
+    wants: Literal["", "save", "restore"]
+
+    def __call__(self, step: int, loss: float, /) -> float: ...
 
 
 class Moves:
@@ -130,25 +143,35 @@ def play(plans: Sequence[Plan], runs: Runs, progress: Callable[[], None] = lambd
         The outcome of each plan.
     """
     outcomes = [Outcome(plan.name, plan.setting, plan.rate, first=plan.first) for plan in plans]
-    updates = [plan.make() for plan in plans]
+    updates: list[Update | Backtracks] = [plan.make() for plan in plans]
+    backtracking = {i: update for i, update in enumerate(updates) if isinstance(update, Backtracks)}
     alive = list(range(len(plans)))
     row_of = [0] * len(plans)
     wanted = [Moves(plan.rate * plan.first) for plan in plans]
     rates = np.empty(0)
     reads = {steps for plan in plans for steps in plan.reads}
+    saved: dict[int, Any] = {}
+    back: set[int] = set()
     for step in range(max(reads, default=0)):
-        # One run for each pair of a run so far and its next rate.
-        rows: dict[tuple[int, float], int] = {}
+        # One run for each pair of a run so far and its next rate, and one for each that goes back.
+        rows: dict[tuple[int, float, int | None], int] = {}
         for i in alive:
-            row_of[i] = rows.setdefault((row_of[i], wanted[i].value), len(rows))
-        parents = [parent for parent, _ in rows]
+            row_of[i] = rows.setdefault((row_of[i], wanted[i].value, i if i in back else None), len(rows))
+        parents = [parent for parent, _, _ in rows]
         if parents != list(range(len(rates))):
             runs.take(parents)
-        rates = np.array([rate for _, rate in rows])
+        rates = np.array([rate for _, rate, _ in rows])
+        for i in back:
+            runs.restore(row_of[i], saved[i])
+        back.clear()
         losses = runs.step(rates).tolist()
         done = step + 1
         for i in alive:
             wanted[i].record(done, updates[i](step, losses[row_of[i]]))
+            if i in backtracking and backtracking[i].wants == "save":
+                saved[i] = runs.saved(row_of[i])
+            elif i in backtracking and backtracking[i].wants == "restore":
+                back.add(i)
         if done in reads:
             final = runs.final().tolist()
             for i in alive:

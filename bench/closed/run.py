@@ -30,8 +30,9 @@ from bench.closed.trainings import REAL, Networks, Runs
 from lrwatch.testing.closed_loop.play import hindsight
 from lrwatch.testing.closed_loop.problems import PROBLEMS
 
-SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN, AVERAGED = "schedules", "started", "peers", "lrwatch", "known", "averaged"
-GROUPS = (SCHEDULES, STARTED, PEERS, LRWATCH, KNOWN, AVERAGED)
+SCHEDULES, STARTED, PEERS, ADALRS = "schedules", "started", "peers", "adalrs"
+LRWATCH, KNOWN, AVERAGED = "lrwatch", "known", "averaged"
+GROUPS = (SCHEDULES, STARTED, PEERS, ADALRS, LRWATCH, KNOWN, AVERAGED)
 
 # Start rates of controllers, relative to the best rate.
 STARTS = (1 / 3, 1.0, 3.0)
@@ -309,6 +310,7 @@ def _measure(cell: Cell, how: _How, grid: Sequence[tuple[int, int, float]]) -> M
         risks = cache.get(cell.file, SCHEDULES, key, lambda: [hindsight(n, PROBLEMS[cell.training]) for n in reads])
         measured.best = dict(zip(reads, risks, strict=True))
     add(PEERS, lambda: controllers.peers(measured.starts, reads, grid))
+    add(ADALRS, lambda: controllers.searches(measured.starts, reads))
     add(LRWATCH, lambda: controllers.ours(measured.starts, reads))
     add(KNOWN, lambda: controllers.told(measured.starts, reads))
     if cell.optimizer:  # a problem has no weights

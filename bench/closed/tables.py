@@ -49,6 +49,8 @@ ROWS = (
     (ONE, "torch `ReduceLROnPlateau`, one of its grid for all", "{one}: the best on the mean over the cells tuned on"),
     (GRID, "torch `ReduceLROnPlateau`, best of grid", "patience, factor and window, for each cell, start and length"),
     (GREEDY, "GreedyLR", "better of two feeds, for each cell, start and length; lower bound set"),
+    (controllers.ADALRS_COSINE, "AdaLRS on a cosine", "nothing, but knows the length"),
+    (controllers.ADALRS_WSD40, "AdaLRS on WSD, decay in the last 40 %", "nothing, but knows the length"),
     (controllers.CONSTANT_AVERAGED, "constant, an average of the weights", "nothing"),
     (LRWATCH, "**lrwatch**", "nothing"),
     (LRWATCH_AVERAGED, "**lrwatch, an average of the weights**", "nothing"),

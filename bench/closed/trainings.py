@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,6 +25,12 @@ class Runs(Protocol):
 
     def take(self, rows: list[int]) -> None:
         """Replace the runs by those of `rows`; a row may occur twice, or not at all."""
+
+    def saved(self, row: int) -> Any:
+        """Return a copy of the state of a run: its weights and its optimizer. Batches go on."""
+
+    def restore(self, row: int, saved: Any) -> None:
+        """Give a run the state that `saved` returned."""
 
     def final(self) -> Floats:
         """Return the final loss of each run, shape (runs,)."""
@@ -64,6 +70,15 @@ class Networks:
         self.weights = self.weights[rows]
         self._optimizer.take(rows)
 
+    def saved(self, row: int) -> tuple[Floats32, dict[str, Floats32]]:
+        """Return a copy of the weights and the state of the optimizer."""
+        return self.weights[row].copy(), self._optimizer.saved(row)
+
+    def restore(self, row: int, saved: tuple[Floats32, dict[str, Floats32]]) -> None:
+        """Give a run the state that `saved` returned."""
+        self.weights[row], state = saved
+        self._optimizer.restore(row, state)
+
     def final(self) -> Floats:
         """Return the mean loss over the evaluated sample."""
         with np.errstate(all="ignore"):
@@ -85,6 +100,14 @@ class Problems:
     def take(self, rows: list[int]) -> None:
         """Continue with copies of the runs of `rows`."""
         self._runs = [copy.deepcopy(self._runs[row]) for row in rows]
+
+    def saved(self, row: int) -> Training:
+        """Return a copy of a run."""
+        return copy.deepcopy(self._runs[row])
+
+    def restore(self, row: int, saved: Training) -> None:
+        """Give a run the state that `saved` returned."""
+        self._runs[row] = copy.deepcopy(saved)
 
     def final(self) -> Floats:
         """Return the true risk."""

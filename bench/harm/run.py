@@ -20,16 +20,36 @@ from bench.closed.run import DECIDED_BY, Cache
 from bench.harm.held_out import HELD_OUT
 from bench.harm.training import Make, Result, Scaler, drive
 from bench.harm.trainings import SEEN
+from lrwatch.client.ramp import warm_start_factor
 
 CONSTANT, UNKNOWN, KNOWN, WARM = "constant", "unknown length", "known length", "known length, warm start"
+WARM_ALONE = "warm start alone"
 
 # Share of a run in which a warm start raises the rate: that of the documentation.
 WARM_START = 0.04
+
+
+class WarmStart:
+    """A warm start without lrwatch's decisions, for what it costs by itself.
+
+    Args:
+        steps: Length of the run.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._until = round(WARM_START * steps)
+        self.scale = warm_start_factor(0, self._until)
+
+    def update(self, step: int, value: float) -> float:
+        """Return the multiplier of the next step."""
+        return warm_start_factor(step + 1, self._until)
+
 
 WATCHED: dict[str, Callable[[int], Scaler]] = {
     UNKNOWN: lambda _: lrwatch.Controller(direction="min"),
     KNOWN: lambda steps: lrwatch.Controller(total_steps=steps, direction="min"),
     WARM: lambda steps: lrwatch.Controller(total_steps=steps, warm_start=WARM_START, direction="min"),
+    WARM_ALONE: WarmStart,
 }
 """Makes the controller of a run of so many steps."""
 

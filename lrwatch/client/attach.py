@@ -129,8 +129,8 @@ def attach(
         raise ValueError(f"sync_every is 1 or more, found {sync_every}")
     processes = _ranks_for(ranks)
     leads = processes is None or processes.rank == 0
-    directory = os.path.abspath(os.fsdecode(os.fspath(control_dir)))  # noqa: PTH100  fixed now: the script may chdir
-    override = "" if override_file is None else os.path.abspath(os.fsdecode(os.fspath(override_file)))  # noqa: PTH100
+    directory = _absolute(control_dir, "control_dir")
+    override = "" if override_file is None else _absolute(override_file, "override_file")
     try:
         key = None if key_file is None or not leads else read_key(key_file)
     except OSError as error:
@@ -152,6 +152,17 @@ def attach(
         client.go_on(state, start_step)
     client.start()
     return client
+
+
+def _absolute(path: object, name: str) -> str:
+    """Return the absolute path, fixed now, because the script may change its directory.
+
+    Raises:
+        TypeError: It is no path.
+    """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} is a path, found {type(path).__name__}; call attach(optimizer, control_dir)")
+    return os.path.abspath(os.fsdecode(path))  # noqa: PTH100
 
 
 def _warm_steps(warm_start: object, total_steps: int | None) -> int:

@@ -36,7 +36,7 @@ Role = Literal["step", "epoch", "lr", "train_loss", "val_loss", "scale", "time",
 _WHOSE = frozenset({
     "train", "training", "trainer", "progress", "time", "metadata",
     "env", "metrics", "fields", "message", "msg", "json", "payload", "extra", "attributes", "data", "values", "scalars", "attrs",
-    "context",  # objects of a JSON logger
+    "context", "record", "system", "state",  # objects of a JSON logger
 })  # fmt: skip
 
 # Words behind a step that only say that it is a number: `update_idx`, `steps done`.
@@ -48,7 +48,7 @@ _STEPS = (
     "global step", "acc iter", "step", "current steps", "current step", "cur step", "cur iter", "curr iter", "num updates",
     "total timesteps", "optimizer step", "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
     "timesteps", "update", "updates", "nupdates", "n iter", "itn", "s", "batch", "mini batch", "minibatch", "example counter", "round", "communication round",
-    "episode",
+    "episode", "total train updates", "iterate",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
 _EPOCHS = frozenset({"epoch", "epoches", "current epoch", "epoch num", "ep"})
@@ -96,6 +96,7 @@ _TOTAL = frozenset(
         "training",
         "trainer",
         "step",
+        "batch",
         "epoch",
         "mean",
         "avg",
@@ -233,6 +234,8 @@ def role(name: str) -> Role:
     is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
     is_loss = is_loss or ("cross", "entropy") in pairwise(words)
     settings = _SETTING.intersection(words)
+    if name.lower().rpartition("/")[2] in ("lr", "learning_rate") and "lrwatch" not in words:
+        return "lr"  # of a group of parameters, as `_base/lr`
     if is_loss and _VALUE.search(name):  # the loss of a value function
         settings -= {"function", "fn"}
     if settings and not (is_loss and settings <= _LOSS_WORDS_OF_A_SETTING):
@@ -291,6 +294,16 @@ def should_rise(name: str) -> bool:
     return not any(_LOSS.fullmatch(word) for word in words) and not _RISING.isdisjoint({*words, *joined})
 
 
+@_remembered
+def is_measure(name: str) -> bool:
+    """Return whether `name` is a measure of a loss: perplexity or bits per byte.
+
+    >>> is_measure("perplexity"), is_measure("bpb"), is_measure("loss")
+    (True, True, False)
+    """
+    return _MEASURE.search(name) is not None
+
+
 def primary(names: Iterable[str]) -> str | None:
     """Return the metric to watch when the user names none, or None where nothing looks like a loss.
 
@@ -324,7 +337,9 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
             return 1, 2 if extreme else 1 if _MEASURE.search(name) else 0, len(words)
         case "val_loss":
             return 2, 0 if (_TOTAL | _VALIDATION).issuperset(words) else 1, len(words)
-        case "other" if words and words[-1] in ("l1", "l2") and "'s" in name:  # LightGBM's `training's l2`
+        case "other" if (
+            words and words[-1] in ("l1", "l2") and ("'s" in name or words[0] in ("training", "valid"))
+        ):  # LightGBM's `training's l2`
             return 3, 1 if _is_validation(words) else 0, len(words)
         case "other" if not _ERRORS.isdisjoint(words) and _NOT_WATCHED.isdisjoint(words):
             return 3, 1 if _is_validation(words) else 0, len(words)

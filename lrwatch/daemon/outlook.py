@@ -47,7 +47,10 @@ class Outlook(Checkpointed):
         self._total = 0
         self._passed: list[float] = []  # marks of this length that were made, or missed
         self._open: list[dict[str, Any]] = []  # forecasts without a score
-        self._drawn: tuple[str | None, int, int, int] | None = None  # the newest block in the points
+        self._drawn: tuple[str | None, int, int] | None = (
+            None  # the curve that the points show, and how many of its blocks
+        )
+        self._drawn_blocks = -1
         self._points: tuple[float, ...] = ()
 
     def heard(self, events: Iterable[Event]) -> None:
@@ -57,11 +60,11 @@ class Outlook(Checkpointed):
             self._phases = [*self._phases, *steps][-_PHASES:]
 
     def points(self) -> tuple[float, ...]:
-        """Return the curve so far in CURVE_POINTS means at the most, for a small picture. It changes with each new block."""
+        """Return the curve so far in CURVE_POINTS means at the most, for a small picture. It changes when a point's share of steps is new."""
         curve = self.curve
-        block = self.metric, curve.first, curve.width, (curve.last - curve.first) // curve.width
-        if block != self._drawn:
-            self._drawn = block
+        drawn, blocks = (self.metric, curve.first, curve.width), (curve.last - curve.first) // curve.width
+        if drawn != self._drawn or not 0 <= blocks - self._drawn_blocks < max(1, self._drawn_blocks // CURVE_POINTS):
+            self._drawn, self._drawn_blocks = drawn, blocks
             self._points = tuple(float(f"{mean:.5g}") for mean in curve.means(CURVE_POINTS))
         return self._points
 

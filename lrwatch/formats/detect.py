@@ -14,6 +14,7 @@ from lrwatch.formats.csv import Csv
 from lrwatch.formats.json.document import JsonDocument
 from lrwatch.formats.json.lines import JsonLines
 from lrwatch.formats.json.prefixed import Prefixed
+from lrwatch.formats.linewise import Linewise
 from lrwatch.formats.numbers import Numbers
 from lrwatch.formats.pattern import Pattern
 from lrwatch.formats.tensorboard.format import TfEvents
@@ -118,17 +119,24 @@ def _rows_below_comments(head: bytes, *, final: bool) -> int | None:
 
 
 def _has_more_as_text(head: bytes, format_: type[Format]) -> bool:
-    """Return whether a log of JSON objects has losses in lines of text too, and `text` reads those in the objects as well."""
+    """Return whether a log of JSON objects tells more as lines of text, where `text` reads all losses in the objects as well.
+
+    There are losses in other lines, or the place stands before the object: `step 10: {"loss": 2.5}`.
+    """
+    objects, lines = (reader.feed(head)[0] for reader in (format_(), Text()))
     in_json, in_text = (
         {
             name: len(column.values)
-            for name, column in reader.feed(head)[0].columns.items()
+            for name, column in batch.columns.items()
             if role(name) in ("train_loss", "val_loss") or name in _ERRORS
         }
-        for reader in (format_(), Text())
+        for batch in (objects, lines)
     )
     more = [name for name in in_text if name not in in_json]
-    return any(in_text[name] > 1 for name in more) and all(in_text.get(name, 0) >= n for name, n in in_json.items())
+    places = objects.axis == "record" and lines.axis != "record"
+    return (places or any(in_text[name] > 1 for name in more)) and all(
+        in_text.get(name, 0) >= n for name, n in in_json.items()
+    )
 
 
 def _line_ends(head: bytes) -> list[int]:
@@ -157,9 +165,12 @@ class _Candidate:
         """Whether the head up to `end` is enough."""
         batch, used = self._reader.feed(self._head[self._at : end])
         self._at += used
-        self._rows += batch.rows
+        if isinstance(self._reader, Linewise) and self._reader.holds:  # what waits shows as well what is understood
+            batch, _ = restore(self.format.name, self._reader.state()).feed(b"", final=True)
+        else:
+            self._rows += batch.rows
         self._has_loss |= any(role(name) in ("train_loss", "val_loss") for name in batch.columns)
-        return self._rows >= self.format.evidence and (batch.axis != "record" or self._has_loss)
+        return max(self._rows, batch.rows) >= self.format.evidence and (batch.axis != "record" or self._has_loss)
 
     def copy(self) -> _Candidate:
         """Return an independent copy in the same state."""

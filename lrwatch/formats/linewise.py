@@ -31,6 +31,11 @@ class Linewise(Checkpointed, ABC):
         """Return False: a line has to be read first; see `Format.claims`."""
         return False
 
+    @property
+    def holds(self) -> bool:
+        """Whether records wait for those that follow."""
+        return False
+
     @abstractmethod
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         """Read the records in some lines.

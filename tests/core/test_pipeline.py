@@ -246,7 +246,8 @@ def test_an_acknowledgement_and_the_jump_in_the_log_are_one_phase(acknowledged_a
 @pytest.mark.parametrize("restart", [False, True])
 def test_what_the_log_shows_before_the_trainer_has_answered_leads_to_no_further_command(restart: bool) -> None:
     watched = run(attached=True)
-    *asked, rest = cut(with_rate(0.5), [ASKED_AT + 1, 3500])
+    curve = with_rate(0.5)
+    *asked, rest = cut(curve, [first_command(curve) + 1, 3500])
     watched.feed(asked[0])
     watched.unanswered = True  # it was sent
     if restart:

@@ -175,7 +175,7 @@ def test_a_damaged_state_sets_its_run_aside_and_is_left_as_it_is(house: House) -
     assert house.statuses()["a"].faults == {"state": 2}
 
 
-def test_a_state_that_is_no_json_sets_its_run_aside(house: House) -> None:
+def test_a_damaged_state_sets_its_run_aside(house: House) -> None:
     for name in "ab":
         house.write(name, 50)
     house.look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from lrwatch.config import load
+from lrwatch.core.sample import Batch, Column
+from lrwatch.daemon.outlook import CURVE_POINTS, Outlook
 from lrwatch.daemon.watched_run import WatchedRun
 from lrwatch.offline.replay import replay_file
 from lrwatch.store import Store
@@ -95,3 +98,19 @@ def test_forecasts_stand_between_the_decisions_in_the_order_of_their_steps(tmp_p
     steps = [event["step"] for event in events]
     assert steps == sorted(steps)
     assert {event["event"] for event in events} >= {"finding", "forecast", "forecast_scored"}
+
+
+def test_the_small_picture_grows_with_the_curve_and_is_drawn_again_for_another_metric() -> None:
+    outlook = Outlook("run", "min")
+    drawn = []
+    for step in range(1000):
+        column = Column(np.array([0]), np.array([float(step)]))
+        outlook.feed(Batch(np.array([step]), {"loss": column}), "loss", 0)
+        points = outlook.points()
+        assert len(points) <= CURVE_POINTS
+        assert points[-1] >= 0.9 * step - 2  # the newest values are in it, but for those of one point
+        drawn.append(points)
+    assert all(one != other for one, other in pairwise(drawn[:CURVE_POINTS]))  # each value of a young run
+    assert len(set(drawn)) < 300
+    outlook.feed(Batch(np.array([1000]), {"val_loss": Column(np.array([0]), np.array([7.0]))}), "val_loss", 0)
+    assert outlook.points() == (7.0,)

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from support.daemon_process import DaemonProcess, lrwatch
 from support.waiting import eventually
@@ -153,7 +154,7 @@ class Course:
 
     def has_read(self) -> bool:
         """Whether all of the log is read, and what came of it saved."""
-        marks = [json.loads(state)["tail"]["bookmark"] for (state,) in self.query("SELECT state FROM logs")]
+        marks = [msgspec.msgpack.decode(state)["tail"]["bookmark"] for (state,) in self.query("SELECT state FROM logs")]
         return bool(marks) and marks[0]["offset"] == self.log.stat().st_size
 
     def go(self) -> list[dict[str, Any]]:

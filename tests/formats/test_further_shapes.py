@@ -380,7 +380,10 @@ PREFIXES = (
     "(proc {}) ", "[2024-05-01][RANK {}/2] ", "local_rank={} ", "gpu-node-0{} | ", "10.0.0.{}: ",
     "05/03/2024 10:00:00 - INFO - __main__ - Process {}: ", "2024-05-01 10:00:00 INFO [rank {}] ", "[gpu{}] ",
     "train-worker-{} pytorch 2024-05-01T10:00:00.123Z ", "[1,mpirank:{},algo-1]<stdout>:", "{}: 2024-05-03 10:00:00 | ",
-    "trainer.{}.abc12de@host1    | ",
+    "trainer.{}.abc12de@host1    | ", "(worker1, rank={}, pid=12, ip=10.0.0.1) ", "{}_node_gpu ", "{}_worker: ", "gpu-node-{} ",
+    "[xla:{}] ", "[cuda:{}] ", "device {}: ", "<host{}> ", "compute-0-{}: ", "algo-{}-7kz3m_1  | ", "[DP={}, PP=0, TP=0] ",
+    "2024-05-01 10:00:00 - INFO - rank {} - ", "INFO\t2024-05-01 10:00:00 +0000\tworkerpool0-{}\t\t",
+    "2024-05-01 10:00:00,123 - INFO - [GPU {}] ", "Epoch: 1, Rank: {}, ", "| Training Device=xla:0/{} ", "worker0-{}  | ",
 )  # fmt: skip
 
 
@@ -398,7 +401,9 @@ def test_of_several_processes_the_lowest_is_followed(prefix: str) -> None:
 @pytest.mark.parametrize(
     "record", ['{{"step": {}, "loss": {}}}', 'INFO {{"step": {}, "train": {{"loss": {}}}, "name": "a"}}']
 )
-@pytest.mark.parametrize("prefix", ["[rank{}]: ", "{}: ", "[1,{}]<stdout>:"])
+@pytest.mark.parametrize(
+    "prefix", ["[rank{}]: ", "{}: ", "[1,{}]<stdout>:", "(head, rank={}, pid=12) ", "{}_node_gpu "]
+)
 def test_processes_that_print_json_are_kept_apart(prefix: str, record: str) -> None:
     lines = [
         prefix.format(rank) + record.format(step, 3.5 - step / 8 + rank / 4) for step in (1, 2, 3) for rank in (1, 0)

@@ -80,6 +80,10 @@ LONGER = 1.2
 # Looks per horizon: more would answer hardly sooner (a slope over a horizon moves slowly) and cost more.
 LOOKS = 16
 
+# Looks per horizon while no window is near a plateau, because each has room for FAR times the required improvement. The looks of healthy
+# runs are most of what a detector costs. On 880 curves of known truth, false reports, median and 90th percentile of the delay are the same.
+FAR, FAR_LOOKS = 2.0, 4
+
 # Effective number of independent tests per horizon (multiple-comparison correction). By simulation, at exactly the
 # required rate, over eight kinds of noise: the slope of a window that slides is as rough as a random walk,
 # since values enter and leave it with the largest weights, so this is more than one or two.
@@ -227,6 +231,20 @@ class _Look(NamedTuple):
         return found[::-1]
 
 
+class _Bounds(NamedTuple):
+    """What an outline says of the improvement per horizon over a window.
+
+    Attributes:
+        upper: The upper bound that is valid at all looks is no lower.
+        now: Nor is the end of the interval of 95 % at this one look.
+        lower: The lower bound is no higher.
+    """
+
+    upper: float
+    now: float
+    lower: float
+
+
 class _Fit(NamedTuple):
     """The line over one window, and what it says of the improvement per horizon.
 
@@ -323,8 +341,8 @@ class PlateauDetector(TrendDetector):
     SHIFT_INVARIANT = False
     MAX_STATE_BYTES = 64 << 10
     SAVED = (
-        "_run_first", "_counted_to", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons", "_plateau_since", "_shift",
-        "_winsor", "_blocks", "_progress", "epoch_steps",
+        "_run_first", "_counted_to", "_bite", "_bite_size", "_first", "_last", "_samples", "_unlooked", "_horizons", "_plateau_since", "_is_far",
+        "_shift", "_winsor", "_blocks", "_progress", "epoch_steps",
     )  # fmt: skip
 
     def __init__(self, metric: str = "", options: DetectOptions = DEFAULTS, train_metric: str = "") -> None:
@@ -349,6 +367,7 @@ class PlateauDetector(TrendDetector):
         self._samples = 0
         self._unlooked = 0
         self._plateau_since: int | None = None
+        self._is_far = False
         self._trend: Trend | None = None
         self._unfinished: _Look | None = None
 
@@ -432,7 +451,7 @@ class PlateauDetector(TrendDetector):
         wait = float(self._bite_size)
         if self._horizon.fixed is None and self._first is not None and self._first < self._last:
             # What a horizon has at the least, whatever steps come, rounding aside.
-            share = self._horizon.fraction * (self._samples - 1) / LOOKS
+            share = self._horizon.fraction * (self._samples - 1) / (FAR_LOOKS if self._is_far else LOOKS)
             wait = max(wait, (1 - 1e-9) * share - self._unlooked)
         return Silence(min(math.ceil(wait) - len(self._bite) - 1, self._shift.silent))
 
@@ -533,10 +552,10 @@ class PlateauDetector(TrendDetector):
         gap = (self._last - self._first) / (self._samples - 1) if self._samples > 1 else 1.0
         horizon = self._horizon.steps(self._last - self._run_first, self.epoch_steps)
         in_samples = horizon / gap if gap > 0 else 0.0
-        stride = max(1.0, in_samples / LOOKS)
-        self._bite_size = _bite(stride)
+        self._bite_size = _bite(stride := self._stride(in_samples))
         if self._unlooked < stride:
             return None
+        wanted = in_samples
         few = self._horizon.fixed is None and 0 < in_samples < MIN_HORIZON_SAMPLES
         share = in_samples if few else 0.0
         if few:
@@ -562,7 +581,10 @@ class PlateauDetector(TrendDetector):
             self._last, self._samples, horizons, per_horizon, horizon, len(self._blocks), may_grow, share,
             self._progress.improved,
         )  # fmt: skip
-        if self.threshold is not None and self._is_no_news(look, self.threshold):
+        lines = [Outline(self._blocks.last(n)) for n in (*look.windows(), *look.longer_windows())]
+        self._is_far = self._all_far(look, lines)
+        self._bite_size = _bite(self._stride(wanted))
+        if self.threshold is not None and self._is_no_news(look, lines, self.threshold):
             self._unfinished = look
             return None
         self._unfinished = None
@@ -579,35 +601,52 @@ class PlateauDetector(TrendDetector):
             return (later - step) / horizon
         return math.log((later - self._run_first) / max(step - self._run_first, 1)) / self._horizon.fraction
 
-    def _is_no_news(self, look: _Look, threshold: float) -> bool:
+    def _stride(self, horizon: float) -> float:
+        """Return the values between two looks, at a horizon of so many values."""
+        return max(1.0, horizon / (FAR_LOOKS if self._is_far else LOOKS))
+
+    def _all_far(self, look: _Look, lines: list[Outline]) -> bool:
+        """Whether each window has room for FAR times the required improvement. Behind a plateau its end is looked for instead."""
+        if not lines or look.share or self._plateau_since is not None:
+            return False
+        for line in reversed(lines):  # the longest window has the smallest error, so it is the first without room
+            room = FAR * self._asked(abs(line.end))
+            if self._bounds(look, line, room).now <= room:
+                return False
+        return True
+
+    def _is_no_news(self, look: _Look, lines: list[Outline], threshold: float) -> bool:
         """Whether the look is guaranteed to lead to no finding, to no end of one, and to no interval below `threshold`.
 
         An upper bound lies above the estimate. So it is enough to know the estimates, and the bounds where those are too low.
         """
-        lines = [Outline(self._blocks.last(n)) for n in look.windows()]
         if not lines:
             return False
-        lines += [Outline(self._blocks.last(n)) for n in look.longer_windows()]
         # Any window may give the level that the bound is relative to: the highest is the safe one.
         needed = threshold * max([abs(line.end) for line in lines]) if threshold > -math.inf else -math.inf
-        alpha = self._alpha(look)
+        ends = self._plateau_since is not None
         for line in lines:
-            per_block = look.per_horizon / line.blocks
-            improvement = -self._sign * line.per_block * per_block
-            low = improvement - line.rounding
-            asked, over = self._asked(abs(line.end)), math.inf
-            if self._plateau_since is not None:  # news is that it improves, and no longer that it does not
-                asked, over = -math.inf, asked - line.rounding
-            if low > max(asked, needed) and improvement < over:
-                continue
-            plain = line.margin_at_least(PLAIN_SHARE * alpha) * per_block
-            flat = line.margin_at_least((1 - PLAIN_SHARE) * alpha) * per_block
-            upper = _upper(low, plain, flat)
-            upper_now = min(upper, low + t_quantile(ONE_LOOK_ALPHA, line.df) * line.error_at_least() * per_block)
-            end_now = low + MARGIN_SHARE * (upper_now - low)
-            if not (upper > asked and end_now > needed and improvement - plain < over):
+            asked = self._asked(abs(line.end))
+            bounds = self._bounds(look, line, math.inf if ends else max(asked, needed))
+            # Behind a plateau, news is that the metric improves, and no longer that it does not.
+            news = bounds.lower >= asked - line.rounding if ends else bounds.upper <= asked
+            if news or bounds.now <= needed:
                 return False
         return not look.share or self._flat(look) is None
+
+    def _bounds(self, look: _Look, line: Outline, enough: float) -> _Bounds:
+        """Return the bounds of the improvement over a window; the estimate alone where that is above `enough`."""
+        per_block = look.per_horizon / line.blocks
+        improvement = -self._sign * line.per_block * per_block
+        low = improvement - line.rounding
+        if low > enough:
+            return _Bounds(low, low, low)
+        alpha = self._alpha(look)
+        plain = line.margin_at_least(PLAIN_SHARE * alpha) * per_block
+        flat = line.margin_at_least((1 - PLAIN_SHARE) * alpha) * per_block
+        upper = _upper(low, plain, flat)
+        upper_now = min(upper, low + t_quantile(ONE_LOOK_ALPHA, line.df) * line.error_at_least() * per_block)
+        return _Bounds(upper, low + MARGIN_SHARE * (upper_now - low), improvement - plain)
 
     def _asked(self, level: float) -> float:
         """Return the required improvement in units of the metric."""

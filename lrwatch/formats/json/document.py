@@ -22,7 +22,7 @@ NOT_A_DOCUMENT = "not a JSON document"
 # NUL bytes: a block that a network file system has not filled yet.
 _BLANK = b" \t\r\n\0"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_BEGINNING = re.compile(rb'\{\s*"|\[\s*\{\s*"')
+_BEGINNING = re.compile(rb'\{\s*"|\[\s*\{\s*"|\[\s*\[\s*\d')
 _CATBOOST = re.compile(rb'\{\s*"meta"\s*:')
 # A string, also one that is cut off, or a bracket, brace or comma.
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)

@@ -7,6 +7,7 @@ columns                 an object of lists: the history of Keras, the results of
 Sacred                  each metric with its own steps, times and values
 CatBoost                records whose values have their names in another part of the document
 one record              an object with a loss in it, and none of the above
+others                  see `formats.json.shapes`
 ======================  ================================================================================================
 
 A document may hold several of these (`{"train": [...], "val": [...]}`). Then their keys become prefixes of the names,
@@ -30,6 +31,7 @@ from lrwatch.formats.columns import Columns
 from lrwatch.formats.epochs import EpochAxis
 from lrwatch.formats.json.large import LazyList, pieces
 from lrwatch.formats.json.lines import LOSSES, MAX_LIST, PLACES, by_mode, collect, tells
+from lrwatch.formats.json.shapes import reshaped
 
 # Levels of a document that are searched for its history: deeper ones hold configurations.
 _DEPTH = 2
@@ -64,7 +66,7 @@ def is_history(document: Any, *, one_line: bool, ended: bool) -> bool:
         ended: This line has its end.
     """
     if isinstance(document, _LISTS):
-        return _are_records(document)
+        return _are_records(document) or reshaped(document) is not document
     if not isinstance(document, dict):
         return False
     if _is_trainer_state(document) or _is_catboost(document) or _is_sacred(document):
@@ -78,6 +80,7 @@ def is_history(document: Any, *, one_line: bool, ended: bool) -> bool:
 
 def _parts(document: Any, name: str, depth: int) -> Iterator[Batch]:
     """Iterate over the histories in a document, or in a part of one whose key is `name`."""
+    document = reshaped(document)
     if isinstance(document, _LISTS):
         if _are_records(document):
             yield _table(name, document)

@@ -7,6 +7,8 @@ bare ones are not JSON: a loss that is not a number matters most.
 If the ``mode``, ``phase``, ``split`` or ``stage`` of a record names a validation, that word becomes a prefix of its
 names: the ``loss`` of ``{"mode": "val", "loss": 0.5}`` is the metric ``val.loss``.
 
+A record of a long table, ``{"step": 12, "tag": "loss", "value": 2.3}``, is one of the metric that it names.
+
 The functions that turn JSON objects into columns serve the other formats of JSON too.
 """
 
@@ -24,12 +26,13 @@ import msgspec
 import numpy as np
 
 from lrwatch.core.names import role
-from lrwatch.core.sample import Floats, Ints
+from lrwatch.core.sample import Batch, Floats, Ints
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.counters import restarts
 from lrwatch.formats.epochs import EpochAxis
 from lrwatch.formats.linewise import Linewise
+from lrwatch.formats.processes import RANK_NAMES, FirstRound
 
 # Bytes decoded at once: the objects of some 1,500 lines stay in the processor's cache, which doubles the speed.
 _PIECE_BYTES = 1 << 16
@@ -53,6 +56,11 @@ _HALF_A_PAIR = re.compile(
 
 _MODES = ("mode", "phase", "split", "stage")
 _MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
+NAME_COLUMNS = ("metric", "tag", "metric_name", "name", "key", "variable", "series")
+"""Keys, or columns, of the name of a metric in a long table, which has its values in another one, the surest first."""
+_VALUE = "value"
+# The end of the keys in `RANK_NAMES`.
+_RANK_KEY = b'rank"'
 VALIDATION_WORDS = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 
 PLACES = frozenset({"step", "epoch"})
@@ -66,7 +74,7 @@ _decode = msgspec.json.Decoder().decode
 class JsonLines(Linewise):
     """The format `jsonl`; see `lrwatch.formats.base.Format`."""
 
-    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_rank")
+    SAVED: ClassVar[tuple[str, ...]] = (*Linewise.SAVED, "_ranks")
 
     name: ClassVar[str] = "jsonl"
     evidence: ClassVar[int] = 1
@@ -74,7 +82,18 @@ class JsonLines(Linewise):
     def __init__(self) -> None:
         super().__init__()
         self._axis = EpochAxis()
-        self._rank: int | None = None  # the lowest number of a process so far
+        self._ranks = FirstRound()
+        self._final = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether records wait until the process to follow is known."""
+        return bool(self._ranks.held)
+
+    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
+        """Read the complete lines; see `Format.feed`."""
+        self._final = final
+        return super().feed(data, final=final)
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
@@ -82,22 +101,70 @@ class JsonLines(Linewise):
             records = objects(piece, errors)
             if not records:
                 continue
+            if b'"value"' in piece:
+                records = list(map(by_name, records))
             named = named_by_mode(piece, records)
-            if b'"rank"' in piece:
-                named = list(map(self._of_rank, named))
-            collect(found, "", named, np.arange(count, count + len(records)))
-            count += len(records)
+            if self._ranks.held or _RANK_KEY in piece:
+                named = self._of_ranks(named)
+            count += _collected(found, named, count)
+        if self._final and self._ranks.held:
+            count += _collected(found, self._of_ranks([], final=True), count)
         return count
 
-    def _of_rank(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return a record of another process than the lowest with its number before the names of its metrics."""
-        rank = record.get("rank")
-        if type(rank) is not int or rank < 0:
-            return record
-        self._rank = rank if self._rank is None else min(self._rank, rank)
-        if rank == self._rank:
-            return record
-        return {key if role(key) in PLACES else f"rank{rank}.{key}": value for key, value in record.items()}
+    def _of_ranks(self, records: Sequence[dict[str, Any]], *, final: bool = False) -> list[dict[str, Any]]:
+        """Return the records that wait no longer, those of other processes with their number before the names of metrics."""
+        known = self._ranks.take([(_rank(record), record) for record in records], final=final)
+        return [
+            {key if role(key) in PLACES else prefix + key: value for key, value in record.items()}
+            if (prefix := self._ranks.prefix(rank))
+            else record
+            for rank, record in known
+        ]
+
+
+def _rank(record: Mapping[str, Any]) -> int | None:
+    """Return the number of the process that wrote a record, if it says one."""
+    rank = next((record[name] for name in RANK_NAMES if name in record), None)
+    return rank if type(rank) is int and rank >= 0 else None
+
+
+def _collected(found: Columns, records: Sequence[dict[str, Any]], count: int) -> int:
+    """Put the numbers in `records` into `found`, as rows from `count` on, and return their number."""
+    if records:
+        collect(found, "", records, np.arange(count, count + len(records)))
+    return len(records)
+
+
+def by_name(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of a long table with its value under its name; others as they are.
+
+    >>> by_name({"step": 10, "tag": "loss", "value": 2.5})
+    {'step': 10, 'loss': 2.5}
+    >>> by_name({"step": 10, "metrics": [{"name": "loss", "value": 2.5}]})
+    {'step': 10, 'loss': 2.5}
+    """
+    if (found := _named_value(record)) is not None:
+        word, name, value = found
+        return {**{key: value for key, value in record.items() if key not in (word, _VALUE)}, name: value}
+    plain = {}
+    for key, value in record.items():
+        pairs = [_named_value(one) if isinstance(one, dict) else None for one in value] if type(value) is list else []
+        if pairs and None not in pairs:
+            plain.update({pair[1]: pair[2] for pair in pairs if pair is not None})
+        else:
+            plain[key] = value
+    return plain
+
+
+def _named_value(record: Mapping[str, Any]) -> tuple[str, str, float] | None:
+    """Return the key of the name of a value, the name, and the value; None if the record is no such pair."""
+    value = record.get(_VALUE)
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or "metadata" in record:
+        return None
+    word = next((key for key in NAME_COLUMNS if isinstance(record.get(key), str)), None)
+    if word is None or number(record[word]) is not None or (isinstance(value, str) and number(value) is None):
+        return None
+    return word, record[word], value  # type: ignore[return-value]
 
 
 def pieces(text: bytes) -> Iterator[bytes]:

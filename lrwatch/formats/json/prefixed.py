@@ -40,9 +40,7 @@ _REMEMBERED = 128
 # Up to the end of the line; text behind the object is cut off later.
 _OBJECT = re.compile(rb'\{[ \t]*"[^\n]*')
 # A prefix that may be that of a process.
-_MAY_BE_RANKED = re.compile(
-    rb"\n(?:\[(?:rank|default)?\d|\[pod/|\d+: |\([\w.]+ (?:rank=\d+ )?pid=|[A-Za-z]\w*[-_ ]?\d+)"
-)
+_MAY_BE_RANKED = re.compile(rb"\n(?:[\[<(](?:[A-Za-z]|\d+[\],])|\d+[_:.]|[A-Za-z][\w-]*[-_ ]?\d+|[A-Z]+\t\d)")
 # The keys of a record of MLPerf.
 _MLLOG = frozenset({"key", "value", "metadata"})
 # The place of a value of MLPerf that has neither a step nor an epoch.

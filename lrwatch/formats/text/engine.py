@@ -71,6 +71,8 @@ class Text(Checkpointed):
         text = block.text
         if b"\x1b" in text:
             text = ANSI.sub(b"", text)
+        if b"#011" in text:  # the tab of syslog
+            text = text.replace(b"#011", b"\t")
         text = self._decimals.with_points(self._dictionaries.join(text, final=final))
         found = Columns()
         count = self._read(text, found)

@@ -20,9 +20,10 @@ One file because one search decides of each number what it is, in the light of t
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
-from lrwatch.core.names import role, should_rise
+from lrwatch.core.names import is_measure, role, should_rise
 from lrwatch.core.sample import Smoothing
 from lrwatch.formats.base import UNNAMED
 from lrwatch.formats.counters import restarts
@@ -49,7 +50,7 @@ _COUNTER = re.compile(
 _COUNTED = re.compile(rb"\]?\s*(?:\xe6\xad\xa5|batches|steps|iters|iterations|it\b|batch\b)")
 # `Cost after iteration 100: 0.64`, `average loss at step 200 is 5.2`: the name before the place, the value behind it.
 _TOLD_AT = re.compile(
-    rb"((?:[A-Za-z][\w-]*\.? ){0,2}[A-Za-z][\w-]*)(?: \([\w ]+\))? (?:at|after|@|on|for|in) (?:the )?(?:end of )?(?:training |global )?"
+    rb"((?:[A-Za-z][\w-]*\.? ){0,2}[A-Za-z][\w-]*)(?: \([\w ]+\))? (?:at|after|@|on|for|of|in) (?:the )?(?:end of )?(?:training |global )?"
     rb"(?:step|epoch|iter|iteration|update|batch)s?\s*[#:=]?\s*$",
     re.IGNORECASE,
 )
@@ -57,7 +58,7 @@ _TELLS = re.compile(rb"\]?\s*(?:[:=]|->|is:?|was:?|=>)\s*$")
 # `LOSS train 0.5 valid 0.75`, `loss: train=0.5, val=0.75`
 _OF_SPLITS = re.compile(
     rb"\bloss(?:es)?\b[\s:|(-]{1,4}(train(?:ing)?)[\s:=]{1,3}(" + NUMBER + rb")[\s,;|/-]{1,4}"
-    rb"(val|valid|validation|test|dev|eval)[\s:=]{1,3}(" + NUMBER + rb")(?![\w.])",
+    rb"(val|valid|validation|test|dev|eval)[\s:=]{1,3}(?:(" + NUMBER + rb")(?![\w.])|n/?a\b|none\b|-+(?!\S))",
     re.IGNORECASE,
 )  # fmt: skip
 # `100 iterations` or `run [100]:` alone: the place of the lines below.
@@ -69,6 +70,10 @@ _UNNAMED_VALUE = re.compile(rb"\s*(\d+)\s*/\s*(\d+)\s*:\s+(" + NUMBER + rb")\s*$
 # `cost 143.7 s`: a duration, whatever its name.
 _OF_TIME = re.compile(rb"\s(?:s|secs?|seconds?|ms|min|minutes?|h|hours?)\s*(?:$|[,;|)\]])")
 _BEFORE_VALUE = re.compile(rb"(?::\s+|\s+)(?=[-+]?\d+\.\d|nan\b)")
+# `2.5 loss, 0.001 LR`
+_NAME_BEHIND = re.compile(rb" ([A-Za-z_]+(?:[ _][A-Za-z_]+){0,2})(?=\s*(?:[,;|)]|$))")
+_NAME_BEFORE = re.compile(rb"[A-Za-z][\w ]*[=:]\s*$")
+_CELL_START = re.compile(rb"(?:^|[,;|:>-])\s*$")
 _HALF = re.compile(rb",\d+")
 _CLOCK = re.compile(rb":\d\d(?!\d)")
 # `0.5k/100k`, `1.2kit/10.0kit` of tqdm_loggable: a counter in thousands, behind its first number.
@@ -84,6 +89,8 @@ _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
 _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[\s*$")
 # `[1,  2000] loss: 2.18`, `DLL 2020-05-03 10:00:00.123456 - (1, 20) loss : 2.18`
 _LEADING_PAIR = re.compile(rb"(?:\s*\[(?=[^\]]*\])|DLL [\d-]+ [\d:.]+ - \()(\d+), +(\d+)[\])] +\S")
+# `[1000 | 28.12] loss=2.5`: the step, and seconds.
+_LEADING_STEP = re.compile(rb"^\s*\[(\d{1,9}) \| [^\]\d\n]{0,20}\d+(?:\.\d+|:\d\d|s)[^\]\n]{0,20}\] ?(?=[A-Za-z])")
 # `Epoch[1 of 25]-Minibatch[ 11- 20, 0.6%]`, `Batch [20-40]`: the batches since the last line, of which the last one counts.
 _RANGE = re.compile(rb"batch(?:es)?\s*\[\s*\d+\s*-\s*(\d+)(?=[\],])", re.IGNORECASE)
 # `[0/25][400/1583] Loss_D: 1.2`: the epoch, and a counter in it.
@@ -93,18 +100,18 @@ _MEAN = re.compile(rb"\s*\(\s*$")
 _SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNORECASE)
 _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
 # `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`, `(17) loss 2.5`. Longer numbers are dates and times.
-_BARE_PLACE = re.compile(rb"\s*\(?(\d{1,7})(?=\s|[,;|]|:\s|\)\s)")
+_BARE_PLACE = re.compile(rb"\s*(?:[(<](?=\d+[)>]))?(\d{1,7})(?=\s|[,;|]|:\s|[)>]\s)")
 # `2024-05-03 10:00:00,123 - INFO - 17: loss 2.5`
 _BEHIND_LOGGER = re.compile(rb"(?:[\]|]\s|\s-\s|\bINFO[:\s]\s?(?:[\w.]+:)?)(\d{1,7}):\s$")
 # `Start training from epoch 0 of 90`, which may count from another number than the records do.
 _BEGINS = re.compile(rb"\D*\b(?:start|resum|restart|continu|restor)\w*\b[^\d\n]{0,40}\b(?:from|at)\b", re.IGNORECASE)
 # `E001 | loss 2.5`, `[E01] loss 2.5`, `E001 I00100 loss 2.5`
 _LETTERED = re.compile(rb"\s*\[?[Ee](\d{1,5})\]?(?:\s*[|:,;]|\s+(?!\d))(?:\s*\[?[Ii](\d{1,9})(?=[\s|:,;\]]))?")
-_ONLY_MARKS = re.compile(rb"[\s:|,\]\[()-]*$")
+_ONLY_MARKS = re.compile(rb"[\s:|,\]\[()>-]*$")
 _MODE = re.compile(
     rb"(?:(?<![^\s\[(|:>-])|(?<=\()|(?<=phase=)|(?<=mode=)|(?<=split=)|(?<=stage=))"
     rb"(?:(val|valid|validation|validate|validating|eval|evaluation|evaluating|evaluate|test|testing|dev|cv|Saving dict)"
-    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_(]ema\b|$)(?:[\s(\[_-]{1,2}(ema)\b)?",
+    rb"|(train|training|train_inner))(?=[\s\]):|\[,>]|[-_(]ema\b|$)(?!\s(?:steps|batches|samples|size|time)\b)(?:[\s(\[_-]{1,2}(ema)\b)?",
     re.IGNORECASE,
 )
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
@@ -126,6 +133,8 @@ _SPLITS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "epoch"}
 )
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
+# `iter: 0.501`, `time/batch = 0.52`: what a step took.
+_SECONDS = re.compile(rb"\d+\.\d\d?(\d+)?")
 _OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
 # `total_step 22050` beside a loss is the step; `total_steps` may be the length of the run.
@@ -135,6 +144,7 @@ _VAL_STEPS = re.compile(r"(?i)(?:val|valid|validation|eval|test)[ _]steps")
 
 _OWN_VALIDATION = re.compile(r"(?i)\((?:val|valid|eval|test)\)")
 _PLACES = frozenset({"step", "epoch"})
+_EPISODES = frozenset({"episode", "round"})
 _NUMBERS_OF_STEPS = frozenset({"steps", "iterations", "iters", "timesteps", "updates"})
 # Names of numbers of a configuration: `args: {'lr': 0.1, 'epochs': 90, 'steps': 1000}` is neither a step nor a rate.
 _CONFIGURES = frozenset({
@@ -142,6 +152,7 @@ _CONFIGURES = frozenset({
     "batch_size", "num_workers", "hidden_size", "num_layers", "n_layers", "n_layer", "dropout", "patience",
 })  # fmt: skip
 _LOSSES = frozenset({"train_loss", "val_loss"})
+_STATED_ROLES = _LOSSES | {"lr"}
 # `Adjusting learning rate of group 0 to 1.0e-03.`, `Setting LR to 0.1`
 _RATE_SET = re.compile(
     rb"\b(learning[ _-]?rate|lr)\b(?:[^:=|;\n]{0,60}?|[^|;\n]{0,40}?[:=]\s*"
@@ -230,6 +241,9 @@ class _Search:
             self.places["epoch"] = Slot(*pair.span(1), "epoch")
             self._index = Slot(*pair.span(2), "index")
             before = pair.end(2)
+        elif (leading := _LEADING_STEP.match(mask, self._start)) is not None:
+            self.places["step"], self._place_names["step"] = Slot(*leading.span(1), "step"), "step"
+            before = leading.end()
         elif (pair := _TWO_COUNTERS.search(mask, self._start)) and not _NAMED_COUNTER.search(
             mask, self._start, pair.start()
         ):
@@ -284,6 +298,10 @@ class _Search:
                 self._means.append((len(self.slots), last[1]))
                 mean = None if "0" in last[1] else last[1]
                 self.slots.append(Slot(start, end, mean, self.slots[-1].name_start, self.slots[-1].name_end))
+            elif (behind := self._behind(name, before, match)) is not None:
+                self._put(behind, Slot(start, end, behind.text, behind.start, behind.end))
+                before = skip_to = behind.end
+                continue
             elif name is None and unit is None and self._follows_epoch(start, end):
                 self._index = Slot(start, end, "index")
             elif name is None and unit is None and self._leads(before, start, end):
@@ -314,6 +332,16 @@ class _Search:
         """Return whether a counter in thousands is one of steps: it is called so, or leads the line."""
         return (name is not None and role(name.text) == "step") or not self._mask[self._start : start].strip(b" [(")
 
+    def _behind(self, name: Name | None, before: int, number: re.Match[bytes]) -> Name | None:
+        """Return the name of a loss or a learning rate that its value stands before, in a cell of its own: `10 ms, 2.5 loss`."""
+        if name is not None or _NAME_BEFORE.search(self._mask, before, number.start()):
+            return None
+        behind = _NAME_BEHIND.match(self._mask, number.end())
+        if behind is None or not _CELL_START.search(self._mask, self._start, number.start()):
+            return None
+        found = Name(behind[1].decode(), *behind.span(1), True)
+        return found if role(found.text) in _STATED_ROLES else None
+
     def _behind_place(self, name: Name, place: re.Match[bytes]) -> re.Match[bytes] | None:
         """Return the value of a loss that its step stands before, without any sign: `Train loss 100 2.345`."""
         if name.explicit or self.places or not place.group().isdigit() or role(name.text) not in _LOSSES:
@@ -326,6 +354,8 @@ class _Search:
     def _of_splits(self, splits: re.Match[bytes]) -> int:
         """Take the losses of two splits behind the word, and return where they end."""
         for split in (1, 3):
+            if splits[split + 1] is None:  # `val: n/a`
+                continue
             name = splits[split].decode() + " loss"
             self._names.append(splits.span(split))
             self.slots.append(Slot(*splits.span(split + 1), name, *splits.span(split)))
@@ -355,6 +385,9 @@ class _Search:
             kind = "epoch"
             if name.text.lower() != "epoch":
                 self._names.pop()  # it is the split of the line as well
+        decimals = _SECONDS.fullmatch(self._mask, slot.start, slot.end) if kind == "step" else None
+        if decimals is not None and (decimals[1] or "time" in name.text.lower()):
+            kind = "time"
         if kind == "step" and restarts(name.text) and b"." in self._mask[slot.start : slot.end]:
             return  # `Batch 0.512`: seconds
         if _VAL_STEPS.fullmatch(name.text) and self._place_names.get("step", "").endswith("steps"):
@@ -469,6 +502,9 @@ class _Search:
         if averaged:
             self._index = self._total = None
         any_loss = any(role(name) in _LOSSES and not _is_cost(name) for name in spelled)
+        trained = [name for name in spelled if role(name) == "train_loss"]
+        # `perplexity: 12.2 eval_loss: 2.5`: the perplexity is that of the validation, too.
+        of_validation = any(role(name) == "val_loss" for name in spelled) and all(map(is_measure, trained))
         output = _OUTPUT.search(self._mask, self._start) if any_loss else None
         of_output = "" if output is None else output[1].decode() + "."
         met: set[str] = set()
@@ -478,6 +514,8 @@ class _Search:
             roles.add(kind)
             mode = next((mode for at, mode in reversed(modes) if at < slot.name_start), "")
             prefix = ""
+            if of_validation and kind == "train_loss":
+                mode = mode or VALIDATION
             if mode and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
                 prefix, validation, validated = mode, True, mode
             if i in running:
@@ -532,6 +570,8 @@ class _Search:
             return Recipe(measures, "measure", rank=rank) if measures else None
         if _BEGINS.match(self._mask, self._start) or (not slots and not self.places and not self._named):
             return None
+        if self._total is not None and self._place_names.get("step", "").lower() in _EPISODES:
+            self.places.pop("step", None)  # the counter of steps places the line
         step, epoch, index, total = self.places.get("step"), self.places.get("epoch"), self._index, self._total
         ahead = index is not None and epoch is not None and index.start < epoch.start
         if in_a_pass or (ahead and step is not None and not self._named):  # `(0/4) Epoch 1, batch 50`: of ranks
@@ -582,6 +622,8 @@ class _Search:
         bare = _BARE_PLACE.match(self._mask, self._start)
         if behind := _BEHIND_LOGGER.search(self._mask, self._start, self.slots[0].name_start):
             return Slot(*behind.span(1), "step")
+        if bare is not None and self.slots[0].start < self.slots[0].name_start:  # `10 93.4 ms, 2.5 loss`
+            return Slot(*bare.span(1), "step") if bare.end() < self.slots[0].start else None
         if bare is None or not _ONLY_MARKS.match(self._mask[bare.end() : self.slots[0].name_start]):
             return None
         return Slot(*bare.span(1), "step") if self.slots[0].name_start > bare.end() else None
@@ -595,6 +637,16 @@ class _Search:
         """Return the name of `slot`, with zeros for its digits."""
         name = slot.name
         return self._mask[slot.name_start : slot.name_end].decode("utf-8", "replace") if name is None else name
+
+
+def configures(names: Collection[str]) -> bool:
+    """Return whether a box of these names is a configuration: it has no loss, no place and no score, but a word of one."""
+    roles = {role(name) for name in names}
+    return (
+        not roles & (_LOSSES | _PLACES)
+        and not any(map(should_rise, names))
+        and any(name.lower() in _CONFIGURES for name in names)
+    )
 
 
 def _is_cost(name: str) -> bool:

@@ -24,17 +24,17 @@ NUMBER_HERE = re.compile(rb"(?:(?<![\w.])|" + _GLUED + rb")" + NUMBER, re.IGNORE
 # A letter of a name in UTF-8: Latin, Greek, Cyrillic, Chinese, Japanese or Korean.
 _FOREIGN = rb"[\xc3-\xca\xce-\xd4][\x80-\xbf]|(?:\xe3[\x81-\xbf]|[\xe4-\xed][\x80-\xbf])[\x80-\xbf]"
 LETTER = rb"(?:[A-Za-z_]|" + _FOREIGN + rb")"
-_IN_NAME = rb"(?:[\w./*@()-]|" + _FOREIGN + rb")*"
+_IN_NAME = rb"(?:[\w./*@()-]|" + _FOREIGN + rb"|(?<=[a-z])'(?=[a-z\xc3]))*"
 _KEY = re.compile(
     rb"(" + LETTER + _IN_NAME + rb"(?:'s)?(?: (?:\(|" + LETTER + rb")" + _IN_NAME + rb"){0,5})"
-    rb"(\s*[=:]\s*[\[(]?\s*|\s+\[\s*|\[\s*|\s+|(?<=[A-Za-z\x80-\xbf]))$"
+    rb"(\s*[=:]\s*[\[(]?\s*|\s+\[\s*|\[\s*|\s\(|\s+|(?<=[A-Za-z\x80-\xbf]))$"
 )
 _QUOTED_KEY = re.compile(rb"(?:'([^'\n]{1,120})'|\"([^\"\n]{1,120})\")\]?\s*[:=]\s*['\"]?$")
 _WORD = re.compile(rb"[^ ]+")
 # "number of skipped iterations", "time per step": no place.
 _NO_PLACE = frozenset({
     b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n", b"fps", b"sps", b"warmup", b"accumulation",
-    b"logging", b"save", b"saving", b"this", b"each",
+    b"logging", b"save", b"saving", b"this", b"each", b"episode", b"actor", b"evaluator",
 })  # fmt: skip
 # `Val steps: 20`: how many there are.
 _OF_VALIDATION = frozenset({b"val", b"valid", b"validation", b"eval", b"evaluation", b"test"})
@@ -54,10 +54,13 @@ _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is
 _CODE = re.compile(
     rb"\b(?:def|import|return|class|lambda|elif|self|assert|argparse|torch)\b[ .(]"
     rb"|\b(?:for \w+(?:, \w+)* in|if|while)\b[ (].*:\s*(?:#|$|\w+ =)"
-    rb"|[-+*/]=|[\w)\]'\"]\s*==\s*[\w('\"\[-]|\bprint\(|f[\"']|^\s*(?:#|//)(?!#+\s*(?i:epoch|iteration|iter|step|update)\W+\d)"
+    rb"|\s--[A-Za-z][\w-]*(?:[ =]\S+)?\s+--[A-Za-z]|^\s*--[A-Za-z][\w-]*[ =]\S+\s*\\?$|[-+*/]=|[\w)\]'\"]\s*==\s*[\w('\"\[-]|\b(?:print|warn)\(|f[\"']|^\s*(?:#|//)(?!#+\s*(?i:epoch|iteration|iter|step|update)\W+\d)"
     rb"|[A-Za-z_]\([\w ]*=|^\s+[\w.]+ = (?!\s*[-+]?[\d.]\S*(?:,|;|\||\s)\s*\w[\w ]*=)|\w\s*:\s*(?:int|float|str|bool)\s*="
 )
 
+_IN_PARENTHESES = re.compile(rb"\d+(?=\s?[|,;:)/])")
+# `Metrics(step=10, loss=2.5)` is a record, `Adam(lr=0.1)` is none.
+_RECORD = re.compile(rb"\w\((?=[^()\n]*\b(?:\w*step|epoch|iter\w*)=\d)(?=[^()\n]*loss=[-+\d.n])[\w./-]+=[^()\n]*\)\s*$")
 _CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
 # `Loss[2.34]`, not the index of `loss[0]=2.34`.
 _CLOSED = re.compile(NUMBER + rb"\](?!\s?[=:])", re.IGNORECASE)
@@ -110,6 +113,15 @@ _QUOTED_NUMBER = re.compile(rb"(?<=[:=\s])(['\"])\s*(" + NUMBER + rb")\s*%?\1", 
 _LEADERS = re.compile(rb"(?<=[\w)%\]])( ?)(\.{3,}(?:\s*:)?)(?=\s*[-+]?\d)")
 # `loss\u21922.5` names a value, `lr: 0.1 \u2192 0.05` and `lr 0.1 \u2192 0.05` say what it became.
 _ARROW = re.compile(rb"(?<=[A-Za-z\x80-\xbf])(\s?)\xe2\x86\x92(?=\s?[-+]?[\d.])")
+# `loss => 2.5`, `loss\u22482.5`, `loss ~ 2.5`; but `lr: 0.1 => 0.05` says what it became.
+_SIGN = re.compile(rb"(?<=[A-Za-z])(\s?)(?:(=>)|(\xe2\x89\x88)|~)(?=\s?[-+]?[\d.])")
+# `Step 100: train CrossEntropyLoss |  2.5`
+_PIPE = re.compile(
+    rb"(\b(?:step|iter|iteration|epoch)\s+\d+:[^|]*[A-Za-z]\s*)\|(?=\s*" + NUMBER + rb"\s*$)", re.IGNORECASE
+)
+# `[('step', 10), ('loss', 2.5)]`, `defaultdict(<class 'float'>, {'loss': 2.5})`
+_PAIRED = re.compile(rb"\('([A-Za-z_][\w/. -]*)', (?=" + NUMBER + rb"\s*\))", re.IGNORECASE)
+_CLASS = re.compile(rb"\w+\(<class '\w+'>,")
 _HASH_NAME = re.compile(rb"(?<=[A-Za-z])#(?=\s?[:=])")
 _HASH_NUMBER = re.compile(rb"(^\s*|\b(?:step|iter|iteration|epoch|batch|round)\s*)#(?=\d+(?:[\s:,|]))", re.IGNORECASE)
 
@@ -131,6 +143,16 @@ def plain(mask: bytes) -> bytes:
         mask = _LEADERS.sub(lambda dots: dots[1] + b" " * (len(dots[2]) - 1) + b":", mask)
     if b"\xe2\x86\x92" in mask:
         mask = _ARROW.sub(rb"\1:  ", mask).replace(b"\xe2\x86\x92", b"-> ")
+    if b"=>" in mask or b"\xe2\x89\x88" in mask or b"~" in mask:
+        mask = _SIGN.sub(lambda sign: sign[1] + b":" + b" " * (len(sign[0]) - len(sign[1]) - 1), mask)
+    if b"('" in mask:
+        mask = _PAIRED.sub(rb"  \1:  ", mask)
+    if b"<class" in mask:
+        mask = _CLASS.sub(lambda text: b" " * len(text[0]), mask)
+    if b"`" in mask:
+        mask = mask.replace(b"`", b" ")
+    if b"|" in mask:
+        mask = _PIPE.sub(rb"\1:", mask)
     if b"**" in mask:  # Markdown's bold
         mask = mask.replace(b"**", b"  ")
     return _HASH_NUMBER.sub(rb"\1 ", _HASH_NAME.sub(b" ", mask)) if b"#" in mask else mask
@@ -147,7 +169,7 @@ def _blanked(match: re.Match[bytes], group: int) -> bytes:
 
 def code(mask: bytes) -> bool:
     """Return whether a line looks like program code or a configuration."""
-    return _CODE.search(mask) is not None
+    return _CODE.search(mask) is not None and _RECORD.search(mask) is None
 
 
 def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) -> Name | None:
@@ -191,9 +213,14 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         del words[0]
     if not words or _FILE.search(mask, *words[-1]):
         return None
-    inner = next((i for i, (a, _) in enumerate(words) if i and mask[a : a + 1] == b"("), None)
-    if inner is not None and b")" not in mask[words[inner][0] : words[-1][1]]:  # `Loss is (Loss: 2.5, ...)`
-        words = [(words[inner][0] + 1, words[inner][1]), *words[inner + 1 :]]
+    opened = mask.rfind(b"(", words[0][0], words[-1][1]) + 1  # `Train metrics (step 100)`, `Metrics(step=100`
+    if opened and mask.find(b")", opened, words[-1][1]) < 0:
+        inside = [(max(a, opened), b) for a, b in words if b > opened]
+        apart = mask[opened - 2 : opened - 1] == b" "
+        if apart or (inside and role(mask[inside[0][0] : inside[-1][1]].decode("utf-8", "replace")) in _PLACES):
+            words = inside
+    if not words:
+        return None
 
     def last(count: int, *, explicit: bool) -> Name:
         a, b = words[-count][0], words[-1][1]
@@ -203,6 +230,9 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         return role(last(count, explicit=True).text) if count <= len(words) else "other"
 
     sign = match[2].strip()
+    if sign == b"(":  # `Step (100 | loss 2.5)`, but not `acc (0.5)`
+        is_place = role_of(1) in _PLACES and _IN_PARENTHESES.match(mask, end) is not None
+        return last(1, explicit=True) if is_place else None
     of_something = any(mask[a:b].lower() in _NO_PLACE for a, b in words[:-1])
     if (
         role_of(1) in _PLACES and not of_something and (sign or mask[slice(*words[-1])].lower() != b"s")

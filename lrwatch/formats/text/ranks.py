@@ -19,6 +19,19 @@ _SILENT = 16
 Values = dict[str, float]
 
 
+# Digits of the name of a process that count; a hash may have more.
+_DIGITS = 15
+
+
+def process_number(name: bytes) -> int:
+    """Return the number of a process: all digits of its name.
+
+    >>> process_number(b"3"), process_number(b"gpu-node-2"), process_number(b"1-0")
+    (3, 2, 10)
+    """
+    return int(bytes(byte for byte in name if byte in b"0123456789")[:_DIGITS] or b"0")
+
+
 class PrintingRanks(Checkpointed):
     """The processes of a log."""
 

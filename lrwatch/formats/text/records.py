@@ -16,8 +16,8 @@ from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.counters import Counters, restarts
 from lrwatch.formats.text import naming
-from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, split_prefix
-from lrwatch.formats.text.ranks import PrintingRanks
+from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, configures, split_prefix
+from lrwatch.formats.text.ranks import PrintingRanks, process_number
 from lrwatch.formats.text.recipe import NUMBER_OF_RANK, Recipe, Slot
 from lrwatch.formats.text.summaries import Summaries
 from lrwatch.formats.text.table import Table
@@ -309,7 +309,7 @@ class RecordAssembler(Checkpointed):
             self._emit({**values, "step": float(recipe.rank.read(line) or 0)})
         elif recipe.rank is not None:
             self._flush()
-            for record in self._ranks.take(int(recipe.rank.read(line) or 0), values):
+            for record in self._ranks.take(process_number(line[recipe.rank.start : recipe.rank.end]), values):
                 self._emit(record)
         elif recipe.kind == "bar":
             self._wait("bar", [self._counters.epoch, index, total], values)
@@ -346,9 +346,11 @@ class RecordAssembler(Checkpointed):
         if goes_on or (recipe.index is not None and (total is None or not ends or total in ends)):
             self._heading = ""
             return False
-        if not values or not self._placed:
+        if not values:
             return False
         prefix = self._heading
+        if not self._placed:  # in a log without places the first record alone
+            self._heading = ""
         self._wait("eval", [], {_of_split(prefix, name): value for name, value in values.items()})
         return True
 
@@ -410,6 +412,8 @@ class RecordAssembler(Checkpointed):
         if kind == "log" and self._bar is not None:
             values["step"] = float(self._bar[0])
             self._count_by_epochs(values.get("epoch"))
+        if kind == "box" and configures(values):
+            return
         self._emit(values)
 
     def _emit(self, values: Values) -> None:

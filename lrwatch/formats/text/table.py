@@ -80,7 +80,10 @@ class Table(Checkpointed):
         cells, split = recipe.cells, self.split
         if not recipe.framed and (word := _text(line, cells[0]).lower()) in SPLITS:  # `! Validation  1  35.2  0.005`
             cells, split = cells[1:], "" if word.startswith("train") else "test." if word.startswith("test") else "val."
-        if recipe.framed and number(_text(line, cells[0])) is None and _text(line, cells[0]):
+        if recipe.framed and number(_text(line, cells[0])) is None and (first := _text(line, cells[0])):
+            if first.lower() == "value" and [word[2].lower() for word in self.heads[-1][1][:1]] == ["name"]:
+                names = [word[2] for word in self.heads[-1][1][1:]]
+                return _numbers(names, cells[1:], line) if len(names) == len(cells) - 1 else {}
             return self._of_splits(cells, line)
         if len(self.names) != len(cells) or self._has_gaps(recipe, len(cells)):
             self.names = self._resolve(cells) if bool(self.heads[0][0]) == recipe.framed else []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrwatch.core.detectors.base import Output
-from lrwatch.core.detectors.plateau import PlateauDetector, Trend
+from lrwatch.core.detectors.plateau import FAR_LOOKS, LOOKS, PlateauDetector, Trend
 from lrwatch.core.events import Finding
 from lrwatch.core.options import DetectOptions
 from lrwatch.core.sample import Floats, Ints
@@ -178,6 +178,33 @@ def test_later_horizons_have_a_smaller_share_of_the_error_budget_whatever_the_ph
     assert first.upper < later.upper
     assert first.detectable < later.detectable
     assert first.upper_now == later.upper_now  # the bound for one look is not part of the budget
+
+
+def test_a_run_far_from_a_plateau_is_looked_at_less_often_than_one_near_it() -> None:
+    steps = np.arange(N)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(N)
+    apart: dict[float, list[int]] = {}
+    for improvement in (0.15, 0.3):  # a horizon, where 0.1 is required
+        looks = [
+            trend.step
+            for trend in trends(PlateauDetector("loss", ABSOLUTE), steps, noise - improvement * steps / HORIZON)
+        ]
+        apart[improvement] = np.diff(looks[-5:]).tolist()
+    assert min(apart[0.3]) >= HORIZON // FAR_LOOKS
+    assert max(apart[0.15]) < HORIZON // 10
+
+
+def test_a_plateau_behind_a_steep_fall_is_found_as_soon_as_with_frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = [
+        curve(hinge(N, 4000), "gauss", 0.1, seed, horizon=HORIZON, delta=0.1, relative=False).values for seed in SEEDS
+    ]
+    rare = [found(ABSOLUTE, values) for values in curves]
+    monkeypatch.setattr("lrwatch.core.detectors.plateau.FAR_LOOKS", LOOKS)
+    often = [found(ABSOLUTE, values) for values in curves]
+    assert all(rare)
+    assert [abs(one[0] - other[0]) <= HORIZON // LOOKS for one, other in zip(rare, often, strict=True)] == [True] * len(
+        curves
+    )
 
 
 def test_the_evidence_is_in_the_finding() -> None:

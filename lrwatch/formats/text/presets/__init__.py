@@ -16,12 +16,24 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lrwatch.formats.text import general, naming
-from lrwatch.formats.text.presets import bars, blocks, boosting, boxes, lengths, speech, tables, vision
+from lrwatch.formats.text.presets import (
+    bars,
+    blocks,
+    boosting,
+    boxes,
+    federated,
+    lengths,
+    speech,
+    tables,
+    tutorials,
+    vision,
+)
+from lrwatch.formats.text.ranks import process_number
 from lrwatch.formats.text.recipe import NUMBER_OF_RANK, Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
     lengths.length, vision.yolo, bars.keras, bars.tqdm, bars.rich, bars.tflearn, bars.drawn, boxes.box, blocks.open_block, blocks.line_of_block,
-    blocks.result, blocks.section, boosting.catboost, boosting.best_iteration,
+    blocks.result, blocks.section, boosting.catboost, boosting.best_iteration, federated.fit_progress, tutorials.time_since,
     vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet,
     speech.marian, speech.vits, tables.header, tables.row,
 )  # fmt: skip
@@ -37,10 +49,16 @@ _RANK = re.compile(
     rb"|\[\d+,(?:mpirank:)?(\d+)(?:,[\w.-]+)?\]<std(?:out|err)>: ?|\[(\d+)\]<std(?:out|err)>: ?"  # mpirun, horovodrun
     rb"|\([\w.]+ (?:rank=\d+ )?pid=(\d+)[^)]*\) "  # Ray
     rb"|\[pod/[^/\]\s]*?-(\d+)(?:-[a-z\d]+)*/[^\]\s]+\] ?"  # kubectl logs --prefix
-    rb"|(?!(?i:global_?)?(?i:step|epoch|iter|batch|round))[A-Za-z][\w.-]*[-_](\d+)\s+\| "  # docker compose
+    rb"|(?!(?i:global_?)?(?i:step|epoch|iter|batch|round)|algo-)(?:[A-Za-z][A-Za-z_-]*(\d+[-_]\d+)|[A-Za-z][\w.-]*[-_](\d+))\s+\| "  # docker compose
     rb"|[A-Za-z][\w.-]*\.(\d+)\.[a-z\d]+@[\w.-]+\s+\| "  # docker service logs
     rb"|[a-z][a-z\d.-]*-(\d+) [a-z][\w-]* (?=\d{4}-\d\d-\d\dT)"  # stern
-    rb"|\[?(?i:rank|worker|node|gpu|host|proc|process|trainer|replica|task|machine)[-_ #:]?(\d+)(?:\]:? ?|\s?[:>] )"
+    rb"|[\[<]?(?:[a-z][a-z\d]*[-_])*((?i:rank|worker|node|gpu|host|proc|process|trainer|replica|task|machine|master|server|compute|device|cuda|xla|npu|hpu)[-_ #:]?\d+(?:-\d+)?)"
+    rb"(?:[\]>]:? ?|\s?[:>] )"
+    rb"|(?:[a-z][a-z\d]*-)*((?i:rank|worker|c?node|gpu|host|machine)-?\d+) +(?=[A-Za-z\[(])"  # `gpu-node-1 step 10`
+    rb"|(\d+)_(?:rank|worker|node|gpu|host)(?:_[a-z]+)*:? "
+    rb"|algo-(\d+)-[a-z\d]+(?:_\d+)?\s+\| "  # SageMaker's local mode
+    rb"|(?:[A-Z]+\t)?\d{4}-\d\d-\d\d[ T][\d:.]+ [-+]\d{4}\tworkerpool(\d+-\d+)\t+"  # Vertex AI
+    rb"|\([\w.-]+, rank=(\d+),[^)\n]*\) "  # a head and its workers
     rb"|\[?(?i:(?:local|global)[-_ ])?(?i:rank)\s?[=:]\s?(\d+)(?:\]:? ?|[,;|]? +)"
     rb"|(?:\d{1,3}\.){3}(\d{1,3}): "  # pdsh and pssh with addresses
     rb"|\((?i:rank|worker|node|gpu|proc|process)[-_ #:=]?(\d+)\):? "
@@ -50,13 +68,16 @@ _RANK = re.compile(
 _BARE_NUMBER = 2  # the group of `_RANK` that may be a step as well
 _RANK_WITHIN = re.compile(
     rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)|(?:^|[\s\[(|])(?i:rank|process|proc)[ _=:#]{0,2}(\d+)(?=\s?[\]):|] )"
+    rb"|(?:[\[(|,;]|\s-) ?(?i:rank)[ =:]{1,2}(\d+)(?=\s?(?:[,;]|-) )"  # `Step: 10, Rank: 1, loss = 2.5`, `- rank 1 - `
+    rb"|[\[|]DP=(\d+)(?=[,|\]])|\bDevice=[a-z]+:(?:\d+/)?(\d+) "  # nanotron and others, PyTorch/XLA
+    rb"|\[(?i:rank|gpu|node|worker|process|device|host)[ :=]?(\d+)\] "
 )
 
 
 def rank_of(line: bytes) -> int | None:
     """Return the number of the process that wrote a line, by the prefix that its launcher gave it; None without one."""
     prefix = _RANK.match(line)
-    return int(prefix[prefix.lastindex]) if prefix is not None and prefix.lastindex is not None else None
+    return process_number(prefix[prefix.lastindex]) if prefix is not None and prefix.lastindex is not None else None
 
 
 def search(mask: bytes) -> Recipe | None:

@@ -18,7 +18,8 @@ _KERAS_ITEM = re.compile(rb" - ([A-Za-z_][\w/. ()@-]{0,80}?): (" + naming.NUMBER
 _TQDM = re.compile(
     rb"(?:(?<!\d)(\d+)%\|[^|]*\|\s*(\d+)/(\d+)|(?:^|: )\s*(\d+)it) \[[^\[\]<,]*(?:<[^,\[\]]*)?(?:, *\??[^,\[\]]*/[^,\[\]]*)?"
 )
-_EPOCH = re.compile(rb"\bepoch\s*[:\[=#]?\s*(\d+)(?:\s*/\s*(\d+))?", re.IGNORECASE)
+# `Epoch 3/10:  45%|`, `Train    3:  45%|` of RecBole
+_EPOCH = re.compile(rb"\b(?:epoch\s*[:\[=#]?|train\s+(?=\d+:))\s*(\d+)(?:\s*/\s*(\d+))?", re.IGNORECASE)
 # `Validation:  45%|`: a bar of the validation.
 _OF_VALIDATION = re.compile(
     rb"\b(val|valid|validation|validating|eval|evaluation|evaluating|test|testing)\b", re.IGNORECASE

@@ -49,9 +49,10 @@ _SECTION = re.compile(
 )
 # `Test Error:`, ` > EVALUATION`, `--> EVAL PERFORMANCE`, `Eval begin...`, `INFO - Computing validation loss`: a validation follows.
 _ANNOUNCES = re.compile(
-    rb"(?!.*\btrain(?:ing)?\b)(?:[^A-Za-z]*|(?:DEBUG|INFO|WARNING):[\w.-]*:[^A-Za-z]*|.*(?:INFO|[\]|>:)]|[ -]-)\s+)(?:(?:start|starting|begin|beginning|running|computing|performing)\s+)?"
+    rb"(?!.*(?<![.\w])train(?:ing)?(?![.\w]))(?:[^A-Za-z]*|(?:DEBUG|INFO|WARNING):[\w.-]*:[^A-Za-z]*|.*(?:INFO|[\]|>:)]|[ -]-)\s+)"
+    rb"(?:(?:start|starting|begin|beginning|running|computing|performing)\s+)?"
     rb"(validation|validating|evaluation|evaluating|evaluate|eval|test(?:ing)?(?=\s+(?:error|results?|set|metrics|performance)))"
-    rb"(?:\s+(?:begins?|starts?|started|performance|results?|loss|loop|set|metrics|model|error))*[\s.:=*#<>-]*$",
+    rb"(?:\s+(?:begins?|starts?|started|performance|results?|loss|loop|set|metrics|model|error|perplexity))*(?:,? epoch 0+(?:/0+)?)?[\s.:=*#<>-]*$",
     re.IGNORECASE,
 )
 

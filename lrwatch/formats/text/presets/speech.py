@@ -18,7 +18,9 @@ _SPLIT = re.compile(rb"\[(\w+)\] ")
 _ITEM = re.compile(rb"(?:^|[\s,\]])([A-Za-z_]\w*)=(" + naming.NUMBER + rb")(?=,|\s|$)", re.IGNORECASE)
 _WENET = re.compile(rb"\b(TRAIN|CV) Batch (\d+)/(\d+) ")
 _PAIR = re.compile(rb" ((?:history )?[A-Za-z_]\w*) (" + naming.NUMBER + rb")(?= |$)", re.IGNORECASE)
-_FAIRSEQ_EPOCH = re.compile(rb"\| INFO \| train \| epoch \d+ \| ")
+_FAIRSEQ_EPOCH = re.compile(
+    rb"\| INFO \| train \| epoch \d+ \| |^\s*\| epoch \d+ \| (?:train \| )?loss \S+ \|(?:.* \|)? num_updates \d+ \| lr "
+)
 _MARIAN = re.compile(
     rb"Ep\. (\d+) : Up\. ([\d,]+) : .*?Cost (" + naming.NUMBER + rb")(?:.*? : L\.r\. (" + naming.NUMBER + rb"))?"
 )
@@ -83,7 +85,7 @@ def wenet(mask: bytes, start: int) -> Recipe | None:
 
 
 def fairseq_epoch(mask: bytes, start: int) -> Recipe | None:
-    """Read `| INFO | train | epoch 001 | loss 9.1 | ... | num_updates 500`: means of an epoch, beside `train_inner`."""
+    """Read `| INFO | train | epoch 001 | loss 9.1 | ... | num_updates 500`, or `| epoch 001 | loss 9.1 | ...` of old versions: means of an epoch, beside `train_inner`."""
     if _FAIRSEQ_EPOCH.search(mask, start) is None or (found := general.search(mask, start)) is None:
         return None
     slots = tuple(

@@ -30,11 +30,15 @@ _LONGEST_NAME = 48
 _MOST_WORDS = 4
 _GAP = re.compile(rb"\S\s{2,}(?=\S)")
 _RULE = re.compile(rb"[\s|+=:_-]*$")
+# `Step:   Loss:   LR:`
+_COLONS = re.compile(rb"(?:\s*[A-Za-z_]+:)(?:\s+[A-Za-z_]+:)+\s*$")
 _BOX = re.compile(rb"\xe2[\x94\x95][\x80-\xbf]")
 _PIPES = frozenset({b"\xe2\x94\x82", b"\xe2\x94\x83", b"\xe2\x95\x91"})
 _COMMENT = re.compile(rb"\s*# ?(?=[A-Za-z])")
 # `2024-05-03 10:00:00,123 - INFO - allennlp.training.callbacks - `
-_PREFIX = re.compile(rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -)? (?:[\w.\[\]]+ - )*")
+_PREFIX = re.compile(
+    rb"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?\]?(?: -)? (?:[\w.\[\]]+ - )*(?:\[?(?:INFO|DEBUG)\]?:?\s+)?"
+)
 
 
 def header(mask: bytes, start: int) -> Recipe | None:
@@ -46,6 +50,8 @@ def header(mask: bytes, start: int) -> Recipe | None:
         start = comment.end()
     if b"|" in mask[start:]:
         return _framed_header(mask, start)
+    if _COLONS.match(mask, start):
+        mask = mask.replace(b":", b" ")
     words = list(_WORD.finditer(mask, start))
     if len(words) < _LEAST_CELLS or not all(_is_name(word.group()) for word in words):
         return None
