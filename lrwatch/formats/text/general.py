@@ -54,6 +54,7 @@ _TOLD_AT = re.compile(
     rb"(?:step|epoch|iter|iteration|update|batch)s?\s*[#:=]?\s*$",
     re.IGNORECASE,
 )
+_LONGEST_TOLD = 120
 _TELLS = re.compile(rb"\]?\s*(?:[:=]|->|is:?|was:?|=>)\s*$")
 # `LOSS train 0.5 valid 0.75`, `loss: train=0.5, val=0.75`
 _OF_SPLITS = re.compile(
@@ -63,7 +64,7 @@ _OF_SPLITS = re.compile(
 )  # fmt: skip
 # `100 iterations` or `run [100]:` alone: the place of the lines below.
 _PLACE_ALONE = re.compile(
-    rb"\s*(?:run \[(?=\d+\]))?(\d+)(?: (?:iterations?|iters|steps|updates)|\])\s*:?\s*$", re.IGNORECASE
+    rb"\s*(?:run \[(?=\d+\]))?(\d+)(?: (?:iterations?|iters|steps|updates)|\])\s*(?::\s*)?$", re.IGNORECASE
 )
 # `  100/ 20000: 3.29`: a loss without a name.
 _UNNAMED_VALUE = re.compile(rb"\s*(\d+)\s*/\s*(\d+)\s*:\s+(" + NUMBER + rb")\s*$")
@@ -366,7 +367,7 @@ class _Search:
         place = next((slot for slot in self.places.values() if slot.end == before), None)
         if place is None or _TELLS.fullmatch(self._mask, before, start) is None:
             return None
-        told = _TOLD_AT.search(self._mask, self._start, place.start)
+        told = _TOLD_AT.search(self._mask, max(self._start, place.start - _LONGEST_TOLD), place.start)
         return None if told is None else naming.measure(self._mask, *told.span(1))
 
     def _follows_epoch(self, start: int, end: int) -> bool:

@@ -23,7 +23,7 @@ _VALUE = re.compile(
 )
 # `! Validation   1   35.2   0.005`: a row of one split.
 _OF_SPLIT = re.compile(
-    rb"\s*!?\s*(?:initial )?(train|training|val|valid|validation|test)\s+(?=[-+]?[\d.])", re.IGNORECASE
+    rb"\s*(?:!\s*)?(?:initial )?(train|training|val|valid|validation|test)\s+(?=[-+]?[\d.])", re.IGNORECASE
 )
 _LEAST_CELLS = 2
 _LONGEST_NAME = 48
