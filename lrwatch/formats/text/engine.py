@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.records import CounterReading, RecordAssembler
 from lrwatch.formats.text.repeats import Repeats
 from lrwatch.formats.text.spelling import DecimalMark, Dictionaries
+from lrwatch.formats.text.summaries import Calls
 from lrwatch.formats.totals import Totals
 
 # Masks that are remembered. A log has some tens of them for each kind of line, noise any number.
@@ -124,7 +126,7 @@ class Text(Checkpointed):
             renamed = summaries.get(mask)
             for slot in recipe.slots:
                 if renamed is not None and slot.name in renamed:
-                    group.put_summary(slot, *renamed[slot.name], found)
+                    group.put_summary(slot, renamed[slot.name], found)
                 else:
                     group.put(slot, found)
             if recipe.states_length:
@@ -207,14 +209,15 @@ class _LineGroup:
         for name, places in named.items():
             found.add(name, self.rows[places], values[places])
 
-    def put_summary(self, slot: Slot, behind: int, name: str, found: Columns) -> None:
-        """Put the values in `slot` into `found`; in lines behind line `behind` they are called `name`, or dropped if it is ""."""
+    def put_summary(self, slot: Slot, calls: Calls, found: Columns) -> None:
+        """Put the values in `slot` into `found`, under the name that `calls` give them behind each line."""
         if slot.end - slot.start > LONGEST_NUMBER or slot.name is None:
             return
-        values, first = self.values(slot), int(np.searchsorted(self.rows, behind, "right"))
-        for called, part in ((slot.name, slice(first)), (name, slice(first, None))):
-            if called and len(self.rows[part]):
-                found.add(called, self.rows[part], values[part])
+        values = self.values(slot)
+        firsts = [0, *(int(np.searchsorted(self.rows, behind, "right")) for behind, _ in calls), len(self.rows)]
+        for name, (first, end) in zip((slot.name, *(name for _, name in calls)), pairwise(firsts), strict=True):
+            if name and first < end:
+                found.add(name, self.rows[first:end], values[first:end])
 
     def put_counter(self, index: Slot, total: Slot | None, found: Columns) -> list[tuple[int, float]]:
         """Put a counter of the whole run into `found` as the step, where it is not beyond its end.

@@ -19,7 +19,7 @@ from lrwatch.formats.text import naming
 from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, configures, split_prefix
 from lrwatch.formats.text.ranks import PrintingRanks, process_number
 from lrwatch.formats.text.recipe import NUMBER_OF_RANK, Recipe, Slot
-from lrwatch.formats.text.summaries import Summaries
+from lrwatch.formats.text.summaries import Calls, Summaries
 from lrwatch.formats.text.table import Table
 from lrwatch.formats.totals import Totals
 
@@ -106,7 +106,7 @@ class RecordAssembler(Checkpointed):
 
     def renamed_from(
         self, recipes: Mapping[bytes, Recipe], lines: Mapping[bytes, list[int]]
-    ) -> dict[bytes, dict[str, tuple[int, str]]]:
+    ) -> dict[bytes, dict[str, Calls]]:
         """Return the metrics of lines that stand alone which are summaries: see `Summaries.renamed_from`."""
         return self._summaries.renamed_from(recipes, lines)
 

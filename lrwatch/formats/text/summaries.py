@@ -7,7 +7,7 @@ without any place it is a summary, and no sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -17,6 +17,9 @@ from lrwatch.formats.text.recipe import Recipe
 
 MEAN = "epoch."
 """Prefix of the name of a metric that is the mean of an epoch, beside its values at steps."""
+
+Calls = list[tuple[int, str]]
+"""Numbers of lines, ascending, and what a metric is called behind each; "" is dropped."""
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Summaries(Checkpointed):
 
     def renamed_from(
         self, recipes: Mapping[bytes, Recipe], lines: Mapping[bytes, list[int]]
-    ) -> dict[bytes, dict[str, tuple[int, str]]]:
+    ) -> dict[bytes, dict[str, Calls]]:
         """Return what `renamed` says of lines that stand alone, without reading them in order.
 
         Args:
@@ -80,7 +83,7 @@ class Summaries(Checkpointed):
             lines: The numbers of the lines of each mask, ascending.
 
         Returns:
-            For each mask with summaries, the number of the line behind which a metric is one, and what it is called instead.
+            For each mask with summaries, what a metric is called behind which line.
         """
         placed = dict.fromkeys(self.placed, -1)
         at_step = {name: -1 for name, has_step in self.placed.items() if has_step}
@@ -89,14 +92,31 @@ class Summaries(Checkpointed):
             if recipe.kind == "record" and recipe.losses:
                 if not recipe.has_step:
                     coarse.append(mask)
-                for known in (placed,) * recipe.has_place + (at_step,) * recipe.has_step:
+                for first in (placed,) * recipe.has_place + (at_step,) * recipe.has_step:
                     for name in recipe.losses:
-                        known[name] = min(known.get(name, lines[mask][0]), lines[mask][0])
+                        first[name] = min(first.get(name, lines[mask][0]), lines[mask][0])
+        since = sorted({*placed.values(), *at_step.values()})
+        known: dict[tuple[tuple[str, ...], bool], dict[str, Calls]] = {}
         found = {}
         for mask in coarse:
-            after = Summaries({name: name in at_step for name in placed}).renamed(recipes[mask])
-            since = at_step if recipes[mask].has_place else placed
-            of_total = min((at for name, at in at_step.items() if is_total(name)), default=-1)
-            if after:
-                found[mask] = {name: (since.get(name, of_total), new) for name, new in after.items()}
+            kind = recipes[mask].losses, recipes[mask].has_place
+            if kind not in known:
+                known[kind] = _calls(recipes[mask], since, placed, at_step)
+            if known[kind]:
+                found[mask] = known[kind]
         return found
+
+
+def _calls(
+    recipe: Recipe, since: Sequence[int], placed: Mapping[str, int], at_step: Mapping[str, int]
+) -> dict[str, Calls]:
+    """Return what the metrics of a line are called behind each of the lines `since`; see `Summaries.renamed_from`."""
+    calls: dict[str, Calls] = {}
+    for line in since:
+        so_far = Summaries({name: at_step.get(name, line + 1) <= line for name, at in placed.items() if at <= line})
+        after = so_far.renamed(recipe)
+        for name in recipe.losses:
+            new = after.get(name, name)
+            if new != (calls[name][-1][1] if name in calls else name):
+                calls.setdefault(name, []).append((line, new))
+    return calls
