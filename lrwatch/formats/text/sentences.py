@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lrwatch.formats.text.naming import LETTER, NUMBER
 
 _NAME = LETTER + rb"[\w./-]*(?:[ -]" + LETTER + rb"[\w./-]*){0,3}"
+_PLACE = re.compile(rb" (?:step|iter|update|epoch|batch|round)", re.IGNORECASE)
 _STATED = re.compile(
     rb"(?<![\w.])(" + _NAME + rb") (?:at|after|for|of|in)(?: the)?(?: global| training)? "
     rb"(step|iteration|iter|update|epoch|batch|round)s?\s*[ :#=]\s*(\d{1,12})(?:\s?/\s?\d+)?(?:\s?\([^()\n]{0,40}\))?"
@@ -34,6 +35,8 @@ class Stated(NamedTuple):
 
 def stated(mask: bytes, start: int) -> Iterator[Stated]:
     """Iterate over the sentences from byte `start` of a line on."""
+    if _PLACE.search(mask, start) is None:
+        return
     for found in _STATED.finditer(mask, start):
         called = found[2].decode().lower()
         yield Stated(found.span(1), found.span(3), found.span(4), "epoch" if called == "epoch" else "step", called)

@@ -51,6 +51,7 @@ def section(mask: bytes, start: int) -> Recipe | None:
 
 
 # `INFO - trainer - Validating`, `***** Evaluating perplexity, Epoch 1/2 *****`, `Starting evaluation ...`
+_LONGEST_PHASE = 80
 _PHASE = re.compile(
     rb"(?:^|[-|\]:>*=#])\s*(?:(?:start|starting|begin|beginning|running|run|now) )?(train|validat|evaluat|test)(?:ing|ion)(?![\w-])"
     rb"(?! (?:is |was )?(?:done|finished|completed?|ended|took|results?|loss))(?: [A-Za-z][A-Za-z ]{0,30})?(?:, epoch 0+(?:/0+)?)?"
@@ -61,7 +62,8 @@ _PHASE = re.compile(
 
 def phase(mask: bytes, start: int) -> Recipe | None:
     """Read a line that says that a pass over the data begins, and whether it is one of the validation."""
-    if b"ing" not in mask and b"ion" not in mask and b"ING" not in mask and b"ION" not in mask:
+    end = mask[-_LONGEST_PHASE:].lower()
+    if not any(word in end for word in (b"train", b"validat", b"evaluat", b"test")):
         return None
     if (match := _PHASE.search(mask, start)) is None:
         return None
