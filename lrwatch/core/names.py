@@ -8,8 +8,10 @@ step         the words, without what only says *whose* step it is, spell one of 
              because ``total_steps`` and ``step_time`` are not steps
 epoch        likewise, one of `_EPOCHS`
 other        some word is the rank of a process: what one of several says is not the metric of the training
-scale        some word is ``scale``: ``loss_scale`` and ``lr_scale`` are neither a loss nor a learning rate
-time         some word is a duration or a date, or it is the ``cost`` of a part of a step (``batch_cost``: seconds)
+scale        some word is ``scale``: ``loss_scale`` and ``lr_scale`` are neither a loss nor a learning rate; but
+             ``box_scale_loss`` ends in ``loss`` and is one
+time         some word is a duration or a date, and the last one is no loss, or it is the ``cost`` of a part of a step
+             (``batch_cost``: seconds)
 setting      some word says that the number configures something (``val_loss_every``, ``min_lr``, ``loss_weight``): other
 lr           some word is ``lr`` (also ``lr0``), or ``learning rate``
 loss         some word is or ends in ``loss``, or is one of its short names, or a measure of it (perplexity, bits per
@@ -43,13 +45,13 @@ _COUNTED = frozenset({"idx", "index", "no", "nr", "number", "done", "completed"}
 # Best first: a record that carries several is placed by the first of them. A batch number may begin again each epoch,
 # so it comes last.
 _STEPS = (
-    "global step", "step", "current steps", "current step", "num updates", "total timesteps", "optimizer step",
-    "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
-    "timesteps", "update", "updates", "nupdates", "n iter", "itn", "s", "batch", "example counter", "round", "communication round",
+    "global step", "acc iter", "step", "current steps", "current step", "cur step", "cur iter", "curr iter", "num updates",
+    "total timesteps", "optimizer step", "global iter", "global iteration", "iteration", "iter", "it", "steps", "iterations", "iters", "step num", "timestep",
+    "timesteps", "update", "updates", "nupdates", "n iter", "itn", "s", "batch", "mini batch", "minibatch", "example counter", "round", "communication round",
     "episode", "total train updates", "iterate",
 )  # fmt: skip
 _STEP_RANK = {name: rank for rank, name in enumerate(_STEPS)}
-_EPOCHS = frozenset({"epoch", "current epoch", "epoch num", "ep"})
+_EPOCHS = frozenset({"epoch", "epoches", "current epoch", "epoch num", "ep"})
 
 _SCALE = frozenset({"scale", "scaler", "scaling"})
 _TIME = frozenset({
@@ -59,7 +61,7 @@ _TIME = frozenset({
 # Parts of a step whose cost is a duration.
 _COSTLY = frozenset({
     "batch", "reader", "read", "data", "load", "loader", "iter", "compute", "forward", "backward", "comm", "communication",
-    "io", "fetch", "update", "fwd", "bwd", "opt", "optim", "optimizer", "sync", "preprocess",
+    "io", "fetch", "update", "fwd", "bwd", "opt", "optim", "optimizer", "sync", "preprocess", "inference",
 })  # fmt: skip
 _SETTING = frozenset({
     "every", "freq", "frequency", "interval", "weight", "weights", "coef", "coeff", "lambda", "fn", "func", "function",
@@ -69,6 +71,7 @@ _SETTING = frozenset({
 })  # fmt: skip
 _RANK = re.compile(r"rank\d+")
 _LR = re.compile(r"lr\d*")
+_RATE = re.compile(r"\blearn(?:ing)? rate\b")
 _LOSS = re.compile(r"\w*loss(es)?\d*|nll|xent|crossentropy|trl|tel|cost|\w*ppl|\w*perplexity|bpb|bpc|b?ce|\w+verlust")
 _MEASURE = re.compile(r"(?i)ppl|perplexity|\bbp[bc]\b|bits[ _]per[ _](byte|char(acter)?)")
 _LOSS_WORDS_OF_A_SETTING = frozenset({"final", "min", "max"})
@@ -85,6 +88,7 @@ _TOTAL = frozenset(
         "tel",
         "cost",
         "total",
+        "tot",
         "overall",
         "tr",
         "lm",
@@ -99,6 +103,8 @@ _TOTAL = frozenset(
         "average",
     }
 )
+# Words of a mean over many steps.
+_AVERAGED = frozenset({"epoch", "mean", "avg", "average"})
 # Words of a measure of error that is no loss by name but is what boosting libraries minimise.
 _ERRORS = frozenset({"rmse", "mse", "mae", "error", "err", "logloss", "rmsle", "mape", "learn", "rms"})
 # Beside a measure of error, words of what is not to be watched: the best so far, and what an optimiser computes.
@@ -155,6 +161,7 @@ _FOREIGN = re.compile("|".join(
 ), re.IGNORECASE)  # fmt: skip
 
 _SEPARATORS = re.compile(r"[/._\-:\s]+")
+_SPLIT = re.compile(r"(?i)\((train|training|val|valid|validation|eval|test|dev)\)")  # `loss(val)`
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
 # Distinct names that are remembered: a run has tens of them, a hostile log any number.
 _REMEMBERED = 8192
@@ -178,6 +185,8 @@ def _remembered(meaning: Callable[[str], _Meaning]) -> Callable[[str], _Meaning]
 def _words(name: str) -> list[str]:
     if not name.isascii() or _FOREIGN.search(name):
         name = _FOREIGN.sub(lambda word: f" {_TRANSLATED[word[0].lower()]} ", name)
+    if "(" in name:
+        name = _SPLIT.sub(r" \1 ", name)
     return [word.lower() for word in _SEPARATORS.split(_CAMEL.sub(" ", name)) if word]
 
 
@@ -191,6 +200,11 @@ def _position(words: list[str]) -> str:
     return " ".join(words[start:end])
 
 
+def _is_duration(words: list[str]) -> bool:
+    """Return whether words name the cost of a part of a step: `batch_cost`, not `cost on training data`."""
+    return "cost" in words and not _COSTLY.isdisjoint(words[: words.index("cost")])
+
+
 def _is_validation(words: list[str]) -> bool:
     return any(word in _VALIDATION or _VALIDATION_LOSS.fullmatch(word) for word in words)
 
@@ -201,8 +215,8 @@ def role(name: str) -> Role:
 
     >>> [role(name) for name in ("global_step", "train/epoch", "lr/pg0", "lm loss", "eval_loss")]
     ['step', 'epoch', 'lr', 'train_loss', 'val_loss']
-    >>> [role(name) for name in ("loss scale", "total_steps", "lr_scheduler", "url", "train_time")]
-    ['scale', 'other', 'other', 'other', 'time']
+    >>> [role(name) for name in ("loss scale", "BoxScaleLoss", "total_steps", "lr_scheduler", "train_time", "Duration Loss")]
+    ['scale', 'train_loss', 'other', 'other', 'time', 'train_loss']
     """
     words = _words(name)
     position = _position(words)
@@ -212,9 +226,10 @@ def role(name: str) -> Role:
         return "epoch"
     if any(_RANK.fullmatch(word) for word in words):
         return "other"
-    if not _SCALE.isdisjoint(words):
+    of_loss = bool(words) and words[-1] != "cost" and _LOSS.fullmatch(words[-1]) is not None
+    if not of_loss and not _SCALE.isdisjoint(words):
         return "scale"
-    if not _TIME.isdisjoint(words) or ("cost" in words and not _COSTLY.isdisjoint(words)):
+    if (not of_loss and not _TIME.isdisjoint(words)) or _is_duration(words):
         return "time"
     is_loss = any(_LOSS.fullmatch(word) for word in words) or _MEASURE.search(name) is not None
     is_loss = is_loss or ("cross", "entropy") in pairwise(words)
@@ -225,7 +240,7 @@ def role(name: str) -> Role:
         settings -= {"function", "fn"}
     if settings and not (is_loss and settings <= _LOSS_WORDS_OF_A_SETTING):
         return "other"
-    if any(_LR.fullmatch(word) for word in words) or "learning rate" in " ".join(words):
+    if any(_LR.fullmatch(word) for word in words) or _RATE.search(" ".join(words)):
         # The callbacks log the rate that was used as `lrwatch/lr`, beside the schedule's, which is the one to follow.
         return "other" if "lrwatch" in words else "lr"
     if is_loss:
@@ -254,6 +269,17 @@ def is_of_a_game(name: str) -> bool:
     if not _GAMES.isdisjoint(words) or any(_Q.fullmatch(word) or _LOSS_OF_A_PLAYER.fullmatch(word) for word in words):
         return True
     return _VALUE.search(name) is not None or ("entropy" in words and _CROSS.isdisjoint(words))
+
+
+@_remembered
+def is_total(name: str) -> bool:
+    """Return whether `name` is a training loss as a whole, neither a part of it nor by name a mean.
+
+    >>> [is_total(name) for name in ("loss", "Train Loss", "avg_loss", "loss_cls", "val_loss")]
+    [True, True, False, False, False]
+    """
+    words = _words(name)
+    return role(name) == "train_loss" and _TOTAL.issuperset(words) and _AVERAGED.isdisjoint(words)
 
 
 @_remembered
@@ -288,6 +314,8 @@ def primary(names: Iterable[str]) -> str | None:
     'loss'
     >>> primary(["lr", "grad_norm", "accuracy"]) is None
     True
+    >>> primary(["average loss", "train_loss"]), primary(["lr", "l_pix", "psnr"])
+    ('train_loss', 'l_pix')
     """
     ranked = sorted((rank, name) for name in names if (rank := _watch_rank(name)) is not None)
     return ranked[0][1] if ranked else None
@@ -301,7 +329,8 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
     match role(name):
         case "train_loss" if _TOTAL.issuperset(words):
             # The explicit total, then the bare "loss"; of two lengths of averaging, the shorter.
-            order = 0 if "total" in words else 3 if "epoch" in words else 1 if "step" in words or len(words) == 1 else 2
+            averaged = not _AVERAGED.isdisjoint(words)
+            order = 0 if "total" in words else 3 if averaged else 1 if "step" in words or len(words) == 1 else 2
             return 0, 4 if "cost" in words else order, len(words)
         case "train_loss":
             extreme = not {"max", "min"}.isdisjoint(words)
@@ -314,7 +343,11 @@ def _watch_rank(name: str) -> tuple[int, int, int] | None:
             return 3, 1 if _is_validation(words) else 0, len(words)
         case "other" if not _ERRORS.isdisjoint(words) and _NOT_WATCHED.isdisjoint(words):
             return 3, 1 if _is_validation(words) else 0, len(words)
+        case "other" if words in (["l1"], ["l2"]) or (
+            words[:1] == ["l"] and len(words) > 1 and _GAMES.isdisjoint(words)
+        ):  # `l_pix`, of super-resolution
+            return 4, 1 if _is_validation(words) else 0, len(words)
         case "other" if words == ["value"]:  # the only metric of a log that names none
-            return 4, 0, 1
+            return 5, 0, 1
         case _:
             return None

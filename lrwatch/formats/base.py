@@ -59,8 +59,10 @@ UNNAMED = "value"
 
 # How C and Windows spell what `float` does not know.
 _ODD = {"nan(ind)": "nan", "1.#nan": "nan", "1.#qnan": "nan", "1.#snan": "nan", "1.#ind": "nan", "1.#inf": "inf"}
-# Fortran's `8.7D+00`, and powers of ten as people write them: `3.1x10^-3`, `9.0*^-3`.
-_POWER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+))(?:(?<=[.\d])[dD](?=[-+]\d\d)|\s?[x*\xd7]\s?10\^|\*\^)([-+]?\d{1,3})")
+# Fortran's `8.7D+00`, Julia's `8.7f0`, and powers of ten as people write them: `3.1x10^-3`, `9.0*^-3`.
+_POWER = re.compile(
+    r"([-+]?(?:\d+\.?\d*|\.\d+))(?:(?<=[.\d])[dD](?=[-+]\d\d)|(?<=\d)f(?=-?\d)|\s?[x*\xd7]\s?10\^|\*\^)([-+]?\d{1,3})"
+)
 LONGEST_NUMBER = 64
 """Characters of a number. No trainer prints a longer one; longer text is not parsed."""
 
@@ -77,7 +79,7 @@ def number(text: str) -> float | None:
         return float(text)
     except ValueError:
         word = text.strip().lower()
-        if ("^" in word or "d" in word) and (power := _POWER.fullmatch(word)) is not None:
+        if ("^" in word or "d" in word or "f" in word) and (power := _POWER.fullmatch(word)) is not None:
             return float(f"{power[1]}e{power[2]}")
         odd = _ODD.get(word.lstrip("+-"))
         return None if odd is None else float(word[: len(word) - len(word.lstrip("+-"))] + odd)

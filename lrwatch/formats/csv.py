@@ -209,7 +209,7 @@ def _without_unit(name: str) -> str:
     >>> _without_unit("Step [-]"), _without_unit("Loss [nats]")
     ('Step', 'Loss [nats]')
     """
-    found = _UNIT.fullmatch(name)
+    found = _UNIT.fullmatch(name) if name[-1:] in ("]", ")") and len(name) <= _LONGEST_NAME else None
     return found[1] if found is not None and role(found[1]) in ("step", "epoch") else name
 
 
@@ -254,7 +254,7 @@ def _collect(found: Columns, name: str, cells: Sequence[str], rows: Ints) -> Non
     try:
         found.add(name, rows, np.fromiter(map(float, cells), np.float64, len(cells)))
     except ValueError:
-        values = [number(cell) if cell else None for cell in cells]
+        values = [number(cell.strip(" []") if "[" in cell else cell) if cell else None for cell in cells]
         which = [i for i, value in enumerate(values) if value is not None]
         if which:
             found.add(name, rows[which], [value for value in values if value is not None])

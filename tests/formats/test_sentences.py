@@ -9,6 +9,7 @@ import pytest
 from support.reading import Samples, read
 
 from lrwatch.core.names import primary, role
+from lrwatch.formats.text.presets import search
 
 LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
     # ---- places
@@ -28,10 +29,10 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"Average loss": [(2000, 3.5), (4000, 3.25)], "Accuracy": [(2000, 0.25), (4000, 0.5)]},
     ),
-    "a loss of an epoch with its time": (
+    "a loss of an epoch": (
         """
-        12:00:01 Train loss of epoch 1 (12.5 s) is 3.5
-        12:00:14 Train loss of epoch 2 (12.5 s) is 3.25
+        12:00:01 Train loss of epoch 1 is 3.5
+        12:00:14 Train loss of epoch 2 is 3.25
         """,
         {"Train loss": [(1, 3.5), (2, 3.25)]},
     ),
@@ -107,6 +108,13 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         """,
         {"perte": [(10, 3.5), (20, 3.25)], "taux d'apprentissage": [(10, 1e-3), (20, 5e-4)]},
     ),
+    "a validation that is not there yet": (
+        """
+        Epoch 1 | iter 4 step 1 | loss train: 3.5, val: n/a | iter time: 345.67 ms (step)
+        Epoch 1 | iter 8 step 2 | loss train: 3.25, val: 3.75 | iter time: 345.67 ms (step)
+        """,
+        {"train loss": [(1, 3.5), (2, 3.25)], "val loss": [(2, 3.75)]},
+    ),
     # ---- signs
     "fat arrows, and about": (
         """
@@ -154,7 +162,7 @@ LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
         INFO - trainer - Training
         INFO - trainer - Batch 50/100: accuracy: 0.25, loss: 3.5 ||
         INFO - trainer - Batch 100/100: accuracy: 0.25, loss: 3.25 ||
-        INFO - trainer - Validating
+        INFO - lib.training.trainer - Validating
         INFO - trainer - Batch 5/10: accuracy: 0.5, loss: 4.0 ||
         INFO - trainer - Batch 10/10: accuracy: 0.5, loss: 3.75 ||
         INFO - trainer - Epoch 1/9
@@ -348,3 +356,13 @@ def test_the_samples_of_a_log(log: str, wanted: dict[str, Samples]) -> None:
 
 def test_the_perplexity_of_a_validation_is_not_watched_as_training() -> None:
     assert primary(read(LOGS["the perplexity of a validation"][0])) == "eval_loss"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "piece", ["(", "`", "a(<class 'a'>,", "loaded ", "a ", "loss at step 0 ", "- ", "step=0 loss=0 ", "gpu-", "('a', "]
+)
+def test_the_work_for_a_long_line_grows_no_faster_than_its_length(piece: str) -> None:
+    """Ten lines with quadratic work would take twenty seconds."""
+    for end in range(10):
+        search(piece.encode() * (16000 // len(piece)) + b"x" * end)

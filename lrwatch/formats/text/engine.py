@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 from lrwatch.formats.text.records import CounterReading, RecordAssembler
 from lrwatch.formats.text.repeats import Repeats
 from lrwatch.formats.text.spelling import DecimalMark, Dictionaries
+from lrwatch.formats.text.summaries import Calls
 from lrwatch.formats.totals import Totals
 
 # Masks that are remembered. A log has some tens of them for each kind of line, noise any number.
@@ -109,9 +111,10 @@ class Text(Checkpointed):
         starts = np.concatenate([[0], np.flatnonzero(characters == _LF)[:-1] + 1])
         digits = characters - np.uint8(ord("0"))
         readings: list[CounterReading] = []
+        ahead: list[tuple[int, float]] = []
         in_epochs = self._records.in_epochs or any(recipe.epoch is not None for recipe in recipes.values())
-        places = [lines[mask][0] for mask, recipe in recipes.items() if recipe.has_place]
-        measures_from = self._records.measures_from(places)
+        placed = [lines[mask][0] for mask, recipe in recipes.items() if recipe.has_place]
+        measures_from = self._records.measures_from(placed)
         summaries = self._records.renamed_from(recipes, lines)
         for mask, recipe in recipes.items():
             rows = lines[mask]
@@ -123,19 +126,24 @@ class Text(Checkpointed):
             renamed = summaries.get(mask)
             for slot in recipe.slots:
                 if renamed is not None and slot.name in renamed:
-                    group.put_summary(slot, *renamed[slot.name], found)
+                    group.put_summary(slot, renamed[slot.name], found)
                 else:
                     group.put(slot, found)
             if recipe.states_length:
                 group.state_length(recipe, self._axis.totals)
-            if recipe.step is not None:
-                found.add("step", group.rows, group.values(recipe.step))
+            counted = recipe.may_restart and in_epochs
+            if recipe.step is not None and not counted:
+                places = group.values(recipe.step)
+                found.add("step", group.rows, places)
+                if recipe.may_restart:
+                    ahead.extend(_ends(group.rows, places))
             if recipe.epoch is not None:
                 found.add("epoch", group.rows, group.values(recipe.epoch))
             if recipe.step is None and recipe.index is not None and not in_epochs and recipe.named:
-                group.put_counter(recipe.index, recipe.total, found)
-            elif recipe.epoch is not None or recipe.index is not None:
+                ahead.extend(group.put_counter(recipe.index, recipe.total, found))
+            elif recipe.epoch is not None or recipe.index is not None or counted:
                 readings.extend(group.readings(recipe))
+        self._records.count_ahead(ahead)
         readings.sort()
         rows, steps = self._records.place(readings)
         if rows:
@@ -201,21 +209,28 @@ class _LineGroup:
         for name, places in named.items():
             found.add(name, self.rows[places], values[places])
 
-    def put_summary(self, slot: Slot, behind: int, name: str, found: Columns) -> None:
-        """Put the values in `slot` into `found`; in lines behind line `behind` they are called `name`, or dropped if it is ""."""
+    def put_summary(self, slot: Slot, calls: Calls, found: Columns) -> None:
+        """Put the values in `slot` into `found`, under the name that `calls` give them behind each line."""
         if slot.end - slot.start > LONGEST_NUMBER or slot.name is None:
             return
-        values, first = self.values(slot), int(np.searchsorted(self.rows, behind, "right"))
-        for called, part in ((slot.name, slice(first)), (name, slice(first, None))):
-            if called and len(self.rows[part]):
-                found.add(called, self.rows[part], values[part])
+        values = self.values(slot)
+        firsts = [0, *(int(np.searchsorted(self.rows, behind, "right")) for behind, _ in calls), len(self.rows)]
+        for name, (first, end) in zip((slot.name, *(name for _, name in calls)), pairwise(firsts), strict=True):
+            if name and first < end:
+                found.add(name, self.rows[first:end], values[first:end])
 
-    def put_counter(self, index: Slot, total: Slot | None, found: Columns) -> None:
-        """Put a counter of the whole run into `found` as the step, where it is not beyond its end."""
+    def put_counter(self, index: Slot, total: Slot | None, found: Columns) -> list[tuple[int, float]]:
+        """Put a counter of the whole run into `found` as the step, where it is not beyond its end.
+
+        Returns:
+            Row and value of the first and of the last one.
+        """
         values = self.values(index)
         fits = slice(None) if total is None else np.flatnonzero(~(values > self.values(total)))
-        if len(values[fits]):
-            found.add("step", self.rows[fits], values[fits])
+        rows, steps = self.rows[fits], values[fits]
+        if len(steps):
+            found.add("step", rows, steps)
+        return _ends(rows, steps)
 
     def state_length(self, recipe: Recipe, totals: Totals) -> None:
         """Take what the lines state about the length of the run."""
@@ -229,7 +244,8 @@ class _LineGroup:
     def readings(self, recipe: Recipe) -> Iterator[CounterReading]:
         """Iterate over the epochs and counters in the lines."""
         nothing = [np.nan] * len(self.rows)
-        slots = (recipe.epoch, None if recipe.step else recipe.index, recipe.total)
+        counter = recipe.step if recipe.may_restart else None if recipe.step else recipe.index
+        slots = (recipe.epoch, counter, recipe.total)
         epochs, indices, totals = (None if slot is None else self.values(slot) for slot in slots)
         if indices is not None and totals is not None:
             indices = np.where(indices > totals, np.nan, indices)  # a date or a ratio
@@ -238,3 +254,8 @@ class _LineGroup:
             (row, epoch, index, total, recipe.named)
             for row, epoch, index, total in zip(self.rows.tolist(), *columns, strict=True)
         )
+
+
+def _ends(rows: Ints, counters: Floats) -> list[tuple[int, float]]:
+    """Return row and value of the first and of the last of some counters."""
+    return [(int(rows[i]), float(counters[i])) for i in (0, -1)[: len(counters)] if counters[i].is_integer()]

@@ -25,13 +25,13 @@ from dataclasses import replace
 
 from lrwatch.core.names import is_measure, role, should_rise
 from lrwatch.core.sample import Smoothing
+from lrwatch.formats.base import UNNAMED
 from lrwatch.formats.counters import restarts
 from lrwatch.formats.text import naming
 from lrwatch.formats.text.naming import NUMBER, NUMBER_HERE, Name, code, in_name, name_of
 from lrwatch.formats.text.ordinals import ordinals
 from lrwatch.formats.text.recipe import Kind, Recipe, Slot, factor_of
 from lrwatch.formats.text.repetitions import ends_the_run, says_again
-from lrwatch.formats.text.sentences import stated
 from lrwatch.formats.text.summaries import MEAN
 
 RUNNING = "running."
@@ -48,6 +48,28 @@ _COUNTER = re.compile(
     rb"\s*(?:/|\bof\b)\s*(\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?![\d./])(?!,?[ T]\s?\d{1,2}:\d\d)(?!\s?(?:ms|s|secs?|seconds|min|h|[KMGT]i?B)\b)"
 )
 _COUNTED = re.compile(rb"\]?\s*(?:\xe6\xad\xa5|batches|steps|iters|iterations|it\b|batch\b)")
+# `Cost after iteration 100: 0.64`, `average loss at step 200 is 5.2`: the name before the place, the value behind it.
+_TOLD_AT = re.compile(
+    rb"((?:[A-Za-z][\w-]*\.? ){0,2}[A-Za-z][\w-]*)(?: \([\w ]+\))? (?:at|after|@|on|for|of|in) (?:the )?(?:end of )?(?:training |global )?"
+    rb"(?:step|epoch|iter|iteration|update|batch)s?\s*[#:=]?\s*$",
+    re.IGNORECASE,
+)
+_LONGEST_TOLD = 120
+_TELLS = re.compile(rb"\]?\s*(?:[:=]|->|is:?|was:?|=>)\s*$")
+# `LOSS train 0.5 valid 0.75`, `loss: train=0.5, val=0.75`
+_OF_SPLITS = re.compile(
+    rb"\bloss(?:es)?\b[\s:|(-]{1,4}(train(?:ing)?)[\s:=]{1,3}(" + NUMBER + rb")[\s,;|/-]{1,4}"
+    rb"(val|valid|validation|test|dev|eval)[\s:=]{1,3}(?:(" + NUMBER + rb")(?![\w.])|n/?a\b|none\b|-+(?!\S))",
+    re.IGNORECASE,
+)  # fmt: skip
+# `100 iterations` or `run [100]:` alone: the place of the lines below.
+_PLACE_ALONE = re.compile(
+    rb"\s*(?:run \[(?=\d+\]))?(\d+)(?: (?:iterations?|iters|steps|updates)|\])\s*(?::\s*)?$", re.IGNORECASE
+)
+# `  100/ 20000: 3.29`: a loss without a name.
+_UNNAMED_VALUE = re.compile(rb"\s*(\d+)\s*/\s*(\d+)\s*:\s+(" + NUMBER + rb")\s*$")
+# `cost 143.7 s`: a duration, whatever its name.
+_OF_TIME = re.compile(rb"\s(?:s|secs?|seconds?|ms|min|minutes?|h|hours?)\s*(?:$|[,;|)\]])")
 _BEFORE_VALUE = re.compile(rb"(?::\s+|\s+)(?=[-+]?\d+\.\d|nan\b)")
 # `2.5 loss, 0.001 LR`
 _NAME_BEHIND = re.compile(rb" ([A-Za-z_]+(?:[ _][A-Za-z_]+){0,2})(?=\s*(?:[,;|)]|$))")
@@ -58,14 +80,20 @@ _CLOCK = re.compile(rb":\d\d(?!\d)")
 # `0.5k/100k`, `1.2kit/10.0kit` of tqdm_loggable: a counter in thousands, behind its first number.
 _THOUSANDS = re.compile(rb"(?:([kKM])(?:it)?|it)\s*/\s*\d+(?:\.\d+)?[kKM]?(?:it)?\b")
 _OPEN = re.compile(rb"[\[(]\s*$")
+# `Epoch(1/3)`, `Step (100/500)`
+_PLACE_OF_COUNTER = re.compile(rb"\b(epoch|step|iter|iteration|batch)\s?\(\s*$", re.IGNORECASE)
+_CELL_OF_COUNTER = re.compile(rb"\b(?:train|training|val|valid|validation|eval|test)\s*[|:]\s*$", re.IGNORECASE)
 # `Train |████  | 50/100`
 _OPEN_OR_BAR = re.compile(rb"(?:[\[(]|\xe2\x96[\x80-\xbf]\s*\|)\s*$")
 _OF_VALUE = re.compile(rb"(?:%\s*[\[(]|\d\s*\(|\b(?:acc(?:uracy)?|correct|top-?\d+)\W{0,3}[\[(])\s*$", re.IGNORECASE)
 _BEFORE_LAST = re.compile(rb"(?:[|)\]]\s*|\S\s{2,})$")
 _LEADING_PLACE = re.compile(rb"(?:^\s*|\] )\[\s*$")
-_LEADING_PAIR = re.compile(rb"^\s*\[(\d+), +(\d+)\] +\S")
+# `[1,  2000] loss: 2.18`, `DLL 2020-05-03 10:00:00.123456 - (1, 20) loss : 2.18`
+_LEADING_PAIR = re.compile(rb"(?:\s*\[(?=[^\]]*\])|DLL [\d-]+ [\d:.]+ - \()(\d+), +(\d+)[\])] +\S")
 # `[1000 | 28.12] loss=2.5`: the step, and seconds.
 _LEADING_STEP = re.compile(rb"^\s*\[(\d{1,9}) \| [^\]\d\n]{0,20}\d+(?:\.\d+|:\d\d|s)[^\]\n]{0,20}\] ?(?=[A-Za-z])")
+# `Epoch[1 of 25]-Minibatch[ 11- 20, 0.6%]`, `Batch [20-40]`: the batches since the last line, of which the last one counts.
+_RANGE = re.compile(rb"batch(?:es)?\s*\[\s*\d+\s*-\s*(\d+)(?=[\],])", re.IGNORECASE)
 # `[0/25][400/1583] Loss_D: 1.2`: the epoch, and a counter in it.
 _TWO_COUNTERS = re.compile(rb"\[\s*(\d+)\s*/\s*(\d+)\]\s?\[\s*(\d+)\s*/\s*(\d+)\]")
 _NAMED_COUNTER = re.compile(rb"(?:step|iter|batch|epoch)\w*\W*$", re.IGNORECASE)
@@ -74,6 +102,8 @@ _SO_FAR = re.compile(rb"\b(?:is|at|after|done|finished|completed)\s+$", re.IGNOR
 _STEPS_DONE = re.compile(rb"\s+(steps|iterations|iters|updates)\b(?!\s*(?:/|per))")
 # `17  loss=2.5`, `17 | loss 2.5`, `17: loss 2.5`, `(17) loss 2.5`. Longer numbers are dates and times.
 _BARE_PLACE = re.compile(rb"\s*(?:[(<](?=\d+[)>]))?(\d{1,7})(?=\s|[,;|]|:\s|[)>]\s)")
+# `2024-05-03 10:00:00,123 - INFO - 17: loss 2.5`
+_BEHIND_LOGGER = re.compile(rb"(?:[\]|]\s|\s-\s|\bINFO[:\s]\s?(?:[\w.]+:)?)(\d{1,7}):\s$")
 # `Start training from epoch 0 of 90`, which may count from another number than the records do.
 _BEGINS = re.compile(rb"\D*\b(?:start|resum|restart|continu|restor)\w*\b[^\d\n]{0,40}\b(?:from|at)\b", re.IGNORECASE)
 # `E001 | loss 2.5`, `[E01] loss 2.5`, `E001 I00100 loss 2.5`
@@ -86,6 +116,14 @@ _MODE = re.compile(
     re.IGNORECASE,
 )
 _EMA, _COST, _DURATION = "EMA.", "cost", "time."
+# Prefix of the names that a line has a second time, as those of the validation behind those of the training are.
+_SECOND = "second."
+# `avg_test_scalars: {'loss': 2.5}`
+_SPLIT_OF_DICTIONARY = re.compile(
+    rb"(?<![A-Za-z])(val|valid|validation|eval|test)_[A-Za-z_]*\s?[:=]?\s?$", re.IGNORECASE
+)
+# `head: default, loss=2.5`: one of several outputs, whose losses are on lines of their own.
+_OUTPUT = re.compile(rb"\b(?:head|task)\s?[:=]\s?'?([A-Za-z][A-Za-z_-]*)'?\s?[,;|]")
 # ` * Acc@1 78.1 loss 0.9`: the end of a pass over the validation data.
 _END_OF_PASS = re.compile(rb"\s*\* (?:Acc|Prec)@")
 # `tot_loss[loss=2.5`: the loss that the bracket belongs to.
@@ -98,11 +136,14 @@ _SPLITS = frozenset(
 _VALIDATED = re.compile(rb"(?:val|valid|validation|eval|evaluation|test|dev)\s", re.IGNORECASE)
 # `iter: 0.501`, `time/batch = 0.52`: what a step took.
 _SECONDS = re.compile(rb"\d+\.\d\d?(\d+)?")
-# `Epoch: 1/5 Train steps: 938 Val steps: 157`
-_LENGTH_OF_PASS = re.compile(rb"\b(?:train|training|val|valid|validation|test|eval) (?:steps|batches)$", re.IGNORECASE)
-OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
-"""A name that says itself which split its metric belongs to."""
+_OWN_SPLIT = re.compile(r"(?i)(?<![a-z])(train|training|val|valid|validation|eval|evaluation|test|dev)(?![a-z])")
 
+# `total_step 22050` beside a loss is the step; `total_steps` may be the length of the run.
+_STEP_SO_FAR = re.compile(r"(?i)total[ _](?:step|iter|iteration|update)")
+_BASE_RATE = re.compile(r"(?i)base[ _]lr")
+_VAL_STEPS = re.compile(r"(?i)(?:val|valid|validation|eval|test)[ _]steps")
+
+_OWN_VALIDATION = re.compile(r"(?i)\((?:val|valid|eval|test)\)")
 _PLACES = frozenset({"step", "epoch"})
 _EPISODES = frozenset({"episode", "round"})
 _NUMBERS_OF_STEPS = frozenset({"steps", "iterations", "iters", "timesteps", "updates"})
@@ -143,6 +184,11 @@ def search(mask: bytes, start: int = 0, rank: Slot | None = None) -> Recipe | No
     """
     if code(mask) or says_again(mask, start):
         return None
+    if (alone := _PLACE_ALONE.match(mask, start)) is not None:
+        return Recipe(step=Slot(*alone.span(1), "step"), rank=rank)
+    if (unnamed := _UNNAMED_VALUE.match(mask, start)) is not None and b"." in unnamed[3]:
+        index, total, value = (Slot(*unnamed.span(i), name) for i, name in ((1, "index"), (2, "total"), (3, UNNAMED)))
+        return Recipe((value,), index=index, total=total, named=True, rank=rank)
     if (rate := _RATE_SET.search(mask, start)) is not None:
         return _rate_set(mask, start, rate, rank)
     return _Search(mask, start).recipe(rank)
@@ -175,6 +221,7 @@ class _Search:
         self._epochs: Slot | None = None
         self._named = False
         self._weak: Slot | None = None  # a step if nothing else is
+        self._leading: Slot | None = None  # a number in brackets at the beginning
         self._names: list[tuple[int, int]] = []
         self._explicit: set[int] = set()
         self._means: list[tuple[int, str]] = []
@@ -190,6 +237,7 @@ class _Search:
     def _read(self) -> None:
         mask = self._mask
         before = self._start
+        batches = None
         if (pair := _LEADING_PAIR.match(mask, self._start)) is not None:
             self.places["epoch"] = Slot(*pair.span(1), "epoch")
             self._index = Slot(*pair.span(2), "index")
@@ -203,12 +251,21 @@ class _Search:
             self.places["epoch"], self._epochs = Slot(*pair.span(1), "epoch"), Slot(*pair.span(2), "epochs")
             self._index, self._total = Slot(*pair.span(3), "index"), Slot(*pair.span(4), "total")
             before = pair.end()
+        elif b"atch" in mask and (batches := _RANGE.search(mask, self._start)) is not None:
+            self._index = Slot(*batches.span(1), "index")
+        splits = _OF_SPLITS.search(mask, self._start) if b"loss" in mask.lower() else None
         ordinals = self._ordinals()
         last: tuple[int, str] | None = None  # end and name of the last value
         skip_to = before
         for match in NUMBER_HERE.finditer(mask, self._start):
             start, end = match.span()
             if start < skip_to or in_name(mask, start, end):
+                continue
+            if splits is not None and start == splits.start(2):
+                before = skip_to = self._of_splits(splits)
+                continue
+            if batches is not None and batches.start() < start < batches.end():
+                before = batches.end()
                 continue
             if start in ordinals:
                 before = skip_to = ordinals[start]
@@ -246,9 +303,13 @@ class _Search:
                 self._put(behind, Slot(start, end, behind.text, behind.start, behind.end))
                 before = skip_to = behind.end
                 continue
+            elif name is None and unit is None and self._follows_epoch(start, end):
+                self._index = Slot(start, end, "index")
             elif name is None and unit is None and self._leads(before, start, end):
-                self.places["step"] = Slot(start, end, "step")
+                self.places["step"] = self._leading = Slot(start, end, "step")
                 self._place_names["step"] = "step"
+            elif name is None and unit is None and (told := self._told_at(before, start)) is not None:
+                self._put(told, Slot(start, end, told.text, told.start, told.end))
             elif not self.slots and (done := _STEPS_DONE.match(mask, end)) and _SO_FAR.search(mask, self._start, start):
                 self._weak = Slot(start, end, "step")
                 before = done.end()
@@ -291,6 +352,30 @@ class _Search:
         value = NUMBER_HERE.match(self._mask, gap.end())
         return None if value is None or _UNIT.match(self._mask, value.end()) else value
 
+    def _of_splits(self, splits: re.Match[bytes]) -> int:
+        """Take the losses of two splits behind the word, and return where they end."""
+        for split in (1, 3):
+            if splits[split + 1] is None:  # `val: n/a`
+                continue
+            name = splits[split].decode() + " loss"
+            self._names.append(splits.span(split))
+            self.slots.append(Slot(*splits.span(split + 1), name, *splits.span(split)))
+        return splits.end()
+
+    def _told_at(self, before: int, start: int) -> Name | None:
+        """Return the name of the value at `start` if it stands before the place that ends at byte `before`."""
+        place = next((slot for slot in self.places.values() if slot.end == before), None)
+        if place is None or _TELLS.fullmatch(self._mask, before, start) is None:
+            return None
+        told = _TOLD_AT.search(self._mask, max(self._start, place.start - _LONGEST_TOLD), place.start)
+        return None if told is None else naming.measure(self._mask, *told.span(1))
+
+    def _follows_epoch(self, start: int, end: int) -> bool:
+        """Return whether a number is a counter directly behind the epoch: `Epoch: [2][50]`."""
+        epoch = None if _OWN_VALIDATION.search(self._place_names.get("epoch", "")) else self.places.get("epoch")
+        between = b"" if epoch is None or self._index is not None else self._mask[epoch.end : start]
+        return between.replace(b" ", b"") == b"][" and self._mask[end : end + 1] == b"]"
+
     def _put(self, name: Name, slot: Slot) -> None:
         self._names.append((name.start, name.end))
         if name.explicit:
@@ -301,15 +386,13 @@ class _Search:
             kind = "epoch"
             if name.text.lower() != "epoch":
                 self._names.pop()  # it is the split of the line as well
-        if (
-            kind == "step"
-            and self._epochs is not None
-            and _LENGTH_OF_PASS.search(self._mask, max(0, name.start - _LONGEST_OUTER), name.end)
-        ):
-            return
         decimals = _SECONDS.fullmatch(self._mask, slot.start, slot.end) if kind == "step" else None
         if decimals is not None and (decimals[1] or "time" in name.text.lower()):
             kind = "time"
+        if kind == "step" and restarts(name.text) and b"." in self._mask[slot.start : slot.end]:
+            return  # `Batch 0.512`: seconds
+        if _VAL_STEPS.fullmatch(name.text) and self._place_names.get("step", "").endswith("steps"):
+            del self.places["step"], self._place_names["step"]  # `Train steps: 100 Val steps: 20`: numbers of steps
         if kind in _PLACES:
             if kind not in self.places or kind == "step":
                 best = self._place_names.get(kind)
@@ -328,6 +411,12 @@ class _Search:
         """Take the number from `start` to `end` and the match behind it as a counter; return whether they are one."""
         mask = self._mask
         kind = role(_PART_OF_MODE.sub(b"", name.text.encode()).decode()) if name is not None else "other"
+        in_parentheses = _PLACE_OF_COUNTER.search(mask, max(0, start - 24), start) if name is None else None
+        if in_parentheses is not None:
+            name = Name(in_parentheses[1].decode(), *in_parentheses.span(1), True)
+            kind = role(name.text)
+        if name is not None and name.text.lower() == "epochs":
+            kind = "epoch"
         if kind == "other" and name is not None and "/" in name.text:  # `global_step/max_steps: 10/1000`
             kind = role(name.text.partition("/")[0])
         index, total = Slot(start, end, "index"), Slot(*counter.span(1), "total")
@@ -343,8 +432,10 @@ class _Search:
         counted = _COUNTED.match(mask, counter.end()) is not None
         leading = not mask[self._start : start].strip(b" \t|")
         last = not mask[counter.end() :].strip() and _BEFORE_LAST.search(mask, around, start) is not None
+        of_split = name is None or name.text.lower() in _SPLITS  # `train | 100/500 | loss 2.5`
+        celled = of_split and not self.slots and _CELL_OF_COUNTER.search(mask, around, start) is not None
         if mask[start - 1 : start] == b"/" or not (
-            kind == "step" or after_epoch or bracketed or counted or leading or last
+            kind == "step" or after_epoch or bracketed or counted or leading or last or celled
         ):
             return False
         if self._index is None or kind == "step" or (after_epoch and not self._named):
@@ -365,6 +456,9 @@ class _Search:
 
     def _is_mean(self, last: tuple[int, str], start: int, end: int) -> bool:
         mask = self._mask
+        sign, value = mask[start : start + 1], self.slots[-1].start
+        if sign == b"+" or (sign == b"-" and mask[value : value + 1] != b"-"):
+            return False  # `0.5 (-0.1)`: the change
         return _MEAN.fullmatch(mask, last[0], start) is not None and mask[end : end + 2].lstrip().startswith(b")")
 
     def _ordinals(self) -> dict[int, int]:
@@ -376,20 +470,17 @@ class _Search:
                 self._place_names[ordinal.kind] = ordinal.name
                 self._epochs = Slot(*ordinal.total, "epochs") if ordinal.total else self._epochs
             ends[ordinal.number[0]] = ordinal.end
-        for found in stated(self._mask, self._start):
-            name = Name(self._mask[slice(*found.name)].decode("utf-8", "replace"), *found.name, True)
-            if role(name.text) not in _STATED_ROLES and not should_rise(name.text):
-                continue
-            if found.kind not in self.places:
-                self.places[found.kind], self._place_names[found.kind] = Slot(*found.number, found.kind), found.called
-            self._put(name, Slot(*found.value, name.text, *found.name))
-            ends[found.number[0]] = found.value[1]
         return ends
 
     # ---- the whole ------------------------------------------------------------------------------------------------
 
     def recipe(self, rank: Slot | None) -> Recipe | None:
         modes = [
+            (start, split_prefix(split[1]))
+            for start, _ in self._flat
+            if (split := _SPLIT_OF_DICTIONARY.search(self._mask, max(0, start - _LONGEST_OUTER), start)) is not None
+        ]
+        modes += [
             (mode.start(), "" if mode[1] is None else _prefix(mode[1]) + (_EMA if mode[3] else ""))
             for mode in _MODE.finditer(self._mask, self._start)
             if not any(a <= mode.start() < b for a, b in self._names)
@@ -400,7 +491,9 @@ class _Search:
         smoothing: dict[str, Smoothing] = {}
         validation, validated = False, VALIDATION
         first = self.slots[0] if self.slots else None
-        if first is not None and first.name_end and (begun := _VALIDATED.match(self._mask, first.name_start)):
+        begun = _VALIDATED.match(self._mask, first.name_start) if first is not None and first.name_end else None
+        modes.sort()
+        if first is not None and begun and self._speaks_for_all(first):
             modes.insert(0, (first.name_start, _prefix(begun[0])))  # `val Loss: 0.2 Acc: 0.9`
         if (ends_pass := _END_OF_PASS.match(self._mask, self._start)) is not None:
             modes.insert(0, (ends_pass.start(), VALIDATION))
@@ -409,11 +502,13 @@ class _Search:
         averaged = b"[avg]" in self._mask.lower()  # the means of an epoch, whatever counter stands beside them
         if averaged:
             self._index = self._total = None
-        any_loss = any(role(name) in _LOSSES and name.lower() != _COST for name in spelled)
-        kinds = {name: role(name) for name in spelled}
-        trained = [name for name in spelled if kinds[name] == "train_loss"]
+        any_loss = any(role(name) in _LOSSES and not _is_cost(name) for name in spelled)
+        trained = [name for name in spelled if role(name) == "train_loss"]
         # `perplexity: 12.2 eval_loss: 2.5`: the perplexity is that of the validation, too.
-        of_validation = "val_loss" in kinds.values() and all(map(is_measure, trained))
+        of_validation = any(role(name) == "val_loss" for name in spelled) and all(map(is_measure, trained))
+        output = _OUTPUT.search(self._mask, self._start) if any_loss else None
+        of_output = "" if output is None else output[1].decode() + "."
+        met: set[str] = set()
         for i, slot in enumerate(self.slots):
             name = self._spelled(slot)
             kind = role(name)
@@ -422,16 +517,26 @@ class _Search:
             prefix = ""
             if of_validation and kind == "train_loss":
                 mode = mode or VALIDATION
-            if mode and kind not in ("lr", "time", "epoch") and not OWN_SPLIT.search(name):
+            if mode and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
                 prefix, validation, validated = mode, True, mode
             if i in running:
                 prefix = prefix or (validated if validation else RUNNING)
             if averaged and not prefix and kind != "lr":
                 prefix = MEAN
-            if name.lower() == _COST and any_loss:  # beside a loss it is what the step took
+            if kind in _LOSSES and _is_cost(name) and any_loss:  # beside a loss it is what the step took
                 prefix = _DURATION
+            if kind in _LOSSES and _OF_TIME.match(self._mask, slot.end):
+                prefix = _DURATION
+            if i not in running and kind in _LOSSES:
+                if prefix + name in met:
+                    prefix = _SECOND + prefix
+                met.add(prefix + name)
+            if _BASE_RATE.fullmatch(name) and any_loss and not any(role(name) == "lr" for name in spelled):
+                slot = replace(slot, name="lr")
+            if kind not in ("lr", "time", "epoch"):
+                prefix += of_output
             prefixed = None if slot.name is None else prefix + slot.name
-            if prefixed is not None and prefix == RUNNING:
+            if prefixed is not None and prefix.startswith(RUNNING):
                 smoothing[prefixed] = "running"
             elif prefixed is not None and windowed and kind in _LOSSES and not prefix:
                 smoothing[prefixed] = "window"
@@ -453,6 +558,7 @@ class _Search:
                 self._index = Slot(*lettered.span(2), "index")
         if not self.places and self._index is None and slots and (weak := self._weak or self._bare()) is not None:
             self.places["step"], self._place_names["step"] = weak, "step"
+        self._settle_step(spelled, any_loss=any_loss)
         has_place = bool(self.places) or self._index is not None
         if ends_the_run(self._mask, self._start) and (not has_place or b"best" in self._mask):
             return None
@@ -471,13 +577,36 @@ class _Search:
         ahead = index is not None and epoch is not None and index.start < epoch.start
         if in_a_pass or (ahead and step is not None and not self._named):  # `(0/4) Epoch 1, batch 50`: of ranks
             index = total = None
-        may_restart = not in_a_pass and epoch is not None and not naming.is_global(self._place_names.get("step", ""))
-        if may_restart and index is None and step is not None:
+        called = self._place_names.get("step", "")
+        may_restart = not in_a_pass and index is None and step is not None and not naming.is_global(called)
+        if may_restart and epoch is not None:
             step, index, self._named = None, step, True  # it may restart with each epoch
+        elif may_restart:
+            self._named = not restarts(called)
+        announces = next((mode for _, mode in modes if mode), "") if not slots and rank is None else ""
         line_kind: Kind = "eval" if in_a_pass else "log" if self._flat and not (step or index) else "record"
         return Recipe(
-            tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing
+            tuple(slots), line_kind, step, epoch, index, total, self._epochs, None, self._named, rank, smoothing, missing,
+            may_restart=may_restart and epoch is None, announces=announces,
         )  # fmt: skip
+
+    def _speaks_for_all(self, first: Slot) -> bool:
+        """Return whether the validation that the first name of a line names is what all of the line is about."""
+        name = self._spelled(first)
+        if role(name) in _LOSSES:
+            return True
+        behind = self._mask[first.end : self.slots[1].name_start] if len(self.slots) > 1 else b""
+        return should_rise(name) and not any(sign in behind for sign in (b",", b";", b"|"))
+
+    def _settle_step(self, names: list[str], *, any_loss: bool) -> None:
+        """Choose among what may be the step, now that all of the line is known."""
+        if self._leading is not None and self._index is not None and self._named and "epoch" in self.places:
+            del self.places["step"]  # `[42292] [INFO] Epoch: 2/50, Iter: 1/4`: the number of a process
+            self._place_names.pop("step", None)
+        if any_loss and "step" not in self.places and self._index is None:
+            so_far = next((i for i, name in enumerate(names) if _STEP_SO_FAR.fullmatch(name)), None)
+            if so_far is not None:
+                self.places["step"], self._place_names["step"] = self.slots[so_far], names[so_far]
 
     def _configures(self, names: list[str]) -> bool:
         """Return whether a line of these names and no loss is a configuration: beside a place it takes two of its words."""
@@ -485,12 +614,15 @@ class _Search:
         counted = self._index is not None or self._place_names.get("step", "steps").lower() not in _NUMBERS_OF_STEPS
         least = 2 if counted or "epoch" in self.places else 1
         if self._index is None and "epoch" not in self.places and restarts(self._place_names.get("step", "")):
-            least = 0  # `lr: 0.1, batch 32`: a size
+            behind = self.slots and self.places["step"].start > self.slots[0].start
+            least = 0 if behind else least  # `lr: 0.1, batch 32`: a size
         return words >= least and not any(map(should_rise, names))
 
     def _bare(self) -> Slot | None:
         """Return the number at the beginning of the line, if it is followed by names alone."""
         bare = _BARE_PLACE.match(self._mask, self._start)
+        if behind := _BEHIND_LOGGER.search(self._mask, self._start, self.slots[0].name_start):
+            return Slot(*behind.span(1), "step")
         if bare is not None and self.slots[0].start < self.slots[0].name_start:  # `10 93.4 ms, 2.5 loss`
             return Slot(*bare.span(1), "step") if bare.end() < self.slots[0].start else None
         if bare is None or not _ONLY_MARKS.match(self._mask[bare.end() : self.slots[0].name_start]):
@@ -518,9 +650,20 @@ def configures(names: Collection[str]) -> bool:
     )
 
 
+def _is_cost(name: str) -> bool:
+    """Return whether a name is a cost, which is a loss or a duration; a total cost is a loss."""
+    name = name.lower()
+    return name.endswith(_COST) and "total" not in name
+
+
 def split_prefix(split: bytes) -> str:
     """Return the prefix of the names of metrics of a split; that of the training has none."""
     return "" if split.lower().startswith(b"train") else _prefix(split)
+
+
+def names_split(name: str) -> bool:
+    """Return whether a name says whether it is of the training or of a validation."""
+    return _OWN_SPLIT.search(name) is not None
 
 
 def _prefix(mode: bytes) -> str:

@@ -6,15 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lrwatch.core.names import role, step_rank
+from lrwatch.core.names import role, should_rise, step_rank
 
 # Bytes before a number that are searched for its name.
 _LONGEST_NAME = 160
 
 # Not within a word or another number. A number followed at once by a word has a unit (`35ms`) and is no sample.
+# `2.5f0` of Julia has a point, `12f3` is no number.
+_SINGLE = rb"(?=f)(?:" + b"|".join(rb"(?<=\.\d{%d})" % digits for digits in range(1, 10)) + rb")f-?\d{1,2}(?!\w)"
 NUMBER = (
     rb"[-+]?(?:\d{1,3}(?:,\d{3}){1,4}(?!\d|,\d)(?:\.\d*)?|\d{1,3}(?:['_]\d{3}){1,4}(?!\w)(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+|(?:nan|inf(?:inity)?)(?!\w))"
-    rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
+    rb"(?:[eE][-+]?\d+|(?<=[.\d])[dD][-+]\d\d|" + _SINGLE + rb"|\s?(?:[x*]|\xc3\x97)\s?\d\d\^[-+]?\d+|\*\^[-+]?\d+)?"
 )
 # A well-known name may stand at once before its number: `loss2.345`, `epoch12`.
 _GLUED = rb"(?<=loss)(?=\d+\.\d)|(?<=\blr)(?=\d+\.\d|\de)|(?:(?<=\bepoch)|(?<=\bstep)|(?<=\biter)|(?<=\bep))(?=\d+(?:[\s:,|/\]]|$))"
@@ -34,6 +36,8 @@ _NO_PLACE = frozenset({
     b"per", b"number", b"num", b"total", b"max", b"skipped", b"nan", b"every", b"n", b"fps", b"sps", b"warmup", b"accumulation",
     b"logging", b"save", b"saving", b"this", b"each", b"episode", b"actor", b"evaluator",
 })  # fmt: skip
+# `Val steps: 20`: how many there are.
+_OF_VALIDATION = frozenset({b"val", b"valid", b"validation", b"eval", b"evaluation", b"test"})
 # `base lr 0.1`: a setting of the schedule.
 _OF_SCHEDULE = frozenset({b"base", b"min", b"max", b"peak", b"initial", b"init", b"final", b"target"})
 # `best loss 2.36 at step 50` repeats what another line said.
@@ -41,8 +45,9 @@ _SAID_BEFORE = frozenset({b"best", b"lowest", b"highest", b"previous", b"minimum
 # Words that begin a sentence around a name: "and the cls_loss is".
 _FUNCTION_WORDS = frozenset({b"and", b"the", b"its", b"with", b"then", b"of", b"a", b"an", b"so"})
 # `E001 I00100 loss2.5`: places that are glued to their letter. `10.5 s. Mean Reward: 2.5`: the unit of the number before.
-_NO_WORD = re.compile(rb"[A-Za-z]0{2,}|m?s\.|sec\.|min\.|h\.")
+_NO_WORD = re.compile(rb"[A-Za-z]0{2,}|m?s\.|sec\.|min\.|h\.|\w+/\w+\.")
 _LEVELS = frozenset({b"DEBUG", b"INFO", b"WARNING", b"ERROR", b"CRITICAL", b"root"})
+_LOGGER = re.compile(rb"\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):[\w.-]*:$")
 _FILE = re.compile(rb"\.(?:py|cc|cpp|cu|c|h|go|rs|lua)$")  # `trainer.py:120` is a place in a program
 
 # Program code and configurations. Some trainers write their own source into the log.
@@ -55,7 +60,10 @@ _CODE = re.compile(
 
 _IN_PARENTHESES = re.compile(rb"\d+(?=\s?[|,;:)/])")
 # `Metrics(step=10, loss=2.5)` is a record, `Adam(lr=0.1)` is none.
-_RECORD = re.compile(rb"\w\((?=[^()\n]*\b(?:\w*step|epoch|iter\w*)=\d)(?=[^()\n]*loss=[-+\d.n])[\w./-]+=[^()\n]*\)\s*$")
+_RECORD = re.compile(
+    rb"\b(?!\w*(?:Namespace|Config|Args|Arguments|Params|Options|Settings)\()[A-Za-z_]\w*\("
+    rb"(?=[^()\n]*\b(?:\w*step|epoch|iter\w*)=\d)(?=[^()\n]*loss=(?:[-+]?\d*\.\d|[-+]?nan|[-+]?inf))[\w./-]+=[^()\n]*\)\s*$"
+)
 _CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
 # `Loss[2.34]`, not the index of `loss[0]=2.34`.
 _CLOSED = re.compile(NUMBER + rb"\](?!\s?[=:])", re.IGNORECASE)
@@ -146,7 +154,7 @@ def plain(mask: bytes) -> bytes:
         mask = _CLASS.sub(lambda text: b" " * len(text[0]), mask)
     if b"`" in mask:
         mask = mask.replace(b"`", b" ")
-    if b"|" in mask:
+    if mask.count(b"|") == 1:
         mask = _PIPE.sub(rb"\1:", mask)
     if b"**" in mask:  # Markdown's bold
         mask = mask.replace(b"**", b"  ")
@@ -190,7 +198,11 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
         return None
     words = [word.span() for word in _WORD.finditer(mask, match.start(), match.end(1))]
     # `step_avg:nanms train_time:`: the first word is a value. `INFO step:`: it is the level of the message.
-    if len(words) > 1 and mask[start : match.start()].endswith((b":", b"=")):
+    if (
+        len(words) > 1
+        and mask[start : match.start()].endswith((b":", b"="))
+        and not _LOGGER.search(mask, start, match.start())
+    ):
         del words[0]
     level = max((i for i, (a, b) in enumerate(words) if mask[a:b] in _LEVELS), default=-1)
     words = words[level + 1 :]
@@ -228,6 +240,8 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     if (
         role_of(1) in _PLACES and not of_something and (sign or mask[slice(*words[-1])].lower() != b"s")
     ):  # "validation loss at iteration"
+        if len(words) > 1 and mask[slice(*words[-1])] == b"steps" and mask[slice(*words[-2])].lower() in _OF_VALIDATION:
+            return last(2, explicit=True)
         return last(2 if role_of(2) in _PLACES else 1, explicit=True)
     if sign and sign != b"[":
         return last(len(words), explicit=True)
@@ -256,6 +270,18 @@ def name_of(mask: bytes, start: int, end: int, flat: Sequence[tuple[int, int]]) 
     return last(len(words), explicit=False) if closed and opened and len(words) <= 3 else None
 
 
+def measure(mask: bytes, start: int, end: int) -> Name | None:
+    """Return the name of a loss, a rate or a score that the words from `start` to `end` end with; None if they end with none."""
+    words = [word.span() for word in _WORD.finditer(mask, start, end)]
+    names = [Name(mask[a:end].decode("utf-8", "replace"), a, end, True) for a, _ in words]
+    for (a, b), name in zip(words, names, strict=True):
+        if mask[a:b].lower() in _SAID_BEFORE:
+            return None
+        if mask[a:b].lower() not in _FUNCTION_WORDS and (role(name.text) in (*_LOSSES, "lr") or should_rise(name.text)):
+            return name
+    return None
+
+
 _CLOCK = re.compile(rb":\d\d(?![\d.])")
 # Bytes before a number that make it a part of a name: `mean@1`, `top-5:`, `loss/0=`; not of a place: `epoch-3:`.
 _JOINED = re.compile(rb"(?:[\w/)]@|([A-Za-z]+)[-/])$")
@@ -276,7 +302,7 @@ def in_name(mask: bytes, start: int, end: int) -> bool:
 
 
 # Names of counters that never restart.
-_GLOBAL = re.compile(r"global|num.updates|total|consumed|update", re.IGNORECASE)
+_GLOBAL = re.compile(r"global|num.updates|total|consumed|update|\bacc", re.IGNORECASE)
 
 
 def is_global(name: str) -> bool:

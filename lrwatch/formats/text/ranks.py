@@ -54,6 +54,13 @@ class PrintingRanks(Checkpointed):
         """Whether a record waits."""
         return self._held is not None
 
+    @property
+    def first(self) -> int | None:
+        """Number of the first process that printed losses, while none other did."""
+        if self._held is not None:
+            return self._held[0]
+        return self._followed if not self._others and not self._echoes else None
+
     def take(self, rank: int, values: Values) -> list[Values]:
         """Take a record of a process, and return the records that are known now."""
         if self._followed is None:

@@ -13,7 +13,7 @@ from lrwatch.formats.text.numerals import DECIMALS
 
 Kind = Literal[
     "record", "bar", "eval", "epoch bar", "log", "heading", "item", "header", "row", "box", "length", "measure",
-    "again", "block", "loose item", "section", "phase",
+    "again", "block", "loose item", "section",
 ]  # fmt: skip
 """The role of a line:
 
@@ -27,7 +27,6 @@ item       a name and a value below a heading; nothing elsewhere.
 loose item an item that is not indented; nothing unless an indented one came before it below the same heading.
 block      the beginning of a record; the indented items below it are its values, and one of them may be its step.
 section    the split of the indented items below it, below a heading.
-phase      a pass over the data begins: the lines of a validation have a counter of another end than those of the training.
 again      the next record repeats an earlier one, and gives nothing.
 header     names of the columns of the rows that follow.
 row        values of the columns that the last header named.
@@ -36,6 +35,9 @@ measure    a learning rate or a score, without a place or a loss: a record at th
 box        a row of a box of names and values, or the rule above or below it.
 length     it states the length of the run, and has no values.
 """
+
+NUMBER_OF_RANK = "number"
+"""Name of the slot of a number before a colon, `100: loss 2.5`: that of a process, or a step."""
 
 _LOSSES = frozenset({"train_loss", "val_loss"})
 _FACTORS = {b"k": 1e3, b"K": 1e3, b"M": 1e6, b"B": 1e9, b"T": 1e12}
@@ -100,6 +102,8 @@ class Recipe:
         index, total: A counter that ends at `total`, or (`total` None) one that may restart with each epoch.
         epochs, run: Numbers of epochs and of steps of the run, if the line states them.
         named: The counter is called a step, so it probably counts the whole run.
+        may_restart: The line has no epoch, and its step may be one of an epoch that the log names elsewhere.
+        announces: Prefix of the validation whose values are in the lines below: `Validation at step 500:`; else "".
         rank: Slot of the number of the process that wrote the line.
         smoothing: Smoothing of the metrics, by name; a metric that is missing here is not known to be smoothed.
         missing: The line counts steps whose loss was not a number, and leaves the loss itself out: the slots of the
@@ -127,6 +131,8 @@ class Recipe:
     missing: tuple[Slot | None, Slot | None] | None = None
     cells: tuple[Slot, ...] = ()
     framed: bool = False
+    may_restart: bool = False
+    announces: str = ""
     losses: tuple[str, ...] = field(init=False)
     loss: str = field(init=False)
     counts_training: bool = field(init=False)
@@ -156,4 +162,4 @@ class Recipe:
         The line of one of several processes is one unless it has losses, by which the process to follow is chosen.
         """
         tells_rank = self.rank is not None and (self.losses or any(slot.name is None for slot in self.slots))
-        return self.kind in ("record", "log", "measure") and not tells_rank and self.missing is None
+        return self.kind in ("record", "log", "measure") and not (tells_rank or self.announces) and self.missing is None

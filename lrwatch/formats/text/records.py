@@ -16,10 +16,10 @@ from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.counters import Counters, restarts
 from lrwatch.formats.text import naming
-from lrwatch.formats.text.general import OWN_SPLIT, RUNNING, TEST, VALIDATION, configures, split_prefix
+from lrwatch.formats.text.general import RUNNING, TEST, VALIDATION, configures, split_prefix
 from lrwatch.formats.text.ranks import PrintingRanks, process_number
-from lrwatch.formats.text.recipe import Recipe, Slot
-from lrwatch.formats.text.summaries import Summaries
+from lrwatch.formats.text.recipe import NUMBER_OF_RANK, Recipe, Slot
+from lrwatch.formats.text.summaries import Calls, Summaries
 from lrwatch.formats.text.table import Table
 from lrwatch.formats.totals import Totals
 
@@ -31,6 +31,8 @@ _UNNAMED_LOSS = "lm loss"
 _EPOCH_SLACK = 0.02
 _EPOCH_DIGITS = 0.005
 
+# Distance of two numbers before a colon that are steps.
+_APART = 10
 # Kinds of lines that mean something only behind certain others.
 # Roles of what is no metric of a split.
 _OF_ALL = frozenset({"lr", "time"})
@@ -50,7 +52,7 @@ class RecordAssembler(Checkpointed):
 
     SAVED: ClassVar[tuple[str, ...]] = (
         "_counters", "_kind", "_key", "_table", "_section", "_below_heading", "_complete", "_bar", "_ranks", "_loss",
-        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split", "_phase",
+        "_bar_log", "_placed", "_items", "_again", "_main", "_summaries", "_split", "_heading", "_numbered",
     )  # fmt: skip
 
     def __init__(self, totals: Totals) -> None:
@@ -66,7 +68,8 @@ class RecordAssembler(Checkpointed):
         self._items = False  # there was an indented item below the present heading
         # Indentation of the section that the items below belong to, and the prefix of their names.
         self._split: list[Any] = []
-        self._phase = ""  # prefix of the pass over the validation data that has begun
+        self._numbered = False  # numbers before a colon are steps
+        self._heading = ""  # prefix of the validation that was announced, until the training goes on
         self._again = False  # the next record repeats an earlier one
         self._main: list[Any] = []  # total, epoch and metrics of the bar of the training
         self._summaries = Summaries()
@@ -83,7 +86,7 @@ class RecordAssembler(Checkpointed):
     @property
     def waiting(self) -> bool:
         """Whether the last record may continue in the next line, or the next one needs this one."""
-        return self._waiting is not None or self._again or self._phase != "" or self._ranks.waiting
+        return self._waiting is not None or self._again or self._ranks.waiting or bool(self._heading)
 
     @property
     def has_bar(self) -> bool:
@@ -103,7 +106,7 @@ class RecordAssembler(Checkpointed):
 
     def renamed_from(
         self, recipes: Mapping[bytes, Recipe], lines: Mapping[bytes, list[int]]
-    ) -> dict[bytes, dict[str, tuple[int, str]]]:
+    ) -> dict[bytes, dict[str, Calls]]:
         """Return the metrics of lines that stand alone which are summaries: see `Summaries.renamed_from`."""
         return self._summaries.renamed_from(recipes, lines)
 
@@ -180,10 +183,14 @@ class RecordAssembler(Checkpointed):
                 self._enter_epoch(epoch)
             if index.is_integer():
                 rows.append(row)
-                steps.append(
-                    float(self._counters.step(int(index), int(total) if total == total else None, named=named))
-                )
+                whole = int(total) if total == total else None
+                steps.append(float(self._counters.step(int(index), whole, named=named, own=epoch == epoch)))
         return rows, steps
+
+    def count_ahead(self, counters: Sequence[tuple[int, float]]) -> None:
+        """Take note of rows and counters of lines that stand alone, in a log that has not named an epoch."""
+        if counters:
+            self._counters.count_ahead(int(min(counters)[1]), int(max(counters)[1]), len(counters))
 
     def skip(self, recipes: Sequence[Recipe]) -> None:
         """Take note of lines that stand alone, for later lines that do not.
@@ -216,26 +223,22 @@ class RecordAssembler(Checkpointed):
         if recipe.kind == "box":
             self._box(recipe, line)
             return
-        if recipe.kind == "phase":
-            self._flush()
-            self._phase = split_prefix(line[recipe.cells[0].start : recipe.cells[0].end])
-            return
         if recipe.kind == "section":
-            self._split = [_indentation(line), split_prefix(line[recipe.cells[0].start : recipe.cells[0].end])]
+            self._heading = split_prefix(line[recipe.cells[0].start : recipe.cells[0].end])
+            self._split = [_indentation(line), self._heading]
             return
         values = {slot.name_in(line): value for slot in recipe.slots if (value := slot.read(line)) is not None}
         epoch = recipe.epoch.read(line) if recipe.epoch is not None else None
+        if self._heading and self._validates(recipe, line, values, epoch):
+            return
         if epoch is not None:
             self._enter_epoch(epoch)
         index, total = _whole(recipe.index, line), _whole(recipe.total, line)
         if index is not None and total is not None and index > total:  # a date or a ratio
             index = total = None
-        if self._phase and recipe.kind in ("record", "heading") and (named := self._of_phase(recipe, values, total)):
-            self._wait("eval", [], named)
-            return
         if recipe.states_length:
             self._state_length(recipe, line, total)
-        if recipe.kind in _DEPENDENT and not self._belongs(recipe, values):
+        if recipe.kind in _DEPENDENT and not self._belongs(recipe, line, values):
             return
         if self._again and values:
             self._again = False
@@ -253,11 +256,15 @@ class RecordAssembler(Checkpointed):
             self._split = []
             self._below_heading = recipe.kind == "heading" or (recipe.kind == "record" and not recipe.slots)
             self._items = False
+        if recipe.announces:
+            self._heading, self._split = recipe.announces, [_indentation(line), recipe.announces]
         if recipe.kind == "bar" and total is not None and values and self._is_second_bar(values, total):
             if not any(_is_validation(name) for name in values):
                 values = {VALIDATION + name: value for name, value in values.items()}
             self._wait("second bar", [total], values)
             return
+        if recipe.kind == "bar" and index is not None:
+            self._summaries.note_at_step(values)
         match recipe.kind:
             case "header":
                 self._flush()
@@ -288,14 +295,19 @@ class RecordAssembler(Checkpointed):
         if epoch is not None:
             values["epoch"] = epoch
         step = recipe.step.read(line) if recipe.step is not None else None
+        if step is not None and recipe.may_restart and step.is_integer():
+            step = float(self._counters.step(int(step), None, named=recipe.named, own=False))
         if step is None and index is not None:
-            step = float(self._counters.step(index, total, named=recipe.named))
+            step = float(self._counters.step(index, total, named=recipe.named, own=epoch is not None))
         if recipe.kind == "log" and step is None and self._bar is not None:
             self._wait("log", [], values)
             return
         if step is not None:
             values["step"] = step
-        if recipe.rank is not None:
+        if recipe.rank is not None and self._is_step(recipe, line, values):
+            self._flush()
+            self._emit({**values, "step": float(recipe.rank.read(line) or 0)})
+        elif recipe.rank is not None:
             self._flush()
             for record in self._ranks.take(process_number(line[recipe.rank.start : recipe.rank.end]), values):
                 self._emit(record)
@@ -305,7 +317,44 @@ class RecordAssembler(Checkpointed):
             self._flush()
             self._emit(values)
 
-    def _belongs(self, recipe: Recipe, values: Values) -> bool:
+    def _is_step(self, recipe: Recipe, line: bytes, values: Values) -> bool:
+        """Return whether the number before a colon, `100: loss 2.5`, is a step and not that of a process.
+
+        It is where no line had a place, and the first two numbers that had losses are far apart.
+        """
+        if recipe.rank is None or recipe.rank.name != NUMBER_OF_RANK or recipe.has_place or not recipe.losses:
+            return False
+        number = int(recipe.rank.read(line) or 0)
+        first = None if self._numbered or self._placed else self._ranks.first
+        if first is not None and number - first >= _APART:
+            self._numbered = self._placed = True
+            for record in self._ranks.finish():
+                self._emit({**record, "step": float(first)})
+        return self._numbered
+
+    def _validates(self, recipe: Recipe, line: bytes, values: Values, epoch: float | None) -> bool:
+        """Take a record of the validation that a line above announced; return whether it is one.
+
+        It has no place of its own, or counts to another end than the training does. The next place ends the validation.
+        """
+        if recipe.kind not in ("record", "eval"):
+            return False
+        total = _whole(recipe.total, line)
+        ends = {*self._totals.epoch, *self._totals.counters}
+        goes_on = recipe.step is not None or recipe.rank is not None or epoch not in (None, self._counters.epoch)
+        goes_on = goes_on or any(_names_training(name) for name in values)
+        if goes_on or (recipe.index is not None and (total is None or not ends or total in ends)):
+            self._heading = ""
+            return False
+        if not values:
+            return False
+        prefix = self._heading
+        if not self._placed:  # in a log without places the first record alone
+            self._heading = ""
+        self._wait("eval", [], {_of_split(prefix, name): value for name, value in values.items()})
+        return True
+
+    def _belongs(self, recipe: Recipe, line: bytes, values: Values) -> bool:
         """Return whether a line that depends on those before it gives a record of its own."""
         match recipe.kind:
             case "again":
@@ -319,6 +368,8 @@ class RecordAssembler(Checkpointed):
                 if self._kind == "block" and self._waiting is not None:
                     self._waiting.update(values)
                     return False
+                if recipe.kind == "item" and self._placed and recipe.losses and _has_colon(recipe, line):
+                    return True  # `  val_loss: 2.5` below a bar; `  val_loss = 2.5` may be code
                 return self._below_heading and (recipe.kind == "item" or self._items)
             case _:
                 pass
@@ -331,27 +382,7 @@ class RecordAssembler(Checkpointed):
         prefix = self._split[1] if self._split else ""
         if not prefix:
             return values
-        return {
-            name if role(name) in _OF_ALL or _is_validation(name) else prefix + name: v for name, v in values.items()
-        }
-
-    def _of_phase(self, recipe: Recipe, values: Values, total: int | None) -> Values | None:
-        """Return the values of a record of the pass over the validation data, None if that is over.
-
-        Its counter has another end than those of the training. Records without any place are the result of the pass, in a
-        log without places the first one.
-        """
-        ends = (*self._totals.counters, *self._totals.epoch)
-        prefix = self._phase
-        over = recipe.has_place if total is None else not ends or total in ends
-        if over or not self._placed:
-            self._phase = ""
-        if over or not values:
-            return None
-        return {
-            name if role(name) in _OF_ALL or OWN_SPLIT.search(name) else prefix + name: value
-            for name, value in values.items()
-        }
+        return {_of_split(prefix, name): value for name, value in values.items()}
 
     def _state_length(self, recipe: Recipe, line: bytes, total: int | None) -> None:
         self._totals.state_run([_whole(recipe.run, line) or 0])
@@ -361,7 +392,7 @@ class RecordAssembler(Checkpointed):
 
     def _enter_epoch(self, epoch: float) -> None:
         if self._counters.epoch != epoch:
-            self._complete, self._phase = {}, ""
+            self._complete = {}
         self._counters.enter(epoch)
 
     def _wait(self, kind: str, key: list[Any], values: Values) -> None:
@@ -440,9 +471,8 @@ class RecordAssembler(Checkpointed):
         values = self._table.values(recipe, line)
         if not values:
             return
-        self._summaries.note_names(values)
         place = [value for name, value in values.items() if role(name) in ("epoch", "step")]
-        values = self._counted(values)
+        values = self._summaries.of_row(self._counted(values))
         if recipe.index is not None:
             self._wait("row", place, values)
         else:
@@ -511,6 +541,19 @@ class RecordAssembler(Checkpointed):
 
 def _indentation(line: bytes) -> int:
     return len(line) - len(line.lstrip())
+
+
+def _of_split(prefix: str, name: str) -> str:
+    """Return the name of a metric in a section of the validation; a rate, a time and what says so itself are called as before."""
+    return name if role(name) in _OF_ALL or _is_validation(name) else prefix + name
+
+
+def _has_colon(recipe: Recipe, line: bytes) -> bool:
+    return any(b":" in line[slot.name_end : slot.start] for slot in recipe.slots)
+
+
+def _names_training(name: str) -> bool:
+    return name.lower().startswith("train")
 
 
 def _is_validation(name: str) -> bool:

@@ -77,19 +77,25 @@ class Table(Checkpointed):
         self.begun = True
         if not self.heads:
             return {}
-        cells = recipe.cells
+        cells, split = recipe.cells, self.split
+        if not recipe.framed and (word := _text(line, cells[0]).lower()) in SPLITS:  # `! Validation  1  35.2  0.005`
+            cells, split = cells[1:], "" if word.startswith("train") else "test." if word.startswith("test") else "val."
         if recipe.framed and number(_text(line, cells[0])) is None and (first := _text(line, cells[0])):
             if first.lower() == "value" and [word[2].lower() for word in self.heads[-1][1][:1]] == ["name"]:
                 names = [word[2] for word in self.heads[-1][1][1:]]
                 return _numbers(names, cells[1:], line) if len(names) == len(cells) - 1 else {}
             return self._of_splits(cells, line)
-        if len(self.names) != len(cells):
+        if len(self.names) != len(cells) or self._has_gaps(recipe, len(cells)):
             self.names = self._resolve(cells) if bool(self.heads[0][0]) == recipe.framed else []
         shown = cells[-len(self.names) :] if self.names else ()
         values = _numbers(self.names, shown, line) if _tells(tuple(self.names)) else {}
-        if not self.split:
+        if not split:
             return values
-        return {name if role(name) in _OF_ALL else self.split + name: value for name, value in values.items()}
+        return {name if role(name) in _OF_ALL else split + name: value for name, value in values.items()}
+
+    def _has_gaps(self, recipe: Recipe, count: int) -> bool:
+        """Return whether a row leaves columns empty, so that the next row with as many numbers may fill others."""
+        return not recipe.framed and any(len(_apart(words)) > count for _, words in self.heads)
 
     def _of_splits(self, cells: Sequence[Slot], line: bytes) -> dict[str, float]:
         splits = [word[2] for word in self.heads[-1][1]]
@@ -137,12 +143,7 @@ def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list
     texts = [text for _, _, text in words]
     if framed or len(texts) == len(cells):
         return texts if len(texts) <= len(cells) else []
-    apart = [words[0]] if words else []
-    for word in words[1:]:
-        if word[0] - apart[-1][1] < 2:
-            apart[-1] = (apart[-1][0], word[1], f"{apart[-1][2]} {word[2]}")
-        else:
-            apart.append(word)
+    apart = _apart(words)
     if len(apart) == len(cells):
         return [text for _, _, text in apart]
     if len(texts) < len(cells):
@@ -160,6 +161,17 @@ def _columns(framed: bool, words: Sequence[Word], cells: Sequence[Slot]) -> list
             columns[at] = ""
         columns[at], ends[at] = f"{columns[at]} {text}".strip(), word
     return columns if all(columns) else []
+
+
+def _apart(words: Sequence[Sequence[Any]]) -> list[Word]:
+    """Return the names of a header, which are cut where two blanks are."""
+    apart: list[Word] = []
+    for start, end, text in words:
+        if apart and start - apart[-1][1] < 2:
+            apart[-1] = (apart[-1][0], end, f"{apart[-1][2]} {text}")
+        else:
+            apart.append((start, end, text))
+    return apart
 
 
 def _numbers(names: Sequence[str], cells: Sequence[Slot], line: bytes) -> dict[str, float]:

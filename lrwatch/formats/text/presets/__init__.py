@@ -29,13 +29,13 @@ from lrwatch.formats.text.presets import (
     vision,
 )
 from lrwatch.formats.text.ranks import process_number
-from lrwatch.formats.text.recipe import Recipe, Slot
+from lrwatch.formats.text.recipe import NUMBER_OF_RANK, Recipe, Slot
 
 PRESETS: tuple[Callable[[bytes, int], Recipe | None], ...] = (
-    lengths.length, vision.yolo, bars.keras, bars.tqdm, bars.rich, bars.drawn, boxes.box, blocks.open_block, blocks.line_of_block,
+    lengths.length, vision.yolo, bars.keras, bars.tqdm, bars.rich, bars.tflearn, bars.drawn, boxes.box, blocks.open_block, blocks.line_of_block,
     blocks.result, blocks.section, boosting.catboost, boosting.best_iteration, federated.fit_progress, tutorials.time_since,
     vision.darknet, vision.caffe_train_output, speech.kaldi, speech.fairseq_epoch, speech.espnet, speech.wenet,
-    speech.marian, tables.header, tables.row, blocks.phase,
+    speech.marian, speech.vits, tables.header, tables.row,
 )  # fmt: skip
 """All presets, in the order in which they are asked."""
 
@@ -65,6 +65,7 @@ _RANK = re.compile(
     rb"|(?:\[[^\]\n]{1,40}\] ?){0,2}\[(?i:rank)[ =:]?(\d+) ?(?:/|of) ?\d+\]:? ?"
     rb"|\d{13} \S+ \w+ )+"  # ClearML
 )
+_BARE_NUMBER = 2  # the group of `_RANK` that may be a step as well
 _RANK_WITHIN = re.compile(
     rb"\brank[ =:]+(\d+)\b(?=\s*\]|\s*$)|(?:^|[\s\[(|])(?i:rank|process|proc)[ _=:#]{0,2}(\d+)(?=\s?[\]):|] )"
     rb"|(?:[\[(|,;]|\s-) ?(?i:rank)[ =:]{1,2}(\d+)(?=\s?(?:[,;]|-) )"  # `Step: 10, Rank: 1, loss = 2.5`, `- rank 1 - `
@@ -90,7 +91,7 @@ def search(mask: bytes) -> Recipe | None:
     if (prefix := _RANK.match(mask)) is not None:
         start = prefix.end()
         if (group := prefix.lastindex) is not None:
-            rank = Slot(*prefix.span(group), "rank")
+            rank = Slot(*prefix.span(group), NUMBER_OF_RANK if group == _BARE_NUMBER else "rank")
     elif (within := _RANK_WITHIN.search(mask)) is not None:
         rank = Slot(*within.span(within.lastindex or 1), "rank")
     for preset in PRESETS:

@@ -11,7 +11,7 @@ from lrwatch.formats.text.recipe import Recipe, Slot
 # `28700/28700 [=====] - 162s 6ms/step - loss: 1.42`, in Keras 3 with a bar of ━; `4096/4096 - 658s - loss: 0.2`;
 # ` - 10s - loss:`.
 _KERAS = re.compile(
-    rb"^\s*(?:(\d+)/(\d+|Unknown)\s+(?:\[[=>.]*\]|[\xe2\x94\x81\xb8\xba\x95]+|-)|(?:\d+/\d+ )?- \d+s\b)"
+    rb"^\s*(?:(\d+)/(\d+|Unknown)\s+(?:\[[=>.]*\]|[\xe2\x94\x81\xb8\xba\x95]+|-(?= \d+m?s\b))|(?:\d+/\d+ )?- \d+s\b)"
 )
 _KERAS_ITEM = re.compile(rb" - ([A-Za-z_][\w/. ()@-]{0,80}?): (" + naming.NUMBER + rb")(?![\w/])", re.IGNORECASE)
 
@@ -20,6 +20,10 @@ _TQDM = re.compile(
 )
 # `Epoch 3/10:  45%|`, `Train    3:  45%|` of RecBole
 _EPOCH = re.compile(rb"\b(?:epoch\s*[:\[=#]?|train\s+(?=\d+:))\s*(\d+)(?:\s*/\s*(\d+))?", re.IGNORECASE)
+# `Validation:  45%|`: a bar of the validation.
+_OF_VALIDATION = re.compile(
+    rb"\b(val|valid|validation|validating|eval|evaluation|evaluating|test|testing)\b", re.IGNORECASE
+)
 # `Steps:  45%|`: a bar that is called after steps counts those of the run (diffusers).
 _OF_STEPS = re.compile(rb"(?:^|[\s\]])(?:global steps?|steps?|iterations?|train steps?):\s*$", re.IGNORECASE)
 
@@ -52,6 +56,18 @@ def keras(mask: bytes, start: int) -> Recipe | None:
     )
 
 
+# `| Adam | epoch: 001 | loss: 1.87 - acc: 0.32 -- iter: 00640/55000`, below a line with the step.
+_OF_SAMPLES = re.compile(rb"\|[^|]+\| epoch: \d+ \| .* -- iter: \d+/\d+\s*$")
+
+
+def tflearn(mask: bytes, start: int) -> Recipe | None:
+    """Read the second line of TFLearn, which counts the samples of the epoch: the line above it has the step."""
+    if b" -- iter: " not in mask or _OF_SAMPLES.match(mask, start) is None:
+        return None
+    inner = general.search(mask, start)
+    return None if inner is None else replace(inner, index=None, total=None)
+
+
 # ` [==>..]  Step: 61ms | Tot: 1s1ms | Loss: 2.389 | Acc: 10.156% (13/128)  1/50`
 _DRAWN = re.compile(rb"\s*\[[=>.#-]+\]\s")
 
@@ -82,12 +98,19 @@ def rich(mask: bytes, start: int) -> Recipe | None:
     index, total = Slot(*match.span(1), "index"), Slot(*match.span(2), "total")
     if inner is None:
         return Recipe(kind="bar", index=index, total=total)
-    return replace(inner, kind="bar", index=index, total=total, named=False)
+    return replace(inner, kind="bar", index=index, total=total, named=False, may_restart=False)
 
 
 def _name(name: bytes) -> str | None:
     """Return the name; None if it has digits, which are zeros in a mask."""
     return None if b"0" in name else name.decode()
+
+
+def _prefixed(slot: Slot, prefix: str) -> Slot:
+    """Return a metric with the prefix of a split, unless its name says its split itself."""
+    if slot.name is None or slot.prefix or general.names_split(slot.name):
+        return slot
+    return replace(slot, name=prefix + slot.name, prefix=prefix)
 
 
 def tqdm(mask: bytes, start: int) -> Recipe | None:
@@ -101,6 +124,10 @@ def tqdm(mask: bytes, start: int) -> Recipe | None:
         inner = general.search_any(mask, match.end())
     before = general.search_any(mask[: match.start()], start)  # `loss: 0.43:  45%|`
     slots = (inner.slots if inner is not None else ()) + (before.slots if before is not None else ())
+    if (split := _OF_VALIDATION.search(mask, start, match.start())) is not None and b"rain" not in mask[
+        start : match.start()
+    ]:
+        slots = tuple(_prefixed(slot, general.split_prefix(split[1])) for slot in slots)
     if not slots and _OF_DATA.search(mask, start) is not None:
         return Recipe(kind="length")
     of_steps = epoch is None and _OF_STEPS.search(mask, start, match.start()) is not None

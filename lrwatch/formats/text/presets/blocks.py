@@ -14,6 +14,9 @@ _ITEM = re.compile(
 )
 
 
+# `  batch 100 loss: 2.5` has a place of its own.
+_PLACE = re.compile(rb"(?:step|iter|iteration|batch|epoch)\s\d+\s", re.IGNORECASE)
+
 _RESULT = re.compile(rb"(?:== )?Result for [\w./-]+:\s*$")
 # A name without blanks may stand apart from its value: `Evaluation/AverageReturn       3.5`.
 _LOOSE = re.compile(
@@ -37,35 +40,32 @@ def loose_item(mask: bytes, start: int) -> Recipe | None:
     return Recipe((Slot(*match.span(3), name, *match.span(group)),), "loose item")
 
 
+# Bytes of a heading, and of its words.
+_LONGEST_HEADING, _LONGEST_END = 160, 48
+
 # `  val:` above indented items, `validation` above a table.
 _SECTION = re.compile(
     rb"\s*(train|training|val|valid|validation|eval|evaluation|test|testing|dev):?\s*$", re.IGNORECASE
+)
+# `Test Error:`, ` > EVALUATION`, `--> EVAL PERFORMANCE`, `Eval begin...`, `INFO - Computing validation loss`: a validation follows.
+_ANNOUNCES = re.compile(
+    rb"(?!.*(?<![.\w])train(?:ing)?(?![.\w]))(?:[^A-Za-z]*|(?:DEBUG|INFO|WARNING):[\w.-]*:[^A-Za-z]*|.*(?:INFO|[\]|>:)]|[ -]-)\s+)"
+    rb"(?:(?:start|starting|begin|beginning|running|computing|performing)\s+)?"
+    rb"(validation|validating|evaluation|evaluating|evaluate|eval|test(?:ing)?(?=\s+(?:error|results?|set|metrics|performance)))"
+    rb"(?:\s+(?:begins?|starts?|started|performance|results?|loss|loop|set|metrics|model|error|perplexity))*(?:,? epoch 0+(?:/0+)?)?[\s.:=*#<>-]*$",
+    re.IGNORECASE,
 )
 
 
 def section(mask: bytes, start: int) -> Recipe | None:
     """Read the name of a split alone, which the items below it belong to."""
-    if (match := _SECTION.match(mask, start)) is None:
+    match = _SECTION.match(mask, start)
+    end = mask[-_LONGEST_END:].lower() if match is None and len(mask) <= _LONGEST_HEADING else b""
+    if b"val" in end or b"test" in end:
+        match = _ANNOUNCES.match(mask, start)
+    if match is None:
         return None
     return Recipe(kind="section", cells=(Slot(*match.span(1)),))
-
-
-# `INFO - trainer - Validating`, `***** Evaluating perplexity, Epoch 1/2 *****`, `Starting evaluation ...`
-_PHASE = re.compile(
-    rb"(?:^|[-|\]:>*=#])\s*(?:(?:start|starting|begin|beginning|running|run|now) )?(train|validat|evaluat|test)(?:ing|ion)(?![\w-])"
-    rb"(?! (?:is |was )?(?:done|finished|completed?|ended|took|results?|loss))(?: [A-Za-z][A-Za-z ]{0,30})?(?:, epoch 0+(?:/0+)?)?"
-    rb"\s*(?:\.{2,3}|\xe2\x80\xa6|:)?[\s*=#-]*$",
-    re.IGNORECASE,
-)
-
-
-def phase(mask: bytes, start: int) -> Recipe | None:
-    """Read a line that says that a pass over the data begins, and whether it is one of the validation."""
-    if b"ing" not in mask and b"ion" not in mask and b"ING" not in mask and b"ION" not in mask:
-        return None
-    if (match := _PHASE.search(mask, start)) is None:
-        return None
-    return Recipe(kind="phase", cells=(Slot(*match.span(1)),))
 
 
 def open_block(mask: bytes, start: int) -> Recipe | None:
@@ -81,6 +81,8 @@ def open_block(mask: bytes, start: int) -> Recipe | None:
 def line_of_block(mask: bytes, start: int) -> Recipe | None:
     """Read an indented name and its value, at the step of the heading above."""
     if (match := _ITEM.match(mask, start)) is None or naming.code(mask.replace(b" = ", b"=")):
+        return None
+    if _PLACE.match(match[1]):
         return None
     name = None if b"0" in match[1] else match[1].decode()
     return Recipe((Slot(*match.span(2), name, *match.span(1)),), "item")

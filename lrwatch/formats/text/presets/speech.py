@@ -25,6 +25,8 @@ _MARIAN = re.compile(
     rb"Ep\. (\d+) : Up\. ([\d,]+) : .*?Cost (" + naming.NUMBER + rb")(?:.*? : L\.r\. (" + naming.NUMBER + rb"))?"
 )
 
+_VITS = re.compile(rb"(?:INFO:[^:\s]+:|[^\[]*\bINFO\s+)\[(?:-?\d+\.\d+, )*(\d+), (0\.0+(?:e-0+)?)\]$")
+
 
 def kaldi(mask: bytes, start: int) -> Recipe | None:
     """Read the objective of an iteration, which is maximised. A file has one for each output and no step."""
@@ -100,3 +102,10 @@ def marian(mask: bytes, start: int) -> Recipe | None:
     if match[4] is not None:
         slots.append(Slot(*match.span(4), "lr"))
     return Recipe(tuple(slots), step=Slot(*match.span(2), "step"), smoothing={"Cost": "window"})
+
+
+def vits(mask: bytes, start: int) -> Recipe | None:
+    """Read `INFO:model:[4200, 9.99e-05]` of VITS and RVC: the step and the rate of the losses in the next line."""
+    if not mask.endswith(b"]") or (match := _VITS.match(mask, start)) is None:
+        return None
+    return Recipe((Slot(*match.span(2), "lr"),), step=Slot(*match.span(1), "step"))

@@ -21,11 +21,15 @@ _VALUE = re.compile(
     rb"|\d+(?:\.\d+)?[GMK]B?|none|n/?a|--?|#na#)$",
     re.IGNORECASE,
 )
+# `! Validation   1   35.2   0.005`: a row of one split.
+_OF_SPLIT = re.compile(
+    rb"\s*(?:!\s*)?(?:initial )?(train|training|val|valid|validation|test)\s+(?=[-+]?[\d.])", re.IGNORECASE
+)
 _LEAST_CELLS = 2
 _LONGEST_NAME = 48
 _MOST_WORDS = 4
 _GAP = re.compile(rb"\S\s{2,}(?=\S)")
-_RULE = re.compile(rb"[\s|+=:-]*$")
+_RULE = re.compile(rb"[\s|+=:_-]*$")
 # `Step:   Loss:   LR:`
 _COLONS = re.compile(rb"(?:\s*[A-Za-z_]+:)(?:\s+[A-Za-z_]+:)+\s*$")
 _BOX = re.compile(rb"\xe2[\x94\x95][\x80-\xbf]")
@@ -40,6 +44,8 @@ _PREFIX = re.compile(
 def header(mask: bytes, start: int) -> Recipe | None:
     """Read a line of names alone, one of them a step or an epoch and one a loss, or as well set apart as such a line."""
     mask, start = ascii_lines(mask, start)
+    if b"___" in mask and _RULE.match(mask, start):
+        return None
     if (comment := _COMMENT.match(mask, start)) is not None:
         start = comment.end()
     if b"|" in mask[start:]:
@@ -93,10 +99,13 @@ def row(mask: bytes, start: int) -> Recipe | None:
         if len(cells) < _LEAST_CELLS or not fits or not any(_VALUE.match(text) for text in texts):
             return None
         return Recipe(kind="row", framed=True, cells=tuple(Slot(*cell) for cell in cells))
+    split = _OF_SPLIT.match(mask, start)
+    start = start if split is None else split.end()
     words = list((_WORD_OR_LIST if b"[" in mask else _WORD).finditer(mask, start))
     if len(words) < _LEAST_CELLS or not all(_VALUE.match(word.group()) or _LIST.match(word.group()) for word in words):
         return None
-    return Recipe(kind="row", cells=tuple(Slot(*word.span()) for word in words))
+    spans = [] if split is None else [split.span(1)]
+    return Recipe(kind="row", cells=tuple(Slot(*span) for span in (*spans, *(word.span() for word in words))))
 
 
 def _is_name(text: bytes) -> bool:
