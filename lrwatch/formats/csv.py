@@ -209,7 +209,7 @@ def _without_unit(name: str) -> str:
     >>> _without_unit("Step [-]"), _without_unit("Loss [nats]")
     ('Step', 'Loss [nats]')
     """
-    found = _UNIT.fullmatch(name)
+    found = _UNIT.fullmatch(name) if name[-1:] in ("]", ")") and len(name) <= _LONGEST_NAME else None
     return found[1] if found is not None and role(found[1]) in ("step", "epoch") else name
 
 

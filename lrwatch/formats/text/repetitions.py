@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 # `*** Best metric: 78.1 (epoch 3)` repeats an earlier value; so do means of an epoch and the summaries of W&B and Comet.
-_STAMP = rb"[\s\[(]*(?:\d{2,4}[-/]\d\d[-/]\d{2,4}[ T,]*)?(?:\d\d:\d\d:\d\d[\d.,]*)?(?:Z|[-+]\d\d:?\d\d)?"
+_STAMP = rb"(?:[\s\[(]{0,4}\d[\d:.,TZ/+ -]{6,40})?"
 _REPETITION = re.compile(
     rb"\D*\b(?:best|saving(?! dict)|saved|early stopping|averaged stats)\b|(?:\S* )?wandb:|COMET [A-Z]+:|\s*(?:minimum|lowest|highest)\b"
-    rb"|" + _STAMP + rb"\D*\b(?:saved|loaded|restored)\b.*\b(?:checkpoint|model|weights|state)\b"
+    rb"|" + _STAMP + rb"\D*\b(?:saved|loaded|restored)\b.{0,120}\b(?:checkpoint|model|weights|state)\b"
     rb"|.*\[train\b.*\[avg\]|.*\bTrial 0+ (?:finished|pruned)\b",
     re.IGNORECASE,
 )  # fmt: skip
