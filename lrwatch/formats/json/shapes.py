@@ -3,6 +3,7 @@
 ======================  ================================================================================================
 keyed records           an object of records whose keys are their places: ``{"epoch_1": {"loss": 2.5}, "epoch_2": ...}``
 split table             ``{"columns": ["step", "loss"], "data": [[10, 2.5], ...]}`` of pandas
+table of columns        ``{"loss": {"0": 2.5, "1": 2.25}, ...}``, the default of pandas
 pairs                   an object of lists of steps and values: ``{"loss": [[10, 2.5], ...]}``
 triples                 a list of times, steps and values, as TensorBoard exports it
 ======================  ================================================================================================
@@ -36,11 +37,13 @@ def reshaped(document: Any) -> Any:
         return {UNNAMED: _column(document, 1)} if _are_places(document, 3) else document
     if not isinstance(document, dict):
         return document
-    columns, rows = document.get("columns"), document.get("data")
-    if type(columns) is list and type(rows) is list and all(type(row) is list for row in rows):
-        return [dict(zip(map(str, columns), row, strict=False)) for row in rows]
+    names, cells = document.get("columns"), document.get("data")
+    if type(names) is list and type(cells) is list and all(type(row) is list for row in cells):
+        return [dict(zip(map(str, names), row, strict=False)) for row in cells]
     if (records := _keyed(document)) is not None:
         return records
+    if (rows := _by_columns(document)) is not None:
+        return rows
     pairs = {key: value for key, value in document.items() if type(value) is list and _are_places(value, 2)}
     if pairs and any(role(key) in LOSSES for key in pairs):
         return {key: _column(value, 0) for key, value in pairs.items()}
@@ -59,6 +62,18 @@ def _keyed(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         {(match[1] or ("epoch" if rising else "step")).lower(): number, **value}
         for number, (match, value) in zip(numbers, found, strict=True)
     ]
+
+
+def _by_columns(document: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    columns = list(document.values())
+    if not columns or not all(isinstance(column, dict) and len(column) >= _LEAST for column in columns):
+        return None
+    keys = list(columns[0])
+    if not all(key.isdecimal() and list(column) == keys for key in keys[:1] for column in columns):
+        return None
+    if not any(role(name) in LOSSES for name in document):
+        return None
+    return [{name: column[key] for name, column in document.items()} for key in keys]
 
 
 def _are_places(rows: Sequence[Any], width: int) -> bool:
