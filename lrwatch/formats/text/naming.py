@@ -55,7 +55,10 @@ _CODE = re.compile(
 
 _IN_PARENTHESES = re.compile(rb"\d+(?=\s?[|,;:)/])")
 # `Metrics(step=10, loss=2.5)` is a record, `Adam(lr=0.1)` is none.
-_RECORD = re.compile(rb"\w\((?=[^()\n]*\b(?:\w*step|epoch|iter\w*)=\d)(?=[^()\n]*loss=[-+\d.n])[\w./-]+=[^()\n]*\)\s*$")
+_RECORD = re.compile(
+    rb"\b(?!\w*(?:Namespace|Config|Args|Arguments|Params|Options|Settings)\()[A-Za-z_]\w*\("
+    rb"(?=[^()\n]*\b(?:\w*step|epoch|iter\w*)=\d)(?=[^()\n]*loss=(?:[-+]?\d*\.\d|[-+]?nan|[-+]?inf))[\w./-]+=[^()\n]*\)\s*$"
+)
 _CELL_END = re.compile(rb"\s*%?\s*(?:[,|;]|$)")
 # `Loss[2.34]`, not the index of `loss[0]=2.34`.
 _CLOSED = re.compile(NUMBER + rb"\](?!\s?[=:])", re.IGNORECASE)
@@ -146,7 +149,7 @@ def plain(mask: bytes) -> bytes:
         mask = _CLASS.sub(lambda text: b" " * len(text[0]), mask)
     if b"`" in mask:
         mask = mask.replace(b"`", b" ")
-    if b"|" in mask:
+    if mask.count(b"|") == 1:
         mask = _PIPE.sub(rb"\1:", mask)
     if b"**" in mask:  # Markdown's bold
         mask = mask.replace(b"**", b"  ")
