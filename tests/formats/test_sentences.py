@@ -9,6 +9,7 @@ import pytest
 from support.reading import Samples, read
 
 from lrwatch.core.names import primary, role
+from lrwatch.formats.text.presets import search
 
 LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
     # ---- places
@@ -348,3 +349,13 @@ def test_the_samples_of_a_log(log: str, wanted: dict[str, Samples]) -> None:
 
 def test_the_perplexity_of_a_validation_is_not_watched_as_training() -> None:
     assert primary(read(LOGS["the perplexity of a validation"][0])) == "eval_loss"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "piece", ["(", "`", "a(<class 'a'>,", "loaded ", "a ", "loss at step 0 ", "- ", "step=0 loss=0 ", "gpu-", "('a', "]
+)
+def test_the_work_for_a_long_line_grows_no_faster_than_its_length(piece: str) -> None:
+    """Ten lines with quadratic work would take twenty seconds."""
+    for end in range(10):
+        search(piece.encode() * (16000 // len(piece)) + b"x" * end)
