@@ -59,8 +59,8 @@ _MODE_KEYS = tuple(f'"{key}"'.encode() for key in _MODES)
 NAME_COLUMNS = ("metric", "tag", "metric_name", "name", "key", "variable", "series")
 """Keys, or columns, of the name of a metric in a long table, which has its values in another one, the surest first."""
 _VALUE = "value"
-# The end of the keys in `RANK_NAMES`.
-_RANK_KEY = b'rank"'
+_LIST = "metrics"
+_OF_LONG_TABLES = frozenset({_VALUE, _LIST})
 VALIDATION_WORDS = frozenset({"val", "valid", "validation", "eval", "evaluation", "test", "dev"})
 
 PLACES = frozenset({"step", "epoch"})
@@ -101,12 +101,14 @@ class JsonLines(Linewise):
             records = objects(piece, errors)
             if not records:
                 continue
-            if b'"value"' in piece:
+            keys = set[str]().union(*records)
+            if not keys.isdisjoint(_OF_LONG_TABLES):
                 records = list(map(by_name, records))
-            named = named_by_mode(piece, records)
-            if self._ranks.held or _RANK_KEY in piece:
-                named = self._of_ranks(named)
-            count += _collected(found, named, count)
+            if not keys.isdisjoint(_MODES):
+                records = list(map(by_mode, records))
+            if self._ranks.held or not keys.isdisjoint(RANK_NAMES):
+                records = self._of_ranks(records)
+            count += _collected(found, records, count)
         if self._final and self._ranks.held:
             count += _collected(found, self._of_ranks([], final=True), count)
         return count
@@ -146,14 +148,14 @@ def by_name(record: dict[str, Any]) -> dict[str, Any]:
     if (found := _named_value(record)) is not None:
         word, name, value = found
         return {**{key: value for key, value in record.items() if key not in (word, _VALUE)}, name: value}
-    plain = {}
-    for key, value in record.items():
-        pairs = [_named_value(one) if isinstance(one, dict) else None for one in value] if type(value) is list else []
-        if pairs and None not in pairs:
-            plain.update({pair[1]: pair[2] for pair in pairs if pair is not None})
-        else:
-            plain[key] = value
-    return plain
+    pairs = record.get(_LIST)
+    if type(pairs) is not list or not all(isinstance(one, dict) for one in pairs):
+        return record
+    named = [_named_value(one) for one in pairs]
+    if None in named:
+        return record
+    others = {key: value for key, value in record.items() if key != _LIST}
+    return {**others, **{one[1]: one[2] for one in named if one is not None}}
 
 
 def _named_value(record: Mapping[str, Any]) -> tuple[str, str, float] | None:
