@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from lrwatch.formats.text.naming import LETTER, NUMBER
 
-_NAME = LETTER + rb"[\w./-]*(?:[ -]" + LETTER + rb"[\w./-]*){0,3}"
+_NAME = LETTER + rb"[\w./-]{0,40}(?: " + LETTER + rb"[\w./-]{0,40}){0,3}"
 _STATED = re.compile(
-    rb"(?<![\w.])(" + _NAME + rb") (?:at|after|for|of|in)(?: the)?(?: global| training)? "
+    rb"(?<![\w./-])(" + _NAME + rb") (?:at|after|for|of|in)(?: the)?(?: global| training)? "
     rb"(step|iteration|iter|update|epoch|batch|round)s?\s*[ :#=]\s*(\d{1,12})(?:\s?/\s?\d+)?(?:\s?\([^()\n]{0,40}\))?"
     rb"(?:\s*[:=]\s*|\s+(?:is|was)\s*:?\s*)(" + NUMBER + rb")(?![\w%])",
     re.IGNORECASE,
