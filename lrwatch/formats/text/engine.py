@@ -73,7 +73,7 @@ class Text(Checkpointed):
         text = block.text
         if b"\x1b" in text:
             text = ANSI.sub(b"", text)
-        if b"#011" in text:  # the tab of syslog
+        if b"#" in text and b"#011" in text:  # the tab of syslog; one byte is found faster
             text = text.replace(b"#011", b"\t")
         text = self._decimals.with_points(self._dictionaries.join(text, final=final))
         found = Columns()
