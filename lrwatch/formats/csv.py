@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from lrwatch.core.names import role
-from lrwatch.core.sample import Batch, Ints
+from lrwatch.core.sample import Ints
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.counters import restarts
@@ -66,18 +66,12 @@ class Csv(Linewise):
         self._hidden = 0  # names of the header beyond MAX_COLUMNS
         self._fresh = False  # the last line was a header
         self._ranks = FirstRound()  # of rows
-        self._final = False
         self._longer = False  # there was a row with more cells than the header
 
     @property
     def holds(self) -> bool:
         """Whether records wait until the process to follow is known."""
         return bool(self._ranks.held)
-
-    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """Read the complete lines; see `Format.feed`."""
-        self._final = final
-        return super().feed(data, final=final)
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0

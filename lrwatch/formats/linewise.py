@@ -25,6 +25,7 @@ class Linewise(Checkpointed, ABC):
     def __init__(self) -> None:
         self._lines = Lines()
         self._axis = StepAxis()
+        self._final = False  # nothing follows the lines that are read now; no state
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
@@ -51,6 +52,7 @@ class Linewise(Checkpointed, ABC):
 
     def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
         """Read the complete lines; see `Format.feed`."""
+        self._final = final
         block = self._lines.cut(data, final=final)
         errors: Counter[str] = Counter(block.errors)
         found = Columns()

@@ -13,13 +13,6 @@ from lrwatch.formats.text.presets import search
 
 LOGS: dict[str, tuple[str, dict[str, Samples]]] = {
     # ---- places
-    "a metric after a place": (
-        """
-        Cost after iteration 0: 3.5
-        Cost after iteration 100: 3.25
-        """,
-        {"Cost": [(0, 3.5), (100, 3.25)]},
-    ),
     "a mean at a padded step, and an accuracy at it": (
         """
         Average loss at step  2000 :  3.5

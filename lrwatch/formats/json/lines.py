@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 
 from lrwatch.core.names import role
-from lrwatch.core.sample import Batch, Floats, Ints
+from lrwatch.core.sample import Floats, Ints
 from lrwatch.formats.base import number
 from lrwatch.formats.columns import Columns
 from lrwatch.formats.counters import restarts
@@ -83,17 +83,11 @@ class JsonLines(Linewise):
         super().__init__()
         self._axis = EpochAxis()
         self._ranks = FirstRound()
-        self._final = False
 
     @property
     def holds(self) -> bool:
         """Whether records wait until the process to follow is known."""
         return bool(self._ranks.held)
-
-    def feed(self, data: bytes, *, final: bool = False) -> tuple[Batch, int]:
-        """Read the complete lines; see `Format.feed`."""
-        self._final = final
-        return super().feed(data, final=final)
 
     def _records(self, text: bytes, found: Columns, errors: Counter[str]) -> int:
         count = 0
