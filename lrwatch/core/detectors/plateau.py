@@ -581,10 +581,12 @@ class PlateauDetector(TrendDetector):
             self._last, self._samples, horizons, per_horizon, horizon, len(self._blocks), may_grow, share,
             self._progress.improved,
         )  # fmt: skip
-        lines = [Outline(self._blocks.last(n)) for n in (*look.windows(), *look.longer_windows())]
-        self._is_far = self._all_far(look, lines)
+        with np.errstate(all="ignore"):
+            lines = [Outline(self._blocks.last(n)) for n in (*look.windows(), *look.longer_windows())]
+            self._is_far = self._all_far(look, lines)
+            is_no_news = self.threshold is not None and self._is_no_news(look, lines, self.threshold)
         self._bite_size = _bite(self._stride(wanted))
-        if self.threshold is not None and self._is_no_news(look, lines, self.threshold):
+        if is_no_news:
             self._unfinished = look
             return None
         self._unfinished = None
@@ -611,7 +613,7 @@ class PlateauDetector(TrendDetector):
             return False
         for line in reversed(lines):  # the longest window has the smallest error, so it is the first without room
             room = FAR * self._asked(abs(line.end))
-            if self._bounds(look, line, room).now <= room:
+            if not self._bounds(look, line, room).now > room:  # nor is one that no double can hold
                 return False
         return True
 
@@ -629,8 +631,8 @@ class PlateauDetector(TrendDetector):
             asked = self._asked(abs(line.end))
             bounds = self._bounds(look, line, math.inf if ends else max(asked, needed))
             # Behind a plateau, news is that the metric improves, and no longer that it does not.
-            news = bounds.lower >= asked - line.rounding if ends else bounds.upper <= asked
-            if news or bounds.now <= needed:
+            is_none = bounds.lower < asked - line.rounding if ends else bounds.upper > asked
+            if not (is_none and bounds.now > needed):  # nor where a bound is none that a double can hold
                 return False
         return not look.share or self._flat(look) is None
 
