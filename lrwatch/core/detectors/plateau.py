@@ -555,7 +555,7 @@ class PlateauDetector(TrendDetector):
         self._bite_size = _bite(stride := self._stride(in_samples))
         if self._unlooked < stride:
             return None
-        wanted = in_samples
+        before_few = in_samples  # the settings' own, which few values lengthen
         few = self._horizon.fixed is None and 0 < in_samples < MIN_HORIZON_SAMPLES
         share = in_samples if few else 0.0
         if few:
@@ -585,7 +585,7 @@ class PlateauDetector(TrendDetector):
             lines = [Outline(self._blocks.last(n)) for n in (*look.windows(), *look.longer_windows())]
             self._is_far = self._all_far(look, lines)
             is_no_news = self.threshold is not None and self._is_no_news(look, lines, self.threshold)
-        self._bite_size = _bite(self._stride(wanted))
+        self._bite_size = _bite(self._stride(before_few))
         if is_no_news:
             self._unfinished = look
             return None
@@ -613,7 +613,7 @@ class PlateauDetector(TrendDetector):
             return False
         for line in reversed(lines):  # the longest window has the smallest error, so it is the first without room
             room = FAR * self._asked(abs(line.end))
-            if not self._bounds(look, line, room).now > room:  # nor is one that no double can hold
+            if not self._bounds(look, line, room).now > room:  # NaN is above nothing
                 return False
         return True
 
@@ -631,8 +631,8 @@ class PlateauDetector(TrendDetector):
             asked = self._asked(abs(line.end))
             bounds = self._bounds(look, line, math.inf if ends else max(asked, needed))
             # Behind a plateau, news is that the metric improves, and no longer that it does not.
-            is_none = bounds.lower < asked - line.rounding if ends else bounds.upper > asked
-            if not (is_none and bounds.now > needed):  # nor where a bound is none that a double can hold
+            expected = bounds.lower < asked - line.rounding if ends else bounds.upper > asked
+            if not (expected and bounds.now > needed):  # NaN is news
                 return False
         return not look.share or self._flat(look) is None
 

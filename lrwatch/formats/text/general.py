@@ -517,7 +517,7 @@ class _Search:
             prefix = ""
             if of_validation and kind == "train_loss":
                 mode = mode or VALIDATION
-            if mode and kind not in ("lr", "time", "epoch") and not _OWN_SPLIT.search(name):
+            if mode and kind not in ("lr", "time", "epoch") and not names_split(name):
                 prefix, validation, validated = mode, True, mode
             if i in running:
                 prefix = prefix or (validated if validation else RUNNING)
